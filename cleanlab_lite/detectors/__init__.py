@@ -1,0 +1,16 @@
+"""Detectors judge: pure functions of `Evidence`, one file each, registered in `DETECTORS`.
+
+A detector is called with labelled, readable rows only: `evidence.labels` holds no -1 and the arrays no
+row that is all NaN. Every score is oriented the same way: higher is cleaner.
+"""
+
+from __future__ import annotations
+
+import importlib
+
+from cleanlab_lite.detectors.base import DETECTORS, Detection
+
+for _module in ("aum", "confident_learning", "forgetting", "knn", "loss_mixture", "prototypes"):
+    importlib.import_module(f"cleanlab_lite.detectors.{_module}")
+
+__all__ = ["DETECTORS", "Detection"]

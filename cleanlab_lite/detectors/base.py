@@ -1,0 +1,21 @@
+"""What a detector returns, and the table of detectors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from cleanlab_lite.registry import Registry
+
+DETECTORS = Registry("detector")
+
+
+@dataclass(frozen=True)
+class Detection:
+    """The judgement of one detector over n samples."""
+
+    score: np.ndarray  # (n,) float64, higher is cleaner; NaN where the detector cannot say
+    columns: dict[str, np.ndarray] = field(default_factory=dict)  # report columns it fills, each (n, ...)
+    reasons: dict[str, np.ndarray] = field(default_factory=dict)  # reason code -> (n,) bool, rows it speaks for
+    facts: dict[str, object] = field(default_factory=dict)  # numbers about the whole set, JSON types only

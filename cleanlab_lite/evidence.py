@@ -1,0 +1,66 @@
+"""`Evidence`: what training saw. Detectors are pure functions of it.
+
+Letters: n samples, k classes, d features, m networks, e epochs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from cleanlab_lite.errors import EvidenceError
+from cleanlab_lite.history import History
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Arrays over the same n samples. A field is None when nothing recorded it."""
+
+    labels: np.ndarray  # (n,) int64, given label, -1 where there is none
+    num_classes: int
+    history: History | None = None
+    features: np.ndarray | None = None  # (n, d) float16 or float32, penultimate layer, not normalised
+    pred_probs: np.ndarray | None = None  # (n, k) float32, each row from proxies that did not train on it
+    logits: np.ndarray | None = None  # (n, k) float32, in sample, averaged over proxies
+
+    def __post_init__(self) -> None:
+        n = len(self.labels)
+        for name in ("features", "pred_probs", "logits"):
+            array = getattr(self, name)
+            if array is not None and len(array) != n:
+                raise EvidenceError(f"{name} has {len(array)} rows, labels has {n}")
+        for name in ("pred_probs", "logits"):
+            array = getattr(self, name)
+            if array is not None and array.shape[1] != self.num_classes:
+                raise EvidenceError(f"{name} has {array.shape[1]} columns for {self.num_classes} classes")
+        if self.history is not None and self.history.shape[2] != n:
+            raise EvidenceError(f"history has {self.history.shape[2]} samples, labels has {n}")
+        if n and (self.labels.min() < -1 or self.labels.max() >= self.num_classes):
+            raise EvidenceError(
+                f"labels must lie in -1..{self.num_classes - 1}, found {self.labels.min()}..{self.labels.max()}"
+            )
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def require(self, *names: str) -> None:
+        """Raise EvidenceError when one of the fields is None."""
+        missing = [name for name in names if getattr(self, name) is None]
+        if missing:
+            raise EvidenceError(f"this detector needs {', '.join(missing)}, which the run did not record")
+
+    def select(self, rows: np.ndarray) -> Evidence:
+        """The same evidence for a subset of rows (index or mask)."""
+
+        def part(array: np.ndarray | None) -> np.ndarray | None:
+            return None if array is None else array[rows]
+
+        return Evidence(
+            labels=self.labels[rows],
+            num_classes=self.num_classes,
+            history=None if self.history is None else self.history.select(rows),
+            features=part(self.features),
+            pred_probs=part(self.pred_probs),
+            logits=part(self.logits),
+        )

@@ -1,0 +1,51 @@
+"""`History`: how every sample was learned, by every proxy, epoch by epoch.
+
+Letters: m networks (proxies), e epochs, n samples. Row i is row i of the manifest.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+HELD_OUT = -1
+
+
+@dataclass(frozen=True)
+class History:
+    """Loss and margin of every sample after every epoch, from clean, unaugmented passes.
+
+    Loss, margin and prediction refer to the label in `trained_on`, and to the given label where the
+    sample was held out. A value is NaN where nothing was recorded.
+    """
+
+    loss: np.ndarray  # (m, e, n) float16, cross entropy in nats, whatever the training loss was
+    margin: np.ndarray  # (m, e, n) float16, logit of the label minus the largest other logit
+    predicted: np.ndarray  # (m, e, n) int32, class of the largest logit
+    trained_on: np.ndarray  # (m, n) int32, label each proxy was shown; HELD_OUT where it saw none
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(m, e, n)"""
+        return self.loss.shape  # type: ignore[return-value]
+
+    def seen(self, labels: np.ndarray) -> np.ndarray:
+        """(m, n) bool: the proxy trained on the sample with its given label (not held out, not planted)."""
+        return (self.trained_on == labels[None, :]) & (labels[None, :] >= 0)
+
+    def select(self, rows: np.ndarray) -> History:
+        """The same history for a subset of rows (index or mask)."""
+        return History(
+            self.loss[:, :, rows], self.margin[:, :, rows], self.predicted[:, :, rows], self.trained_on[:, rows]
+        )
+
+    def mean_over_proxies(self, values: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """(e, n) float64 mean of `values` (m, e, n) over the proxies that trained on the given label.
+
+        NaN where no proxy did.
+        """
+        mask = self.seen(labels)[:, None, :] & np.isfinite(values)
+        count = mask.sum(axis=0)
+        total = np.where(mask, values, 0).sum(axis=0, dtype=np.float64)
+        return np.where(count > 0, total / np.maximum(count, 1), np.nan)

@@ -1,0 +1,77 @@
+"""`Manifest`: what the user says. Rows are in the order of the user's file, and stay so everywhere."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+
+Modality = Literal["image", "sound", "vector"]
+
+HELD_BACK_SPLITS = frozenset({"test", "val", "valid", "validation", "dev", "eval"})
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the rows came from and how to write them again."""
+
+    path: str  # as the user gave it, absolute
+    format: str  # "csv", "tsv", "jsonl", "parquet", "folder", "arrays"
+    label_column: str
+    path_column: str | None = None  # None for embeddings
+    id_column: str | None = None
+    split_column: str | None = None
+    features_column: str | None = None
+    delimiter: str = ","  # csv and tsv only
+    quoting: int = 0  # csv.QUOTE_MINIMAL or csv.QUOTE_ALL, csv and tsv only
+    notes: tuple[str, ...] = ()  # what was detected, one sentence each, for the user
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A dataset as its owner describes it.
+
+    Shapes: n samples, d features. `labels[i] == -1` means that row i has no label.
+    """
+
+    table: pa.Table  # the user's columns, untouched and in order, n rows
+    source: Source
+    modality: Modality
+    classes: tuple[str, ...]  # class names; `labels` indexes into it
+    ids: np.ndarray  # (n,) str, unique
+    labels: np.ndarray  # (n,) int64
+    splits: np.ndarray  # (n,) str, "" where the manifest has no split
+    uris: np.ndarray | None = None  # (n,) str, absolute path or URL; "" where missing
+    features: np.ndarray | None = None  # (n, d) float32, embeddings only; NaN rows are unreadable
+    lines: np.ndarray | None = None  # (n,) int64, line of the row in its text file, from 1
+    _fingerprint: list[str] = field(default_factory=list, repr=False, compare=False)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.classes)
+
+    @property
+    def held_back(self) -> np.ndarray:
+        """(n,) bool: rows of a validation or test split, audited but not changed on export."""
+        return np.isin(np.char.lower(self.splits.astype(str)), sorted(HELD_BACK_SPLITS))
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 over ids, labels, class names, locations and features: the identity of the dataset."""
+        if not self._fingerprint:
+            digest = hashlib.sha256()
+            for array in (self.ids, self.splits, self.uris):
+                digest.update("\x1f".join(map(str, array if array is not None else ())).encode())
+                digest.update(b"\x1e")
+            digest.update("\x1f".join(self.classes).encode())
+            digest.update(np.ascontiguousarray(self.labels).tobytes())
+            if self.features is not None:
+                digest.update(np.ascontiguousarray(self.features).tobytes())
+            self._fingerprint.append(digest.hexdigest())
+        return self._fingerprint[0]
