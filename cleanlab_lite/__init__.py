@@ -1,0 +1,1 @@
+"""Find wrong labels in image, sound and embedding datasets."""

@@ -1,0 +1,103 @@
+"""`Report`: what we conclude. One row per manifest row, in manifest order, in a versioned schema."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from cleanlab_lite.errors import ReportError
+
+SCHEMA_VERSION = 1
+
+ISSUES = ("none", "mislabel", "out_of_vocabulary", "ambiguous", "duplicate_conflict", "unreadable", "unlabeled")
+ACTIONS = ("keep", "relabel", "drop", "review")
+
+_S, _F, _I, _B = pa.string(), pa.float32(), pa.int32(), pa.bool_()
+
+# name, type, range or unit, meaning
+COLUMNS: tuple[tuple[str, pa.DataType, str, str], ...] = (
+    ("id", _S, "unique", "identifier of the row: the id column, else the path"),
+    ("path", _S, "", "location as the manifest gives it; null for embeddings"),
+    ("split", _S, "", "split of the row; null where the manifest has none"),
+    ("given_label", _S, "a class", "label in the manifest; null where it is missing"),
+    ("predicted_label", _S, "a class", "most probable class, from proxies that did not train on the row"),
+    ("suggested_label", _S, "a class", "correction on offer; null where none is"),
+    ("is_label_issue", _B, "", "p_mislabel is at least 0.5, or the row contradicts a duplicate"),
+    ("label_score", _F, "0-1", "label quality, low is suspicious: 1 - p_mislabel with ties broken by the ranking"),
+    ("p_mislabel", _F, "0-1", "calibrated probability that the given label is wrong"),
+    ("issue", _S, " | ".join(ISSUES), "what is the matter with the row"),
+    ("suggestion_confidence", _F, "0-1", "probability that the suggested label is right"),
+    ("action", _S, " | ".join(ACTIONS), "what export does with the row unless a person decides otherwise"),
+    ("weight", _F, "0-1", "weight of the row for training on the given label"),
+    ("loss_mean", _F, "nats", "cross entropy of the given label, mean over epochs and proxies that trained on it"),
+    ("loss_last", _F, "nats", "the same after the last epoch"),
+    ("p_noisy_loss", _F, "0-1", "posterior of the high-loss component of the loss mixture"),
+    ("aum", _F, "logits", "area under the margin: mean logit margin of the given label over epochs and proxies"),
+    ("aum_threshold", _F, "logits", "99th percentile of the AUM of rows with planted labels"),
+    ("margin_streak", _I, "epochs", "longest run of consecutive epochs with a negative margin"),
+    ("prototype_label", _S, "a class", "class of the most similar prototypes"),
+    ("prototype_similarity_given", _F, "-1-1", "cosine similarity to the prototypes of the given class"),
+    ("prototype_similarity_suggested", _F, "-1-1", "cosine similarity to the prototypes of prototype_label"),
+    ("knn_label", _S, "a class", "most common label among the nearest neighbours, the row itself left out"),
+    ("knn_agreement", _F, "0-1", "share of the neighbours' votes that went to the given label"),
+    ("ood_score", _F, "0-1", "how unlike every class of the vocabulary the row is"),
+    ("confident_joint_flag", _B, "", "off the diagonal of the confident joint (confident learning)"),
+    ("learned_epoch", _I, "epoch, from 1", "first epoch from which the given label stays predicted; null if never"),
+    ("forgetting_events", _F, "count", "times the given label was predicted and then not, mean over proxies"),
+    ("duplicate_of", _S, "an id", "first row with the same content; null for the first and for unique rows"),
+    ("neighbors", pa.list_(_S), "ids", "nearest rows in feature space, nearest first"),
+    ("top_labels", pa.list_(_S), "classes", "the three most probable classes"),
+    ("top_probs", pa.list_(_F), "0-1", "their probabilities"),
+    ("reasons", pa.list_(_S), "codes", "short names of the evidence that speaks against the row"),
+    ("error", _S, "", "why the row could not be read; null where it could"),
+)
+
+SCHEMA = pa.schema([pa.field(name, dtype) for name, dtype, _, _ in COLUMNS])
+
+
+@dataclass(frozen=True)
+class Report:
+    """The verdict on every row (`table`, in `SCHEMA`) and on the whole set (`summary`, JSON types)."""
+
+    table: pa.Table
+    summary: dict[str, Any]
+
+    def __len__(self) -> int:
+        return self.table.num_rows
+
+    def flagged(self) -> pa.Table:
+        """Rows with a label issue, most suspicious first."""
+        rows = self.table.filter(self.table["is_label_issue"])
+        return rows.sort_by([("label_score", "ascending")])
+
+    def write(self, path: Path, *, run_id: str = "") -> None:
+        """Write `report.parquet` (zstd). The summary travels in the file's metadata."""
+        metadata = {
+            b"nlclean.schema_version": str(SCHEMA_VERSION).encode(),
+            b"nlclean.run_id": run_id.encode(),
+            b"nlclean.summary": json.dumps(self.summary).encode(),
+        }
+        pq.write_table(self.table.replace_schema_metadata(metadata), path, compression="zstd")
+
+    @classmethod
+    def read(cls, path: Path) -> Report:
+        """Read a file that `write` made. Raises ReportError when it is none."""
+        try:
+            table = pq.read_table(path)
+        except (OSError, pa.ArrowInvalid) as error:
+            raise ReportError(f"cannot read {path}: {error}", hint="run `nlclean audit` first") from error
+        metadata = table.schema.metadata or {}
+        version = metadata.get(b"nlclean.schema_version")
+        if version is None:
+            raise ReportError(f"{path} is not a report of nlclean")
+        if int(version) > SCHEMA_VERSION:
+            raise ReportError(
+                f"{path} has schema version {int(version)}, this nlclean reads up to {SCHEMA_VERSION}",
+                hint="upgrade nlclean",
+            )
+        return cls(table, json.loads(metadata[b"nlclean.summary"]))
