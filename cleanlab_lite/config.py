@@ -41,7 +41,7 @@ def preset(name: str, **changes: Any) -> AuditConfig:
     """The configuration of a preset with some values changed. Raises ConfigError on unknown names or bad values."""
     if name not in PRESETS:
         raise ConfigError(f"unknown preset {name!r}", hint=f"known: {', '.join(PRESETS)}")
-    return validate(replace(AuditConfig(), **PRESETS[name], **changes))
+    return validate(replace(AuditConfig(), **(PRESETS[name] | changes)))
 
 
 def validate(config: AuditConfig) -> AuditConfig:

@@ -13,6 +13,10 @@ Modality = Literal["image", "sound", "vector"]
 
 HELD_BACK_SPLITS = frozenset({"test", "val", "valid", "validation", "dev", "eval"})
 
+# Metadata of a field of `Manifest.table`, JSONL only: how the cells were written.
+JSON_CELLS = b"nlclean.json"  # cells hold JSON text: the column mixes types, or holds lists or objects
+NULLS_WRITTEN = b"nlclean.null"  # a null was written as null; otherwise the key was absent
+
 
 @dataclass(frozen=True)
 class Source:

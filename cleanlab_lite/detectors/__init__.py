@@ -10,7 +10,15 @@ import importlib
 
 from cleanlab_lite.detectors.base import DETECTORS, Detection
 
-for _module in ("aum", "confident_learning", "forgetting", "knn", "loss_mixture", "prototypes"):
+for _module in (
+    "aum",
+    "confident_learning",
+    "forgetting",
+    "knn",
+    "loss_mixture",
+    "out_of_vocabulary",
+    "prototypes",
+):
     importlib.import_module(f"cleanlab_lite.detectors.{_module}")
 
 __all__ = ["DETECTORS", "Detection"]

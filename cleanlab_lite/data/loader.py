@@ -1,0 +1,82 @@
+"""After decoding, data is arrays: a whole set on the device, an epoch is a permutation, a subset is a mask."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some rows of the data. `index` travels along, so nobody guesses which row a number belongs to."""
+
+    inputs: Tensor  # (b, d) or (b, 3, s, s) float32 on the device, normalised, not augmented
+    targets: Tensor  # (b,) int64 on the device
+    index: Tensor  # (b,) int64 on the device, rows of `Samples`
+
+
+class Samples:
+    """n samples in memory: uint8 pictures (n, 3, s, s) or float vectors (n, d).
+
+    Inputs live on the device when they fit in `device_limit` bytes, else on the host and travel batch by batch.
+    Pictures are normalised per channel, vectors per dimension, by statistics of `usable` rows.
+    """
+
+    def __init__(
+        self,
+        inputs: np.ndarray,
+        usable: np.ndarray,  # (n,) bool, rows that can be trained on or predicted
+        device: torch.device,
+        *,
+        device_limit: float = 4 * 2**30,
+    ) -> None:
+        self.is_image = inputs.ndim == 4
+        self.device = device
+        self.usable = usable
+        rows = np.flatnonzero(usable)
+        # statistics from an evenly spaced sample: reading all of a memory-mapped set would cost more than it tells
+        sample = np.asarray(inputs[rows[:: max(1, len(rows) // 10_000)]], dtype=np.float32)
+        axes = (0, 2, 3) if self.is_image else (0,)
+        mean, std = sample.mean(axes), np.maximum(sample.std(axes), 1e-3 if self.is_image else 1e-6)
+        shape = (1, -1, 1, 1) if self.is_image else (1, -1)
+        self._mean = torch.tensor(mean, device=device).reshape(shape)
+        self._std = torch.tensor(std, device=device).reshape(shape)
+        if not inputs.flags.writeable:  # a read-only memory map; torch wants to own what it wraps
+            inputs = inputs.copy() if inputs.nbytes <= device_limit else inputs
+        self._host = inputs
+        self._inputs = torch.from_numpy(inputs).to(device) if inputs.nbytes <= device_limit else None
+
+    def __len__(self) -> int:
+        return len(self._host)
+
+    @property
+    def sample_shape(self) -> tuple[int, ...]:
+        return tuple(self._host.shape[1:])
+
+    def inputs(self, rows: Tensor) -> Tensor:
+        """(b, ...) float32 normalised inputs of `rows` (b,) int64."""
+        if self._inputs is not None:
+            raw = self._inputs[rows]
+        else:
+            raw = torch.from_numpy(np.ascontiguousarray(self._host[rows.cpu().numpy()])).to(self.device)
+        values = (raw.float() - self._mean) / self._std
+        return values.contiguous(memory_format=torch.channels_last) if self.is_image else values
+
+    def batches(self, rows: np.ndarray, size: int) -> Iterator[Tensor]:
+        """`rows` in order, cut into index tensors of at most `size`, on the device."""
+        yield from torch.as_tensor(rows, device=self.device).split(size)
+
+    def shuffled(
+        self, rows: np.ndarray, targets: Tensor, size: int, generator: torch.Generator, *, drop_last: bool = True
+    ) -> Iterator[Batch]:
+        """One epoch over `rows` in random order. The last short batch is dropped unless it is the only one."""
+        order = torch.randperm(len(rows), generator=generator)
+        index = torch.as_tensor(rows)[order].to(self.device)
+        for part in index.split(size):
+            if drop_last and len(part) < size <= len(rows):
+                return
+            yield Batch(self.inputs(part), targets[part], part)

@@ -1,0 +1,196 @@
+"""From a location to bytes, and from bytes to pixels. Every failure is a DecodeError, so that it can be a row."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import re
+import stat
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cleanlab_lite.errors import DecodeError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as Picture
+
+PREPROCESSING_VERSION = 1  # raise it whenever `decode_image` gives other pixels for the same bytes
+
+MAX_FILE_BYTES = 2 << 30  # one row must not exhaust the memory of a worker
+MAX_PIXELS = 178_956_970  # where Pillow itself refuses: twice its warning threshold
+BACKGROUND = 128  # behind transparent pixels: on mid-grey neither black nor white drawings vanish
+
+# Pillow also opens formats that start other programs (EPS) or fetch other files; these do not.
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
+
+_REMOTE = re.compile(r"[A-Za-z][A-Za-z0-9+.:-]*://")
+_ORIENTATION = 0x0112  # EXIF tag
+
+# A handler keeps Pillow's log messages off stderr where nobody has configured logging.
+logging.getLogger("PIL").addHandler(logging.NullHandler())
+
+
+def is_remote(uri: str) -> bool:
+    """Whether `uri` is for fsspec (`s3://…`, `zip://a.png::b.zip`), not a local path."""
+    return _REMOTE.match(uri) is not None
+
+
+def read_bytes(uri: str) -> bytes:
+    """The content of a local file, or of anything fsspec can open.
+
+    Raises DecodeError with code file_missing, file_empty, is_directory, too_large or not_readable.
+    """
+    if not uri:
+        raise DecodeError("the row names no file", code="file_missing")
+    data = _read_remote(uri) if is_remote(uri) else _read_local(uri)
+    if not data:
+        raise DecodeError("the file has 0 bytes", code="file_empty")
+    return data
+
+
+def _read_local(path: str) -> bytes:
+    try:
+        found = os.stat(path)
+        if stat.S_ISDIR(found.st_mode):
+            raise DecodeError("this is a directory, not a file", code="is_directory")
+        if not stat.S_ISREG(found.st_mode):  # reading a pipe or a device may never end
+            raise DecodeError("this is a pipe, socket or device, not a file", code="not_readable")
+        if found.st_size > MAX_FILE_BYTES:
+            raise DecodeError(
+                f"the file has {found.st_size} bytes, more than the limit of {MAX_FILE_BYTES}", code="too_large"
+            )
+        with open(path, "rb") as file:
+            return file.read()
+    except FileNotFoundError as error:
+        raise DecodeError("the file does not exist", code="file_missing") from error
+    except (OSError, ValueError) as error:  # ValueError: a NUL byte in the path
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise DecodeError(f"the file cannot be read: {reason}", code="not_readable") from error
+
+
+def _read_remote(url: str) -> bytes:
+    import fsspec
+
+    try:
+        with fsspec.open(url, "rb") as file:
+            return file.read()
+    except FileNotFoundError as error:
+        raise DecodeError("the file does not exist", code="file_missing") from error
+    except IsADirectoryError as error:
+        raise DecodeError("this is a directory, not a file", code="is_directory") from error
+    except Exception as error:  # every fsspec backend has exceptions of its own
+        raise DecodeError(
+            f"the file cannot be read: {type(error).__name__}: {_one_line(error)}", code="not_readable"
+        ) from error
+
+
+def image_header(data: bytes) -> tuple[int, int]:
+    """Width and height in pixels as stored (EXIF orientation not applied), without decoding.
+
+    Raises DecodeError.
+    """
+    with _opened(data) as picture:
+        return picture.size
+
+
+def decode_image(data: bytes, size: int) -> np.ndarray:
+    """The picture as a (3, size, size) uint8 array, RGB.
+
+    The whole picture is squashed to a square, the usual choice for classifying whole pictures: a crop could lose
+    what the label is about. A picture that already is size x size keeps its exact pixels. EXIF orientation is
+    applied; of animations and multi-page files the first frame counts; transparency is flattened on mid-grey.
+    Greyscale of more than 8 bits is scaled by its range: integers within 0-65535 as 16 bits, floats within 0-1 or
+    0-255 as such, everything else from its own minimum and maximum.
+
+    Raises DecodeError with code decode_failed, truncated or too_large.
+    """
+    from PIL import Image
+
+    turns = {
+        2: Image.Transpose.FLIP_LEFT_RIGHT,
+        3: Image.Transpose.ROTATE_180,
+        4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE,
+        6: Image.Transpose.ROTATE_270,
+        7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_90,
+    }
+    with _opened(data) as picture:
+        picture.draft(None, (2 * size, 2 * size))  # JPEG only: decode at 1/2, 1/4 or 1/8 straight from the DCT
+        picture.load()
+        orientation = picture.getexif().get(_ORIENTATION)  # after load: Pillow turns TIFF by itself
+        plain = _eight_bits(picture)
+        if plain.size != (size, size):
+            plain = plain.resize((size, size), Image.Resampling.BICUBIC, reducing_gap=3.0)
+        if orientation in turns:
+            plain = plain.transpose(turns[orientation])
+        pixels = np.asarray(plain)
+    if pixels.ndim == 2:
+        return np.repeat(pixels[None], 3, axis=0)
+    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+@contextmanager
+def _opened(data: bytes) -> Iterator[Picture]:
+    """The picture, header read; whatever goes wrong inside the block becomes a DecodeError."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
+                width, height = picture.size
+                if width * height > MAX_PIXELS:
+                    raise DecodeError(
+                        f"{width} x {height} pixels are more than the limit of {MAX_PIXELS}", code="too_large"
+                    )
+                yield picture
+    except DecodeError:
+        raise
+    except UnidentifiedImageError as error:  # its own text holds a memory address, no reason
+        raise DecodeError(f"not a picture, or its header is broken; starts with {data[:12]!r}") from error
+    except (Image.DecompressionBombError, MemoryError) as error:
+        raise DecodeError(f"too large: {_one_line(error) or 'out of memory'}", code="too_large") from error
+    except Exception as error:  # on broken bytes Pillow raises nearly anything: OSError, SyntaxError, struct.error ...
+        reason = _one_line(error) or type(error).__name__
+        code = "truncated" if isinstance(error, EOFError) or "truncated" in reason.lower() else "decode_failed"
+        raise DecodeError(f"cannot decode the picture: {reason}", code=code) from error
+
+
+def _eight_bits(picture: Picture) -> Picture:
+    """The picture in mode L or RGB."""
+    from PIL import Image
+
+    if picture.mode.startswith(("I", "F")):
+        return Image.fromarray(_scaled(np.asarray(picture)))
+    if picture.has_transparency_data:
+        layer = picture.convert("RGBA")
+        below = Image.new("RGBA", layer.size, (BACKGROUND, BACKGROUND, BACKGROUND, 255))
+        return Image.alpha_composite(below, layer).convert("RGB")
+    if picture.mode in ("1", "L"):
+        return picture.convert("L")
+    return picture.convert("RGB")
+
+
+def _scaled(values: np.ndarray) -> np.ndarray:
+    """Greyscale (h, w) of any range as uint8; see `decode_image`."""
+    real = np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
+    low, high = float(real.min()), float(real.max())
+    if values.dtype.kind == "f" and low >= 0 and high <= 1:
+        low, high = 0.0, 1.0
+    elif values.dtype.kind == "f" and low >= 0 and high <= 255:
+        low, high = 0.0, 255.0
+    elif values.dtype.kind in "iu" and low >= 0 and high <= 65535:
+        low, high = 0.0, 65535.0
+    return np.rint((real - low) * (255.0 / max(high - low, 1e-30))).astype(np.uint8)
+
+
+def _one_line(error: BaseException) -> str:
+    """The exception's text in one printable line of at most 120 characters."""
+    text = "".join(c if c.isprintable() else "?" for c in " ".join(str(error).split()))
+    return text if len(text) <= 120 else text[:119] + "…"

@@ -1,0 +1,73 @@
+"""Exact nearest neighbours by cosine similarity, in blocks; n x n is never held."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cleanlab_lite.errors import EvidenceError
+
+STRIDE = 64  # columns per group in the first pass of the top-k search
+
+
+def unit_rows(features: np.ndarray) -> np.ndarray:
+    """(n, d) float32 rows of length 1; a row of zeros stays zero. Raises EvidenceError where a value is not finite."""
+    rows = features.astype(np.float32)
+    norms = np.sqrt(np.einsum("nd,nd->n", rows, rows))
+    if not np.isfinite(norms).all():
+        bad = np.flatnonzero(~np.isfinite(norms))
+        raise EvidenceError(
+            f"features of {len(bad)} rows are not finite or too large, the first is row {bad[0]}",
+            hint="leave out unreadable rows, or rescale the features",
+        )
+    rows /= np.maximum(norms, np.finfo(np.float32).tiny)[:, None]
+    return rows
+
+
+def nearest_neighbors(
+    features: np.ndarray, k: int, block: int = 2000, *, among: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Indices (n, k) int64 and cosine similarities (n, k) float32 of each row's nearest rows, nearest first.
+
+    features (n, d) of any float type. A row is not its own neighbour. Neighbours are sought among all rows, or
+    among the rows `among` (r,) int64. Where fewer than k exist, the index is -1 and the similarity NaN.
+    """
+    rows = unit_rows(features)
+    n = len(rows)
+    pool = rows if among is None else rows[among]
+    among = np.arange(n) if among is None else among
+    groups = -(-max(len(among), 1) // STRIDE)
+    position = np.full(n, -1, dtype=np.int64)
+    position[among] = np.arange(len(among))
+    indices = np.full((n, k), -1, dtype=np.int64)
+    similarities = np.full((n, k), np.nan, dtype=np.float32)
+    found = min(k, len(among))
+    padded = np.empty((min(block, n), groups * STRIDE), dtype=np.float32)
+    for start in range(0, n if found else 0, block):
+        stop = min(start + block, n)
+        sims = padded[: stop - start]
+        np.matmul(rows[start:stop], pool.T, out=sims[:, : len(among)])
+        sims[:, len(among) :] = -np.inf
+        own = position[start:stop]
+        sims[np.flatnonzero(own >= 0), own[own >= 0]] = -np.inf
+        columns = _top(sims, found, groups)
+        values = np.take_along_axis(sims, columns, axis=1)
+        order = np.lexsort((among[np.minimum(columns, len(among) - 1)], -values), axis=1)
+        columns, values = np.take_along_axis(columns, order, axis=1), np.take_along_axis(values, order, axis=1)
+        valid = np.isfinite(values)
+        indices[start:stop, :found] = np.where(valid, among[np.minimum(columns, len(among) - 1)], -1)
+        similarities[start:stop, :found] = np.where(valid, values, np.nan)
+    return indices, similarities
+
+
+def _top(sims: np.ndarray, k: int, groups: int) -> np.ndarray:
+    """(b, k) columns of the k largest entries of each row of sims (b, groups * STRIDE).
+
+    The k largest entries lie in the k groups with the largest maxima, and a maximum is far cheaper than a partition.
+    """
+    if groups <= k:
+        return np.argpartition(-sims, k - 1, axis=1)[:, :k]
+    maxima = sims.reshape(len(sims), STRIDE, groups).max(axis=1)
+    best = np.argpartition(-maxima, k - 1, axis=1)[:, :k]
+    columns = (best[:, :, None] + groups * np.arange(STRIDE)).reshape(len(sims), -1)
+    chosen = np.argpartition(-np.take_along_axis(sims, columns, axis=1), k - 1, axis=1)[:, :k]
+    return np.take_along_axis(columns, chosen, axis=1)

@@ -1,0 +1,1 @@
+"""Exporters: cleaned manifests and datasets, in the formats their users read."""

@@ -1,0 +1,180 @@
+"""A `Manifest` back into files: pruned or corrected in the user's own format, or saved whole for a run folder.
+
+Paths are written as the user gave them. Relative ones start from the folder of the original manifest (from the root
+of a class-folder tree), so a file written elsewhere needs that folder to find them.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from cleanlab_lite.errors import ManifestError
+from cleanlab_lite.manifest import JSON_CELLS, NULLS_WRITTEN, Manifest, Source
+
+SUFFIXES = {"csv": ".csv", "tsv": ".tsv", "jsonl": ".jsonl", "parquet": ".parquet", "folder": ".csv", "arrays": ".csv"}
+
+SAVED = b"nlclean.manifest"  # metadata key of a saved manifest
+SAVED_VERSION = 1
+PREFIX = "__nlclean_"  # columns of a saved manifest that are not the user's
+
+
+def suffix(manifest: Manifest) -> str:
+    """Ending of the file that `write_manifest` makes."""
+    return SUFFIXES[manifest.source.format]
+
+
+def write_manifest(
+    manifest: Manifest, path: str | Path, *, keep: np.ndarray, labels: Sequence[str | None] | None
+) -> None:
+    """Write the user's columns, in order and in the format of `suffix`, for the rows to keep.
+
+    `keep` (n,) bool. `labels` (n,) are new label texts, None where the label stays; they are written in the type of
+    the label column. Everything else comes out as it went in: CSV keeps delimiter and quoting (with "\\n" line ends),
+    JSONL keeps absent keys absent, Parquet keeps its schema. Class-folder trees and `.npz` files become CSV.
+
+    Raises ManifestError when a new label does not fit the type of its column.
+    """
+    n = len(manifest)
+    if len(keep) != n or (labels is not None and len(labels) != n):
+        raise ValueError(f"keep and labels must have {n} rows")
+    table = manifest.table if labels is None else _relabelled(manifest, labels)
+    table = table.filter(pa.array(np.asarray(keep, dtype=bool)))
+    kind = suffix(manifest)
+    if kind == ".parquet":
+        pq.write_table(table, path, compression="zstd")
+    elif kind == ".jsonl":
+        _write_jsonl(table, Path(path))
+    else:
+        _write_delimited(table, Path(path), manifest.source)
+
+
+def _relabelled(manifest: Manifest, labels: Sequence[str | None]) -> pa.Table:
+    """The table with new labels. A cell is copied from a row of that class, so it is written as the user writes it."""
+    name = manifest.source.label_column
+    index = {text: position for position, text in enumerate(manifest.classes)}
+    first = np.full(manifest.num_classes, -1)  # a row of every class
+    rows = np.flatnonzero(manifest.labels >= 0)[::-1]
+    first[manifest.labels[rows]] = rows
+    column = manifest.table[name]
+    take = np.arange(len(manifest))
+    new: dict[str, int] = {}  # labels that no row has yet, put behind the column
+    for row, text in enumerate(labels):
+        if text is None:
+            continue
+        if (position := index.get(text)) is None:
+            take[row] = len(manifest) + new.setdefault(text, len(new))
+        elif position != manifest.labels[row]:
+            take[row] = first[position]
+    if new:
+        column = pa.chunked_array([*column.chunks, _cells(manifest, list(new))])
+    position = manifest.table.schema.get_field_index(name)
+    return manifest.table.set_column(position, manifest.table.schema.field(name), column.take(pa.array(take)))
+
+
+def _cells(manifest: Manifest, texts: list[str]) -> pa.Array:
+    """Label texts as cells of the label column."""
+    field = manifest.table.schema.field(manifest.source.label_column)
+    if JSON_CELLS in (field.metadata or {}):
+        return pa.array([json.dumps(text) for text in texts], field.type)
+    try:
+        return pa.array(texts, pa.string()).cast(field.type)
+    except pa.ArrowException as error:
+        raise ManifestError(
+            f"new labels {', '.join(map(repr, texts[:5]))} do not fit the column {field.name!r} of type {field.type}",
+            hint="use labels of that type, or convert the column to strings before the audit",
+        ) from error
+
+
+def _write_delimited(table: pa.Table, path: Path, source: Source) -> None:
+    columns = [column.to_pylist() for column in table.columns]
+    quote_all = source.quoting == csv.QUOTE_ALL
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(
+            file,
+            delimiter=source.delimiter,
+            quoting=csv.QUOTE_ALL if quote_all else csv.QUOTE_MINIMAL,
+            lineterminator="\n",
+        )
+        writer.writerow(table.column_names)
+        writer.writerows(zip(*columns, strict=True))
+
+
+def _write_jsonl(table: pa.Table, path: Path) -> None:
+    names = [json.dumps(name, ensure_ascii=False) for name in table.column_names]
+    columns = [_json_texts(field, column) for field, column in zip(table.schema, table.columns, strict=True)]
+    with path.open("w", encoding="utf-8", newline="") as file:
+        for cells in zip(*columns, strict=True):
+            record = (f"{name}: {cell}" for name, cell in zip(names, cells, strict=True) if cell is not None)
+            file.write("{" + ", ".join(record) + "}\n")
+
+
+def _json_texts(field: pa.Field, column: pa.ChunkedArray) -> list[str | None]:
+    """Cells as JSON text, None where the key was absent."""
+    metadata = field.metadata or {}
+    values = column.to_pylist()
+    if JSON_CELLS in metadata:
+        return values
+    null = "null" if NULLS_WRITTEN in metadata else None
+    return [null if value is None else json.dumps(value, ensure_ascii=False) for value in values]
+
+
+def save_manifest(manifest: Manifest, path: str | Path) -> None:
+    """Save everything but `features` as one Parquet file (zstd), to be read without the user's files."""
+    arrays = {"id": manifest.ids, "label": manifest.labels, "split": manifest.splits}
+    optional = {"uri": manifest.uris, "line": manifest.lines}
+    arrays |= {name: array for name, array in optional.items() if array is not None}
+    table = manifest.table
+    for name, array in arrays.items():
+        table = table.append_column(PREFIX + name, pa.array(array.tolist()))
+    facts = {
+        "version": SAVED_VERSION,
+        "source": asdict(manifest.source),
+        "modality": manifest.modality,
+        "classes": manifest.classes,
+        "fingerprint": manifest.fingerprint,
+    }
+    metadata = {**(table.schema.metadata or {}), SAVED: json.dumps(facts).encode()}
+    pq.write_table(table.replace_schema_metadata(metadata), path, compression="zstd")
+
+
+def load_manifest(path: str | Path) -> Manifest:
+    """Read what `save_manifest` wrote; `features` is None, `fingerprint` is that of the saved manifest.
+
+    Raises ManifestError when the file is not a saved manifest, or one of a newer version.
+    """
+    try:
+        table = pq.ParquetFile(path).read()
+    except (pa.ArrowException, OSError) as error:
+        raise ManifestError(f"cannot read {str(path)!r}: {error}", hint="run `nlclean audit` again") from error
+    metadata = dict(table.schema.metadata or {})
+    if SAVED not in metadata:
+        raise ManifestError(f"{str(path)!r} is not a manifest saved by nlclean", hint="run `nlclean audit` on it")
+    facts = json.loads(metadata.pop(SAVED))
+    if facts["version"] > SAVED_VERSION:
+        raise ManifestError(
+            f"{str(path)!r} has version {facts['version']}, this nlclean reads up to {SAVED_VERSION}",
+            hint="upgrade nlclean",
+        )
+    own = [name for name in table.column_names if name.startswith(PREFIX)]
+    arrays = {name.removeprefix(PREFIX): table[name].to_pylist() for name in own}
+    facts["source"]["notes"] = tuple(facts["source"]["notes"])
+    return Manifest(
+        table=table.drop_columns(own).replace_schema_metadata(metadata or None),
+        source=Source(**facts["source"]),
+        modality=facts["modality"],
+        classes=tuple(facts["classes"]),
+        ids=np.array(arrays["id"], dtype=str),
+        labels=np.array(arrays["label"], dtype=np.int64),
+        splits=np.array(arrays["split"], dtype=str),
+        uris=np.array(arrays["uri"], dtype=str) if "uri" in arrays else None,
+        lines=np.array(arrays["line"], dtype=np.int64) if "line" in arrays else None,
+        _fingerprint=[facts["fingerprint"]],
+    )

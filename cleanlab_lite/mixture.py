@@ -1,0 +1,347 @@
+"""One-dimensional mixtures that split losses, or margins, into clean and noisy.
+
+Beta mixture: Arazo et al., ICML 2019. Gaussian mixture: Li, Socher and Hoi (DivideMix), ICLR 2020.
+Every fit runs on a weighted histogram, so its cost hardly grows with n, and every posterior is made
+monotone: with unequal shapes the posterior of the noisy component rises again among the easiest rows.
+
+Letters: n values (or histogram bins), k components. Component parameters are a pair of (k,) arrays:
+(alpha, beta) of a Beta density, (mean, variance) of a Gaussian one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+EDGE = 1e-3  # Beta densities are evaluated on [EDGE, 1 - EDGE]: their poles at 0 and 1 carry no information
+MIN_SEPARATION = 0.15  # of the component means, in units of the scaled range, before anything is called noisy
+MIN_WEIGHT = 1e-3  # a lighter component has died
+TIED_LOW = 0.2  # share of values at the lower end from which the network has memorised the labels
+REG_COVAR = 5e-4  # added to variances on the scaled range, as in DivideMix
+
+Density = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+Moments = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class BetaMixture:
+    """Two Beta components on the range [low, high] scaled to [0, 1]; index 0 is clean, index 1 noisy."""
+
+    weights: np.ndarray  # (2,)
+    alpha: np.ndarray  # (2,)
+    beta: np.ndarray  # (2,)
+    low: float  # value scaled to 0
+    high: float  # value scaled to 1
+    iterations: int
+    log_likelihood: float  # mean per fitted value, on the scaled range
+    degenerate: bool = False  # no two components could be told apart; `posterior` is 0
+    separated: bool = True  # two components beat one by BIC, and their means lie apart
+
+    @property
+    def means(self) -> np.ndarray:
+        """(2,) component means in units of x."""
+        return self.low + (self.high - self.low) * self.alpha / (self.alpha + self.beta)
+
+    @property
+    def noisy_weight(self) -> float:
+        return float(self.weights[1])
+
+    def posterior(self, x: np.ndarray) -> np.ndarray:
+        """(n,) probability of the noisy component, non-decreasing in x; NaN where x is."""
+        x = np.asarray(x, dtype=np.float64)
+        if self.degenerate:
+            return np.where(np.isnan(x), np.nan, 0.0)
+        grid = np.linspace(EDGE, 1 - EDGE, 2001)
+        noisy = responsibilities(beta_log_density(grid, self.alpha, self.beta), self.weights)[0][:, 1]
+        pivot = int(np.searchsorted(grid, self.alpha[1] / (self.alpha[1] + self.beta[1])))
+        return np.interp((x - self.low) / (self.high - self.low), grid, monotone(noisy, pivot))
+
+
+@dataclass(frozen=True)
+class GaussianMixture:
+    """k Gaussian components in units of x, of which `noisy` says which ones stand for wrong labels."""
+
+    weights: np.ndarray  # (k,)
+    means: np.ndarray  # (k,) ascending
+    variances: np.ndarray  # (k,)
+    noisy: np.ndarray  # (k,) bool
+    low: float  # range of x that was fitted; values beyond it are judged like its ends
+    high: float
+    iterations: int
+    log_likelihood: float  # mean per fitted value
+    rising: bool = True  # the noisy components lie at the upper end (losses), not the lower (margins)
+    degenerate: bool = False
+    separated: bool = True
+
+    @property
+    def noisy_weight(self) -> float:
+        return float(self.weights[self.noisy].sum())
+
+    def posterior(self, x: np.ndarray) -> np.ndarray:
+        """(n,) probability of the noisy components, monotone in x; NaN where x is."""
+        x = np.asarray(x, dtype=np.float64)
+        if self.degenerate or not self.noisy.any():
+            return np.where(np.isnan(x), np.nan, 0.0)
+        sign = 1.0 if self.rising else -1.0  # sign * x grows towards the noisy end
+        grid = np.linspace(min(sign * self.low, sign * self.high), max(sign * self.low, sign * self.high), 2001)
+        resp, _ = responsibilities(gaussian_log_density(sign * grid, self.means, self.variances), self.weights)
+        pivot = int(np.searchsorted(grid, (sign * self.means[self.noisy]).min()))
+        return np.interp(sign * x, grid, monotone(resp[:, self.noisy].sum(axis=1), pivot))
+
+
+def fit_beta_mixture(
+    x: np.ndarray,
+    *,
+    max_iterations: int = 10,
+    tol: float = 1e-6,
+    percentiles: tuple[float, float] = (5.0, 95.0),
+    bins: int = 2000,
+) -> BetaMixture:
+    """Two Beta components by EM with moments for the M-step (Arazo et al., ICML 2019).
+
+    Values outside `percentiles` are left out of the fit and judged like the ends of the range. Few
+    iterations favour a small, broad noisy component, which is right at low noise; use 200 above 25 %.
+    NaN is ignored. `degenerate` where the range is empty, a component dies, or a fifth of the values
+    is tied at the lower end.
+    """
+    x = np.asarray(x, dtype=np.float64)
+    x = x[np.isfinite(x)]
+    low, high = (float(v) for v in np.percentile(x, percentiles)) if len(x) else (0.0, 0.0)
+    weights, alpha, beta = np.array([0.5, 0.5]), np.array([1.0, 2.0]), np.array([2.0, 1.0])
+    if high <= low:
+        return BetaMixture(weights, alpha, beta, low, low + 1.0, 0, math.nan, degenerate=True, separated=False)
+    inside = x[(x >= low) & (x <= high)]
+    scaled, counts = histogram(np.clip((inside - low) / (high - low), EDGE, 1 - EDGE), bins)
+    fit = _em(scaled, counts, weights, alpha, beta, beta_log_density, beta_moments, max_iterations, tol, min_count=5)
+    order = np.argsort(fit.first / (fit.first + fit.second))  # noisy is the larger mean, whatever EM made of the start
+    mean = (fit.first / (fit.first + fit.second))[order]
+    single = beta_moments(scaled, counts[:, None])
+    one = float(beta_log_density(scaled, *single)[:, 0] @ counts / counts.sum())
+    u_shaped = single[0][0] < 1 and single[1][0] < 1  # then the single density has two modes itself
+    two_modes = u_shaped or _bic_prefers_two(fit.log_likelihood, one, counts.sum())
+    return BetaMixture(
+        fit.weights[order],
+        fit.first[order],
+        fit.second[order],
+        low,
+        high,
+        fit.iterations,
+        fit.log_likelihood,
+        degenerate=fit.dead or float((x <= low).mean()) > TIED_LOW,
+        separated=bool(two_modes and mean[1] - mean[0] > MIN_SEPARATION),
+    )
+
+
+def fit_gaussian_mixture(
+    x: np.ndarray, *, max_iterations: int = 200, tol: float = 1e-6, bins: int = 2000
+) -> GaussianMixture:
+    """Two Gaussian components on losses; the one with the larger mean is noisy (Li et al., ICLR 2020).
+
+    Losses are cut at their 99.9th percentile (one outlier would squeeze the rest) and scaled to [0, 1].
+    Of three fixed starts the best is kept. NaN is ignored.
+    """
+    x = np.asarray(x, dtype=np.float64)
+    x = x[np.isfinite(x)]
+    low, high = (float(x.min()), float(np.percentile(x, 99.9))) if len(x) else (0.0, 0.0)
+    noisy = np.array([False, True])
+    if high <= low:
+        flat = np.array([0.5, 0.5]), np.array([low, low]), np.array([1.0, 1.0])
+        return GaussianMixture(*flat, noisy, low, low, 0, math.nan, degenerate=True, separated=False)
+    scaled, counts = histogram(np.minimum((x - low) / (high - low), 1.0), bins)
+
+    def moments(values: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return gaussian_moments(values, weights, REG_COVAR)
+
+    variance = np.repeat(moments(scaled, counts[:, None])[1], 2)
+    fits = [
+        _em(
+            scaled, counts, np.array([0.7, 0.3]), _quantiles(scaled, counts, start), variance,
+            gaussian_log_density, moments, max_iterations, tol, min_count=2,
+        )
+        for start in ((0.05, 0.80), (0.25, 0.95), (0.50, 0.99))
+    ]  # fmt: skip
+    fit = max(fits, key=lambda f: (not f.dead, f.log_likelihood))
+    order = np.argsort(fit.first)
+    mean = fit.first[order]
+    one = float(gaussian_log_density(scaled, *moments(scaled, counts[:, None]))[:, 0] @ counts / counts.sum())
+    two_modes = _bic_prefers_two(fit.log_likelihood, one, counts.sum())
+    return GaussianMixture(
+        fit.weights[order],
+        low + (high - low) * mean,
+        (high - low) ** 2 * fit.second[order],
+        noisy,
+        low,
+        high,
+        fit.iterations,
+        fit.log_likelihood - math.log(high - low),
+        degenerate=fit.dead,
+        separated=bool(two_modes and mean[1] - mean[0] > MIN_SEPARATION),
+    )
+
+
+def fit_gaussians_by_bic(
+    x: np.ndarray, *, max_components: int = 4, max_iterations: int = 200, tol: float = 1e-6, bins: int = 2000
+) -> GaussianMixture:
+    """Gaussians on margins, their number chosen by BIC; every component with a negative mean is noisy.
+
+    Taking only the lowest component would miss half of the noise whenever BIC splits it in two. With
+    no negative mean `noisy_weight` is 0: on ambiguous data that is no proof of clean labels. NaN is ignored.
+    """
+    x = np.asarray(x, dtype=np.float64)
+    x = x[np.isfinite(x)]
+    low, high = (float(v) for v in np.percentile(x, (0.1, 99.9))) if len(x) else (0.0, 0.0)
+    if high <= low:
+        flat = np.ones(1), np.array([low]), np.ones(1)
+        return GaussianMixture(
+            *flat, np.array([low < 0]), low, low, 0, math.nan, rising=False, degenerate=True, separated=False
+        )
+    values, counts = histogram(np.clip(x, low, high), bins)
+    reg = 1e-3 * float(np.cov(values, aweights=counts))  # a spike of tied margins must not take a component
+
+    def moments(v: np.ndarray, w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return gaussian_moments(v, w, reg)
+
+    best, best_bic = None, math.inf
+    for k in range(1, max_components + 1):
+        middles = (np.arange(k) + 0.5) / k
+        for means in (_quantiles(values, counts, middles), low + (high - low) * middles):
+            variances = np.full(k, moments(values, counts[:, None])[1][0] / k**2)
+            fit = _em(
+                values, counts, np.full(k, 1 / k), means, variances,
+                gaussian_log_density, moments, max_iterations, tol, min_count=2,
+            )  # fmt: skip
+            bic = (3 * k - 1) * math.log(counts.sum()) - 2 * counts.sum() * fit.log_likelihood
+            if bic < best_bic and not fit.dead:
+                best, best_bic = fit, bic
+    assert best is not None  # one component cannot die
+    order = np.argsort(best.first)
+    means = best.first[order]
+    return GaussianMixture(
+        best.weights[order],
+        means,
+        best.second[order],
+        means < 0,
+        low,
+        high,
+        best.iterations,
+        best.log_likelihood,
+        rising=False,
+        separated=len(means) > 1,
+    )
+
+
+def histogram(x: np.ndarray, bins: int) -> tuple[np.ndarray, np.ndarray]:
+    """x (n,) as (values, counts), at most `bins` of each; a bin stands at the mean of its values. Exact to n = bins."""
+    if len(x) <= bins:
+        return x, np.ones(len(x))
+    low, high = x.min(), x.max()
+    index = np.minimum(((x - low) * (bins / (high - low))).astype(np.int64), bins - 1)
+    counts = np.bincount(index, minlength=bins).astype(np.float64)
+    sums = np.bincount(index, weights=x, minlength=bins)
+    filled = counts > 0
+    return sums[filled] / counts[filled], counts[filled]
+
+
+def beta_log_density(x: np.ndarray, alpha: np.ndarray, beta: np.ndarray) -> np.ndarray:
+    """(n, k) log density of x (n,) in (0, 1)."""
+    norm = np.array([math.lgamma(a) + math.lgamma(b) - math.lgamma(a + b) for a, b in zip(alpha, beta, strict=True)])
+    return np.log(x)[:, None] * (alpha - 1) + np.log1p(-x)[:, None] * (beta - 1) - norm
+
+
+def gaussian_log_density(x: np.ndarray, means: np.ndarray, variances: np.ndarray) -> np.ndarray:
+    """(n, k) log density of x (n,)."""
+    return -0.5 * ((x[:, None] - means) ** 2 / variances + np.log(2 * math.pi * variances))
+
+
+def beta_moments(x: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(alpha, beta), each (k,), with the mean and variance that x (n,) has under weights (n, k)."""
+    mean, variance = gaussian_moments(x, weights, 0.0)
+    variance = np.clip(variance, 1e-8, 0.999 * mean * (1 - mean))  # above m(1-m) no Beta density exists
+    total = mean * (1 - mean) / variance - 1
+    return np.clip(mean * total, 1e-2, 1e4), np.clip((1 - mean) * total, 1e-2, 1e4)
+
+
+def gaussian_moments(x: np.ndarray, weights: np.ndarray, reg: float) -> tuple[np.ndarray, np.ndarray]:
+    """(mean, variance + reg), each (k,), of x (n,) under weights (n, k)."""
+    total = np.maximum(weights.sum(axis=0), 1e-300)
+    mean = x @ weights / total
+    return mean, ((x[:, None] - mean) ** 2 * weights).sum(axis=0) / total + reg
+
+
+def responsibilities(log_density: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """E-step: posterior of each component (n, k) and log likelihood of each value (n,)."""
+    joint = log_density + np.log(weights)
+    top = joint.max(axis=1, keepdims=True)
+    log_likelihood = top + np.log(np.exp(joint - top).sum(axis=1, keepdims=True))
+    return np.exp(joint - log_likelihood), log_likelihood[:, 0]
+
+
+def em_step(
+    x: np.ndarray,
+    counts: np.ndarray,
+    weights: np.ndarray,
+    first: np.ndarray,
+    second: np.ndarray,
+    density: Density,
+    moments: Moments,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
+    """One EM step: new weights and parameters, and the mean log likelihood under the old ones."""
+    resp, log_likelihood = responsibilities(density(x, first, second), weights)
+    resp *= counts[:, None]
+    return resp.sum(axis=0) / counts.sum(), *moments(x, resp), float(log_likelihood @ counts / counts.sum())
+
+
+def monotone(posterior: np.ndarray, pivot: int) -> np.ndarray:
+    """`posterior` on a rising grid made non-decreasing: flat left of its minimum before `pivot`, then a maximum."""
+    lowest = int(np.argmin(posterior[: pivot + 1]))
+    return np.maximum.accumulate(np.concatenate([np.full(lowest, posterior[lowest]), posterior[lowest:]]))
+
+
+@dataclass(frozen=True)
+class _Fit:
+    weights: np.ndarray
+    first: np.ndarray
+    second: np.ndarray
+    iterations: int
+    log_likelihood: float
+    dead: bool
+
+
+def _em(
+    x: np.ndarray,
+    counts: np.ndarray,
+    weights: np.ndarray,
+    first: np.ndarray,
+    second: np.ndarray,
+    density: Density,
+    moments: Moments,
+    max_iterations: int,
+    tol: float,
+    min_count: float,
+) -> _Fit:
+    """EM until the mean log likelihood moves by less than `tol`; stops before a component dies."""
+    previous, iterations, dead = -math.inf, 0, False
+    while iterations < max_iterations:
+        iterations += 1
+        new_weights, new_first, new_second, current = em_step(x, counts, weights, first, second, density, moments)
+        dead = bool(new_weights.min() < MIN_WEIGHT or new_weights.min() * counts.sum() < min_count)
+        if dead or abs(current - previous) < tol:
+            break
+        weights, first, second, previous = new_weights, new_first, new_second, current
+    _, log_likelihood = responsibilities(density(x, first, second), weights)
+    return _Fit(weights, first, second, iterations, float(log_likelihood @ counts / counts.sum()), dead)
+
+
+def _bic_prefers_two(two: float, one: float, n: float) -> bool:
+    """Mean log likelihoods of two components (5 parameters) and one (2)."""
+    return 2 * n * (two - one) > 3 * math.log(n)
+
+
+def _quantiles(values: np.ndarray, counts: np.ndarray, q: np.ndarray | tuple[float, ...]) -> np.ndarray:
+    """Quantiles of a histogram."""
+    order = np.argsort(values)
+    share = np.cumsum(counts[order]) / counts.sum()
+    return values[order][np.minimum(np.searchsorted(share, q), len(values) - 1)]

@@ -1,0 +1,69 @@
+"""Backbones of torchvision, from scratch or with pretrained weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from cleanlab_lite.errors import ConfigError
+
+
+def residual_network(name: str) -> Callable[[Tensor, str], tuple[nn.Module, int]]:
+    """A builder of torchvision's `name` without its classifier."""
+
+    def build(examples: Tensor, weights: str) -> tuple[nn.Module, int]:
+        import torchvision  # slow to import, and not needed for vectors
+
+        if examples.dim() != 4:
+            raise ConfigError(f"proxy {name!r} takes pictures, this manifest holds vectors", hint="use --proxy mlp")
+        chosen = None
+        if weights == "default":
+            chosen = torchvision.models.get_model_weights(name).DEFAULT
+        try:
+            network = torchvision.models.get_model(name, weights=chosen)
+        except OSError as error:  # URLError and friends
+            raise ConfigError(
+                f"cannot fetch the weights of {name}: {error}", hint="download them elsewhere and use --weights FILE"
+            ) from error
+        num_features = network.fc.in_features
+        if weights and weights != "default":
+            load_weights(network, Path(weights))
+        elif not weights and examples.shape[-1] <= 64:
+            # the usual stem for small pictures: no stride, no pooling, or nothing is left to look at
+            network.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
+            network.maxpool = nn.Identity()
+        network.fc = nn.Identity()
+        return network, num_features
+
+    return build
+
+
+def load_weights(network: nn.Module, path: Path) -> None:
+    """Fill `network` from a safetensors file or a state dict of torch; a classifier of another size is left out.
+
+    Raises:
+        ConfigError: no such file, not a state dict, or tensors that do not fit, each named.
+    """
+    if not path.is_file():
+        raise ConfigError(f"no weights file at {path}")
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            state = load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # both loaders raise many kinds for a file that is not theirs
+        raise ConfigError(f"cannot read weights from {path}: {error}", hint="give a .safetensors file") from error
+    state = state.get("state_dict", state)
+    state = {key.removeprefix("module."): value for key, value in state.items()}
+    own = network.state_dict()
+    body = {key: value for key, value in state.items() if not key.startswith("fc.")}
+    wrong = [key for key in own if not key.startswith("fc.") and key not in body and "num_batches" not in key]
+    wrong += [key for key, value in body.items() if key in own and value.shape != own[key].shape]
+    if wrong:
+        raise ConfigError(f"{path} does not fit: missing or of another shape: {', '.join(sorted(wrong)[:5])}")
+    network.load_state_dict(body, strict=False)

@@ -1,0 +1,12 @@
+"""Strategies: how a proxy is taught. `STRATEGIES.get(name).function(setting, **hp)` builds a `Strategy`."""
+
+from __future__ import annotations
+
+import importlib
+
+from cleanlab_lite.strategies.base import STRATEGIES, Learner, Setting, Strategy
+
+for _module in ("mixup", "plain"):
+    importlib.import_module(f"cleanlab_lite.strategies.{_module}")
+
+__all__ = ["STRATEGIES", "Learner", "Setting", "Strategy"]

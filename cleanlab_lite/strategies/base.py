@@ -1,0 +1,96 @@
+"""What a strategy is given (`Setting`), what it moves (`Learner`), and the three verbs it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from cleanlab_lite.data.loader import Batch, Samples
+from cleanlab_lite.losses import LossFunction
+from cleanlab_lite.registry import Registry
+
+STRATEGIES = Registry("strategy")
+
+
+class Learner:
+    """A network with its optimiser and schedule. Gradients of bounded and unbounded losses alike are clipped at norm 5."""
+
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        steps: int,
+        learning_rate: float,
+        weight_decay: float,
+        autocast: torch.dtype | None,
+    ) -> None:
+        self.network = network
+        self._device = next(network.parameters()).device
+        self._autocast = autocast
+        trained = [p for p in network.parameters() if p.requires_grad]
+        groups = [
+            {"params": [p for p in trained if p.dim() > 1], "weight_decay": weight_decay},
+            {"params": [p for p in trained if p.dim() <= 1], "weight_decay": 0.0},  # biases and norms
+        ]
+        self._optimizer = torch.optim.SGD(groups, lr=learning_rate, momentum=0.9, nesterov=True)
+        self._schedule = torch.optim.lr_scheduler.OneCycleLR(
+            self._optimizer, learning_rate, total_steps=max(steps, 2), pct_start=0.25, cycle_momentum=False
+        )
+        self._scaler = torch.amp.GradScaler(self._device.type, enabled=autocast is torch.float16)
+        self._steps_left = max(steps, 2) - 1
+
+    def logits(self, inputs: Tensor) -> Tensor:
+        """(b, k) float32 logits of `inputs`, under the learner's precision."""
+        with torch.autocast(self._device.type, dtype=self._autocast, enabled=self._autocast is not None):
+            return self.network(inputs).float()
+
+    def update(self, loss: Tensor) -> None:
+        """One step down the gradient of a scalar."""
+        self._optimizer.zero_grad(set_to_none=True)
+        self._scaler.scale(loss).backward()
+        self._scaler.unscale_(self._optimizer)
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
+        self._scaler.step(self._optimizer)
+        self._scaler.update()
+        if self._steps_left:
+            self._schedule.step()
+            self._steps_left -= 1
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Everything a strategy may use; it reaches for nothing else."""
+
+    samples: Samples
+    rows: np.ndarray  # (r,) int64, the rows to learn from
+    targets: Tensor  # (n,) int64 on the device, label to learn; -1 outside `rows` is possible
+    num_classes: int
+    loss: LossFunction
+    epochs: int
+    batch_size: int
+    generator: torch.Generator  # on the host
+    augment: Callable[[Tensor], Tensor]  # a batch of inputs -> the same, augmented
+    new_learner: Callable[[], Learner]  # each call initialises with another seed
+
+
+class Strategy:
+    """Plain training; others override what differs."""
+
+    def __init__(self, setting: Setting) -> None:
+        self.setting = setting
+        self.learners = [setting.new_learner()]
+
+    def batches(self, epoch: int, loss: np.ndarray) -> Iterator[Batch]:
+        """The batches of one epoch. `loss` is (epoch, n), the observed loss after each epoch so far."""
+        s = self.setting
+        return s.samples.shuffled(s.rows, s.targets, s.batch_size, s.generator)
+
+    def step(self, epoch: int, batch: Batch) -> None:
+        """Learn from one batch."""
+        learner = self.learners[0]
+        values = self.setting.loss(learner.logits(self.setting.augment(batch.inputs)), batch.targets, batch.index)
+        learner.update(values.mean())

@@ -1,0 +1,45 @@
+"""Mixup (Zhang et al., ICLR 2018) inside the batch, after a warm-up without it (Fonseca et al., WASPAA 2019).
+
+x' = l x_i + (1 - l) x_j and l L(f(x'), y_i) + (1 - l) L(f(x'), y_j), with l ~ Beta(alpha, alpha) per sample. The
+two-term form is right for every loss; mixing the targets instead is right only for those linear in the target.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from cleanlab_lite.data.loader import Batch
+from cleanlab_lite.strategies.base import STRATEGIES, Setting, Strategy
+
+
+@STRATEGIES.register(
+    "mixup", summary="convex combinations of pairs, after a warm-up", paper="Zhang et al., ICLR 2018; Fonseca et al., 2019"
+)
+class Mixup(Strategy):
+    """alpha: strength, 0.1 is mild and 32 mixes half and half. warmup: share of the epochs trained plainly first."""
+
+    def __init__(self, setting: Setting, *, alpha: float = 1.0, warmup: float = 0.1) -> None:
+        super().__init__(setting)
+        self.alpha = alpha
+        self.warmup_epochs = round(warmup * setting.epochs)
+
+    def step(self, epoch: int, batch: Batch) -> None:
+        if epoch < self.warmup_epochs:
+            return super().step(epoch, batch)
+        s, learner = self.setting, self.learners[0]
+        b = len(batch.index)
+        partner = torch.randperm(b, generator=s.generator).to(batch.index.device)
+        share = _beta(self.alpha, b, s.generator).to(batch.inputs)
+        inputs = s.augment(batch.inputs)
+        weight = share.reshape(b, *[1] * (inputs.dim() - 1))
+        logits = learner.logits(weight * inputs + (1 - weight) * inputs[partner])
+        own = s.loss(logits, batch.targets, batch.index)
+        other = s.loss(logits, batch.targets[partner], batch.index[partner])
+        learner.update((share * own + (1 - share) * other).mean())
+
+
+def _beta(alpha: float, size: int, generator: torch.Generator) -> torch.Tensor:
+    """(size,) draws of Beta(alpha, alpha): a ratio of Gammas, the only form that takes a generator."""
+    shape = torch.full((2, size), alpha)
+    gamma = torch._standard_gamma(shape, generator=generator)
+    return gamma[0] / gamma.sum(0).clamp_min(1e-12)

@@ -1,0 +1,207 @@
+"""Training observes: one loop for every method, and one place where history is written.
+
+Letters: n samples, k classes, d features, b batch, e epochs, m proxies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from cleanlab_lite.data.augment import random_flip, random_shift
+from cleanlab_lite.data.loader import Samples
+from cleanlab_lite.losses import LOSSES
+from cleanlab_lite.models import Proxy, build_proxy
+from cleanlab_lite.strategies import STRATEGIES, Learner, Setting
+
+RECALIBRATION_ROWS = 2048  # enough for stable batch-norm statistics, few enough to be cheap
+LATE_SHARE = 0.25  # logits are averaged over the last quarter of the epochs
+FEATURES = 64  # dimensions kept of the penultimate layer: principal components
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Resolved options of one fit; nothing is "auto" here."""
+
+    proxy: str
+    weights: str
+    loss: str
+    strategy: str
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    weight_decay: float
+    flip: bool  # mirror pictures: wrong for letters and digits
+    shift: int  # pixels
+    autocast: torch.dtype | None
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What was seen while one proxy learned. All n rows are observed, trained on or not."""
+
+    loss: np.ndarray  # (e, n) float16, cross entropy of the label, nats
+    margin: np.ndarray  # (e, n) float16, logit margin of the label
+    predicted: np.ndarray  # (e, n) int32
+    logits: np.ndarray  # (n, k) float32, mean over the last quarter of the epochs
+    features: np.ndarray  # (n, FEATURES or fewer) float16, after the last epoch
+
+
+def fit(
+    samples: Samples,
+    targets: np.ndarray,
+    rows: np.ndarray,
+    num_classes: int,
+    config: TrainConfig,
+    *,
+    seed: int,
+    on_epoch: Callable[[int], None] = lambda epoch: None,
+) -> Fit:
+    """Train one proxy on `rows` and observe every usable row after each epoch.
+
+    Args:
+        targets: (n,) int64, label of each row for training and observing; -1 where there is none.
+        rows: (r,) int64 rows to learn from.
+        seed: of the initialisation, the order of the batches and the augmentation.
+        on_epoch: called after each observed epoch; may raise to stop.
+    """
+    device = samples.device
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.as_tensor(targets, device=device)
+    batch_size = min(config.batch_size, len(rows))
+    steps = config.epochs * max(1, len(rows) // batch_size)
+    seeds = iter(range(seed, seed + 1000))
+
+    def new_learner() -> Learner:
+        examples = samples.inputs(torch.as_tensor(rows[:: max(1, len(rows) // 2000)], device=device))
+        network = build_proxy(config.proxy, examples, num_classes, seed=next(seeds), weights=config.weights)
+        return Learner(
+            network,
+            steps=steps,
+            learning_rate=config.learning_rate,
+            weight_decay=config.weight_decay,
+            autocast=config.autocast,
+        )
+
+    def augment(inputs: Tensor) -> Tensor:
+        if not samples.is_image:
+            return inputs
+        if config.flip:
+            inputs = random_flip(inputs, generator)
+        return random_shift(inputs, config.shift, generator) if config.shift else inputs
+
+    setting = Setting(
+        samples=samples,
+        rows=rows,
+        targets=labels,
+        num_classes=num_classes,
+        loss=LOSSES.get(config.loss).function(len(samples), num_classes),
+        epochs=config.epochs,
+        batch_size=batch_size,
+        generator=generator,
+        augment=augment,
+        new_learner=new_learner,
+    )
+    strategy = STRATEGIES.get(config.strategy).function(setting)
+
+    n = len(samples)
+    loss = np.full((config.epochs, n), np.nan, dtype=np.float16)
+    margin = np.full((config.epochs, n), np.nan, dtype=np.float16)
+    predicted = np.full((config.epochs, n), -1, dtype=np.int32)
+    late = np.zeros((n, num_classes), dtype=np.float32)
+    late_epochs = max(1, round(LATE_SHARE * config.epochs))
+    for epoch in range(config.epochs):
+        for learner in strategy.learners:
+            learner.network.train()
+        for batch in strategy.batches(epoch, loss[:epoch]):
+            strategy.step(epoch, batch)
+        logits = observe(strategy.learners, samples, rows)
+        loss[epoch], margin[epoch], predicted[epoch] = statistics(logits, targets)
+        if epoch >= config.epochs - late_epochs:
+            late += logits / late_epochs
+        on_epoch(epoch)
+    return Fit(loss, margin, predicted, late, principal_features(strategy.learners, samples))
+
+
+@torch.no_grad()
+def observe(learners: list[Learner], samples: Samples, rows: np.ndarray) -> np.ndarray:
+    """(n, k) float32 logits from a clean, unaugmented pass over all usable rows, averaged over networks.
+
+    NaN rows are unusable. Batch-norm statistics are recalibrated first: in a short training they lag behind
+    the weights, and a mean over epochs would inherit the garbage.
+    """
+    usable = np.flatnonzero(samples.usable)
+    result: np.ndarray | None = None
+    for learner in learners:
+        recalibrate(learner, samples, rows)
+        learner.network.eval()
+        parts = [learner.logits(samples.inputs(index)).cpu().numpy() for index in samples.batches(usable, 1024)]
+        logits = np.concatenate(parts)
+        if result is None:
+            result = np.full((len(samples), logits.shape[1]), np.nan, dtype=np.float32)
+            result[usable] = 0
+        result[usable] += logits / len(learners)
+    assert result is not None  # a strategy has at least one learner
+    return result
+
+
+@torch.no_grad()
+def recalibrate(learner: Learner, samples: Samples, rows: np.ndarray) -> None:
+    """Replace the running statistics of every batch norm by plain means over some unaugmented training rows."""
+    norms = [layer for layer in learner.network.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
+    if not norms:
+        return
+    momenta = [layer.momentum for layer in norms]
+    for layer in norms:
+        layer.reset_running_stats()
+        layer.momentum = None  # cumulative average
+    learner.network.train()
+    for index in samples.batches(rows[:: max(1, len(rows) // RECALIBRATION_ROWS)][:RECALIBRATION_ROWS], 512):
+        if len(index) > 1:
+            learner.logits(samples.inputs(index))
+    for layer, momentum in zip(norms, momenta, strict=True):
+        layer.momentum = momentum
+
+
+def statistics(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Loss, margin and prediction of (n, k) logits for (n,) labels: float16, float16, int32.
+
+    Loss and margin are NaN where the label is -1 or the logits are NaN; the prediction is -1 only for the latter.
+    """
+    rows = np.arange(len(labels))
+    valid = np.isfinite(logits[:, 0])
+    predicted = np.where(valid, logits.argmax(1), -1).astype(np.int32)
+    label = np.maximum(labels, 0)
+    given = logits[rows, label]
+    top = logits.max(1)
+    loss = np.log(np.exp(logits - top[:, None]).sum(1)) + top - given
+    others = logits.copy()
+    others[rows, label] = -np.inf
+    margin = given - others.max(1)
+    known = valid & (labels >= 0)
+    bound = 6e4  # float16 ends at 65504
+    return (
+        np.where(known, np.clip(loss, 0, bound), np.nan).astype(np.float16),
+        np.where(known, np.clip(margin, -bound, bound), np.nan).astype(np.float16),
+        predicted,
+    )
+
+
+@torch.no_grad()
+def principal_features(learners: list[Learner], samples: Samples) -> np.ndarray:
+    """(n, d) float16 leading principal components of the first network's penultimate layer, each row of norm 1."""
+    network = learners[0].network
+    assert isinstance(network, Proxy)
+    network.eval()
+    usable = np.flatnonzero(samples.usable)
+    raw = torch.cat([network.encoder(samples.inputs(index)).float() for index in samples.batches(usable, 1024)])
+    raw = raw - raw.mean(0)
+    _, vectors = torch.linalg.eigh((raw.T @ raw).double())
+    projected = raw @ vectors[:, -FEATURES:].float()
+    result = np.full((len(samples), projected.shape[1]), np.nan, dtype=np.float16)
+    result[usable] = torch.nn.functional.normalize(projected).cpu().numpy()
+    return result

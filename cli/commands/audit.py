@@ -1,0 +1,146 @@
+"""`nlclean audit`: find the wrong labels of a dataset."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .. import diagnostics
+from ..diagnostics import ExitCode
+from ..options import config_options, json_option, verbosity_options
+from ..settings import Setting, resolve, to_config
+
+if TYPE_CHECKING:
+    from cleanlab_lite.config import AuditConfig
+    from cleanlab_lite.manifest import Manifest
+    from cleanlab_lite.report import Report
+
+TOP = 20  # suspicious rows on show
+
+
+class Limit(click.ParamType):
+    """ "5%" of the labels wrong, as (0.05, True); or a number of flagged rows, as (100, False)."""
+
+    name = "limit"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, bool]:
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*%|(\d+)", value)
+        if not match:
+            self.fail(f"{value!r} is neither a percentage (5%) nor a number of rows (100)", param, ctx)
+        return (float(match[1]) / 100, True) if match[1] else (int(match[2]), False)
+
+
+@click.command("audit")
+@click.argument("manifest", required=False)
+@click.option("--path-column", help="Column of the files.  [default: detected]")
+@click.option("--label-column", help="Column of the labels.  [default: detected]")
+@click.option("--id-column", help="Column that identifies a row.  [default: detected, else the path]")
+@click.option("--split-column", help="Column of the split.  [default: detected]")
+@click.option("--features-column", help="Column of the embeddings.  [default: detected]")
+@click.option("--features", type=click.Path(path_type=Path), help="File of embeddings, aligned by row.")
+@click.option("--out", type=click.Path(path_type=Path), help="Run folder.  [default: a new one under nlclean-runs/]")
+@config_options
+@click.option("--fail-on", type=Limit(), metavar="LIMIT", help="Exit 1 above a noise rate (5%) or flagged rows (100).")
+@click.option("--dry-run", is_flag=True, help="Print the plan and write nothing.")
+@click.option("--show-config", is_flag=True, help="Print every value and where it came from.")
+@json_option
+@verbosity_options
+@click.pass_context
+def command(
+    ctx: click.Context,
+    manifest: str | None,
+    path_column: str | None,
+    label_column: str | None,
+    id_column: str | None,
+    split_column: str | None,
+    features_column: str | None,
+    features: Path | None,
+    out: Path | None,
+    fail_on: tuple[float, bool] | None,
+    dry_run: bool,
+    show_config: bool,
+    as_json: bool,
+    **flags: str | None,
+) -> None:
+    """Find the wrong labels of MANIFEST.
+
+    MANIFEST is a CSV, TSV, JSONL or Parquet file, a folder or glob of Parquet files, a folder with one folder per
+    class, or an .npz file. The last line on stdout is the path of the report.
+    """
+    settings = resolve(flags, environ=os.environ, cwd=Path.cwd())
+    config = to_config(settings)
+    if show_config:
+        _show(settings, as_json)
+        return
+    if manifest is None:
+        raise click.UsageError("Missing argument 'MANIFEST'.", ctx)
+
+    from cleanlab_lite.readers import read_manifest
+
+    dataset = read_manifest(
+        manifest,
+        path_column=path_column,
+        label_column=label_column,
+        id_column=id_column,
+        split_column=split_column,
+        features_column=features_column,
+        features=features,
+    )
+    for sentence in dataset.source.notes:
+        diagnostics.note(sentence)
+    if dry_run:
+        _plan(dataset, config, as_json)
+        return
+    report, path = _audit(dataset, config, out, ctx.obj)
+
+    from .. import output
+
+    for warning in report.summary["warnings"]:
+        diagnostics.warn(warning)
+    (output.report_json if as_json else output.report_view)(report, path, TOP)
+    if fail_on and (verdict := _over(report.summary, fail_on)):
+        diagnostics.error(verdict)
+        ctx.exit(ExitCode.GATE_FAILED)
+
+
+def _audit(dataset: Manifest, config: AuditConfig, out: Path | None, typed: list[str]) -> tuple[Report, Path]:
+    from cleanlab_lite.pipeline import audit, run_key
+    from cleanlab_lite.run import REPORT, Run
+
+    from ..progress import Drawer
+
+    stem = PurePath(dataset.source.path).stem
+    with Run.start(out, stem, run_key(dataset, config), typed) as run, Drawer() as drawer:
+        return audit(dataset, config, run=run, on_progress=drawer), run.path(REPORT)
+
+
+def _plan(dataset: Manifest, config: AuditConfig, as_json: bool) -> None:
+    from cleanlab_lite.pipeline import plan
+
+    from .. import output
+
+    (output.json_document if as_json else output.plan_view)(plan(dataset, config))
+
+
+def _show(settings: dict[str, Setting], as_json: bool) -> None:
+    from .. import output
+
+    if as_json:
+        output.json_document({name: {"value": s.value, "origin": s.origin} for name, s in settings.items()})
+    else:
+        output.settings_view(settings)
+
+
+def _over(summary: dict[str, Any], limit: tuple[float, bool]) -> str:
+    """Why the gate fails, "" when it does not."""
+    bound, is_rate = limit
+    rate, flagged = summary["noise_rate"]["estimate"], summary["flagged"]
+    if is_rate and rate > bound:
+        return f"the noise rate, {rate:.1%}, is above the limit of {bound:.1%}"
+    if not is_rate and flagged > bound:
+        return f"{flagged:,} flagged rows are above the limit of {bound:,}"
+    return ""

@@ -1,0 +1,37 @@
+"""`nlclean report`: show what an audit found."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from .. import diagnostics
+from ..options import json_option, run_argument, verbosity_options
+
+
+@click.command("report")
+@run_argument
+@click.option("--top", type=click.IntRange(min=0), default=20, show_default=True, help="Suspicious rows on show.")
+@click.option("--schema", is_flag=True, help="Print the columns of report.parquet as JSON.")
+@json_option
+@verbosity_options
+def command(run: Path | None, top: int, schema: bool, as_json: bool) -> None:
+    """Show what an audit found.
+
+    RUN is a run folder or the report.parquet in it.  [default: the newest under nlclean-runs/]
+    """
+    from cleanlab_lite.report import COLUMNS, Report
+    from cleanlab_lite.run import REPORT, find_run
+
+    from .. import output
+
+    if schema:
+        keys = ("name", "type", "range", "meaning")
+        output.json_document([dict(zip(keys, map(str, column), strict=True)) for column in COLUMNS])
+        return
+    path = find_run(run) / REPORT
+    report = Report.read(path)
+    for warning in report.summary["warnings"]:
+        diagnostics.warn(warning)
+    (output.report_json if as_json else output.report_view)(report, path, top)

@@ -1,0 +1,96 @@
+"""The `nlclean` program: its commands, loaded when they are asked for, and the one place that makes exit codes."""
+
+from __future__ import annotations
+
+import difflib
+import io
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any, NoReturn
+
+import click
+
+from cleanlab_lite.errors import NlcleanError
+
+from . import diagnostics, version
+from .diagnostics import ExitCode
+from .options import verbosity_options
+
+COMMANDS = ("audit", "report", "export", "doctor", "completion")
+
+
+class Program(click.Group):
+    """A group whose commands are modules of `commands/`, and whose errors become exit codes."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        return import_module(f".commands.{name}", __package__).command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] not in COMMANDS:
+            near = difflib.get_close_matches(args[0], COMMANDS, n=1, cutoff=0.5)
+            ctx.fail(f"No such command {args[0]!r}." + (f" Did you mean {near[0]!r}?" if near else ""))
+        return super().resolve_command(ctx, args)
+
+    def main(self, args: Sequence[str] | None = None, **extra: Any) -> NoReturn:  # type: ignore[override]
+        """Run a command line and exit. The context's `obj` is that command line, for the record of the run."""
+        arguments = list(sys.argv[1:] if args is None else args)
+        extra |= {"prog_name": "nlclean", "standalone_mode": False}
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")  # a label may be beyond the terminal's code page
+        diagnostics.set_verbosity(diagnostics.NORMAL)
+        try:
+            code = super().main(arguments, obj=["nlclean", *arguments], **extra) or ExitCode.OK
+        except NlcleanError as error:
+            diagnostics.error(error.message, hint=error.hint, cause=error)
+            code = diagnostics.exit_code(error)
+        except click.ClickException as error:
+            error.show()
+            code = ExitCode.USAGE
+        except (click.Abort, KeyboardInterrupt):
+            diagnostics.error("interrupted", hint="an audit goes on where it was when its command is run again")
+            code = ExitCode.INTERRUPTED
+        except OSError as error:  # a full disk, a folder without permission: not ours to fix
+            diagnostics.error(str(error), cause=error)
+            code = ExitCode.FAILED
+        except Exception as error:
+            diagnostics.error(
+                f"unexpected {type(error).__name__}: {error}",
+                hint="this is a bug in nlclean: please report it, with what the command prints at -vv and "
+                "with `nlclean doctor`",
+                cause=error,
+            )
+            code = ExitCode.FAILED
+        sys.exit(int(code))
+
+
+def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted and not ctx.resilient_parsing:
+        click.echo(f"nlclean {version()}")
+        ctx.exit()
+
+
+@click.group(cls=Program, name="nlclean", context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Print the version."
+)
+@verbosity_options
+def program() -> None:
+    """Find wrong labels in image, sound and embedding datasets.
+
+    Exit codes: 0 fine, 1 a gate failed, 2 usage, configuration or manifest error, 3 the run failed,
+    4 stopped early and resumable, 130 interrupted.
+    """
+
+
+def main() -> NoReturn:
+    """Entry point of the `nlclean` script."""
+    program.main()

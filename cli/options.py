@@ -1,0 +1,83 @@
+"""Option decorators that commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cleanlab_lite.config import FIELDS, PRESETS
+
+from . import diagnostics
+
+# One line of help for every field of AuditConfig.
+HELP = {
+    "proxy": "Model to train: auto, cnn, mlp, resnet18, resnet50.",
+    "weights": "Pretrained weights of the proxy: a file, or 'default' for torchvision's own.",
+    "loss": "Training loss, or auto.",
+    "strategy": "Training strategy, or auto.",
+    "epochs": "Epochs per proxy.",
+    "ensemble": "Cross-fitted proxies; every row is held out of one.",
+    "planted": "Share of rows given a planted wrong label for calibration; 0 is off.",
+    "image_size": "Pixels per side that pictures are resized to.",
+    "batch_size": "Samples per training step.",
+    "learning_rate": "Peak of the one-cycle schedule.",
+    "seed": "Seed of every random choice.",
+    "device": "auto, cpu, cuda, cuda:1 or mps.",
+    "precision": "auto, fp32, bf16 or fp16.",
+    "workers": "Decoding processes.",
+    "max_memory": "Memory for arrays, e.g. 8GiB.",
+    "time_budget": "Stop, resumable, after e.g. 90s, 25m or 1h30m.",
+}
+_METAVARS = {"max_memory": "SIZE", "time_budget": "DURATION"}
+_TYPE_METAVARS = {str: "TEXT", int: "INTEGER", float: "NUMBER"}
+_EMPTY_DEFAULTS = {"max_memory": "half of what is free", "time_budget": "none", "seed": "0", "weights": "none"}
+
+
+def config_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --preset and a flag for every field of AuditConfig.
+
+    They arrive as text, or None where not given: `settings` reads flags, variables and files with one parser.
+    """
+    for name, field in reversed(FIELDS.items()):
+        default = field.default or _EMPTY_DEFAULTS.get(name, "chosen")
+        command = click.option(
+            f"--{name.replace('_', '-')}",
+            name,
+            metavar=_METAVARS.get(name, _TYPE_METAVARS[type(field.default)]),
+            help=f"{HELP[name]}  [default: {default}]",
+        )(command)
+    return click.option("--preset", type=click.Choice(list(PRESETS)), help="How thorough to be.  [default: balanced]")(
+        command
+    )
+
+
+def run_argument(command: Callable[..., Any]) -> Callable[..., Any]:
+    """RUN: a run folder or its report.parquet; None stands for the newest run."""
+    return click.argument("run", required=False, type=click.Path(path_type=Path))(command)
+
+
+def json_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """--json, as `as_json`."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")(command)
+
+
+def verbosity_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """-q and -v, before or after the name of the command."""
+
+    def quiet(_ctx: click.Context, _param: click.Parameter, given: bool) -> None:
+        if given:
+            diagnostics.set_verbosity(diagnostics.QUIET)
+
+    def verbose(_ctx: click.Context, _param: click.Parameter, count: int) -> None:
+        if count:
+            diagnostics.set_verbosity(count)
+
+    command = click.option(
+        "-v", "--verbose", count=True, expose_value=False, callback=verbose, help="Say more; -vv with tracebacks."
+    )(command)
+    return click.option(
+        "-q", "--quiet", is_flag=True, expose_value=False, callback=quiet, help="Print errors and the answer only."
+    )(command)

@@ -1,0 +1,214 @@
+"""All of stdout: the report view, plans, settings, and JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shlex
+import shutil
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .settings import Setting
+from .text import escape, format_duration, is_terminal, shorten, supports_color
+
+if TYPE_CHECKING:
+    from cleanlab_lite.report import Report
+
+_ID_WIDTH, _LABEL_WIDTH = 40, 24  # characters
+_PIPE_WIDTH = 1000  # characters per line off a terminal: tables take what they need, nothing is cut
+_WORST_CLASSES = _TOP_CONFUSIONS = 8  # rows
+_SUSPICIOUS_COLUMNS = ("id", "given_label", "suggested_label", "p_mislabel", "issue", "action", "reasons")
+
+
+def line(text: str = "") -> None:
+    """One line of the answer. When the reader has gone away (`| head`) the rest is dropped, the command goes on."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def json_document(value: Any) -> None:
+    """`value` as JSON; NaN and infinities become null, which JSON has no numbers for."""
+    line(json.dumps(_finite(value), indent=2, allow_nan=False))
+
+
+def report_json(report: Report, path: Path, top: int) -> None:
+    """The JSON twin of `report_view`: the summary, `report` (path) and `suspicious` (the `top` rows)."""
+    rows = report.flagged().slice(0, top).select(_SUSPICIOUS_COLUMNS).to_pylist()
+    json_document(report.summary | {"report": str(path), "suspicious": rows})
+
+
+def report_view(report: Report, path: Path, top: int) -> None:
+    """What a person reads after an audit; the last line is `path`."""
+    summary = _finite(report.summary)
+    _headline(summary)
+    _worst_classes(summary["classes"])
+    _top_confusions(summary["confusions"])
+    _suspicious_rows(report.flagged().slice(0, top).to_pylist())
+    _next_steps(escape(shlex.quote(str(path.parent))), summary["actions"])
+    line(str(path))
+
+
+def _headline(summary: Mapping[str, Any]) -> None:
+    manifest, rate = summary["manifest"], summary["noise_rate"]
+    line(
+        f"{escape(str(manifest['path']))}: {manifest['rows']:,} rows, {manifest['labelled']:,} labelled, "
+        f"{manifest['classes']:,} classes, {manifest['modality']}"
+    )
+    line(
+        f"noise rate: {_percent(rate['estimate'])}, between {_percent(rate['low'])} and {_percent(rate['high'])} "
+        f"({escape(rate['method'])})"
+    )
+    issues = [f"{name} {count:,}" for name, count in summary["issues"].items() if count and name != "none"]
+    line(f"flagged: {summary['flagged']:,} rows" + (f" ({', '.join(issues)})" if issues else ""))
+
+
+def _worst_classes(classes: Sequence[Mapping[str, Any]]) -> None:
+    worst = sorted(classes, key=lambda row: -(row["noise_rate"] or 0))[:_WORST_CLASSES]
+    _table(
+        "Worst classes",
+        ("class", "rows", "flagged", "noise rate", "between"),
+        [
+            (
+                _label(row["label"]),
+                f"{row['rows']:,}",
+                f"{row['flagged']:,}",
+                _percent(row["noise_rate"]),
+                f"{_percent(row['low'])} - {_percent(row['high'])}",
+            )
+            for row in worst
+        ],
+        right=(1, 2, 3, 4),
+    )
+
+
+def _top_confusions(confusions: Sequence[Mapping[str, Any]]) -> None:
+    _table(
+        "Top confusions",
+        ("given", "suggested", "rows", "expected"),
+        [
+            (_label(row["given"]), _label(row["suggested"]), f"{row['rows']:,}", _scalar(row["expected"]))
+            for row in confusions[:_TOP_CONFUSIONS]
+        ],
+        right=(2, 3),
+    )
+
+
+def _suspicious_rows(rows: Sequence[Mapping[str, Any]]) -> None:
+    id_width = min(_ID_WIDTH, max(20, _width() // 3))
+    _table(
+        "Most suspicious rows",
+        ("id", "given -> suggested", "p(wrong)", "reasons"),
+        [
+            (
+                shorten(escape(row["id"]), id_width),
+                f"{_label(row['given_label'])} -> {_label(row['suggested_label'])}",
+                "-" if row["p_mislabel"] is None else f"{row['p_mislabel']:.2f}",
+                escape(", ".join(row["reasons"] or [])),
+            )
+            for row in rows
+        ],
+        right=(2,),
+    )
+
+
+def _next_steps(folder: str, actions: Mapping[str, int]) -> None:
+    line("Next:")
+    line(f"  nlclean export {folder} --what pruned      # without the flagged rows")
+    line(
+        f"  nlclean export {folder} --what corrected   "
+        f"# {actions.get('relabel', 0):,} to relabel, {actions.get('drop', 0):,} to drop"
+    )
+    line(f"  nlclean report {folder} --json --top 100")
+    line()
+
+
+def plan_view(plan: Mapping[str, Any]) -> None:
+    """What `audit --dry-run` would do."""
+    width = max(map(len, plan))
+    for name, value in plan.items():
+        if name == "estimated_seconds":
+            name, value = "estimated_time", format_duration(value)
+        line(f"{name.replace('_', ' '):<{width}}  {escape(_scalar(value))}")
+
+
+def settings_view(settings: Mapping[str, Setting]) -> None:
+    """Value and origin of every setting, as lines that nlclean.toml would take."""
+    pairs = [f"{name} = {json.dumps(setting.value)}" for name, setting in settings.items()]
+    width = max(map(len, pairs))
+    for pair, setting in zip(pairs, settings.values(), strict=True):
+        line(f"{pair:<{width}}  # {escape(setting.origin)}")
+
+
+def facts_view(sections: Mapping[str, Mapping[str, Any]]) -> None:
+    """Named sections of names and values."""
+    for title, facts in sections.items():
+        line(f"{title}:")
+        for name, value in facts.items():
+            line(f"  {escape(name)}: {escape(_scalar(value))}")
+
+
+def _table(title: str, header: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[int]) -> None:
+    """A table of cells that are safe already, a line per row; nothing where there are no rows.
+
+    Where the terminal is too narrow, the last column is cut. Cells are never markup.
+    """
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+    for index, name in enumerate(header):
+        table.add_column(name, justify="right" if index in right else "left", no_wrap=index < len(header) - 1)
+    for row in rows:
+        table.add_row(*(Text(cell, no_wrap=True, overflow="ellipsis") for cell in row))
+    if not table.row_count:
+        return
+    console = Console(
+        file=sys.stdout,
+        width=_width(),
+        color_system="auto" if supports_color(sys.stdout) else None,
+    )
+    with console.capture() as capture:
+        console.print(table)
+    line("\n".join(text.rstrip() for text in capture.get().splitlines()))
+
+
+def _width() -> int:
+    return shutil.get_terminal_size().columns if is_terminal(sys.stdout) else _PIPE_WIDTH
+
+
+def _label(label: str | None) -> str:
+    return "-" if label is None else shorten(escape(label), _LABEL_WIDTH)
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{share:.1%}".replace("%", " %")
+
+
+def _scalar(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:,.3g}"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return str(value)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return round(value, 6) if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value

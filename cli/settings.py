@@ -1,0 +1,159 @@
+"""Where an option gets its value: flag > NLCLEAN_* > nlclean.toml > [tool.nlclean] > preset > default."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cleanlab_lite.config import FIELDS, PRESETS, AuditConfig, validate
+from cleanlab_lite.errors import ConfigError
+
+KEYS = ("preset", *FIELDS)
+DEFAULT_PRESET = "balanced"
+_OTHER_VARIABLES = {"NLCLEAN_CACHE_DIR"}  # read by the library
+
+_NUMBER = r"(\d+(?:\.\d+)?)"
+_DURATION = re.compile(rf"(?:{_NUMBER}h)?(?:{_NUMBER}m)?(?:{_NUMBER}s)?", re.IGNORECASE)
+_SIZE = re.compile(rf"{_NUMBER}\s*([kmgt])(ib|b|)", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A value and where it came from."""
+
+    value: Any
+    origin: str  # "default", "preset fast", path of a file, "NLCLEAN_EPOCHS", "--epochs"
+
+
+def resolve(flags: Mapping[str, str | None], *, environ: Mapping[str, str], cwd: Path) -> dict[str, Setting]:
+    """Value and origin of every key of `KEYS`, in that order. A flag that is None was not given.
+
+    Raises ConfigError naming every unknown key and every value that cannot be understood, whether or not a
+    stronger source overrides it.
+    """
+    problems: list[str] = []
+    hint = ""
+    given: dict[str, Setting] = {}  # later layers replace earlier ones
+    for layer in (*_file_layers(cwd), _environment_layer(environ), _flag_layer(flags)):
+        for key, raw in layer.items():
+            name = key.replace("-", "_")
+            if name not in KEYS:
+                problems.append(f"{raw.origin}: unknown key {key!r}{_suggest(name)}")
+                hint = f"keys: {', '.join(KEYS)}"
+                continue
+            try:
+                given[name] = Setting(convert(name, raw.value), raw.origin)
+            except ConfigError as error:
+                problems.append(f"{raw.origin}: {error.message}")
+    if problems:
+        raise ConfigError("\n".join(problems), hint=hint)
+
+    chosen = given.get("preset", Setting(DEFAULT_PRESET, "default"))
+    settings = {"preset": chosen} | {name: Setting(field.default, "default") for name, field in FIELDS.items()}
+    settings |= {name: Setting(value, f"preset {chosen.value}") for name, value in PRESETS[chosen.value].items()}
+    return settings | given
+
+
+def to_config(settings: Mapping[str, Setting]) -> AuditConfig:
+    """The configuration that `settings` describe. Raises ConfigError on values out of range."""
+    return validate(AuditConfig(**{name: settings[name].value for name in FIELDS}))
+
+
+def convert(name: str, raw: Any) -> Any:
+    """`raw` (text, or a value from TOML) as the type of the key `name`. Raises ConfigError."""
+    if name == "preset":
+        if raw not in PRESETS:
+            raise ConfigError(f"preset is {raw!r}, must be one of {', '.join(PRESETS)}")
+        return raw
+    kind: type = type(FIELDS[name].default)
+    if isinstance(raw, bool) or not isinstance(raw, str | int | float):
+        raise ConfigError(f"{name} is {raw!r}, must be {_NOUNS[kind]}")
+    if kind is str:
+        if not isinstance(raw, str):
+            raise ConfigError(f"{name} is {raw!r}, must be text")
+        return raw
+    if isinstance(raw, str) and name in _PARSERS:
+        return _PARSERS[name](raw)
+    try:
+        value = kind(raw)
+    except ValueError:
+        raise ConfigError(f"{name} is {raw!r}, must be {_NOUNS[kind]}") from None
+    if not math.isfinite(value) or (kind is int and isinstance(raw, float) and value != raw):
+        raise ConfigError(f"{name} is {raw!r}, must be {_NOUNS[kind]}")
+    return value
+
+
+def parse_duration(text: str) -> float:
+    """Seconds in "90s", "25m", "1h30m" or a bare number of seconds. Raises ConfigError."""
+    if re.fullmatch(_NUMBER, text.strip()):
+        return float(text)
+    match = _DURATION.fullmatch(text.strip())
+    if not match or not any(match.groups()):
+        raise ConfigError(f"{text!r} is no duration, write 90s, 25m or 1h30m")
+    hours, minutes, seconds = (float(part or 0) for part in match.groups())
+    return hours * 3600 + minutes * 60 + seconds
+
+
+def parse_size(text: str) -> float:
+    """GiB in "8GiB", "8G", "512MiB", "8GB" (8 * 10^9 bytes) or a bare number of GiB. Raises ConfigError."""
+    if re.fullmatch(_NUMBER, text.strip()):
+        return float(text)
+    match = _SIZE.fullmatch(text.strip())
+    if not match:
+        raise ConfigError(f"{text!r} is no size, write 8GiB or 512MiB")
+    number, prefix, unit = match.groups()
+    base = 1000 if unit.lower() == "b" else 1024
+    return float(number) * base ** ("kmgt".index(prefix.lower()) + 1) / 1024**3
+
+
+_NOUNS = {str: "text", int: "a whole number", float: "a number"}
+_PARSERS = {"time_budget": parse_duration, "max_memory": parse_size}
+
+
+def _flag_layer(flags: Mapping[str, str | None]) -> dict[str, Setting]:
+    return {k: Setting(v, f"--{k.replace('_', '-')}") for k, v in flags.items() if v is not None}
+
+
+def _environment_layer(environ: Mapping[str, str]) -> dict[str, Setting]:
+    names = [n for n in sorted(environ) if n.startswith("NLCLEAN_") and n not in _OTHER_VARIABLES and environ[n]]
+    return {n.removeprefix("NLCLEAN_").lower(): Setting(environ[n], n) for n in names}
+
+
+def _file_layers(cwd: Path) -> list[dict[str, Setting]]:
+    """The nearest pyproject.toml with a [tool.nlclean] table, then the nearest nlclean.toml.
+
+    "Nearest" looks from `cwd` upwards, as far as the root of the repository or the home folder.
+    """
+    layers: dict[str, dict[str, Setting]] = {}
+    for folder in (cwd, *cwd.parents):
+        if "pyproject" not in layers and (file := folder / "pyproject.toml").is_file():
+            table = _read_toml(file).get("tool", {}).get("nlclean")
+            if table is not None:
+                layers["pyproject"] = _origin(table, f"{file} [tool.nlclean]")
+        if "nlclean" not in layers and (file := folder / "nlclean.toml").is_file():
+            layers["nlclean"] = _origin(_read_toml(file), str(file))
+        if folder == Path.home() or (folder / ".git").exists():
+            break
+    return [layers[name] for name in ("pyproject", "nlclean") if name in layers]
+
+
+def _read_toml(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file} is not valid TOML: {error}") from error
+
+
+def _origin(table: dict[str, Any], origin: str) -> dict[str, Setting]:
+    return {key: Setting(value, origin) for key, value in table.items()}
+
+
+def _suggest(name: str) -> str:
+    near = difflib.get_close_matches(name, KEYS, n=1)
+    return f", did you mean {near[0]!r}?" if near else ""

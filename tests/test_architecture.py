@@ -1,0 +1,71 @@
+"""The architecture holds: floors and contracts (import-linter), no torch where none is needed, packages complete."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+WITHOUT_TORCH = [
+    "cleanlab_lite",
+    "cleanlab_lite.combine",
+    "cleanlab_lite.config",
+    "cleanlab_lite.detectors",
+    "cleanlab_lite.exporters.manifest",
+    "cleanlab_lite.exporters.policy",
+    "cleanlab_lite.readers",
+    "cleanlab_lite.report",
+    "cleanlab_lite.run",
+    "nlclean.main",
+    "nlclean.commands.audit",
+    "nlclean.commands.export",
+    "nlclean.commands.report",
+]
+
+TORCH = ["torch", "torchaudio", "torchvision"]
+
+
+def test_imports_point_downwards() -> None:
+    """The contracts in pyproject.toml. Needs `pip install -e .`, so that `nlclean` can be found."""
+    code = "from importlinter.cli import lint_imports; raise SystemExit(lint_imports(no_cache=True))"
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+# A linter cannot tell a deferred import from a leak, so look at what is loaded.
+@pytest.mark.parametrize("module", WITHOUT_TORCH)
+def test_module_loads_without_torch(module: str) -> None:
+    code = f"import {module}, sys; print(*sorted(set({TORCH}) & set(sys.modules)))"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.strip() == ""
+
+
+def test_every_package_is_installed() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["setuptools"]
+    found = {
+        ".".join(("nlclean" if part == "cli" else part) if depth == 0 else part for depth, part in enumerate(parts))
+        for top in ("cleanlab_lite", "cli")
+        for file in (ROOT / top).rglob("__init__.py")
+        for parts in [file.parent.relative_to(ROOT).parts]
+    }
+    assert sorted(settings["packages"]) == sorted(found)
+
+
+def test_every_folder_with_code_is_a_package() -> None:
+    folders = {file.parent for top in ("cleanlab_lite", "cli") for file in (ROOT / top).rglob("*.py")}
+    assert [str(folder) for folder in folders if not (folder / "__init__.py").exists()] == []
+
+
+def test_contributing_names_every_file() -> None:
+    """Losses, detectors and commands are one line each for the folder."""
+    text = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+    files = [file for top in ("cleanlab_lite", "cli") for file in (ROOT / top).rglob("*.py")]
+    listed_as_folder = {"losses", "detectors", "commands"}
+    names = {file.name for file in files if file.parent.name not in listed_as_folder} - {"__init__.py"}
+    assert [name for name in sorted(names) if f" {name} " not in text] == []

@@ -1,0 +1,491 @@
+"""Decode once: what comes out, what is decoded again, and what damage, crashes and rivals do to the cache."""
+
+import hashlib
+import io
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cleanlab_lite.data import cache, media
+from cleanlab_lite.data.cache import choose_image_size, find_duplicates, load_images, vector_content
+from cleanlab_lite.errors import ConfigError, DecodeError
+
+S = 32
+
+
+def picture(seed, size=S):
+    pixels = np.random.default_rng(seed).integers(0, 256, (size, size, 3)).astype(np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "png")
+    return buffer.getvalue(), pixels.transpose(2, 0, 1)
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Ten pictures: (uris, (10, 3, S, S) pixels)."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    uris, pixels = [], []
+    for i in range(10):
+        data, expected = picture(i)
+        (folder / f"{i}.png").write_bytes(data)
+        uris.append(str(folder / f"{i}.png"))
+        pixels.append(expected)
+    return uris, np.stack(pixels)
+
+
+@pytest.fixture
+def decodes(monkeypatch):
+    """Counts calls of decode_image in this process."""
+    calls = []
+    original = media.decode_image
+    monkeypatch.setattr(media, "decode_image", lambda data, size: calls.append(size) or original(data, size))
+    return calls
+
+
+def settle(uris):
+    """Make the files look old, as files of a data set are."""
+    for uri in uris:
+        os.utime(uri, (1e9, 1e9))
+
+
+def packs(cache_dir):
+    return sorted((cache_dir / f"images-v{media.PREPROCESSING_VERSION}-{S}").glob("*.npy"))
+
+
+# --- what comes out
+
+
+def test_second_call_decodes_nothing(files, tmp_path, decodes):
+    uris, expected = files
+    first = load_images(uris, S, cache_dir=tmp_path / "cache")
+    assert np.array_equal(first.pixels, expected)
+    assert first.decoded == len(decodes) == 10
+    assert first.content.tolist() == [hashlib.sha256(Path(uri).read_bytes()).hexdigest() for uri in uris]
+    assert not any(first.errors) and not any(first.codes)
+
+    second = load_images(np.array(uris), S, cache_dir=tmp_path / "cache")
+    assert second.decoded == 0 and len(decodes) == 10
+    assert isinstance(second.pixels, np.memmap)
+    assert np.array_equal(second.pixels, expected)
+    assert np.array_equal(second.content, first.content)
+
+
+def test_failures_are_rows(files, tmp_path):
+    uris, expected = files
+    (tmp_path / "empty.png").touch()
+    (tmp_path / "cut.png").write_bytes(picture(1)[0][:1000])
+    (tmp_path / "text.png").write_text("no picture")
+    rows = [uris[0], str(tmp_path / "empty.png"), str(tmp_path / "gone.png"), uris[1], str(tmp_path / "cut.png")]
+    rows += [str(tmp_path), "", str(tmp_path / "text.png"), uris[2]]
+    for _ in range(2):
+        store = load_images(rows, S, cache_dir=tmp_path / "cache")
+        codes = ["", "file_empty", "file_missing", "", "truncated", "is_directory", "file_missing", "decode_failed", ""]
+        assert store.codes.tolist() == codes
+        assert [bool(error) for error in store.errors] == [bool(code) for code in codes]
+        assert np.array_equal(store.content == "", store.codes != "")
+        assert np.array_equal(store.pixels[[0, 3, 8]], expected[:3])
+        assert not store.pixels[[1, 2, 4, 5, 6, 7]].any()
+    assert store.decoded == 0
+
+
+def test_order_subset_and_repeats(files, tmp_path):
+    uris, expected = files
+    load_images(uris, S, cache_dir=tmp_path / "cache")
+    order = [7, 1, 1, 0]
+    store = load_images([uris[i] for i in order], S, cache_dir=tmp_path / "cache")
+    assert store.decoded == 0
+    assert np.array_equal(store.pixels, expected[order])
+
+
+def test_only_new_and_changed_pictures_are_decoded(files, tmp_path):
+    uris, expected = files
+    settle(uris)
+    load_images(uris[:6], S, cache_dir=tmp_path / "cache")
+    data, pixels = picture(99)
+    with open(uris[0], "wb") as file:
+        file.write(data)
+    expected[0] = pixels
+    store = load_images(uris, S, cache_dir=tmp_path / "cache")
+    assert store.decoded == 5
+    assert np.array_equal(store.pixels, expected)
+
+
+def test_a_changed_file_of_the_same_size_and_time_is_noticed(tmp_path):
+    path = tmp_path / "a.bmp"
+    for value in (10, 20):
+        Image.new("RGB", (S, S), (value, value, value)).save(path)
+        os.utime(path, (1e9, 1e9))
+        assert (load_images([str(path)], S, cache_dir=tmp_path / "cache").pixels == value).all()
+
+
+def test_unchanged_old_files_are_not_even_read(files, tmp_path, monkeypatch):
+    uris, expected = files
+    monkeypatch.setattr(cache, "RACY_NS", 0)  # the change time cannot be set back
+    load_images(uris, S, cache_dir=tmp_path / "cache")
+    monkeypatch.setattr(media, "read_bytes", lambda uri: pytest.fail(f"read {uri}"))
+    store = load_images(uris, S, cache_dir=tmp_path / "cache")
+    assert np.array_equal(store.pixels, expected)
+    assert len(set(store.content)) == 10
+
+
+def test_sizes_and_versions_are_kept_apart(files, tmp_path, monkeypatch):
+    uris, _ = files
+    assert load_images(uris, S, cache_dir=tmp_path / "cache").decoded == 10
+    assert load_images(uris, 48, cache_dir=tmp_path / "cache").pixels.shape == (10, 3, 48, 48)
+    monkeypatch.setattr(media, "PREPROCESSING_VERSION", media.PREPROCESSING_VERSION + 1)
+    assert load_images(uris, S, cache_dir=tmp_path / "cache").decoded == 10
+
+
+def test_no_rows(tmp_path):
+    store = load_images([], S, cache_dir=tmp_path / "cache")
+    assert store.pixels.shape == (0, 3, S, S) and len(store.errors) == len(store.content) == 0
+
+
+def test_only_unreadable_rows(tmp_path):
+    store = load_images([str(tmp_path / "gone")] * 3, S, cache_dir=tmp_path / "cache")
+    assert store.pixels.shape == (3, 3, S, S) and not store.pixels.any()
+
+
+def test_writing_to_the_pixels_does_not_change_the_cache(files, tmp_path):
+    uris, expected = files
+    load_images(uris, S, cache_dir=tmp_path / "cache").pixels[:] = 0
+    assert np.array_equal(load_images(uris, S, cache_dir=tmp_path / "cache").pixels, expected)
+
+
+def test_progress_starts_with_what_is_cached_and_closes(files, tmp_path):
+    uris, _ = files
+    events = []
+    load_images(uris[:4], S, cache_dir=tmp_path / "cache", on_progress=events.append)
+    assert (events[-1].stage, events[-1].done, events[-1].total) == ("decode", 4, 4)
+
+
+# --- large sets
+
+
+def test_a_large_set_is_gathered_in_one_file(files, tmp_path, monkeypatch):
+    uris, expected = files
+    monkeypatch.setattr(cache, "CHUNK", 3)
+    monkeypatch.setattr(cache, "PACK_BYTES", 4 * 3 * S * S)
+    monkeypatch.setattr(cache, "MEMORY_BYTES", 3 * S * S)
+    rows = [*uris, str(tmp_path / "gone"), uris[3]]
+    for decoded in (11, 0):  # the repeat comes before the first call knows its content
+        store = load_images(rows, S, cache_dir=tmp_path / "cache")
+        assert store.decoded == decoded
+        assert isinstance(store.pixels, np.memmap)
+        assert np.array_equal(store.pixels[[*range(10), 11]], expected[[*range(10), 3]])
+        assert not store.pixels[10].any() and store.codes[10] == "file_missing"
+        assert len(packs(tmp_path / "cache")) == 1  # the parts that it was gathered from are gone
+
+
+def test_many_packs_are_joined_in_memory(files, tmp_path, monkeypatch):
+    uris, expected = files
+    monkeypatch.setattr(cache, "PACK_BYTES", 1)
+    assert np.array_equal(load_images(uris, S, cache_dir=tmp_path / "cache").pixels, expected)
+    assert len(packs(tmp_path / "cache")) == 10
+
+
+# --- damage
+
+
+def overwrite(path, at, data):
+    with open(path, "r+b") as file:
+        file.seek(at, os.SEEK_END if at < 0 else os.SEEK_SET)
+        file.write(data)
+
+
+DAMAGE = {
+    "truncated": lambda npy: os.truncate(npy, npy.stat().st_size - 1),
+    "empty": lambda npy: os.truncate(npy, 0),
+    "header": lambda npy: overwrite(npy, 0, b"garbage!"),
+    "pixels": lambda npy: overwrite(npy, -100, b"garbage!"),
+    "no pixels": lambda npy: npy.unlink(),
+    "no index": lambda npy: npy.with_suffix(".txt").unlink(),
+    "empty index": lambda npy: npy.with_suffix(".txt").write_bytes(b""),
+    "binary index": lambda npy: npy.with_suffix(".txt").write_bytes(bytes(range(256)) * 3),
+    "short index": lambda npy: os.truncate(npy.with_suffix(".txt"), 200),
+    "swapped index": lambda npy: npy.with_suffix(".txt").write_text(
+        "\n".join(sorted(npy.with_suffix(".txt").read_text().split(), key=lambda line: (len(line), line)))
+    ),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+@pytest.mark.parametrize("subset", [False, True])
+def test_a_damaged_pack_is_rebuilt(files, tmp_path, damage, subset):
+    uris, expected = files
+    load_images(uris, S, cache_dir=tmp_path / "cache")
+    (npy,) = packs(tmp_path / "cache")
+    DAMAGE[damage](npy)
+    count = 7 if subset else 10
+    store = load_images(uris[:count], S, cache_dir=tmp_path / "cache")
+    assert np.array_equal(store.pixels, expected[:count])
+    assert store.decoded == count
+    assert load_images(uris[:count], S, cache_dir=tmp_path / "cache").decoded == 0
+
+
+def test_a_damaged_pack_that_cannot_be_removed_is_left_alone(files, tmp_path, monkeypatch):
+    uris, expected = files
+    load_images(uris, S, cache_dir=tmp_path / "cache")
+    DAMAGE["pixels"](packs(tmp_path / "cache")[0])
+    monkeypatch.setattr(cache, "_remove", lambda index: None)
+    assert np.array_equal(load_images(uris, S, cache_dir=tmp_path / "cache").pixels, expected)
+
+
+def test_damaged_stat_files_cost_only_time(files, tmp_path, monkeypatch):
+    uris, expected = files
+    monkeypatch.setattr(cache, "RACY_NS", 0)
+    load_images(uris, S, cache_dir=tmp_path / "cache")
+    (path,) = (tmp_path / "cache" / "stat-v1").iterdir()
+    path.write_bytes(b"\xff\0 \n" + path.read_bytes()[:500])
+    assert np.array_equal(load_images(uris, S, cache_dir=tmp_path / "cache").pixels, expected)
+
+
+def test_leftovers_of_killed_runs_are_swept_but_not_work_in_progress(files, tmp_path):
+    uris, _ = files
+    load_images(uris, S, cache_dir=tmp_path / "cache")
+    (npy,) = packs(tmp_path / "cache")
+    names = ["old.npy.tmp", "old.npy", "new.npy.tmp", "new.npy"]
+    for name in names:
+        npy.with_name(name).write_bytes(b"x")
+        if name.startswith("old"):
+            os.utime(npy.with_name(name), (1e9, 1e9))
+    load_images(uris, S, cache_dir=tmp_path / "cache")
+    assert [npy.with_name(name).exists() for name in names] == [False, False, True, True]
+    assert npy.exists()
+
+
+def test_a_cache_that_cannot_be_written_says_so(files, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(ConfigError, match="file") as caught:
+        load_images(files[0], S, cache_dir=tmp_path / "file")
+    assert "NLCLEAN_CACHE_DIR" in caught.value.hint
+
+
+def test_a_full_disk_leaves_no_half_written_file(files, tmp_path, monkeypatch):
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(ConfigError, match="No space left"):
+        load_images(files[0], S, cache_dir=tmp_path / "cache")
+    assert [path for path in (tmp_path / "cache").rglob("*") if path.is_file()] == []
+
+
+# --- processes
+
+
+def many(tmp_path, n):
+    folder = tmp_path / "many"
+    folder.mkdir()
+    for i in range(n):
+        Image.new("RGB", (S, S), (i % 256, i // 256, 7)).save(folder / f"{i}.bmp")
+    uris = [str(folder / f"{i}.bmp") for i in range(n)]
+    (folder / "100.bmp").write_bytes(b"broken")
+    expected = np.array([[i % 256, i // 256, 7] for i in range(n)], np.uint8)
+    expected[100] = 0
+    return uris, expected
+
+
+def test_worker_processes_give_what_this_process_gives(tmp_path, decodes):
+    uris, expected = many(tmp_path, 520)
+    store = load_images(uris, S, cache_dir=tmp_path / "cache", workers=2)
+    assert decodes == [] and store.decoded == 519
+    assert np.array_equal(store.pixels[:, :, 5, 9], expected)
+    assert store.codes[100] == "decode_failed" and store.errors[100]
+    alone = load_images(uris, S, cache_dir=tmp_path / "other", workers=1)
+    for field in ("pixels", "errors", "codes", "content", "decoded"):
+        assert np.array_equal(getattr(store, field), getattr(alone, field))
+    again = load_images(uris, S, cache_dir=tmp_path / "cache", workers=2)
+    assert again.decoded == 0 and np.array_equal(again.pixels, store.pixels)
+
+
+def _crash(uris):
+    os._exit(1)
+
+
+def test_crashed_workers_do_not_end_the_run(files, tmp_path, monkeypatch):
+    uris, expected = files
+    monkeypatch.setattr(cache, "POOL_MIN_FILES", 1)
+    monkeypatch.setattr(cache, "CHUNK", 2)
+    monkeypatch.setattr(cache, "_work", _crash)
+    store = load_images(uris, S, cache_dir=tmp_path / "cache", workers=2)
+    assert np.array_equal(store.pixels, expected) and store.decoded == 10
+
+
+def test_a_pool_that_breaks_half_way_repeats_nothing(files, tmp_path, monkeypatch, decodes):
+    uris, expected = files
+
+    def breaks(chunks, size, cached, workers):
+        yield [cache._read(uri, size, cached) for uri in chunks[0]]
+        raise BrokenProcessPool
+
+    monkeypatch.setattr(cache, "POOL_MIN_FILES", 1)
+    monkeypatch.setattr(cache, "CHUNK", 2)
+    monkeypatch.setattr(cache, "_pooled", breaks)
+    assert np.array_equal(load_images(uris, S, cache_dir=tmp_path / "cache", workers=2).pixels, expected)
+    assert len(decodes) == 10
+
+
+def test_an_interrupted_call_keeps_what_it_decoded(files, tmp_path, monkeypatch):
+    uris, expected = files
+    monkeypatch.setattr(cache, "CHUNK", 2)
+
+    def interrupt(event):
+        if event.done == 6:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        load_images(uris, S, cache_dir=tmp_path / "cache", on_progress=interrupt)
+    store = load_images(uris, S, cache_dir=tmp_path / "cache")
+    assert store.decoded == 4
+    assert np.array_equal(store.pixels, expected)
+
+
+def _load(uris, cache_dir):
+    load_images(uris, S, cache_dir=cache_dir)
+
+
+def test_two_processes_at_once(files, tmp_path):
+    uris, expected = files
+    context = multiprocessing.get_context("spawn")
+    rivals = [context.Process(target=_load, args=(uris, tmp_path / "cache")) for _ in range(2)]
+    for rival in rivals:
+        rival.start()
+    mine = load_images(uris, S, cache_dir=tmp_path / "cache")
+    for rival in rivals:
+        rival.join()
+        assert rival.exitcode == 0
+    assert np.array_equal(mine.pixels, expected)
+    after = load_images(uris, S, cache_dir=tmp_path / "cache")
+    assert after.decoded == 0 and np.array_equal(after.pixels, expected)
+
+
+def test_the_cache_may_be_deleted_while_it_is_in_use(files, tmp_path):
+    uris, expected = files
+    load_images(uris, S, cache_dir=tmp_path / "cache")
+    held = load_images(uris, S, cache_dir=tmp_path / "cache")
+    for npy in packs(tmp_path / "cache"):
+        npy.unlink()
+    assert np.array_equal(held.pixels, expected)
+    assert load_images(uris, S, cache_dir=tmp_path / "cache").decoded == 10
+
+
+SLOW = """
+import sys, time
+from pathlib import Path
+from cleanlab_lite.data import cache
+
+cache.CHUNK, cache.POOL_MIN_FILES = 1, 1
+
+def slow(uris):
+    with open(sys.argv[1], "a") as file:
+        file.write(f"{__import__('os').getpid()}\\n")
+    time.sleep(30)
+
+if __name__ == "__main__":
+    cache._work = slow
+    cache.load_images(["a", "b", "c"], 32, cache_dir=Path(sys.argv[2]), workers=2)
+"""
+
+
+def gone(pid):
+    """Whether the process has ended; a zombie has."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="looks into /proc")
+def test_workers_do_not_outlive_a_killed_parent(tmp_path):
+    (tmp_path / "slow.py").write_text(SLOW)
+    pids = tmp_path / "pids"
+    parent = subprocess.Popen([sys.executable, tmp_path / "slow.py", pids, tmp_path / "cache"])
+    try:
+        wait(lambda: pids.exists() and len(pids.read_text().split()) == 2)
+    finally:
+        parent.send_signal(signal.SIGKILL)
+        parent.wait()
+    wait(lambda: all(gone(pid) for pid in pids.read_text().split()))
+
+
+def wait(condition, seconds=15):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "timed out"
+        time.sleep(0.05)
+
+
+# --- the small functions
+
+
+def test_choose_image_size_snaps_the_median_shorter_side_down(tmp_path):
+    def sizes(*shapes):
+        uris = []
+        for i, (width, height) in enumerate(shapes):
+            path = tmp_path / f"{width}x{height}-{i}.png"
+            Image.new("L", (width, height)).save(path)
+            uris.append(str(path))
+        return uris
+
+    assert choose_image_size(sizes((8, 8))) == 32
+    assert choose_image_size(sizes((500, 47))) == 32
+    assert choose_image_size(sizes((48, 500))) == 48
+    assert choose_image_size(sizes((640, 480), (95, 95), (80, 80))) == 64
+    assert choose_image_size(sizes((640, 480))) == 128
+    assert choose_image_size([str(tmp_path / "gone"), *sizes((100, 100))]) == 96
+    assert choose_image_size([str(tmp_path / "gone"), ""]) == 32
+    assert choose_image_size([]) == 32
+
+
+def test_choose_image_size_reads_an_evenly_spaced_sample(monkeypatch):
+    seen = []
+    monkeypatch.setattr(media, "read_bytes", lambda uri: seen.append(int(uri)) or fail())
+    choose_image_size([str(i) for i in range(1001)], sample=5)
+    assert seen == [0, 250, 500, 750, 1000]
+
+
+def fail():
+    raise DecodeError("no")
+
+
+def test_find_duplicates():
+    found = find_duplicates(np.array(["a", "b", "a", "", "", "b", "a", "c"]))
+    assert found.dtype == np.int64
+    assert found.tolist() == [-1, -1, 0, -1, -1, 1, 0, -1]
+    assert find_duplicates([]).tolist() == []
+
+
+def test_duplicate_files_are_found_by_content(files, tmp_path):
+    uris, _ = files
+    (tmp_path / "copy.png").write_bytes(Path(uris[4]).read_bytes())
+    store = load_images(
+        [*uris, str(tmp_path / "copy.png"), str(tmp_path / "x"), str(tmp_path / "x")], S, cache_dir=tmp_path
+    )
+    assert find_duplicates(store.content).tolist() == [-1] * 10 + [4, -1, -1]
+
+
+def test_duplicate_vectors_are_found_by_content():
+    features = np.array([[1, 0.0], [2, 3], [1, -0.0], [np.nan, 1], [np.nan, 1], [np.inf, 0], [2, 3]], np.float32)
+    content = vector_content(features)
+    assert (content[[3, 4, 5]] == "").all()
+    assert find_duplicates(content).tolist() == [-1, -1, 0, -1, -1, -1, 1]
+    assert np.array_equal(vector_content(np.asfortranarray(features)), content)
+
+
+def test_default_cache_dir(monkeypatch, tmp_path):
+    monkeypatch.setenv("NLCLEAN_CACHE_DIR", str(tmp_path))
+    assert cache.default_cache_dir() == tmp_path
+    monkeypatch.setenv("NLCLEAN_CACHE_DIR", "")
+    assert "nlclean" in str(cache.default_cache_dir())

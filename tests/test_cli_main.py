@@ -1,0 +1,265 @@
+"""Exit codes, streams, start-up: what a script relies on."""
+
+from __future__ import annotations
+
+import json
+import logging
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from cli_world import (
+    HOSTILE,
+    HOSTILE_SHOWN,
+    call,
+    fake_pipeline,
+    finished_run,
+    loaded_by,
+    make_report,
+    mislabel,
+    row,
+)
+
+from cleanlab_lite import errors
+from cleanlab_lite.progress import Progress
+from nlclean import diagnostics
+from nlclean.commands.doctor import guess_graphics
+from nlclean.diagnostics import ExitCode
+
+
+@pytest.fixture
+def audit(tmp_path, monkeypatch, capsys):
+    """Call `nlclean audit` with a pipeline that raises an error, or else finds one wrong label."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pets.csv").write_text("file,species,label\na.png,1,dog\nb.png,2,cat\nc.png,1,dog\nd.png,1,cat\n")
+    report = make_report([row("a.png"), mislabel("b.png")])
+
+    def run(*arguments, error: BaseException | None = None):
+        def pipeline(given, config, *, run, on_progress):
+            if error:
+                raise error
+            on_progress(Progress("train", 1, 1, "epochs"))
+            report.write(run.path("report.parquet"))
+            return report
+
+        fake_pipeline(monkeypatch, pipeline)
+        return call(capsys, "audit", "pets.csv", *arguments)
+
+    return run
+
+
+def test_exit_codes_are_fixed():
+    codes = {"OK": 0, "GATE_FAILED": 1, "USAGE": 2, "FAILED": 3, "STOPPED": 4, "INTERRUPTED": 130}
+    assert {code.name: int(code) for code in ExitCode} == codes
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (errors.ManifestError("no rows"), 2),
+        (errors.ConfigError("no loss"), 2),
+        (errors.EvidenceError("no logits"), 3),
+        (errors.ReportError("no report"), 3),
+        (errors.DecodeError("no image"), 3),
+        (errors.NlcleanError("no idea"), 3),
+        (errors.RunLocked("held"), 4),
+        (errors.StoppedEarly("time is up"), 4),
+        (OSError(28, "No space left on device", "x.npy"), 3),
+        (ZeroDivisionError("division by zero"), 3),
+        (KeyboardInterrupt(), 130),
+    ],
+)
+def test_every_error_has_its_exit_code_and_no_traceback(audit, error, code):
+    result = audit(error=error)
+    assert result.code == code
+    assert result.out == ""
+    assert "Traceback" not in result.err
+    assert "error: " in result.err
+
+
+def test_errors_say_what_to_do_next_and_are_harmless(audit):
+    result = audit(error=errors.ManifestError(f"bad label {HOSTILE}", hint="name the label column"))
+    assert result.err.endswith(
+        f"error: bad label {HOSTILE_SHOWN}\n  hint: name the label column\n".replace(r"\n", "\n")
+    )
+
+
+def test_a_bug_says_how_to_report_it_and_shows_its_traceback_at_vv(audit):
+    bug = ZeroDivisionError("division by zero")
+    quiet, loud = audit("-q", error=bug), audit("-vv", error=bug)
+    assert "error: unexpected ZeroDivisionError: division by zero\n  hint: this is a bug in nlclean" in quiet.err
+    assert "Traceback" not in quiet.err
+    assert "Traceback" in loud.err
+
+
+def test_audit_answers_on_stdout_and_talks_on_stderr(audit, tmp_path):
+    result = audit()
+    assert result.code == 0
+    assert "label column: label" in result.err
+    assert "noise rate" not in result.err
+    path = result.out.splitlines()[-1]
+    assert (tmp_path / path).is_file()
+    assert Path(path).parts[:2] == ("nlclean-runs", "pets")
+    assert "noise rate: 12.3 %" in result.out
+
+
+def test_columns_can_be_named(audit):
+    result = audit("--label-column", "species", "--path-column", "fil")
+    assert result.code == 2
+    assert "file" in result.err  # did you mean
+    assert "species" in audit("--label-column", "species").err
+
+
+def test_audit_records_the_command_line(audit, tmp_path):
+    assert audit("--out", "there", "--seed", 7).code == 0
+    state = json.loads((tmp_path / "there" / "run.json").read_text())
+    assert state["command"] == ["nlclean", "audit", "pets.csv", "--out", "there", "--seed", "7"]
+
+
+def test_audit_json_is_pure(audit):
+    result = audit("--json")
+    document = json.loads(result.out)
+    assert document["report"].endswith("report.parquet")
+    assert document["flagged"] == 2
+    assert document["suspicious"][0]["id"] == "b.png"
+
+
+@pytest.mark.parametrize(
+    ("limit", "code"), [("5%", 1), ("12.2%", 1), ("12.3%", 0), ("50 %", 0), ("1", 1), ("2", 0), ("0.05", 2), ("x", 2)]
+)
+def test_fail_on_a_rate_or_a_number_of_rows(audit, limit, code):
+    result = audit("--fail-on", limit)
+    assert result.code == code
+    assert ("above the limit" in result.err) == (code == 1)
+    if code < 2:
+        assert result.out.splitlines()[-1].endswith("report.parquet")  # the answer comes before the verdict
+
+
+def test_dry_run_prints_the_plan_and_writes_nothing(audit, tmp_path):
+    before = sorted(tmp_path.rglob("*"))
+    result = audit("--dry-run", "--epochs", 3)
+    assert result.out == "rows               4\nepochs             3\nestimated time     1m35s\n"
+    assert json.loads(audit("--dry-run", "--json").out) == {"rows": 4, "epochs": 0, "estimated_seconds": 95}
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_config_error_comes_before_the_manifest_is_read(capsys):
+    result = call(capsys, "audit", "nowhere.csv", "--ensemble", 1, "--planted", 2)
+    assert result.code == 2
+    assert "ensemble is 1" in result.err
+    assert "planted is 2.0" in result.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["adit"], "Did you mean 'audit'?"),
+        (["xyzzy"], "No such command 'xyzzy'."),
+        (["audit", "--epoch", "3"], "--epochs"),
+        (["audit"], "Missing argument 'MANIFEST'"),
+        (["audit", "x.csv", "--preset", "fats"], "'balanced'"),
+        (["export", "--what", "prund"], "'pruned'"),
+        (["report", "--top", "-1"], "--top"),
+        (["report", "a", "b"], "unexpected extra argument"),
+        (["completion", "tcsh"], "'bash'"),
+        ([], "Commands:"),
+    ],
+)
+def test_usage_errors(capsys, arguments, said):
+    result = call(capsys, *arguments)
+    assert result.code == (0 if not arguments and result.out else 2)  # click 8.1 calls a bare `nlclean` fine
+    assert said in (result.err or result.out)
+
+
+def test_no_run_is_a_helpful_failure(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for command in ("report", "export"):
+        result = call(capsys, command)
+        assert result.code == 3
+        assert "run `nlclean audit MANIFEST` first" in result.err
+
+
+def test_verbosity_before_and_after_the_command(capsys, tmp_path):
+    for arguments, level in ((["-vv", "report"], 2), (["report", "-v"], 1), (["-q", "report"], -1), (["report"], 0)):
+        call(capsys, *arguments, tmp_path / "none")
+        assert diagnostics.verbosity() == level
+
+
+def test_logs_and_warnings_follow_the_verbosity(capsys):
+    for level, count in ((-1, 0), (0, 1), (1, 3), (2, 4)):
+        diagnostics.set_verbosity(level)
+        for say in ("debug", "info", "warning"):
+            getattr(logging.getLogger("cleanlab_lite.training"), say)("news")
+        logging.getLogger("py.warnings").warning("third.py:1: DeprecationWarning: old")
+        assert len(capsys.readouterr().err.splitlines()) == count
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], ["--version"], ["audit", "--help"], ["report", "--help"], ["adit"], ["audit", "--epoch", "3"]],
+    ids=" ".join,
+)
+def test_help_and_usage_errors_load_nothing_heavy(arguments):
+    assert loaded_by(*arguments) == set()
+
+
+def test_config_errors_load_nothing_heavy():
+    assert loaded_by("audit", "x.csv", "--ensemble", "1") == set()
+    assert loaded_by("audit", "--show-config") == set()
+
+
+def test_report_never_loads_torch(tmp_path):
+    folder = finished_run(tmp_path / "run", make_report([row("a"), mislabel("b")]))
+    loaded = loaded_by("report", folder)
+    assert "pyarrow" in loaded
+    assert not {"torch", "torchvision", "torchaudio", "scipy", "sklearn"} & loaded
+
+
+def test_doctor(capsys, tmp_path, monkeypatch):
+    (tmp_path / "pack.npy").write_bytes(b"x" * 3 * 2**20)
+    monkeypatch.setenv("NLCLEAN_CACHE_DIR", str(tmp_path))
+    document = json.loads(call(capsys, "doctor", "--json").out)
+    assert document["versions"]["torch"]
+    assert "cpu" in document["devices"]
+    assert document["decoders"]["PNG"] is True
+    assert document["cache"] == {"folder": str(tmp_path), "files": 1, "MiB": 3.0}
+    shown = call(capsys, "doctor").out
+    assert f"folder: {tmp_path}" in shown
+    assert "\x1b" not in shown
+
+
+@pytest.mark.parametrize(
+    ("environ", "graphics"),
+    [
+        ({}, "none"),
+        ({"TERM": "dumb"}, "none"),
+        ({"TERM": "xterm-kitty"}, "kitty"),
+        ({"TERM": "xterm-256color", "TERM_PROGRAM": "WezTerm"}, "kitty"),
+        ({"TERM": "tmux-256color", "TMUX": "/tmp/t", "KITTY_WINDOW_ID": "1"}, "half-blocks"),
+        ({"TERM": "xterm-256color", "TERM_PROGRAM": "iTerm.app"}, "iterm"),
+        ({"TERM": "foot"}, "sixel"),
+        ({"WT_SESSION": "1"}, "sixel"),
+        ({"TERM": "xterm-256color"}, "half-blocks"),
+    ],
+)
+def test_terminal_graphics(environ, graphics):
+    assert guess_graphics(environ) == graphics
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_script_calls_the_program(capsys, shell):
+    result = call(capsys, "completion", shell)
+    assert result.code == 0
+    assert "_NLCLEAN_COMPLETE" in result.out
+
+
+def test_completion_knows_commands_and_options():
+    def complete(words: str, index: int) -> str:
+        environ = {"_NLCLEAN_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(index)}
+        code = f"import os; os.environ.update({environ}); from nlclean.main import main; main()"
+        return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout
+
+    assert "plain,export" in complete("nlclean ex", 1)
+    assert "plain,--time-budget" in complete("nlclean audit --ti", 2)
+    assert "plain,thorough" in complete("nlclean audit --preset ", 3)

@@ -1,0 +1,157 @@
+"""What `report` prints, for people and for programs."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from cli_world import HOSTILE, HOSTILE_SHOWN, call, finished_run, make_report, mislabel, on_terminal, row
+
+from cleanlab_lite.report import COLUMNS
+from nlclean.text import escape, shorten
+
+ROWS = [
+    row("a.png"),
+    mislabel("b.png", label_score=0.2, p_mislabel=0.8),
+    mislabel("c.png", label_score=0.1, p_mislabel=0.9, reasons=["negative_margin", "neighbours_disagree"]),
+    row("d.png", given_label="cat"),
+]
+
+
+@pytest.fixture
+def run(tmp_path):
+    return finished_run(tmp_path / "nlclean-runs" / "pets" / "20260101T000000Z-0123abcd", make_report(ROWS))
+
+
+def test_the_view_says_rate_classes_confusions_rows_and_what_next(run, capsys):
+    result = call(capsys, "report", run)
+    assert result.code == 0
+    assert result.err == ""
+    out = result.out
+    assert "noise rate: 12.3 %, between 10.0 % and 15.0 %" in out
+    assert "flagged: 2 rows (mislabel 2)" in out
+    assert out.index("Worst classes") < out.index("dog") < out.index("cat")
+    assert "Top confusions" in out
+    assert out.index("c.png") < out.index("b.png")  # most suspicious first
+    assert "dog -> cat" in out
+    assert "negative_margin, neighbours_disagree" in out
+    assert "a.png" not in out
+    assert f"nlclean export {run} --what corrected" in out
+    assert out.splitlines()[-1] == str(run / "report.parquet")
+    assert "\x1b" not in out
+
+
+def test_the_newest_run_is_the_default(run, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = run.relative_to(tmp_path) / "report.parquet"
+    assert call(capsys, "report").out.splitlines()[-1] == str(path)
+    assert call(capsys, "report", path).out.splitlines()[-1] == str(path)
+
+
+def test_top_limits_the_rows(run, capsys):
+    out = call(capsys, "report", run, "--top", 1).out
+    assert "c.png" in out
+    assert "b.png" not in out
+    assert "Most suspicious" not in call(capsys, "report", run, "--top", 0).out
+
+
+def test_json_is_the_summary_the_path_and_the_rows(run, capsys):
+    result = call(capsys, "report", run, "--json", "--top", 1)
+    document = json.loads(result.out)
+    assert document["noise_rate"]["estimate"] == 0.123
+    assert document["report"] == str(run / "report.parquet")
+    assert [entry["id"] for entry in document["suspicious"]] == ["c.png"]
+    assert document["suspicious"][0]["p_mislabel"] == 0.9
+
+
+def test_json_knows_no_nan(tmp_path, capsys):
+    rate = {"estimate": 0.1, "low": float("nan"), "high": float("inf"), "method": "x"}
+    folder = finished_run(tmp_path / "run", make_report(ROWS, noise_rate=rate))
+    document = json.loads(call(capsys, "report", folder, "--json").out, parse_constant=pytest.fail)
+    assert document["noise_rate"] == {"estimate": 0.1, "low": None, "high": None, "method": "x"}
+
+
+def test_schema_describes_every_column(capsys):
+    columns = json.loads(call(capsys, "report", "--schema").out)
+    assert [column["name"] for column in columns] == [name for name, *_ in COLUMNS]
+    assert columns[8] == {
+        "name": "p_mislabel",
+        "type": "float",
+        "range": "0-1",
+        "meaning": "calibrated probability that the given label is wrong",
+    }
+
+
+def test_warnings_go_to_stderr(tmp_path, capsys):
+    folder = finished_run(tmp_path / "run", make_report(ROWS, warnings=["class cat has one row"]))
+    result = call(capsys, "report", folder)
+    assert result.err == "warning: class cat has one row\n"
+    assert call(capsys, "-q", "report", folder).err == ""
+    assert call(capsys, "report", "-q", folder).err == ""
+
+
+def test_nothing_flagged_is_no_table(tmp_path, capsys):
+    empty = make_report([row("a")], flagged=0, confusions=[], issues={"none": 1}, actions={"keep": 1})
+    out = call(capsys, "report", finished_run(tmp_path / "run", empty)).out
+    assert "flagged: 0 rows\n" in out
+    assert "Most suspicious" not in out
+    assert "Top confusions" not in out
+
+
+def hostile_run(folder):
+    rows = [mislabel(f"{HOSTILE}.png", given_label=HOSTILE, reasons=[HOSTILE])]
+    classes = [{"label": HOSTILE, "rows": 1, "flagged": 1, "noise_rate": 1.0, "low": 0.9, "high": 1.0}]
+    confusions = [{"given": HOSTILE, "suggested": "cat", "rows": 1, "expected": 1.0}]
+    manifest = {"path": HOSTILE, "rows": 1, "labelled": 1, "classes": 2, "modality": "image"}
+    changes = {"classes": classes, "confusions": confusions, "manifest": manifest, "warnings": [HOSTILE]}
+    return finished_run(folder, make_report(rows, **changes))
+
+
+def test_hostile_names_are_shown_escaped(tmp_path, capsys):
+    folder = hostile_run(tmp_path / "run")
+    result = call(capsys, "report", folder)
+    for text in (result.out, result.err):
+        assert not {"\x1b", "\u202e"} & set(text)
+    assert f"{HOSTILE_SHOWN}.png" in result.out  # the id, markup and all, on one line
+    assert shorten(HOSTILE_SHOWN, 24) in result.out
+    assert "[red]" in result.out
+    document = call(capsys, "report", folder, "--json").out
+    assert document.isascii()
+    assert json.loads(document)["suspicious"][0]["given_label"] == HOSTILE
+
+
+def test_hostile_names_on_a_terminal(tmp_path):
+    """Colours are rich's own; the codes of a label never reach the terminal."""
+    folder = hostile_run(tmp_path / "run")
+    _, shown = on_terminal("-m", "nlclean", "report", folder)
+    assert "\x1b[1m" in shown
+    assert "\x1b[2J" not in shown
+    assert "\u202e" not in shown
+    _, shown = on_terminal("-m", "nlclean", "report", folder, TERM="dumb")
+    assert "\x1b" not in shown
+
+
+def test_a_label_beyond_the_code_page_is_no_crash(tmp_path):
+    folder = finished_run(tmp_path / "run", make_report([mislabel("猫.png", given_label="🐈")]))
+    environ = os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+    done = subprocess.run([sys.executable, "-m", "nlclean", "report", folder], capture_output=True, env=environ)
+    assert done.returncode == 0
+    assert rb"\u732b.png" in done.stdout
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes end otherwise")
+def test_a_reader_that_leaves_is_no_error(run):
+    command = f"{sys.executable} -m nlclean report --schema | head -n 1"
+    done = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "[\n", "")
+
+
+def test_text_helpers():
+    assert escape("plain é 猫 🐈") == "plain é 猫 🐈"
+    assert escape("a\tb\r\x85\udcff\ufeff") == r"a\tb\r\x85\udcff\ufeff"
+    assert escape("a\nb", keep="\n") == "a\nb"
+    assert shorten("x" * 40, 40) == "x" * 40
+    assert shorten("start-" + "x" * 99 + "-end.png", 20) == "start-xx...x-end.png"

@@ -1,0 +1,474 @@
+"""Every detector on worlds whose answer is known; every formula on its reference numbers."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from worlds import auroc, blobs
+
+from cleanlab_lite.detectors import DETECTORS, confident_learning
+from cleanlab_lite.detectors.aum import aum_threshold, below_threshold, longest_negative_streak, planted_aum
+from cleanlab_lite.detectors.forgetting import count_events
+from cleanlab_lite.detectors.neighbors import nearest_neighbors, unit_rows
+from cleanlab_lite.detectors.out_of_vocabulary import collision_entropy, percentile_within
+from cleanlab_lite.detectors.prototypes import density_and_eta, density_peaks
+from cleanlab_lite.errors import ConfigError, EvidenceError
+from cleanlab_lite.evidence import Evidence
+from cleanlab_lite.history import HELD_OUT, History
+from cleanlab_lite.report import SCHEMA
+
+ALL = DETECTORS.names()
+RANKERS = [name for name in ALL if name != "ood"]  # ood ranks rows of no class, not wrong labels
+
+
+def detect(name: str, evidence: Evidence, **hp):
+    return DETECTORS.get(name).function(evidence, **hp)
+
+
+def recorded(evidence: Evidence) -> History:
+    assert evidence.history is not None
+    return evidence.history
+
+
+def probabilities(evidence: Evidence) -> np.ndarray:
+    assert evidence.pred_probs is not None
+    return evidence.pred_probs
+
+
+def history_of(margin: list, trained_on: list, predicted: list | None = None) -> History:
+    """margin (m, e, n), trained_on (m, n)."""
+    values = np.array(margin, dtype=np.float16)
+    guess = np.zeros(values.shape, dtype=np.int32) if predicted is None else np.array(predicted, dtype=np.int32)
+    return History(-values, values, guess, np.array(trained_on, dtype=np.int32))
+
+
+# --- every detector -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", RANKERS)
+@pytest.mark.parametrize("world", [{"n": 600, "k": 3}, {"n": 800, "k": 10, "noise": 0.2}, {"n": 300, "k": 2}], ids=str)
+def test_planted_errors_rank_low_and_get_the_reason(name, world):
+    task = blobs(**world)
+    detection = detect(name, task.evidence)
+    assert auroc(-detection.score, task.wrong) > 0.98
+    (reason,) = detection.reasons.values()
+    assert reason[task.wrong].mean() > 0.9
+    assert reason[~task.wrong].mean() < 0.05
+
+
+def test_rows_of_no_class_have_a_high_ood_score():
+    task = blobs(900, 5, alien=0.1)
+    score = detect("ood", task.evidence).columns["ood_score"]
+    alien = task.truth < 0
+    assert score.min() >= 0
+    assert score.max() <= 1
+    assert auroc(score, alien) > 0.9
+    assert auroc(score[alien | task.wrong], alien[alien | task.wrong]) > 0.85
+    trusted = detect("ood", task.evidence, trust=(~alien).astype(float)).columns["ood_score"]
+    assert auroc(trusted, alien) > auroc(score, alien)  # aliens vouch for each other when they are the reference
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_outputs_fit_the_report(name):
+    task = blobs(200, 3)
+    detection = detect(name, task.evidence)
+    assert detection.score.shape == (200,)
+    assert set(detection.columns) <= set(SCHEMA.names)
+    for column, values in detection.columns.items():
+        assert len(values) == 200, column
+        if column.endswith("_label"):
+            assert np.issubdtype(values.dtype, np.integer)
+            assert values.min() >= -1
+            assert values.max() < 3
+    for reason in detection.reasons.values():
+        assert reason.dtype == bool
+        assert reason.shape == (200,)
+    json.dumps(detection.facts)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_row_order_does_not_matter(name):
+    task = blobs(300, 3, planted=0.1)
+    order = np.random.default_rng(1).permutation(300)
+    plain, shuffled = detect(name, task.evidence), detect(name, task.evidence.select(order))
+    np.testing.assert_allclose(shuffled.score, plain.score[order], atol=1e-5)
+    for column, values in plain.columns.items():
+        if column == "neighbors":  # row numbers
+            np.testing.assert_array_equal(order[shuffled.columns[column]], values[order])
+        else:
+            np.testing.assert_allclose(shuffled.columns[column], values[order], atol=1e-5, err_msg=column)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_class_numbers_do_not_matter(name):
+    evidence = blobs(300, 4).evidence
+    to = np.array([2, 0, 3, 1])
+    back = np.argsort(to)
+    history = recorded(evidence)
+    renamed = Evidence(
+        labels=to[evidence.labels],
+        num_classes=4,
+        history=replace(
+            history,
+            predicted=to[history.predicted],
+            trained_on=np.where(history.trained_on >= 0, to[history.trained_on], HELD_OUT),
+        ),
+        features=evidence.features,
+        pred_probs=probabilities(evidence)[:, back],
+    )
+    plain, other = detect(name, evidence), detect(name, renamed)
+    np.testing.assert_allclose(other.score, plain.score, atol=1e-5)
+    for column, values in plain.columns.items():
+        expected = to[values] if column.endswith("_label") else values
+        np.testing.assert_allclose(other.columns[column], expected, atol=1e-5, err_msg=column)
+
+
+def hostile() -> dict[str, Evidence]:
+    task = blobs(240, 3)
+    plain = task.evidence
+    lonely = plain.labels.copy()
+    lonely[lonely == 2] = 1
+    missing = lonely.copy()
+    lonely[0] = 2
+    history = recorded(plain)
+    flat = replace(history, loss=np.ones_like(history.loss), margin=np.ones_like(history.margin))
+    seen = np.tile(plain.labels, (3, 1)).astype(np.int32)
+    return {
+        "a class of one row": replace(plain, labels=lonely, history=replace(history, trained_on=seen * 0 + lonely)),
+        "a class without rows": replace(plain, labels=missing, history=replace(history, trained_on=seen * 0 + missing)),
+        "all losses equal": replace(plain, history=flat),
+        "two classes": blobs(200, 2).evidence,
+        "two hundred classes": blobs(800, 200, d=32).evidence,
+        "float16": replace(plain, features=task.features.astype(np.float16)),
+        "all labels right": blobs(240, 3, noise=0.0).evidence,
+        "all labels wrong": blobs(240, 3, noise=1.0).evidence,
+        "certain probabilities": replace(plain, pred_probs=np.eye(3, dtype=np.float32)[plain.labels]),
+        "one row per class": blobs(3, 3, noise=0.0).evidence,
+        "every row twice": plain.select(np.repeat(np.arange(240), 2)),
+    }
+
+
+@pytest.mark.parametrize("name", ALL)
+@pytest.mark.filterwarnings("error")
+def test_hostile_worlds_give_finite_scores(name):
+    for case, evidence in hostile().items():
+        # of three rows in folds of three, two proxies trained on each, so nothing is missing even there
+        detection = detect(name, evidence)
+        assert np.isfinite(detection.score).all(), case
+        for column, values in detection.columns.items():
+            if column != "aum_threshold":  # nothing was planted
+                assert not np.isnan(values.astype(float)).any(), (case, column)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_missing_evidence_is_named(name):
+    with pytest.raises(EvidenceError, match=DETECTORS.get(name).needs[0]):
+        detect(name, Evidence(labels=np.array([0, 1]), num_classes=2))
+
+
+@pytest.mark.parametrize("name", ["aum", "bmm", "gmm", "forgetting"])
+def test_unseen_rows_and_unrecorded_epochs(name):
+    evidence = blobs(200, 3).evidence
+    history = recorded(evidence)
+    loss, margin, trained_on = history.loss.copy(), history.margin.copy(), history.trained_on.copy()
+    trained_on[:, 0] = HELD_OUT
+    trained_on[:, 1] = (evidence.labels[1] + 1) % 3  # only ever shown a planted label
+    loss[:, 3, 2], margin[:, 3, 2] = np.nan, np.nan
+    detection = detect(
+        name, replace(evidence, history=replace(history, loss=loss, margin=margin, trained_on=trained_on))
+    )
+    assert np.isnan(detection.score[:2]).all()
+    assert np.isfinite(detection.score[2:]).all()
+    assert not any(reason[:2].any() for reason in detection.reasons.values())
+
+
+@pytest.mark.parametrize("name", ["aum", "bmm", "gmm", "forgetting"])
+def test_epoch_window(name):
+    evidence = blobs(200, 3).evidence
+    history = recorded(evidence)
+    middle = History(history.loss[:, 2:5], history.margin[:, 2:5], history.predicted[:, 2:5], history.trained_on)
+    windowed = detect(name, evidence, first_epoch=2, last_epoch=5)
+    np.testing.assert_allclose(windowed.score, detect(name, replace(evidence, history=middle)).score)
+
+
+# --- area under the margin ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("label", "expected"), [(0, -1.5), (1, -0.933333), (2, -0.5)])
+def test_aum_reference(label, expected):
+    logits = np.array([[2, 1, 0], [1, 3, 0], [0.5, 0.2, 4]])
+    margin = logits[:, label] - np.delete(logits, label, axis=1).max(axis=1)
+    evidence = Evidence(np.array([label]), 3, history=history_of([margin[:, None]], [[label]]))
+    assert detect("aum", evidence).score[0] == pytest.approx(expected, abs=1e-3)  # stored in float16
+
+
+def test_aum_threshold_counts_strictly():
+    thresholds = np.arange(1.0, 101.0)
+    np.testing.assert_array_equal(below_threshold(np.array([98.5, 99.0, 99.5]), thresholds), [True, False, False])
+    assert math.isnan(aum_threshold(np.zeros(0)))
+
+
+def test_planted_rows_give_the_threshold_and_do_not_count_for_their_own_aum():
+    margin = [[[4, 3], [2, 1]], [[-6, 5], [-8, 5]]]  # two proxies, two epochs, two rows
+    history = history_of(margin, [[0, HELD_OUT], [1, 1]])
+    labels = np.array([0, 1])
+    np.testing.assert_allclose(planted_aum(history, labels), [-7])
+    detection = detect("aum", Evidence(labels, 2, history=history))
+    np.testing.assert_allclose(detection.score, [3, 5])
+    np.testing.assert_allclose(detection.columns["aum_threshold"], [-7, -7])
+    assert detection.facts["threshold_samples"] == 1
+    np.testing.assert_allclose(
+        detect("aum", Evidence(labels, 2, history=history), threshold=4.0).columns["aum_threshold"], 4
+    )
+
+
+def test_longest_negative_streak_skips_unrecorded_epochs():
+    nan = np.nan
+    margin = np.array([[-1, -1, 1, nan], [-1, nan, 1, nan], [1, -1, 1, nan], [-1, 1, 1, nan]])
+    np.testing.assert_array_equal(longest_negative_streak(margin), [2, 2, 0, 0])
+
+
+# --- forgetting -----------------------------------------------------------------------------------------------------
+
+
+def test_forgetting_reference():
+    runs = ["0011011", "0101010", "1111111", "0000000", "0000001"]
+    correct = np.array([[int(c) for c in run] for run in runs], dtype=bool).T[None]
+    events, learned, wrong = count_events(correct, np.ones_like(correct))
+    np.testing.assert_array_equal(events[0], [1, 3, 0, 0, 0])
+    np.testing.assert_array_equal(learned[0], [6, 0, 1, 0, 7])
+    np.testing.assert_allclose(wrong[0], [3 / 7, 4 / 7, 0, 1, 6 / 7])
+
+
+def test_never_learned_has_the_lowest_score_and_no_epoch():
+    predicted = [[[1, 0, 1], [1, 0, 0], [1, 0, 1]]] * 2
+    evidence = Evidence(
+        np.array([0, 0, 0]), 2, history=history_of(np.zeros((2, 3, 3)).tolist(), [[0] * 3] * 2, predicted)
+    )
+    detection = detect("forgetting", evidence)
+    np.testing.assert_array_equal(detection.columns["learned_epoch"], [-1, 1, -1])
+    np.testing.assert_array_equal(detection.columns["forgetting_events"], [0, 0, 1])
+    np.testing.assert_array_equal(np.argsort(detection.score), [0, 2, 1])
+
+
+def test_learned_epoch_is_the_earlier_median_over_the_proxies_that_saw_the_row():
+    wrong, right = 1, 0
+    first = [[right], [right], [right]]
+    third = [[wrong], [wrong], [right]]
+    history = history_of(np.zeros((3, 3, 1)).tolist(), [[0], [0], [HELD_OUT]], [first, third, [[wrong]] * 3])
+    assert detect("forgetting", Evidence(np.array([0]), 2, history=history)).columns["learned_epoch"][0] == 1
+
+
+# --- neighbours -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("n", "k", "block"), [(500, 7, 64), (40, 5, 1000), (6, 9, 4)])
+def test_nearest_neighbors_agree_with_brute_force(n, k, block):
+    features = np.random.default_rng(0).normal(size=(n, 8)).astype(np.float32)
+    indices, similarities = nearest_neighbors(features, k, block=block)
+    unit = features / np.linalg.norm(features, axis=1, keepdims=True)
+    full = unit @ unit.T
+    np.fill_diagonal(full, -np.inf)
+    found = min(k, n - 1)
+    np.testing.assert_array_equal(indices[:, :found], np.argsort(-full, axis=1)[:, :found])
+    np.testing.assert_allclose(similarities[:, :found], -np.sort(-full, axis=1)[:, :found], atol=1e-5)
+    assert (indices[:, found:] == -1).all()
+    assert np.isnan(similarities[:, found:]).all()
+
+
+def test_neighbours_among_a_subset():
+    features = np.random.default_rng(0).normal(size=(300, 8))
+    among = np.arange(0, 300, 7)
+    indices, _ = nearest_neighbors(features, 5, among=among)
+    assert np.isin(indices, among).all()
+    assert (indices != np.arange(300)[:, None]).all()
+
+
+def test_features_that_are_not_finite_are_refused():
+    with pytest.raises(EvidenceError, match="row 3"):
+        unit_rows(np.where(np.arange(10)[:, None] == 3, np.inf, np.ones((10, 2))).astype(np.float16))
+    assert not unit_rows(np.zeros((1, 4), dtype=np.float16)).any()
+
+
+def test_copies_of_a_wrong_label_do_not_vouch_for_each_other():
+    task = blobs(300, 3, noise=0.0)
+    labels = task.labels.copy()
+    labels[:12] = (labels[0] + 1) % 3
+    features = task.features.copy()
+    features[:12] = features[0]  # twelve copies of one row, all with the same wrong label
+    detection = detect("knn", Evidence(labels, 3, features=features))
+    assert (detection.columns["knn_label"][:12] == task.labels[0]).all()
+    assert detection.columns["knn_agreement"][:12].max() == 0
+    assert not np.isin(detection.columns["neighbors"][0], np.arange(12)).any()
+
+
+def test_knn_with_a_drawn_pool_still_finds_the_errors():
+    task = blobs(900, 3)
+    detection = detect("knn", task.evidence, max_pool=200)
+    assert auroc(-detection.score, task.wrong) > 0.98
+
+
+def test_rare_classes_vote_with_more_weight():
+    # 4 rows of class 1 share a direction with 7 of the 44 of class 0: ten neighbours each, and 44 > 10 * 4
+    labels = np.repeat([1, 0], [4, 44])
+    angle = np.random.default_rng(0).normal(scale=0.01, size=48) + np.where(np.arange(48) < 11, 0, 2)
+    detection = detect("knn", Evidence(labels, 2, features=np.stack([np.cos(angle), np.sin(angle)], axis=1)))
+    rare = 3 / math.sqrt(4)
+    np.testing.assert_allclose(detection.columns["knn_agreement"][:4], rare / (rare + 7 / math.sqrt(44)))
+    assert (detection.columns["knn_label"][:4] == 1).all()
+
+
+# --- prototypes -----------------------------------------------------------------------------------------------------
+
+
+def test_density_peaks_reference():
+    similarity = np.array([[1, 0.9, 0.8, 0.2], [0.9, 1, 0.85, 0.3], [0.8, 0.85, 1, 0.1], [0.2, 0.3, 0.1, 1]])
+    rho, eta, _ = density_and_eta(similarity)
+    np.testing.assert_array_equal(rho, [1, 2, 1, -2])
+    np.testing.assert_allclose(eta, [0.9, 0.3, 0.85, 0.3])
+    np.testing.assert_array_equal(density_peaks(similarity, 2), [1, 0])
+
+
+def test_one_prototype_per_mode():
+    rng = np.random.default_rng(0)
+    modes = np.repeat([[1.0, 0, 0], [0, 1.0, 0]], [60, 40], axis=0)
+    rows = unit_rows(modes + rng.normal(scale=0.05, size=modes.shape))
+    peaks = density_peaks(rows @ rows.T, 2)
+    assert sorted(peaks >= 60) == [False, True]
+
+
+def test_prototypes_are_drawn_from_trusted_rows():
+    task = blobs(600, 3, noise=0.45)
+    blind = detect("prototypes", task.evidence, sample=40)
+    informed = detect("prototypes", task.evidence, sample=40, trust=np.where(task.wrong, 0.1, 0.9))
+    assert auroc(-informed.score, task.wrong) >= auroc(-blind.score, task.wrong)
+    np.testing.assert_array_equal(informed.columns["prototype_label"], task.truth)
+
+
+def test_prototype_similarities_belong_to_their_classes():
+    detection = detect("prototypes", blobs(300, 3).evidence)
+    given, suggested = (detection.columns[f"prototype_similarity_{which}"] for which in ("given", "suggested"))
+    assert (suggested >= given).all()
+    assert (given == suggested)[detection.score > 0].all()
+    assert np.abs(suggested).max() <= 1 + 1e-6
+
+
+# --- rows of no class -----------------------------------------------------------------------------------------------
+
+
+def test_collision_entropy_reference():
+    probs = np.zeros((3, 10))
+    probs[0, 0] = probs[1, 1] = 1
+    probs[2] = 0.1
+    np.testing.assert_allclose(collision_entropy(np.zeros(3, dtype=int), probs), [0, math.log(2), 1.1239], atol=5e-5)
+
+
+def test_percentile_within_groups():
+    values, groups = np.arange(50.0), np.repeat([0, 1], [25, 25])
+    percentile = percentile_within(values, groups, np.arange(50))
+    np.testing.assert_allclose(percentile[:25], percentile[25:])
+    assert percentile[12] == pytest.approx(0.5)
+
+
+# --- confident learning ---------------------------------------------------------------------------------------------
+
+P = np.array(
+    [
+        [0.9, 0.1, 0], [0.8, 0.1, 0.1], [0.2, 0.7, 0.1], [0.1, 0.85, 0.05], [0.3, 0.6, 0.1],
+        [0.7, 0.2, 0.1], [0.05, 0.05, 0.9], [0.1, 0.1, 0.8], [0.4, 0.35, 0.25], [0.05, 0.9, 0.05],
+    ]
+)  # fmt: skip
+Y = np.array([0, 0, 0, 1, 1, 1, 2, 2, 2, 2])
+
+
+def test_confident_learning_reference():
+    joint, guess = confident_learning.confident_joint(Y, P)
+    calibrated = confident_learning.calibrate_joint(joint, Y)
+    np.testing.assert_allclose(confident_learning.confident_thresholds(Y, P), [0.633333, 0.55, 0.5], atol=1e-6)
+    np.testing.assert_array_equal(joint, [[2, 1, 0], [1, 2, 0], [0, 1, 2]])
+    np.testing.assert_array_equal(calibrated, [[2, 1, 0], [1, 2, 0], [0, 1, 3]])
+    assert guess[8] == -1
+    for name, rows in (("confident_learning", [2, 5, 9]), ("predicted_neq_given", [2, 5, 8, 9])):
+        np.testing.assert_array_equal(np.flatnonzero(confident_learning.find_label_issues(Y, P, name)), rows)
+    expected = {
+        "self_confidence": [0.9, 0.8, 0.2, 0.85, 0.6, 0.2, 0.9, 0.8, 0.25, 0.05],
+        "normalized_margin": [0.9, 0.85, 0.25, 0.875, 0.65, 0.25, 0.925, 0.85, 0.425, 0.075],
+        "confidence_weighted_entropy": [
+            0.864594, 0.751541, 0.421103, 0.795476, 0.631027, 0.421103, 0.841535, 0.751541, 0.405724, 0.292717,
+        ],
+    }  # fmt: skip
+    for name, scores in expected.items():
+        np.testing.assert_allclose(getattr(confident_learning, name)(Y, P), scores, atol=1e-6, err_msg=name)
+    adjusted = confident_learning.self_confidence(Y, confident_learning.adjust_pred_probs(Y, P))
+    np.testing.assert_allclose(
+        adjusted,
+        [0.739726, 0.657534, 0.164384, 0.767123, 0.561644, 0.232877, 0.849315, 0.767123, 0.315068, 0.150685],
+        atol=1e-6,
+    )
+    facts = detect("confident_learning", Evidence(Y, 3, pred_probs=P.astype(np.float32))).facts
+    assert facts["noise_rate"] == pytest.approx(0.3)
+
+
+def test_noise_matrices_are_conditional_probabilities():
+    given_true = np.array([[8, 2], [1, 9]])
+    noise, inverse = confident_learning.noise_matrices(given_true)
+    np.testing.assert_allclose(noise, [[8 / 9, 2 / 11], [1 / 9, 9 / 11]])
+    np.testing.assert_allclose(inverse, [[0.8, 0.1], [0.2, 0.9]])
+
+
+def test_uniform_noise_is_found_by_the_noise_rate_filter():
+    task = blobs(2000, 5, noise=0.2)
+    flagged = confident_learning.find_label_issues(task.labels, probabilities(task.evidence))
+    assert 2 * (flagged & task.wrong).sum() / (flagged.sum() + task.wrong.sum()) > 0.9
+
+
+def test_unknown_filter():
+    with pytest.raises(ConfigError, match="prune_by_class"):
+        confident_learning.find_label_issues(Y, P, "prune")
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(("n", "k", "seed"), [(400, 3, 0), (1000, 5, 1), (60, 4, 3), (2000, 2, 4)])
+def test_agrees_with_cleanlab(n, k, seed):
+    pytest.importorskip("cleanlab")
+    from cleanlab.count import compute_confident_joint, estimate_latent, get_confident_thresholds
+    from cleanlab.filter import find_label_issues
+    from cleanlab.rank import get_label_quality_scores
+
+    rng = np.random.default_rng(seed)
+    truth = rng.integers(k, size=n)
+    labels = np.where(rng.random(n) < 0.3, rng.integers(k, size=n), truth)
+    labels[:k] = np.arange(k)
+    scores = np.exp(1.2 * rng.normal(size=(n, k)) + 2 * np.eye(k)[truth])
+    probs = scores / scores.sum(axis=1, keepdims=True)
+
+    np.testing.assert_allclose(
+        confident_learning.confident_thresholds(labels, probs), get_confident_thresholds(labels, probs)
+    )
+    joint, _ = confident_learning.confident_joint(labels, probs)
+    np.testing.assert_array_equal(joint, compute_confident_joint(labels, probs, calibrate=False))
+    calibrated = confident_learning.calibrate_joint(joint, labels)
+    np.testing.assert_array_equal(calibrated, compute_confident_joint(labels, probs, calibrate=True))
+    np.testing.assert_allclose(
+        confident_learning.noise_matrices(calibrated), estimate_latent(calibrated, labels)[1:], atol=1e-9
+    )
+    for options in (
+        {},
+        {"frac_noise": 0.5},
+        {"min_examples_per_class": 20},
+        {"min_examples_per_class": 5, "frac_noise": 0.7},
+    ):
+        for name in confident_learning.FILTERS:
+            np.testing.assert_array_equal(
+                confident_learning.find_label_issues(labels, probs, name, **options),
+                find_label_issues(labels, probs, filter_by=name, n_jobs=1, **options),
+                err_msg=f"{name} {options}",
+            )
+    for name in ("self_confidence", "normalized_margin", "confidence_weighted_entropy"):
+        np.testing.assert_allclose(
+            getattr(confident_learning, name)(labels, probs), get_label_quality_scores(labels, probs, method=name)
+        )
