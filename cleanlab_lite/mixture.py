@@ -19,6 +19,7 @@ import numpy as np
 EDGE = 1e-3  # Beta densities are evaluated on [EDGE, 1 - EDGE]: their poles at 0 and 1 carry no information
 MIN_SEPARATION = 0.15  # of the component means, in units of the scaled range, before anything is called noisy
 MIN_WEIGHT = 1e-3  # a lighter component has died
+MIN_COUNT = 5  # and so has a Beta component with fewer values
 TIED_LOW = 0.2  # share of values at the lower end from which the network has memorised the labels
 REG_COVAR = 5e-4  # added to variances on the scaled range, as in DivideMix
 
@@ -111,11 +112,11 @@ def fit_beta_mixture(
     x = x[np.isfinite(x)]
     low, high = (float(v) for v in np.percentile(x, percentiles)) if len(x) else (0.0, 0.0)
     weights, alpha, beta = np.array([0.5, 0.5]), np.array([1.0, 2.0]), np.array([2.0, 1.0])
-    if high <= low:
-        return BetaMixture(weights, alpha, beta, low, low + 1.0, 0, math.nan, degenerate=True, separated=False)
     inside = x[(x >= low) & (x <= high)]
+    if high <= low or len(inside) < 2 * MIN_COUNT:
+        return BetaMixture(weights, alpha, beta, low, low + 1.0, 0, math.nan, degenerate=True, separated=False)
     scaled, counts = histogram(np.clip((inside - low) / (high - low), EDGE, 1 - EDGE), bins)
-    fit = _em(scaled, counts, weights, alpha, beta, beta_log_density, beta_moments, max_iterations, tol, min_count=5)
+    fit = _em(scaled, counts, weights, alpha, beta, beta_log_density, beta_moments, max_iterations, tol, MIN_COUNT)
     order = np.argsort(fit.first / (fit.first + fit.second))  # noisy is the larger mean, whatever EM made of the start
     mean = (fit.first / (fit.first + fit.second))[order]
     single = beta_moments(scaled, counts[:, None])

@@ -165,6 +165,14 @@ def test_hostile_worlds_give_finite_scores(name):
 
 
 @pytest.mark.parametrize("name", ALL)
+@pytest.mark.filterwarnings("error")
+def test_hardly_any_rows(name):
+    evidence = blobs(60, 3).evidence
+    for n in (0, 1, 2):
+        assert detect(name, evidence.select(np.arange(n))).score.shape == (n,)
+
+
+@pytest.mark.parametrize("name", ALL)
 def test_missing_evidence_is_named(name):
     with pytest.raises(EvidenceError, match=DETECTORS.get(name).needs[0]):
         detect(name, Evidence(labels=np.array([0, 1]), num_classes=2))

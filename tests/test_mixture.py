@@ -176,6 +176,14 @@ def test_nothing_to_fit_is_degenerate_and_accuses_nobody(fit, x):
     assert not np.nan_to_num(posterior).any()
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("fit", [fit_beta_mixture, fit_gaussian_mixture, fit_gaussians_by_bic])
+@pytest.mark.parametrize("n", [2, 3, 9, 30])
+def test_few_values_give_probabilities(fit, n):
+    posterior = fit(np.arange(float(n))).posterior(np.arange(float(n)))
+    assert ((posterior >= 0) & (posterior <= 1)).all()
+
+
 def test_memorised_losses_are_refused():
     x, _ = two_betas(1000)
     x[:300] = 0.0  # nearly a third tied at the lower end

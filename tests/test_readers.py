@@ -65,7 +65,7 @@ def test_csv_with_extra_columns(tmp_path):
     source = manifest.source
     assert (source.path, source.format, source.path_column, source.label_column) == (str(path), "csv", "path", "label")
     assert "label column: label (detected)" in source.notes
-    assert "1 rows have no label" in source.notes
+    assert "rows without a label: 1" in source.notes
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
@@ -222,7 +222,7 @@ def test_nemo(tmp_path):
     assert manifest.modality == "sound"
     assert manifest.source.label_column == "command"
     assert manifest.ids.tolist() == ["a.wav", "a.wav#2"]
-    assert "1 rows repeat a path; their ids end in #2, #3, ..." in manifest.source.notes
+    assert "rows that repeat a path: 1; their ids end in #2, #3, ..." in manifest.source.notes
     text = lines({**nemo, "text": "one"}, {**nemo, "text": "two"})
     assert read_manifest(write(tmp_path / "t.jsonl", text)).source.label_column == "text"
 
@@ -283,8 +283,10 @@ def test_class_tree_follows_links_but_not_loops(tmp_path):
     write(tmp_path / "store/1.png", PNG)
     write(tmp_path / "tree/dog/2.png", PNG)
     (tmp_path / "tree/cat").symlink_to(tmp_path / "store")
+    (tmp_path / "tree/fox").symlink_to(tmp_path / "store")
     (tmp_path / "tree/dog/again").symlink_to(tmp_path / "tree")
-    assert read_manifest(tmp_path / "tree").ids.tolist() == ["cat/1.png", "dog/2.png"]
+    for root in (tmp_path / "tree", f"{tmp_path}/tree/"):
+        assert read_manifest(root).ids.tolist() == ["cat/1.png", "dog/2.png", "fox/1.png"]
 
 
 def test_folder_errors(tmp_path):

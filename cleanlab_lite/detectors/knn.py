@@ -68,7 +68,7 @@ def nearest_neighbor_vote(
         # equal votes for two other classes: the closer neighbours decide
         tie = (csr_matrix((closeness[valid].astype(np.float64), voters[valid], ends), shape=shape) @ votes).toarray()
         total[np.arange(len(rows)), given] = -1
-        rival = np.argmax(total + 1e-6 * tie / max(k, 1), axis=1)
+        rival = np.argmax(total + 1e-6 * tie / k, axis=1)
         margin = own - np.maximum(total[np.arange(len(rows)), rival], 0)
         heard = cast > 0
         agreement[rows], score[rows] = np.where(heard, own, np.nan), np.where(heard, margin, np.nan)

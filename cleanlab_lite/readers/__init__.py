@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from cleanlab_lite.errors import ManifestError
 from cleanlab_lite.manifest import Manifest, Modality, Source
-from cleanlab_lite.readers.base import Rows, ending, is_remote, listing
+from cleanlab_lite.readers.base import Rows, ending, is_remote, list_folder, listing
 from cleanlab_lite.readers.columns import find_columns, make_ids, make_labels, make_splits, make_uris
 from cleanlab_lite.readers.features import column_features, load_features, read_npz, vector_columns
 from cleanlab_lite.readers.folder import read_tree
@@ -138,7 +138,7 @@ def _hugging_face(rows: Rows) -> Rows:
 
 def _read_folder(folder: str) -> Rows:
     """Tables in the folder, or else the class folders in it."""
-    names = sorted(name for name in os.listdir(folder) if not name.startswith("."))
+    names = [name for name in list_folder(folder) if not name.startswith(".")]
     metadata = [name for name in names if os.path.splitext(name)[0] == "metadata" and ending(name) in READERS]
     tables = metadata or [name for name in names if ending(name) in READERS]
     subfolders = [name for name in names if os.path.isdir(os.path.join(folder, name))]
@@ -165,6 +165,6 @@ def _not_found(path: str) -> ManifestError:
         return ManifestError(f"no file matches {path!r}", hint="quote the glob, and use ** for folders in folders")
     if not os.path.isdir(folder):
         return ManifestError(f"{path!r} does not exist, nor does the folder {folder!r}", hint="check the path")
-    near = difflib.get_close_matches(name, os.listdir(folder), n=3)
+    near = difflib.get_close_matches(name, list_folder(folder), n=3)
     hint = f"did you mean {' or '.join(repr(other) for other in near)}?" if near else f"looked in {folder!r}"
     return ManifestError(f"{path!r} does not exist", hint=hint)

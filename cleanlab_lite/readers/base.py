@@ -81,10 +81,23 @@ def read_bytes(path: str) -> bytes:
             with open(path, "rb") as file:
                 data = file.read()
     except (OSError, ImportError, ValueError) as error:  # fsspec: no such protocol, or its package is missing
-        raise ManifestError(f"cannot read {path!r}: {error}", hint="check the path and its permissions") from error
+        raise unreadable(path, error) from error
     if not data:
         raise ManifestError(f"{path!r} is empty (0 bytes)", hint="was it written completely?")
     return data
+
+
+def unreadable(path: str, error: Exception) -> ManifestError:
+    reason = getattr(error, "strerror", None) or error  # without the path, which is named already
+    return ManifestError(f"cannot read {path!r}: {reason}", hint="check the path and its permissions")
+
+
+def list_folder(path: str) -> list[str]:
+    """Sorted names in a folder. Raises ManifestError when it cannot be read."""
+    try:
+        return sorted(os.listdir(path))
+    except OSError as error:
+        raise unreadable(path, error) from error
 
 
 def read_text(path: str) -> str:

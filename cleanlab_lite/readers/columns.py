@@ -151,7 +151,7 @@ def make_ids(rows: Rows, columns: Columns) -> tuple[np.ndarray, list[str]]:
             seen[path] += 1
         taken.add(name)
         ids[row] = name
-    return np.array(ids, dtype=str), [f"{repeats} rows repeat a path; their ids end in #2, #3, ..."]
+    return np.array(ids, dtype=str), [f"rows that repeat a path: {repeats}; their ids end in #2, #3, ..."]
 
 
 def _check_ids(rows: Rows, columns: Columns, ids: list[str]) -> None:
@@ -284,7 +284,7 @@ def _check_classes(rows: Rows, column: str, labels: np.ndarray, classes: list[st
 def _label_notes(labels: np.ndarray, classes: list[str]) -> list[str]:
     notes = []
     if unlabelled := int((labels < 0).sum()):
-        notes.append(f"{unlabelled} rows have no label")
+        notes.append(f"rows without a label: {unlabelled}")
     similar: defaultdict[str, list[str]] = defaultdict(list)
     for name in classes:
         similar[name.strip().casefold()].append(name)

@@ -208,7 +208,10 @@ def _load(path: str) -> np.ndarray | dict[str, np.ndarray]:
             loaded = np.load(io.BytesIO(read_bytes(path)))
         else:
             loaded = np.load(path, mmap_mode="r")
-        return loaded if isinstance(loaded, np.ndarray) else {name: loaded[name] for name in loaded.files}
+        if isinstance(loaded, np.ndarray):
+            return loaded
+        with loaded:
+            return {name: loaded[name] for name in loaded.files}
     except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise ManifestError(
             f"cannot read {path!r}: {error}",

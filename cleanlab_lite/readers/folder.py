@@ -10,12 +10,13 @@ import pyarrow as pa
 
 from cleanlab_lite.errors import ManifestError
 from cleanlab_lite.manifest import HELD_BACK_SPLITS
-from cleanlab_lite.readers.base import Rows, ending, listing
+from cleanlab_lite.readers.base import Rows, ending, listing, unreadable
 
 SPLITS = HELD_BACK_SPLITS | {"train", "training", "testing"}
 # Files that lie next to the data without being data; skipped and counted.
 SIDECARS = {".csv", ".tsv", ".json", ".jsonl", ".parquet", ".npy", ".npz", ".txt", ".md", ".xml", ".yaml", ".yml"}
 SIDECARS |= {".html", ".ini", ".db", ".py", ".log"}
+METADATA = {"metadata.csv", "metadata.jsonl", "metadata.parquet"}
 
 
 def read_tree(root: str) -> Rows:
@@ -31,7 +32,7 @@ def read_tree(root: str) -> Rows:
             f"{root!r}: {len(damaged)} file names are not UTF-8: {listing(damaged, 5)}",
             hint="rename them, e.g. with `convmv -f WINDOWS-1252 -t UTF-8`",
         )
-    metadata = [path for path in files if path.rpartition("/")[2].lower().startswith("metadata.")]
+    metadata = [path for path in files if path.rpartition("/")[2] in METADATA]
     if metadata:
         raise ManifestError(
             f"{root!r}: metadata files in subfolders ({listing(metadata, 3)})",
@@ -64,14 +65,21 @@ def read_tree(root: str) -> Rows:
     return Rows(root, table, "folder", ((root, len(rows)),), known={name: name for name in columns}, notes=tuple(notes))
 
 
+def _refuse(error: OSError) -> None:
+    """A class folder that cannot be read must not go missing quietly."""
+    raise unreadable(str(error.filename), error) from error
+
+
 def _walk(root: str) -> Iterator[str]:
     """Relative paths with forward slashes, sorted folder by folder. Links are followed, loops are not."""
-    seen = set()
-    for folder, folders, files in os.walk(root, followlinks=True):
-        if (real := os.path.realpath(folder)) in seen:
+    root = os.path.normpath(root)
+    lineage: dict[str, frozenset[str]] = {}  # folder -> real paths from the root to it
+    for folder, folders, files in os.walk(root, onerror=_refuse, followlinks=True):
+        above = lineage.get(os.path.dirname(folder), frozenset())
+        if (real := os.path.realpath(folder)) in above:
             folders.clear()
             continue
-        seen.add(real)
+        lineage[folder] = above | {real}
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         prefix = os.path.relpath(folder, root).replace(os.sep, "/") + "/"
         yield from (prefix.removeprefix("./") + name for name in sorted(files) if not name.startswith("."))

@@ -140,7 +140,7 @@ def read_jsonl(paths: Sequence[str]) -> Rows:
             try:
                 record = json.loads(line)
                 problem = "" if isinstance(record, dict) else f"found {line!r:.60}"
-            except (json.JSONDecodeError, RecursionError) as error:
+            except (ValueError, RecursionError) as error:  # also: an integer of more than 4,300 digits
                 problem = f"{error} in {line!r:.60}"
             if problem:
                 bad.append(f"line {number}: {problem}")
