@@ -14,6 +14,23 @@ from cleanlab_lite.history import History
 
 
 @dataclass(frozen=True)
+class Plants:
+    """Rows whose label was replaced by a wrong one for one proxy, so that it is known how wrong labels look."""
+
+    proxy: int  # index in the history
+    rows: np.ndarray  # (p,) int64
+    labels: np.ndarray  # (p,) int64, the planted label
+    instance_level: np.ndarray  # (p,) bool: drawn from the row's own probabilities, else from those of its class
+
+    def select(self, rows: np.ndarray, n: int) -> Plants:
+        """The plants among a subset of n rows (index or mask), renumbered."""
+        position = np.full(n, -1)
+        position[rows] = np.arange(len(position[rows]))
+        here = position[self.rows] >= 0
+        return Plants(self.proxy, position[self.rows[here]], self.labels[here], self.instance_level[here])
+
+
+@dataclass(frozen=True)
 class Evidence:
     """Arrays over the same n samples. A field is None when nothing recorded it."""
 
@@ -22,7 +39,8 @@ class Evidence:
     history: History | None = None
     features: np.ndarray | None = None  # (n, d) float16 or float32, penultimate layer, not normalised
     pred_probs: np.ndarray | None = None  # (n, k) float32, each row from proxies that did not train on it
-    logits: np.ndarray | None = None  # (n, k) float32, in sample, averaged over proxies
+    logits: np.ndarray | None = None  # (n, k) float32, late epochs, averaged over all proxies, held out or not
+    plants: Plants | None = None
 
     def __post_init__(self) -> None:
         n = len(self.labels)
@@ -63,4 +81,5 @@ class Evidence:
             features=part(self.features),
             pred_probs=part(self.pred_probs),
             logits=part(self.logits),
+            plants=None if self.plants is None else self.plants.select(rows, len(self)),
         )

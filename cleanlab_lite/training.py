@@ -18,9 +18,9 @@ from cleanlab_lite.losses import LOSSES
 from cleanlab_lite.models import Proxy, build_proxy
 from cleanlab_lite.strategies import STRATEGIES, Learner, Setting
 
-RECALIBRATION_ROWS = 2048  # enough for stable batch-norm statistics, few enough to be cheap
+RECALIBRATION_ROWS = 1024  # enough for stable batch-norm statistics, few enough to be cheap
 LATE_SHARE = 0.25  # logits are averaged over the last quarter of the epochs
-FEATURES = 64  # dimensions kept of the penultimate layer: principal components
+FEATURES = 32  # dimensions kept of the penultimate layer: principal components
 
 
 @dataclass(frozen=True)
@@ -117,6 +117,8 @@ def fit(
     for epoch in range(config.epochs):
         for learner in strategy.learners:
             learner.network.train()
+        if hasattr(setting.loss, "start_epoch"):
+            setting.loss.start_epoch(epoch)
         for batch in strategy.batches(epoch, loss[:epoch]):
             strategy.step(epoch, batch)
         logits = observe(strategy.learners, samples, rows)
@@ -139,7 +141,7 @@ def observe(learners: list[Learner], samples: Samples, rows: np.ndarray) -> np.n
     for learner in learners:
         recalibrate(learner, samples, rows)
         learner.network.eval()
-        parts = [learner.logits(samples.inputs(index)).cpu().numpy() for index in samples.batches(usable, 1024)]
+        parts = [learner.logits(samples.inputs(index)).cpu().numpy() for index in samples.batches(usable, observing_batch(samples.device))]
         logits = np.concatenate(parts)
         if result is None:
             result = np.full((len(samples), logits.shape[1]), np.nan, dtype=np.float32)
@@ -147,6 +149,11 @@ def observe(learners: list[Learner], samples: Samples, rows: np.ndarray) -> np.n
         result[usable] += logits / len(learners)
     assert result is not None  # a strategy has at least one learner
     return result
+
+
+def observing_batch(device: torch.device) -> int:
+    """Small enough for the caches of a CPU, large enough to fill a GPU."""
+    return 256 if device.type == "cpu" else 4096
 
 
 @torch.no_grad()
@@ -160,7 +167,7 @@ def recalibrate(learner: Learner, samples: Samples, rows: np.ndarray) -> None:
         layer.reset_running_stats()
         layer.momentum = None  # cumulative average
     learner.network.train()
-    for index in samples.batches(rows[:: max(1, len(rows) // RECALIBRATION_ROWS)][:RECALIBRATION_ROWS], 512):
+    for index in samples.batches(rows[:: max(1, len(rows) // RECALIBRATION_ROWS)][:RECALIBRATION_ROWS], 256):
         if len(index) > 1:
             learner.logits(samples.inputs(index))
     for layer, momentum in zip(norms, momenta, strict=True):
@@ -198,7 +205,7 @@ def principal_features(learners: list[Learner], samples: Samples) -> np.ndarray:
     assert isinstance(network, Proxy)
     network.eval()
     usable = np.flatnonzero(samples.usable)
-    raw = torch.cat([network.encoder(samples.inputs(index)).float() for index in samples.batches(usable, 1024)])
+    raw = torch.cat([network.encoder(samples.inputs(index)).float() for index in samples.batches(usable, observing_batch(samples.device))])
     raw = raw - raw.mean(0)
     _, vectors = torch.linalg.eigh((raw.T @ raw).double())
     projected = raw @ vectors[:, -FEATURES:].float()

@@ -16,15 +16,12 @@ def random_flip(images: Tensor, generator: torch.Generator) -> Tensor:
 
 def random_shift(images: Tensor, pixels: int, generator: torch.Generator) -> Tensor:
     """Move each picture (b, c, s, s) by up to `pixels` in both directions; borders are reflected."""
-    b, c, s, _ = images.shape
+    b, _, s, _ = images.shape
     padded = F.pad(images, (pixels,) * 4, mode="reflect")
-    offset = torch.randint(0, 2 * pixels + 1, (2, b), generator=generator).to(images.device)
-    span = torch.arange(s, device=images.device)
-    rows = (offset[0, :, None] + span)[:, None, :, None]
-    columns = (offset[1, :, None] + span)[:, None, None, :]
-    batch = torch.arange(b, device=images.device)[:, None, None, None]
-    channel = torch.arange(c, device=images.device)[None, :, None, None]
-    return padded[batch, channel, rows, columns].contiguous(memory_format=torch.channels_last)
+    windows = padded.unfold(2, s, 1).unfold(3, s, 1)  # (b, c, offset, offset, s, s), a view
+    row, column = torch.randint(0, 2 * pixels + 1, (2, b), generator=generator).to(images.device)
+    shifted = windows[torch.arange(b, device=images.device), :, row, column]
+    return shifted.contiguous(memory_format=torch.channels_last)
 
 
 def flips_preserve_labels(pixels: np.ndarray, labels: np.ndarray, *, sample: int = 2000, seed: int = 0) -> bool:

@@ -6,6 +6,7 @@ two-term form is right for every loss; mixing the targets instead is right only 
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 
 from cleanlab_lite.data.loader import Batch
@@ -22,6 +23,8 @@ class Mixup(Strategy):
         super().__init__(setting)
         self.alpha = alpha
         self.warmup_epochs = round(warmup * setting.epochs)
+        # torch draws from Beta distributions without taking a generator
+        self.draws = np.random.default_rng(int(torch.randint(2**62, (), generator=setting.generator)))
 
     def step(self, epoch: int, batch: Batch) -> None:
         if epoch < self.warmup_epochs:
@@ -29,7 +32,7 @@ class Mixup(Strategy):
         s, learner = self.setting, self.learners[0]
         b = len(batch.index)
         partner = torch.randperm(b, generator=s.generator).to(batch.index.device)
-        share = _beta(self.alpha, b, s.generator).to(batch.inputs)
+        share = torch.as_tensor(self.draws.beta(self.alpha, self.alpha, b)).to(batch.inputs)
         inputs = s.augment(batch.inputs)
         weight = share.reshape(b, *[1] * (inputs.dim() - 1))
         logits = learner.logits(weight * inputs + (1 - weight) * inputs[partner])
@@ -37,9 +40,3 @@ class Mixup(Strategy):
         other = s.loss(logits, batch.targets[partner], batch.index[partner])
         learner.update((share * own + (1 - share) * other).mean())
 
-
-def _beta(alpha: float, size: int, generator: torch.Generator) -> torch.Tensor:
-    """(size,) draws of Beta(alpha, alpha): a ratio of Gammas, the only form that takes a generator."""
-    shape = torch.full((2, size), alpha)
-    gamma = torch._standard_gamma(shape, generator=generator)
-    return gamma[0] / gamma.sum(0).clamp_min(1e-12)

@@ -1,0 +1,223 @@
+"""From evidence to verdicts: one ranking, one calibrated probability per row, and what to do with the row.
+
+Letters: n samples, k classes, m proxies, p planted rows. All functions are pure; rows are in manifest order.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from cleanlab_lite.calibration import Calibration, calibrate
+from cleanlab_lite.detectors import DETECTORS
+from cleanlab_lite.evidence import Evidence
+
+FLAG = 0.5  # p_mislabel from which a row is a label issue
+AMBIGUOUS = 0.3  # p_mislabel from which a row without a clear class is worth a look
+OFFER = 0.5  # probability from which a correction is offered
+NO_CLASS = 0.5  # ood_score from which a wrong row without a clear class belongs to none
+CERTAIN = 0.8  # p_mislabel from which a wrong row without a correction is dropped rather than reviewed
+TOP = 3  # classes listed per row
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The judgement on n rows. Arrays are NaN, -1 or "" where there is nothing to say."""
+
+    score: np.ndarray  # (n,) float64, the ranking, higher is cleaner
+    calibration: Calibration  # of the judged rows: probability and noise rate
+    judged: np.ndarray  # (n,) bool, labelled and readable
+    p_mislabel: np.ndarray  # (n,) float64
+    posterior: np.ndarray  # (n, k) float32, probability that the true class is each of the k
+    predicted: np.ndarray  # (n,) int64, most probable class out of sample
+    suggested: np.ndarray  # (n,) int64, correction on offer
+    suggestion_confidence: np.ndarray  # (n,) float64
+    issue: np.ndarray  # (n,) str
+    action: np.ndarray  # (n,) str
+    weight: np.ndarray  # (n,) float64, 0..1
+    columns: dict[str, np.ndarray]  # what the detectors measured
+    reasons: dict[str, np.ndarray]  # reason code -> (n,) bool
+    facts: dict[str, object]  # of the detectors, JSON types
+
+
+def combine(evidence: Evidence, readable: np.ndarray, duplicate_of: np.ndarray, *, seed: int = 0) -> Verdict:
+    """Judge every row.
+
+    Args:
+        readable: (n,) bool.
+        duplicate_of: (n,) int64, first row with the same content, -1 for that row itself and for unique rows.
+
+    Raises:
+        EvidenceError: no history, or no out-of-sample probabilities.
+    """
+    evidence.require("history", "pred_probs", "logits")
+    n, labels = len(evidence), evidence.labels
+    judged = readable & (labels >= 0)
+    part = evidence.select(np.flatnonzero(judged))
+    ranking = rank(part)
+    calibration = calibrate(part, ranking, seed=seed)
+    score, p = _spread(ranking, judged), _spread(calibration.p_mislabel, judged)
+    conflict = conflicting_duplicates(labels, duplicate_of, readable)
+    p = settle_conflicts(p, labels, duplicate_of, conflict)
+
+    columns, reasons, facts = detect(part, trust=1 - p[judged], seed=seed)
+    columns = {name: _spread(values, judged) for name, values in columns.items()}
+    reasons = {name: _spread(values, judged) for name, values in reasons.items()}
+    if "neighbors" in columns:  # detectors number the judged rows
+        known = columns["neighbors"] >= 0
+        columns["neighbors"] = np.where(known, np.flatnonzero(judged)[np.maximum(columns["neighbors"], 0)], -1)
+    reasons["duplicate_conflict"] = conflict
+
+    assert evidence.pred_probs is not None and evidence.logits is not None
+    posterior = class_posterior(evidence.logits, evidence.pred_probs, labels, p)
+    best, confidence = best_other(posterior, labels)
+    issue = decide_issue(readable, labels, p, confidence, columns["ood_score"], conflict)
+    offered = (np.isin(issue, ("mislabel", "duplicate_conflict", "ambiguous")) & (p >= FLAG) & (confidence >= OFFER)) | (
+        (issue == "unlabeled") & (confidence >= OFFER)
+    )
+    predicted = np.where(readable, np.nan_to_num(evidence.pred_probs, nan=-1).argmax(axis=1), -1)
+    return Verdict(
+        score=score,
+        calibration=calibration,
+        judged=judged,
+        p_mislabel=p,
+        posterior=posterior,
+        predicted=predicted,
+        suggested=np.where(offered, best, -1),
+        suggestion_confidence=np.where(offered, confidence, np.nan),
+        issue=issue,
+        action=decide_action(issue, p, offered),
+        weight=np.where(judged, 1 - np.nan_to_num(p), 0.0),
+        columns=columns,
+        reasons=reasons,
+        facts=facts | {"judged_rows": len(part)},
+    )
+
+
+def rank(evidence: Evidence) -> np.ndarray:
+    """(n,) float64 ranking, higher is cleaner: the margin of the given label, mean over epochs and proxies.
+
+    The proxy that a row was held out of counts like those that trained on it: it says what the others think of the
+    row. A proxy that was shown a planted label for the row does not count.
+    """
+    history = evidence.history
+    assert history is not None
+    margin = np.nanmean(history.margin.astype(np.float32), axis=1)  # (m, n)
+    planted = (history.trained_on >= 0) & (history.trained_on != evidence.labels)
+    return np.nanmean(np.where(planted, np.nan, margin), axis=0).astype(np.float64)
+
+
+def detect(
+    evidence: Evidence, *, trust: np.ndarray, seed: int
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, object]]:
+    """Run every detector: their report columns, their reasons, their facts by detector."""
+    columns: dict[str, np.ndarray] = {}
+    reasons: dict[str, np.ndarray] = {}
+    facts: dict[str, object] = {}
+    options = {
+        "prototypes": {"trust": trust, "seed": seed},
+        "ood": {"trust": trust, "seed": seed},
+        "knn": {"seed": seed},
+    }
+    for spec in DETECTORS:
+        if spec.name == "gmm":  # fills the same columns as bmm, which falls back to it
+            continue
+        detection = spec.function(evidence, **options.get(spec.name, {}))
+        columns |= detection.columns
+        reasons |= detection.reasons
+        facts[spec.name] = detection.facts
+    return columns, reasons, facts
+
+
+def conflicting_duplicates(labels: np.ndarray, duplicate_of: np.ndarray, readable: np.ndarray) -> np.ndarray:
+    """(n,) bool: rows whose content occurs with another label too. Proof of an error, without a model."""
+    group = np.where(duplicate_of >= 0, duplicate_of, np.arange(len(labels)))
+    known = readable & (labels >= 0)
+    largest = np.full(len(labels), -1)
+    np.maximum.at(largest, group[known], labels[known])
+    smallest = np.full(len(labels), np.iinfo(np.int64).max)
+    np.minimum.at(smallest, group[known], labels[known])
+    return known & (largest[group] != smallest[group])
+
+
+def settle_conflicts(
+    p: np.ndarray, labels: np.ndarray, duplicate_of: np.ndarray, conflict: np.ndarray
+) -> np.ndarray:
+    """(n,) probabilities that respect: of the labels of one content, at most one is right.
+
+    With independent p_l, P(label l is right) is proportional to (1 - p_l) / p_l, and P(none) to 1.
+    """
+    p = p.copy()
+    group = np.where(duplicate_of >= 0, duplicate_of, np.arange(len(labels)))
+    for g in np.unique(group[conflict]):
+        rows = np.flatnonzero(conflict & (group == g))
+        mean = {label: p[rows[labels[rows] == label]].mean() for label in np.unique(labels[rows])}
+        odds = {label: (1 - value) / max(value, 1e-3) for label, value in mean.items()}
+        total = 1 + sum(odds.values())
+        for row in rows:
+            p[row] = 1 - odds[labels[row]] / total
+    return p
+
+
+def class_posterior(logits: np.ndarray, pred_probs: np.ndarray, labels: np.ndarray, p: np.ndarray) -> np.ndarray:
+    """(n, k) float32: 1 - p for the given class, the rest shared like the proxies' mean logits without it.
+
+    Rows without a label take the out-of-sample probabilities.
+    """
+    rows = np.flatnonzero(labels >= 0)
+    result = pred_probs.copy()
+    others = logits[rows].astype(np.float32)
+    others[np.arange(len(rows)), labels[rows]] = -np.inf
+    others -= others.max(axis=1, keepdims=True)
+    share = np.exp(others)
+    share /= share.sum(axis=1, keepdims=True)
+    result[rows] = share * p[rows, None].astype(np.float32)
+    result[rows, labels[rows]] = 1 - p[rows]
+    return result
+
+
+def best_other(posterior: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(n,) most probable class other than the given one, and its probability; of any class where there is no label."""
+    others = np.nan_to_num(posterior, nan=-1.0)
+    rows = np.flatnonzero(labels >= 0)
+    others[rows, labels[rows]] = -1
+    best = others.argmax(axis=1)
+    return best, np.maximum(others[np.arange(len(best)), best], 0).astype(np.float64)
+
+
+def decide_issue(
+    readable: np.ndarray,
+    labels: np.ndarray,
+    p: np.ndarray,
+    confidence: np.ndarray,
+    ood_score: np.ndarray,
+    conflict: np.ndarray,
+) -> np.ndarray:
+    """(n,) str. A wrong row is out of the vocabulary when no class claims it and it is unlike the others."""
+    wrong = p >= FLAG
+    no_class = wrong & (confidence < OFFER) & (np.nan_to_num(ood_score) >= NO_CLASS)
+    undecided = (p >= AMBIGUOUS) & (p < FLAG) & (confidence < AMBIGUOUS)
+    conditions = [~readable, labels < 0, conflict, no_class, wrong, undecided]
+    names = ["unreadable", "unlabeled", "duplicate_conflict", "out_of_vocabulary", "mislabel", "ambiguous"]
+    return np.select(conditions, names, default="none")
+
+
+def decide_action(issue: np.ndarray, p: np.ndarray, offered: np.ndarray) -> np.ndarray:
+    """(n,) str. Rows of no class are dropped, never relabelled; without a clear correction a person decides."""
+    wrong = np.nan_to_num(p) >= FLAG
+    conditions = [
+        np.isin(issue, ("unreadable", "out_of_vocabulary")),
+        offered,
+        (issue == "mislabel") & (np.nan_to_num(p) >= CERTAIN),
+        np.isin(issue, ("unlabeled", "ambiguous")) | wrong,
+    ]
+    return np.select(conditions, ["drop", "relabel", "drop", "review"], default="keep")
+
+
+def _spread(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Values of the judged rows at their places among all n: NaN, -1 or False elsewhere."""
+    empty: object = np.nan if values.dtype.kind == "f" else False if values.dtype.kind == "b" else -1
+    result = np.full((len(rows), *values.shape[1:]), empty, dtype=values.dtype)
+    result[rows] = values
+    return result

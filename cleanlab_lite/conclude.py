@@ -1,0 +1,221 @@
+"""From verdicts to tables: the report, a row per class, the noise matrix, the history of every row, the summary."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from cleanlab_lite.combine import FLAG, TOP, Verdict
+from cleanlab_lite.evidence import Evidence
+from cleanlab_lite.manifest import Manifest
+from cleanlab_lite.report import ACTIONS, ISSUES, SCHEMA, SCHEMA_VERSION, Report
+
+CONFUSIONS = 50  # pairs of classes kept in the summary
+
+
+def build_report(
+    manifest: Manifest,
+    verdict: Verdict,
+    duplicate_of: np.ndarray,
+    codes: np.ndarray,
+    errors: np.ndarray,
+    about: dict[str, Any],
+) -> Report:
+    """One row per manifest row. `about` is what the summary says beside the verdicts (proxy, seconds, warnings)."""
+    classes, ids = np.array(manifest.classes, dtype=object), manifest.ids.astype(object)
+    columns = verdict.columns
+    top, top_known = _top(verdict.posterior)
+    reasons = _reasons(verdict, codes)
+    source = manifest.source
+    paths = manifest.table[source.path_column] if source.path_column else pa.nulls(len(manifest), pa.string())
+    values: dict[str, Any] = {
+        "id": ids,
+        "path": paths.cast(pa.string()),
+        "split": _nullable(manifest.splits.astype(object), manifest.splits != ""),
+        "given_label": _named(classes, manifest.labels),
+        "predicted_label": _named(classes, verdict.predicted),
+        "suggested_label": _named(classes, verdict.suggested),
+        "is_label_issue": np.nan_to_num(verdict.p_mislabel) >= FLAG,
+        "label_score": label_score(verdict.p_mislabel, verdict.score),
+        "p_mislabel": verdict.p_mislabel,
+        "issue": verdict.issue,
+        "suggestion_confidence": verdict.suggestion_confidence,
+        "action": verdict.action,
+        "weight": verdict.weight,
+        "duplicate_of": _named(ids, duplicate_of),
+        "neighbors": [[ids[j] for j in row if j >= 0] for row in columns["neighbors"]] if "neighbors" in columns else None,
+        "top_labels": [list(classes[row]) if known else None for row, known in zip(top, top_known, strict=True)],
+        "top_probs": [
+            verdict.posterior[i, row].tolist() if known else None
+            for i, (row, known) in enumerate(zip(top, top_known, strict=True))
+        ],
+        "reasons": reasons,
+        "error": _nullable(errors.astype(object), errors != ""),
+    }
+    for name, array in columns.items():
+        if name not in values:
+            values[name] = _named(classes, array) if name.endswith("_label") else array
+    n = len(manifest)
+    arrays = [_column(values.get(field.name), field.type, n) for field in SCHEMA]
+    table = pa.Table.from_arrays(arrays, schema=SCHEMA)
+    return Report(table, summarise(manifest, verdict, reasons) | about)
+
+
+def label_score(p: np.ndarray, score: np.ndarray) -> np.ndarray:
+    """(n,) 1 - p, with rows of the same p told apart by the ranking, by less than the next p is away."""
+    known = np.isfinite(p) & np.isfinite(score)
+    result = np.where(np.isfinite(p), 1 - p, np.nan)
+    rank = np.argsort(np.argsort(score[known], kind="stable")) / max(known.sum(), 1)
+    result[known] = 0.999 * result[known] + 0.001 * rank
+    return result
+
+
+def summarise(manifest: Manifest, verdict: Verdict, reasons: list[list[str]]) -> dict[str, Any]:
+    """The numbers about the whole set, JSON types."""
+    rate = verdict.calibration.rate
+    flagged = np.nan_to_num(verdict.p_mislabel) >= FLAG
+    count = {name: int((verdict.issue == name).sum()) for name in ISSUES}
+    given, suggested = manifest.labels, verdict.suggested
+    pairs = np.stack([given, suggested], axis=1)[(suggested >= 0) & (given >= 0)]
+    unique, rows = np.unique(pairs, axis=0, return_counts=True) if len(pairs) else (pairs, np.zeros(0, int))
+    order = np.argsort(-rows, kind="stable")[:CONFUSIONS]
+    confidence = np.nan_to_num(verdict.suggestion_confidence)
+    codes = sorted({code for row in reasons for code in row})
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "manifest": {
+            "path": manifest.source.path,
+            "rows": len(manifest),
+            "labelled": int((given >= 0).sum()),
+            "classes": manifest.num_classes,
+            "modality": manifest.modality,
+            "fingerprint": manifest.fingerprint,
+        },
+        "noise_rate": {
+            "estimate": rate.estimate,
+            "low": rate.low,
+            "high": rate.high,
+            "method": rate.method,
+        },
+        "flagged": int(flagged.sum()),
+        "issues": count,
+        "actions": {name: int((verdict.action == name).sum()) for name in ACTIONS},
+        "reasons": {code: sum(code in row for row in reasons) for code in codes},
+        "classes": class_table(manifest, verdict).to_pylist(),
+        "confusions": [
+            {
+                "given": manifest.classes[unique[i, 0]],
+                "suggested": manifest.classes[unique[i, 1]],
+                "rows": int(rows[i]),
+                # corrections of this pair that are probably right
+                "expected": float(confidence[(given == unique[i, 0]) & (suggested == unique[i, 1])].sum()),
+            }
+            for i in order
+        ],
+        "detectors": verdict.facts,
+    }
+
+
+def class_table(manifest: Manifest, verdict: Verdict) -> pa.Table:
+    """A row per class, by given label: rows, flagged, noise rate with the interval of the calibration."""
+    calibration, judged = verdict.calibration, verdict.judged
+    label = manifest.labels[judged]
+    p = verdict.p_mislabel[judged]
+    k = manifest.num_classes
+    rows = np.bincount(label, minlength=k)
+
+    def mean(values: np.ndarray) -> np.ndarray:
+        return np.bincount(label, weights=values, minlength=k) / np.maximum(rows, 1)
+
+    spread = 1.96 * np.sqrt(mean(p * (1 - p)) / np.maximum(rows, 1))  # of the count of wrong rows, given the p
+    rate = np.where(rows > 0, mean(p), np.nan)
+    return pa.table(
+        {
+            "label": list(manifest.classes),
+            "rows": rows,
+            "flagged": np.bincount(label, weights=p >= FLAG, minlength=k).astype(np.int64),
+            "noise_rate": pa.array(rate, from_pandas=True),
+            "low": pa.array(np.clip(np.minimum(mean(calibration.p_low), rate) - spread, 0, 1), from_pandas=True),
+            "high": pa.array(np.clip(np.maximum(mean(calibration.p_high), rate) + spread, 0, 1), from_pandas=True),
+        }
+    )
+
+
+def noise_matrix_table(manifest: Manifest, verdict: Verdict) -> pa.Table:
+    """P(given | true) and the expected number of rows, a line per pair of classes that has at least 0.05 rows."""
+    judged = np.flatnonzero(verdict.judged)
+    k = manifest.num_classes
+    expected = np.zeros((k, k))  # [given, true]
+    np.add.at(expected, manifest.labels[judged], verdict.posterior[judged])
+    probability = expected / np.maximum(expected.sum(axis=0, keepdims=True), 1e-12)
+    given, true = np.nonzero(expected >= 0.05)
+    classes = np.array(manifest.classes, dtype=object)
+    return pa.table(
+        {
+            "true_label": classes[true],
+            "given_label": classes[given],
+            "probability": probability[given, true],
+            "expected_rows": expected[given, true],
+        }
+    )
+
+
+def history_table(manifest: Manifest, evidence: Evidence) -> pa.Table:
+    """Loss and margin of every row after each epoch, mean over the proxies that trained on its given label."""
+    history = evidence.history
+    assert history is not None
+    width = history.shape[1]
+
+    def curves(values: np.ndarray) -> pa.FixedSizeListArray:
+        mean = history.mean_over_proxies(values, evidence.labels).T.astype(np.float32)
+        return pa.FixedSizeListArray.from_arrays(pa.array(mean.ravel(), from_pandas=True), width)
+
+    return pa.table(
+        {
+            "id": manifest.ids.astype(object),
+            "loss": curves(history.loss),  # nats
+            "margin": curves(history.margin),  # logits
+        }
+    )
+
+
+def _top(posterior: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(n, TOP) most probable classes, and (n,) bool where there is a posterior."""
+    known = np.isfinite(posterior).all(axis=1)
+    filled = np.where(known[:, None], posterior, 0)
+    return np.argsort(-filled, axis=1, kind="stable")[:, :TOP], known
+
+
+def _reasons(verdict: Verdict, codes: np.ndarray) -> list[list[str]]:
+    result: list[list[str]] = [[code] if code else [] for code in codes]
+    for code in sorted(verdict.reasons):
+        for row in np.flatnonzero(verdict.reasons[code]):
+            result[row].append(code)
+    return result
+
+
+def _named(names: np.ndarray, index: np.ndarray) -> np.ndarray:
+    """(n,) object: names[index], None where index is -1."""
+    return _nullable(names[np.maximum(index, 0)], index >= 0)
+
+
+def _nullable(values: np.ndarray, known: np.ndarray) -> np.ndarray:
+    result = values.copy()
+    result[~known] = None
+    return result
+
+
+def _column(values: Any, dtype: pa.DataType, n: int) -> pa.Array | pa.ChunkedArray:
+    """Of the schema's type; NaN, and -1 of counts, become null. A column that no detector filled is null."""
+    if values is None:
+        return pa.nulls(n, dtype)
+    if isinstance(values, pa.ChunkedArray | pa.Array):
+        return values
+    if isinstance(values, np.ndarray) and values.dtype.kind == "f" and pa.types.is_floating(dtype):
+        return pa.array(values.astype(np.float32), dtype, from_pandas=True)
+    if isinstance(values, np.ndarray) and pa.types.is_integer(dtype):
+        numbers = np.nan_to_num(values.astype(np.float64), nan=-1).round().astype(np.int32)
+        return pa.array(numbers, dtype, mask=numbers < 0)
+    return pa.array(list(values), dtype)

@@ -1,0 +1,271 @@
+"""The ensemble that is watched: cross-fitted proxies, and one that is shown planted errors.
+
+Every row is held out of exactly one cross-fitted proxy. That proxy votes on it without having seen its label;
+the others show how hard its label was to learn. Both kinds of margin are evidence, so the folds serve the
+ranking and the votes with the same compute. The last proxy trains on all rows, a tenth of them with a planted
+wrong label: they show what the margins of wrong labels look like here (AUM's threshold samples, Pleiss et al.,
+NeurIPS 2020, drawn from the proxies' own confusions).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from cleanlab_lite.config import AuditConfig
+from cleanlab_lite.data.augment import flips_preserve_labels
+from cleanlab_lite.data.inputs import Inputs
+from cleanlab_lite.data.loader import Samples
+from cleanlab_lite.errors import StoppedEarly
+from cleanlab_lite.evidence import Evidence, Plants
+from cleanlab_lite.history import HELD_OUT, History
+from cleanlab_lite.plan import Plan
+from cleanlab_lite.progress import OnProgress, Progress
+from cleanlab_lite.run import Run
+from cleanlab_lite.training import Fit, TrainConfig, fit
+
+PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+SEED_STRIDE = 1000  # between proxies, so that no two share the seed of anything
+SMALLEST_BATCH = 8
+FEWEST_EPOCHS, MOST_EPOCHS = 10, 80  # that are tried where the user leaves the choice
+WORTH_DOUBLING = 0.01  # gain in held-out agreement
+
+
+def watch(
+    labels: np.ndarray,
+    num_classes: int,
+    inputs: Inputs,
+    plan: Plan,
+    config: AuditConfig,
+    *,
+    run: Run,
+    on_progress: OnProgress,
+) -> Evidence:
+    """Train the ensemble, a stage of the run per proxy, and gather what it saw.
+
+    Args:
+        labels: (n,) int64, -1 where there is none.
+
+    Raises:
+        StoppedEarly: the time budget is used up; finished proxies are saved.
+    """
+    samples = Samples(
+        inputs.array,
+        inputs.readable,
+        torch.device(plan.device),
+        device_limit=(config.max_memory or 4) * 2**30,
+    )
+    usable = inputs.readable & (labels >= 0)
+    train_config = TrainConfig(
+        proxy=plan.proxy,
+        weights=config.weights,
+        loss=plan.loss,
+        strategy=plan.strategy,
+        epochs=plan.epochs,
+        batch_size=plan.batch_size,
+        learning_rate=plan.learning_rate,
+        weight_decay=5e-4,
+        flip=samples.is_image and flips_preserve_labels(inputs.array[usable], labels[usable]),
+        shift=max(1, plan.image_size // 8) if samples.is_image else 0,
+        autocast=PRECISIONS[plan.precision],
+    )
+    fold = assign_folds(np.where(usable, labels, -1), inputs.duplicate_of, plan.ensemble, config.seed)
+    proxies = plan.ensemble + (config.planted > 0)
+    clock = _Clock(config.time_budget, on_progress)
+
+    def learn(m: int, epochs: int, trained_on: np.ndarray, name: str, note: str) -> dict[str, np.ndarray]:
+        """Train proxy m, or read what an earlier process left of it."""
+        if run.done(name):
+            return run.arrays(f"{name}.npz")
+        shown = np.where(trained_on >= 0, trained_on, labels)  # held-out rows are judged by their given label
+        seen, batch_size = _fit_within_memory(
+            samples,
+            shown,
+            np.flatnonzero(trained_on >= 0),
+            num_classes,
+            replace(train_config, epochs=epochs),
+            (config.seed + m) * SEED_STRIDE,
+            clock.count(epochs, note),
+        )
+        arrays = {name: getattr(seen, name) for name in ("loss", "margin", "predicted", "logits", "features")}
+        arrays["trained_on"] = trained_on.astype(np.int32)
+        run.write_arrays(f"{name}.npz", **arrays)
+        run.mark(name, epochs=epochs, batch_size=batch_size, flip=train_config.flip)
+        return arrays
+
+    def without_fold(m: int) -> np.ndarray:
+        return np.where(usable & (fold != m), labels, HELD_OUT)
+
+    epochs = plan.epochs or choose_epochs(
+        lambda trial: learn(0, trial, without_fold(0), f"trial-{trial}", f"trying {trial} epochs")["logits"],
+        labels,
+        usable & (fold == 0),
+    )
+    clock.expect(proxies * epochs)
+    seen = []
+    for m in range(plan.ensemble):
+        note = f"proxy {m + 1}/{proxies}"
+        trained = m == 0 and not plan.epochs  # the chosen trial is the first proxy
+        seen.append(learn(m, epochs, without_fold(m), f"trial-{epochs}" if trained else f"proxy-{m}", note))
+        clock.reach((m + 1) * epochs)
+    logits = np.stack([s["logits"] for s in seen])
+    pred_probs = out_of_sample(logits, fold, np.where(usable, labels, -1))
+    plants = None
+    if config.planted:
+        rows = np.flatnonzero(usable)
+        plants = plant(labels, rows, pred_probs, logits.mean(0), config.planted, plan.ensemble, config.seed)
+        trained_on = np.where(usable, labels, HELD_OUT)
+        trained_on[plants.rows] = plants.labels
+        seen.append(learn(plan.ensemble, epochs, trained_on, "planted", f"proxy {proxies}/{proxies}"))
+        clock.reach(proxies * epochs)
+    return gather(labels, num_classes, seen, pred_probs, plants)
+
+
+def choose_epochs(trial: Callable[[int], np.ndarray], labels: np.ndarray, held_out: np.ndarray) -> int:
+    """Double the epochs as long as the held-out rows agree better with their given labels.
+
+    Wrong labels lower the agreement of every candidate alike, so their order holds without clean labels (Chen et
+    al., AAAI 2021); memorising shows as a fall. `trial(epochs)` gives the logits (n, k) of a proxy trained so long.
+    """
+    epochs, best = FEWEST_EPOCHS, -1.0
+    while True:
+        agreement = float((trial(epochs)[held_out].argmax(axis=1) == labels[held_out]).mean())
+        if agreement < best + WORTH_DOUBLING:
+            return epochs // 2
+        if epochs * 2 > MOST_EPOCHS:
+            return epochs
+        epochs, best = epochs * 2, agreement
+
+
+def assign_folds(labels: np.ndarray, duplicate_of: np.ndarray, folds: int, seed: int) -> np.ndarray:
+    """(n,) fold of each row: equal shares of every class, and rows of the same content together, or they leak."""
+    rng = np.random.default_rng(seed)
+    fold = np.empty(len(labels), dtype=np.int64)
+    for label in np.unique(labels):
+        rows = rng.permutation(np.flatnonzero(labels == label))
+        fold[rows] = (np.arange(len(rows)) + rng.integers(folds)) % folds
+    return np.where(duplicate_of >= 0, fold[np.maximum(duplicate_of, 0)], fold)
+
+
+def out_of_sample(logits: np.ndarray, fold: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """(n, k) float32 probabilities of each row from the proxy that did not train on it.
+
+    logits (m, n, k). Rows without a label were held out of all proxies; one of them is as good as another.
+    Proxies taught with mixup or a bounded loss are under-confident, so one temperature is fitted on the labels.
+    """
+    from scipy.optimize import minimize_scalar
+    from scipy.special import log_softmax
+
+    own = logits[fold, np.arange(len(fold))]
+    rows = np.flatnonzero((labels >= 0) & np.isfinite(own[:, 0]))[:50_000]
+    sample = own[rows].astype(np.float64)
+
+    def loss(log_inverse_temperature: float) -> float:
+        log_p = log_softmax(sample * np.exp(log_inverse_temperature), axis=1)
+        return -float(log_p[np.arange(len(rows)), labels[rows]].mean())
+
+    best = minimize_scalar(loss, bounds=(-4, 4), method="bounded").x
+    return np.exp(log_softmax(own * np.float32(np.exp(best)), axis=1)).astype(np.float32)
+
+
+def plant(
+    labels: np.ndarray, rows: np.ndarray, pred_probs: np.ndarray, logits: np.ndarray, share: float, proxy: int, seed: int
+) -> Plants:
+    """Choose `share` of the rows at random and draw a wrong label for each.
+
+    Half of the labels are drawn from the row's own out-of-sample probabilities without the given class (errors as
+    hard as this ensemble can make them), half from the labels that rows of the same class seem to be confused with:
+    those on whose true class the held-out proxy and the mean of all agree, against the given label.
+    """
+    rng = np.random.default_rng((seed, 1))
+    chosen = rng.choice(rows, max(2, round(share * len(rows))), replace=False)
+    instance_level = np.arange(len(chosen)) % 2 == 0
+    k = pred_probs.shape[1]
+    vote, other = pred_probs[rows].argmax(axis=1), logits[rows].argmax(axis=1)
+    confused = (vote == other) & (vote != labels[rows])
+    counts = np.full((k, k), 0.1 * confused.sum() / k**2 + 1e-3)  # a little of every confusion
+    np.add.at(counts, (vote[confused], labels[rows][confused]), 1)  # [true, given]
+
+    probability = np.where(instance_level[:, None], pred_probs[chosen], counts[labels[chosen]]).astype(np.float64)
+    own = np.arange(k) == labels[chosen][:, None]
+    probability = np.where(own, 0, probability + 1e-12)  # a row that is all certainty draws any class
+    cumulative = probability.cumsum(axis=1)
+    draws = rng.random(len(chosen)) * cumulative[:, -1]
+    drawn = np.minimum((cumulative <= draws[:, None]).sum(axis=1), k - 1)
+    return Plants(proxy, chosen, drawn, instance_level)
+
+
+def gather(
+    labels: np.ndarray,
+    num_classes: int,
+    seen: list[dict[str, np.ndarray]],
+    pred_probs: np.ndarray,
+    plants: Plants | None,
+) -> Evidence:
+    """One `Evidence` from what the proxies saw. Features of the cross-fitted proxies stand side by side."""
+    cross_fitted = seen[:-1] if plants is not None else seen
+    history = History(*(np.stack([s[name] for s in seen]) for name in ("loss", "margin", "predicted", "trained_on")))
+    return Evidence(
+        labels=labels,
+        num_classes=num_classes,
+        history=history,
+        features=np.concatenate([s["features"] for s in cross_fitted], axis=1),
+        pred_probs=pred_probs,
+        logits=np.mean([s["logits"] for s in cross_fitted], axis=0),
+        plants=plants,
+    )
+
+
+def _fit_within_memory(
+    samples: Samples,
+    targets: np.ndarray,
+    rows: np.ndarray,
+    num_classes: int,
+    config: TrainConfig,
+    seed: int,
+    on_epoch: Callable[[int], None],
+) -> tuple[Fit, int]:
+    """`fit`, again with half the batch size whenever the device runs out of memory; and the size that fitted."""
+    while True:
+        try:
+            return fit(samples, targets, rows, num_classes, config, seed=seed, on_epoch=on_epoch), config.batch_size
+        except torch.OutOfMemoryError:
+            if config.batch_size // 2 < SMALLEST_BATCH:
+                raise
+        config = replace(config, batch_size=config.batch_size // 2)
+        torch.cuda.empty_cache()
+
+
+class _Clock:
+    """Counts epochs over all proxies, reports them, and stops the run when its time is up."""
+
+    def __init__(self, budget: float, on_progress: OnProgress) -> None:
+        self.budget, self.on_progress = budget, on_progress
+        self.deadline = time.monotonic() + budget if budget else None
+        self.done = self.total = 0
+
+    def expect(self, total: int) -> None:
+        """From now on `total` epochs are to be counted from 0."""
+        self.done, self.total = 0, total
+
+    def reach(self, done: int) -> None:
+        """So many epochs are done, by this process or an earlier one."""
+        self.done = done
+
+    def count(self, epochs: int, note: str) -> Callable[[int], None]:
+        start = self.done
+
+        def on_epoch(epoch: int) -> None:
+            done, total = start + epoch + 1, self.total or epochs
+            self.on_progress(Progress("train", done, total, "epochs", note))
+            if self.deadline is not None and time.monotonic() > self.deadline:
+                raise StoppedEarly(
+                    f"the time budget of {self.budget:.0f} s is used up ({note}, epoch {epoch + 1} of {epochs})",
+                    hint="the same command goes on from the last finished proxy",
+                )
+
+        return on_epoch

@@ -1,0 +1,129 @@
+"""`audit`: from a manifest to a report. The first function is the table of contents."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cleanlab_lite import plan as planning
+from cleanlab_lite.combine import Verdict, combine
+from cleanlab_lite.conclude import build_report, class_table, history_table, noise_matrix_table
+from cleanlab_lite.config import AuditConfig, as_dict, validate
+from cleanlab_lite.data.inputs import Inputs, load_inputs
+from cleanlab_lite.ensemble import watch
+from cleanlab_lite.evidence import Evidence
+from cleanlab_lite.exporters.manifest import save_manifest, suffix, write_manifest
+from cleanlab_lite.exporters.policy import apply_policy
+from cleanlab_lite.manifest import Manifest
+from cleanlab_lite.progress import OnProgress, Progress, ignore
+from cleanlab_lite.report import Report
+from cleanlab_lite.run import REPORT, Run
+
+SUMMARY, MANIFEST = "summary.json", "manifest.parquet"
+EXECUTION = ("time_budget", "workers", "max_memory")  # options that change how a run goes, not what it finds
+
+
+def audit(manifest: Manifest, config: AuditConfig, *, run: Run, on_progress: OnProgress = ignore) -> Report:
+    """Find the wrong labels of a manifest and fill the run folder. A finished run is read, not repeated.
+
+    Raises:
+        ConfigError: the options do not fit the data or the machine.
+        StoppedEarly: the time budget is used up; the same call goes on from there.
+    """
+    if run.done("report"):
+        return Report.read(run.path(REPORT))
+    plan = planning.make_plan(manifest, validate(config))
+    run.write(MANIFEST, lambda path: save_manifest(manifest, path))
+    inputs = load_inputs(manifest, plan.image_size, workers=config.workers, on_progress=on_progress)
+    run.mark("decode", decoded=inputs.decoded, unreadable=int((~inputs.readable).sum()))
+    evidence = watch(manifest.labels, manifest.num_classes, inputs, plan, config, run=run, on_progress=on_progress)
+    on_progress(Progress("judge", 0, 1, "steps"))
+    verdict = combine(evidence, inputs.readable, inputs.duplicate_of, seed=config.seed)
+    run.mark("judge")
+    about = describe(run, plan, verdict, inputs)
+    report = build_report(manifest, verdict, inputs.duplicate_of, inputs.codes, inputs.errors, about)
+    write(run, manifest, evidence, verdict, report)
+    run.mark("report")
+    run.finish(plan=planning.as_dict(plan), configuration=as_dict(config), fingerprint=manifest.fingerprint)
+    on_progress(Progress("judge", 1, 1, "steps"))
+    return report
+
+
+def plan(manifest: Manifest, config: AuditConfig) -> dict[str, Any]:
+    """What `audit` would do, as JSON types."""
+    return planning.as_dict(planning.make_plan(manifest, validate(config)))
+
+
+def run_key(manifest: Manifest, config: AuditConfig) -> str:
+    """sha256 of all that decides the findings: the data, the options, the version. It names the run."""
+    options = {name: value for name, value in as_dict(config).items() if name not in EXECUTION}
+    facts = [manifest.fingerprint, options, importlib.metadata.version("nlclean")]
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def describe(run: Run, plan: planning.Plan, verdict: Verdict, inputs: Inputs) -> dict[str, Any]:
+    """What the summary says about the run itself."""
+    return {
+        "run_id": run.run_id,
+        "proxy": {
+            name: getattr(plan, name)
+            for name in ("proxy", "loss", "strategy", "epochs", "ensemble", "image_size", "batch_size", "precision")
+        },
+        "device": plan.device,
+        "warnings": warnings(verdict, inputs, plan),
+    }
+
+
+def warnings(verdict: Verdict, inputs: Inputs, plan: planning.Plan) -> list[str]:
+    """What a reader should know before trusting the numbers, a sentence each."""
+    found = []
+    unreadable = int((~inputs.readable).sum())
+    if unreadable:
+        found.append(f"{unreadable:,} of {plan.rows:,} rows could not be read; they are in the report as unreadable")
+    rate = verdict.calibration.rate
+    if rate.method != "planted errors":
+        found.append("too few rows for planted errors: p_mislabel is not calibrated, rely on the order of the rows")
+    elif rate.high - rate.low > 0.5:
+        found.append("the noise rate is hardly determined: the proxies learn too little from these labels")
+    labels = verdict.posterior[verdict.judged]
+    agreement = float((labels.argmax(axis=1) == verdict.predicted[verdict.judged]).mean()) if len(labels) else 0.0
+    if agreement < 0.5:
+        found.append("the proxies do little better than guessing; a pretrained encoder or more epochs would help")
+    return found
+
+
+def write(run: Run, manifest: Manifest, evidence: Evidence, verdict: Verdict, report: Report) -> None:
+    """Everything a user finds in the run folder, each file whole or absent."""
+    assert evidence.features is not None
+    features = evidence.features
+    run.write("features.npy", lambda path: np.save(path, features))
+    run.write_parquet("history.parquet", history_table(manifest, evidence))
+    run.write_parquet("classes.parquet", class_table(manifest, verdict))
+    run.write_parquet("noise_matrix.parquet", noise_matrix_table(manifest, verdict))
+    for what in ("pruned", "corrected"):
+        keep, labels = apply_policy(report.table, manifest.held_back, what)
+        run.write(
+            f"{what}{suffix(manifest)}",
+            lambda path, keep=keep, labels=labels: write_manifest(manifest, path, keep=keep, labels=labels),
+        )
+    run.write_json(SUMMARY, report.summary)
+    run.write(REPORT, lambda path: report.write(path, run_id=run.run_id))
+
+
+def audit_path(path: str | Path, *, out: Path | None = None, on_progress: OnProgress = ignore, **options: Any) -> Report:
+    """`audit` for Python: read the manifest, open a run folder, audit.
+
+    `options` are `preset` and the fields of AuditConfig; column names go to `read_manifest` before.
+    """
+    from cleanlab_lite.config import preset
+    from cleanlab_lite.readers import read_manifest
+
+    manifest = read_manifest(path)
+    config = preset(options.pop("preset", "balanced"), **options)
+    with Run.start(out, Path(manifest.source.path).stem, run_key(manifest, config)) as run:
+        return audit(manifest, config, run=run, on_progress=on_progress)

@@ -1,0 +1,142 @@
+"""What an audit is going to do: every "auto" of the configuration resolved against the data and the machine."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from cleanlab_lite.config import AuditConfig
+from cleanlab_lite.data.cache import choose_image_size
+from cleanlab_lite.data.media import is_remote
+from cleanlab_lite.errors import ConfigError
+from cleanlab_lite.losses import LOSSES
+from cleanlab_lite.manifest import Manifest
+from cleanlab_lite.models import PROXIES
+from cleanlab_lite.strategies import STRATEGIES
+
+# seconds per sample and epoch on one CPU core, training and observing: measured, for the estimate only
+SECONDS_PER_SAMPLE = {"mlp": 1e-4, "cnn": 4e-4, "resnet18": 2e-2, "resnet50": 4e-2}  # pictures at 32 px
+GPU_SPEEDUP = 60.0  # of one CPU core
+TYPICAL_EPOCHS = 20  # for the estimate, where the epochs are chosen by trial
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Nothing is "auto" here."""
+
+    rows: int
+    labelled: int
+    classes: int
+    modality: str
+    missing_files: int  # local paths where there is no file
+    device: str
+    precision: str  # "fp32", "bf16" or "fp16"
+    proxy: str
+    loss: str
+    strategy: str
+    epochs: int  # 0: chosen by trial
+    ensemble: int
+    image_size: int  # pixels, 0 for vectors
+    batch_size: int
+    learning_rate: float
+    estimated_seconds: float
+    memory_gib: float
+    disk_mib: float
+
+
+def make_plan(manifest: Manifest, config: AuditConfig) -> Plan:
+    """Raises ConfigError for unknown names, an absent device, or a proxy that does not fit the data."""
+    n = len(manifest)
+    labelled = int((manifest.labels >= 0).sum())
+    vectors = manifest.modality == "vector"
+    device = choose_device(config.device)
+    proxy = PROXIES.get(("mlp" if vectors else "cnn") if config.proxy == "auto" else config.proxy).name
+    loss = LOSSES.get("gce" if config.loss == "auto" else config.loss).name
+    strategy = STRATEGIES.get("mixup" if config.strategy == "auto" else config.strategy).name
+    image_size = 0 if vectors else config.image_size
+    if not vectors and not image_size and manifest.uris is not None:
+        image_size = choose_image_size(manifest.uris)
+    if config.ensemble > labelled:
+        raise ConfigError(f"ensemble is {config.ensemble}, the manifest has {labelled} labelled rows")
+    epochs = config.epochs or TYPICAL_EPOCHS
+    on_gpu = not device.startswith("cpu")
+    batch_size = config.batch_size or default_batch_size(labelled, on_gpu)
+    dimensions = (0 if manifest.features is None else manifest.features.shape[1]) if vectors else 3 * image_size**2
+    speed = GPU_SPEEDUP if on_gpu else float(os.cpu_count() or 1) ** 0.7
+    cost = SECONDS_PER_SAMPLE[proxy] * (1 if vectors else (image_size / 32) ** 2)
+    proxies = config.ensemble + (config.planted > 0)
+    history = 8 * proxies * epochs * n + 4 * n * manifest.num_classes * proxies
+    return Plan(
+        rows=n,
+        labelled=labelled,
+        classes=manifest.num_classes,
+        modality=manifest.modality,
+        missing_files=missing_files(manifest),
+        device=device,
+        precision=choose_precision(config.precision, device, vectors),
+        proxy=proxy,
+        loss=loss,
+        strategy=strategy,
+        epochs=config.epochs,
+        ensemble=config.ensemble,
+        image_size=image_size,
+        batch_size=batch_size,
+        learning_rate=config.learning_rate or default_learning_rate(proxy),
+        estimated_seconds=round(5 + cost * proxies * epochs * n / speed),
+        memory_gib=round(1 + (n * dimensions * (4 if vectors else 1) + 2 * history) / 2**30, 1),
+        disk_mib=round((n * dimensions * (0 if vectors else 1) + history) / 2**20 + 1),
+    )
+
+
+def as_dict(plan: Plan) -> dict[str, Any]:
+    return asdict(plan)
+
+
+def default_batch_size(labelled: int, on_gpu: bool) -> int:
+    """The power of two nearest below 1/40 of the rows: noise needs many steps, a GPU needs wide ones."""
+    most = 512 if on_gpu else 128
+    return min(max(1 << max(labelled // 40, 1).bit_length() - 1, 32), most)
+
+
+def default_learning_rate(proxy: str) -> float:
+    return {"mlp": 0.1, "cnn": 0.3, "resnet18": 0.1, "resnet50": 0.05}[proxy]
+
+
+def missing_files(manifest: Manifest) -> int:
+    if manifest.modality == "vector" or manifest.uris is None:
+        return 0
+    return sum(1 for uri in manifest.uris if not is_remote(uri) and not os.path.isfile(uri))
+
+
+def choose_device(name: str) -> str:
+    """ "auto" takes CUDA, then MPS, then the CPU. Raises ConfigError when the named device is not there."""
+    import torch
+
+    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    if name == "auto":
+        return "cuda" if cuda else "mps" if mps else "cpu"
+    try:
+        kind = torch.device(name)
+    except RuntimeError as error:
+        raise ConfigError(f"unknown device {name!r}", hint="auto, cpu, cuda, cuda:1 or mps") from error
+    there = {"cpu": True, "cuda": cuda and (kind.index or 0) < torch.cuda.device_count(), "mps": mps}
+    if not there.get(kind.type, False):
+        raise ConfigError(f"device {name!r} is not available here", hint="`nlclean doctor` lists the devices")
+    return name
+
+
+def choose_precision(name: str, device: str, vectors: bool) -> str:
+    """bf16 where the hardware multiplies it, else fp16 on a GPU, else fp32; vectors are too cheap to round."""
+    if name != "auto":
+        return name
+    if vectors:
+        return "fp32"
+    import torch
+
+    if device.startswith("cuda"):
+        return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+    if device == "cpu" and hasattr(torch.cpu, "get_capabilities"):
+        known = torch.cpu.get_capabilities()
+        return "bf16" if known.get("avx512_bf16") or known.get("amx_bf16") else "fp32"
+    return "fp32"
