@@ -11,7 +11,8 @@ c = e h of the planted rows is right, and f_planted = (1 - c) f_wrong + c f_righ
 Planted errors are only as realistic as the way they were chosen. Labels drawn from the confusions of a class are
 easier to tell than what people get wrong, labels drawn from the row's own probabilities are about as hard or
 harder: the first give the lower end of the interval of e, the second the estimate and the upper end. The shape of
-f_wrong is taken from both. Measured in benchmarks/RESULTS.md.
+f_wrong is taken from both. Where the ranking falls apart into two clear groups no such model of errors is needed,
+and a Gaussian mixture counts them. Measured in benchmarks/RESULTS.md.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from cleanlab_lite.mixture import fit_gaussians_by_bic
 
 TAIL = np.linspace(0.05, 0.6, 56)  # quantiles of the planted rows at which the rate is read
 BOOTSTRAPS = 200
+CLEAR = 0.15  # expected share of errors among the rows a mixture calls wrong, up to which it is believed
 FEW_PLANTS = 20  # of one kind; with fewer the mixture alone must do
 
 
@@ -51,11 +53,11 @@ class Calibration:
 def calibrate(evidence: Evidence, ranking: np.ndarray, *, seed: int = 0) -> Calibration:
     """Calibrate a ranking (n,), higher is cleaner, by the planted rows of `evidence`, or without any by a mixture."""
     plants = evidence.plants
+    groups = fit_gaussians_by_bic(ranking).posterior(ranking)
+    counted = float(groups.mean())
     if plants is None or min(plants.instance_level.sum(), (~plants.instance_level).sum()) < FEW_PLANTS:
-        p = fit_gaussians_by_bic(ranking).posterior(ranking)
-        e = float(p.mean())
-        rate = NoiseRate(e, e / 2, min(1.5 * e + 0.02, 1.0), "Gaussian mixture, uncalibrated")
-        return Calibration(rate, p, scale_odds(p, rate.low), scale_odds(p, rate.high))
+        rate = NoiseRate(counted, counted / 2, min(1.5 * counted + 0.02, 1.0), "Gaussian mixture, uncalibrated")
+        return Calibration(rate, groups, scale_odds(groups, rate.low), scale_odds(groups, rate.high))
 
     evidence.require("history", "pred_probs")
     assert evidence.history is not None and evidence.pred_probs is not None
@@ -69,9 +71,12 @@ def calibrate(evidence: Evidence, ranking: np.ndarray, *, seed: int = 0) -> Cali
     estimate = upper
     for _ in range(20):  # e = upper / (1 + upper h), where h depends on which rows are wrong
         estimate = upper / (1 + upper * hit_chance(evidence.labels, evidence.pred_probs, ranking, estimate))
+    method = "planted errors"
+    if np.minimum(groups, 1 - groups).mean() < CLEAR * counted:
+        estimate, method = counted, "two clear groups"
     hit = hit_chance(evidence.labels, evidence.pred_probs, ranking, estimate)
     low, high = interval(rest, of_class, of_row, seed)
-    rate = NoiseRate(estimate, min(low, estimate), max(high, estimate), "planted errors")
+    rate = NoiseRate(estimate, min(low, estimate), max(high, estimate), method)
 
     def probability(e: float) -> np.ndarray:
         return by_rank(ranking, wrong_probability(rest, np.concatenate([of_class, of_row]), e, e * hit), e)

@@ -70,12 +70,14 @@ def combine(evidence: Evidence, readable: np.ndarray, duplicate_of: np.ndarray, 
     reasons["duplicate_conflict"] = conflict
 
     assert evidence.pred_probs is not None and evidence.logits is not None
-    posterior = class_posterior(evidence.logits, evidence.pred_probs, labels, p)
+    rows = np.flatnonzero(judged)
+    sharpness = label_free_sharpness(evidence.pred_probs[rows], labels[rows], calibration.rate.estimate)
+    posterior = class_posterior(sharpness * evidence.logits, evidence.pred_probs, labels, p)
     best, confidence = best_other(posterior, labels)
     issue = decide_issue(readable, labels, p, confidence, columns["ood_score"], conflict)
-    offered = (np.isin(issue, ("mislabel", "duplicate_conflict", "ambiguous")) & (p >= FLAG) & (confidence >= OFFER)) | (
-        (issue == "unlabeled") & (confidence >= OFFER)
-    )
+    offered = (
+        np.isin(issue, ("mislabel", "duplicate_conflict", "ambiguous")) & (p >= FLAG) & (confidence >= OFFER)
+    ) | ((issue == "unlabeled") & (confidence >= OFFER))
     predicted = np.where(readable, np.nan_to_num(evidence.pred_probs, nan=-1).argmax(axis=1), -1)
     return Verdict(
         score=score,
@@ -141,9 +143,7 @@ def conflicting_duplicates(labels: np.ndarray, duplicate_of: np.ndarray, readabl
     return known & (largest[group] != smallest[group])
 
 
-def settle_conflicts(
-    p: np.ndarray, labels: np.ndarray, duplicate_of: np.ndarray, conflict: np.ndarray
-) -> np.ndarray:
+def settle_conflicts(p: np.ndarray, labels: np.ndarray, duplicate_of: np.ndarray, conflict: np.ndarray) -> np.ndarray:
     """(n,) probabilities that respect: of the labels of one content, at most one is right.
 
     With independent p_l, P(label l is right) is proportional to (1 - p_l) / p_l, and P(none) to 1.
@@ -158,6 +158,25 @@ def settle_conflicts(
         for row in rows:
             p[row] = 1 - odds[labels[row]] / total
     return p
+
+
+def label_free_sharpness(pred_probs: np.ndarray, labels: np.ndarray, rate: float) -> np.float32:
+    """The power of `pred_probs` (n, k) that makes them probabilities of the true class.
+
+    They were fitted to the given labels (n,), of which a share `rate` is wrong, and so are too flat. Maximises the
+    likelihood of labels that are true with probability 1 - rate, else uniform over the other classes.
+    """
+    from scipy.optimize import minimize_scalar
+    from scipy.special import log_softmax
+
+    log_p = np.log(np.maximum(pred_probs, 1e-12)).astype(np.float64)
+    k = pred_probs.shape[1]
+
+    def loss(log_power: float) -> float:
+        own = np.exp(log_softmax(log_p * np.exp(log_power), axis=1)[np.arange(len(labels)), labels])
+        return -float(np.log((1 - rate) * own + rate * (1 - own) / (k - 1) + 1e-12).mean())
+
+    return np.float32(np.exp(minimize_scalar(loss, bounds=(-3, 3), method="bounded").x))
 
 
 def class_posterior(logits: np.ndarray, pred_probs: np.ndarray, labels: np.ndarray, p: np.ndarray) -> np.ndarray:

@@ -45,7 +45,9 @@ def build_report(
         "action": verdict.action,
         "weight": verdict.weight,
         "duplicate_of": _named(ids, duplicate_of),
-        "neighbors": [[ids[j] for j in row if j >= 0] for row in columns["neighbors"]] if "neighbors" in columns else None,
+        "neighbors": [[ids[j] for j in row if j >= 0] for row in columns["neighbors"]]
+        if "neighbors" in columns
+        else None,
         "top_labels": [list(classes[row]) if known else None for row, known in zip(top, top_known, strict=True)],
         "top_probs": [
             verdict.posterior[i, row].tolist() if known else None

@@ -51,7 +51,16 @@ def validate(config: AuditConfig) -> AuditConfig:
         problems.append(f"ensemble is {config.ensemble}, must be at least 2 (each row is held out of one proxy)")
     if not 0 <= config.planted <= 0.3:
         problems.append(f"planted is {config.planted}, must lie in 0..0.3")
-    for field in ("epochs", "image_size", "batch_size", "workers", "learning_rate", "max_memory", "time_budget", "seed"):
+    for field in (
+        "epochs",
+        "image_size",
+        "batch_size",
+        "workers",
+        "learning_rate",
+        "max_memory",
+        "time_budget",
+        "seed",
+    ):
         if getattr(config, field) < 0:
             problems.append(f"{field} is {getattr(config, field)}, must not be negative")
     if config.image_size and not 8 <= config.image_size <= 1024:

@@ -39,7 +39,7 @@ class Evidence:
     history: History | None = None
     features: np.ndarray | None = None  # (n, d) float16 or float32, penultimate layer, not normalised
     pred_probs: np.ndarray | None = None  # (n, k) float32, each row from proxies that did not train on it
-    logits: np.ndarray | None = None  # (n, k) float32, late epochs, averaged over all proxies, held out or not
+    logits: np.ndarray | None = None  # (n, k) float32, mean over all cross-fitted proxies, scaled like pred_probs
     plants: Plants | None = None
 
     def __post_init__(self) -> None:

@@ -115,7 +115,9 @@ def write(run: Run, manifest: Manifest, evidence: Evidence, verdict: Verdict, re
     run.write(REPORT, lambda path: report.write(path, run_id=run.run_id))
 
 
-def audit_path(path: str | Path, *, out: Path | None = None, on_progress: OnProgress = ignore, **options: Any) -> Report:
+def audit_path(
+    path: str | Path, *, out: Path | None = None, on_progress: OnProgress = ignore, **options: Any
+) -> Report:
     """`audit` for Python: read the manifest, open a run folder, audit.
 
     `options` are `preset` and the fields of AuditConfig; column names go to `read_manifest` before.

@@ -52,7 +52,7 @@ def make_plan(manifest: Manifest, config: AuditConfig) -> Plan:
     vectors = manifest.modality == "vector"
     device = choose_device(config.device)
     proxy = PROXIES.get(("mlp" if vectors else "cnn") if config.proxy == "auto" else config.proxy).name
-    loss = LOSSES.get("gce" if config.loss == "auto" else config.loss).name
+    loss = LOSSES.get("ce" if config.loss == "auto" else config.loss).name
     strategy = STRATEGIES.get("mixup" if config.strategy == "auto" else config.strategy).name
     image_size = 0 if vectors else config.image_size
     if not vectors and not image_size and manifest.uris is not None:

@@ -141,7 +141,10 @@ def observe(learners: list[Learner], samples: Samples, rows: np.ndarray) -> np.n
     for learner in learners:
         recalibrate(learner, samples, rows)
         learner.network.eval()
-        parts = [learner.logits(samples.inputs(index)).cpu().numpy() for index in samples.batches(usable, observing_batch(samples.device))]
+        parts = [
+            learner.logits(samples.inputs(index)).cpu().numpy()
+            for index in samples.batches(usable, observing_batch(samples.device))
+        ]
         logits = np.concatenate(parts)
         if result is None:
             result = np.full((len(samples), logits.shape[1]), np.nan, dtype=np.float32)
@@ -205,7 +208,12 @@ def principal_features(learners: list[Learner], samples: Samples) -> np.ndarray:
     assert isinstance(network, Proxy)
     network.eval()
     usable = np.flatnonzero(samples.usable)
-    raw = torch.cat([network.encoder(samples.inputs(index)).float() for index in samples.batches(usable, observing_batch(samples.device))])
+    raw = torch.cat(
+        [
+            network.encoder(samples.inputs(index)).float()
+            for index in samples.batches(usable, observing_batch(samples.device))
+        ]
+    )
     raw = raw - raw.mean(0)
     _, vectors = torch.linalg.eigh((raw.T @ raw).double())
     projected = raw @ vectors[:, -FEATURES:].float()

@@ -15,8 +15,12 @@ PROXIES.register("mlp", summary="two hidden layers of 512, dropout", paper="")(m
 PROXIES.register(
     "cnn", summary="whitening layer, three wide blocks, for 32-128 px from scratch", paper="Jordan 2024, airbench"
 )(fast_cnn_encoder)
-PROXIES.register("resnet18", summary="torchvision ResNet-18", paper="He et al., CVPR 2016")(residual_network("resnet18"))
-PROXIES.register("resnet50", summary="torchvision ResNet-50", paper="He et al., CVPR 2016")(residual_network("resnet50"))
+PROXIES.register("resnet18", summary="torchvision ResNet-18", paper="He et al., CVPR 2016")(
+    residual_network("resnet18")
+)
+PROXIES.register("resnet50", summary="torchvision ResNet-50", paper="He et al., CVPR 2016")(
+    residual_network("resnet50")
+)
 
 
 class Proxy(nn.Module):

@@ -14,7 +14,9 @@ from cleanlab_lite.strategies.base import STRATEGIES, Setting, Strategy
 
 
 @STRATEGIES.register(
-    "mixup", summary="convex combinations of pairs, after a warm-up", paper="Zhang et al., ICLR 2018; Fonseca et al., 2019"
+    "mixup",
+    summary="convex combinations of pairs, after a warm-up",
+    paper="Zhang et al., ICLR 2018; Fonseca et al., 2019",
 )
 class Mixup(Strategy):
     """alpha: strength, 0.1 is mild and 32 mixes half and half. warmup: share of the epochs trained plainly first."""
@@ -39,4 +41,3 @@ class Mixup(Strategy):
         own = s.loss(logits, batch.targets, batch.index)
         other = s.loss(logits, batch.targets[partner], batch.index[partner])
         learner.update((share * own + (1 - share) * other).mean())
-
