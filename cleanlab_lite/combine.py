@@ -6,6 +6,7 @@ Letters: n samples, k classes, m proxies, p planted rows. All functions are pure
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -52,7 +53,7 @@ def combine(evidence: Evidence, readable: np.ndarray, duplicate_of: np.ndarray, 
         EvidenceError: no history, or no out-of-sample probabilities.
     """
     evidence.require("history", "pred_probs", "logits")
-    n, labels = len(evidence), evidence.labels
+    labels = evidence.labels
     judged = readable & (labels >= 0)
     part = evidence.select(np.flatnonzero(judged))
     ranking = rank(part)
@@ -117,7 +118,7 @@ def detect(
     columns: dict[str, np.ndarray] = {}
     reasons: dict[str, np.ndarray] = {}
     facts: dict[str, object] = {}
-    options = {
+    options: dict[str, dict[str, Any]] = {
         "prototypes": {"trust": trust, "seed": seed},
         "ood": {"trust": trust, "seed": seed},
         "knn": {"seed": seed},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from cleanlab_lite.data.inputs import Inputs, load_inputs
 from cleanlab_lite.ensemble import watch
 from cleanlab_lite.evidence import Evidence
 from cleanlab_lite.exporters.manifest import save_manifest, suffix, write_manifest
-from cleanlab_lite.exporters.policy import apply_policy
+from cleanlab_lite.exporters.policy import What, apply_policy
 from cleanlab_lite.manifest import Manifest
 from cleanlab_lite.progress import OnProgress, Progress, ignore
 from cleanlab_lite.report import Report
@@ -105,12 +106,10 @@ def write(run: Run, manifest: Manifest, evidence: Evidence, verdict: Verdict, re
     run.write_parquet("history.parquet", history_table(manifest, evidence))
     run.write_parquet("classes.parquet", class_table(manifest, verdict))
     run.write_parquet("noise_matrix.parquet", noise_matrix_table(manifest, verdict))
-    for what in ("pruned", "corrected"):
+    whats: tuple[What, ...] = ("pruned", "corrected")
+    for what in whats:
         keep, labels = apply_policy(report.table, manifest.held_back, what)
-        run.write(
-            f"{what}{suffix(manifest)}",
-            lambda path, keep=keep, labels=labels: write_manifest(manifest, path, keep=keep, labels=labels),
-        )
+        run.write(f"{what}{suffix(manifest)}", partial(write_manifest, manifest, keep=keep, labels=labels))
     run.write_json(SUMMARY, report.summary)
     run.write(REPORT, lambda path: report.write(path, run_id=run.run_id))
 

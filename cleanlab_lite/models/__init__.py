@@ -1,4 +1,4 @@
-"""Proxies: small networks trained to be watched. `build_proxy(...)` returns an `nn.Module` with `encoder` and `head`."""
+"""Proxies: small networks trained to be watched. `build_proxy(...)` returns one with an `encoder` and a `head`."""
 
 from cleanlab_lite.models.base import PROXIES, Proxy, build_proxy
 

@@ -17,7 +17,7 @@ STRATEGIES = Registry("strategy")
 
 
 class Learner:
-    """A network with its optimiser and schedule. Gradients of bounded and unbounded losses alike are clipped at norm 5."""
+    """A network with its optimiser and schedule. Gradients are clipped at norm 5, whatever the scale of the loss."""
 
     def __init__(
         self,
