@@ -61,7 +61,8 @@ def calibrate(evidence: Evidence, ranking: np.ndarray, *, seed: int = 0) -> Cali
 
     evidence.require("history", "pred_probs")
     assert evidence.history is not None and evidence.pred_probs is not None
-    margin = evidence.history.margin[plants.proxy].astype(np.float32).mean(axis=0).astype(np.float64)
+    first, end = evidence.history.safe_window(evidence.labels)
+    margin = evidence.history.margin[plants.proxy, first:end].astype(np.float32).mean(axis=0).astype(np.float64)
     untouched = np.ones(len(margin), dtype=bool)
     untouched[plants.rows] = False
     rest = np.sort(margin[untouched])

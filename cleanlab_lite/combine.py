@@ -16,7 +16,7 @@ from cleanlab_lite.evidence import Evidence
 
 FLAG = 0.5  # p_mislabel from which a row is a label issue
 AMBIGUOUS = 0.3  # p_mislabel from which a row without a clear class is worth a look
-OFFER = 0.5  # probability from which a correction is offered
+OFFER = 0.6  # probability from which a correction is offered
 NO_CLASS = 0.5  # ood_score from which a wrong row without a clear class belongs to none
 CERTAIN = 0.8  # p_mislabel from which a wrong row without a correction is dropped rather than reviewed
 TOP = 3  # classes listed per row
@@ -99,14 +99,15 @@ def combine(evidence: Evidence, readable: np.ndarray, duplicate_of: np.ndarray, 
 
 
 def rank(evidence: Evidence) -> np.ndarray:
-    """(n,) float64 ranking, higher is cleaner: the margin of the given label, mean over epochs and proxies.
+    """(n,) float64 ranking, higher is cleaner: the margin of the given label, mean over good epochs and all proxies.
 
     The proxy that a row was held out of counts like those that trained on it: it says what the others think of the
     row. A proxy that was shown a planted label for the row does not count.
     """
     history = evidence.history
     assert history is not None
-    margin = np.nanmean(history.margin.astype(np.float32), axis=1)  # (m, n)
+    first, end = history.safe_window(evidence.labels)
+    margin = np.nanmean(history.margin[:, first:end].astype(np.float32), axis=1)  # (m, n)
     planted = (history.trained_on >= 0) & (history.trained_on != evidence.labels)
     return np.nanmean(np.where(planted, np.nan, margin), axis=0).astype(np.float64)
 
@@ -118,7 +119,12 @@ def detect(
     columns: dict[str, np.ndarray] = {}
     reasons: dict[str, np.ndarray] = {}
     facts: dict[str, object] = {}
+    assert evidence.history is not None
+    first, end = evidence.history.safe_window(evidence.labels)
+    window = {"first_epoch": first, "last_epoch": end}
     options: dict[str, dict[str, Any]] = {
+        "aum": window,
+        "bmm": window,
         "prototypes": {"trust": trust, "seed": seed},
         "ood": {"trust": trust, "seed": seed},
         "knn": {"seed": seed},
@@ -130,6 +136,7 @@ def detect(
         columns |= detection.columns
         reasons |= detection.reasons
         facts[spec.name] = detection.facts
+    facts["window"] = window
     return columns, reasons, facts
 
 

@@ -56,26 +56,8 @@ def watch(
     Raises:
         StoppedEarly: the time budget is used up; finished proxies are saved.
     """
-    samples = Samples(
-        inputs.array,
-        inputs.readable,
-        torch.device(plan.device),
-        device_limit=(config.max_memory or 4) * 2**30,
-    )
+    samples, train_config = prepare(labels, inputs, plan, config)
     usable = inputs.readable & (labels >= 0)
-    train_config = TrainConfig(
-        proxy=plan.proxy,
-        weights=config.weights,
-        loss=plan.loss,
-        strategy=plan.strategy,
-        epochs=plan.epochs,
-        batch_size=plan.batch_size,
-        learning_rate=plan.learning_rate,
-        weight_decay=5e-4,
-        flip=samples.is_image and flips_preserve_labels(inputs.array[usable], labels[usable]),
-        shift=max(1, plan.image_size // 8) if samples.is_image else 0,
-        autocast=PRECISIONS[plan.precision],
-    )
     fold = assign_folds(np.where(usable, labels, -1), inputs.duplicate_of, plan.ensemble, config.seed)
     proxies = plan.ensemble + (config.planted > 0)
     clock = _Clock(config.time_budget, on_progress)
@@ -128,6 +110,30 @@ def watch(
         seen.append(learn(plan.ensemble, epochs, trained_on, "planted", f"proxy {proxies}/{proxies}"))
         clock.reach(proxies * epochs)
     return gather(labels, num_classes, seen, pred_probs, scale * logits.mean(0), plants)
+
+
+def prepare(labels: np.ndarray, inputs: Inputs, plan: Plan, config: AuditConfig) -> tuple[Samples, TrainConfig]:
+    """The data on its device, and how every proxy is taught. The epochs are 0 where they are chosen by trial."""
+    samples = Samples(
+        inputs.array,
+        inputs.readable,
+        torch.device(plan.device),
+        device_limit=(config.max_memory or 4) * 2**30,
+    )
+    usable = inputs.readable & (labels >= 0)
+    return samples, TrainConfig(
+        proxy=plan.proxy,
+        weights=config.weights,
+        loss=plan.loss,
+        strategy=plan.strategy,
+        epochs=plan.epochs,
+        batch_size=plan.batch_size,
+        learning_rate=plan.learning_rate,
+        weight_decay=5e-4,
+        flip=samples.is_image and flips_preserve_labels(inputs.array[usable], labels[usable]),
+        shift=max(1, plan.image_size // 8) if samples.is_image else 0,
+        autocast=PRECISIONS[plan.precision],
+    )
 
 
 def choose_epochs(trial: Callable[[int], np.ndarray], labels: np.ndarray, held_out: np.ndarray) -> int:
@@ -238,8 +244,8 @@ def _fit_within_memory(
     while True:
         try:
             return fit(samples, targets, rows, num_classes, config, seed=seed, on_epoch=on_epoch), config.batch_size
-        except torch.OutOfMemoryError:
-            if config.batch_size // 2 < SMALLEST_BATCH:
+        except RuntimeError as error:  # CUDA has a type of its own for it, MPS only says so
+            if "out of memory" not in str(error) or config.batch_size // 2 < SMALLEST_BATCH:
                 raise
         config = replace(config, batch_size=config.batch_size // 2)
         torch.cuda.empty_cache()

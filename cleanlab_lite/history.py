@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 HELD_OUT = -1
+SAFE_AGREEMENT = 0.95  # of the best epoch's; measured on vectors and pictures, .9 and .97 do as well
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,19 @@ class History:
     def seen(self, labels: np.ndarray) -> np.ndarray:
         """(m, n) bool: the proxy trained on the sample with its given label (not held out, not planted)."""
         return (self.trained_on == labels[None, :]) & (labels[None, :] >= 0)
+
+    def safe_window(self, labels: np.ndarray) -> tuple[int, int]:
+        """First epoch, and the one after the last, whose held-out predictions agree well with the given labels.
+
+        Before it the proxies have learned too little, after it they memorise. No clean label is needed: wrong labels
+        lower the agreement of all epochs alike. All epochs where nothing was held out.
+        """
+        held_out = (self.trained_on == HELD_OUT) & (labels >= 0)
+        if not held_out.any():
+            return 0, self.shape[1]
+        agreement = ((self.predicted == labels) & held_out[:, None, :]).sum(axis=(0, 2)) / held_out.sum()
+        good = np.flatnonzero(agreement >= SAFE_AGREEMENT * agreement.max())
+        return int(good[0]), int(good[-1]) + 1
 
     def select(self, rows: np.ndarray) -> History:
         """The same history for a subset of rows (index or mask)."""

@@ -215,8 +215,8 @@ def principal_features(learners: list[Learner], samples: Samples) -> np.ndarray:
         ]
     )
     raw = raw - raw.mean(0)
-    _, vectors = torch.linalg.eigh((raw.T @ raw).double())
-    projected = raw @ vectors[:, -FEATURES:].float()
+    _, vectors = torch.linalg.eigh((raw.T @ raw).cpu().double())  # not every device has float64
+    projected = raw @ vectors[:, -FEATURES:].to(raw)
     result = np.full((len(samples), projected.shape[1]), np.nan, dtype=np.float16)
     result[usable] = torch.nn.functional.normalize(projected).cpu().numpy()
     return result

@@ -65,7 +65,9 @@ def _headline(summary: Mapping[str, Any]) -> None:
         f"({escape(rate['method'])})"
     )
     issues = [f"{name} {count:,}" for name, count in summary["issues"].items() if count and name != "none"]
-    line(f"flagged: {summary['flagged']:,} rows" + (f" ({', '.join(issues)})" if issues else ""))
+    line(f"flagged: {summary['flagged']:,} rows")
+    if issues:
+        line(f"issues: {', '.join(issues)}")
 
 
 def _worst_classes(classes: Sequence[Mapping[str, Any]]) -> None:

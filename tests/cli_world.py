@@ -173,7 +173,15 @@ def fake_pipeline(monkeypatch: pytest.MonkeyPatch, audit: Any) -> None:
     pipeline.__dict__["run_key"] = lambda manifest, config: "ab" * 32
     pipeline.__dict__["plan"] = lambda manifest, config: {
         "rows": len(manifest),
+        "ensemble": config.ensemble,
+        "proxy": "mlp",
+        "image_size": 0,
+        "strategy": "mixup",
+        "loss": "ce",
         "epochs": config.epochs,
+        "batch_size": 32,
+        "device": "cpu",
+        "precision": "fp32",
         "estimated_seconds": 95,
     }
     monkeypatch.setitem(sys.modules, pipeline.__name__, pipeline)

@@ -32,7 +32,7 @@ def test_the_view_says_rate_classes_confusions_rows_and_what_next(run, capsys):
     assert result.err == ""
     out = result.out
     assert "noise rate: 12.3 %, between 10.0 % and 15.0 %" in out
-    assert "flagged: 2 rows (mislabel 2)" in out
+    assert "flagged: 2 rows\nissues: mislabel 2" in out
     assert out.index("Worst classes") < out.index("dog") < out.index("cat")
     assert "Top confusions" in out
     assert out.index("c.png") < out.index("b.png")  # most suspicious first

@@ -51,7 +51,7 @@ class FastCNN(nn.Module):
 def whitening_layer(examples: Tensor, *, patch: int = 2, epsilon: float = 5e-4) -> nn.Conv2d:
     """A fixed convolution that decorrelates patches: eigenvectors over the square root of their eigenvalues."""
     patches = F.unfold(examples[:2000].float(), patch).transpose(1, 2).reshape(-1, 3 * patch * patch)
-    covariance = (patches.T @ patches / len(patches)).double().cpu()
+    covariance = (patches.T @ patches / len(patches)).cpu().double()
     values, vectors = torch.linalg.eigh(covariance)
     layer = nn.Conv2d(3, 3 * patch * patch, patch, bias=False)
     layer.weight.data = (vectors / torch.sqrt(values + epsilon)).T.reshape_as(layer.weight).float()

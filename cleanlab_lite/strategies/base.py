@@ -15,6 +15,8 @@ from cleanlab_lite.registry import Registry
 
 STRATEGIES = Registry("strategy")
 
+SHORTEST_SCHEDULE = 5  # steps; torch's one-cycle schedule divides by zero where the warm-up, a quarter, is one step
+
 
 class Learner:
     """A network with its optimiser and schedule. Gradients are clipped at norm 5, whatever the scale of the loss."""
@@ -31,6 +33,7 @@ class Learner:
         self.network = network
         self._device = next(network.parameters()).device
         self._autocast = autocast
+        steps = max(steps, SHORTEST_SCHEDULE)
         trained = [p for p in network.parameters() if p.requires_grad]
         groups = [
             {"params": [p for p in trained if p.dim() > 1], "weight_decay": weight_decay},
@@ -38,10 +41,10 @@ class Learner:
         ]
         self._optimizer = torch.optim.SGD(groups, lr=learning_rate, momentum=0.9, nesterov=True)
         self._schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self._optimizer, learning_rate, total_steps=max(steps, 2), pct_start=0.25, cycle_momentum=False
+            self._optimizer, learning_rate, total_steps=steps, pct_start=0.25, cycle_momentum=False
         )
         self._scaler = torch.amp.GradScaler(self._device.type, enabled=autocast is torch.float16)
-        self._steps_left = max(steps, 2) - 1
+        self._steps_left = steps - 1
 
     def logits(self, inputs: Tensor) -> Tensor:
         """(b, k) float32 logits of `inputs`, under the learner's precision."""

@@ -108,14 +108,25 @@ def command(
 
 
 def _audit(dataset: Manifest, config: AuditConfig, out: Path | None, typed: list[str]) -> tuple[Report, Path]:
-    from cleanlab_lite.pipeline import audit, run_key
+    from cleanlab_lite.pipeline import audit, plan, run_key
     from cleanlab_lite.run import REPORT, Run
 
     from ..progress import Drawer
 
+    diagnostics.note(_in_short(plan(dataset, config)))
     stem = PurePath(dataset.source.path).stem
     with Run.start(out, stem, run_key(dataset, config), typed) as run, Drawer() as drawer:
         return audit(dataset, config, run=run, on_progress=drawer), run.path(REPORT)
+
+
+def _in_short(plan: dict[str, Any]) -> str:
+    """What was chosen, in one line."""
+    size = f"{plan['image_size']} px, " if plan["image_size"] else ""
+    epochs = f"{plan['epochs']} epochs" if plan["epochs"] else "epochs by trial"
+    return (
+        f"{plan['ensemble']} proxies {plan['proxy']}, {size}{plan['strategy']} with {plan['loss']}, {epochs}, "
+        f"batches of {plan['batch_size']}, on {plan['device']} in {plan['precision']}"
+    )
 
 
 def _plan(dataset: Manifest, config: AuditConfig, as_json: bool) -> None:

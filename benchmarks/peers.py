@@ -1,0 +1,256 @@
+"""The methods that are compared: nlclean as a user runs it, and what others would do with the same means.
+
+Peers train the same proxy with the same data, optimiser, schedule, augmentation and epochs per network, and are given
+at least the row visits (rows x epochs of training) that nlclean used. Since a longer training memorises wrong labels,
+peers spend them on more networks and average; the single network, or single cross-validation, is reported too.
+
+A method is a generator of findings, so that each can be timed when it is there.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from scipy.special import softmax
+
+from cleanlab_lite.config import AuditConfig, preset
+from cleanlab_lite.data.inputs import load_inputs
+from cleanlab_lite.ensemble import prepare
+from cleanlab_lite.manifest import Manifest
+from cleanlab_lite.pipeline import audit, run_key
+from cleanlab_lite.plan import make_plan
+from cleanlab_lite.readers import read_manifest
+from cleanlab_lite.run import Run
+from cleanlab_lite.training import Fit, fit
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a method is told."""
+
+    manifest: str
+    features: str | None
+    options: dict[str, Any]  # changes to the default AuditConfig
+    epochs: int = 0  # per network of a peer
+    budget: int = 0  # row visits that a peer must reach: what nlclean used
+    folds: int = 5
+
+    def read(self) -> tuple[Manifest, AuditConfig]:
+        return read_manifest(self.manifest, features=self.features), preset("balanced", **self.options)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a method says about the n usable rows. A field is None where it says nothing."""
+
+    method: str
+    score: np.ndarray  # (n,) higher is cleaner
+    visits: int  # rows x epochs of training
+    epochs: int  # per network
+    flagged: np.ndarray | None = None  # (n,) bool
+    p_mislabel: np.ndarray | None = None  # (n,) 0..1
+    suggested: np.ndarray | None = None  # (n,) label, "" where none is offered
+    relabelled: np.ndarray | None = None  # (n,) bool, rows whose label the method would change by itself
+    noise_rate: float = math.nan
+
+
+class Bench:
+    """The data of a task on its device, and the proxy of nlclean to be trained on it. Counts row visits."""
+
+    def __init__(self, task: Task) -> None:
+        manifest, config = task.read()
+        plan = make_plan(manifest, config)
+        inputs = load_inputs(manifest, plan.image_size, workers=config.workers)
+        self.samples, self._teaching = prepare(manifest.labels, inputs, plan, config)
+        self.labels = manifest.labels  # (all rows,)
+        self.rows = np.flatnonzero(inputs.readable & (manifest.labels >= 0))  # (n,) the usable ones
+        self.given = manifest.labels[self.rows]
+        self.classes = np.array(manifest.classes)
+        self.task, self.seed, self.visits = task, config.seed, 0
+        self.taught = f"{plan.loss}, {plan.strategy}"  # how nlclean teaches
+
+    def train(
+        self, rows: np.ndarray, seed: int, *, plain: bool = True, labels: np.ndarray | None = None, extra: int = 0
+    ) -> Fit:
+        """One network: plain cross entropy, or taught as nlclean's are. `extra` classes beside those of the data."""
+        self.visits += len(rows) * self.task.epochs
+        teaching = replace(self._teaching, epochs=self.task.epochs)
+        if plain:
+            teaching = replace(teaching, loss="ce", strategy="plain")
+        labels = self.labels if labels is None else labels
+        return fit(self.samples, labels, rows, len(self.classes) + extra, teaching, seed=1000 * self.seed + seed)
+
+    def repeats(self, visits: int) -> int:
+        """How often something of so many row visits must be done to use the budget."""
+        return max(1, math.ceil(self.task.budget / visits))
+
+    def finding(self, method: str, score: np.ndarray, **more: Any) -> Finding:
+        return Finding(method, score, self.visits, self.task.epochs, **more)
+
+
+def nlclean(task: Task) -> Iterator[Finding]:
+    """The audit with its defaults. Row visits include the trials that chose the epochs, and the planted proxy."""
+    manifest, config = task.read()
+    with TemporaryDirectory() as folder, Run.start(Path(folder) / "run", "run", run_key(manifest, config)) as run:
+        table = audit(manifest, config, run=run).table
+        visits = 0
+        for file in run.folder.glob("*.npz"):  # one per network trained
+            arrays = run.arrays(file.name)
+            visits += len(arrays["loss"]) * int((arrays["trained_on"] >= 0).sum())
+        epochs = len(run.arrays("proxy-1.npz")["loss"])
+    table = table.filter(table["p_mislabel"].is_valid())  # judged: readable and labelled
+    columns = {
+        name: table[name].to_numpy()
+        for name in ("label_score", "is_label_issue", "p_mislabel", "suggested_label", "action")
+    }
+    yield Finding(
+        "nlclean",
+        columns["label_score"],
+        visits,
+        epochs,
+        flagged=columns["is_label_issue"],
+        p_mislabel=columns["p_mislabel"],
+        suggested=np.array([label or "" for label in columns["suggested_label"]]),
+        relabelled=columns["action"] == "relabel",
+        noise_rate=float(np.mean(columns["p_mislabel"])),
+    )
+
+
+def cleanlab(task: Task, *, plain: bool = True) -> Iterator[Finding]:
+    """cleanlab 2 on out-of-sample probabilities: confident learning (Northcutt et al., JAIR 2021).
+
+    Its two usual pairs: ranked by self-confidence with the default filter, and ranked by normalised margin with
+    `prune_by_class`. Rows flagged would be relabelled to the most probable class; the rate is that of the calibrated
+    joint. 1 - self-confidence stands for p_mislabel. The probabilities are from logits averaged over the last quarter
+    of the epochs, which helps a little.
+    """
+    bench = Bench(task)
+    name = f"cleanlab ({'ce, plain' if plain else bench.taught})"
+    repeats = bench.repeats((task.folds - 1) * len(bench.rows) * task.epochs)
+    total = np.zeros((len(bench.rows), len(bench.classes)))
+    for repeat in range(repeats):
+        total += out_of_sample(bench, repeat, plain=plain)
+        if repeat == 0:
+            yield from confident_learning(bench, f"{name} {task.folds}-fold", total)
+    if repeats > 1:
+        yield from confident_learning(bench, f"{name} repeated {task.folds}-fold", total / repeats)
+
+
+def out_of_sample(bench: Bench, repeat: int, *, plain: bool) -> np.ndarray:
+    """(n, k) float64 probabilities from a stratified cross-validation."""
+    from sklearn.model_selection import StratifiedKFold
+
+    folds = bench.task.folds
+    pred_probs = np.empty((len(bench.rows), len(bench.classes)))
+    splitter = StratifiedKFold(folds, shuffle=True, random_state=1000 * bench.seed + repeat)
+    for fold, (train, test) in enumerate(splitter.split(bench.rows, bench.given)):
+        seen = bench.train(bench.rows[train], repeat * folds + fold, plain=plain)
+        pred_probs[test] = softmax(seen.logits[bench.rows[test]].astype(np.float64), axis=1)
+    return pred_probs
+
+
+def confident_learning(bench: Bench, name: str, pred_probs: np.ndarray) -> Iterator[Finding]:
+    from cleanlab.count import compute_confident_joint
+    from cleanlab.filter import find_label_issues
+    from cleanlab.rank import get_label_quality_scores
+
+    joint = compute_confident_joint(bench.given, pred_probs)
+    predicted = bench.classes[pred_probs.argmax(axis=1)]
+    pairs = {"self_confidence": "prune_by_noise_rate", "normalized_margin": "prune_by_class"}
+    for ranking, filter_by in pairs.items():
+        flagged = find_label_issues(bench.given, pred_probs, filter_by=filter_by, n_jobs=1)
+        yield bench.finding(
+            f"{name}, {ranking}, {filter_by}",
+            get_label_quality_scores(bench.given, pred_probs, method=ranking),
+            flagged=flagged,
+            p_mislabel=1 - pred_probs[np.arange(len(predicted)), bench.given] if ranking == "self_confidence" else None,
+            suggested=np.where(flagged, predicted, ""),
+            relabelled=flagged,
+            noise_rate=1 - np.trace(joint) / joint.sum(),
+        )
+
+
+def aum(task: Task) -> Iterator[Finding]:
+    """Area under the margin of networks trained on all rows (Pleiss et al., NeurIPS 2020), as the `aum` package has it.
+
+    AUM_i = mean over epochs of z_y - max_{k != y} z_k. Margins are taken in a clean pass after each epoch rather than
+    in the training pass. The package offers no flags without threshold samples: see `aum_threshold`.
+    """
+    bench = Bench(task)
+    repeats = bench.repeats(len(bench.rows) * task.epochs)
+    total = np.zeros(len(bench.rows))
+    for repeat in range(repeats):
+        total += mean_margin(bench.train(bench.rows, repeat), bench.rows)
+        if repeat == 0:
+            yield bench.finding("AUM, one network", total.copy())
+    if repeats > 1:
+        yield bench.finding("AUM, several networks", total / repeats)
+
+
+def aum_threshold(task: Task) -> Iterator[Finding]:
+    """The paper's two runs, each with n / (k + 1) other rows shown under an extra class.
+
+    A row is flagged when in every run in which it kept its label its AUM is below the 99th percentile of those rows.
+    """
+    bench = Bench(task)
+    n, k = len(bench.rows), len(bench.classes)
+    order = np.random.default_rng(bench.seed).permutation(n)
+    total, runs, flagged = np.zeros(n), np.zeros(n), np.ones(n, dtype=bool)
+    for run, shown in enumerate(np.split(order, [n // (k + 1), 2 * (n // (k + 1))])[:2]):
+        labels = bench.labels.copy()
+        labels[bench.rows[shown]] = k
+        margin = mean_margin(bench.train(bench.rows, run, labels=labels, extra=1), bench.rows)
+        kept = np.ones(n, dtype=bool)
+        kept[shown] = False
+        total[kept] += margin[kept]
+        runs += kept
+        flagged &= ~kept | (margin < np.percentile(margin[shown], 99))
+    yield bench.finding("AUM, two runs with threshold samples", total / runs, flagged=flagged)
+
+
+def mean_margin(seen: Fit, rows: np.ndarray) -> np.ndarray:
+    return seen.margin[:, rows].astype(np.float64).mean(axis=0)
+
+
+def small_loss(task: Task) -> Iterator[Finding]:
+    """Loss of networks trained on all rows, split by a Gaussian mixture: the criterion of DivideMix (ICLR 2020).
+
+    With the last loss, as DivideMix has it, and with the mean over the epochs, which is harder to memorise away.
+    """
+    bench = Bench(task)
+    repeats = bench.repeats(len(bench.rows) * task.epochs)
+    last, mean = np.zeros(len(bench.rows)), np.zeros(len(bench.rows))
+    for repeat in range(repeats):
+        loss = bench.train(bench.rows, repeat).loss[:, bench.rows].astype(np.float64)
+        last += loss[-1]
+        mean += loss.mean(axis=0)
+        if repeat == 0 or repeat == repeats - 1:
+            networks = "one network" if repeat == 0 else "several networks"
+            yield split_losses(bench, f"small loss + GMM, last epoch, {networks}", last / (repeat + 1))
+            yield split_losses(bench, f"small loss + GMM, mean over epochs, {networks}", mean / (repeat + 1))
+
+
+def split_losses(bench: Bench, name: str, loss: np.ndarray) -> Finding:
+    """Two Gaussians on the losses scaled to 0..1, with DivideMix's settings. Its posterior ranks like the loss."""
+    from sklearn.mixture import GaussianMixture
+
+    scaled = ((loss - loss.min()) / max(np.ptp(loss), 1e-12))[:, None]
+    mixture = GaussianMixture(2, max_iter=10, tol=1e-2, reg_covar=5e-4, random_state=bench.seed).fit(scaled)
+    noisy = mixture.predict_proba(scaled)[:, mixture.means_[:, 0].argmax()]
+    return bench.finding(name, -loss, flagged=noisy > 0.5, p_mislabel=noisy, noise_rate=float(noisy.mean()))
+
+
+def cleanlab_taught(task: Task) -> Iterator[Finding]:
+    """cleanlab on probabilities of proxies that are taught like nlclean's."""
+    return cleanlab(task, plain=False)
+
+
+METHODS: dict[str, Callable[[Task], Iterator[Finding]]] = {
+    method.__name__: method for method in (nlclean, cleanlab, cleanlab_taught, aum, aum_threshold, small_loss)
+}

@@ -1,0 +1,429 @@
+"""The audit from end to end, on data whose answer is known: the run folder, its files, repeatability, exit codes."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from audit_world import (
+    CLASSES,
+    FILES,
+    QUICK,
+    findings,
+    fingerprints,
+    save_pictures,
+    task,
+    vector_parquet,
+    vectors,
+    write_csv,
+)
+from cli_world import Result, call
+
+import cleanlab_lite as cl
+from cleanlab_lite import ensemble
+from cleanlab_lite.config import preset
+from cleanlab_lite.manifest import Manifest
+from cleanlab_lite.pipeline import run_key
+from cleanlab_lite.readers import read_manifest
+from cleanlab_lite.run import Run
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working folder and a cache of its own for every test."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NLCLEAN_CACHE_DIR", str(tmp_path / "cache"))
+    return tmp_path
+
+
+@pytest.fixture
+def vector_file(here: Path) -> Path:
+    return vector_parquet(here / "vectors.parquet", task())
+
+
+def table(run: Path | str) -> dict[str, list]:
+    return pq.read_table(Path(run) / "report.parquet").to_pydict()
+
+
+def read_lines(path: Path | str) -> list[str]:
+    return Path(path).read_text("utf-8").splitlines()
+
+
+# --- Pictures: one audit of a manifest with all that goes wrong in real ones -----------------------------------------
+
+BROKEN = {"img/gone.png": "file_missing", "img/empty.png": "file_empty", "img/text.png": "decode_failed"}
+TEST_SPLIT = slice(0, 40)
+
+
+class Pictures:
+    """150 sound rows, and after them: three that cannot be read, a pair that contradicts itself, two unlabelled."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.given = given = task()
+        names = [f"img/{row:03}.png" for row in range(len(given.labels))]
+        save_pictures(folder, given.truth, names)
+        (folder / "img/empty.png").touch()
+        (folder / "img/text.png").write_text("this is not a picture")
+        cat, owl = (names[int(np.flatnonzero(given.truth == kind)[-1])] for kind in (0, 2))
+        shutil.copy(folder / cat, folder / "img/copy.png")
+        shutil.copy(folder / owl, folder / "img/same.png")
+        self.original = cat
+        save_pictures(folder, np.array([0, 2]), ["img/new-cat.png", "img/new-owl.png"])
+        labels = [CLASSES[label] for label in given.labels]
+        extra = [*BROKEN, "img/copy.png", "img/same.png", "img/new-cat.png", "img/new-owl.png"]
+        names += extra
+        n = len(names)
+        self.manifest = write_csv(
+            folder / "pets.csv",
+            {
+                "zip": [f"{row % 50:05}" for row in range(n)],
+                "path": names,
+                "label": [*labels, "cat", "dog", "owl", "dog", "owl", "", ""],
+                "split": ["test" if row < TEST_SPLIT.stop else "train" for row in range(n)],
+                "note": ['say "hi", twice' if row % 3 else "" for row in range(n)],
+            },
+        )
+        self.names = names
+        self.before = fingerprints(folder)
+        self.out = folder.parent / "run"
+        self.process = subprocess.run(
+            [sys.executable, "-m", "nlclean", "audit", str(self.manifest), "--out", str(self.out), *QUICK],
+            capture_output=True,
+            text=True,
+        )
+        self.after = fingerprints(folder)
+        self.report = table(self.out)
+        self.by_id = dict(zip(self.report["id"], pq.read_table(self.out / "report.parquet").to_pylist(), strict=True))
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory):
+    folder = tmp_path_factory.mktemp("pictures")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NLCLEAN_CACHE_DIR", str(folder / "cache"))
+        yield Pictures(folder / "data")
+
+
+def test_the_last_line_on_stdout_is_the_report(pictures):
+    assert pictures.process.returncode == 0, pictures.process.stderr
+    assert pictures.process.stdout.splitlines()[-1] == str(pictures.out / "report.parquet")
+    assert "Traceback" not in pictures.process.stderr
+
+
+def test_the_run_folder_holds_what_it_should_and_no_pickle(pictures):
+    files = {path.name for path in pictures.out.rglob("*") if path.is_file()}
+    assert files >= FILES | {"pruned.csv", "corrected.csv"}
+    endings = {path.suffix for path in pictures.out.rglob("*") if path.is_file() and path.name != ".lock"}
+    assert endings <= {".parquet", ".json", ".jsonl", ".csv", ".npy", ".npz"}
+    for path in pictures.out.glob("*.np[yz]"):
+        stored = np.load(path, allow_pickle=False)
+        arrays = [stored] if isinstance(stored, np.ndarray) else [stored[name] for name in stored.files]
+        assert arrays and not any(array.dtype.hasobject for array in arrays)
+    run = json.loads((pictures.out / "run.json").read_text("utf-8"))
+    assert run["finished"] and run["versions"]["torch"] and run["plan"]["device"] == "cpu"
+    assert run["command"][:3] == ["nlclean", "audit", str(pictures.manifest)]
+    assert run["configuration"]["epochs"] == 4
+    assert run["fingerprint"] == read_manifest(pictures.manifest).fingerprint
+    assert all(isinstance(json.loads(line), dict) for line in read_lines(pictures.out / "log.jsonl"))
+
+
+def test_a_row_of_the_report_per_row_of_the_manifest_in_its_order(pictures):
+    assert pictures.report["path"] == pictures.report["id"] == pictures.names
+    with open(pictures.manifest, newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert pictures.report["given_label"] == [row["label"] or None for row in rows]
+    assert pictures.report["split"] == [row["split"] for row in rows]
+    assert np.load(pictures.out / "features.npy").shape[0] == len(rows)
+    assert pq.read_table(pictures.out / "history.parquet")["id"].to_pylist() == pictures.names
+
+
+def test_planted_errors_are_found_with_their_true_label(pictures):
+    wrong = [pictures.names[row] for row in pictures.given.wrong]
+    found = [name for name in wrong if pictures.by_id[name]["is_label_issue"]]
+    assert len(found) >= 0.75 * len(wrong)
+    right = [CLASSES[pictures.given.truth[row]] for row in pictures.given.wrong]
+    fitting = [pictures.by_id[name]["suggested_label"] == label for name, label in zip(wrong, right, strict=True)]
+    assert np.mean(fitting) >= 0.75
+    sound = np.setdiff1d(np.arange(len(pictures.given.labels)), pictures.given.wrong)
+    assert np.mean([pictures.report["is_label_issue"][row] for row in sound]) <= 0.1
+    scores = np.array([pictures.by_id[name]["label_score"] for name in pictures.names[: len(pictures.given.labels)]])
+    assert np.median(scores[pictures.given.wrong]) < np.median(scores[sound])
+
+
+def test_rows_that_cannot_be_read_are_named_and_go(pictures):
+    for name, code in BROKEN.items():
+        row = pictures.by_id[name]
+        assert (row["issue"], row["action"], row["reasons"]) == ("unreadable", "drop", [code])
+        assert row["error"] and row["p_mislabel"] is None and row["weight"] == 0
+    assert sum(issue == "unreadable" for issue in pictures.report["issue"]) == len(BROKEN)
+    assert "3 of 157 rows could not be read" in pictures.process.stderr
+    kept = "".join(read_lines(pictures.out / "pruned.csv") + read_lines(pictures.out / "corrected.csv"))
+    assert not any(name in kept for name in BROKEN)
+
+
+def test_copies_that_contradict_each_other_are_named(pictures):
+    copy, original = pictures.by_id["img/copy.png"], pictures.by_id[pictures.original]
+    assert copy["duplicate_of"] == pictures.original and original["duplicate_of"] is None
+    assert copy["issue"] == original["issue"] == "duplicate_conflict"
+    assert "duplicate_conflict" in copy["reasons"] and "duplicate_conflict" in original["reasons"]
+    assert copy["is_label_issue"] and not original["is_label_issue"]
+    assert pictures.by_id["img/same.png"]["duplicate_of"] is not None
+    assert pictures.by_id["img/same.png"]["issue"] != "duplicate_conflict"
+
+
+def test_rows_without_a_label_get_a_suggestion(pictures):
+    for name, label in (("img/new-cat.png", "cat"), ("img/new-owl.png", "owl")):
+        row = pictures.by_id[name]
+        assert row["issue"] == "unlabeled" and row["given_label"] is None and row["p_mislabel"] is None
+        assert row["suggested_label"] == label and row["suggestion_confidence"] > 0.5
+    summary = json.loads((pictures.out / "summary.json").read_text("utf-8"))
+    assert summary["issues"]["unlabeled"] == 2
+    assert summary["manifest"]["labelled"] == len(pictures.names) - 2
+
+
+def test_the_test_split_is_audited_and_left_alone(pictures):
+    held_back = pictures.names[TEST_SPLIT]
+    assert any(pictures.by_id[name]["is_label_issue"] for name in held_back)
+    original = read_lines(pictures.manifest)
+    for file in ("pruned.csv", "corrected.csv"):
+        assert [line for line in read_lines(pictures.out / file) if ",test," in line] == original[1:41]
+
+
+def test_pruned_and_corrected_keep_the_owners_columns_and_order(pictures):
+    original = read_lines(pictures.manifest)
+    pruned, corrected = (read_lines(pictures.out / f"{what}.csv") for what in ("pruned", "corrected"))
+    assert pruned[0] == corrected[0] == original[0]
+    assert pruned == [line for line in original if line in set(pruned)]  # whole lines, in order
+    changed = [line for line in corrected if line not in set(original)]
+    assert changed
+    for line in changed:
+        zip_code, name, label, split, note = next(csv.reader([line]))
+        row = pictures.names.index(name)
+        before = next(csv.reader([original[row + 1]]))
+        assert [zip_code, name, split, note] == [*before[:2], *before[3:]]
+        assert label == pictures.by_id[name]["suggested_label"] != before[2]
+
+
+def test_the_inputs_are_never_modified(pictures):
+    assert pictures.after == pictures.before
+
+
+def test_a_second_run_decodes_nothing_and_finds_the_same(pictures, here, monkeypatch, capsys):
+    monkeypatch.setenv("NLCLEAN_CACHE_DIR", str(pictures.folder.parent / "cache"))
+    assert call(capsys, "audit", pictures.manifest, "--out", "again", *QUICK).code == 0
+    facts = [json.loads((run / "stages/decode.json").read_text())["facts"] for run in (pictures.out, here / "again")]
+    assert [fact["decoded"] for fact in facts] == [len(pictures.names) - len(BROKEN), 0]
+    assert findings(here / "again") == findings(pictures.out)
+
+
+def test_a_folder_per_class(here, capsys):
+    given = task(90, wrong=6)
+    names = [f"{CLASSES[label]}/{row}.png" for row, label in enumerate(given.labels)]
+    save_pictures(here / "photos", given.truth, names)
+    assert call(capsys, "audit", "photos", "--out", "run", *QUICK).code == 0
+    report = table("run")
+    assert sorted(report["path"]) == sorted(names)
+    assert report["given_label"] == [name.partition("/")[0] for name in report["path"]]
+    with open("run/pruned.csv", newline="", encoding="utf-8") as file:
+        kept = [row["path"] for row in csv.DictReader(file)]
+    assert 60 <= len(kept) < 90 and kept == [name for name in report["path"] if name in set(kept)]
+
+
+# --- Vectors --------------------------------------------------------------------------------------------------------
+
+
+def test_vectors_in_parquet_come_out_in_their_schema(vector_file, here, capsys):
+    before = fingerprints(here)
+    result = call(capsys, "audit", vector_file, "--out", "run", *QUICK)
+    assert result.code == 0
+    assert result.out.splitlines()[-1] == "run/report.parquet"
+    original = pq.read_table(vector_file)
+    report = table("run")
+    assert report["id"] == original["key"].to_pylist()
+    assert set(report["path"]) == {None}
+    given = task()
+    flagged = np.flatnonzero(report["is_label_issue"])
+    assert len(np.intersect1d(flagged, given.wrong)) >= 0.75 * len(given.wrong)
+    assert len(np.setdiff1d(flagged, given.wrong)) <= 8
+    pruned, corrected = (pq.read_table(f"run/{what}.parquet") for what in ("pruned", "corrected"))
+    assert pruned.schema.equals(original.schema) and corrected.schema.equals(original.schema)
+    keep = [key in set(pruned["key"].to_pylist()) for key in report["id"]]
+    assert pruned.equals(original.filter(keep))
+    assert {path: digest for path, digest in fingerprints(here).items() if path in before} == before
+
+
+def test_jsonl_comes_out_line_by_line(here, capsys):
+    given = task(60, wrong=4)
+    lines = [
+        json.dumps({"vector": vector, "by": None if row % 2 else "Zoë", "label": CLASSES[label]}, ensure_ascii=False)
+        for row, (vector, label) in enumerate(zip(vectors(given.truth).tolist(), given.labels, strict=True))
+    ]
+    (here / "rows.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    assert call(capsys, "audit", "rows.jsonl", "--out", "run", *QUICK).code == 0
+    pruned = read_lines("run/pruned.jsonl")
+    assert 40 <= len(pruned) < 60 and pruned == [line for line in lines if line in set(pruned)]
+
+
+def test_features_beside_a_table_and_arrays_alone(here, capsys):
+    given = task(60, wrong=4)
+    features = vectors(given.truth)
+    np.save("embeddings.npy", features)
+    names = [f"nowhere/{row}.wav" for row in range(60)]
+    write_csv(here / "rows.csv", {"path": names, "label": [CLASSES[label] for label in given.labels]})
+    assert call(capsys, "audit", "rows.csv", "--features", "embeddings.npy", "--out", "a", *QUICK).code == 0
+    assert table("a")["id"] == names
+    np.savez("all.npz", features=features, labels=given.labels)
+    assert call(capsys, "audit", "all.npz", "--out", "b", *QUICK).code == 0
+    assert table("b")["given_label"] == [str(label) for label in given.labels]
+    assert table("a")["p_mislabel"] == table("b")["p_mislabel"]  # the same numbers, the same finding
+
+
+def test_the_epochs_are_chosen_by_trial_where_they_are_left_open(vector_file, here, capsys):
+    assert call(capsys, "audit", vector_file, "--out", "run", "--ensemble", 2, "--device", "cpu").code == 0
+    trials = sorted((here / "run/stages").glob("trial-*.json"))
+    assert len(trials) >= 2
+    assert json.loads((here / "run/run.json").read_text())["plan"]["epochs"] == 0
+
+
+# --- The same again -------------------------------------------------------------------------------------------------
+
+
+def test_the_same_seed_gives_the_same_report_another_seed_does_not(vector_file, here, capsys):
+    for out, seed in (("a", 3), ("b", 3), ("c", 4)):
+        assert call(capsys, "audit", vector_file, "--out", out, *QUICK, "--seed", seed).code == 0
+    assert findings(here / "a") == findings(here / "b")
+    assert pq.read_table("a/report.parquet").equals(pq.read_table("b/report.parquet"))
+    assert not pq.read_table("a/report.parquet").equals(pq.read_table("c/report.parquet"))
+
+
+def test_how_a_run_is_carried_out_does_not_change_what_it_finds(vector_file, here, capsys):
+    assert call(capsys, "audit", vector_file, "--out", "a", *QUICK).code == 0
+    differently = ("--workers", 1, "--max-memory", "2GiB", "--time-budget", "1h")
+    assert call(capsys, "audit", vector_file, "--out", "b", *QUICK, *differently).code == 0
+    assert findings(here / "a") == findings(here / "b")
+
+
+def test_a_finished_run_is_read_not_repeated(vector_file, here, capsys):
+    first = call(capsys, "audit", vector_file, "--out", "run", *QUICK)
+    before = fingerprints(here / "run")
+    second = call(capsys, "audit", vector_file, "--out", "run", *QUICK)
+    assert (second.code, second.out) == (0, first.out)
+    assert fingerprints(here / "run") == before
+
+
+def test_other_options_do_not_go_into_the_folder_of_a_run(vector_file, capsys):
+    assert call(capsys, "audit", vector_file, "--out", "run", *QUICK).code == 0
+    result = call(capsys, "audit", vector_file, "--out", "run", *QUICK, "--seed", 1)
+    assert (result.code, result.out) == (2, "")
+    assert "another manifest or configuration" in result.err and "--out" in result.err
+
+
+# --- Plans, limits, gates -------------------------------------------------------------------------------------------
+
+
+def test_a_dry_run_writes_nothing(vector_file, here, capsys):
+    before = fingerprints(here), sorted(here.rglob("*"))
+    result = call(capsys, "audit", vector_file, "--dry-run", *QUICK)
+    assert result.code == 0
+    plan = {line.rpartition("  ")[0].strip(): line.rpartition("  ")[2] for line in result.out.splitlines()}
+    assert plan["rows"] == "150" and plan["proxy"] == "mlp" and plan["device"] == "cpu"
+    assert json.loads(call(capsys, "audit", vector_file, "--dry-run", "--json", *QUICK).out)["classes"] == 3
+    assert (fingerprints(here), sorted(here.rglob("*"))) == before
+
+
+def test_a_dry_run_counts_missing_files(here, capsys):
+    save_pictures(here, np.array([0, 1, 0]), ["a.png", "b.png", "c.png"])
+    write_csv(here / "m.csv", {"path": ["a.png", "b.png", "gone.png", "c.png"], "label": ["x", "y", "x", "x"]})
+    plan = json.loads(call(capsys, "audit", "m.csv", "--dry-run", "--json", "--ensemble", 2).out)
+    assert (plan["rows"], plan["missing_files"], plan["image_size"]) == (4, 1, 32)
+
+
+def test_a_time_budget_stops_the_run_and_the_same_command_finishes_it(vector_file, here, monkeypatch, capsys):
+    assert call(capsys, "audit", vector_file, "--out", "undisturbed", *QUICK).code == 0
+    ticks = iter(range(1000))
+    monkeypatch.setattr(ensemble, "time", SimpleNamespace(monotonic=lambda: next(ticks)))  # every look is a second
+    results: list[Result] = []
+    while not results or results[-1].code == 4:
+        results.append(call(capsys, "audit", vector_file, "--out", "run", *QUICK, "--time-budget", "5s"))
+        assert len(results) < 10
+    assert len(results) > 1 and results[-1].code == 0
+    for result in results[:-1]:
+        assert result.out == ""
+        assert "time budget of 5 s" in result.err and "the same command goes on" in result.err
+    assert findings(here / "run") == findings(here / "undisturbed")
+    assert json.loads((here / "run/run.json").read_text())["resumed"] == len(results) - 1
+
+
+def test_two_processes_do_not_write_to_one_folder(vector_file, here):
+    command = [sys.executable, "-m", "nlclean", "audit", str(vector_file), "--out", "run", *QUICK]
+    config = preset("balanced", epochs=4, batch_size=16, ensemble=2, device="cpu")
+    with Run.start(here / "run", "vectors", run_key(read_manifest(vector_file), config)):
+        process = subprocess.run(command, capture_output=True, text=True)
+    assert (process.returncode, process.stdout) == (4, "")
+    assert "in use by process" in process.stderr and "--out" in process.stderr
+
+
+@pytest.mark.parametrize(("limit", "code"), [("1%", 1), ("60%", 0), ("0", 1), ("150", 0)])
+def test_fail_on(vector_file, capsys, limit, code):
+    result = call(capsys, "audit", vector_file, "--out", "run", *QUICK, "--fail-on", limit)
+    assert result.code == code
+    assert result.out.splitlines()[-1] == "run/report.parquet"  # the findings are there either way
+    assert ("above the limit" in result.err) == (code == 1)
+
+
+def test_json_on_stdout_is_the_summary(vector_file, here, capsys):
+    document = json.loads(call(capsys, "audit", vector_file, "--out", "run", *QUICK, "--json").out)
+    summary = json.loads((here / "run/summary.json").read_text("utf-8"))
+    assert document["report"] == "run/report.parquet"
+    assert document["flagged"] == summary["flagged"] == sum(table("run")["is_label_issue"])
+    assert document["issues"] == summary["issues"] and sum(summary["issues"].values()) == 150
+    assert document["suspicious"][0]["issue"] == "mislabel"
+
+
+def test_without_out_runs_are_kept_apart_and_found_again(vector_file, here, capsys):
+    for seed in (0, 1):
+        assert call(capsys, "audit", vector_file, *QUICK, "--seed", seed).code == 0
+    folders = sorted((here / "nlclean-runs/vectors").iterdir())
+    assert len(folders) == 2
+    shown = call(capsys, "report")
+    assert shown.code == 0 and Path(shown.out.splitlines()[-1]).parent.name == max(folders, key=_finished).name
+
+
+def _finished(run: Path) -> str:
+    return json.loads((run / "run.json").read_text())["finished"]
+
+
+# --- Python ---------------------------------------------------------------------------------------------------------
+
+
+def test_python_api_does_what_the_command_does(vector_file, here, capsys):
+    seen = []
+    report = cl.audit(
+        vector_file, out=here / "python", epochs=4, batch_size=16, ensemble=2, device="cpu", on_progress=lambda event: seen.append(event)
+    )
+    assert isinstance(report, cl.Report)
+    assert {event.stage for event in seen} >= {"train", "judge"}
+    scores = report.flagged()["label_score"].to_pylist()
+    assert scores and scores == sorted(scores)
+    assert call(capsys, "audit", vector_file, "--out", "command", *QUICK).code == 0
+    assert findings(here / "python") == findings(here / "command")
+
+
+def test_python_api_finishes_what_the_command_began(vector_file, here, capsys, monkeypatch):
+    ticks = iter(range(1000))
+    with monkeypatch.context() as patch:
+        patch.setattr(ensemble, "time", SimpleNamespace(monotonic=lambda: next(ticks)))
+        assert call(capsys, "audit", vector_file, "--out", "run", *QUICK, "--time-budget", "1s").code == 4
+    manifest = cl.read_manifest(vector_file)
+    assert isinstance(manifest, Manifest)
+    cl.audit(str(vector_file), out=here / "run", epochs=4, batch_size=16, ensemble=2, device="cpu")
+    assert (here / "run/report.parquet").is_file()

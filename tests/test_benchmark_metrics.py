@@ -1,0 +1,132 @@
+"""The measures agree with values worked out by hand, and say so when they cannot be computed."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cleanlab_lite.benchmark import metrics
+from cleanlab_lite.errors import EvidenceError
+
+ROOT = Path(__file__).parents[1]
+
+# most suspicious first: wrong, right, wrong, right
+SCORE = np.array([0.4, 0.1, 0.3, 0.2])
+WRONG = np.array([False, True, True, False])
+
+
+def test_values_worked_out_by_hand() -> None:
+    assert metrics.average_precision(SCORE, WRONG) == pytest.approx((1 + 2 / 3) / 2)
+    assert metrics.auroc(SCORE, WRONG) == pytest.approx(3 / 4)
+    assert metrics.best_f1(SCORE, WRONG) == pytest.approx(0.8)  # the first three: 2/3 and 1
+    assert metrics.f1_at_flags(SCORE < 0.15, WRONG) == pytest.approx(2 / 3)
+    assert metrics.precision_at(SCORE, WRONG, 1) == 1
+    assert metrics.precision_at(SCORE, WRONG, 2) == 1 / 2
+    assert metrics.precision_at(SCORE, WRONG, 100) == 1 / 2
+    assert metrics.recall_at_budget(SCORE, WRONG, 0.75) == 1
+    assert metrics.recall_at_budget(SCORE, WRONG, 0) == 0
+    assert metrics.rate_error(0.6, WRONG) == pytest.approx(0.1)
+
+
+RANKINGS = {
+    "average_precision": metrics.average_precision,
+    "auroc": metrics.auroc,
+    "best_f1": metrics.best_f1,
+    "precision_at": lambda score, wrong: metrics.precision_at(score, wrong, int(wrong.sum())),
+    "recall_at_budget": lambda score, wrong: metrics.recall_at_budget(score, wrong, 0.3),
+}
+
+
+@pytest.mark.parametrize("metric", RANKINGS.values(), ids=RANKINGS)
+def test_a_ranking_is_all_that_counts(metric) -> None:
+    """Perfect is 1, order of rows and monotone transformations do not matter, ties are shared out."""
+    rng = np.random.default_rng(0)
+    wrong = np.arange(400) < 120
+    assert metric(-wrong.astype(float), wrong) == 1
+    score = (4 * rng.normal(size=400)).round() - 4 * wrong  # many ties
+    order = rng.permutation(400)
+    assert metric(score[order], wrong[order]) == pytest.approx(metric(score, wrong))
+    assert metric(np.exp(score), wrong) == pytest.approx(metric(score, wrong))
+    assert metric(score, wrong) > metric(-score, wrong)
+
+
+def test_all_scores_tied_is_chance() -> None:
+    tied = np.zeros(4)
+    assert metrics.average_precision(tied, WRONG) == metrics.precision_at(tied, WRONG, 1) == 1 / 2
+    assert metrics.auroc(tied, WRONG) == 1 / 2
+    assert metrics.recall_at_budget(tied, WRONG, 0.25) == 1 / 4
+
+
+def test_calibration() -> None:
+    p = np.array([0.05, 0.05, 0.95, 1.0])
+    wrong = np.array([False, True, True, True])
+    # bin 0: |0.05 - 0.5|, two rows of four; bin 9, where 1.0 belongs: |0.975 - 1|
+    assert metrics.expected_calibration_error(p, wrong) == pytest.approx((0.45 + 0.025) / 2)
+    assert metrics.expected_calibration_error(p, wrong, bins=1) == pytest.approx(abs(p.mean() - 0.75))
+    assert metrics.brier(p, wrong) == pytest.approx((0.05**2 + 0.95**2 + 0.05**2) / 4)
+
+
+def test_a_calibrated_probability_has_no_calibration_error() -> None:
+    rng = np.random.default_rng(0)
+    p = rng.random(50_000)
+    wrong = rng.random(50_000) < p
+    assert metrics.expected_calibration_error(p, wrong) < 0.01
+    assert metrics.expected_calibration_error(p**2, wrong) > 0.1
+    assert metrics.brier(p, wrong) == pytest.approx(1 / 6, abs=0.01)  # mean of p (1 - p)
+
+
+def test_corrections() -> None:
+    truth = np.array(["cat", "cat", "dog", "dog", "no class"])
+    given = np.array(["dog", "cat", "cat", "dog", "dog"])
+    suggested = np.array(["cat", "dog", "bird", "", "cat"])
+    result = metrics.correction_accuracy(suggested, given, truth, suggested != "")
+    assert result == metrics.Corrections(offered=4, accuracy=1 / 4, harm=1 / 4)
+    nothing = metrics.correction_accuracy(suggested, given, truth, np.zeros(5, dtype=bool))
+    assert nothing.offered == 0 and math.isnan(nothing.accuracy) and math.isnan(nothing.harm)
+
+
+def test_bootstrap_tells_a_better_ranking_from_an_equal_one() -> None:
+    rng = np.random.default_rng(0)
+    wrong = rng.random(1000) < 0.2
+    good, poor = (rng.normal(size=1000) - strength * wrong for strength in (3, 1))
+    result = metrics.paired_bootstrap(good, poor, wrong, n=200)
+    assert 0 < result.low < result.difference < result.high and result.share_better == 1
+    assert result.difference == pytest.approx(
+        metrics.average_precision(good, wrong) - metrics.average_precision(poor, wrong)
+    )
+    twin = metrics.paired_bootstrap(good, good * 2, wrong, n=50)
+    assert twin == (0, 0, 0, 0.5)
+    assert metrics.paired_bootstrap(good, poor, wrong, metrics.auroc, n=50, seed=1) == metrics.paired_bootstrap(
+        good, poor, wrong, metrics.auroc, n=50, seed=1
+    )
+
+
+def test_what_is_not_defined_is_nan() -> None:
+    none, everything = np.zeros(4, dtype=bool), np.ones(4, dtype=bool)
+    assert math.isnan(metrics.average_precision(SCORE, none))
+    assert math.isnan(metrics.auroc(SCORE, none)) and math.isnan(metrics.auroc(SCORE, everything))
+    assert math.isnan(metrics.best_f1(SCORE, none))
+    assert math.isnan(metrics.recall_at_budget(SCORE, none, 0.5))
+    assert math.isnan(metrics.precision_at(SCORE, WRONG, 0))
+    assert math.isnan(metrics.f1_at_flags(none, none)) and metrics.f1_at_flags(none, WRONG) == 0
+    nothing = np.zeros(0)
+    assert math.isnan(metrics.brier(nothing, nothing.astype(bool)))
+    assert math.isnan(metrics.expected_calibration_error(nothing, nothing.astype(bool)))
+    assert math.isnan(metrics.paired_bootstrap(SCORE, SCORE, none, n=5).low)
+
+
+def test_unusable_arrays_are_refused() -> None:
+    with pytest.raises(EvidenceError, match=r"\(4,\) and \(3,\)"):
+        metrics.auroc(SCORE, WRONG[:3])
+    with pytest.raises(EvidenceError, match="1 of 4 scores are NaN"):
+        metrics.precision_at(np.array([0.1, math.nan, 0.2, 0.3]), WRONG, 2)
+    with pytest.raises(EvidenceError, match=r"must lie in 0\.\.1"):
+        metrics.brier(SCORE - 0.2, WRONG)
+    with pytest.raises(EvidenceError, match=r"share in 0\.\.1"):
+        metrics.recall_at_budget(SCORE, WRONG, 5)

@@ -1,0 +1,231 @@
+"""Proxies: shapes, seeds, the whitening layer, and weights from files that are not what they should be."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from urllib.error import URLError
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from cleanlab_lite.errors import ConfigError
+from cleanlab_lite.models import PROXIES, Proxy, build_proxy
+from cleanlab_lite.models.backbones import load_weights
+from cleanlab_lite.models.image import whitening_layer
+
+PICTURES = sorted(set(PROXIES.names()) - {"mlp"})
+BACKBONES = ["resnet18", "resnet50"]
+
+
+def examples(name: str, size: int = 32, n: int = 4) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn((n, 10) if name == "mlp" else (n, 3, size, size), generator=generator)
+
+
+def parameters(proxy: Proxy) -> Tensor:
+    return torch.cat([value.flatten().float() for value in proxy.state_dict().values()])
+
+
+# --- shapes and seeds -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [8, 9, 32, 48, 64, 128])
+@pytest.mark.parametrize("name", ["cnn", "resnet18"])
+@torch.no_grad()
+def test_pictures_of_every_size_become_features_and_logits(name, size):
+    inputs = examples(name, size, n=2)
+    proxy = build_proxy(name, inputs, 7, seed=0).eval()
+    features = proxy.encoder(inputs)
+    assert features.shape == (2, proxy.head.in_features)
+    logits = proxy(inputs)
+    assert logits.shape == (2, 7)
+    assert torch.equal(logits, proxy.head(features))
+    assert logits.isfinite().all()
+
+
+@pytest.mark.parametrize("dimensions", [1, 3, 2048])
+def test_vectors_of_every_length_become_logits(dimensions):
+    inputs = torch.randn(5, dimensions)
+    assert build_proxy("mlp", inputs, 3, seed=0)(inputs).shape == (5, 3)
+
+
+@pytest.mark.parametrize("name", PROXIES.names())
+def test_a_seed_decides_the_weights_and_global_random_state_stays(name):
+    inputs = examples(name)
+    torch.manual_seed(3)
+    state = torch.get_rng_state()
+    one = parameters(build_proxy(name, inputs, 3, seed=1))
+    assert torch.equal(torch.get_rng_state(), state)
+    torch.manual_seed(4)
+    assert torch.equal(one, parameters(build_proxy(name, inputs, 3, seed=1)))
+    assert not torch.equal(one, parameters(build_proxy(name, inputs, 3, seed=2)))
+
+
+@pytest.mark.parametrize("name", PROXIES.names())
+def test_a_proxy_refuses_inputs_it_is_not_made_for(name):
+    other = examples("cnn" if name == "mlp" else "mlp")
+    with pytest.raises(ConfigError, match=f"'{name}' takes") as caught:
+        build_proxy(name, other, 3, seed=0)
+    assert "--proxy" in caught.value.hint
+
+
+@pytest.mark.parametrize("name", sorted(set(PROXIES.names()) - set(BACKBONES)))
+def test_a_proxy_without_pretrained_weights_says_so(name):
+    with pytest.raises(ConfigError, match="no pretrained weights"):
+        build_proxy(name, examples(name), 3, seed=0, weights="default")
+
+
+# --- whitening ------------------------------------------------------------------------------------------------------
+
+
+def test_whitening_makes_uncorrelated_channels_of_unit_power():
+    rng = np.random.default_rng(0)
+    mixing = np.array([[1.0, 0.9, 0.8], [0.0, 0.5, 0.4], [0.0, 0.0, 0.3]])
+    smooth = rng.normal(size=(64, 3, 9, 9)).cumsum(axis=2).cumsum(axis=3) / 5
+    pictures = torch.tensor(np.einsum("nchw,cd->ndhw", smooth, mixing), dtype=torch.float32)
+    layer = whitening_layer(pictures, epsilon=0.0)
+    before = torch.corrcoef(pictures.transpose(0, 1).flatten(1))
+    assert before[0, 1] > 0.8
+    outputs = layer(pictures).transpose(0, 1).flatten(1).detach().double()
+    np.testing.assert_allclose(outputs @ outputs.T / outputs.shape[1], np.eye(12), atol=1e-2)
+    assert not layer.weight.requires_grad
+
+
+def test_whitening_does_not_blow_up_what_is_constant():
+    grey = torch.randn(20, 1, 8, 8, generator=torch.Generator().manual_seed(0)).repeat(1, 3, 1, 1)
+    outputs = whitening_layer(grey)(grey)
+    assert outputs.isfinite().all()
+    assert outputs.abs().max() < 10
+    assert whitening_layer(torch.zeros(4, 3, 8, 8))(torch.ones(1, 3, 8, 8)).isfinite().all()
+
+
+def test_training_leaves_the_whitening_layer_alone():
+    inputs = examples("cnn")
+    proxy = build_proxy("cnn", inputs, 3, seed=0)
+    trained = {name for name, value in proxy.named_parameters() if value.requires_grad}
+    assert "encoder.whiten.weight" not in trained
+    assert {"encoder.blocks.0.conv1.weight", "head.weight"} <= trained
+
+
+# --- weights from files ---------------------------------------------------------------------------------------------
+
+
+class Tiny(nn.Module):
+    """What `load_weights` fills: a body, and a classifier called fc."""
+
+    def __init__(self, classes: int = 5) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+        self.fc = nn.Linear(4, classes)
+
+
+def saved(path: Path, state: object) -> Path:
+    """A file as people have them: safetensors, or torch's own zip of plain tensors."""
+    if path.suffix == ".safetensors":
+        save_file(state, path)
+    else:
+        torch.save(state, path)  # in a test only: the product never writes this format
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pt"])
+def test_weights_come_from_a_file_whatever_its_classifier(tmp_path, suffix):
+    source, target = Tiny(classes=1000), Tiny()
+    head = target.fc.weight.detach().clone()
+    load_weights(target, saved(tmp_path / f"weights{suffix}", source.state_dict()))
+    assert torch.equal(target.body[0].weight, source.body[0].weight)
+    assert torch.equal(target.fc.weight, head)
+
+
+def test_weights_of_checkpoints_and_of_parallel_training_are_understood(tmp_path):
+    source, target = Tiny(), Tiny()
+    state = {f"module.{key}": value for key, value in source.state_dict().items()}
+    load_weights(target, saved(tmp_path / "checkpoint.pth", {"state_dict": state, "epoch": 3}))
+    assert torch.equal(target.body[0].weight, source.body[0].weight)
+
+
+def test_a_backbone_starts_from_its_file(tmp_path):
+    import torchvision
+
+    source = torchvision.models.resnet18(num_classes=10)
+    path = saved(tmp_path / "resnet18.safetensors", source.state_dict())
+    inputs = examples("resnet18")
+    proxy = build_proxy("resnet18", inputs, 3, seed=0, weights=str(path))
+    assert torch.equal(proxy.encoder.layer4[1].conv2.weight, source.layer4[1].conv2.weight)
+    assert proxy(inputs).shape == (4, 3)
+    with pytest.raises(ConfigError, match="does not fit"):
+        build_proxy("resnet50", inputs, 3, seed=0, weights=str(path))
+
+
+def test_tensors_that_do_not_fit_are_named(tmp_path):
+    state = Tiny().state_dict()
+    state["body.0.weight"] = torch.zeros(4, 3, 5, 5)
+    del state["body.1.running_mean"]
+    with pytest.raises(ConfigError, match=r"does not fit.*body\.0\.weight, body\.1\.running_mean"):
+        load_weights(Tiny(), saved(tmp_path / "other.safetensors", state))
+
+
+class Payload:
+    """Unpickling this creates a file: what a hostile checkpoint could do."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, tuple[str, ...]]:
+        return Path.touch, (self.path,)  # type: ignore[return-value]
+
+
+def test_code_in_a_checkpoint_is_not_run(tmp_path):
+    path, trace = tmp_path / "hostile.pt", tmp_path / "was_here"
+    saved(path, {"body.0.weight": Payload(trace)})
+    with pytest.raises(ConfigError, match="cannot read weights") as caught:
+        load_weights(Tiny(), path)
+    assert not trace.exists()
+    assert "safetensors" in caught.value.hint
+
+
+@pytest.mark.parametrize("name", ["garbage.pt", "garbage.safetensors", "empty.pt", "empty.safetensors"])
+def test_a_file_that_holds_no_weights_is_refused(tmp_path, name):
+    path = tmp_path / name
+    path.write_bytes(b"" if name.startswith("empty") else b"these are no weights" * 10)
+    with pytest.raises(ConfigError, match="cannot read weights"):
+        load_weights(Tiny(), path)
+
+
+@pytest.mark.parametrize("content", [torch.zeros(3), [1, 2], {"lr": 0.1}, {1: torch.zeros(2)}, {}], ids=str)
+def test_a_file_that_holds_something_else_is_refused(tmp_path, content):
+    with pytest.raises(ConfigError, match="weights|does not fit"):
+        load_weights(Tiny(), saved(tmp_path / "other.pt", content))
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(ConfigError, match=r"no weights file at .*nowhere\.pt"):
+        load_weights(Tiny(), tmp_path / "nowhere.pt")
+
+
+def test_weights_that_cannot_be_fetched_say_what_else_to_do(monkeypatch):
+    import torchvision
+
+    def offline(*args: object, **options: object) -> None:
+        raise URLError("no route to host")
+
+    monkeypatch.setattr(torchvision.models, "get_model", offline)
+    with pytest.raises(ConfigError, match="cannot fetch the weights of resnet18") as caught:
+        build_proxy("resnet18", examples("resnet18"), 3, seed=0, weights="default")
+    assert "--weights FILE" in caught.value.hint
+
+
+def test_torchvision_is_loaded_only_for_its_backbones():
+    code = (
+        "import sys, torch; from cleanlab_lite.models import build_proxy;"
+        "build_proxy('mlp', torch.zeros(2, 3), 2, seed=0); build_proxy('cnn', torch.randn(2, 3, 32, 32), 2, seed=0);"
+        "print('torchvision' in sys.modules)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.strip() == "False"

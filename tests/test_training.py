@@ -1,0 +1,318 @@
+"""The training loop: what is recorded is exact, the same for the same seed, and tells wrong labels from right ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from worlds import World, auroc, blobs
+
+from cleanlab_lite import training
+from cleanlab_lite.data.loader import Samples
+from cleanlab_lite.losses import LOSSES
+from cleanlab_lite.strategies import STRATEGIES, Learner
+from cleanlab_lite.training import Fit, TrainConfig, fit, observe, principal_features, recalibrate, statistics
+
+CPU = torch.device("cpu")
+CONFIG = TrainConfig(
+    proxy="mlp",
+    weights="",
+    loss="ce",
+    strategy="plain",
+    epochs=4,
+    batch_size=32,
+    learning_rate=0.1,
+    weight_decay=5e-4,
+    flip=False,
+    shift=0,
+    autocast=None,
+)
+NOT_ALONE = {
+    "group_label_smoothing",  # needs a list of classes
+    "truncated_gce",  # ignores all labels that are not yet likely: needs a proxy that has begun to learn
+}
+
+
+def samples_of(world: World, usable: np.ndarray | None = None) -> Samples:
+    return Samples(world.features, np.ones(len(world.labels), bool) if usable is None else usable, CPU)
+
+
+def fit_all(world: World, *, seed: int = 0, **changes) -> Fit:
+    """One proxy that learns every row of `world`."""
+    rows = np.arange(len(world.labels))
+    config = replace(CONFIG, **changes)
+    return fit(samples_of(world), world.labels, rows, world.evidence.num_classes, config, seed=seed)
+
+
+def mean_loss(seen: Fit) -> np.ndarray:
+    return seen.loss.astype(np.float32).mean(axis=0)
+
+
+def pictures(n: int = 48, size: int = 16, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Two classes: bright above, bright below. (n, 3, s, s) uint8 and labels."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(n) % 2
+    pixels = rng.integers(0, 60, (n, 3, size, size))
+    pixels[labels == 0, :, : size // 2] += 150
+    pixels[labels == 1, :, size // 2 :] += 150
+    return pixels.astype(np.uint8), labels
+
+
+def learner_of(network: nn.Module) -> Learner:
+    return Learner(network, steps=10, learning_rate=0.1, weight_decay=0.0, autocast=None)
+
+
+# --- what is recorded -----------------------------------------------------------------------------------------------
+
+
+def test_statistics_equal_a_plain_loop():
+    rng = np.random.default_rng(0)
+    logits = rng.normal(scale=3, size=(40, 5)).astype(np.float32)
+    labels = rng.integers(-1, 5, 40)
+    logits[7] = np.nan
+    loss, margin, predicted = statistics(logits, labels)
+    assert (loss.dtype, margin.dtype, predicted.dtype) == (np.float16, np.float16, np.int32)
+    for i, row in enumerate(logits.astype(np.float64)):
+        if np.isnan(row).any():
+            assert predicted[i] == -1
+            assert np.isnan(loss[i]) and np.isnan(margin[i])
+            continue
+        assert predicted[i] == row.argmax()
+        if labels[i] < 0:
+            assert np.isnan(loss[i]) and np.isnan(margin[i])
+            continue
+        own = row[labels[i]]
+        assert loss[i] == pytest.approx(np.log(np.exp(row).sum()) - own, rel=2e-3, abs=1e-3)
+        assert margin[i] == pytest.approx(own - np.delete(row, labels[i]).max(), rel=2e-3, abs=1e-3)
+
+
+def test_extreme_logits_stay_finite():
+    logits = np.array([[1e30, -1e30, 0], [-1e30, 1e30, 0], [500, 500, 500], [-200, 0, 100]], dtype=np.float32)
+    loss, margin, predicted = statistics(logits, np.array([0, 0, 1, 0]))
+    assert np.isfinite(loss).all() and np.isfinite(margin).all()
+    assert loss[0] == 0 and margin[0] > 5e4
+    assert loss[1] > 5e4 and margin[1] < -5e4
+    assert loss[2] == pytest.approx(np.log(3), rel=1e-3) and margin[2] == 0
+    assert (loss[3], margin[3]) == (300, -300)
+    assert predicted.tolist() == [0, 1, 0, 2]
+
+
+def test_every_row_is_observed_and_held_out_labels_are_not_learned():
+    world = blobs(200, 3, 0.1)
+    train, held_out = np.arange(0, 200, 2), np.arange(1, 200, 2)
+    other = world.labels.copy()
+    other[held_out] = (other[held_out] + 1) % 3
+    one = fit(samples_of(world), world.labels, train, 3, CONFIG, seed=3)
+    two = fit(samples_of(world), other, train, 3, CONFIG, seed=3)
+    assert np.isfinite(one.loss).all() and np.isfinite(one.margin).all()
+    np.testing.assert_array_equal(one.logits, two.logits)  # what the proxy learned does not depend on them ...
+    for seen, labels in ((one, world.labels), (two, other)):  # ... and each is judged by the label it was given
+        loss, margin, predicted = statistics(seen.logits, labels)  # of 4 epochs only the last is averaged
+        np.testing.assert_array_equal(seen.loss[-1], loss)
+        np.testing.assert_array_equal(seen.margin[-1], margin)
+        np.testing.assert_array_equal(seen.predicted[-1], predicted)
+
+
+def test_logits_are_the_mean_of_the_last_quarter(monkeypatch):
+    world = blobs(60, 2)
+    recorded = []
+    monkeypatch.setattr(training, "observe", lambda *args: recorded.append(observe(*args)) or recorded[-1])
+    seen = fit_all(world, epochs=8)
+    assert len(recorded) == 8
+    np.testing.assert_allclose(seen.logits, (recorded[6] + recorded[7]) / 2, rtol=1e-5)
+
+
+def test_unusable_and_unlabeled_rows_leave_nan():
+    world = blobs(120, 3)
+    usable = np.ones(120, bool)
+    usable[[4, 50]] = False
+    world.features[~usable] = 0
+    labels = world.labels.copy()
+    labels[[9, 10]] = -1
+    seen = fit(samples_of(world, usable), labels, np.flatnonzero(usable & (labels >= 0)), 3, CONFIG, seed=0)
+    silent = ~usable | (labels < 0)
+    for values in (seen.loss, seen.margin):
+        assert np.isnan(values[:, silent]).all()
+        assert np.isfinite(values[:, ~silent]).all()
+    assert (seen.predicted[:, ~usable] == -1).all()
+    assert (seen.predicted[:, labels < 0] >= 0).all()  # a row without a label still gets a prediction
+    assert np.isnan(seen.logits[~usable]).all() and np.isfinite(seen.logits[usable]).all()
+    assert np.isnan(seen.features[~usable]).all() and np.isfinite(seen.features[usable]).all()
+
+
+def test_pictures_are_learned_and_observed_with_augmentation():
+    pixels, labels = pictures()
+    labels[5] = 1 - labels[5]
+    samples = Samples(pixels, np.ones(len(pixels), bool), CPU)
+    config = replace(CONFIG, proxy="cnn", batch_size=8, flip=True, shift=2, strategy="mixup", epochs=5)
+    seen = fit(samples, labels, np.arange(len(pixels)), 2, config, seed=0)
+    assert mean_loss(seen).argmax() == 5
+    assert (seen.predicted[-1] == np.arange(len(pixels)) % 2).mean() > 0.9
+
+
+def test_principal_features_have_unit_norm_and_ignore_rotations():
+    world = blobs(150, 3, d=12)
+    samples = samples_of(world)
+    rotation = np.linalg.qr(np.random.default_rng(1).normal(size=(12, 12)))[0]
+
+    class Turned(training.Proxy):
+        def __init__(self, turn: np.ndarray) -> None:
+            encoder = nn.Linear(12, 12, bias=False)
+            encoder.weight.data = torch.tensor(turn, dtype=torch.float32)
+            super().__init__(encoder, 12, 3)
+
+    plain, turned = (
+        principal_features([learner_of(Turned(turn))], samples).astype(np.float32) for turn in (np.eye(12), rotation)
+    )
+    assert plain.shape == (150, 12)
+    np.testing.assert_allclose(np.linalg.norm(plain, axis=1), 1, atol=2e-3)
+    np.testing.assert_allclose(plain @ plain.T, turned @ turned.T, atol=5e-3)
+
+
+def test_features_are_at_most_32_and_rows_of_a_class_lie_together():
+    world = blobs(150, 3, 0.0)
+    features = fit_all(world).features.astype(np.float32)
+    assert features.shape == (150, training.FEATURES)
+    same = world.labels[:, None] == world.labels
+    similarity = features @ features.T
+    assert similarity[same].mean() > similarity[~same].mean() + 0.5
+
+
+# --- batch-norm statistics ------------------------------------------------------------------------------------------
+
+
+def test_recalibration_replaces_stale_statistics_by_means_over_the_data():
+    rng = np.random.default_rng(0)
+    values = rng.normal(5, 3, size=(512, 4)).astype(np.float32)
+    samples = Samples(values, np.ones(512, bool), CPU)
+    norm = nn.BatchNorm1d(4)
+    norm.running_mean.fill_(100)
+    norm.running_var.fill_(0.01)
+    weight = norm.weight.detach().clone()
+    recalibrate(learner_of(norm), samples, np.arange(512))
+    seen = samples.inputs(torch.arange(512)).numpy().astype(np.float64)
+    np.testing.assert_allclose(norm.running_mean, seen.mean(axis=0), atol=1e-6)
+    variance = [half.var(axis=0, ddof=1) for half in (seen[:256], seen[256:])]  # it goes through in batches of 256
+    np.testing.assert_allclose(norm.running_var, np.mean(variance, axis=0), rtol=1e-5)
+    assert norm.momentum == 0.1
+    assert torch.equal(norm.weight, weight)
+
+
+def test_recalibration_separates_wrong_labels_better_in_early_epochs(monkeypatch):
+    world = blobs(600, 5, 0.2, d=32, separation=4.0)
+    fast = {"learning_rate": 1.0, "batch_size": 16}  # the weights run away from the statistics
+    with_it = auroc(mean_loss(fit_all(world, **fast)), world.wrong)
+    monkeypatch.setattr(training, "recalibrate", lambda *args: None)
+    without = auroc(mean_loss(fit_all(world, **fast)), world.wrong)
+    assert with_it > without + 0.05
+
+
+# --- the same for the same seed -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES.names())
+def test_a_seed_decides_everything_and_global_random_state_stays(strategy):
+    world = blobs(120, 3)
+    torch.manual_seed(1)
+    np.random.seed(1)
+    torch_state, numpy_state = torch.get_rng_state(), np.random.get_state()[1].copy()
+    one = fit_all(world, strategy=strategy, seed=5)
+    assert torch.equal(torch.get_rng_state(), torch_state)
+    np.testing.assert_array_equal(np.random.get_state()[1], numpy_state)
+    torch.manual_seed(2)
+    again, other = fit_all(world, strategy=strategy, seed=5), fit_all(world, strategy=strategy, seed=6)
+    for name in ("loss", "margin", "predicted", "logits", "features"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(again, name))
+    assert not np.array_equal(one.logits, other.logits)
+
+
+def test_the_last_epoch_does_not_depend_on_a_listener():
+    world = blobs(80, 2)
+    epochs: list[int] = []
+    heard = fit(samples_of(world), world.labels, np.arange(80), 2, CONFIG, seed=0, on_epoch=epochs.append)
+    assert epochs == [0, 1, 2, 3]
+    np.testing.assert_array_equal(heard.logits, fit_all(world).logits)
+
+
+def test_a_batch_larger_than_the_data_is_one_batch():
+    world = blobs(40, 2)
+    np.testing.assert_array_equal(fit_all(world, batch_size=1000).loss, fit_all(world, batch_size=40).loss)
+
+
+# --- wrong labels stand out -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES.names())
+@pytest.mark.parametrize("world", [{"n": 400, "k": 3, "noise": 0.1}, {"n": 400, "k": 8, "noise": 0.2}], ids=str)
+def test_wrong_labels_have_a_low_area_under_the_margin(strategy, world):
+    task = blobs(**world)
+    margin = fit_all(task, strategy=strategy, epochs=5).margin.astype(np.float32).mean(axis=0)
+    assert auroc(-margin, task.wrong) > 0.95
+
+
+@pytest.mark.parametrize("loss", sorted(set(LOSSES.names()) - NOT_ALONE))
+def test_every_loss_learns_the_right_labels_first(loss):
+    task = blobs(400, 3, 0.1)
+    seen = fit_all(task, loss=loss, epochs=3, learning_rate=0.05)
+    assert auroc(mean_loss(seen), task.wrong) > 0.9
+
+
+@pytest.mark.parametrize("precision", [torch.bfloat16, torch.float16], ids=str)
+def test_half_precision_comes_to_the_same_judgement(precision):
+    world = blobs(120, 3, 0.1)
+    full, half = fit_all(world), fit_all(world, autocast=precision)
+    assert half.logits.dtype == np.float32 and np.isfinite(half.logits).all()
+    assert np.corrcoef(mean_loss(full), mean_loss(half))[0, 1] > 0.95
+
+
+# --- hooks of losses ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def watched_loss(monkeypatch) -> Iterator[list[tuple[str, int]]]:
+    """A loss called "watched" that notes its hook and which rows it is asked about."""
+    calls: list[tuple[str, int]] = []
+
+    class Watched:
+        def start_epoch(self, epoch: int) -> None:
+            calls.append(("epoch", epoch))
+
+        def __call__(self, logits: Tensor, targets: Tensor, index: Tensor) -> Tensor:
+            calls.extend(("row", int(row)) for row in index)
+            return nn.functional.cross_entropy(logits, targets, reduction="none")
+
+    monkeypatch.setattr(LOSSES, "_specs", dict(LOSSES._specs))
+    LOSSES.register("watched", summary="", paper="")(lambda num_samples, num_classes: Watched())
+    yield calls
+
+
+def test_a_loss_is_told_of_each_epoch_and_which_rows_it_sees(watched_loss):
+    world = blobs(64, 2)
+    rows = np.arange(0, 64, 2)
+    fit(samples_of(world), world.labels, rows, 2, replace(CONFIG, loss="watched", epochs=3, batch_size=8), seed=0)
+    starts = [i for i, (kind, _) in enumerate(watched_loss) if kind == "epoch"]
+    assert [watched_loss[i] for i in starts] == [("epoch", 0), ("epoch", 1), ("epoch", 2)]
+    for start, end in zip(starts, [*starts[1:], len(watched_loss)], strict=True):
+        assert sorted(row for _, row in watched_loss[start + 1 : end]) == rows.tolist()  # rows of the data, each once
+
+
+def test_a_loss_with_memory_remembers_the_rows_it_learned(monkeypatch):
+    world = blobs(400, 3, 0.1)
+    built = []
+    spec = LOSSES.get("elr")
+    monkeypatch.setitem(
+        LOSSES._specs, "elr", replace(spec, function=lambda n, k: built.append(spec.function(n, k)) or built[-1])
+    )
+    held_out = np.arange(400) % 4 == 0
+    rows = np.flatnonzero(~held_out)
+    config = replace(CONFIG, loss="elr", batch_size=30, epochs=6, learning_rate=0.05)
+    fit(samples_of(world), world.labels, rows, 3, config, seed=0)
+    memory = built[0].memory.numpy()
+    assert (memory[held_out] == 0).all()
+    np.testing.assert_allclose(memory[rows].sum(axis=1), 1 - 0.7**6, atol=1e-3)
+    wrong = rows[world.wrong[rows]]
+    assert (memory[wrong].argmax(axis=1) == world.truth[wrong]).mean() > 0.8  # what early learning said
