@@ -47,17 +47,18 @@ class Task:
 
 @dataclass(frozen=True)
 class Finding:
-    """What a method says about the n usable rows. A field is None where it says nothing."""
+    """What a method says about the n usable rows. A field is None, or NaN, where it says nothing."""
 
     method: str
+    rows: np.ndarray  # (n,) rows of the manifest: readable and labelled
     score: np.ndarray  # (n,) higher is cleaner
     visits: int  # rows x epochs of training
     epochs: int  # per network
     flagged: np.ndarray | None = None  # (n,) bool
     p_mislabel: np.ndarray | None = None  # (n,) 0..1
-    suggested: np.ndarray | None = None  # (n,) label, "" where none is offered
-    relabelled: np.ndarray | None = None  # (n,) bool, rows whose label the method would change by itself
+    suggested: np.ndarray | None = None  # (n,) str, "" where none is offered
     noise_rate: float = math.nan
+    noise_interval: tuple[float, float] | None = None  # 95 %
 
 
 class Bench:
@@ -69,7 +70,7 @@ class Bench:
         inputs = load_inputs(manifest, plan.image_size, workers=config.workers)
         self.samples, self._teaching = prepare(manifest.labels, inputs, plan, config)
         self.labels = manifest.labels  # (all rows,)
-        self.rows = np.flatnonzero(inputs.readable & (manifest.labels >= 0))  # (n,) the usable ones
+        self.rows = np.flatnonzero(inputs.readable & (manifest.labels >= 0))  # (n,)
         self.given = manifest.labels[self.rows]
         self.classes = np.array(manifest.classes)
         self.task, self.seed, self.visits = task, config.seed, 0
@@ -91,34 +92,32 @@ class Bench:
         return max(1, math.ceil(self.task.budget / visits))
 
     def finding(self, method: str, score: np.ndarray, **more: Any) -> Finding:
-        return Finding(method, score, self.visits, self.task.epochs, **more)
+        return Finding(method, self.rows, score, self.visits, self.task.epochs, **more)
 
 
 def nlclean(task: Task) -> Iterator[Finding]:
     """The audit with its defaults. Row visits include the trials that chose the epochs, and the planted proxy."""
     manifest, config = task.read()
     with TemporaryDirectory() as folder, Run.start(Path(folder) / "run", "run", run_key(manifest, config)) as run:
-        table = audit(manifest, config, run=run).table
+        report = audit(manifest, config, run=run)
         visits = 0
         for file in run.folder.glob("*.npz"):  # one per network trained
             arrays = run.arrays(file.name)
             visits += len(arrays["loss"]) * int((arrays["trained_on"] >= 0).sum())
         epochs = len(run.arrays("proxy-1.npz")["loss"])
-    table = table.filter(table["p_mislabel"].is_valid())  # judged: readable and labelled
-    columns = {
-        name: table[name].to_numpy()
-        for name in ("label_score", "is_label_issue", "p_mislabel", "suggested_label", "action")
-    }
+    judged = report.table["p_mislabel"].is_valid()
+    table, rate = report.table.filter(judged), report.summary["noise_rate"]
     yield Finding(
         "nlclean",
-        columns["label_score"],
+        np.flatnonzero(judged),
+        table["label_score"].to_numpy(),
         visits,
         epochs,
-        flagged=columns["is_label_issue"],
-        p_mislabel=columns["p_mislabel"],
-        suggested=np.array([label or "" for label in columns["suggested_label"]]),
-        relabelled=columns["action"] == "relabel",
-        noise_rate=float(np.mean(columns["p_mislabel"])),
+        flagged=table["is_label_issue"].to_numpy(),
+        p_mislabel=table["p_mislabel"].to_numpy(),
+        suggested=table["suggested_label"].fill_null("").to_numpy().astype(str),
+        noise_rate=rate["estimate"],
+        noise_interval=(rate["low"], rate["high"]),
     )
 
 
@@ -171,8 +170,7 @@ def confident_learning(bench: Bench, name: str, pred_probs: np.ndarray) -> Itera
             flagged=flagged,
             p_mislabel=1 - pred_probs[np.arange(len(predicted)), bench.given] if ranking == "self_confidence" else None,
             suggested=np.where(flagged, predicted, ""),
-            relabelled=flagged,
-            noise_rate=1 - np.trace(joint) / joint.sum(),
+            noise_rate=float(1 - np.trace(joint) / joint.sum()),
         )
 
 

@@ -78,11 +78,10 @@ def calibrate(evidence: Evidence, ranking: np.ndarray, *, seed: int = 0) -> Cali
     hit = hit_chance(evidence.labels, evidence.pred_probs, ranking, estimate)
     low, high = interval(rest, of_class, of_row, seed)
     rate = NoiseRate(estimate, min(low, estimate), max(high, estimate), method)
-
-    def probability(e: float) -> np.ndarray:
-        return by_rank(ranking, wrong_probability(rest, np.concatenate([of_class, of_row]), e, e * hit), e)
-
-    return Calibration(rate, probability(estimate), probability(rate.low), probability(rate.high))
+    wrong = wrong_probability(rest, np.concatenate([of_class, of_row]), estimate, estimate * hit)
+    p = by_rank(ranking, wrong, estimate)
+    # the same shape at both ends of the interval: computed anew it may cross the estimate
+    return Calibration(rate, p, scale_odds(p, rate.low), scale_odds(p, rate.high))
 
 
 def hit_chance(labels: np.ndarray, pred_probs: np.ndarray, ranking: np.ndarray, rate: float) -> float:

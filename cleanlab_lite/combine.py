@@ -17,7 +17,8 @@ from cleanlab_lite.evidence import Evidence
 FLAG = 0.5  # p_mislabel from which a row is a label issue
 AMBIGUOUS = 0.3  # p_mislabel from which a row without a clear class is worth a look
 OFFER = 0.6  # probability from which a correction is offered
-NO_CLASS = 0.5  # ood_score from which a wrong row without a clear class belongs to none
+TRUSTED = 0.2  # p_mislabel up to which a row shows how the classes look
+UNLIKE = 0.99  # a wrong row without a clear class belongs to none when it is stranger than this share of them
 CERTAIN = 0.8  # p_mislabel from which a wrong row without a correction is dropped rather than reviewed
 TOP = 3  # classes listed per row
 
@@ -223,7 +224,9 @@ def decide_issue(
 ) -> np.ndarray:
     """(n,) str. A wrong row is out of the vocabulary when no class claims it and it is unlike the others."""
     wrong = p >= FLAG
-    no_class = wrong & (confidence < OFFER) & (np.nan_to_num(ood_score) >= NO_CLASS)
+    trusted = ood_score[p < TRUSTED]
+    strange = max(np.quantile(trusted, UNLIKE), 0.5) if len(trusted) else 0.5
+    no_class = wrong & (confidence < OFFER) & (np.nan_to_num(ood_score) >= strange)
     undecided = (p >= AMBIGUOUS) & (p < FLAG) & (confidence < AMBIGUOUS)
     conditions = [~readable, labels < 0, conflict, no_class, wrong, undecided]
     names = ["unreadable", "unlabeled", "duplicate_conflict", "out_of_vocabulary", "mislabel", "ambiguous"]

@@ -45,7 +45,10 @@ def build_report(
         "action": verdict.action,
         "weight": verdict.weight,
         "duplicate_of": _named(ids, duplicate_of),
-        "neighbors": [[ids[j] for j in row if j >= 0] for row in columns["neighbors"]]
+        "neighbors": [
+            [ids[j] for j in row if j >= 0] if judged else None
+            for row, judged in zip(columns["neighbors"], verdict.judged, strict=True)
+        ]
         if "neighbors" in columns
         else None,
         "top_labels": [list(classes[row]) if known else None for row, known in zip(top, top_known, strict=True)],
@@ -59,6 +62,8 @@ def build_report(
     for name, array in columns.items():
         if name not in values:
             values[name] = _named(classes, array) if name.endswith("_label") else array
+        if array.dtype.kind == "b":
+            values[name] = pa.array(array, mask=~verdict.judged)
     n = len(manifest)
     arrays = [_column(values.get(field.name), field.type, n) for field in SCHEMA]
     table = pa.Table.from_arrays(arrays, schema=SCHEMA)

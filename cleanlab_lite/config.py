@@ -63,6 +63,8 @@ def validate(config: AuditConfig) -> AuditConfig:
     ):
         if getattr(config, field) < 0:
             problems.append(f"{field} is {getattr(config, field)}, must not be negative")
+    if config.batch_size == 1:
+        problems.append("batch_size is 1, must be at least 2 (batch norm)")
     if config.image_size and not 8 <= config.image_size <= 1024:
         problems.append(f"image_size is {config.image_size}, must lie in 8..1024")
     if config.precision not in ("auto", "fp32", "bf16", "fp16"):

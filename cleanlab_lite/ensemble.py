@@ -22,7 +22,7 @@ from cleanlab_lite.config import AuditConfig
 from cleanlab_lite.data.augment import flips_preserve_labels
 from cleanlab_lite.data.inputs import Inputs
 from cleanlab_lite.data.loader import Samples
-from cleanlab_lite.errors import StoppedEarly
+from cleanlab_lite.errors import ConfigError, StoppedEarly
 from cleanlab_lite.evidence import Evidence, Plants
 from cleanlab_lite.history import HELD_OUT, History
 from cleanlab_lite.plan import Plan
@@ -54,11 +54,13 @@ def watch(
         labels: (n,) int64, -1 where there is none.
 
     Raises:
+        ConfigError: too few rows, or rows too alike, to learn anything from.
         StoppedEarly: the time budget is used up; finished proxies are saved.
     """
     samples, train_config = prepare(labels, inputs, plan, config)
     usable = inputs.readable & (labels >= 0)
     fold = assign_folds(np.where(usable, labels, -1), inputs.duplicate_of, plan.ensemble, config.seed)
+    require_variety(labels, usable, fold, plan.ensemble)
     proxies = plan.ensemble + (config.planted > 0)
     clock = _Clock(config.time_budget, on_progress)
 
@@ -160,6 +162,17 @@ def assign_folds(labels: np.ndarray, duplicate_of: np.ndarray, folds: int, seed:
         rows = rng.permutation(np.flatnonzero(labels == label))
         fold[rows] = (np.arange(len(rows)) + rng.integers(folds)) % folds
     return np.where(duplicate_of >= 0, fold[np.maximum(duplicate_of, 0)], fold)
+
+
+def require_variety(labels: np.ndarray, usable: np.ndarray, fold: np.ndarray, folds: int) -> None:
+    """Raises ConfigError unless there are two classes, and two rows to learn from and one to try on for every proxy."""
+    counts = np.bincount(fold[usable], minlength=folds)
+    if len(np.unique(labels[usable])) > 1 and counts.min() >= 1 and usable.sum() - counts.max() >= 2:
+        return
+    raise ConfigError(
+        f"the {usable.sum():,} rows that have a label and can be read are too few or too alike for {folds} proxies",
+        hint="at least two classes and several different rows are needed; are the files the right ones?",
+    )
 
 
 def inverse_temperature(logits: np.ndarray, labels: np.ndarray) -> np.float32:
@@ -273,7 +286,8 @@ class _Clock:
         def on_epoch(epoch: int) -> None:
             done, total = start + epoch + 1, self.total or epochs
             self.on_progress(Progress("train", done, total, "epochs", note))
-            if self.deadline is not None and time.monotonic() > self.deadline:
+            late = self.deadline is not None and time.monotonic() > self.deadline
+            if late and epoch + 1 < epochs:  # after its last epoch a proxy is better saved than lost
                 raise StoppedEarly(
                     f"the time budget of {self.budget:.0f} s is used up ({note}, epoch {epoch + 1} of {epochs})",
                     hint="the same command goes on from the last finished proxy",

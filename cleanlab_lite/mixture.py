@@ -297,6 +297,7 @@ def em_step(
 
 def monotone(posterior: np.ndarray, pivot: int) -> np.ndarray:
     """`posterior` on a rising grid made non-decreasing: flat left of its minimum before `pivot`, then a maximum."""
+    posterior = np.minimum(posterior, 1)  # a sum of responsibilities may round above it
     lowest = int(np.argmin(posterior[: pivot + 1]))
     return np.maximum.accumulate(np.concatenate([np.full(lowest, posterior[lowest]), posterior[lowest:]]))
 

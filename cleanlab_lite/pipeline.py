@@ -87,7 +87,7 @@ def warnings(verdict: Verdict, inputs: Inputs, plan: planning.Plan) -> list[str]
     if unreadable:
         found.append(f"{unreadable:,} of {plan.rows:,} rows could not be read; they are in the report as unreadable")
     rate = verdict.calibration.rate
-    if rate.method != "planted errors":
+    if "uncalibrated" in rate.method:
         found.append("too few rows for planted errors: p_mislabel is not calibrated, rely on the order of the rows")
     elif rate.high - rate.low > 0.5:
         found.append("the noise rate is hardly determined: the proxies learn too little from these labels")

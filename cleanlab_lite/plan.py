@@ -46,12 +46,21 @@ class Plan:
 
 
 def make_plan(manifest: Manifest, config: AuditConfig) -> Plan:
-    """Raises ConfigError for unknown names, an absent device, or a proxy that does not fit the data."""
+    """Raises ConfigError for sounds, unknown names, an absent device, or a proxy that does not fit the data."""
+    if manifest.modality == "sound":
+        raise ConfigError(
+            "sounds cannot be decoded yet", hint="give their embeddings: --features file.npy, one row per manifest row"
+        )
     n = len(manifest)
     labelled = int((manifest.labels >= 0).sum())
     vectors = manifest.modality == "vector"
     device = choose_device(config.device)
     proxy = PROXIES.get(("mlp" if vectors else "cnn") if config.proxy == "auto" else config.proxy).name
+    if vectors != (proxy == "mlp"):
+        takes, fit = ("vectors", "cnn") if proxy == "mlp" else ("pictures", "mlp")
+        raise ConfigError(
+            f"proxy {proxy!r} takes {takes}, this manifest holds {manifest.modality}s", hint=f"use --proxy {fit}"
+        )
     loss = LOSSES.get("ce" if config.loss == "auto" else config.loss).name
     strategy = STRATEGIES.get("mixup" if config.strategy == "auto" else config.strategy).name
     image_size = 0 if vectors else config.image_size

@@ -27,7 +27,7 @@ COLUMNS: tuple[tuple[str, pa.DataType, str, str], ...] = (
     ("given_label", _S, "a class", "label in the manifest; null where it is missing"),
     ("predicted_label", _S, "a class", "most probable class, from proxies that did not train on the row"),
     ("suggested_label", _S, "a class", "correction on offer; null where none is"),
-    ("is_label_issue", _B, "", "p_mislabel is at least 0.5, or the row contradicts a duplicate"),
+    ("is_label_issue", _B, "", "p_mislabel is at least 0.5"),
     ("label_score", _F, "0-1", "label quality, low is suspicious: 1 - p_mislabel with ties broken by the ranking"),
     ("p_mislabel", _F, "0-1", "calibrated probability that the given label is wrong"),
     ("issue", _S, " | ".join(ISSUES), "what is the matter with the row"),

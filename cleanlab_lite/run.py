@@ -190,7 +190,8 @@ class Run:
         """What `write_arrays` stored. Raises ReportError when the file is missing or damaged."""
         path = self.path(name)
         try:
-            with np.load(path, allow_pickle=False) as stored:
+            # opened here: of a damaged file np.load keeps the handle
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
                 return {key: stored[key] for key in stored.files}
         except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
             raise ReportError(f"cannot read {path}: {error}", hint=f"delete {self.folder} and run again") from error

@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-QUICK = ("--epochs", "4", "--batch-size", "16", "--ensemble", "2", "--device", "cpu")
+OPTIONS = {"epochs": 4, "batch_size": 16, "ensemble": 2, "device": "cpu"}
+QUICK = tuple(text for name, value in OPTIONS.items() for text in (f"--{name.replace('_', '-')}", str(value)))
 CLASSES = ("cat", "dog", "owl")
 FILES = {  # of every run folder, beside pruned.* and corrected.*
     "classes.parquet",
@@ -52,8 +53,8 @@ def vectors(truth: np.ndarray, *, d: int = 8, seed: int = 0) -> np.ndarray:
 
 
 def picture(kind: int, *, seed: int) -> Image.Image:
-    """32 x 32 noise, brighter in red, green or blue: `kind` 0, 1 or 2."""
-    pixels = np.random.default_rng(seed).integers(0, 90, (32, 32, 3))
+    """16 x 16 noise, brighter in red, green or blue: `kind` 0, 1 or 2."""
+    pixels = np.random.default_rng(seed).integers(0, 90, (16, 16, 3))
     pixels[..., kind] += 120
     return Image.fromarray(pixels.astype(np.uint8))
 

@@ -1,4 +1,4 @@
-"""The loader and the augmentation: which row a number belongs to, where the data lives, and what is done to pictures."""
+"""Loader and augmentation: which row a number belongs to, where the data lives, what is done to pictures."""
 
 from __future__ import annotations
 

@@ -10,7 +10,6 @@ from urllib.error import URLError
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from cleanlab_lite.errors import ConfigError
@@ -127,6 +126,8 @@ class Tiny(nn.Module):
 def saved(path: Path, state: object) -> Path:
     """A file as people have them: safetensors, or torch's own zip of plain tensors."""
     if path.suffix == ".safetensors":
+        from safetensors.torch import save_file
+
         save_file(state, path)
     else:
         torch.save(state, path)  # in a test only: the product never writes this format
@@ -197,9 +198,9 @@ def test_a_file_that_holds_no_weights_is_refused(tmp_path, name):
         load_weights(Tiny(), path)
 
 
-@pytest.mark.parametrize("content", [torch.zeros(3), [1, 2], {"lr": 0.1}, {1: torch.zeros(2)}, {}], ids=str)
+@pytest.mark.parametrize("content", [torch.zeros(3), [1, 2], {"body.0.weight": 0.1}, {1: torch.zeros(2)}, {}])
 def test_a_file_that_holds_something_else_is_refused(tmp_path, content):
-    with pytest.raises(ConfigError, match="weights|does not fit"):
+    with pytest.raises(ConfigError, match=r"weights|does not fit"):
         load_weights(Tiny(), saved(tmp_path / "other.pt", content))
 
 

@@ -29,7 +29,7 @@ class Inputs:
 
 
 def load_inputs(manifest: Manifest, image_size: int, *, workers: int = 0, on_progress: OnProgress = ignore) -> Inputs:
-    """Raises ConfigError for sounds, and when no row is readable."""
+    """Raises ConfigError when no row is readable. Sounds are refused earlier, by the plan."""
     if manifest.modality == "vector":
         assert manifest.features is not None
         finite = np.isfinite(manifest.features).all(axis=1)
@@ -38,10 +38,6 @@ def load_inputs(manifest: Manifest, image_size: int, *, workers: int = 0, on_pro
         codes = np.where(finite, "", "not_finite")
         errors = np.where(finite, "", "the vector holds NaN or infinity")
         return Inputs(array, codes, errors, find_duplicates(content), decoded=0)
-    if manifest.modality == "sound":
-        raise ConfigError(
-            "sounds cannot be decoded yet", hint="give their embeddings: --features file.npy, one row per manifest row"
-        )
     assert manifest.uris is not None
     store = load_images(
         manifest.uris, image_size, cache_dir=default_cache_dir(), workers=workers, on_progress=on_progress

@@ -58,10 +58,12 @@ def load_weights(network: nn.Module, path: Path) -> None:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # both loaders raise many kinds for a file that is not theirs
         raise ConfigError(f"cannot read weights from {path}: {error}", hint="give a .safetensors file") from error
-    state = state.get("state_dict", state)
+    state = state.get("state_dict", state) if isinstance(state, dict) else None
+    if not isinstance(state, dict) or not all(isinstance(key, str) for key in state):
+        raise ConfigError(f"{path} holds no weights by name", hint="save the state_dict of the network")
     state = {key.removeprefix("module."): value for key, value in state.items()}
     own = network.state_dict()
-    body = {key: value for key, value in state.items() if not key.startswith("fc.")}
+    body = {key: value for key, value in state.items() if isinstance(value, Tensor) and not key.startswith("fc.")}
     wrong = [key for key in own if not key.startswith("fc.") and key not in body and "num_batches" not in key]
     wrong += [key for key, value in body.items() if key in own and value.shape != own[key].shape]
     if wrong:

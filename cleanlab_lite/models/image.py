@@ -35,7 +35,7 @@ class FastCNN(nn.Module):
         self.whiten = whitening_layer(examples)
         channels, size, blocks = 2 * self.whiten.out_channels, examples.shape[-1] - 1, []
         depth = 0
-        while size > 4 or depth < len(widths):
+        while size > 4 or (size > 1 and depth < len(widths)):
             width = widths[min(depth, len(widths) - 1)]
             blocks.append(Block(channels, width))
             channels, size, depth = width, size // 2, depth + 1

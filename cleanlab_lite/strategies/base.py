@@ -58,8 +58,10 @@ class Learner:
         self._scaler.unscale_(self._optimizer)
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
         self._scaler.step(self._optimizer)
+        scale = self._scaler.get_scale()
         self._scaler.update()
-        if self._steps_left:
+        skipped = self._scaler.get_scale() < scale  # the gradient overflowed, in fp16 only
+        if self._steps_left and not skipped:
             self._schedule.step()
             self._steps_left -= 1
 

@@ -1,0 +1,263 @@
+"""nlclean against its peers on data with known truth: `python -m benchmarks.detection --data FOLDER`.
+
+Prints Markdown tables; RESULTS.md explains the columns. Every method runs in a fresh process (worker.py).
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import importlib.util
+import json
+import math
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from benchmarks import data
+from cleanlab_lite.benchmark import metrics
+from cleanlab_lite.errors import NlcleanError
+
+ROOT = Path(__file__).parents[1]
+# Methods and tasks go to peers.py by name: importing it would load torch here too.
+METHODS = ("nlclean", "cleanlab", "cleanlab_taught", "aum", "aum_threshold", "small_loss")
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parse(argv)
+    results = []
+    for labels in args.labels or data.label_sets(args.data):
+        with TemporaryDirectory() as folder:
+            dataset = data.load(args.data, labels, features_to=Path(folder) / "x.npy" if args.features else None)
+            records = [record for seed in args.seeds for record in compare(dataset, args, seed, Path(folder))]
+        versus = differences(records, dataset, args.bootstrap)
+        print(render(dataset, records, versus, args), flush=True)
+        results.append(as_json(dataset, records, versus, args))
+        if args.json:  # after each label set: a long run may be stopped
+            args.json.write_text(json.dumps(results, indent=1) + "\n", "utf-8")
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.detection", description=(__doc__ or "").split(":")[0])
+    add = parser.add_argument
+    add("--data", type=Path, required=True, help="folder of manifest_<labels>.csv and truth.csv")
+    add("--labels", nargs="+", help="label sets (default: all in the folder)")
+    add("--features", action="store_true", help="audit embeddings.npy instead of the files")
+    add("--epochs", type=int, default=0, help="epochs per proxy of nlclean (default: its own choice)")
+    add("--peer-epochs", type=int, default=0, help="epochs per network of a peer (default: those of nlclean)")
+    add("--ensemble", type=int, help="cross-fitted proxies of nlclean")
+    add("--proxy", help="proxy of all methods")
+    add("--device", help="auto, cpu, cuda, mps")
+    add("--folds", type=int, default=5, help="of the cross-validation for cleanlab")
+    add("--seeds", type=int, nargs="+", default=[0])
+    add("--only", type=lambda text: text.split(","), default=list(METHODS), help=f"of {','.join(METHODS)}")
+    add("--bootstrap", type=int, default=1000, help="replicates")
+    add("--json", type=Path, help="write every figure here too")
+    args = parser.parse_args(argv)
+    if unknown := set(args.only) - set(METHODS):
+        parser.error(f"unknown method {', '.join(sorted(unknown))}; known: {', '.join(METHODS)}")
+    if "nlclean" not in args.only and not (args.peer_epochs or args.epochs):
+        parser.error("without nlclean nobody chooses the epochs: give --peer-epochs")
+    if any(name.startswith("cleanlab") for name in args.only) and importlib.util.find_spec("cleanlab") is None:
+        parser.error("cleanlab is not installed: pip install -e '.[dev]', or leave it out with --only")
+    return args
+
+
+def compare(dataset: data.Dataset, args: argparse.Namespace, seed: int, folder: Path) -> list[dict[str, Any]]:
+    """Run every method. A record per finding: what worker.py wrote, its measures, and the seed."""
+    options = {name: getattr(args, name) for name in ("epochs", "ensemble", "proxy", "device") if getattr(args, name)}
+    task = {
+        "manifest": str(dataset.manifest.resolve()),
+        "features": str(dataset.features) if dataset.features else None,
+        "options": options | {"seed": seed},
+        "epochs": args.peer_epochs or args.epochs,
+        "budget": 0,
+        "folds": args.folds,
+    }
+    if not dataset.features:
+        run_method("decode", task, folder)
+    records: list[dict[str, Any]] = []
+    for name in METHODS:  # nlclean first: it sets the epochs and the budget of the others
+        if name not in args.only:
+            continue
+        since = time.monotonic()
+        result = run_method(name, task, folder)
+        for finding in result["findings"]:
+            assert not records or np.array_equal(finding["rows"], records[0]["rows"]), "methods differ in usable rows"
+            facts = {"seed": seed, "device": result["device"], "torch": result["torch"]}
+            records.append(finding | facts | measure(finding, dataset))
+        if name == "nlclean":
+            chosen = result["findings"][0]
+            task |= {"epochs": args.peer_epochs or chosen["epochs"], "budget": chosen["visits"]}
+        took = time.monotonic() - since
+        print(f"{dataset.folder} {dataset.labels} seed {seed}: {name}, {took:.0f} s", file=sys.stderr, flush=True)
+    return records
+
+
+def run_method(name: str, task: dict[str, Any], folder: Path) -> dict[str, Any]:
+    task_file, out = folder / "task.json", folder / "out.json"
+    task_file.write_text(json.dumps(task), "utf-8")
+    command = [sys.executable, "-m", "benchmarks.worker", name, task_file, out]
+    if subprocess.run(command, cwd=ROOT).returncode:
+        raise SystemExit(f"{name} failed")  # it has said why
+    return json.loads(out.read_text("utf-8"))
+
+
+def measure(finding: dict[str, Any], dataset: data.Dataset) -> dict[str, float]:
+    """Every measure of `cleanlab_lite.benchmark.metrics`; NaN where the method says nothing."""
+    given, truth = dataset.given[finding["rows"]], dataset.truth[finding["rows"]]
+    wrong, score = given != truth, np.array(finding["score"])
+    found = {
+        "average_precision": metrics.average_precision(score, wrong),
+        "auroc": metrics.auroc(score, wrong),
+        "best_f1": metrics.best_f1(score, wrong),
+        "precision_at_wrong": metrics.precision_at(score, wrong, int(wrong.sum())),
+        "precision_at_100": metrics.precision_at(score, wrong, 100),
+        "precision_at_500": metrics.precision_at(score, wrong, 500),
+        "recall_at_1_percent": metrics.recall_at_budget(score, wrong, 0.01),
+        "recall_at_5_percent": metrics.recall_at_budget(score, wrong, 0.05),
+        "recall_at_10_percent": metrics.recall_at_budget(score, wrong, 0.10),
+        "rate_error": metrics.rate_error(finding["noise_rate"], wrong),
+    }
+    if finding["flagged"] is not None:
+        found["f1_at_flags"] = metrics.f1_at_flags(np.array(finding["flagged"]), wrong)
+    if finding["p_mislabel"] is not None:
+        p = np.array(finding["p_mislabel"])
+        found |= {"ece": metrics.expected_calibration_error(p, wrong), "brier": metrics.brier(p, wrong)}
+    if finding["suggested"] is not None:
+        suggested = np.array(finding["suggested"])
+        result = metrics.correction_accuracy(suggested, given, truth, suggested != "")
+        found |= {"corrections": result.offered, "correction_accuracy": result.accuracy, "harm": result.harm}
+    return found
+
+
+def differences(
+    records: list[dict[str, Any]], dataset: data.Dataset, replicates: int
+) -> dict[str, list[metrics.Difference]]:
+    """Average precision of nlclean minus that of each peer, a paired bootstrap per seed."""
+    ours = {record["seed"]: np.array(record["score"]) for record in records if record["method"] == "nlclean"}
+    result: dict[str, list[metrics.Difference]] = {}
+    for record in records:
+        if ours and record["method"] != "nlclean":
+            wrong = (dataset.given != dataset.truth)[record["rows"]]
+            difference = metrics.paired_bootstrap(
+                ours[record["seed"]], np.array(record["score"]), wrong, n=replicates, seed=record["seed"]
+            )
+            result.setdefault(record["method"], []).append(difference)
+    return result
+
+
+def render(
+    dataset: data.Dataset,
+    records: list[dict[str, Any]],
+    versus: dict[str, list[metrics.Difference]],
+    args: argparse.Namespace,
+) -> str:
+    """The tables as Markdown; several seeds as mean ± standard deviation."""
+    rows = np.array(records[0]["rows"])
+    wrong = (dataset.given != dataset.truth)[rows]
+    by_method: dict[str, list[dict[str, Any]]] = {}
+    for record in records:
+        by_method.setdefault(record["method"], []).append(record)
+    on_device = any(record["device_peak_mib"] for record in records)
+
+    heads = ["method", "AP", "AUROC", "F1 own", "F1 best", "P@wrong", "noise rate", "rate error", "ECE"]
+    heads += ["offered", "right", "harm", "seconds", "MiB", *(["device MiB"] if on_device else []), "epochs", "passes"]
+    lines = [
+        f"### {dataset.folder}, {dataset.labels}{' (embeddings)' if dataset.features else ''}",
+        "",
+        f"{len(rows):,} rows, {len(np.unique(dataset.given))} classes, {wrong.mean():.3f} wrong; seeds "
+        f"{' '.join(map(str, args.seeds))}. {machine(records[0])}",
+        "",
+        "| " + " | ".join(heads) + " |",
+        "|" + "---|" * len(heads),
+    ]
+    for method, group in by_method.items():
+
+        def cell(name: str, digits: int = 3, scale: float = 1.0, group: list[dict[str, Any]] = group) -> str:
+            return spread([record.get(name, math.nan) * scale for record in group], digits)
+
+        cells = [method, *map(cell, ("average_precision", "auroc", "f1_at_flags", "best_f1", "precision_at_wrong"))]
+        rate, intervals = cell("noise_rate"), [r["noise_interval"] for r in group if r["noise_interval"]]
+        if intervals:
+            low, high = np.mean(intervals, axis=0)
+            rate += f" ({low:.3f}-{high:.3f})"
+        cells += [rate, *map(cell, ("rate_error", "ece"))]
+        cells += [cell("corrections", 0), *map(cell, ("correction_accuracy", "harm"))]
+        cells += [cell("seconds", 0), cell("peak_mib", 0), *([cell("device_peak_mib", 0)] if on_device else [])]
+        cells += [cell("epochs", 0), cell("visits", 0, 1 / len(rows))]
+        lines.append("| " + " | ".join(cells) + " |")
+    if versus:
+        lines += ["", "| nlclean against | AP difference | 95 % interval | share ahead |", "|---|---|---|---|"]
+        for method, found in versus.items():
+            difference, share = spread([d.difference for d in found], 3), np.mean([d.share_better for d in found])
+            interval = f"{min(d.low for d in found):.3f} to {max(d.high for d in found):.3f}"
+            lines.append(f"| {method} | {difference} | {interval} | {share:.3f} |")
+    return "\n".join([*lines, ""])
+
+
+def spread(values: list[float], digits: int) -> str:
+    """Mean, with the standard deviation where there are several. NaN does not count; "-" where all are."""
+    values = [value for value in values if math.isfinite(value)]
+    if not values:
+        return "-"
+    text = f"{np.mean(values):.{digits}f}"
+    return text if len(values) == 1 else f"{text} ± {np.std(values, ddof=1):.{digits}f}"
+
+
+def machine(record: dict[str, Any]) -> str:
+    """When and where this was measured."""
+    info = Path("/proc/cpuinfo")
+    names = [line.split(":")[1].strip() for line in info.open() if "model name" in line] if info.exists() else []
+    cpu = names[0] if names else platform.processor() or platform.machine()
+    versions = f"nlclean {importlib.metadata.version('nlclean')}"
+    if importlib.util.find_spec("cleanlab"):
+        versions += f", cleanlab {importlib.metadata.version('cleanlab')}"
+    return (
+        f"{date.today()}, {os.cpu_count()} cores of {cpu}, device {record['device']}, Python "
+        f"{platform.python_version()}, torch {record['torch']}, {versions}."
+    )
+
+
+def as_json(
+    dataset: data.Dataset,
+    records: list[dict[str, Any]],
+    versus: dict[str, list[metrics.Difference]],
+    args: argparse.Namespace,
+) -> dict[str, Any]:
+    """Every figure, without the arrays; NaN as null."""
+    arrays = ("rows", "score", "flagged", "p_mislabel", "suggested")
+
+    def clean(value: Any) -> Any:
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    rows = records[0]["rows"]
+    return {
+        "data": dataset.folder,
+        "labels": dataset.labels,
+        "features": bool(dataset.features),
+        "rows": len(rows),
+        "wrong": int((dataset.given != dataset.truth)[rows].sum()),
+        "measured": machine(records[0]),
+        "arguments": {name: str(value) for name, value in vars(args).items()},
+        "findings": [{k: clean(v) for k, v in record.items() if k not in arrays} for record in records],
+        "nlclean_against": {
+            method: [{k: clean(v) for k, v in d._asdict().items()} for d in found] for method, found in versus.items()
+        },
+    }
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except NlcleanError as error:
+        raise SystemExit(f"error: {error}") from error

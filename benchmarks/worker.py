@@ -1,0 +1,65 @@
+"""One method in a process of its own, whose peak memory is thus its own: `python -m benchmarks.worker METHOD TASK OUT`.
+
+TASK is a JSON file of `peers.Task`; OUT receives `{"device", "torch", "findings"}`. The method "decode" only fills the
+cache of decoded pictures, so that none of the others pays for it.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.peers import METHODS, Task
+from cleanlab_lite.data.inputs import load_inputs
+from cleanlab_lite.errors import NlcleanError
+from cleanlab_lite.plan import choose_device, make_plan
+
+MAXRSS_PER_MIB = 2**20 if sys.platform == "darwin" else 2**10  # bytes there, KiB elsewhere
+
+
+def main(method: str, task_file: str, out: str) -> None:
+    task = Task(**json.loads(Path(task_file).read_text("utf-8")))
+    device = choose_device(task.options.get("device", "auto"))
+    findings = []
+    if method == "decode":
+        manifest, config = task.read()
+        load_inputs(manifest, make_plan(manifest, config).image_size, workers=config.workers)
+    else:
+        start = time.monotonic()
+        for finding in METHODS[method](task):
+            cost = {"seconds": time.monotonic() - start, "peak_mib": peak_mib(), "device_peak_mib": device_peak_mib()}
+            findings.append(asdict(finding) | cost)
+    name = torch.cuda.get_device_name(device) if device.startswith("cuda") else device
+    result = {"device": name, "torch": torch.__version__, "findings": findings}
+    Path(out).write_text(json.dumps(result, default=plain), "utf-8")
+
+
+def peak_mib() -> float:
+    """Largest resident memory so far, memory-mapped files included."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / MAXRSS_PER_MIB
+
+
+def device_peak_mib() -> float:
+    return torch.cuda.max_memory_allocated() / 2**20 if torch.cuda.is_available() else 0.0
+
+
+def plain(value: Any) -> Any:
+    """Arrays and numbers of NumPy as JSON types."""
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} is no JSON type")
+
+
+if __name__ == "__main__":
+    try:
+        main(*sys.argv[1:])
+    except NlcleanError as error:
+        raise SystemExit(f"error: {error}") from error

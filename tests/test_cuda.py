@@ -1,0 +1,118 @@
+"""On a GPU: the same judgement as on the CPU, in every precision, and a full device is no end. Skipped without one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from worlds import auroc, blobs
+
+from cleanlab_lite import ensemble
+from cleanlab_lite.data.augment import random_flip, random_shift
+from cleanlab_lite.data.loader import Samples
+from cleanlab_lite.losses import LOSSES
+from cleanlab_lite.strategies import STRATEGIES
+from cleanlab_lite.training import Fit, TrainConfig, fit
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+
+CONFIG = TrainConfig(
+    proxy="mlp",
+    weights="",
+    loss="ce",
+    strategy="plain",
+    epochs=3,
+    batch_size=32,
+    learning_rate=0.05,
+    weight_decay=5e-4,
+    flip=False,
+    shift=0,
+    autocast=None,
+)
+
+
+def fit_world(device: str, **changes) -> tuple[Fit, np.ndarray]:
+    world = blobs(400, 3, 0.1)
+    samples = Samples(world.features, np.ones(400, bool), torch.device(device))
+    seen = fit(samples, world.labels, np.arange(400), 3, replace(CONFIG, **changes), seed=0)
+    return seen, world.wrong
+
+
+def fit_pictures(device: str, *, device_limit: float = 2**30, **changes) -> tuple[Fit, np.ndarray]:
+    """Two classes, bright above and bright below, 32 px; one row in eight carries the other label."""
+    rng = np.random.default_rng(0)
+    truth = np.arange(128) % 2
+    pixels = rng.integers(0, 60, (128, 3, 32, 32))
+    pixels[truth == 0, :, :16] += 150
+    pixels[truth == 1, :, 16:] += 150
+    wrong = np.arange(128) % 8 == 3
+    samples = Samples(pixels.astype(np.uint8), np.ones(128, bool), torch.device(device), device_limit=device_limit)
+    labels = np.where(wrong, 1 - truth, truth)
+    config = replace(CONFIG, proxy="cnn", batch_size=16, flip=True, shift=2, **changes)
+    return fit(samples, labels, np.arange(128), 2, config, seed=0), wrong
+
+
+def mean_margin(seen: Fit) -> np.ndarray:
+    return seen.margin.astype(np.float32).mean(axis=0)
+
+
+def test_single_precision_agrees_with_the_cpu():
+    (cpu, _), (gpu, _) = fit_world("cpu"), fit_world("cuda")
+    assert np.corrcoef(mean_margin(cpu), mean_margin(gpu))[0, 1] > 0.99
+    assert (cpu.predicted[-1] == gpu.predicted[-1]).mean() > 0.97
+
+
+@pytest.mark.parametrize("precision", [None, torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("strategy", STRATEGIES.names())
+def test_pictures_in_every_precision_rank_wrong_labels_low(precision, strategy):
+    seen, wrong = fit_pictures("cuda", autocast=precision, strategy=strategy, epochs=12)
+    assert np.isfinite(seen.logits).all() and np.isfinite(seen.loss).all()
+    assert auroc(-mean_margin(seen), wrong) > 0.9
+
+
+def test_pictures_that_stay_on_the_host_are_judged_alike():
+    (near, _), (far, _) = fit_pictures("cuda"), fit_pictures("cuda", device_limit=0)
+    assert np.corrcoef(mean_margin(near), mean_margin(far))[0, 1] > 0.99
+
+
+@pytest.mark.parametrize("loss", sorted(set(LOSSES.names()) - {"group_label_smoothing", "truncated_gce"}))
+def test_every_loss_runs_on_the_device(loss):
+    seen, wrong = fit_world("cuda", loss=loss)
+    assert auroc(-mean_margin(seen), wrong) > 0.9
+
+
+def test_random_state_of_the_device_stays():
+    torch.cuda.manual_seed(1)
+    before = torch.cuda.get_rng_state()
+    fit_world("cuda")
+    assert torch.equal(torch.cuda.get_rng_state(), before)
+
+
+def test_augmentation_is_that_of_the_cpu():
+    pictures = torch.rand(8, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    for move in (random_flip, lambda x, generator: random_shift(x, 3, generator)):
+        here = move(pictures, torch.Generator().manual_seed(1))
+        there = move(pictures.cuda(), torch.Generator().manual_seed(1))
+        assert torch.equal(here, there.cpu())
+
+
+def test_a_device_that_runs_full_gets_smaller_batches(monkeypatch):
+    original, sizes = ensemble.fit, []
+
+    def hungry(samples, targets, rows, num_classes, config, **options):
+        sizes.append(config.batch_size)
+        if config.batch_size > 16:
+            torch.empty(2**50, dtype=torch.uint8, device="cuda")  # more than any device has
+        return original(samples, targets, rows, num_classes, config, **options)
+
+    monkeypatch.setattr(ensemble, "fit", hungry)
+    world = blobs(120, 3, 0.1)
+    samples = Samples(world.features, np.ones(120, bool), torch.device("cuda"))
+    config = replace(CONFIG, batch_size=64, epochs=1)
+    seen, size = ensemble._fit_within_memory(
+        samples, world.labels, np.arange(120), 3, config, 0, on_epoch=lambda epoch: None
+    )
+    assert (sizes, size) == ([64, 32, 16], 16)
+    assert np.isfinite(seen.loss).all()

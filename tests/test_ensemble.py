@@ -1,0 +1,347 @@
+"""The ensemble: who is held out of whom, how long to train, what is planted, and what survives an interruption."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import softmax
+from worlds import World, auroc, blobs
+
+from cleanlab_lite import ensemble
+from cleanlab_lite.config import AuditConfig
+from cleanlab_lite.data.inputs import Inputs
+from cleanlab_lite.ensemble import assign_folds, choose_epochs, inverse_temperature, plant, watch
+from cleanlab_lite.errors import StoppedEarly
+from cleanlab_lite.evidence import Evidence
+from cleanlab_lite.history import HELD_OUT
+from cleanlab_lite.plan import Plan
+from cleanlab_lite.progress import Progress, ignore
+from cleanlab_lite.run import Run
+
+KEY = "0123456789abcdef"
+PLAN = Plan(
+    rows=150,
+    labelled=150,
+    classes=3,
+    modality="vector",
+    missing_files=0,
+    device="cpu",
+    precision="fp32",
+    proxy="mlp",
+    loss="ce",
+    strategy="plain",
+    epochs=2,
+    ensemble=3,
+    image_size=0,
+    batch_size=32,
+    learning_rate=0.05,
+    estimated_seconds=1,
+    memory_gib=1,
+    disk_mib=1,
+)
+CONFIG = AuditConfig(ensemble=3, epochs=2)
+
+
+def inputs_of(world: World, unreadable: tuple[int, ...] = ()) -> Inputs:
+    n = len(world.labels)
+    codes = np.where(np.isin(np.arange(n), unreadable), "not_finite", "")
+    array = np.where((codes == "")[:, None], world.features, 0).astype(np.float32)
+    return Inputs(array, codes, codes, np.full(n, -1), decoded=0)
+
+
+def watch_world(folder: Path, config: AuditConfig = CONFIG, plan: Plan = PLAN, on_progress=ignore, **task) -> Any:
+    """The evidence of a run in `folder` on a small world, whose rows 3 and 7 are unreadable and 5 is unlabelled."""
+    world = blobs(150, 3, 0.1, **task)
+    labels = world.labels.copy()
+    labels[5] = -1
+    with Run.start(folder, "world", KEY) as run:
+        return watch(labels, 3, inputs_of(world, (3, 7)), plan, config, run=run, on_progress=on_progress)
+
+
+def arrays(evidence: Evidence) -> dict[str, np.ndarray]:
+    assert evidence.history is not None and evidence.plants is not None
+    found = {name: getattr(evidence, name) for name in ("features", "pred_probs", "logits")}
+    found |= {name: getattr(evidence.history, name) for name in ("loss", "margin", "predicted", "trained_on")}
+    return found | {name: getattr(evidence.plants, name) for name in ("rows", "labels", "instance_level")}
+
+
+def assert_same(one: Evidence, two: Evidence) -> None:
+    for name, array in arrays(one).items():
+        np.testing.assert_array_equal(array, arrays(two)[name], err_msg=name)
+
+
+# --- folds ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("folds", [2, 5])
+def test_folds_share_every_class_equally(folds):
+    labels = np.random.default_rng(0).choice(4, 500, p=[0.6, 0.3, 0.08, 0.02])
+    fold = assign_folds(labels, np.full(500, -1), folds, seed=0)
+    assert set(fold) == set(range(folds))
+    for label in range(4):
+        counts = np.bincount(fold[labels == label], minlength=folds)
+        assert counts.max() - counts.min() <= 1
+
+
+def test_rows_of_the_same_content_are_held_out_together():
+    rng = np.random.default_rng(1)
+    labels = rng.integers(-1, 3, 200)  # some rows without a label
+    duplicate_of = np.full(200, -1)
+    duplicate_of[100:150] = rng.integers(0, 100, 50)
+    fold = assign_folds(labels, duplicate_of, 5, seed=0)
+    copies = np.flatnonzero(duplicate_of >= 0)
+    np.testing.assert_array_equal(fold[copies], fold[duplicate_of[copies]])
+    assert fold.min() >= 0 and fold.max() < 5
+
+
+def test_folds_depend_on_the_seed_only():
+    labels = np.arange(100) % 3
+    none = np.full(100, -1)
+    np.testing.assert_array_equal(assign_folds(labels, none, 5, 1), assign_folds(labels, none, 5, 1))
+    assert not np.array_equal(assign_folds(labels, none, 5, 1), assign_folds(labels, none, 5, 2))
+
+
+# --- epochs ---------------------------------------------------------------------------------------------------------
+
+CURVES = {
+    "rises, then flat": ([0.5, 0.7, 0.701, 0.9], 1),
+    "rises, then falls": ([0.5, 0.7, 0.6, 0.9], 1),
+    "flat from the start": ([0.7, 0.7, 0.7, 0.7], 0),
+    "falls from the start": ([0.7, 0.5, 0.9, 0.9], 0),
+    "always rises": ([0.2, 0.4, 0.6, 0.8], 3),
+}
+
+
+@pytest.mark.parametrize(("agreement", "best"), CURVES.values(), ids=CURVES)
+def test_epochs_double_as_long_as_the_held_out_rows_agree_better(agreement, best):
+    candidates = [ensemble.FEWEST_EPOCHS * 2**i for i in range(4)]
+    assert candidates[-1] == ensemble.MOST_EPOCHS
+    labels = np.zeros(1200, dtype=np.int64)
+    held_out = np.arange(1200) < 1000
+    tried = []
+
+    def trial(epochs: int) -> np.ndarray:
+        tried.append(epochs)
+        right = np.arange(1200) < 1000 * agreement[candidates.index(epochs)]
+        right[1000:] = len(tried) % 2  # rows that were trained on do not count
+        return np.stack([right, ~right], axis=1).astype(np.float32)
+
+    assert choose_epochs(trial, labels, held_out) == candidates[best]
+    assert tried == candidates[: min(best + 2, 4)]  # one beyond the best, and never more than once
+
+
+# --- temperature ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("factor", [0.3, 1.0, 4.0])
+def test_inverse_temperature_is_recovered(factor):
+    rng = np.random.default_rng(0)
+    logits = rng.normal(scale=2, size=(20_000, 4))
+    cumulative = softmax(logits, axis=1).cumsum(axis=1)
+    labels = np.minimum((cumulative < rng.random((len(logits), 1))).sum(axis=1), 3)
+    given = (logits / factor).astype(np.float32)
+    given[:50] = np.nan
+    labels[50:100] = -1
+    assert inverse_temperature(given, labels) == pytest.approx(factor, rel=0.05)
+
+
+# --- planted errors -------------------------------------------------------------------------------------------------
+
+
+def planted_world(n: int = 4000, k: int = 4) -> dict:
+    """Rows of class c that look a little like class c + 1; a tenth of them is labelled so."""
+    rng = np.random.default_rng(0)
+    truth = np.arange(n) % k
+    labels = np.where(rng.random(n) < 0.1, (truth + 1) % k, truth)
+    pred_probs = np.full((n, k), 0.05)
+    pred_probs[np.arange(n), truth] = 0.6
+    pred_probs[np.arange(n), (truth + 2) % k] = 0.3
+    return {"labels": labels, "rows": np.arange(n), "pred_probs": pred_probs, "logits": np.log(pred_probs)}
+
+
+def test_planted_labels_are_wrong_and_half_of_either_kind():
+    world = planted_world()
+    world["rows"] = np.arange(1000, 4000)
+    plants = plant(**world, share=0.1, proxy=5, seed=0)
+    assert plants.proxy == 5
+    assert len(plants.rows) == len(set(plants.rows)) == 300
+    assert plants.rows.min() >= 1000
+    assert (plants.labels != world["labels"][plants.rows]).all()
+    assert plants.labels.min() >= 0 and plants.labels.max() < 4
+    assert plants.instance_level.sum() == 150
+
+
+def test_planted_labels_follow_the_stated_distributions():
+    world = planted_world()
+    plants = plant(**world, share=0.5, proxy=0, seed=0)
+    labels, truth = world["labels"][plants.rows], plants.rows % 4
+    clean = labels == truth  # 1,800 rows, of which the probabilities exclude the given class
+    step = (plants.labels - labels) % 4
+    of_row = np.bincount(step[clean & plants.instance_level], minlength=4)
+    np.testing.assert_allclose(of_row / of_row.sum(), [0, 0.125, 0.75, 0.125], atol=0.04)
+    of_class = np.bincount(step[clean & ~plants.instance_level], minlength=4)  # as the labels are confused
+    assert of_class[1] / of_class.sum() > 0.9
+
+
+def test_a_row_that_is_all_certainty_still_gets_a_wrong_label():
+    labels = np.arange(60) % 3
+    certain = np.eye(3)[labels]
+    plants = plant(labels, np.arange(60), certain, certain, 0.5, 0, seed=0)
+    assert (plants.labels != labels[plants.rows]).all()
+
+
+def test_few_rows_have_at_least_two_plants():
+    labels = np.arange(6) % 2
+    plants = plant(labels, np.arange(6), np.full((6, 2), 0.5), np.zeros((6, 2)), 0.1, 0, seed=0)
+    assert len(plants.rows) == 2
+    np.testing.assert_array_equal(plants.labels, 1 - labels[plants.rows])
+
+
+# --- the whole ------------------------------------------------------------------------------------------------------
+
+
+def test_every_usable_row_is_held_out_once_and_planted_rows_are_shown_their_plant(tmp_path):
+    evidence = watch_world(tmp_path / "run")
+    history, plants, labels = evidence.history, evidence.plants, evidence.labels
+    assert history.shape == (4, 2, 150)
+    usable = ~np.isin(np.arange(150), (3, 5, 7))
+    held_out = history.trained_on[:3] == HELD_OUT
+    assert (held_out.sum(axis=0)[usable] == 1).all()
+    assert held_out[:, ~usable].all()
+    for shown in history.trained_on[:3]:
+        np.testing.assert_array_equal(shown[shown != HELD_OUT], labels[shown != HELD_OUT])
+    last = history.trained_on[3]
+    np.testing.assert_array_equal(last[plants.rows], plants.labels)
+    others = usable & ~np.isin(np.arange(150), plants.rows)
+    np.testing.assert_array_equal(last[others], labels[others])
+    assert (last[~usable] == HELD_OUT).all()
+    assert usable[plants.rows].all()
+
+
+def test_votes_are_out_of_sample_probabilities_and_find_the_errors(tmp_path):
+    world = blobs(150, 3, 0.1)
+    evidence = watch_world(tmp_path / "run")
+    readable = ~np.isin(np.arange(150), (3, 7))
+    assert np.isnan(evidence.pred_probs[~readable]).all()
+    np.testing.assert_allclose(evidence.pred_probs[readable].sum(axis=1), 1, rtol=1e-5)  # the unlabelled row too
+    assert evidence.features.shape[0] == 150
+    judged = readable & (evidence.labels >= 0)
+    margin = evidence.history.margin[:3, :, judged].astype(np.float32).mean(axis=(0, 1))
+    assert auroc(-margin, world.wrong[judged]) > 0.9
+
+
+def test_nothing_is_planted_when_that_is_turned_off(tmp_path):
+    evidence = watch_world(tmp_path / "run", replace(CONFIG, planted=0.0))
+    assert evidence.plants is None
+    assert evidence.history.shape[0] == 3
+
+
+def test_progress_counts_the_epochs_of_all_proxies(tmp_path):
+    events: list[Progress] = []
+    watch_world(tmp_path / "run", on_progress=events.append)
+    assert [(event.done, event.total) for event in events] == [(i, 8) for i in range(1, 9)]
+    assert {(event.stage, event.unit) for event in events} == {("train", "epochs")}
+    assert events[-1].note == "proxy 4/4"
+
+
+def test_chosen_epochs_are_kept_and_their_trial_is_the_first_proxy(tmp_path, monkeypatch):
+    monkeypatch.setattr(ensemble, "FEWEST_EPOCHS", 1)
+    monkeypatch.setattr(ensemble, "MOST_EPOCHS", 4)
+    evidence = watch_world(tmp_path / "run", plan=replace(PLAN, epochs=0))
+    epochs = evidence.history.shape[1]
+    assert epochs in (1, 2, 4)
+    saved = sorted(path.stem for path in (tmp_path / "run").glob("*.npz"))
+    assert {f"trial-{epochs}", "planted", "proxy-1", "proxy-2"} <= set(saved)
+    assert "proxy-0" not in saved
+    with np.load(tmp_path / "run" / f"trial-{epochs}.npz") as first:
+        np.testing.assert_array_equal(first["margin"], evidence.history.margin[0])
+    assert_same(evidence, watch_world(tmp_path / "run", plan=replace(PLAN, epochs=0)))
+
+
+# --- interruptions --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def fits(monkeypatch) -> list[int]:
+    """The batch size of every fit."""
+    sizes: list[int] = []
+    original = ensemble.fit
+
+    def counting(samples, targets, rows, num_classes, config, **options):
+        sizes.append(config.batch_size)
+        return original(samples, targets, rows, num_classes, config, **options)
+
+    monkeypatch.setattr(ensemble, "fit", counting)
+    return sizes
+
+
+def failing(times: int, error: Exception, then: Callable) -> Callable:
+    left = iter(range(times))
+
+    def fit(*args, **options):
+        if next(left, None) is not None:
+            raise error
+        return then(*args, **options)
+
+    return fit
+
+
+@pytest.mark.parametrize(
+    "error",
+    [torch.OutOfMemoryError("CUDA out of memory."), RuntimeError("MPS backend out of memory")],
+    ids=["cuda", "mps"],
+)
+def test_a_full_device_halves_the_batch_size_and_the_run_goes_on(tmp_path, monkeypatch, fits, error):
+    monkeypatch.setattr(ensemble, "fit", failing(1, error, ensemble.fit))
+    evidence = watch_world(tmp_path / "run")
+    assert fits == [16, 32, 32, 32]  # only the proxy that did not fit
+    assert np.isfinite(evidence.history.loss[0][:, [0, 1, 2]]).all()
+    with Run.start(tmp_path / "run", "world", KEY) as run:
+        assert run.facts("proxy-0")["batch_size"] == 16
+
+
+def test_a_device_that_is_too_small_for_anything_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(ensemble, "fit", failing(99, torch.OutOfMemoryError("CUDA out of memory."), ensemble.fit))
+    with pytest.raises(torch.OutOfMemoryError):
+        watch_world(tmp_path / "run")
+
+
+def test_other_failures_are_not_tried_again(tmp_path, monkeypatch, fits):
+    monkeypatch.setattr(ensemble, "fit", failing(1, RuntimeError("shapes do not match"), ensemble.fit))
+    with pytest.raises(RuntimeError, match="shapes"):
+        watch_world(tmp_path / "run")
+    assert fits == []
+
+
+@pytest.mark.parametrize("budget", [3, 4], ids=["in its last epoch a proxy is finished", "between two proxies"])
+def test_a_run_that_used_up_its_time_goes_on_to_the_same_evidence(tmp_path, monkeypatch, fits, budget):
+    undisturbed = watch_world(tmp_path / "whole")
+    fits.clear()
+    now = iter(range(1000))  # a clock that ticks once per look: at the start, and after every epoch
+    monkeypatch.setattr(ensemble, "time", SimpleNamespace(monotonic=lambda: next(now)))
+    with pytest.raises(
+        StoppedEarly, match=rf"time budget of {budget} s is used up \(proxy 3/4, epoch 1 of 2\)"
+    ) as caught:
+        watch_world(tmp_path / "run", replace(CONFIG, time_budget=budget))
+    assert "same command" in caught.value.hint
+    assert sorted(path.name for path in (tmp_path / "run").glob("*.npz")) == ["proxy-0.npz", "proxy-1.npz"]
+    assert len(fits) == 3
+    events: list[Progress] = []
+    resumed = watch_world(tmp_path / "run", on_progress=events.append)
+    assert len(fits) == 5  # the third again, and the one with the planted errors
+    assert_same(undisturbed, resumed)
+    assert [event.done for event in events] == [5, 6, 7, 8]  # of 8: two proxies were done before
+
+
+def test_saved_proxies_hold_no_pickles(tmp_path):
+    watch_world(tmp_path / "run")
+    for path in (tmp_path / "run").glob("*.npz"):
+        with np.load(path, allow_pickle=False) as saved:
+            assert all(saved[name].dtype != object for name in saved.files)
