@@ -77,6 +77,7 @@ def calibrate(evidence: Evidence, ranking: np.ndarray, *, seed: int = 0) -> Cali
         estimate, method = counted, "two clear groups"
     hit = hit_chance(evidence.labels, evidence.pred_probs, ranking, estimate)
     low, high = interval(rest, of_class, of_row, seed)
+    low /= 1 + low * hit  # as for the estimate; the upper end stays cautious
     rate = NoiseRate(estimate, min(low, estimate), max(high, estimate), method)
     wrong = wrong_probability(rest, np.concatenate([of_class, of_row]), estimate, estimate * hit)
     p = by_rank(ranking, wrong, estimate)

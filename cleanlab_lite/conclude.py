@@ -71,7 +71,7 @@ def build_report(
 
 
 def label_score(p: np.ndarray, score: np.ndarray) -> np.ndarray:
-    """(n,) 1 - p, with rows of the same p told apart by the ranking, by less than the next p is away."""
+    """(n,) 1 - p, with rows of the same p (to .001) told apart by the ranking."""
     known = np.isfinite(p) & np.isfinite(score)
     result = np.where(np.isfinite(p), 1 - p, np.nan)
     rank = np.argsort(np.argsort(score[known], kind="stable")) / max(known.sum(), 1)

@@ -170,7 +170,7 @@ def require_variety(labels: np.ndarray, usable: np.ndarray, fold: np.ndarray, fo
     if len(np.unique(labels[usable])) > 1 and counts.min() >= 1 and usable.sum() - counts.max() >= 2:
         return
     raise ConfigError(
-        f"the {usable.sum():,} rows that have a label and can be read are too few or too alike for {folds} proxies",
+        f"rows that have a label and can be read: {usable.sum():,}, too few or too alike for {folds} proxies",
         hint="at least two classes and several different rows are needed; are the files the right ones?",
     )
 
@@ -265,12 +265,16 @@ def _fit_within_memory(
 
 
 class _Clock:
-    """Counts epochs over all proxies, reports them, and stops the run when its time is up."""
+    """Counts epochs over all proxies, reports them, and stops the run when its time is up.
+
+    The first proxy that a process trains is always finished: with any budget, a repeated command gets further.
+    """
 
     def __init__(self, budget: float, on_progress: OnProgress) -> None:
         self.budget, self.on_progress = budget, on_progress
         self.deadline = time.monotonic() + budget if budget else None
         self.done = self.total = 0
+        self.trained = 0  # proxies, by this process
 
     def expect(self, total: int) -> None:
         """From now on `total` epochs are to be counted from 0."""
@@ -282,6 +286,7 @@ class _Clock:
 
     def count(self, epochs: int, note: str) -> Callable[[int], None]:
         start = self.done
+        self.trained += 1
 
         def on_epoch(epoch: int) -> None:
             done, total = start + epoch + 1, self.total or epochs

@@ -73,7 +73,7 @@ def make_plan(manifest: Manifest, config: AuditConfig) -> Plan:
     batch_size = config.batch_size or default_batch_size(labelled, on_gpu)
     dimensions = (0 if manifest.features is None else manifest.features.shape[1]) if vectors else 3 * image_size**2
     speed = GPU_SPEEDUP if on_gpu else float(os.cpu_count() or 1) ** 0.7
-    cost = SECONDS_PER_SAMPLE[proxy] * (1 if vectors else (image_size / 32) ** 2)
+    cost = SECONDS_PER_SAMPLE[proxy] * ((image_size / 32) ** 2 if proxy.startswith("resnet") else 1)
     proxies = config.ensemble + (config.planted > 0)
     history = 8 * proxies * epochs * n + 4 * n * manifest.num_classes * proxies
     return Plan(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,8 +16,8 @@ from torch import Tensor, nn
 from cleanlab_lite.data.augment import random_flip, random_shift
 from cleanlab_lite.data.loader import Samples
 from cleanlab_lite.losses import LOSSES
-from cleanlab_lite.models import Proxy, build_proxy
-from cleanlab_lite.strategies import STRATEGIES, Learner, Setting
+from cleanlab_lite.models import build_proxy
+from cleanlab_lite.strategies import STRATEGIES, Learner, Observed, Setting, Wrap
 
 RECALIBRATION_ROWS = 1024  # enough for stable batch-norm statistics, few enough to be cheap
 LATE_SHARE = 0.25  # logits are averaged over the last quarter of the epochs
@@ -76,11 +77,11 @@ def fit(
     steps = config.epochs * max(1, len(rows) // batch_size)
     seeds = iter(range(seed, seed + 1000))
 
-    def new_learner() -> Learner:
+    def new_learner(wrap: Wrap | None = None) -> Learner:
         examples = samples.inputs(torch.as_tensor(rows[:: max(1, len(rows) // 2000)], device=device))
         network = build_proxy(config.proxy, examples, num_classes, seed=next(seeds), weights=config.weights)
         return Learner(
-            network,
+            wrap(network).to(device) if wrap else network,
             steps=steps,
             learning_rate=config.learning_rate,
             weight_decay=config.weight_decay,
@@ -114,30 +115,32 @@ def fit(
     predicted = np.full((config.epochs, n), -1, dtype=np.int32)
     late = np.zeros((n, num_classes), dtype=np.float32)
     late_epochs = max(1, round(LATE_SHARE * config.epochs))
+    logits: np.ndarray | None = None
     for epoch in range(config.epochs):
         for learner in strategy.learners:
             learner.network.train()
         if hasattr(setting.loss, "start_epoch"):
             setting.loss.start_epoch(epoch)
-        for batch in strategy.batches(epoch, loss[:epoch]):
+        for batch in strategy.batches(epoch, Observed(loss[:epoch], margin[:epoch], predicted[:epoch], logits)):
             strategy.step(epoch, batch)
         logits = observe(strategy.learners, samples, rows)
-        loss[epoch], margin[epoch], predicted[epoch] = statistics(logits, targets)
+        mean = logits.mean(axis=0)
+        loss[epoch], margin[epoch], predicted[epoch] = statistics(mean, targets)
         if epoch >= config.epochs - late_epochs:
-            late += logits / late_epochs
+            late += mean / late_epochs
         on_epoch(epoch)
     return Fit(loss, margin, predicted, late, principal_features(strategy.learners, samples))
 
 
 @torch.no_grad()
 def observe(learners: list[Learner], samples: Samples, rows: np.ndarray) -> np.ndarray:
-    """(n, k) float32 logits from a clean, unaugmented pass over all usable rows, averaged over networks.
+    """(networks, n, k) float32 logits from a clean, unaugmented pass over all usable rows; NaN rows are unusable.
 
-    NaN rows are unusable. Batch-norm statistics are recalibrated first: in a short training they lag behind
-    the weights, and a mean over epochs would inherit the garbage.
+    Batch-norm statistics are recalibrated first: in a short training they lag behind the weights, and a mean over
+    epochs would inherit the garbage.
     """
     usable = np.flatnonzero(samples.usable)
-    result: np.ndarray | None = None
+    passes = []
     for learner in learners:
         recalibrate(learner, samples, rows)
         learner.network.eval()
@@ -146,12 +149,10 @@ def observe(learners: list[Learner], samples: Samples, rows: np.ndarray) -> np.n
             for index in samples.batches(usable, observing_batch(samples.device))
         ]
         logits = np.concatenate(parts)
-        if result is None:
-            result = np.full((len(samples), logits.shape[1]), np.nan, dtype=np.float32)
-            result[usable] = 0
-        result[usable] += logits / len(learners)
-    assert result is not None  # a strategy has at least one learner
-    return result
+        everywhere = np.full((len(samples), logits.shape[1]), np.nan, dtype=np.float32)
+        everywhere[usable] = logits
+        passes.append(everywhere)
+    return np.stack(passes)
 
 
 def observing_batch(device: torch.device) -> int:
@@ -204,8 +205,7 @@ def statistics(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.n
 @torch.no_grad()
 def principal_features(learners: list[Learner], samples: Samples) -> np.ndarray:
     """(n, d) float16 leading principal components of the first network's penultimate layer, each row of norm 1."""
-    network = learners[0].network
-    assert isinstance(network, Proxy)
+    network: Any = learners[0].network  # anything with an `encoder`
     network.eval()
     usable = np.flatnonzero(samples.usable)
     raw = torch.cat(

@@ -60,6 +60,7 @@ def picture(kind: int, *, seed: int) -> Image.Image:
 
 
 def save_pictures(folder: Path, truth: np.ndarray, names: list[str]) -> None:
+    """A picture of class truth[i] at names[i], no two alike in one call."""
     for row, (kind, name) in enumerate(zip(truth, names, strict=True)):
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)

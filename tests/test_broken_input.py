@@ -34,7 +34,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def audit(capsys: pytest.CaptureFixture[str]) -> Callable[..., Result]:
-    """`nlclean audit ARGUMENTS --out run`, quickly; whatever happens, the files in the working folder stay as they are."""
+    """`nlclean audit --out run ARGUMENTS`, quickly; whatever happens, it changes no file and has no bug."""
 
     def run(*arguments: object) -> Result:
         before = fingerprints(Path())
@@ -186,9 +186,12 @@ REFUSED: dict[str, tuple[Callable[[], list[object]], list[str]]] = {
     ),
     "one vector without NaN": (
         lambda: [table(embedding=[[1.0, 2.0]] + [None] * (N - 1))],
-        ["the 1 rows that have a label and can be read are too few"],
+        ["have a label and can be read: 1, too few"],
     ),
-    "vectors that are all the same": (lambda: [table(embedding=[[1.0, 2.0]] * N)], ["the 60 rows", "too alike"]),
+    "vectors that are all the same": (
+        lambda: [table(embedding=[[1.0, 2.0]] * N)],
+        ["can be read: 60, too few or too alike"],
+    ),
     "one readable class": (
         lambda: [table(embedding=[[row, 1.0] if label == "owl" else None for row, label in enumerate(LABELS)])],
         ["too alike", "at least two classes"],
@@ -200,7 +203,10 @@ REFUSED: dict[str, tuple[Callable[[], list[object]], list[str]]] = {
         ["none of the 60 files can be read", "does not exist", "--path-column"],
     ),
     "sounds": (sounds, ["sounds cannot be decoded yet", "--features"]),
-    "pictures that are all the same": (same_pictures, ["the 60 rows", "too alike", "are the files the right ones?"]),
+    "pictures that are all the same": (
+        same_pictures,
+        ["can be read: 60", "too alike", "are the files the right ones?"],
+    ),
     # options
     "unknown flag": (lambda: [table(), "--epoch", "3"], ["No such option", "--epochs"]),
     "unknown command line word": (lambda: [table(), "extra"], ["unexpected extra argument", "extra"]),

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from cleanlab_lite.data.loader import Batch, Samples
-from cleanlab_lite.strategies import STRATEGIES, Learner, Setting, Strategy
+from cleanlab_lite.strategies import STRATEGIES, Learner, Observed, Setting, Strategy
+
 
 N = 12
 
@@ -80,7 +81,8 @@ def test_an_epoch_visits_every_row_once_and_moves_the_network(name):
     strategy, network, _ = build(name)
     before = network.linear.weight.detach().clone()
     seen = []
-    for batch in strategy.batches(5, np.zeros((5, N))):
+    nothing = np.zeros((5, N))
+    for batch in strategy.batches(5, Observed(nothing, nothing, nothing.astype(np.int32), None)):
         seen += batch.index.tolist()
         strategy.step(5, batch)
     assert sorted(seen) == list(range(N))

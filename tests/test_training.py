@@ -128,7 +128,7 @@ def test_logits_are_the_mean_of_the_last_quarter(monkeypatch):
     monkeypatch.setattr(training, "observe", recording)
     seen = fit_all(world, epochs=8)
     assert len(recorded) == 8
-    np.testing.assert_allclose(seen.logits, (recorded[6] + recorded[7]) / 2, rtol=1e-5)
+    np.testing.assert_allclose(seen.logits, (recorded[6] + recorded[7]).mean(axis=0) / 2, rtol=1e-5)
 
 
 def test_unusable_and_unlabeled_rows_leave_nan():

@@ -57,7 +57,8 @@ def load_weights(network: nn.Module, path: Path) -> None:
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # both loaders raise many kinds for a file that is not theirs
-        raise ConfigError(f"cannot read weights from {path}: {error}", hint="give a .safetensors file") from error
+        reason = str(error).split("\n")[0]
+        raise ConfigError(f"cannot read weights from {path}: {reason}", hint="give a .safetensors file") from error
     state = state.get("state_dict", state) if isinstance(state, dict) else None
     if not isinstance(state, dict) or not all(isinstance(key, str) for key in state):
         raise ConfigError(f"{path} holds no weights by name", hint="save the state_dict of the network")

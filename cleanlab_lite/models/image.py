@@ -28,13 +28,17 @@ class Block(nn.Module):
 
 
 class FastCNN(nn.Module):
-    """Frozen whitening convolution, then blocks that halve the picture until it is at most 4 pixels wide."""
+    """Frozen whitening convolution to about 31 x 31, then blocks that halve that until it is at most 4 wide.
+
+    Larger pictures get a larger stride of the first layer: the cost hardly grows with their size.
+    """
 
     def __init__(self, examples: Tensor, widths: tuple[int, ...]) -> None:
         super().__init__()
-        self.whiten = whitening_layer(examples)
-        channels, size, blocks = 2 * self.whiten.out_channels, examples.shape[-1] - 1, []
-        depth = 0
+        stride = max(1, examples.shape[-1] // 32)
+        self.whiten = whitening_layer(examples, patch=stride + 1, stride=stride, components=12 if stride == 1 else 24)
+        channels, blocks, depth = 2 * self.whiten.out_channels, [], 0
+        size = (examples.shape[-1] - stride - 1) // stride + 1
         while size > 4 or (size > 1 and depth < len(widths)):
             width = widths[min(depth, len(widths) - 1)]
             blocks.append(Block(channels, width))
@@ -48,12 +52,15 @@ class FastCNN(nn.Module):
         return x.amax(dim=(2, 3))
 
 
-def whitening_layer(examples: Tensor, *, patch: int = 2, epsilon: float = 5e-4) -> nn.Conv2d:
-    """A fixed convolution that decorrelates patches: eigenvectors over the square root of their eigenvalues."""
-    patches = F.unfold(examples[:2000].float(), patch).transpose(1, 2).reshape(-1, 3 * patch * patch)
+def whitening_layer(
+    examples: Tensor, *, patch: int = 2, stride: int = 1, components: int = 12, epsilon: float = 5e-4
+) -> nn.Conv2d:
+    """A fixed convolution that decorrelates patches: their leading eigenvectors over the square root of eigenvalues."""
+    enough = max(50, 2_000_000 // examples.shape[-1] ** 2)  # pictures, about 2 million patches
+    patches = F.unfold(examples[:enough].float(), patch, stride=stride).transpose(1, 2).reshape(-1, 3 * patch * patch)
     covariance = (patches.T @ patches / len(patches)).cpu().double()
-    values, vectors = torch.linalg.eigh(covariance)
-    layer = nn.Conv2d(3, 3 * patch * patch, patch, bias=False)
+    values, vectors = (part[..., -components:] for part in torch.linalg.eigh(covariance))
+    layer = nn.Conv2d(3, values.shape[0], patch, stride=stride, bias=False)
     layer.weight.data = (vectors / torch.sqrt(values + epsilon)).T.reshape_as(layer.weight).float()
     layer.weight.requires_grad_(False)
     return layer

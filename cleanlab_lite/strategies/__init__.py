@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import importlib
 
-from cleanlab_lite.strategies.base import STRATEGIES, Learner, Setting, Strategy
+from cleanlab_lite.strategies.base import STRATEGIES, Learner, Observed, Setting, Strategy, Wrap
 
 for _module in ("mixup", "plain"):
     importlib.import_module(f"cleanlab_lite.strategies.{_module}")
 
-__all__ = ["STRATEGIES", "Learner", "Setting", "Strategy"]
+__all__ = ["STRATEGIES", "Learner", "Observed", "Setting", "Strategy", "Wrap"]

@@ -15,6 +15,9 @@ from cleanlab_lite.registry import Registry
 
 STRATEGIES = Registry("strategy")
 
+# Puts more parts around a fresh proxy. What it returns keeps `encoder`, and its forward gives logits (b, k).
+Wrap = Callable[[nn.Module], nn.Module]
+
 SHORTEST_SCHEDULE = 5  # steps; torch's one-cycle schedule divides by zero where the warm-up, a quarter, is one step
 
 
@@ -67,6 +70,16 @@ class Learner:
 
 
 @dataclass(frozen=True)
+class Observed:
+    """What the clean passes after each epoch so far have seen, for all n rows. Learn from `Setting.rows` only."""
+
+    loss: np.ndarray  # (epoch, n) float16, cross entropy of the label, mean over the networks' logits
+    margin: np.ndarray  # (epoch, n) float16
+    predicted: np.ndarray  # (epoch, n) int32
+    logits: np.ndarray | None  # (networks, n, k) float32 of the last pass; None before the first
+
+
+@dataclass(frozen=True)
 class Setting:
     """Everything a strategy may use; it reaches for nothing else."""
 
@@ -79,7 +92,7 @@ class Setting:
     batch_size: int
     generator: torch.Generator  # on the host
     augment: Callable[[Tensor], Tensor]  # a batch of inputs -> the same, augmented
-    new_learner: Callable[[], Learner]  # each call initialises with another seed
+    new_learner: Callable[..., Learner]  # (wrap=None): each call initialises with another seed; see `Wrap`
 
 
 class Strategy:
@@ -89,8 +102,8 @@ class Strategy:
         self.setting = setting
         self.learners = [setting.new_learner()]
 
-    def batches(self, epoch: int, loss: np.ndarray) -> Iterator[Batch]:
-        """The batches of one epoch. `loss` is (epoch, n), the observed loss after each epoch so far."""
+    def batches(self, epoch: int, observed: Observed) -> Iterator[Batch]:
+        """The batches of one epoch."""
         s = self.setting
         return s.samples.shuffled(s.rows, s.targets, s.batch_size, s.generator)
 
