@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from cleanlab_lite.data.loader import Batch, Samples
 from cleanlab_lite.strategies import STRATEGIES, Learner, Observed, Setting, Strategy
 
-
 N = 12
 
 

@@ -14,6 +14,7 @@ from worlds import World, auroc, blobs
 from cleanlab_lite import training
 from cleanlab_lite.data.loader import Samples
 from cleanlab_lite.losses import LOSSES
+from cleanlab_lite.models import Proxy
 from cleanlab_lite.strategies import STRATEGIES, Learner
 from cleanlab_lite.training import Fit, TrainConfig, fit, observe, principal_features, recalibrate, statistics
 
@@ -164,7 +165,7 @@ def test_principal_features_have_unit_norm_and_ignore_rotations():
     samples = samples_of(world)
     rotation = np.linalg.qr(np.random.default_rng(1).normal(size=(12, 12)))[0]
 
-    class Turned(training.Proxy):
+    class Turned(Proxy):
         def __init__(self, turn: np.ndarray) -> None:
             encoder = nn.Linear(12, 12, bias=False)
             encoder.weight.data = torch.tensor(turn, dtype=torch.float32)
