@@ -34,7 +34,7 @@ PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 SEED_STRIDE = 1000  # between proxies, so that no two share the seed of anything
 SMALLEST_BATCH = 8
 TEMPERATURE_ROWS = 50_000  # plenty for one number
-FEWEST_EPOCHS, MOST_EPOCHS = 8, 64  # that are tried where the user leaves the choice
+FEWEST_EPOCHS, MOST_EPOCHS = 8, 32  # that are tried where the user leaves the choice
 WORTH_DOUBLING = 0.01  # gain in held-out agreement
 
 
