@@ -72,12 +72,16 @@ def calibrate(evidence: Evidence, ranking: np.ndarray, *, seed: int = 0) -> Cali
     estimate = upper
     for _ in range(20):  # e = upper / (1 + upper h), where h depends on which rows are wrong
         estimate = upper / (1 + upper * hit_chance(evidence.labels, evidence.pred_probs, ranking, estimate))
-    method = "planted errors"
-    if np.minimum(groups, 1 - groups).mean() < CLEAR * counted:
-        estimate, method = counted, "two clear groups"
     hit = hit_chance(evidence.labels, evidence.pred_probs, ranking, estimate)
-    low, high = interval(rest, of_class, of_row, seed)
-    low /= 1 + low * hit  # as for the estimate; the upper end stays cautious
+    unsure = float(np.minimum(groups, 1 - groups).mean())  # share of the rows that the mixture puts on the wrong side
+    if unsure < CLEAR * counted:
+        estimate, method = counted, "two clear groups"
+        spread = unsure + 1.96 * np.sqrt(counted * (1 - counted) / len(ranking))
+        low, high = max(counted - spread, 0.0), min(counted + spread, 1.0)
+    else:
+        method = "planted errors"
+        low, high = interval(rest, of_class, of_row, seed)
+        low /= 1 + low * hit  # as for the estimate; the upper end stays cautious
     rate = NoiseRate(estimate, min(low, estimate), max(high, estimate), method)
     wrong = wrong_probability(rest, np.concatenate([of_class, of_row]), estimate, estimate * hit)
     p = by_rank(ranking, wrong, estimate)
