@@ -1,5 +1,6 @@
 """Draws `report.svg`, the picture in the README: `python docs/make_picture.py RUN`, with a run of the sample images."""
 
+import io
 import os
 import subprocess
 import sys
@@ -14,8 +15,8 @@ COLUMNS, ROWS = 108, 8
 command = [sys.executable, "-m", "nlclean", "report", sys.argv[1], "--top", str(ROWS)]
 environment = os.environ | {"COLUMNS": str(COLUMNS), "FORCE_COLOR": "1"}
 answer = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
-lines = answer.replace(str(Path(sys.argv[1]).resolve()), "nlclean-runs/manifest/...").splitlines()
-console = Console(record=True, width=COLUMNS, file=open(os.devnull, "w"))
+lines = answer.replace(sys.argv[1], "nlclean-runs/manifest/...").replace(f"{Path.cwd()}/", "").splitlines()
+console = Console(record=True, width=COLUMNS, file=io.StringIO())
 console.print(Text("$ nlclean audit sample_data/images/manifest.csv", style="bold"))
 for line in lines:
     console.print(Text.from_ansi(line), no_wrap=True, overflow="crop")

@@ -34,7 +34,7 @@ class Mixup(Strategy):
         s, learner = self.setting, self.learners[0]
         b = len(batch.index)
         partner = torch.randperm(b, generator=s.generator).to(batch.index.device)
-        share = torch.as_tensor(self.draws.beta(self.alpha, self.alpha, b)).to(batch.inputs)
+        share = torch.as_tensor(self.draws.beta(self.alpha, self.alpha, b), dtype=torch.float32).to(batch.inputs)
         inputs = s.augment(batch.inputs)
         weight = share.reshape(b, *[1] * (inputs.dim() - 1))
         logits = learner.logits(weight * inputs + (1 - weight) * inputs[partner])
