@@ -27,7 +27,8 @@ from cleanlab_lite.mixture import fit_gaussians_by_bic
 TAIL = np.linspace(0.05, 0.6, 56)  # quantiles of the planted rows at which the rate is read
 BOOTSTRAPS = 200
 CLEAR = 0.15  # expected share of errors among the rows a mixture calls wrong, up to which it is believed
-FEW_PLANTS = 20  # of one kind; with fewer the mixture alone must do
+CHANCE = 0.1  # Cohen's kappa of the out-of-sample predictions below which nothing was learned
+FEW_PLANTS = 10  # of one kind; with fewer the mixture alone must do
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,13 @@ class Calibration:
 
 
 def calibrate(evidence: Evidence, ranking: np.ndarray, *, seed: int = 0) -> Calibration:
-    """Calibrate a ranking (n,), higher is cleaner, by the planted rows of `evidence`, or without any by a mixture."""
+    """Calibrate a ranking (n,), higher is cleaner, by the planted rows of `evidence`, or without any by a mixture.
+
+    Everything is NaN where the proxies predict held-out labels no better than chance.
+    """
+    if evidence.pred_probs is not None and kappa(evidence.pred_probs.argmax(axis=1), evidence.labels) < CHANCE:
+        unknown = np.full(len(ranking), np.nan)
+        return Calibration(NoiseRate(np.nan, 0.0, 1.0, "unknown: nothing was learned"), unknown, unknown, unknown)
     plants = evidence.plants
     groups = fit_gaussians_by_bic(ranking).posterior(ranking)
     counted = float(groups.mean())
@@ -75,18 +82,26 @@ def calibrate(evidence: Evidence, ranking: np.ndarray, *, seed: int = 0) -> Cali
     hit = hit_chance(evidence.labels, evidence.pred_probs, ranking, estimate)
     unsure = float(np.minimum(groups, 1 - groups).mean())  # share of the rows that the mixture puts on the wrong side
     if unsure < CLEAR * counted:
-        estimate, method = counted, "two clear groups"
+        estimate, method, p = counted, "two clear groups", groups
         spread = unsure + 1.96 * np.sqrt(counted * (1 - counted) / len(ranking))
         low, high = max(counted - spread, 0.0), min(counted + spread, 1.0)
     else:
         method = "planted errors"
         low, high = interval(rest, of_class, of_row, seed)
         low /= 1 + low * hit  # as for the estimate; the upper end stays cautious
+        wrong = wrong_probability(rest, np.concatenate([of_class, of_row]), estimate, estimate * hit)
+        p = by_rank(ranking, wrong, estimate)
     rate = NoiseRate(estimate, min(low, estimate), max(high, estimate), method)
-    wrong = wrong_probability(rest, np.concatenate([of_class, of_row]), estimate, estimate * hit)
-    p = by_rank(ranking, wrong, estimate)
     # the same shape at both ends of the interval: computed anew it may cross the estimate
     return Calibration(rate, p, scale_odds(p, rate.low), scale_odds(p, rate.high))
+
+
+def kappa(predicted: np.ndarray, labels: np.ndarray) -> float:
+    """Cohen's kappa (1960) of two (n,) labellings: agreement beyond chance, 0 where there is none, 1 where it is full."""
+    k = int(max(predicted.max(initial=0), labels.max(initial=0))) + 1
+    share_a, share_b = (np.bincount(x, minlength=k) / max(len(x), 1) for x in (predicted, labels))
+    chance = float(share_a @ share_b)
+    return (float((predicted == labels).mean()) - chance) / max(1 - chance, 1e-12)
 
 
 def hit_chance(labels: np.ndarray, pred_probs: np.ndarray, ranking: np.ndarray, rate: float) -> float:

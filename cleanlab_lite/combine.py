@@ -73,7 +73,7 @@ def combine(evidence: Evidence, readable: np.ndarray, duplicate_of: np.ndarray, 
 
     assert evidence.pred_probs is not None and evidence.logits is not None
     rows = np.flatnonzero(judged)
-    sharpness = label_free_sharpness(evidence.pred_probs[rows], labels[rows], calibration.rate.estimate)
+    sharpness = label_free_sharpness(evidence.pred_probs[rows], labels[rows], np.nan_to_num(calibration.rate.estimate))
     posterior = class_posterior(sharpness * evidence.logits, evidence.pred_probs, labels, p)
     best, confidence = best_other(posterior, labels)
     issue = decide_issue(readable, labels, p, confidence, columns["ood_score"], conflict)

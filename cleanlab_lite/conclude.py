@@ -101,7 +101,7 @@ def summarise(manifest: Manifest, verdict: Verdict, reasons: list[list[str]]) ->
             "fingerprint": manifest.fingerprint,
         },
         "noise_rate": {
-            "estimate": rate.estimate,
+            "estimate": rate.estimate if np.isfinite(rate.estimate) else None,
             "low": rate.low,
             "high": rate.high,
             "method": rate.method,

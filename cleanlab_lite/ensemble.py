@@ -35,6 +35,7 @@ SEED_STRIDE = 1000  # between proxies, so that no two share the seed of anything
 SMALLEST_BATCH = 8
 TEMPERATURE_ROWS = 50_000  # plenty for one number
 FEWEST_EPOCHS, MOST_EPOCHS = 8, 32  # that are tried where the user leaves the choice
+FEWEST_PLANTED, MOST_PLANTED = 60, 0.3  # rows, for a distribution of margins; share of a small set
 WORTH_DOUBLING = 0.01  # gain in held-out agreement
 
 
@@ -106,7 +107,8 @@ def watch(
     plants = None
     if config.planted:
         rows = np.flatnonzero(usable)
-        plants = plant(labels, rows, pred_probs, logits.mean(0), config.planted, plan.ensemble, config.seed)
+        share = max(config.planted, min(FEWEST_PLANTED / len(rows), MOST_PLANTED))
+        plants = plant(labels, rows, pred_probs, logits.mean(0), share, plan.ensemble, config.seed)
         trained_on = np.where(usable, labels, HELD_OUT)
         trained_on[plants.rows] = plants.labels
         seen.append(learn(plan.ensemble, epochs, trained_on, "planted", f"proxy {proxies}/{proxies}"))

@@ -67,7 +67,7 @@ class Manifest:
 
     @property
     def fingerprint(self) -> str:
-        """sha256 over ids, labels, class names, locations and features: the identity of the dataset."""
+        """sha256 over the user's columns, ids, labels, classes, locations and features: the identity of the dataset."""
         if not self._fingerprint:
             digest = hashlib.sha256()
             for array in (self.ids, self.splits, self.uris):
@@ -77,5 +77,9 @@ class Manifest:
             digest.update(np.ascontiguousarray(self.labels).tobytes())
             if self.features is not None:
                 digest.update(np.ascontiguousarray(self.features).tobytes())
+            columns = pa.BufferOutputStream()
+            with pa.ipc.new_stream(columns, self.table.schema) as stream:
+                stream.write_table(self.table.combine_chunks())
+            digest.update(columns.getvalue())
             self._fingerprint.append(digest.hexdigest())
         return self._fingerprint[0]

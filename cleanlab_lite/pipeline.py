@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
+import os
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -63,8 +64,20 @@ def plan(manifest: Manifest, config: AuditConfig) -> dict[str, Any]:
 def run_key(manifest: Manifest, config: AuditConfig) -> str:
     """sha256 of all that decides the findings: the data, the options, the version. It names the run."""
     options = {name: value for name, value in as_dict(config).items() if name not in EXECUTION}
-    facts = [manifest.fingerprint, options, importlib.metadata.version("nlclean")]
+    facts = [manifest.fingerprint, _file_facts(manifest), options, importlib.metadata.version("nlclean")]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def _file_facts(manifest: Manifest) -> str:
+    """sha256 of size and time of change of every local file: replaced pictures make another run."""
+    digest = hashlib.sha256()
+    for uri in manifest.uris if manifest.uris is not None and manifest.modality != "vector" else ():
+        try:
+            found = os.stat(uri)
+            digest.update(f"{found.st_size} {found.st_mtime_ns}\n".encode())
+        except (OSError, ValueError):  # missing, remote, or no path at all: the reader says so
+            digest.update(b"-\n")
+    return digest.hexdigest()
 
 
 def describe(run: Run, plan: planning.Plan, verdict: Verdict, inputs: Inputs) -> dict[str, Any]:
@@ -87,14 +100,15 @@ def warnings(verdict: Verdict, inputs: Inputs, plan: planning.Plan) -> list[str]
     if unreadable:
         found.append(f"{unreadable:,} of {plan.rows:,} rows could not be read; they are in the report as unreadable")
     rate = verdict.calibration.rate
-    if "uncalibrated" in rate.method:
+    if "unknown" in rate.method:
+        found.append(
+            "the proxies predict held-out labels no better than chance, so no row is judged: are these the right files "
+            "and labels? A pretrained encoder (--features) or more epochs may help"
+        )
+    elif "uncalibrated" in rate.method:
         found.append("too few rows for planted errors: p_mislabel is not calibrated, rely on the order of the rows")
     elif rate.high - rate.low > 0.5:
         found.append("the noise rate is hardly determined: the proxies learn too little from these labels")
-    labels = verdict.posterior[verdict.judged]
-    agreement = float((labels.argmax(axis=1) == verdict.predicted[verdict.judged]).mean()) if len(labels) else 0.0
-    if agreement < 0.5:
-        found.append("the proxies do little better than guessing; a pretrained encoder or more epochs would help")
     return found
 
 

@@ -13,6 +13,7 @@ from cleanlab_lite.calibration import (
     Calibration,
     calibrate,
     hit_chance,
+    kappa,
     scale_odds,
     tail_rate,
     wrong_probability,
@@ -41,6 +42,7 @@ def simulate(
     wrong = rng.permutation(n) < round(rate * n)
     labels = np.where(wrong, (truth + rng.integers(1, k, n)) % k, truth)
     pred_probs = np.full((n, k), 1 / k)
+    pred_probs[np.arange(n), truth] += 1e-6  # the top class is right, by next to nothing
     if informed:
         pred_probs[:] = 0.02 / (k - 1)
         pred_probs[np.arange(n), truth] = 0.98
@@ -222,3 +224,18 @@ def test_scaled_odds_share_one_factor(mean):
     assert scaled.mean() == pytest.approx(mean, rel=1e-6)
     factor = scaled / (1 - scaled) / (p / (1 - p))
     np.testing.assert_allclose(factor, factor[0], rtol=1e-6)
+
+
+def test_proxies_that_learned_nothing_judge_nothing():
+    evidence, ranking, _ = simulate(0.15)
+    guesses = np.random.default_rng(5).random(evidence.pred_probs.shape).astype(np.float32)
+    calibration = calibrate(replace(evidence, pred_probs=guesses / guesses.sum(1, keepdims=True)), ranking)
+    assert "unknown" in calibration.rate.method
+    assert np.isnan(calibration.rate.estimate) and np.isnan(calibration.p_mislabel).all()
+
+
+def test_kappa_on_the_textbook_table():
+    """Cohen's own arithmetic: 20 + 15 of 50 agree, 50 % by chance: (0.7 - 0.5) / (1 - 0.5) = 0.4."""
+    a = np.repeat([0, 0, 1, 1], [20, 5, 10, 15])
+    b = np.repeat([0, 1, 0, 1], [20, 5, 10, 15])
+    assert kappa(a, b) == pytest.approx(0.4)

@@ -150,6 +150,8 @@ def _over(summary: dict[str, Any], limit: tuple[float, bool]) -> str:
     """Why the gate fails, "" when it does not."""
     bound, is_rate = limit
     rate, flagged = summary["noise_rate"]["estimate"], summary["flagged"]
+    if is_rate and rate is None:
+        return "the noise rate could not be determined"
     if is_rate and rate > bound:
         return f"the noise rate, {rate:.1%}, is above the limit of {bound:.1%}"
     if not is_rate and flagged > bound:
