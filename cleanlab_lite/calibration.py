@@ -97,7 +97,7 @@ def calibrate(evidence: Evidence, ranking: np.ndarray, *, seed: int = 0) -> Cali
 
 
 def kappa(predicted: np.ndarray, labels: np.ndarray) -> float:
-    """Cohen's kappa (1960) of two (n,) labellings: agreement beyond chance, 0 where there is none, 1 where it is full."""
+    """Cohen's kappa (1960) of two (n,) labellings: agreement beyond chance, 1 where it is full."""
     k = int(max(predicted.max(initial=0), labels.max(initial=0))) + 1
     share_a, share_b = (np.bincount(x, minlength=k) / max(len(x), 1) for x in (predicted, labels))
     chance = float(share_a @ share_b)
