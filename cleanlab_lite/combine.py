@@ -21,6 +21,8 @@ TRUSTED = 0.2  # p_mislabel up to which a row shows how the classes look
 UNLIKE = 0.99  # a wrong row without a clear class belongs to none when it is stranger than this share of them
 CERTAIN = 0.8  # p_mislabel from which a wrong row without a correction is dropped rather than reviewed
 TOP = 3  # classes listed per row
+# Detectors that fill columns of the report. The others are for comparison; bmm falls back to gmm by itself.
+DETECTORS_RUN = ("aum", "bmm", "confident_learning", "forgetting", "knn", "ood", "prototypes")
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,7 @@ def rank(evidence: Evidence) -> np.ndarray:
 def detect(
     evidence: Evidence, *, trust: np.ndarray, seed: int
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, object]]:
-    """Run every detector: their report columns, their reasons, their facts by detector."""
+    """Run the detectors of an audit: their report columns, their reasons, their facts by detector."""
     columns: dict[str, np.ndarray] = {}
     reasons: dict[str, np.ndarray] = {}
     facts: dict[str, object] = {}
@@ -130,13 +132,11 @@ def detect(
         "ood": {"trust": trust, "seed": seed},
         "knn": {"seed": seed},
     }
-    for spec in DETECTORS:
-        if spec.name == "gmm":  # fills the same columns as bmm, which falls back to it
-            continue
-        detection = spec.function(evidence, **options.get(spec.name, {}))
+    for name in DETECTORS_RUN:
+        detection = DETECTORS.get(name).function(evidence, **options.get(name, {}))
         columns |= detection.columns
         reasons |= detection.reasons
-        facts[spec.name] = detection.facts
+        facts[name] = detection.facts
     facts["window"] = window
     return columns, reasons, facts
 

@@ -14,14 +14,16 @@ class AuditConfig:
 
     proxy: str = "auto"  # "auto", "cnn", "mlp", "resnet18", "resnet50"
     weights: str = ""  # file of pretrained weights, or "default" for torchvision's own
-    loss: str = "auto"  # a name of LOSSES
-    strategy: str = "auto"  # a name of STRATEGIES
+    loss: str = "auto"  # a name of LOSSES, with options: "gce:q=0.5"
+    strategy: str = "auto"  # a name of STRATEGIES, with options: "mixup:alpha=4,warmup=0.2"
     epochs: int = 0  # per proxy
     ensemble: int = 5  # cross-fitted proxies; every row is held out of exactly one
     planted: float = 0.1  # share of rows given a planted wrong label to calibrate p_mislabel; 0 = off
     image_size: int = 0  # pixels, square
     batch_size: int = 0  # samples
     learning_rate: float = 0.0  # peak of the one-cycle schedule
+    weight_decay: float = 5e-4  # l2 penalty on weights, not on biases and norms
+    l1: float = 0.0  # l1 penalty on the same; published values are 5e-7 to 5e-5
     seed: int = 0
     device: str = "auto"  # "auto", "cpu", "cuda", "cuda:1", "mps"
     precision: str = "auto"  # "auto", "fp32", "bf16", "fp16"
@@ -57,6 +59,8 @@ def validate(config: AuditConfig) -> AuditConfig:
         "batch_size",
         "workers",
         "learning_rate",
+        "weight_decay",
+        "l1",
         "max_memory",
         "time_budget",
         "seed",

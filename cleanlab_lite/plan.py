@@ -33,7 +33,7 @@ class Plan:
     device: str
     precision: str  # "fp32", "bf16" or "fp16"
     proxy: str
-    loss: str
+    loss: str  # with its options
     strategy: str
     epochs: int  # 0: chosen by trial
     ensemble: int
@@ -61,8 +61,11 @@ def make_plan(manifest: Manifest, config: AuditConfig) -> Plan:
         raise ConfigError(
             f"proxy {proxy!r} takes {takes}, this manifest holds {manifest.modality}s", hint=f"use --proxy {fit}"
         )
-    loss = LOSSES.get("ce" if config.loss == "auto" else config.loss).name
-    strategy = STRATEGIES.get("mixup" if config.strategy == "auto" else config.strategy).name
+    loss = "ce" if config.loss == "auto" else config.loss
+    strategy = "mixup" if config.strategy == "auto" else config.strategy
+    build_loss, options = LOSSES.parse(loss)
+    build_loss.function(1, manifest.num_classes, **options)  # raises on values out of range
+    STRATEGIES.parse(strategy)
     image_size = 0 if vectors else config.image_size
     if not vectors and not image_size and manifest.uris is not None:
         image_size = choose_image_size(manifest.uris)

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterator
+import inspect
+import math
+import types
+import typing
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +23,11 @@ class Spec:
     summary: str  # one line
     paper: str  # author, venue and year
     needs: tuple[str, ...] = ()  # evidence fields, or other prerequisites, by name
+
+    @property
+    def options(self) -> tuple[tuple[str, Any], ...]:
+        """(name, default) of every option: the keyword-only parameters of the function."""
+        return tuple((p.name, p.default) for p in _keywords(self.function).values())
 
 
 class Registry:
@@ -49,6 +58,36 @@ class Registry:
         hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(self.names())}"
         raise ConfigError(f"unknown {self.kind} {name!r}", hint=hint)
 
+    def parse(self, text: str) -> tuple[Spec, dict[str, Any]]:
+        """The method and the options in "name" or "name:option=value,option=value", typed as the function says.
+
+        A list is written 1+4+6, and none is `none`. Raises ConfigError naming everything that is wrong with `text`.
+        """
+        name, colon, rest = text.partition(":")
+        spec = self.get(name.strip())
+        known = _keywords(spec.function)
+        given: dict[str, Any] = {}
+        problems = []
+        for part in rest.split(",") if colon else ():
+            option, equals, value = (side.strip() for side in part.partition("="))
+            near = difflib.get_close_matches(option, known, n=1, cutoff=0.5)
+            if not equals:
+                problems.append(f"{part!r} is not option=value")
+            elif option in given:
+                problems.append(f"{option} is given twice")
+            elif option not in known:
+                problems.append(f"unknown option {option!r}" + (f", did you mean {near[0]!r}?" if near else ""))
+            else:
+                try:
+                    given[option] = _read(value, known[option].annotation)
+                except ValueError as error:
+                    problems.append(f"{option} is {value!r}, must be {error}")
+        if problems:
+            options = ", ".join(f"{option}={default}" for option, default in spec.options)
+            hint = f"options and defaults: {options}" if options else f"{spec.name} has no options"
+            raise ConfigError(f"{self.kind} {spec.name}: {'; '.join(problems)}", hint=hint)
+        return spec, given
+
     def names(self) -> list[str]:
         return sorted(self._specs)
 
@@ -57,3 +96,38 @@ class Registry:
 
     def __iter__(self) -> Iterator[Spec]:
         return iter(self.specs())
+
+
+def _keywords(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    parameters = inspect.signature(function, eval_str=True).parameters
+    return {name: p for name, p in parameters.items() if p.kind is p.KEYWORD_ONLY}
+
+
+def _read(text: str, hint: Any) -> Any:
+    """`text` as the type `hint`. Raises ValueError that says what it must be."""
+    kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    if types.NoneType in kinds and text.lower() == "none":
+        return None
+    for kind in kinds:
+        if typing.get_origin(kind) is Sequence:
+            return [_read(item, typing.get_args(kind)[0]) for item in text.split("+")]
+    if bool in kinds:
+        if text.lower() not in _TRUTH:
+            raise ValueError("true or false")
+        return _TRUTH[text.lower()]
+    if str in kinds:
+        return text
+    for kind in (int, float):
+        if kind in kinds:
+            try:
+                value = kind(text)
+            except ValueError:
+                raise ValueError(_NOUNS[kind]) from None
+            if not math.isfinite(value):
+                raise ValueError(_NOUNS[kind])
+            return value
+    raise ValueError("set from Python: it has no form in text")
+
+
+_TRUTH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+_NOUNS: dict[type, str] = {int: "a whole number", float: "a number"}

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cleanlab_lite.data.augment import random_flip, random_shift
+from cleanlab_lite.data.augment import blur_vectors, distort, random_flip, random_shift
 from cleanlab_lite.data.loader import Samples
 from cleanlab_lite.losses import LOSSES
 from cleanlab_lite.models import build_proxy
@@ -30,7 +30,7 @@ class TrainConfig:
 
     proxy: str
     weights: str
-    loss: str
+    loss: str  # with its options, as `Registry.parse` reads them
     strategy: str
     epochs: int
     batch_size: int
@@ -39,6 +39,7 @@ class TrainConfig:
     flip: bool  # mirror pictures: wrong for letters and digits
     shift: int  # pixels
     autocast: torch.dtype | None
+    l1: float = 0.0  # penalty on the weights
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,7 @@ def fit(
             steps=steps,
             learning_rate=config.learning_rate,
             weight_decay=config.weight_decay,
+            l1=config.l1,
             autocast=config.autocast,
         )
 
@@ -95,19 +97,25 @@ def fit(
             inputs = random_flip(inputs, generator)
         return random_shift(inputs, config.shift, generator) if config.shift else inputs
 
+    def augment_strongly(inputs: Tensor) -> Tensor:
+        return distort(augment(inputs), generator) if samples.is_image else blur_vectors(inputs, generator)
+
+    build_loss, loss_options = LOSSES.parse(config.loss)
+    build_strategy, strategy_options = STRATEGIES.parse(config.strategy)
     setting = Setting(
         samples=samples,
         rows=rows,
         targets=labels,
         num_classes=num_classes,
-        loss=LOSSES.get(config.loss).function(len(samples), num_classes),
+        loss=build_loss.function(len(samples), num_classes, **loss_options),
         epochs=config.epochs,
         batch_size=batch_size,
         generator=generator,
         augment=augment,
+        augment_strongly=augment_strongly,
         new_learner=new_learner,
     )
-    strategy = STRATEGIES.get(config.strategy).function(setting)
+    strategy = build_strategy.function(setting, **strategy_options)
 
     n = len(samples)
     loss = np.full((config.epochs, n), np.nan, dtype=np.float16)

@@ -16,14 +16,16 @@ from . import diagnostics
 HELP = {
     "proxy": "Model to train: auto, cnn, mlp, resnet18, resnet50.",
     "weights": "Pretrained weights of the proxy: a file, or 'default' for torchvision's own.",
-    "loss": "Training loss, or auto.",
-    "strategy": "Training strategy, or auto.",
+    "loss": "Training loss, or auto; with options: gce:q=0.5. `nlclean methods losses` lists them.",
+    "strategy": "Training strategy, or auto; with options: mixup:alpha=4,warmup=0.2.",
     "epochs": "Epochs per proxy.",
     "ensemble": "Cross-fitted proxies; every row is held out of one.",
     "planted": "Share of rows given a planted wrong label for calibration; 0 is off.",
     "image_size": "Pixels per side that pictures are resized to.",
     "batch_size": "Samples per training step.",
     "learning_rate": "Peak of the one-cycle schedule.",
+    "weight_decay": "l2 penalty on the weights.",
+    "l1": "l1 penalty on the weights.",
     "seed": "Seed of every random choice.",
     "device": "auto, cpu, cuda, cuda:1 or mps.",
     "precision": "auto, fp32, bf16 or fp16.",
@@ -33,7 +35,13 @@ HELP = {
 }
 _METAVARS = {"max_memory": "SIZE", "time_budget": "DURATION"}
 _TYPE_METAVARS = {str: "TEXT", int: "INTEGER", float: "NUMBER"}
-_EMPTY_DEFAULTS = {"max_memory": "half of what is free", "time_budget": "none", "seed": "0", "weights": "none"}
+_EMPTY_DEFAULTS = {
+    "max_memory": "half of what is free",
+    "time_budget": "none",
+    "seed": "0",
+    "weights": "none",
+    "l1": "0",
+}
 
 
 def config_options(command: Callable[..., Any]) -> Callable[..., Any]:

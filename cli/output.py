@@ -147,6 +147,26 @@ def settings_view(settings: Mapping[str, Setting]) -> None:
         line(f"{pair:<{width}}  # {escape(setting.origin)}")
 
 
+def methods_view(methods: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
+    """Tables of methods, by title."""
+    for title, rows in methods.items():
+        _table(
+            title.capitalize(),
+            ("name", "what it does", "needs", "options", "paper"),
+            [
+                (
+                    row["name"],
+                    row["summary"],
+                    ", ".join(row["needs"]),
+                    ", ".join(f"{name}={default}" for name, default in row["options"].items()),
+                    row["paper"],
+                )
+                for row in rows
+            ],
+            right=(),
+        )
+
+
 def facts_view(sections: Mapping[str, Mapping[str, Any]]) -> None:
     """Named sections of names and values."""
     for title, facts in sections.items():

@@ -16,6 +16,7 @@ from cli_world import (
     fake_pipeline,
     finished_run,
     loaded_by,
+    make_manifest,
     make_report,
     mislabel,
     row,
@@ -215,6 +216,33 @@ def test_report_never_loads_torch(tmp_path):
     loaded = loaded_by("report", folder)
     assert "pyarrow" in loaded
     assert not {"torch", "torchvision", "torchaudio", "scipy", "sklearn"} & loaded
+
+
+def test_methods(capsys):
+    from cleanlab_lite.strategies import STRATEGIES
+
+    tables = json.loads(call(capsys, "methods", "--json").out)
+    assert list(tables) == ["losses", "strategies", "detectors"]
+    assert [row["name"] for row in tables["strategies"]] == STRATEGIES.names()
+    (gce,) = [row for row in tables["losses"] if row["name"] == "gce"]
+    assert gce["options"] == {"q": 0.7} and "2018" in gce["paper"] and gce["needs"] == []
+    assert list(json.loads(call(capsys, "methods", "detectors", "--json").out)) == ["detectors"]
+
+    shown = call(capsys, "methods", "strategies").out
+    (line,) = [line for line in shown.splitlines() if line.split()[:1] == ["mixup"]]
+    assert "alpha=1.0, warmup=0.1" in line and "Zhang et al., ICLR 2018" in line
+    assert "gce" not in shown and "forgetting" not in shown
+    assert call(capsys, "methods", "loss").code == 2
+
+
+def test_options_of_a_loss_are_checked_before_anything_is_written(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    manifest = make_manifest(tmp_path / "m.csv", ["a.png", "b.png", "c.png"], ["x", "y", "x"])
+    arguments = (manifest.source.path, "--ensemble", 2, "--image-size", 32, "--device", "cpu", "--loss")
+    result = call(capsys, "audit", *arguments, "gce:qq=0.5,q=x", "--dry-run")
+    assert result.code == 2 and "unknown option 'qq', did you mean 'q'?; q is 'x', must be a number" in result.err
+    result = call(capsys, "audit", *arguments, "gce:q=0.5", "--dry-run")
+    assert result.code == 0 and "gce:q=0.5" in result.out
 
 
 def test_doctor(capsys, tmp_path, monkeypatch):

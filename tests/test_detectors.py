@@ -12,10 +12,15 @@ from worlds import auroc, blobs
 
 from cleanlab_lite.detectors import DETECTORS, confident_learning
 from cleanlab_lite.detectors.aum import aum_threshold, below_threshold, longest_negative_streak, planted_aum
+from cleanlab_lite.detectors.cartography import data_map
+from cleanlab_lite.detectors.ctrl import k_means, smooth
+from cleanlab_lite.detectors.fine import alignment
 from cleanlab_lite.detectors.forgetting import count_events
+from cleanlab_lite.detectors.marvel import negative_windows
 from cleanlab_lite.detectors.neighbors import nearest_neighbors, unit_rows
 from cleanlab_lite.detectors.out_of_vocabulary import collision_entropy, percentile_within
 from cleanlab_lite.detectors.prototypes import density_and_eta, density_peaks
+from cleanlab_lite.detectors.simifeat import lowest_of_each_class, soft_labels, transition_matrix
 from cleanlab_lite.errors import ConfigError, EvidenceError
 from cleanlab_lite.evidence import Evidence
 from cleanlab_lite.history import HELD_OUT, History
@@ -178,7 +183,7 @@ def test_missing_evidence_is_named(name):
         detect(name, Evidence(labels=np.array([0, 1]), num_classes=2))
 
 
-@pytest.mark.parametrize("name", ["aum", "bmm", "gmm", "forgetting"])
+@pytest.mark.parametrize("name", ["aum", "bmm", "cartography", "ctrl", "gmm", "forgetting", "marvel"])
 def test_unseen_rows_and_unrecorded_epochs(name):
     evidence = blobs(200, 3).evidence
     history = recorded(evidence)
@@ -194,7 +199,7 @@ def test_unseen_rows_and_unrecorded_epochs(name):
     assert not any(reason[:2].any() for reason in detection.reasons.values())
 
 
-@pytest.mark.parametrize("name", ["aum", "bmm", "gmm", "forgetting"])
+@pytest.mark.parametrize("name", ["aum", "bmm", "cartography", "gmm", "forgetting", "marvel"])
 def test_epoch_window(name):
     evidence = blobs(200, 3).evidence
     history = recorded(evidence)
@@ -480,3 +485,146 @@ def test_agrees_with_cleanlab(n, k, seed):
         np.testing.assert_allclose(
             getattr(confident_learning, name)(labels, probs), get_label_quality_scores(labels, probs, method=name)
         )
+
+
+# --- cartography ----------------------------------------------------------------------------------------------------
+
+
+def test_data_map_reference():
+    probability = np.array([[0.2, 0.9, np.nan], [0.6, 0.9, 0.5], [0.4, 0.9, 0.7]])
+    confidence, variability = data_map(probability)
+    np.testing.assert_allclose(confidence, [0.4, 0.9, 0.6])
+    np.testing.assert_allclose(variability, [math.sqrt(0.08 / 3), 0, 0.1])
+
+
+def test_the_order_of_the_epochs_counts_for_runs_only():
+    margin = np.random.default_rng(0).normal(size=(1, 8, 50)).astype(np.float16)
+    labels, order = np.zeros(50, dtype=np.int64), [3, 0, 7, 2, 5, 1, 6, 4]
+
+    def score(name: str, margin: np.ndarray) -> np.ndarray:
+        return detect(name, Evidence(labels, 2, history=history_of(margin.tolist(), [[0] * 50]))).score
+
+    for name in ("aum", "cartography"):
+        np.testing.assert_allclose(score(name, margin[:, order]), score(name, margin), rtol=1e-6, err_msg=name)
+    assert not np.allclose(score("marvel", margin[:, order]), score("marvel", margin))
+
+
+# --- runs of negative margins ---------------------------------------------------------------------------------------
+
+
+def test_a_run_as_long_as_the_window_counts_and_a_shorter_one_does_not():
+    margin = np.array([[-1, -1, -1, 1, 1], [-1, -1, 1, -1, -1], [-1, -1, -1, -1, -1], [1, 1, 1, 1, 1]], dtype=float).T
+    negative, windows = negative_windows(margin[None], np.ones((1, 5, 4), bool), 3)
+    np.testing.assert_array_equal(negative, [[1, 0, 3, 0]])
+    np.testing.assert_array_equal(windows, [[3, 3, 3, 3]])
+    evidence = Evidence(np.zeros(4, dtype=np.int64), 2, history=history_of([margin.tolist()], [[0] * 4]))
+    detection = detect("marvel", evidence)
+    np.testing.assert_array_equal(detection.reasons["abandoned"], [True, False, True, False])
+    np.testing.assert_allclose(detection.score, [-1 / 3, 0, -1, 0])
+    assert detection.facts["window"] == 3
+    assert detect("marvel", evidence, window=2).score[1] == pytest.approx(-0.5)
+
+
+def test_a_missing_epoch_neither_adds_to_a_run_nor_ends_it():
+    margin = np.array([[-1, np.nan, -1, -1, 1]]).T
+    negative, windows = negative_windows(margin[None], np.isfinite(margin)[None], 3)
+    assert (negative.item(), windows.item()) == (1, 2)
+
+
+# --- clusters of loss curves ----------------------------------------------------------------------------------------
+
+
+def test_curves_are_smoothed_over_five_epochs():
+    values = np.arange(7.0)[:, None] * [1, 2]
+    np.testing.assert_allclose(smooth(values)[:, 0], [1, 1.5, 2, 3, 4, 4.5, 5])
+    values[3, 1] = np.nan
+    np.testing.assert_allclose(smooth(values)[:3, 1], [2, 2, (0 + 2 + 4 + 8) / 4])  # epochs 0-2, 0-3, 0-4, without 3
+
+
+def test_k_means_finds_separate_groups_whatever_their_order():
+    rng = np.random.default_rng(0)
+    groups = np.repeat([0.0, 3.0, 9.0], [50, 5, 20])
+    points = groups[:, None] + rng.normal(scale=0.1, size=(75, 4))
+    centers = k_means(points, 3)
+    np.testing.assert_allclose(centers.mean(axis=1), [0, 3, 9], atol=0.1)
+    np.testing.assert_allclose(k_means(points[rng.permutation(75)], 3), centers)
+    assert len(k_means(np.ones((4, 2)), 2)) == 1
+
+
+@pytest.mark.parametrize("options", [{}, {"clusters": 3, "windows": 4, "votes": 3}, {"windows": 1}], ids=str)
+def test_curves_tell_wrong_labels_and_leave_clean_classes_alone(options):
+    task = blobs(400, 4, 0.2)
+    assert (detect("ctrl", task.evidence, **options).reasons["high_loss_curve"] == task.wrong).mean() > 0.97
+    assert detect("ctrl", blobs(400, 4, 0.0).evidence, **options).reasons["high_loss_curve"].mean() < 0.01
+
+
+# --- SimiFeat -------------------------------------------------------------------------------------------------------
+
+T, PRIOR = np.array([[0.9, 0.1], [0.3, 0.7]]), np.array([0.6, 0.4])
+
+
+def test_transition_matrix_of_exact_triples():
+    triples = np.stack(np.meshgrid([0, 1], [0, 1], [0, 1], indexing="ij"), axis=-1).reshape(-1, 3)
+    consensus = np.einsum("k,ki,kj,kl->ijl", PRIOR, T, T, T)
+    np.testing.assert_allclose(consensus[0], [[0.4482, 0.0738], [0.0738, 0.0642]])
+    np.testing.assert_allclose(consensus[1, 1], [0.0642, 0.1378])
+    transition, prior = transition_matrix(triples, 2, consensus.ravel(), rounds=5000, tol=1e-10)
+    np.testing.assert_allclose(transition, T, atol=1e-3)
+    np.testing.assert_allclose(prior, PRIOR, atol=1e-3)
+
+
+def test_transition_matrix_of_drawn_triples():
+    truth = np.array([[0.8, 0.15, 0.05], [0.1, 0.7, 0.2], [0.05, 0.05, 0.9]])
+    rng = np.random.default_rng(0)
+    classes = rng.choice(3, 50_000, p=[0.5, 0.3, 0.2])
+    triples = (rng.random((50_000, 3, 1)) > truth[classes].cumsum(axis=1)[:, None, :]).sum(axis=2)
+    transition, prior = transition_matrix(triples, 3)
+    np.testing.assert_allclose(transition, truth, atol=0.02)
+    np.testing.assert_allclose(prior, [0.5, 0.3, 0.2], atol=0.02)
+
+
+def test_soft_labels_by_hand():
+    labels = np.array([0, 1, 1])
+    nearest, similarity = np.array([[1, 2], [0, 2], [-1, -1]]), np.array([[0.9, 0.6], [0.8, 0.8], [np.nan, np.nan]])
+    expected = np.array([[2 * 0.9 - 0.6, 0.9 + 0.6], [0.8, 0.8 + 2 * 0.8 - 0.8], [0, 1]])
+    expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+    np.testing.assert_allclose(soft_labels(labels, nearest, similarity, 2), expected, rtol=1e-6)
+
+
+def test_the_lowest_of_a_class_are_counted_and_ties_are_left_out():
+    values = np.array([0.1, 0.2, 0.3, 0.4, 1.0, 1.0, 1.0, 1.0])
+    labels = np.repeat([0, 1], 4)
+    np.testing.assert_array_equal(np.flatnonzero(lowest_of_each_class(values, labels, np.array([0.5, 0.5]))), [0, 1])
+
+
+@pytest.mark.parametrize("method", ["vote", "rank"])
+def test_simifeat_flags_about_as_many_as_are_wrong(method):
+    task = blobs(2000, 4, 0.2)
+    detection = detect("simifeat", task.evidence, method=method)
+    flagged = detection.reasons["neighbours_unlike"]
+    assert 2 * (flagged & task.wrong).sum() / (flagged.sum() + task.wrong.sum()) > 0.9
+    np.testing.assert_allclose(detection.facts["right_by_class"], 0.8, atol=0.05)
+    drawn = detect("simifeat", task.evidence, method=method, max_triples=500)
+    np.testing.assert_allclose(drawn.facts["right_by_class"], 0.8, atol=0.15)
+
+
+def test_simifeat_knows_two_methods():
+    with pytest.raises(ConfigError, match="'mean', must be vote or rank"):
+        detect("simifeat", blobs(30, 3).evidence, method="mean")
+
+
+# --- alignment with the first eigenvector ---------------------------------------------------------------------------
+
+
+def test_alignment_is_that_with_the_first_singular_vector():
+    rows = unit_rows(np.random.default_rng(0).normal(size=(40, 6)) + 2 * np.eye(6)[0])
+    first = np.linalg.svd(rows.astype(np.float64))[2][0]
+    np.testing.assert_allclose(alignment(rows), (rows @ first) ** 2, atol=1e-6)
+    np.testing.assert_allclose(alignment(rows[:1]), [1], atol=1e-6)
+
+
+def test_fine_follows_the_majority_of_a_class():
+    task = blobs(600, 3, 0.3)
+    assert (detect("fine", task.evidence).reasons["misaligned"] == task.wrong).mean() > 0.97
+    reversed_ = detect("fine", blobs(600, 2, 0.8).evidence)  # most rows of a class belong to the other
+    assert auroc(-reversed_.score, blobs(600, 2, 0.8).wrong) < 0.1

@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from cleanlab_lite.data.augment import flips_preserve_labels, random_flip, random_shift
+from cleanlab_lite.data.augment import (
+    blur_vectors,
+    distort,
+    flips_preserve_labels,
+    random_cutout,
+    random_flip,
+    random_shift,
+    random_tone,
+)
 from cleanlab_lite.data.loader import Samples
 
 CPU = torch.device("cpu")
@@ -150,6 +158,47 @@ def test_flips_mirror_half_of_the_pictures():
     kept = (flipped == pixels).flatten(1).all(1)
     assert (mirrored ^ kept).all()
     assert 150 < int(mirrored.sum()) < 250
+
+
+def test_cutout_leaves_one_square_hole_per_picture_and_holes_differ():
+    images = torch.ones(200, 3, 8, 8)
+    cut = random_cutout(images, 4, seeded())
+    assert (images == 1).all()
+    holes = cut[:, 0] == 0
+    assert torch.equal(cut[:, 0], cut[:, 1]) and torch.equal(cut[:, 0], cut[:, 2])
+    for hole in holes:
+        rows, columns = hole.any(1), hole.any(0)
+        assert torch.equal(hole, rows[:, None] & columns[None, :])
+        assert 2 <= rows.sum() <= 4 and 2 <= columns.sum() <= 4  # the centre lies within the picture
+    assert len({tuple(hole.flatten().tolist()) for hole in holes}) > 40  # of 64 centres
+    assert holes.any(dim=0).all()
+
+
+def test_tone_is_a_line_per_picture():
+    images = torch.randn(50, 3, 4, 4, generator=seeded(1))
+    toned = random_tone(images, 0.5, seeded())
+    middle = images.mean(dim=(1, 2, 3))
+    shift = toned.mean(dim=(1, 2, 3)) - middle
+    scale = toned.std(dim=(1, 2, 3)) / images.std(dim=(1, 2, 3))
+    expected = (images - middle[:, None, None, None]) * scale[:, None, None, None]
+    torch.testing.assert_close(toned, expected + (middle + shift)[:, None, None, None], atol=1e-5, rtol=1e-4)
+    assert 0.5 <= scale.min() < 0.6 and 1.4 < scale.max() <= 1.5
+    assert -0.5 <= shift.min() < -0.4 and 0.4 < shift.max() <= 0.5
+
+
+def test_strong_views_follow_the_seed():
+    for view, inputs in ((distort, torch.randn(6, 3, 8, 8)), (blur_vectors, torch.randn(6, 5))):
+        assert torch.equal(view(inputs, seeded()), view(inputs, seeded()))
+        assert not torch.equal(view(inputs, seeded()), view(inputs, seeded(1)))
+        assert view(inputs, seeded()).shape == inputs.shape
+
+
+def test_blurred_vectors_lose_a_share_of_their_numbers_and_keep_the_rest_nearly():
+    vectors = torch.full((400, 50), 9.0)
+    blurred = blur_vectors(vectors, seeded(), noise=0.3, dropout=0.2)
+    kept = blurred[blurred != 0]
+    assert len(kept) / blurred.numel() == pytest.approx(0.8, abs=0.02)
+    assert kept.mean().item() == pytest.approx(9, abs=0.02) and kept.std().item() == pytest.approx(0.3, abs=0.02)
 
 
 def sided_pictures(n: int, *, symmetric: bool) -> tuple[np.ndarray, np.ndarray]:

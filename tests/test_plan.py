@@ -86,7 +86,13 @@ def test_remote_files_are_not_looked_for(tmp_path):
 
 def test_what_the_user_chose_is_kept():
     chosen = AuditConfig(
-        device="cpu", loss="gce", strategy="plain", epochs=7, ensemble=3, batch_size=16, learning_rate=0.01
+        device="cpu",
+        loss="gce:q=0.5",
+        strategy="mixup:alpha=4,warmup=0.2",
+        epochs=7,
+        ensemble=3,
+        batch_size=16,
+        learning_rate=0.01,
     )
     plan = make_plan(vectors(), chosen)
     for name in ("loss", "strategy", "epochs", "ensemble", "batch_size", "learning_rate"):
@@ -99,6 +105,9 @@ def test_what_the_user_chose_is_kept():
         ({"proxy": "resnet19"}, r"unknown proxy 'resnet19'.*\n.*did you mean resnet18"),
         ({"loss": "gcee"}, r"unknown loss 'gcee'.*\n.*did you mean gce"),
         ({"strategy": "mixup2"}, r"unknown strategy 'mixup2'.*\n.*did you mean mixup"),
+        ({"loss": "gce:p=0.5"}, r"loss gce: unknown option 'p'"),
+        ({"loss": "gce:q=1.5"}, r"loss gce: q is 1\.5, must lie in"),
+        ({"strategy": "mixup:alfa=1"}, r"strategy mixup: unknown option 'alfa', did you mean 'alpha'"),
         ({"device": "gpu"}, r"unknown device 'gpu'.*\n.*cuda"),
         ({"ensemble": 101}, "ensemble is 101, the manifest has 100 labelled rows"),
         ({"proxy": "cnn"}, r"'cnn' takes pictures.*\n.*--proxy mlp"),

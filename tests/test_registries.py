@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 import pytest
 
@@ -60,3 +61,91 @@ def test_a_strange_name_gets_the_whole_list():
         registry.get("xyz")
     assert caught.value.hint == "known: apple, pear"
     assert registry.get("apple") == Spec("apple", dict, "red", "", ("tree",))
+
+
+# --- options behind the name ----------------------------------------------------------------------------------------
+
+
+def ripen(
+    tree: str,
+    *,
+    days: int = 3,
+    sun: float | None = None,
+    wet: bool = False,
+    soil: str = "clay",
+    rows: Sequence[int] | None = None,
+    weights: dict[str, int] | None = None,
+) -> None:
+    """Fruit of every type of option."""  # fmt: skip
+
+
+@pytest.fixture
+def orchard() -> Registry:
+    registry = Registry("fruit")
+    registry.register("pear", summary="green", paper="")(ripen)
+    registry.register("plum", summary="blue", paper="")(lambda tree: None)
+    return registry
+
+
+def test_options_are_the_keyword_only_parameters(orchard):
+    assert dict(orchard.get("pear").options) == {
+        "days": 3, "sun": None, "wet": False, "soil": "clay", "rows": None, "weights": None
+    }  # fmt: skip
+    assert orchard.get("plum").options == ()
+    assert dict(STRATEGIES.get("mixup").options) == {"alpha": 1.0, "warmup": 0.1}
+
+
+@pytest.mark.parametrize(
+    ("text", "options"),
+    [
+        ("pear", {}),
+        ("pear:days=7", {"days": 7}),
+        (" pear : days = 7 , sun=.5", {"days": 7, "sun": 0.5}),
+        ("pear:sun=none,wet=yes,soil=sand", {"sun": None, "wet": True, "soil": "sand"}),
+        ("pear:sun=1,wet=False", {"sun": 1.0, "wet": False}),
+        ("pear:rows=1+4+6", {"rows": [1, 4, 6]}),
+    ],
+)
+def test_options_are_read_with_their_types(orchard, text, options):
+    spec, found = orchard.parse(text)
+    assert (spec.name, found) == ("pear", options)
+    assert [type(value) for value in found.values()] == [type(value) for value in options.values()]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("peer:days=3", "unknown fruit 'peer'"),
+        ("pear:day=3", "unknown option 'day', did you mean 'days'?"),
+        ("pear:days=3.5", "days is '3.5', must be a whole number"),
+        ("pear:sun=hot", "sun is 'hot', must be a number"),
+        ("pear:sun=nan", "sun is 'nan', must be a number"),
+        ("pear:days=none", "days is 'none', must be a whole number"),
+        ("pear:wet=maybe", "wet is 'maybe', must be true or false"),
+        ("pear:rows=1+x", "rows is '1+x', must be a whole number"),
+        ("pear:days", "'days' is not option=value"),
+        ("pear:", "'' is not option=value"),
+        ("pear:days=1,days=2", "days is given twice"),
+        ("pear:weights=3", "weights is '3', must be set from Python"),
+        ("plum:days=1", "fruit plum: unknown option 'days'"),
+    ],
+)
+def test_a_wrong_option_is_named(orchard, text, message):
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        orchard.parse(text)
+
+
+def test_all_wrong_options_are_named_at_once_and_the_right_ones_listed(orchard):
+    with pytest.raises(ConfigError) as caught:
+        orchard.parse("pear:dais=1,sun=x,wet=2")
+    for part in ("'dais', did you mean 'days'?", "sun is 'x'", "wet is '2'"):
+        assert part in caught.value.message
+    assert "days=3, sun=None" in caught.value.hint
+
+
+@every_method
+def test_every_option_can_be_read(kind, spec):
+    """Its annotation can be resolved, and its default said again in text where it has such a form."""
+    for name, default in spec.options:
+        if isinstance(default, bool | int | float | str):
+            assert TABLES[kind].parse(f"{spec.name}:{name}={default}")[1] == {name: default}

@@ -14,20 +14,39 @@ from cleanlab_lite.data.loader import Batch, Samples
 from cleanlab_lite.strategies import STRATEGIES, Learner, Observed, Setting, Strategy
 
 N = 12
+PARTIAL = {"dividemix", "fixmatch", "meta_loss"}  # hold rows back, or take some of them more often
 
 
-class Spy(nn.Module):
-    """A linear network that remembers its inputs."""
+class Recorder(nn.Module):
+    """The identity, which remembers its inputs."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.linear = nn.Linear(N, 3)
-        nn.init.constant_(self.linear.weight, 0.1)
         self.inputs: list[Tensor] = []
 
     def forward(self, inputs: Tensor) -> Tensor:
         self.inputs.append(inputs.detach().clone())
-        return self.linear(inputs)
+        return inputs
+
+
+class Spy(nn.Module):
+    """A linear network that remembers its inputs, in the parts of a proxy."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder, self.head = Recorder(), nn.Linear(N, 3)
+        nn.init.constant_(self.head.weight, 0.1)
+
+    @property
+    def linear(self) -> nn.Linear:
+        return self.head
+
+    @property
+    def inputs(self) -> list[Tensor]:
+        return self.encoder.inputs
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.head(self.encoder(inputs))
 
 
 class SpyLoss:
@@ -62,9 +81,17 @@ def build(
         batch_size=6,
         generator=torch.Generator().manual_seed(0),
         augment=augment,
-        new_learner=lambda: learner_of(network),
+        augment_strongly=augment,
+        new_learner=lambda wrap=None: learner_of(wrap(network) if wrap else network),
     )
     return STRATEGIES.get(name).function(setting, **hp), network, loss
+
+
+def nothing_seen(strategy: Strategy) -> Observed:
+    """Five epochs without any difference between the rows."""
+    nothing = np.zeros((5, N), dtype=np.float16)
+    logits = np.zeros((len(strategy.learners), N, 3), dtype=np.float32)
+    return Observed(nothing, nothing, nothing.astype(np.int32), logits)
 
 
 def unit_batch() -> Batch:
@@ -80,19 +107,22 @@ def test_an_epoch_visits_every_row_once_and_moves_the_network(name):
     strategy, network, _ = build(name)
     before = network.linear.weight.detach().clone()
     seen = []
-    nothing = np.zeros((5, N))
-    for batch in strategy.batches(5, Observed(nothing, nothing, nothing.astype(np.int32), None)):
+    for batch in strategy.batches(5, nothing_seen(strategy)):
         seen += batch.index.tolist()
         strategy.step(5, batch)
-    assert sorted(seen) == list(range(N))
+    assert set(seen) <= set(range(N))
+    if name not in PARTIAL:
+        assert sorted(seen) == list(range(N))
     assert not torch.equal(before, network.linear.weight)
 
 
 @pytest.mark.parametrize("name", STRATEGIES.names())
 def test_inputs_are_augmented(name):
     strategy, network, _ = build(name, augment=lambda inputs: inputs * 0 + 7)
-    strategy.step(5, unit_batch())
-    torch.testing.assert_close(network.inputs[0], torch.full((N, N), 7.0))
+    batch = next(iter(strategy.batches(5, nothing_seen(strategy))))
+    before = len(network.inputs)  # a strategy may look at the rows as they are between epochs
+    strategy.step(5, batch)
+    torch.testing.assert_close(network.inputs[before], torch.full((len(network.inputs[before]), N), 7.0))
 
 
 # --- plain ----------------------------------------------------------------------------------------------------------

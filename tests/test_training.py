@@ -275,6 +275,16 @@ def test_half_precision_comes_to_the_same_judgement(precision):
     assert np.corrcoef(mean_loss(full), mean_loss(half))[0, 1] > 0.95
 
 
+def test_options_behind_the_names_reach_the_loss_and_the_strategy():
+    world = blobs(120, 3)
+    plain, same, other = (fit_all(world, loss=loss).logits for loss in ("gce", "gce:q=0.7", "gce:q=0.3"))
+    np.testing.assert_array_equal(plain, same)
+    assert not np.allclose(plain, other)
+    never = fit_all(world, strategy="mixup:warmup=1").logits  # a warm-up of all epochs
+    np.testing.assert_allclose(never, fit_all(world, strategy="mixup:warmup=1,alpha=9").logits)
+    assert not np.allclose(never, fit_all(world, strategy="mixup").logits)
+
+
 # --- hooks of losses ------------------------------------------------------------------------------------------------
 
 

@@ -24,6 +24,42 @@ def random_shift(images: Tensor, pixels: int, generator: torch.Generator) -> Ten
     return shifted.contiguous(memory_format=torch.channels_last)
 
 
+def random_cutout(images: Tensor, side: int, generator: torch.Generator) -> Tensor:
+    """Set a square of `side` pixels of each picture (b, c, s, s) to 0, the mean of normalised pictures.
+
+    Its centre is any pixel, so it may reach over the border (DeVries and Taylor, 2017).
+    """
+    b, _, s, _ = images.shape
+    first = (torch.randint(0, s, (2, b, 1), generator=generator) - side // 2).to(images.device)
+    pixel = torch.arange(s, device=images.device)
+    row, column = (first <= pixel) & (pixel < first + side)  # (b, s) each
+    return images.masked_fill((row[:, :, None] & column[:, None, :])[:, None], 0.0)
+
+
+def random_tone(images: Tensor, strength: float, generator: torch.Generator) -> Tensor:
+    """Scale the contrast of each picture (b, c, s, s) by 1 +- `strength`, shift its brightness by +- `strength`.
+
+    The shift is in standard deviations of normalised pictures.
+    """
+    change = (2 * torch.rand((2, len(images), 1, 1, 1), generator=generator) - 1).to(images) * strength
+    middle = images.mean(dim=(1, 2, 3), keepdim=True)
+    return (images - middle) * (1 + change[0]) + middle + change[1]
+
+
+def distort(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Strong augmentation of normalised pictures (b, c, s, s): tone, and a hole of half the side (16 px of 32)."""
+    return random_cutout(random_tone(images, 0.5, generator), images.shape[-1] // 2, generator)
+
+
+def blur_vectors(vectors: Tensor, generator: torch.Generator, *, noise: float = 0.3, dropout: float = 0.2) -> Tensor:
+    """Strong augmentation of vectors (b, d) with dimensions of mean 0 and deviation 1.
+
+    Gaussian noise of deviation `noise`; a share `dropout` of the numbers is set to 0, their mean.
+    """
+    noisy = vectors + noise * torch.randn(vectors.shape, generator=generator).to(vectors)
+    return noisy.masked_fill((torch.rand(vectors.shape, generator=generator) < dropout).to(vectors.device), 0.0)
+
+
 def flips_preserve_labels(pixels: np.ndarray, labels: np.ndarray, *, sample: int = 2000, seed: int = 0) -> bool:
     """Whether mirrored pictures still look like their class: true for photographs, false for letters and digits.
 

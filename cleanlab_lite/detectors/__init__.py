@@ -12,12 +12,18 @@ from cleanlab_lite.detectors.base import DETECTORS, Detection
 
 for _module in (
     "aum",
+    "cartography",
     "confident_learning",
+    "ctrl",
+    "density",
+    "fine",
     "forgetting",
     "knn",
     "loss_mixture",
+    "marvel",
     "out_of_vocabulary",
     "prototypes",
+    "simifeat",
 ):
     importlib.import_module(f"cleanlab_lite.detectors.{_module}")
 

@@ -42,26 +42,15 @@ def prototype_similarity(
     assert evidence.features is not None
     rows, labels, num_classes = unit_rows(evidence.features), evidence.labels, evidence.num_classes
     rng = np.random.default_rng(seed)
-    centers = np.zeros((num_classes, rows.shape[1]), dtype=np.float32)
-    totals = np.zeros_like(centers)
+    centers = class_centers(rows, labels, num_classes, rng, prototypes=prototypes, sample=sample, trust=trust)
     sizes = np.bincount(labels, minlength=num_classes)
-    by_class = np.split(np.argsort(labels, kind="stable"), np.cumsum(sizes)[:-1])
-    for c, members in enumerate(by_class):
-        if len(members) < SMALL_CLASS:
-            totals[c] = rows[members].sum(axis=0)
-            centers[c] = unit_rows(totals[c : c + 1])[0]
-            continue
-        trusted = members if trust is None else members[trust[members] > 0.5]
-        drawn = trusted if len(trusted) >= MIN_TRUSTED else members
-        if len(drawn) > sample:
-            drawn = rng.choice(drawn, sample, replace=False)
-        peaks = density_peaks(rows[drawn] @ rows[drawn].T, prototypes)
-        centers[c] = rows[drawn[peaks]].mean(axis=0) if len(peaks) else unit_rows(rows[drawn].mean(axis=0)[None])[0]
+    small = sizes < SMALL_CLASS
+    totals = np.zeros_like(centers)
+    np.add.at(totals, labels[small[labels]], rows[small[labels]])
 
     n = len(labels)
     given, rival = np.empty(n), np.empty(n)
     suggestion = np.empty(n, dtype=np.int64)
-    small = sizes < SMALL_CLASS
     for start in range(0, n, BLOCK):
         block, own = rows[start : start + BLOCK], labels[start : start + BLOCK]
         index = np.arange(len(block))
@@ -85,6 +74,36 @@ def prototype_similarity(
         },
         reasons={"prototypes_disagree": suggestion != labels},
     )
+
+
+def class_centers(
+    rows: np.ndarray,
+    labels: np.ndarray,
+    num_classes: int,
+    rng: np.random.Generator,
+    *,
+    prototypes: int = 8,
+    sample: int = 1280,
+    trust: np.ndarray | None = None,
+) -> np.ndarray:
+    """(k, d) float32 mean of each class's prototypes among rows (n, d) of length 1; zeros for a class without rows.
+
+    The dot product with it is the mean cosine similarity to the prototypes.
+    """
+    centers = np.zeros((num_classes, rows.shape[1]), dtype=np.float32)
+    sizes = np.bincount(labels, minlength=num_classes)
+    by_class = np.split(np.argsort(labels, kind="stable"), np.cumsum(sizes)[:-1])
+    for c, members in enumerate(by_class):
+        if len(members) < SMALL_CLASS:
+            centers[c] = unit_rows(rows[members].sum(axis=0)[None])[0]
+            continue
+        trusted = members if trust is None else members[trust[members] > 0.5]
+        drawn = trusted if len(trusted) >= MIN_TRUSTED else members
+        if len(drawn) > sample:
+            drawn = rng.choice(drawn, sample, replace=False)
+        peaks = density_peaks(rows[drawn] @ rows[drawn].T, prototypes)
+        centers[c] = rows[drawn[peaks]].mean(axis=0) if len(peaks) else unit_rows(rows[drawn].mean(axis=0)[None])[0]
+    return centers
 
 
 def density_peaks(similarity: np.ndarray, prototypes: int = 8, max_eta: float = 0.95) -> np.ndarray:

@@ -6,7 +6,24 @@ import importlib
 
 from cleanlab_lite.strategies.base import STRATEGIES, Learner, Observed, Setting, Strategy, Wrap
 
-for _module in ("mixup", "plain"):
+for _module in (
+    "attention_mixup",
+    "co_teaching",
+    "confidence_branch",
+    "curriculum",
+    "discard",
+    "dividemix",
+    "dynamic_bootstrap",
+    "fixmatch",
+    "marvel",
+    "meta_loss",
+    "mixup",
+    "noise_dependent_smoothing",
+    "plain",
+    "promix",
+    "prune",
+    "self_learning",
+):
     importlib.import_module(f"cleanlab_lite.strategies.{_module}")
 
 __all__ = ["STRATEGIES", "Learner", "Observed", "Setting", "Strategy", "Wrap"]

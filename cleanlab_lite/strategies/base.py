@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from cleanlab_lite.data.loader import Batch, Samples
+from cleanlab_lite.errors import ConfigError
 from cleanlab_lite.losses import LossFunction
 from cleanlab_lite.registry import Registry
 
@@ -32,14 +33,17 @@ class Learner:
         learning_rate: float,
         weight_decay: float,
         autocast: torch.dtype | None,
+        l1: float = 0.0,
     ) -> None:
         self.network = network
         self._device = next(network.parameters()).device
         self._autocast = autocast
         steps = max(steps, SHORTEST_SCHEDULE)
         trained = [p for p in network.parameters() if p.requires_grad]
+        self._weights = [p for p in trained if p.dim() > 1]
+        self._l1 = l1
         groups = [
-            {"params": [p for p in trained if p.dim() > 1], "weight_decay": weight_decay},
+            {"params": self._weights, "weight_decay": weight_decay},
             {"params": [p for p in trained if p.dim() <= 1], "weight_decay": 0.0},  # biases and norms
         ]
         self._optimizer = torch.optim.SGD(groups, lr=learning_rate, momentum=0.9, nesterov=True)
@@ -51,11 +55,22 @@ class Learner:
 
     def logits(self, inputs: Tensor) -> Tensor:
         """(b, k) float32 logits of `inputs`, under the learner's precision."""
-        with torch.autocast(self._device.type, dtype=self._autocast, enabled=self._autocast is not None):
+        with self.precision():
             return self.network(inputs).float()
 
+    def precision(self) -> torch.autocast:
+        """The context to run parts of the network in."""
+        return torch.autocast(self._device.type, dtype=self._autocast, enabled=self._autocast is not None)
+
+    @property
+    def rate(self) -> float:
+        """Learning rate of the next step."""
+        return self._optimizer.param_groups[0]["lr"]
+
     def update(self, loss: Tensor) -> None:
-        """One step down the gradient of a scalar."""
+        """One step down the gradient of a scalar, and of the l1 norm of the weights where that is penalised."""
+        if self._l1:
+            loss = loss + self._l1 * sum(weight.abs().sum() for weight in self._weights)
         self._optimizer.zero_grad(set_to_none=True)
         self._scaler.scale(loss).backward()
         self._scaler.unscale_(self._optimizer)
@@ -92,15 +107,21 @@ class Setting:
     batch_size: int
     generator: torch.Generator  # on the host
     augment: Callable[[Tensor], Tensor]  # a batch of inputs -> the same, augmented
+    augment_strongly: Callable[[Tensor], Tensor]  # -> the same, hardly recognisable
     new_learner: Callable[..., Learner]  # (wrap=None): each call initialises with another seed; see `Wrap`
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """What the schedule of a learner counts on."""
+        return max(1, len(self.rows) // self.batch_size)
 
 
 class Strategy:
     """Plain training; others override what differs."""
 
-    def __init__(self, setting: Setting) -> None:
+    def __init__(self, setting: Setting, wrap: Wrap | None = None) -> None:
         self.setting = setting
-        self.learners = [setting.new_learner()]
+        self.learners = [setting.new_learner(wrap)]
 
     def batches(self, epoch: int, observed: Observed) -> Iterator[Batch]:
         """The batches of one epoch."""
@@ -112,3 +133,12 @@ class Strategy:
         learner = self.learners[0]
         values = self.setting.loss(learner.logits(self.setting.augment(batch.inputs)), batch.targets, batch.index)
         learner.update(values.mean())
+
+
+def reject(strategy: str, problems: Mapping[str, bool]) -> None:
+    """Raise ConfigError with every message whose flag is true."""
+    found = [message for message, is_wrong in problems.items() if is_wrong]
+    if found:
+        raise ConfigError(
+            f"strategy {strategy}: {'; '.join(found)}", hint="`nlclean methods strategies` lists the options"
+        )

@@ -6,11 +6,11 @@ two-term form is right for every loss; mixing the targets instead is right only 
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 
 from cleanlab_lite.data.loader import Batch
-from cleanlab_lite.strategies.base import STRATEGIES, Setting, Strategy
+from cleanlab_lite.strategies.base import STRATEGIES, Setting, Strategy, reject
+from cleanlab_lite.strategies.parts import mix, numpy_generator
 
 
 @STRATEGIES.register(
@@ -22,11 +22,17 @@ class Mixup(Strategy):
     """alpha: strength, 0.1 is mild and 32 mixes half and half. warmup: share of the epochs trained plainly first."""
 
     def __init__(self, setting: Setting, *, alpha: float = 1.0, warmup: float = 0.1) -> None:
+        reject(
+            "mixup",
+            {
+                f"alpha is {alpha}, must be positive": alpha <= 0,
+                f"warmup is {warmup}, must lie in 0..1": not 0 <= warmup <= 1,
+            },
+        )
         super().__init__(setting)
         self.alpha = alpha
         self.warmup_epochs = round(warmup * setting.epochs)
-        # torch draws from Beta distributions without taking a generator
-        self.draws = np.random.default_rng(int(torch.randint(2**62, (), generator=setting.generator)))
+        self.draws = numpy_generator(setting)
 
     def step(self, epoch: int, batch: Batch) -> None:
         if epoch < self.warmup_epochs:
@@ -35,9 +41,7 @@ class Mixup(Strategy):
         b = len(batch.index)
         partner = torch.randperm(b, generator=s.generator).to(batch.index.device)
         share = torch.as_tensor(self.draws.beta(self.alpha, self.alpha, b), dtype=torch.float32).to(batch.inputs)
-        inputs = s.augment(batch.inputs)
-        weight = share.reshape(b, *[1] * (inputs.dim() - 1))
-        logits = learner.logits(weight * inputs + (1 - weight) * inputs[partner])
+        logits = learner.logits(mix(s.augment(batch.inputs), partner, share))
         own = s.loss(logits, batch.targets, batch.index)
         other = s.loss(logits, batch.targets[partner], batch.index[partner])
         learner.update((share * own + (1 - share) * other).mean())
