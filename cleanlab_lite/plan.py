@@ -62,7 +62,8 @@ def make_plan(manifest: Manifest, config: AuditConfig) -> Plan:
             f"proxy {proxy!r} takes {takes}, this manifest holds {manifest.modality}s", hint=f"use --proxy {fit}"
         )
     loss = "ce" if config.loss == "auto" else config.loss
-    strategy = "mixup" if config.strategy == "auto" else config.strategy
+    # measured: vectors are memorised at once without mixup, pictures are learned too slowly with it
+    strategy = ("mixup" if vectors else "plain") if config.strategy == "auto" else config.strategy
     build_loss, options = LOSSES.parse(loss)
     build_loss.function(1, manifest.num_classes, **options)  # raises on values out of range
     STRATEGIES.parse(strategy)
