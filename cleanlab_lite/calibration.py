@@ -66,6 +66,12 @@ def calibrate(evidence: Evidence, ranking: np.ndarray, *, seed: int = 0) -> Cali
         rate = NoiseRate(counted, counted / 2, min(1.5 * counted + 0.02, 1.0), "Gaussian mixture, uncalibrated")
         return Calibration(rate, groups, scale_odds(groups, rate.low), scale_odds(groups, rate.high))
 
+    unsure = float(np.minimum(groups, 1 - groups).mean())  # share of the rows that the mixture puts on the wrong side
+    if unsure < CLEAR * counted:
+        spread = unsure + 1.96 * np.sqrt(counted * (1 - counted) / len(ranking))
+        rate = NoiseRate(counted, max(counted - spread, 0.0), min(counted + spread, 1.0), "two clear groups")
+        return Calibration(rate, groups, scale_odds(groups, rate.low), scale_odds(groups, rate.high))
+
     evidence.require("history", "pred_probs")
     assert evidence.history is not None and evidence.pred_probs is not None
     first, end = evidence.history.safe_window(evidence.labels)
@@ -80,18 +86,11 @@ def calibrate(evidence: Evidence, ranking: np.ndarray, *, seed: int = 0) -> Cali
     for _ in range(20):  # e = upper / (1 + upper h), where h depends on which rows are wrong
         estimate = upper / (1 + upper * hit_chance(evidence.labels, evidence.pred_probs, ranking, estimate))
     hit = hit_chance(evidence.labels, evidence.pred_probs, ranking, estimate)
-    unsure = float(np.minimum(groups, 1 - groups).mean())  # share of the rows that the mixture puts on the wrong side
-    if unsure < CLEAR * counted:
-        estimate, method, p = counted, "two clear groups", groups
-        spread = unsure + 1.96 * np.sqrt(counted * (1 - counted) / len(ranking))
-        low, high = max(counted - spread, 0.0), min(counted + spread, 1.0)
-    else:
-        method = "planted errors"
-        low, high = interval(rest, of_class, of_row, seed)
-        low /= 1 + low * hit  # as for the estimate; the upper end stays cautious
-        wrong = wrong_probability(rest, np.concatenate([of_class, of_row]), estimate, estimate * hit)
-        p = by_rank(ranking, wrong, estimate)
-    rate = NoiseRate(estimate, min(low, estimate), max(high, estimate), method)
+    low, high = interval(rest, of_class, of_row, seed)
+    low /= 1 + low * hit  # as for the estimate; the upper end stays cautious
+    rate = NoiseRate(estimate, min(low, estimate), max(high, estimate), "planted errors")
+    wrong = wrong_probability(rest, np.concatenate([of_class, of_row]), estimate, estimate * hit)
+    p = by_rank(ranking, wrong, estimate)
     # the same shape at both ends of the interval: computed anew it may cross the estimate
     return Calibration(rate, p, scale_odds(p, rate.low), scale_odds(p, rate.high))
 

@@ -79,7 +79,7 @@ def watch(
             (config.seed + m) * SEED_STRIDE,
             clock.count(epochs, note),
         )
-        arrays = {name: getattr(seen, name) for name in ("loss", "margin", "predicted", "logits", "features")}
+        arrays = {field: getattr(seen, field) for field in ("loss", "margin", "predicted", "logits", "features")}
         arrays["trained_on"] = trained_on.astype(np.int32)
         run.write_arrays(f"{name}.npz", **arrays)
         run.mark(name, epochs=epochs, batch_size=batch_size, flip=train_config.flip)
