@@ -1,0 +1,155 @@
+"""`DecisionLog`: what people decided about rows. An append-only journal, a JSON object a line, one file per run.
+
+A line is on disk before `append` returns, so a kill loses nothing. Nothing is ever rewritten: an undo is a line, and
+the latest line of a reviewer about a row counts. Several reviewers may share a file, or merge theirs by appending.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+from cleanlab_lite.errors import ReportError
+
+DECISIONS = "decisions.jsonl"  # in the run folder
+ACTIONS = ("keep", "relabel", "drop", "unsure", "undo")
+
+
+@dataclass(frozen=True)
+class Decision:
+    """One line of the journal."""
+
+    id: str  # of the row, as in the report
+    action: str  # one of ACTIONS
+    given_label: str | None  # what the manifest said when the reviewer looked
+    label: str | None = None  # the new label, for relabel only
+    reviewer: str = ""
+    time: str = ""  # UTC, ISO 8601, seconds
+
+    def __post_init__(self) -> None:
+        if self.action not in ACTIONS:
+            raise ValueError(f"unknown action {self.action!r}; known: {', '.join(ACTIONS)}")
+        if (self.label is None) == (self.action == "relabel"):
+            raise ValueError(f"action {self.action!r} with label {self.label!r}: relabel, and only that, has a label")
+
+
+def now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+class DecisionLog:
+    """The journal in one file, which need not exist yet."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def append(self, decision: Decision) -> None:
+        """Write one line and wait until it is on disk."""
+        line = json.dumps(asdict(decision), ensure_ascii=False).encode() + b"\n"
+        handle = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
+        try:
+            size = os.fstat(handle).st_size
+            if size and _last_byte(handle, size) != b"\n":
+                line = b"\n" + line  # a line torn by a kill stays alone
+            os.write(handle, line)
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+    def read(self) -> list[Decision]:
+        """All lines in order; none where there is no file. A line cut off by a kill is passed over.
+
+        Raises ReportError naming the line when a complete line is not a decision.
+        """
+        if not self.path.exists():
+            return []
+        known = {field.name for field in fields(Decision)}
+        found = []
+        lines = self.path.read_bytes().split(b"\n")
+        for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
+            try:
+                record = json.loads(line)
+            except ValueError:
+                continue  # torn; whole lines are always valid JSON
+            try:
+                found.append(Decision(**{name: value for name, value in record.items() if name in known}))
+            except (AttributeError, TypeError, ValueError) as error:
+                raise ReportError(
+                    f"{self.path}, line {number} is no decision: {error}",
+                    hint='a line is {"id": ..., "action": "keep", "given_label": ..., "label": null, "reviewer": ...}',
+                ) from error
+        return found
+
+
+def standing(decisions: Iterable[Decision]) -> dict[tuple[str, str], Decision]:
+    """(reviewer, id) -> the decision that counts: the reviewer's latest on the row. An undo takes back the latest."""
+    history: dict[tuple[str, str], list[Decision]] = {}
+    for decision in decisions:
+        taken = history.setdefault((decision.reviewer, decision.id), [])
+        if decision.action != "undo":
+            taken.append(decision)
+        elif taken:
+            taken.pop()
+    return {key: taken[-1] for key, taken in history.items() if taken}
+
+
+def settle(decisions: Iterable[Decision]) -> dict[str, Decision]:
+    """id -> one decision. Reviewers vote with action and label; "unsure" abstains; a tie is "unsure"."""
+    votes: dict[str, list[Decision]] = {}
+    for decision in standing(decisions).values():
+        votes.setdefault(decision.id, []).append(decision)
+    return {id: _majority(cast) for id, cast in votes.items()}
+
+
+def _majority(cast: Sequence[Decision]) -> Decision:
+    counts = Counter((d.action, d.label) for d in cast if d.action != "unsure").most_common()
+    if not counts or (len(counts) > 1 and counts[0][1] == counts[1][1]):
+        return Decision(cast[0].id, "unsure", cast[0].given_label, reviewer="+".join(d.reviewer for d in cast))
+    winners = [d for d in cast if (d.action, d.label) == counts[0][0]]
+    return Decision(**(asdict(winners[-1]) | {"reviewer": "+".join(d.reviewer for d in winners)}))
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How far reviewers agree beyond chance: 1 always, 0 as chance would have it."""
+
+    reviewers: tuple[str, ...]
+    rows: int  # decided by all of them
+    kappa: float  # Cohen's for two reviewers, Fleiss' for more; NaN without a common row or where chance is 1
+
+
+def agreement(decisions: Iterable[Decision]) -> Agreement:
+    """Agreement on the rows that every reviewer has decided (Cohen, 1960; Fleiss, 1971)."""
+    by_row: dict[str, dict[str, tuple[str, str | None]]] = {}
+    for (reviewer, id), decision in standing(decisions).items():
+        by_row.setdefault(id, {})[reviewer] = (decision.action, decision.label)
+    reviewers = tuple(sorted({reviewer for row in by_row.values() for reviewer in row}))
+    common = [row for row in by_row.values() if len(row) == len(reviewers)]
+    if len(reviewers) < 2 or not common:
+        return Agreement(reviewers, len(common), float("nan"))
+    categories = sorted({vote for row in common for vote in row.values()}, key=repr)
+    votes = np.array([[categories.index(row[reviewer]) for reviewer in reviewers] for row in common])
+    one_hot = np.eye(len(categories))[votes]  # (rows, reviewers, categories)
+    if len(reviewers) == 2:
+        observed = float((votes[:, 0] == votes[:, 1]).mean())
+        chance = float((one_hot.mean(axis=0)[0] * one_hot.mean(axis=0)[1]).sum())
+    else:
+        counts = one_hot.sum(axis=1)
+        m = len(reviewers)
+        observed = float(((counts**2).sum(axis=1) - m).mean() / (m * (m - 1)))
+        chance = float((one_hot.mean(axis=(0, 1)) ** 2).sum())
+    return Agreement(reviewers, len(common), (observed - chance) / (1 - chance) if chance < 1 else float("nan"))
+
+
+def _last_byte(handle: int, size: int) -> bytes:
+    os.lseek(handle, size - 1, os.SEEK_SET)
+    return os.read(handle, 1)
