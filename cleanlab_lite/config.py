@@ -14,8 +14,9 @@ class AuditConfig:
 
     proxy: str = "auto"  # "auto", "cnn", "mlp", "resnet18", "resnet50"
     weights: str = ""  # file of pretrained weights, or "default" for torchvision's own
-    loss: str = "auto"  # a name of LOSSES, with options: "gce:q=0.5"
-    strategy: str = "auto"  # a name of STRATEGIES, with options: "mixup:alpha=4,warmup=0.2"
+    loss: str = "default"  # "auto" to search, or a name of LOSSES, with options: "gce:q=0.5"
+    strategy: str = "default"  # "auto" to search, or a name of STRATEGIES, with options: "mixup:alpha=4,warmup=0.2"
+    search_budget: float = 0.0  # seconds for a search; 0 = none
     epochs: int = 0  # per proxy
     ensemble: int = 5  # cross-fitted proxies; every row is held out of exactly one
     planted: float = 0.1  # share of rows given a planted wrong label to calibrate p_mislabel; 0 = off
@@ -63,6 +64,7 @@ def validate(config: AuditConfig) -> AuditConfig:
         "l1",
         "max_memory",
         "time_budget",
+        "search_budget",
         "seed",
     ):
         if getattr(config, field) < 0:

@@ -28,10 +28,12 @@ from cleanlab_lite.history import HELD_OUT, History
 from cleanlab_lite.plan import Plan
 from cleanlab_lite.progress import OnProgress, Progress
 from cleanlab_lite.run import Run
+from cleanlab_lite.search import FOLDS, Recipe, candidates, search
 from cleanlab_lite.training import Fit, TrainConfig, fit
 
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 SEED_STRIDE = 1000  # between proxies, so that no two share the seed of anything
+REPEAT_STRIDE = 500  # between two trainings of one proxy
 SMALLEST_BATCH = 8
 TEMPERATURE_ROWS = 50_000  # plenty for one number
 FEWEST_EPOCHS, MOST_EPOCHS = 8, 32  # that are tried where the user leaves the choice
@@ -65,7 +67,9 @@ def watch(
     proxies = plan.ensemble + (config.planted > 0)
     clock = _Clock(config.time_budget, on_progress)
 
-    def learn(m: int, epochs: int, trained_on: np.ndarray, name: str, note: str) -> dict[str, np.ndarray]:
+    def learn(
+        name: str, m: int, teaching: TrainConfig, trained_on: np.ndarray, note: str, repeat: int = 0
+    ) -> dict[str, np.ndarray]:
         """Train proxy m, or read what an earlier process left of it."""
         if run.done(name):
             return run.arrays(f"{name}.npz")
@@ -75,30 +79,46 @@ def watch(
             shown,
             np.flatnonzero(trained_on >= 0),
             num_classes,
-            replace(train_config, epochs=epochs),
-            (config.seed + m) * SEED_STRIDE,
-            clock.count(epochs, note),
+            teaching,
+            (config.seed + m) * SEED_STRIDE + repeat * REPEAT_STRIDE,
+            clock.count(teaching.epochs, note),
         )
         arrays = {field: getattr(seen, field) for field in ("loss", "margin", "predicted", "logits", "features")}
         arrays["trained_on"] = trained_on.astype(np.int32)
         run.write_arrays(f"{name}.npz", **arrays)
-        run.mark(name, epochs=epochs, batch_size=batch_size, flip=train_config.flip)
+        run.mark(name, epochs=teaching.epochs, batch_size=batch_size, flip=teaching.flip)
         return arrays
 
     def without_fold(m: int) -> np.ndarray:
         return np.where(usable & (fold != m), labels, HELD_OUT)
 
-    epochs = plan.epochs or choose_epochs(
-        lambda trial: learn(0, trial, without_fold(0), f"trial-{trial}", f"trying {trial} epochs")["logits"],
-        labels,
-        usable & (fold == 0),
-    )
+    def try_epochs(epochs: int) -> np.ndarray:
+        teaching = replace(train_config, epochs=epochs)
+        return learn(f"trial-{epochs}", 0, teaching, without_fold(0), f"trying {epochs} epochs")["logits"]
+
+    epochs = plan.epochs or choose_epochs(try_epochs, labels, usable & (fold == 0))
+    teaching = replace(train_config, epochs=epochs)
+    stage = {0: f"trial-{epochs}"} if not plan.epochs else {}  # proxies that a trial has trained already
+    if plan.recipes > 1:
+        recipes = candidates(config.loss, config.strategy, Recipe(plan.loss, plan.strategy))
+
+        def try_recipe(recipe: int, m: int, repeat: int) -> np.ndarray:
+            tried = replace(teaching, loss=recipes[recipe].loss, strategy=recipes[recipe].strategy)
+            note = f"trying {recipes[recipe]}"
+            name = trial_stage(recipe, m, repeat, stage)
+            return learn(name, m, tried, without_fold(m), note, repeat)["logits"].argmax(axis=1)
+
+        if not run.done("search"):
+            choice = search(recipes, try_recipe, np.where(usable, labels, -1), fold, budget=config.search_budget)
+            run.mark("search", **choice.facts())
+        chosen = recipes.index(Recipe(**run.facts("search")["chosen"]))
+        teaching = replace(teaching, loss=recipes[chosen].loss, strategy=recipes[chosen].strategy)
+        stage = {m: trial_stage(chosen, m, 0, stage) for m in range(min(FOLDS, plan.ensemble))}
     clock.expect(proxies * epochs)
     seen = []
     for m in range(plan.ensemble):
         note = f"proxy {m + 1}/{proxies}"
-        trained = m == 0 and not plan.epochs  # the chosen trial is the first proxy
-        seen.append(learn(m, epochs, without_fold(m), f"trial-{epochs}" if trained else f"proxy-{m}", note))
+        seen.append(learn(stage.get(m, f"proxy-{m}"), m, teaching, without_fold(m), note))
         clock.reach((m + 1) * epochs)
     logits = np.stack([s["logits"] for s in seen])
     held_out = logits[fold, np.arange(len(fold))]
@@ -111,7 +131,7 @@ def watch(
         plants = plant(labels, rows, pred_probs, logits.mean(0), share, plan.ensemble, config.seed)
         trained_on = np.where(usable, labels, HELD_OUT)
         trained_on[plants.rows] = plants.labels
-        seen.append(learn(plan.ensemble, epochs, trained_on, "planted", f"proxy {proxies}/{proxies}"))
+        seen.append(learn("planted", plan.ensemble, teaching, trained_on, f"proxy {proxies}/{proxies}"))
         clock.reach(proxies * epochs)
     return gather(labels, num_classes, seen, pred_probs, scale * logits.mean(0), plants)
 
@@ -139,6 +159,13 @@ def prepare(labels: np.ndarray, inputs: Inputs, plan: Plan, config: AuditConfig)
         shift=max(1, plan.image_size // 8) if samples.is_image else 0,
         autocast=PRECISIONS[plan.precision],
     )
+
+
+def trial_stage(recipe: int, m: int, repeat: int, trained: dict[int, str]) -> str:
+    """The stage of a search's trial. Those of the default, number 0, and of the first seed are proxies of its own."""
+    if recipe == 0 and repeat == 0:
+        return trained.get(m, f"proxy-{m}")
+    return f"search-{recipe}-{m}-{repeat}"
 
 
 def choose_epochs(trial: Callable[[int], np.ndarray], labels: np.ndarray, held_out: np.ndarray) -> int:

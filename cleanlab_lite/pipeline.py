@@ -47,7 +47,7 @@ def audit(manifest: Manifest, config: AuditConfig, *, run: Run, on_progress: OnP
     on_progress(Progress("judge", 0, 1, "steps"))
     verdict = combine(evidence, inputs.readable, inputs.duplicate_of, seed=config.seed)
     run.mark("judge")
-    about = describe(run, plan, verdict, inputs)
+    about = describe(run, plan, evidence, verdict, inputs)
     report = build_report(manifest, verdict, inputs.duplicate_of, inputs.codes, inputs.errors, about)
     write(run, manifest, evidence, verdict, report)
     run.mark("report")
@@ -80,14 +80,19 @@ def _file_facts(manifest: Manifest) -> str:
     return digest.hexdigest()
 
 
-def describe(run: Run, plan: planning.Plan, verdict: Verdict, inputs: Inputs) -> dict[str, Any]:
-    """What the summary says about the run itself."""
+def describe(run: Run, plan: planning.Plan, evidence: Evidence, verdict: Verdict, inputs: Inputs) -> dict[str, Any]:
+    """What the summary says about the run itself: what was planned, and what trials have chosen."""
+    assert evidence.history is not None
+    search = run.facts("search") if run.done("search") else None
     return {
         "run_id": run.run_id,
         "proxy": {
             name: getattr(plan, name)
-            for name in ("proxy", "loss", "strategy", "epochs", "ensemble", "image_size", "batch_size", "precision")
-        },
+            for name in ("proxy", "loss", "strategy", "ensemble", "image_size", "batch_size", "precision")
+        }
+        | {"epochs": evidence.history.shape[1]}
+        | ({name: search["chosen"][name] for name in ("loss", "strategy")} if search else {}),
+        "search": search,
         "device": plan.device,
         "warnings": warnings(verdict, inputs, plan),
     }

@@ -1,4 +1,4 @@
-"""What an audit is going to do: every "auto" of the configuration resolved against the data and the machine."""
+"""What an audit is going to do: every choice left open resolved against the data and the machine."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from cleanlab_lite.errors import ConfigError
 from cleanlab_lite.losses import LOSSES
 from cleanlab_lite.manifest import Manifest
 from cleanlab_lite.models import PROXIES
+from cleanlab_lite.search import Recipe, candidates, most_trials
 from cleanlab_lite.strategies import STRATEGIES
 
 # seconds per sample and epoch on one CPU core, training and observing: measured, for the estimate only
@@ -35,6 +36,7 @@ class Plan:
     proxy: str
     loss: str  # with its options
     strategy: str
+    recipes: int  # that are tried before one is chosen; 1: the above is taken
     epochs: int  # 0: chosen by trial
     ensemble: int
     image_size: int  # pixels, 0 for vectors
@@ -61,12 +63,17 @@ def make_plan(manifest: Manifest, config: AuditConfig) -> Plan:
         raise ConfigError(
             f"proxy {proxy!r} takes {takes}, this manifest holds {manifest.modality}s", hint=f"use --proxy {fit}"
         )
-    loss = "ce" if config.loss == "auto" else config.loss
+    loss = "ce" if config.loss in ("default", "auto") else config.loss
     # measured: vectors are memorised at once without mixup, pictures are learned too slowly with it
-    strategy = ("mixup" if vectors else "plain") if config.strategy == "auto" else config.strategy
-    build_loss, options = LOSSES.parse(loss)
-    build_loss.function(1, manifest.num_classes, **options)  # raises on values out of range
-    STRATEGIES.parse(strategy)
+    usual = "mixup" if vectors else "plain"
+    strategy = usual if config.strategy in ("default", "auto") else config.strategy
+    recipes: tuple[Recipe, ...] = (Recipe(loss, strategy),)
+    if "auto" in (config.loss, config.strategy):
+        recipes = candidates(config.loss, config.strategy, recipes[0])
+    for recipe in recipes:
+        build_loss, options = LOSSES.parse(recipe.loss)
+        build_loss.function(1, manifest.num_classes, **options)  # raises on values out of range
+        STRATEGIES.parse(recipe.strategy)
     image_size = 0 if vectors else config.image_size
     if not vectors and not image_size and manifest.uris is not None:
         image_size = choose_image_size(manifest.uris)
@@ -80,6 +87,10 @@ def make_plan(manifest: Manifest, config: AuditConfig) -> Plan:
     cost = SECONDS_PER_SAMPLE[proxy] * ((image_size / 32) ** 2 if proxy.startswith("resnet") else 1)
     proxies = config.ensemble + (config.planted > 0)
     history = 8 * proxies * epochs * n + 4 * n * manifest.num_classes * proxies
+    seconds = cost * epochs * n / speed
+    searching = seconds * most_trials(len(recipes), config.ensemble)
+    if config.search_budget:
+        searching = min(searching, config.search_budget)
     return Plan(
         rows=n,
         labelled=labelled,
@@ -91,12 +102,13 @@ def make_plan(manifest: Manifest, config: AuditConfig) -> Plan:
         proxy=proxy,
         loss=loss,
         strategy=strategy,
+        recipes=len(recipes),
         epochs=config.epochs,
         ensemble=config.ensemble,
         image_size=image_size,
         batch_size=batch_size,
         learning_rate=config.learning_rate or default_learning_rate(proxy),
-        estimated_seconds=round(5 + cost * proxies * epochs * n / speed),
+        estimated_seconds=round(5 + proxies * seconds + searching),
         memory_gib=round(1 + (n * dimensions * (4 if vectors else 1) + 2 * history) / 2**30, 1),
         disk_mib=round((n * dimensions * (0 if vectors else 1) + history) / 2**20 + 1),
     )

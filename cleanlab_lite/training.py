@@ -76,7 +76,7 @@ def fit(
     labels = torch.as_tensor(targets, device=device)
     batch_size = min(config.batch_size, len(rows))
     steps = config.epochs * max(1, len(rows) // batch_size)
-    seeds = iter(range(seed, seed + 1000))
+    seeds = iter(range(seed, seed + 500))
 
     def new_learner(wrap: Wrap | None = None) -> Learner:
         examples = samples.inputs(torch.as_tensor(rows[:: max(1, len(rows) // 2000)], device=device))

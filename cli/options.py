@@ -16,8 +16,9 @@ from . import diagnostics
 HELP = {
     "proxy": "Model to train: auto, cnn, mlp, resnet18, resnet50.",
     "weights": "Pretrained weights of the proxy: a file, or 'default' for torchvision's own.",
-    "loss": "Training loss, or auto; with options: gce:q=0.5. `nlclean methods losses` lists them.",
-    "strategy": "Training strategy, or auto; with options: mixup:alpha=4,warmup=0.2.",
+    "loss": "Training loss, with options: gce:q=0.5 (see `nlclean methods losses`); auto searches.",
+    "strategy": "Training strategy, with options: mixup:alpha=4,warmup=0.2; auto searches strategies and losses.",
+    "search_budget": "Longest search, e.g. 10m; the audit comes on top.",
     "epochs": "Epochs per proxy.",
     "ensemble": "Cross-fitted proxies; every row is held out of one.",
     "planted": "Share of rows given a planted wrong label for calibration; 0 is off.",
@@ -33,11 +34,12 @@ HELP = {
     "max_memory": "Memory for arrays, e.g. 8GiB.",
     "time_budget": "Stop, resumable, after e.g. 90s, 25m or 1h30m.",
 }
-_METAVARS = {"max_memory": "SIZE", "time_budget": "DURATION"}
+_METAVARS = {"max_memory": "SIZE", "time_budget": "DURATION", "search_budget": "DURATION"}
 _TYPE_METAVARS = {str: "TEXT", int: "INTEGER", float: "NUMBER"}
 _EMPTY_DEFAULTS = {
     "max_memory": "half of what is free",
     "time_budget": "none",
+    "search_budget": "none",
     "seed": "0",
     "weights": "none",
     "l1": "0",

@@ -49,6 +49,8 @@ def report_view(report: Report, path: Path, top: int) -> None:
     _headline(summary)
     _worst_classes(summary["classes"])
     _top_confusions(summary["confusions"])
+    if summary.get("search"):
+        _search(summary["search"])
     _suspicious_rows(report.flagged().slice(0, top).to_pylist())
     _next_steps(escape(shlex.quote(str(path.parent))), summary["actions"])
     line(str(path))
@@ -99,6 +101,29 @@ def _top_confusions(confusions: Sequence[Mapping[str, Any]]) -> None:
         ],
         right=(2, 3),
     )
+
+
+def _search(search: Mapping[str, Any]) -> None:
+    """What `--strategy auto` tried, and why it chose."""
+    _table(
+        "Recipes tried",
+        ("strategy", "loss", "networks", "agreement", "behind the best", "seconds"),
+        [
+            (
+                escape(row["strategy"]),
+                escape(row["loss"]),
+                f"{row['trials']:,}",
+                _percent(row["agreement"]),
+                f"{100 * row['behind']:.1f} ± {100 * row['standard_error']:.1f}",
+                f"{row['seconds']:,.1f}",
+            )
+            for row in search["tried"]
+        ],
+        right=(2, 3, 4, 5),
+    )
+    chosen = search["chosen"]
+    line(f"chosen: {escape(chosen['strategy'])} with {escape(chosen['loss'])}: {escape(search['reason'])}")
+    line()
 
 
 def _suspicious_rows(rows: Sequence[Mapping[str, Any]]) -> None:

@@ -113,7 +113,7 @@ def parse_size(text: str) -> float:
 
 
 _NOUNS = {str: "text", int: "a whole number", float: "a number"}
-_PARSERS = {"time_budget": parse_duration, "max_memory": parse_size}
+_PARSERS = {"time_budget": parse_duration, "search_budget": parse_duration, "max_memory": parse_size}
 
 
 def _flag_layer(flags: Mapping[str, str | None]) -> dict[str, Setting]:

@@ -304,6 +304,18 @@ def test_the_epochs_are_chosen_by_trial_where_they_are_left_open(vector_file, he
     assert json.loads((here / "run/run.json").read_text())["plan"]["epochs"] == 0
 
 
+def test_auto_tries_recipes_says_what_it_saw_and_teaches_as_chosen(vector_file, here, capsys):
+    options = ("--epochs", 4, "--batch-size", 16, "--ensemble", 2, "--device", "cpu", "--strategy", "auto")
+    result = call(capsys, "audit", vector_file, *options, "--loss", "ce", "--out", here / "run")
+    assert result.code == 0, result.err
+    assert "Recipes tried" in result.out and "dividemix" in result.out
+    summary = json.loads((here / "run" / "summary.json").read_text())
+    chosen = summary["search"]["chosen"]
+    assert f"chosen: {chosen['strategy']} with ce: {summary['search']['reason']}" in result.out
+    assert {name: summary["proxy"][name] for name in chosen} == chosen
+    assert {tried["strategy"] for tried in summary["search"]["tried"]} >= {"plain", "mixup", "prune", "dividemix"}
+
+
 # --- The same again -------------------------------------------------------------------------------------------------
 
 

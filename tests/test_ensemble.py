@@ -37,6 +37,7 @@ PLAN = Plan(
     proxy="mlp",
     loss="ce",
     strategy="plain",
+    recipes=1,
     epochs=2,
     ensemble=3,
     image_size=0,
