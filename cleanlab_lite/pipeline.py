@@ -37,9 +37,21 @@ def audit(manifest: Manifest, config: AuditConfig, *, run: Run, on_progress: OnP
         ConfigError: the options do not fit the data or the machine.
         StoppedEarly: the time budget is used up; the same call goes on from there.
     """
-    if run.done("report"):
+    if run.finished:
         return Report.read(run.path(REPORT))
     plan = planning.make_plan(manifest, validate(config))
+    if run.done("report"):  # killed just after it
+        report = Report.read(run.path(REPORT))
+    else:
+        report = _find(manifest, plan, config, run, on_progress)
+    run.remove("*.npz")  # what every proxy saw is in the history now
+    run.finish(plan=planning.as_dict(plan), configuration=as_dict(config), fingerprint=manifest.fingerprint)
+    on_progress(Progress("judge", 1, 1, "steps"))
+    return report
+
+
+def _find(manifest: Manifest, plan: planning.Plan, config: AuditConfig, run: Run, on_progress: OnProgress) -> Report:
+    """The stages of an audit, each read where an earlier process has done it."""
     run.write(MANIFEST, lambda path: save_manifest(manifest, path))
     inputs = load_inputs(manifest, plan.image_size, workers=config.workers, on_progress=on_progress)
     run.mark("decode", decoded=inputs.decoded, unreadable=int((~inputs.readable).sum()))
@@ -51,8 +63,6 @@ def audit(manifest: Manifest, config: AuditConfig, *, run: Run, on_progress: OnP
     report = build_report(manifest, verdict, inputs.duplicate_of, inputs.codes, inputs.errors, about)
     write(run, manifest, evidence, verdict, report)
     run.mark("report")
-    run.finish(plan=planning.as_dict(plan), configuration=as_dict(config), fingerprint=manifest.fingerprint)
-    on_progress(Progress("judge", 1, 1, "steps"))
     return report
 
 

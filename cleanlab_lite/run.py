@@ -196,6 +196,11 @@ class Run:
         except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
             raise ReportError(f"cannot read {path}: {error}", hint=f"delete {self.folder} and run again") from error
 
+    def remove(self, pattern: str) -> None:
+        """Delete files that later stages do not need."""
+        for path in self.folder.glob(pattern):
+            path.unlink()
+
     def log(self, event: str, **facts: Any) -> None:
         """Append one event, with the time in UTC, to `log.jsonl`."""
         line = json.dumps(_plain({"time": _now(), "event": event, **facts}), allow_nan=False)

@@ -103,6 +103,9 @@ def test_what_is_done_is_not_done_again(machine, steps):
         at = steps.index(f"write stages/{marker}.json") + 1  # the marker itself is written
         machine.kill(machine.vectors, f"after-{marker}", *QUICK, at=at)
         assert machine.finish(machine.vectors, f"after-{marker}", *QUICK).count("epoch") == epochs_left
+        run = machine.folder / f"after-{marker}"
+        assert json.loads((run / "run.json").read_bytes())["finished"]
+        assert not list(run.glob("*.npz"))
 
 
 def test_a_report_is_not_taken_for_a_finished_run(machine, steps):
