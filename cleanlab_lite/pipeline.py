@@ -48,7 +48,7 @@ def audit(manifest: Manifest, config: AuditConfig, *, run: Run, on_progress: OnP
     verdict = combine(evidence, inputs.readable, inputs.duplicate_of, seed=config.seed)
     run.mark("judge")
     about = describe(run, plan, verdict, inputs)
-    report = build_report(manifest, verdict, inputs.duplicate_of, inputs.codes, inputs.errors, about)
+    report = build_report(manifest, verdict, inputs.duplicate_of, inputs.content, inputs.codes, inputs.errors, about)
     write(run, manifest, evidence, verdict, report)
     run.mark("report")
     run.finish(plan=planning.as_dict(plan), configuration=as_dict(config), fingerprint=manifest.fingerprint)
