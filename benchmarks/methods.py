@@ -221,9 +221,8 @@ def run_detectors(world: World, args: argparse.Namespace, seed: int, todo: set[s
     if not todo:
         return
     rows = np.sort(np.concatenate([world.train, world.held_out]))
-    inputs = Inputs(
-        world.inputs.array[rows], world.inputs.codes[rows], world.inputs.errors[rows], np.full(len(rows), -1), 0
-    )
+    part = {name: getattr(world.inputs, name)[rows] for name in ("array", "codes", "errors", "content")}
+    inputs = replace(world.inputs, duplicate_of=np.full(len(rows), -1), **part)
     config = preset("balanced", seed=seed, epochs=args.epochs, ensemble=args.ensemble)
     since = time.process_time()
     with TemporaryDirectory() as folder, Run.start(Path(folder) / "run", "methods", "0" * 64) as run:

@@ -19,6 +19,7 @@ def build_report(
     manifest: Manifest,
     verdict: Verdict,
     duplicate_of: np.ndarray,
+    content: np.ndarray,
     codes: np.ndarray,
     errors: np.ndarray,
     about: dict[str, Any],
@@ -45,6 +46,7 @@ def build_report(
         "action": verdict.action,
         "weight": verdict.weight,
         "duplicate_of": _named(ids, duplicate_of),
+        "content": _nullable(content.astype("U16").astype(object), content != ""),
         "neighbors": [
             [ids[j] for j in row if j >= 0] if judged else None
             for row, judged in zip(columns["neighbors"], verdict.judged, strict=True)

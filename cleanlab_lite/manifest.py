@@ -31,6 +31,7 @@ class Source:
     features_column: str | None = None
     delimiter: str = ","  # csv and tsv only
     quoting: int = 0  # csv.QUOTE_MINIMAL or csv.QUOTE_ALL, csv and tsv only
+    file: str | None = None  # the text file that `Manifest.lines` count in, absolute; None without lines
     notes: tuple[str, ...] = ()  # what was detected, one sentence each, for the user
 
 

@@ -40,10 +40,8 @@ def audit(manifest: Manifest, config: AuditConfig, *, run: Run, on_progress: OnP
     if run.finished:
         return Report.read(run.path(REPORT))
     plan = planning.make_plan(manifest, validate(config))
-    if run.done("report"):  # killed just after it
-        report = Report.read(run.path(REPORT))
-    else:
-        report = _find(manifest, plan, config, run, on_progress)
+    done = run.done("report")  # and killed just after it
+    report = Report.read(run.path(REPORT)) if done else _find(manifest, plan, config, run, on_progress)
     run.remove("*.npz")  # what every proxy saw is in the history now
     run.finish(plan=planning.as_dict(plan), configuration=as_dict(config), fingerprint=manifest.fingerprint)
     on_progress(Progress("judge", 1, 1, "steps"))
@@ -60,7 +58,7 @@ def _find(manifest: Manifest, plan: planning.Plan, config: AuditConfig, run: Run
     verdict = combine(evidence, inputs.readable, inputs.duplicate_of, seed=config.seed)
     run.mark("judge")
     about = describe(run, plan, evidence, verdict, inputs)
-    report = build_report(manifest, verdict, inputs.duplicate_of, inputs.codes, inputs.errors, about)
+    report = build_report(manifest, verdict, inputs.duplicate_of, inputs.content, inputs.codes, inputs.errors, about)
     write(run, manifest, evidence, verdict, report)
     run.mark("report")
     return report

@@ -50,6 +50,7 @@ COLUMNS: tuple[tuple[str, pa.DataType, str, str], ...] = (
     ("learned_epoch", _I, "epoch, from 1", "first epoch from which the given label stays predicted; null if never"),
     ("forgetting_events", _F, "count", "times the given label was predicted and then not, mean over proxies"),
     ("duplicate_of", _S, "an id", "first row with the same content; null for the first and for unique rows"),
+    ("content", _S, "16 hex digits", "start of the sha256 of the content, the same after a rename; null if unreadable"),
     ("neighbors", pa.list_(_S), "ids", "nearest rows in feature space, nearest first"),
     ("top_labels", pa.list_(_S), "classes", "the three most probable classes"),
     ("top_probs", pa.list_(_F), "0-1", "their probabilities"),

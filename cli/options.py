@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 
@@ -34,6 +35,7 @@ HELP = {
     "max_memory": "Memory for arrays, e.g. 8GiB.",
     "time_budget": "Stop, resumable, after e.g. 90s, 25m or 1h30m.",
 }
+_LIMIT = re.compile(r"(?P<number>[0-9]{1,15}(?:\.[0-9]{1,15})?)\s*(?P<percent>%?)")
 _METAVARS = {"max_memory": "SIZE", "time_budget": "DURATION", "search_budget": "DURATION"}
 _TYPE_METAVARS = {str: "TEXT", int: "INTEGER", float: "NUMBER"}
 _EMPTY_DEFAULTS = {
@@ -91,3 +93,28 @@ def verbosity_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.option(
         "-q", "--quiet", is_flag=True, expose_value=False, callback=quiet, help="Print errors and the answer only."
     )(command)
+
+
+class Limit(click.ParamType):
+    """(value, whether it is a share): "5%" is (0.05, True). A bare number is a share, or a number of rows."""
+
+    name = "limit"
+
+    def __init__(self, bare: Literal["share", "rows"]) -> None:
+        self.bare = bare
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, bool]:
+        match = _LIMIT.fullmatch(value.strip())
+        other = "a share (0.05)" if self.bare == "share" else "a number of rows (100)"
+        if not match or (not match["percent"] and self.bare == "rows" and "." in value):
+            self.fail(f"{value!r} is neither a percentage (5%) nor {other}", param, ctx)
+        if not match["percent"] and self.bare == "rows":
+            return int(match["number"]), False
+        share = float(match["number"] + ("e-2" if match["percent"] else ""))
+        if share > 1:
+            self.fail(
+                f"{value!r} is more than all of it" + ("" if match["percent"] else f", {value}% is a percentage"),
+                param,
+                ctx,
+            )
+        return share, True

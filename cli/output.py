@@ -1,4 +1,4 @@
-"""All of stdout: the report view, plans, settings, and JSON."""
+"""All of stdout: the report view, checks, plans, settings, and JSON."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from .settings import Setting
 from .text import escape, format_duration, is_terminal, shorten, supports_color
 
 if TYPE_CHECKING:
+    from cleanlab_lite.gate import Gate
     from cleanlab_lite.report import Report
 
 _ID_WIDTH, _LABEL_WIDTH = 40, 24  # characters
@@ -153,6 +154,28 @@ def _next_steps(folder: str, actions: Mapping[str, int]) -> None:
     )
     line(f"  nlclean report {folder} --json --top 100")
     line()
+
+
+def gate_text(gate: Gate, top: int) -> str:
+    """What a person reads after a check: limits, then the `top` suspects, then the `top` rows of every change."""
+    from cleanlab_lite.exporters.gate_formats import change_text, headline, suspect_text
+
+    lines = [f"{escape(str(gate.summary['manifest']['path']))}: {headline(gate)}"]
+    lines += [f"{'FAILED' if outcome.exceeded else 'passed'}  {outcome.message}" for outcome in gate.outcomes]
+    lists = {"suspects": [suspect_text(gate, row) for row in gate.suspects[:top]]}
+    counts = {"suspects": len(gate.suspects)}
+    for name, changes in (gate.changes or {}).items():
+        lists[name] = [
+            suspect_text(gate, change.row) if name == "newly_suspect" else change_text(gate, change)
+            for change in changes[:top]
+        ]
+        counts[name] = len(changes)
+    for name, texts in lists.items():
+        lines.append(f"{name.replace('_', ' ')}: {counts[name]:,}")
+        lines += [f"  {text}" for text in texts]
+        if 0 < len(texts) < counts[name]:
+            lines.append(f"  and {counts[name] - len(texts):,} more")
+    return "\n".join(lines) + "\n"
 
 
 def plan_view(plan: Mapping[str, Any]) -> None:

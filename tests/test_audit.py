@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import shutil
 import subprocess
@@ -187,6 +188,14 @@ def test_copies_that_contradict_each_other_are_named(pictures):
     assert copy["is_label_issue"] and not original["is_label_issue"]
     assert pictures.by_id["img/same.png"]["duplicate_of"] is not None
     assert pictures.by_id["img/same.png"]["issue"] != "duplicate_conflict"
+
+
+def test_content_is_the_hash_of_the_file(pictures):
+    for name, row in pictures.by_id.items():
+        if row["issue"] == "unreadable":
+            assert row["content"] is None
+        else:
+            assert row["content"] == hashlib.sha256((pictures.folder / name).read_bytes()).hexdigest()[:16]
 
 
 def test_rows_without_a_label_get_a_suggestion(pictures):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import replace
 from typing import Any
@@ -77,9 +78,11 @@ class Case:
         self.world, self.evidence, self.codes, self.duplicate_of = world_with_gaps()
         self.manifest = manifest_of(self.evidence)
         self.verdict: Verdict = combine(self.evidence, self.codes == "", self.duplicate_of)
+        self.content = np.array([hashlib.sha256(b"%d" % (0 if i == COPY else i)).hexdigest() for i in range(N)])
+        self.content[UNREADABLE] = ""
         self.errors = np.where(self.codes == "", "", "broken\x1b[2J at byte 7")
         self.report = build_report(
-            self.manifest, self.verdict, self.duplicate_of, self.codes, self.errors, {"device": "cpu"}
+            self.manifest, self.verdict, self.duplicate_of, self.content, self.codes, self.errors, {"device": "cpu"}
         )
         self.rows = self.report.table.to_pylist()
 
@@ -137,6 +140,8 @@ def test_rows_say_what_the_verdict_says(case):
 
 def test_duplicates_and_neighbors_are_named_by_id(case):
     assert case.rows[COPY]["duplicate_of"] == case.manifest.ids[0]
+    assert case.rows[COPY]["content"] == case.rows[0]["content"] == hashlib.sha256(b"0").hexdigest()[:16]
+    assert len({row["content"] for row in case.rows}) == N - len(UNREADABLE)  # one null, one content twice
     assert case.rows[0]["duplicate_of"] is None
     assert {case.rows[0]["issue"], case.rows[COPY]["issue"]} == {"duplicate_conflict"}
     ids = set(case.manifest.ids)
@@ -147,7 +152,7 @@ def test_duplicates_and_neighbors_are_named_by_id(case):
 def test_a_column_that_no_detector_filled_is_null(case):
     columns = {name: values for name, values in case.verdict.columns.items() if name not in ("aum", "neighbors")}
     verdict = replace(case.verdict, columns=columns)
-    report = build_report(case.manifest, verdict, case.duplicate_of, case.codes, case.errors, {})
+    report = build_report(case.manifest, verdict, case.duplicate_of, case.content, case.codes, case.errors, {})
     assert report.table.schema.equals(SCHEMA)
     assert report.table["aum"].null_count == N
     assert report.table["neighbors"].null_count == N
@@ -155,7 +160,7 @@ def test_a_column_that_no_detector_filled_is_null(case):
 
 def test_embeddings_have_no_path(case):
     manifest = replace(case.manifest, source=replace(case.manifest.source, path_column=None), uris=None)
-    report = build_report(manifest, case.verdict, case.duplicate_of, case.codes, case.errors, {})
+    report = build_report(manifest, case.verdict, case.duplicate_of, case.content, case.codes, case.errors, {})
     assert report.table["path"].null_count == N
 
 
@@ -232,7 +237,9 @@ def test_the_noise_rate_covers_the_planted_share(case):
 def test_only_an_uncalibrated_rate_is_warned_of(case, method, warned):
     calibration = case.verdict.calibration
     verdict = replace(case.verdict, calibration=replace(calibration, rate=replace(calibration.rate, method=method)))
-    inputs = Inputs(np.zeros((N, 1)), np.full(N, ""), np.full(N, ""), case.duplicate_of, decoded=0)
+    inputs = Inputs(
+        np.zeros((N, 1)), np.full(N, ""), np.full(N, ""), case.duplicate_of, decoded=0, content=case.content
+    )
     plan = make_plan(case.manifest, AuditConfig(device="cpu", image_size=32))
     assert any("not calibrated" in text for text in warnings(verdict, inputs, plan)) == warned
 

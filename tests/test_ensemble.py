@@ -54,7 +54,7 @@ def inputs_of(world: World, unreadable: tuple[int, ...] = ()) -> Inputs:
     n = len(world.labels)
     codes = np.where(np.isin(np.arange(n), unreadable), "not_finite", "")
     array = np.where((codes == "")[:, None], world.features, 0).astype(np.float32)
-    return Inputs(array, codes, codes, np.full(n, -1), decoded=0)
+    return Inputs(array, codes, codes, np.full(n, -1), decoded=0, content=codes)
 
 
 def watch_world(folder: Path, config: AuditConfig = CONFIG, plan: Plan = PLAN, on_progress=ignore, **task) -> Any:

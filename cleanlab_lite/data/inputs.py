@@ -21,6 +21,7 @@ class Inputs:
     errors: np.ndarray  # (n,) str, the same in words
     duplicate_of: np.ndarray  # (n,) int64, first row with the same content, -1 where there is none before it
     decoded: int  # files decoded now rather than found in the cache
+    content: np.ndarray  # (n,) str, sha256 of the content, "" where unreadable
 
     @property
     def readable(self) -> np.ndarray:
@@ -37,7 +38,7 @@ def load_inputs(manifest: Manifest, image_size: int, *, workers: int = 0, on_pro
         array = np.where(finite[:, None], manifest.features, 0).astype(np.float32)
         codes = np.where(finite, "", "not_finite")
         errors = np.where(finite, "", "the vector holds NaN or infinity")
-        return Inputs(array, codes, errors, find_duplicates(content), decoded=0)
+        return Inputs(array, codes, errors, find_duplicates(content), decoded=0, content=content)
     assert manifest.uris is not None
     store = load_images(
         manifest.uris, image_size, cache_dir=default_cache_dir(), workers=workers, on_progress=on_progress
@@ -48,4 +49,4 @@ def load_inputs(manifest: Manifest, image_size: int, *, workers: int = 0, on_pro
             f"none of the {len(manifest):,} files can be read; the first: {first}",
             hint="paths are taken relative to the manifest; is the path column right (--path-column)?",
         )
-    return Inputs(store.pixels, store.codes, store.errors, find_duplicates(store.content), store.decoded)
+    return Inputs(store.pixels, store.codes, store.errors, find_duplicates(store.content), store.decoded, store.content)

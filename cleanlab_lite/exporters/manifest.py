@@ -11,6 +11,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -150,25 +151,13 @@ def load_manifest(path: str | Path) -> Manifest:
 
     Raises ManifestError when the file is not a saved manifest, or one of a newer version.
     """
-    try:
-        table = pq.ParquetFile(path).read()
-    except (pa.ArrowException, OSError) as error:
-        raise ManifestError(f"cannot read {str(path)!r}: {error}", hint="run `nlclean audit` again") from error
-    metadata = dict(table.schema.metadata or {})
-    if SAVED not in metadata:
-        raise ManifestError(f"{str(path)!r} is not a manifest saved by nlclean", hint="run `nlclean audit` on it")
-    facts = json.loads(metadata.pop(SAVED))
-    if facts["version"] > SAVED_VERSION:
-        raise ManifestError(
-            f"{str(path)!r} has version {facts['version']}, this nlclean reads up to {SAVED_VERSION}",
-            hint="upgrade nlclean",
-        )
+    table, facts = _read_saved(path)
+    metadata = {name: value for name, value in (table.schema.metadata or {}).items() if name != SAVED}
     own = [name for name in table.column_names if name.startswith(PREFIX)]
     arrays = {name.removeprefix(PREFIX): table[name].to_pylist() for name in own}
-    facts["source"]["notes"] = tuple(facts["source"]["notes"])
     return Manifest(
         table=table.drop_columns(own).replace_schema_metadata(metadata or None),
-        source=Source(**facts["source"]),
+        source=_source(facts),
         modality=facts["modality"],
         classes=tuple(facts["classes"]),
         ids=np.array(arrays["id"], dtype=str),
@@ -178,3 +167,32 @@ def load_manifest(path: str | Path) -> Manifest:
         lines=np.array(arrays["line"], dtype=np.int64) if "line" in arrays else None,
         _fingerprint=[facts["fingerprint"]],
     )
+
+
+def load_lines(path: str | Path) -> tuple[Source, np.ndarray | None]:
+    """`source` and `lines` of a saved manifest, without reading the rest of it. Raises like `load_manifest`."""
+    column = PREFIX + "line"
+    table, facts = _read_saved(path, [column])
+    return _source(facts), np.array(table[column], dtype=np.int64) if column in table.column_names else None
+
+
+def _read_saved(path: str | Path, columns: list[str] | None = None) -> tuple[pa.Table, dict[str, Any]]:
+    """The table, or those of `columns` that it has, and the facts that go with it."""
+    try:
+        table = pq.ParquetFile(path).read(columns)
+    except (pa.ArrowException, OSError) as error:
+        raise ManifestError(f"cannot read {str(path)!r}: {error}", hint="run `nlclean audit` again") from error
+    metadata = table.schema.metadata or {}
+    if SAVED not in metadata:
+        raise ManifestError(f"{str(path)!r} is not a manifest saved by nlclean", hint="run `nlclean audit` on it")
+    facts = json.loads(metadata[SAVED])
+    if facts["version"] > SAVED_VERSION:
+        raise ManifestError(
+            f"{str(path)!r} has version {facts['version']}, this nlclean reads up to {SAVED_VERSION}",
+            hint="upgrade nlclean",
+        )
+    return table, facts
+
+
+def _source(facts: dict[str, Any]) -> Source:
+    return Source(**facts["source"] | {"notes": tuple(facts["source"]["notes"])})

@@ -74,7 +74,7 @@ def read_manifest(
     return Manifest(
         table=rows.table,
         source=Source(
-            path=name if is_remote(name) else os.path.abspath(name),
+            path=_absolute(name),
             format=rows.format,
             label_column=columns.label,
             path_column=columns.path,
@@ -83,6 +83,7 @@ def read_manifest(
             features_column=columns.features,
             delimiter=rows.delimiter,
             quoting=rows.quoting,
+            file=None if rows.lines is None else _absolute(rows.path),
             notes=(*columns.notes, *rows.notes, kind_note, *label_notes, *id_notes),
         ),
         modality=kind,
@@ -94,6 +95,10 @@ def read_manifest(
         features=matrix,
         lines=rows.lines,
     )
+
+
+def _absolute(path: str) -> str:
+    return path if is_remote(path) else os.path.abspath(path)
 
 
 def _read_rows(path: str) -> Rows:

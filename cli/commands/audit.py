@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
@@ -11,27 +10,16 @@ import click
 
 from .. import diagnostics
 from ..diagnostics import ExitCode
-from ..options import config_options, json_option, verbosity_options
+from ..options import Limit, config_options, json_option, verbosity_options
 from ..settings import Setting, resolve, to_config
 
 if TYPE_CHECKING:
     from cleanlab_lite.config import AuditConfig
+    from cleanlab_lite.gate import Outcome
     from cleanlab_lite.manifest import Manifest
     from cleanlab_lite.report import Report
 
 TOP = 20  # suspicious rows on show
-
-
-class Limit(click.ParamType):
-    """ "5%" of the labels wrong, as (0.05, True); or a number of flagged rows, as (100, False)."""
-
-    name = "limit"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, bool]:
-        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*%|(\d+)", value)
-        if not match:
-            self.fail(f"{value!r} is neither a percentage (5%) nor a number of rows (100)", param, ctx)
-        return (float(match[1]) / 100, True) if match[1] else (int(match[2]), False)
 
 
 @click.command("audit")
@@ -44,7 +32,9 @@ class Limit(click.ParamType):
 @click.option("--features", type=click.Path(path_type=Path), help="File of embeddings, aligned by row.")
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder.  [default: a new one under nlclean-runs/]")
 @config_options
-@click.option("--fail-on", type=Limit(), metavar="LIMIT", help="Exit 1 above a noise rate (5%) or flagged rows (100).")
+@click.option(
+    "--fail-on", type=Limit("rows"), metavar="LIMIT", help="Exit 1 above a noise rate (5%) or flagged rows (100)."
+)
 @click.option("--dry-run", is_flag=True, help="Print the plan and write nothing.")
 @click.option("--show-config", is_flag=True, help="Print every value and where it came from.")
 @json_option
@@ -102,8 +92,8 @@ def command(
     for warning in report.summary["warnings"]:
         diagnostics.warn(warning)
     (output.report_json if as_json else output.report_view)(report, path, TOP)
-    if fail_on and (verdict := _over(report.summary, fail_on)):
-        diagnostics.error(verdict)
+    if fail_on and (outcome := _outcome(report.summary, fail_on)).exceeded:
+        diagnostics.error(outcome.message)
         ctx.exit(ExitCode.GATE_FAILED)
 
 
@@ -146,14 +136,10 @@ def _show(settings: dict[str, Setting], as_json: bool) -> None:
         output.settings_view(settings)
 
 
-def _over(summary: dict[str, Any], limit: tuple[float, bool]) -> str:
-    """Why the gate fails, "" when it does not."""
-    bound, is_rate = limit
-    rate, flagged = summary["noise_rate"]["estimate"], summary["flagged"]
-    if is_rate and rate is None:
-        return "the noise rate could not be determined"
-    if is_rate and rate > bound:
-        return f"the noise rate, {rate:.1%}, is above the limit of {bound:.1%}"
-    if not is_rate and flagged > bound:
-        return f"{flagged:,} flagged rows are above the limit of {bound:,}"
-    return ""
+def _outcome(summary: dict[str, Any], limit: tuple[float, bool]) -> Outcome:
+    from cleanlab_lite.gate import Bound, noise_outcome, suspect_outcome
+
+    bound = Bound(*limit)
+    if bound.is_share:
+        return noise_outcome(summary, bound)
+    return suspect_outcome(summary["flagged"], summary["manifest"]["labelled"], bound)

@@ -1,0 +1,160 @@
+"""`nlclean check`: a gate for CI, and what changed since a baseline."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from .. import diagnostics
+from ..diagnostics import ExitCode
+from ..options import Limit, run_argument, verbosity_options
+
+if TYPE_CHECKING:
+    from cleanlab_lite.gate import Gate
+    from cleanlab_lite.manifest import Source
+
+FILE = click.Path(path_type=Path, dir_okay=False)
+
+
+@click.command("check")
+@run_argument
+@click.option(
+    "--max-noise", type=Limit("share"), metavar="SHARE", help="Fail above this noise rate, 2% or 0.02, as estimated."
+)
+@click.option(
+    "--max-suspects", type=Limit("rows"), metavar="LIMIT", help="Fail above this many suspects, or % of labelled rows."
+)
+@click.option(
+    "--max-new-suspects",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="Fail above this many suspects that the baseline does not have.  [default: 0 with --baseline]",
+)
+@click.option(
+    "--baseline",
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    help="What to compare with: a run folder, a report.parquet, or a file of --write-baseline.",
+)
+@click.option("--write-baseline", type=FILE, metavar="FILE", help="Write the state of this run, to compare with later.")
+@click.option("--exit-zero", is_flag=True, help="Exit 0 above a limit too.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "json", "markdown", "junit", "sarif"]),
+    default="text",
+    show_default=True,
+    help="junit and sarif are for CI servers, markdown for a pull request.",
+)
+@click.option("--output", "target", type=FILE, metavar="FILE", help="File to write.  [default: stdout]")
+@click.option(
+    "--top",
+    type=click.IntRange(min=0),
+    default=20,
+    show_default=True,
+    help="Rows on show per list; json and sarif hold all.",
+)
+@verbosity_options
+@click.pass_context
+def command(
+    ctx: click.Context,
+    run: Path | None,
+    max_noise: tuple[float, bool] | None,
+    max_suspects: tuple[float, bool] | None,
+    max_new_suspects: int | None,
+    baseline: Path | None,
+    write_baseline: Path | None,
+    exit_zero: bool,
+    form: str,
+    target: Path | None,
+    top: int,
+) -> None:
+    """Hold a run against limits, and against a baseline. Exit 1 above a limit.
+
+    RUN is a run folder or the report.parquet in it.  [default: the newest under nlclean-runs/]
+
+    Suspects are the flagged rows whose label no person has kept in review. Without limits the state is printed.
+    """
+    if max_new_suspects is not None and baseline is None:
+        raise click.UsageError("--max-new-suspects needs --baseline: new since when?", ctx)
+
+    from cleanlab_lite.decisions import DECISIONS, DecisionLog
+    from cleanlab_lite.errors import ReportError
+    from cleanlab_lite.exporters import gate_formats
+    from cleanlab_lite.exporters.manifest import load_lines
+    from cleanlab_lite.gate import Bound, baseline_text, judge, load_baseline, read_rows
+    from cleanlab_lite.report import Report
+    from cleanlab_lite.run import REPORT, find_run
+
+    from .. import output
+
+    folder = find_run(run)
+    report = Report.read(folder / REPORT)
+    source, lines = load_lines(folder / "manifest.parquet")
+    if lines is not None and len(lines) != len(report):
+        raise ReportError(f"{folder} holds a report on {len(report)} rows and a manifest of {len(lines)}")
+    for path in (target, write_baseline):
+        if path is not None:
+            _spare_manifest(path, source)
+    gate = judge(
+        report.summary,
+        read_rows(report, DecisionLog(folder / DECISIONS).read(), lines),
+        None if baseline is None else load_baseline(baseline),
+        max_noise=Bound(*max_noise) if max_noise else None,
+        max_suspects=Bound(*max_suspects) if max_suspects else None,
+        max_new_suspects=0 if baseline is not None and max_new_suspects is None else max_new_suspects,
+    )
+    formats = {
+        "text": lambda: output.gate_text(gate, top),
+        "json": lambda: gate_formats.to_json(gate),
+        "markdown": lambda: gate_formats.to_markdown(gate, top),
+        "junit": lambda: gate_formats.to_junit(gate, top),
+        "sarif": lambda: gate_formats.to_sarif(gate, source, Path.cwd()),
+    }
+    text = formats[form]()
+    if write_baseline is not None:
+        _write(write_baseline, baseline_text(gate.rows))
+    if target is None:
+        output.line(text.removesuffix("\n"))
+    else:
+        _write(target, text)
+        output.line(str(target))
+    if _say(gate, exit_zero) and not exit_zero:
+        ctx.exit(ExitCode.GATE_FAILED)
+
+
+def _say(gate: Gate, exit_zero: bool) -> bool:
+    """Warnings and exceeded limits on stderr; whether there is one."""
+    for warning in gate.warnings:
+        diagnostics.warn(warning)
+    for outcome in gate.outcomes:
+        if outcome.exceeded:
+            (diagnostics.warn if exit_zero else diagnostics.error)(outcome.message)
+    return gate.exceeded
+
+
+def _write(path: Path, text: str) -> None:
+    from cleanlab_lite.errors import ReportError
+
+    special = path.exists() and not path.is_file()  # a pipe or /dev/stdout is not to be replaced
+    temporary = path if special else path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+        if not special:
+            os.replace(temporary, path)
+    except OSError as error:
+        raise ReportError(f"cannot write {path}: {error.strerror or error}", hint="give another file") from error
+    finally:
+        if not special:
+            temporary.unlink(missing_ok=True)
+
+
+def _spare_manifest(path: Path, source: Source) -> None:
+    from cleanlab_lite.errors import ConfigError
+
+    original = Path(source.file or source.path)
+    if path.exists() and original.exists() and path.samefile(original):
+        raise ConfigError(f"{path} is the audited manifest, which is never changed", hint="give another file")
