@@ -17,6 +17,7 @@ WITHOUT_TORCH = [
     "cleanlab_lite.config",
     "cleanlab_lite.detectors",
     "cleanlab_lite.exporters.gate_formats",
+    "cleanlab_lite.exporters.html",
     "cleanlab_lite.exporters.manifest",
     "cleanlab_lite.exporters.policy",
     "cleanlab_lite.gate",

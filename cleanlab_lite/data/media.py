@@ -111,6 +111,39 @@ def decode_image(data: bytes, size: int) -> np.ndarray:
     """
     from PIL import Image
 
+    with _opened(data) as picture:
+        picture.draft(None, (2 * size, 2 * size))  # JPEG only: decode at 1/2, 1/4 or 1/8 straight from the DCT
+        picture.load()
+        orientation = picture.getexif().get(_ORIENTATION)  # after load: Pillow turns TIFF by itself
+        plain = _eight_bits(picture)
+        if plain.size != (size, size):
+            plain = plain.resize((size, size), Image.Resampling.BICUBIC, reducing_gap=3.0)
+        pixels = np.asarray(_upright(plain, orientation))
+    if pixels.ndim == 2:
+        return np.repeat(pixels[None], 3, axis=0)
+    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+def thumbnail(data: bytes, longest: int) -> Picture:
+    """The picture in mode L or RGB, upright, no side longer than `longest` pixels; a smaller one keeps its pixels.
+
+    Raises DecodeError as `decode_image` does.
+    """
+    from PIL import Image
+
+    with _opened(data) as picture:
+        picture.draft(None, (2 * longest, 2 * longest))
+        picture.load()
+        orientation = picture.getexif().get(_ORIENTATION)
+        plain = _eight_bits(picture)
+        plain.thumbnail((longest, longest), Image.Resampling.BICUBIC, reducing_gap=3.0)
+        return _upright(plain, orientation)
+
+
+def _upright(picture: Picture, orientation: int | None) -> Picture:
+    """The picture as EXIF says it was meant."""
+    from PIL import Image
+
     turns = {
         2: Image.Transpose.FLIP_LEFT_RIGHT,
         3: Image.Transpose.ROTATE_180,
@@ -120,19 +153,7 @@ def decode_image(data: bytes, size: int) -> np.ndarray:
         7: Image.Transpose.TRANSVERSE,
         8: Image.Transpose.ROTATE_90,
     }
-    with _opened(data) as picture:
-        picture.draft(None, (2 * size, 2 * size))  # JPEG only: decode at 1/2, 1/4 or 1/8 straight from the DCT
-        picture.load()
-        orientation = picture.getexif().get(_ORIENTATION)  # after load: Pillow turns TIFF by itself
-        plain = _eight_bits(picture)
-        if plain.size != (size, size):
-            plain = plain.resize((size, size), Image.Resampling.BICUBIC, reducing_gap=3.0)
-        if orientation in turns:
-            plain = plain.transpose(turns[orientation])
-        pixels = np.asarray(plain)
-    if pixels.ndim == 2:
-        return np.repeat(pixels[None], 3, axis=0)
-    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+    return picture if orientation not in turns else picture.transpose(turns[orientation])
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
@@ -14,12 +15,23 @@ from ..options import json_option, run_argument, verbosity_options
 @run_argument
 @click.option("--top", type=click.IntRange(min=0), default=20, show_default=True, help="Suspicious rows on show.")
 @click.option("--schema", is_flag=True, help="Print the columns of report.parquet as JSON.")
+@click.option(
+    "--html",
+    "page",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write one offline page, to look at and decide in a browser, and print its path.",
+)
+@click.option("--force", is_flag=True, help="Overwrite the page.")
 @json_option
 @verbosity_options
-def command(run: Path | None, top: int, schema: bool, as_json: bool) -> None:
+def command(run: Path | None, top: int, schema: bool, page: Path | None, force: bool, as_json: bool) -> None:
     """Show what an audit found.
 
     RUN is a run folder or the report.parquet in it.  [default: the newest under nlclean-runs/]
+
+    The page of --html holds charts, previews and the rows; it has at most 15 MB and loads nothing. Decisions made in
+    it are downloaded as decisions.jsonl.
     """
     from cleanlab_lite.report import COLUMNS, Report
     from cleanlab_lite.run import REPORT, find_run
@@ -30,8 +42,49 @@ def command(run: Path | None, top: int, schema: bool, as_json: bool) -> None:
         keys = ("name", "type", "range", "meaning")
         output.json_document([dict(zip(keys, map(str, column), strict=True)) for column in COLUMNS])
         return
+    if page is not None:
+        _check(page, force)
+        size = _write_page(find_run(run), page)
+        if as_json:
+            output.json_document({"path": str(page), "bytes": size})
+        else:
+            diagnostics.note(f"{size / 1e6:.1f} MB")
+            output.line(str(page))
+        return
     path = find_run(run) / REPORT
     report = Report.read(path)
     for warning in report.summary["warnings"]:
         diagnostics.warn(warning)
     (output.report_json if as_json else output.report_view)(report, path, top)
+
+
+def _check(page: Path, force: bool) -> None:
+    """Raise ConfigError when `page` must not be written."""
+    from cleanlab_lite.errors import ConfigError
+
+    if page.suffix.lower() not in (".html", ".htm"):
+        raise ConfigError(f"{page} is no name of a page", hint=f"--html {page.with_suffix('.html')}")
+    if page.is_dir():
+        raise ConfigError(f"{page} is a folder", hint=f"--html {page / 'report.html'}")
+    if page.exists() and not force:
+        raise ConfigError(f"{page} exists", hint="give another file, or --force to overwrite it")
+
+
+def _write_page(folder: Path, page: Path) -> int:
+    """Write the page of a run, whole or not at all; its bytes."""
+    from cleanlab_lite.errors import ReportError
+    from cleanlab_lite.exporters.html import build_page
+
+    from ..progress import Drawer
+
+    with Drawer() as drawer:
+        content = build_page(folder, on_progress=drawer)
+    temporary = page.with_name(f".{page.name}.{os.getpid()}")
+    try:
+        temporary.write_bytes(content)
+        os.replace(temporary, page)
+    except OSError as error:
+        raise ReportError(f"cannot write {page}: {error.strerror or error}", hint="give another file") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    return len(content)

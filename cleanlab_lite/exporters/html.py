@@ -1,0 +1,220 @@
+"""One offline page about a run: charts, pictures, and a table in which a person decides about rows.
+
+A single file without any reference to elsewhere. What people wrote (labels, ids, paths) travels as JSON and reaches the
+page as text only; the content security policy lets nothing but this very script and style run, and nothing be fetched.
+
+The page never exceeds its limit: rows are added in order of suspicion until their share of it is used up, then details
+(preview, margins, neighbours) in the same order until it is full. What is left out is counted.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Sequence
+from html import escape
+from importlib.resources import files
+from pathlib import Path, PurePath
+from string import Template
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from cleanlab_lite.errors import ReportError
+from cleanlab_lite.exporters import charts
+from cleanlab_lite.exporters.manifest import load_manifest
+from cleanlab_lite.exporters.page_data import ISSUES, PageData, by_suspicion, known, margins, suspects
+from cleanlab_lite.mixture import BetaMixture, GaussianMixture, fit_beta_mixture, fit_gaussian_mixture
+from cleanlab_lite.progress import OnProgress, ignore
+from cleanlab_lite.report import Report
+from cleanlab_lite.run import REPORT
+
+MANIFEST = "manifest.parquet"
+LIMIT = 15_000_000  # bytes of the whole page
+CURVE_ROWS = 100_000  # rows behind the quartiles of the margins, evenly spread
+CLASS_ROWS = 60  # classes in the table of classes
+
+
+def build_page(folder: Path, *, limit: int = LIMIT, on_progress: OnProgress = ignore) -> bytes:
+    """The page about the run in `folder`, at most `limit` bytes of UTF-8. The same run gives the same bytes.
+
+    A chart whose file the folder lacks is left out, and so is the preview of a row whose file cannot be read.
+    Raises ReportError when there is no report, or when not even an empty table fits into `limit`.
+    """
+    report = Report.read(folder / REPORT)
+    before, after = _frame(report, folder)
+    island = PageData(report, limit - len(before) - len(after), limit)
+    island.add_rows(by_suspicion(report.table))
+    uris = _uris(folder, len(report))
+    island.add_examples(uris)
+    island.add_details(uris, folder, on_progress)
+    page = before + island.encoded() + after
+    if len(page) > limit:
+        raise ReportError(f"the page has {len(page):,} bytes without any row, the limit is {limit:,}")
+    return page
+
+
+def _quartiles(folder: Path, suspect: np.ndarray) -> dict[str, np.ndarray] | None:
+    """Quartiles (3, e) of the margins of suspects, and of all other rows."""
+    groups = {"all": np.flatnonzero(~suspect), "suspect": np.flatnonzero(suspect)}
+    result = {}
+    for name, rows in groups.items():
+        spread = rows[:: len(rows) // CURVE_ROWS + 1]
+        found = margins(folder, spread)
+        if found is None:
+            return None
+        whole = found[np.isfinite(found).all(axis=1)]
+        if len(whole):
+            result[name] = np.percentile(whole, (25, 50, 75), axis=0)
+    return result
+
+
+def _uris(folder: Path, rows: int) -> np.ndarray | None:
+    """(n,) locations of the rows' files; None where the rows have none."""
+    path = folder / MANIFEST
+    if not path.exists():
+        return None
+    manifest = load_manifest(path)
+    if len(manifest) != rows:
+        raise ReportError(f"{folder} holds a report on {rows} rows and a manifest of {len(manifest)}")
+    return manifest.uris
+
+
+def _mixture(loss: np.ndarray, facts: dict[str, Any] | None) -> BetaMixture | GaussianMixture | None:
+    """What the loss mixture of the audit found, fitted again: the iterations it took make it the same."""
+    if facts is None or facts["degenerate"] or not facts["separated"]:
+        return None  # no two groups were found
+    if facts["family"] == "beta":
+        return fit_beta_mixture(loss, max_iterations=facts["iterations"])
+    return fit_gaussian_mixture(loss)
+
+
+def _frame(report: Report, folder: Path) -> tuple[bytes, bytes]:
+    """The page before and after its data."""
+    here = files(__package__)
+    style, script = ((here / name).read_text("utf-8") for name in ("page.css", "page.js"))
+    before, after = (here / "page.html").read_text("utf-8").split("$data")
+    values = {
+        "style": style,
+        "script": script,
+        "style_hash": _csp_hash(style),
+        "script_hash": _csp_hash(script),
+        **_headline(report.summary, folder),
+        "charts": _learning(report, folder),
+        "classes": _classes(report.summary["classes"]),
+        "matrix": _matrix(folder),
+    }
+    encoded = [Template(part).substitute(values).encode("utf-8", "xmlcharrefreplace") for part in (before, after)]
+    return encoded[0], encoded[1]
+
+
+def _csp_hash(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def _headline(summary: dict[str, Any], folder: Path) -> dict[str, str]:
+    manifest, rate, actions, issues = (summary[name] for name in ("manifest", "noise_rate", "actions", "issues"))
+    state = folder / "run.json"
+    finished = json.loads(state.read_bytes())["finished"] if state.exists() else None
+    name = PurePath(manifest["path"]).name
+    about = [
+        f"{manifest['rows']:,} rows",
+        f"{manifest['classes']:,} classes",
+        {"image": "pictures", "sound": "sounds", "vector": "vectors"}[manifest["modality"]],
+        *([f"audited on {finished[:10]}"] if finished else []),
+        f"run {summary['run_id']}",
+    ]
+    counts = [f"{ISSUES[issue]}: {count:,}" for issue, count in issues.items() if count and issue != "none"]
+    proposals = {"relabel": "to relabel", "drop": "to drop", "review": "to look at"}
+    tiles = [
+        _tile(
+            "Noise rate", _percent(rate["estimate"]), f"between {_percent(rate['low'])} and {_percent(rate['high'])}"
+        ),
+        _tile("Probably wrong", f"{summary['flagged']:,}", f"flagged, of {manifest['labelled']:,} labelled rows"),
+        _tile(
+            "Proposed",
+            f"{sum(actions.get(action, 0) for action in proposals):,}",
+            ", ".join(f"{actions.get(action, 0):,} {text}" for action, text in proposals.items()),
+        ),
+        _tile("Issues", f"{sum(count for issue, count in issues.items() if issue != 'none'):,}", ", ".join(counts)),
+    ]
+    return {
+        "name": escape(name),
+        "about": escape(" · ".join(about)),
+        "tiles": "".join(tiles),
+        "warnings": "".join(f'<p class="warning">{escape(sentence)}</p>' for sentence in summary["warnings"]),
+    }
+
+
+def _tile(title: str, value: str, note: str) -> str:
+    return (
+        f'<div class="tile"><h2>{escape(title)}</h2><p class="value">{escape(value)}</p>'
+        f'<p class="note">{escape(note)}</p></div>'
+    )
+
+
+def _learning(report: Report, folder: Path) -> str:
+    suspect = suspects(report.table)
+    loss = np.asarray(report.table["loss_mean"].fill_null(np.nan), dtype=np.float64)
+    figures = []
+    if np.isfinite(loss).any():
+        mixture = _mixture(loss, report.summary.get("detectors", {}).get("bmm"))
+        keys = [("all", "all rows"), ("suspect", "suspects")]
+        keys += [("fit clean", "fitted: clean"), ("fit noisy", "fitted: noisy")] if mixture else []
+        text = "A row that stays expensive to learn is often mislabelled. The vertical scale is a square root."
+        figures.append(_figure("Loss", text, keys, charts.loss_histogram(loss, suspect, mixture)))
+    quartiles = _quartiles(folder, suspect)
+    if quartiles:
+        text = (
+            "How far the given label is ahead of the best other class. Lines are medians, bands hold the middle half."
+        )
+        keys = [("all", "all others"), ("suspect", "suspects")]
+        figures.append(_figure("Margin while learning", text, keys, charts.margin_curves(quartiles)))
+    return "".join(figures)
+
+
+def _figure(title: str, text: str, keys: Sequence[tuple[str, str]], chart: str) -> str:
+    legend = "".join(f'<li><i class="key {kind}"></i>{name}</li>' for kind, name in keys)
+    return (
+        f'<figure class="card"><figcaption><h2>{title}</h2><p class="note">{text}</p></figcaption>{chart}'
+        f'<ul class="legend">{legend}</ul></figure>'
+    )
+
+
+def _classes(classes: Sequence[dict[str, Any]]) -> str:
+    """The classes with the highest noise rate, a table row each."""
+    worst = sorted(classes, key=lambda row: (-(known(row["noise_rate"]) or 0), row["label"]))[:CLASS_ROWS]
+    full = max((known(row["high"]) or 0 for row in worst), default=0) or 1
+    lines = []
+    for row in worst:
+        rate, low, high = (known(row[name]) for name in ("noise_rate", "low", "high"))
+        label = escape(row["label"])
+        bar = "" if rate is None else charts.share_bar(rate, low or 0, high or 0, full)
+        lines.append(
+            f'<tr><th scope="row" class="text" title="{label}">{label}</th><td class="bars">{bar}</td>'
+            f'<td class="figure">{_percent(rate)}</td>'
+            f'<td class="figure note">{_percent(low)} - {_percent(high)}</td>'
+            f'<td class="figure">{row["flagged"]:,}</td><td class="figure">{row["rows"]:,}</td></tr>'
+        )
+    more = len(classes) - len(worst)
+    return "".join(lines) + (f'<tr><td colspan="6" class="note">and {more:,} more classes</td></tr>' if more else "")
+
+
+def _matrix(folder: Path) -> str:
+    path = folder / "noise_matrix.parquet"
+    if not path.exists():
+        return ""
+    labels, cells, left_out = charts.fold_noise_matrix(pq.read_table(path).to_pylist())
+    note = "How often rows of a class carry each label, in percent. "
+    note += f"The {len(labels)} most confused classes; {left_out:,} others are not drawn." if left_out else ""
+    return (
+        f'<figure class="card"><figcaption><h2>Who is mistaken for whom</h2><p class="note">{note}</p></figcaption>'
+        f"{charts.heat_map(labels, cells)}</figure>"
+    )
+
+
+def _percent(share: float | None) -> str:
+    finite = known(share)
+    return "unknown" if finite is None else f"{100 * finite:.1f} %"

@@ -1,0 +1,339 @@
+"""The page of `nlclean report --html`: what is in it, how large it gets, and that strangers' text stays text."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import json
+import re
+import wave
+from html.parser import HTMLParser
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from cli_world import call, finished_run, loaded_by, make_report, mislabel, row
+from html_world import HOSTILE, WRONG, island, page_run
+from PIL import Image
+
+from cleanlab_lite.data.media import thumbnail
+from cleanlab_lite.errors import DecodeError, ReportError
+from cleanlab_lite.exporters.charts import MAX_CELLS, component_densities, fold_noise_matrix
+from cleanlab_lite.exporters.html import LIMIT, build_page
+from cleanlab_lite.exporters.page_data import by_suspicion
+from cleanlab_lite.exporters.previews import RATE, SECONDS, SIDE, preview
+from cleanlab_lite.mixture import fit_beta_mixture, fit_gaussian_mixture
+from cleanlab_lite.report import Report
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return page_run(tmp_path_factory.mktemp("page"))
+
+
+@pytest.fixture(scope="module")
+def page(run):
+    return build_page(run)
+
+
+class Reader(HTMLParser):
+    """Tags with their attributes, and what stands in scripts and styles."""
+
+    def __init__(self, page: bytes) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.raw: dict[str, str] = {}
+        self.text = ""
+        self.feed(page.decode())
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data):
+        if self.cdata_elem:  # inside a script or style
+            key = self.tags[-1][1].get("id") or self.cdata_elem
+            self.raw[key] = self.raw.get(key, "") + data
+        else:
+            self.text += data
+
+
+# what is in it
+
+
+def test_rows_are_those_of_the_report_most_suspicious_first(run, page):
+    data, table = island(page), Report.read(run / "report.parquet").table
+    order = by_suspicion(table)
+    fields, labels = data["fields"], data["labels"]
+    assert [cells[0] for cells in data["rows"]] == [table["id"][int(i)].as_py() for i in order]
+    for cells, i in zip(data["rows"], order, strict=True):
+        shown = dict(zip(fields, cells, strict=False))
+        record = {name: table[name][int(i)].as_py() for name in table.column_names}
+        assert labels[shown["given"]] == record["given_label"]
+        assert (shown.get("suggested") is None) == (record["suggested_label"] is None)
+        assert shown["issue"] == record["issue"] and shown["action"] == record["action"]
+        assert shown["p"] == (None if record["p_mislabel"] is None else pytest.approx(record["p_mislabel"], abs=5e-4))
+        assert [data["reasons"][code] for code in shown["reasons"]] == record["reasons"]
+        assert shown.get("error") == record["error"]
+        assert shown.get("path") == record["path"]
+    assert data["total"] == len(table)
+    assert data["run"] == "0123abcd"
+
+
+def test_issues_stand_before_fine_rows(page):
+    issues = [cells[5] for cells in island(page)["rows"]]
+    assert issues[: WRONG + 1] == ["mislabel"] * WRONG + ["unreadable"]
+    assert set(issues[WRONG + 1 :]) == {"none"}
+
+
+def test_details_hold_preview_margins_and_neighbours(run, page):
+    data = island(page)
+    margins = pq.read_table(run / "history.parquet")["margin"].to_pylist()
+    picture, sound, curve, neighbors = data["details"][0]
+    shown = Image.open(io.BytesIO(base64.b64decode(picture.partition(",")[2])))
+    assert shown.size == (16, 16)  # not enlarged
+    assert sound == ""
+    assert curve == pytest.approx(margins[0], abs=0.051)
+    names = [data["rows"][n][0] for n in neighbors]
+    assert names == ["fine1.png", "wrong0.png"]
+    unreadable = next(i for i, cells in enumerate(data["rows"]) if cells[5] == "unreadable")
+    assert data["details"][unreadable][0] == ""  # its file is missing
+    dogs = next(example for example in data["examples"] if data["labels"][example[0]] == "dog")
+    assert [picture[:23] for picture in dogs[1:]] == ["data:image/webp;base64,"] * 3
+
+
+def test_headline_and_charts(page):
+    text = Reader(page).text
+    for words in ("12.3 %", "between 10.0 % and 15.0 %", "Margin while learning", "Who is mistaken for whom", "4 rows"):
+        assert words in text
+    assert page.count(b"<svg") == 3 + 3  # loss, margin, heat map; a bar for each of three classes
+
+
+def test_a_run_without_history_matrix_and_files_still_has_a_page(tmp_path):
+    folder = finished_run(tmp_path / "run", make_report([mislabel("a"), row("b")]))
+    data = island(build_page(folder))
+    assert [cells[0] for cells in data["rows"]] == ["a", "b"]
+    assert data["details"] == [["", "", [], []]] * 2
+
+
+def test_the_fitted_mixture_is_the_one_of_the_audit(tmp_path):
+    rng = np.random.default_rng(0)
+    loss = np.concatenate([rng.gamma(2, 0.1, 300), rng.normal(3, 0.4, 60)])
+    rows = [row(str(i), loss_mean=float(value)) for i, value in enumerate(loss)]
+    facts = {"family": "gaussian", "degenerate": False, "separated": True, "iterations": 9}
+    plain = finished_run(tmp_path / "plain", make_report(rows))
+    fitted = finished_run(tmp_path / "fitted", make_report(rows, detectors={"bmm": facts}))
+    one_bump = finished_run(tmp_path / "one", make_report(rows, detectors={"bmm": facts | {"separated": False}}))
+    assert [b"fit noisy" in build_page(run) for run in (plain, fitted, one_bump)] == [False, True, False]
+
+
+@pytest.mark.parametrize("fit", [fit_beta_mixture, fit_gaussian_mixture])
+def test_drawn_densities_cover_the_rows_they_describe(fit):
+    rng = np.random.default_rng(1)
+    x = np.concatenate([rng.beta(2, 8, 2000), rng.beta(8, 2, 1000)])
+    mixture = fit(x)
+    grid = np.linspace(-1, 2, 30_001)
+    area = component_densities(mixture, grid, x).sum() * (grid[1] - grid[0])
+    assert area == pytest.approx(0.9 if fit is fit_beta_mixture else 1.0, abs=0.01)  # Beta: the middle 90 %
+
+
+def test_heat_map_keeps_the_most_confused_classes():
+    pairs = [(f"c{i:02}", f"c{(i + 1) % 60:02}", float(i)) for i in range(60)]
+    table = [{"true_label": t, "given_label": g, "probability": 0.1, "expected_rows": rows} for t, g, rows in pairs]
+    labels, cells, left_out = fold_noise_matrix(table)
+    assert (len(labels), left_out) == (MAX_CELLS, 60 - MAX_CELLS)
+    assert "c59" in labels and "c05" not in labels
+    assert cells[labels.index("c58"), labels.index("c59")] == (0.1, 58.0)
+
+
+# strangers' text, and nothing from elsewhere
+
+
+def test_hostile_text_stays_text(page):
+    reader = Reader(page)
+    assert [tag for tag, _ in reader.tags].count("script") == 2
+    assert "img" not in {tag for tag, _ in reader.tags}
+    assert not [name for _, attributes in reader.tags for name in attributes if name.startswith("on")]
+    data = island(page)
+    assert data["rows"][WRONG - 1][0] == HOSTILE and HOSTILE in data["labels"]
+    assert f"beware of {HOSTILE}" in reader.text
+    assert "<" not in reader.raw["data"]
+
+
+def test_control_characters_survive(tmp_path):
+    data = island(build_page(finished_run(tmp_path / "run", make_report([mislabel("a"), row("\u20ac\x00\x1b")]))))
+    assert data["rows"][1][0] == "\u20ac\x00\x1b"
+
+
+def test_the_policy_lets_only_this_script_and_style_run(page):
+    reader = Reader(page)
+    policy = next(a["content"] for tag, a in reader.tags if tag == "meta" and a.get("http-equiv"))
+    assert policy.startswith("default-src 'none';")
+    for kind in ("script", "style"):
+        digest = base64.b64encode(hashlib.sha256(reader.raw[kind].encode()).digest()).decode()
+        assert f"{kind}-src 'sha256-{digest}'" in policy
+    assert not [tag for tag, attributes in reader.tags if "style" in attributes]  # the policy would refuse them
+
+
+def test_nothing_points_elsewhere(page):
+    text = page.decode().replace("http://www.w3.org/2000/svg", "")  # a name, not an address
+    assert not re.findall(r"https?://|@import|url\(|srcset|<link|<iframe", text)
+    references = [v for _, a in Reader(page).tags for k, v in a.items() if k in ("src", "href")]
+    assert set(references) == {"#overview", "#classes", "#confusions", "#rows"}
+
+
+def test_controls_have_names_and_tables_have_headers(page):
+    reader = Reader(page)
+    labels = page.decode().count("<label")
+    assert labels == sum(tag in ("input", "select") for tag, _ in reader.tags)
+    assert all(a.get("scope") in ("col", "row") for tag, a in reader.tags if tag == "th")
+    assert all(a.get("aria-label") or a.get("aria-hidden") for tag, a in reader.tags if tag == "svg")
+
+
+# size
+
+
+def test_the_same_run_gives_the_same_bytes(run, page):
+    assert build_page(run) == page
+
+
+def test_the_limit_holds_whatever_the_size_of_the_data(tmp_path):
+    run = page_run(tmp_path, side=100, fine=120)
+    whole = build_page(run)
+    shell = len(whole) - len(json.dumps(island(whole)["rows"])) - len(json.dumps(island(whole)["details"]))
+    previous = 121 + WRONG
+    for limit in (len(whole) * 2 // 3, len(whole) // 2, shell + 30_000):
+        page = build_page(run, limit=limit)
+        data = island(page)
+        assert len(page) <= limit
+        assert len(page) > limit - 6_000  # as full as a row allows
+        assert len(data["details"]) < previous
+        previous = len(data["details"])
+        assert data["total"] == 120 + WRONG  # the rest is counted
+    assert len(data["rows"]) >= len(data["details"])
+
+
+def test_many_rows_leave_room_for_details(tmp_path):
+    rows = [mislabel(f"{i:0200}") for i in range(3000)]
+    run = finished_run(tmp_path / "run", make_report(rows))
+    data = island(build_page(run, limit=400_000))
+    assert 0 < len(data["details"]) <= len(data["rows"]) < 3000
+
+
+def test_a_limit_below_the_empty_page_is_an_error(run):
+    with pytest.raises(ReportError, match="without any row"):
+        build_page(run, limit=10_000)
+
+
+def test_the_limit_is_15_mb():
+    assert LIMIT == 15_000_000
+
+
+# previews
+
+
+def test_thumbnails_keep_proportions_and_orientation():
+    picture = Image.new("RGB", (400, 100), "red")
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by a quarter
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", exif=exif)
+    assert thumbnail(buffer.getvalue(), SIDE).size == (SIDE // 4, SIDE)
+
+
+def wav(samples: np.ndarray, rate: int) -> bytes:
+    buffer = io.BytesIO()
+    with wave.open(buffer, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(rate)
+        file.writeframes(samples.astype("<i2").tobytes())
+    return buffer.getvalue()
+
+
+def test_a_sound_becomes_its_loudest_seconds_and_a_spectrogram(tmp_path):
+    rate = 16_000
+    time = np.arange(6 * rate) / rate
+    loud = (time > 3) & (time < 4)
+    path = tmp_path / "tone.wav"
+    path.write_bytes(wav(np.where(loud, 20_000, 100) * np.sin(2 * np.pi * 1010 * time), rate))
+    found = preview(str(path))
+    with wave.open(io.BytesIO(base64.b64decode(found.sound.partition(",")[2]))) as clip:
+        assert (clip.getframerate(), clip.getnframes()) == (RATE, SECONDS * RATE)
+        samples = np.frombuffer(clip.readframes(clip.getnframes()), np.uint8).astype(float) - 128
+    assert (np.abs(samples) > 64).sum() == pytest.approx(RATE * 2 / 3, rel=0.1)  # the second that is loud
+    spectrum = np.abs(np.fft.rfft(samples))
+    assert np.argmax(spectrum) / SECONDS == pytest.approx(1010, abs=2)
+    shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(found.picture.partition(",")[2]))).convert("L"))
+    bright = shown.astype(float).mean(axis=1)
+    assert len(bright) - 1 - np.argmax(bright) == pytest.approx(1000 / (RATE / 2) * len(bright), abs=1.5)
+
+
+@pytest.mark.parametrize(
+    ("content", "sound"),
+    [(b"OggS" + bytes(100), "data:audio/ogg"), (b"fLaC" + bytes(100), "data:audio/flac")],
+)
+def test_short_compressed_sounds_travel_as_they_are(tmp_path, content, sound):
+    (tmp_path / "x").write_bytes(content)
+    found = preview(str(tmp_path / "x"))
+    assert found.picture == ""
+    assert found.sound.startswith(sound)
+
+
+@pytest.mark.parametrize("content", [b"", b"no picture", b"RIFF____WAVEfmt ", b"RIFF____WAVE", b"OggS" + bytes(99_999)])
+def test_what_cannot_be_shown_is_a_decode_error(tmp_path, content):
+    (tmp_path / "x").write_bytes(content)
+    with pytest.raises(DecodeError):
+        preview(str(tmp_path / "x"))
+
+
+# the command
+
+
+def test_the_command_writes_the_page_and_prints_its_path(run, tmp_path, capsys, page):
+    target = tmp_path / "page.html"
+    result = call(capsys, "report", run, "--html", target)
+    assert (result.code, result.out) == (0, f"{target}\n")
+    assert target.read_bytes() == page
+    assert [path.name for path in tmp_path.iterdir()] == ["page.html"]
+
+
+def test_nothing_is_overwritten_unless_forced(run, tmp_path, capsys):
+    target = tmp_path / "page.html"
+    target.write_text("precious")
+    result = call(capsys, "report", run, "--html", target)
+    assert result.code == 2 and "--force" in result.err
+    assert target.read_text() == "precious"
+    result = call(capsys, "report", run, "--html", target, "--force", "--json")
+    assert json.loads(result.out) == {"path": str(target), "bytes": target.stat().st_size}
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "said"),
+    [
+        ("run/report.parquet", 2, "no name of a page"),
+        ("folder.html", 2, "is a folder"),
+        ("no/x.html", 3, "cannot write"),
+    ],
+)
+def test_what_is_refused(run, tmp_path, capsys, name, code, said):
+    (tmp_path / "folder.html").mkdir()
+    result = call(capsys, "report", run, "--html", tmp_path / name, "--force")
+    assert (result.code, result.out) == (code, "")
+    assert said in result.err
+
+
+def test_the_page_is_written_without_torch(run, tmp_path):
+    loaded = loaded_by("report", run, "--html", tmp_path / "x.html")
+    assert "pyarrow" in loaded
+    assert not {"torch", "torchvision", "torchaudio"} & loaded
+    assert (tmp_path / "x.html").exists()
+
+
+def test_a_manifest_of_another_report_is_refused(tmp_path):
+    run = page_run(tmp_path)
+    table = pa.concat_tables([Report.read(run / "report.parquet").table] * 2)
+    Report(table, Report.read(run / "report.parquet").summary).write(run / "report.parquet")
+    with pytest.raises(ReportError, match="manifest of"):
+        build_page(run)

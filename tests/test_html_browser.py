@@ -1,0 +1,277 @@
+"""The page in a real browser: it opens, filters, marks, remembers, downloads; nothing is logged, nothing is fetched."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from html_world import FINE, HOSTILE, WRONG, page_run
+from scipy.io import wavfile
+
+from cleanlab_lite.decisions import DecisionLog, settle
+from cleanlab_lite.exporters.html import build_page
+
+webdriver = pytest.importorskip("selenium.webdriver")
+from selenium.webdriver.chrome.service import Service  # noqa: E402
+from selenium.webdriver.common.action_chains import ActionChains  # noqa: E402
+from selenium.webdriver.common.by import By  # noqa: E402
+from selenium.webdriver.common.keys import Keys  # noqa: E402
+from selenium.webdriver.support.ui import Select, WebDriverWait  # noqa: E402
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+DRIVER = shutil.which("chromedriver")
+FLAGS = (
+    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --force-prefers-reduced-motion --disable-sync --window-size=1280,900"
+)
+
+pytestmark = pytest.mark.skipif(
+    not (BROWSER and DRIVER), reason="needs chromium and chromedriver (Debian: chromium, chromium-driver)"
+)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    options = webdriver.ChromeOptions()
+    options.binary_location = BROWSER
+    for flag in (*FLAGS.split(), f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    with webdriver.Chrome(options=options, service=Service(DRIVER)) as driver:
+        yield driver
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("page")
+    (folder / "page.html").write_bytes(build_page(page_run(folder)))
+    return folder / "page.html"
+
+
+class Page:
+    """The opened page, as a person meets it."""
+
+    def __init__(self, driver: Any, file: Path, downloads: Path) -> None:
+        self.driver, self.file, self.downloads = driver, file, downloads
+
+    def open(self) -> None:
+        self.driver.get(self.file.as_uri())
+
+    def find(self, css: str) -> Any:
+        return self.driver.find_element(By.CSS_SELECTOR, css)
+
+    def all(self, css: str) -> list[Any]:
+        return self.driver.find_elements(By.CSS_SELECTOR, css)
+
+    def run(self, script: str) -> Any:
+        return self.driver.execute_script(script)
+
+    def ids(self) -> list[str]:
+        return self.run("return [...document.querySelectorAll('#body .c-id .one:first-child')].map(e => e.textContent)")
+
+    def selected(self) -> str:
+        return self.find("#body tr[aria-selected=true] .one").get_attribute("textContent")
+
+    def press(self, *keys: str) -> None:
+        for key in keys:
+            ActionChains(self.driver).send_keys(key).perform()
+
+    def mark(self, row: int, action: str) -> None:
+        self.find(f"#body tr[aria-rowindex='{row + 2}'] [data-action={action}]").click()
+
+    def progress(self) -> str:
+        return self.find("#progress").text
+
+    def pressed(self) -> list[list[Any]]:
+        return self.run(
+            "return [...document.querySelectorAll('#body [aria-pressed=true]')]"
+            ".map(e => [e.closest('tr').ariaRowIndex - 2, e.textContent])"
+        )
+
+    def wait(self, condition: Callable[[], Any]) -> Any:
+        return WebDriverWait(self.driver, 20).until(lambda _: condition())
+
+    def journal(self) -> DecisionLog:
+        target = self.downloads / "decisions.jsonl"
+        target.unlink(missing_ok=True)
+        self.find("#download").click()
+        self.wait(target.exists)
+        return DecisionLog(target)
+
+
+@pytest.fixture
+def page(browser, built, tmp_path):
+    """The page, opened for the first time by this browser. At the end nothing may have been logged or asked for."""
+    browser.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(tmp_path)})
+    opened = Page(browser, built, tmp_path)
+    opened.open()
+    browser.execute_script("localStorage.clear()")
+    browser.get_log("performance")
+    opened.open()
+    yield opened
+    assert browser.get_log("browser") == []
+    events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    asked = [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
+    assert asked  # the log works: the page itself is in it
+    assert {url.partition(":")[0] for url in asked} <= {"file", "data", "blob"}
+    assert {url for url in asked if url.startswith("file")} == {built.as_uri()}
+
+
+def test_it_opens_on_the_suspects_with_their_pictures(page):
+    assert page.find("h1").text == "pets.csv"
+    assert len(page.ids()) == WRONG + 1
+    assert page.ids()[:2] == ["wrong0.png", "wrong1.png"]
+    assert HOSTILE in page.ids()
+    page.wait(lambda: all(image.get_property("naturalWidth") for image in page.all("#body img")))
+    assert len(page.all("#body img")) == WRONG
+    detail = page.find("#detail").text
+    assert "Through most of the training another class scored higher." in detail
+    assert "typical dog" in detail
+
+
+def test_the_policy_stops_what_is_not_the_page(page):
+    run = page.driver.execute_script(
+        "const s = document.createElement('script'); s.textContent = 'window.ran = 1'; document.body.append(s);"
+        "const i = new Image(); i.src = 'http://127.0.0.1:9/x.png'; return window.ran ?? null"
+    )
+    assert run is None
+    logged = page.wait(lambda: page.driver.get_log("browser"))
+    assert all("Content Security Policy" in entry["message"] for entry in logged)
+    events = [json.loads(entry["message"])["message"] for entry in page.driver.get_log("performance")]
+    failed = [event["params"] for event in events if event["method"] == "Network.loadingFailed"]
+    assert [failure["blockedReason"] for failure in failed] == ["csp"]
+    page.open()
+
+
+def test_it_filters_and_sorts(page):
+    Select(page.find("#show")).select_by_value("all")
+    assert page.find("#count").text == f"{WRONG + FINE} of {WRONG + FINE} rows"
+    page.find("#search").send_keys("FINE1")
+    assert page.ids() == ["fine14.png", "fine1.png", *(f"fine1{i}.png" for i in range(4))]
+    page.find("#search").send_keys("zzz")
+    assert page.find("#empty").is_displayed()
+    page.find("#reset2").click()
+    Select(page.find("#given")).select_by_visible_text(HOSTILE)
+    assert page.ids() == [HOSTILE]
+    page.find("#reset").click()
+    page.find("[data-sort=p]").click()
+    assert page.find("th[aria-sort=ascending]").text.startswith("Wrong")
+    page.find("[data-sort=p]").click()
+    assert page.ids()[0] == "wrong0.png"
+
+
+def test_a_confusion_shows_its_rows(page):
+    page.find("#pairs button").click()
+    assert set(page.ids()) == {f"wrong{i}.png" for i in range(WRONG - 1)}
+
+
+def test_marks_survive_a_reload_and_are_downloaded(page):
+    page.find("#reviewer").send_keys("Ann \N{SNOWMAN}")
+    page.mark(0, "keep")
+    page.mark(1, "drop")
+    page.mark(2, "relabel")
+    page.find("#chooser-search").send_keys("cat")
+    page.find("#chooser-ok").click()
+    page.mark(WRONG - 1, "unsure")
+    page.mark(1, "drop")  # again: taken back
+    expected = [[0, "Keep"], [2, "Fix"], [WRONG - 1, "Unsure"]]
+    assert page.pressed() == expected
+    page.open()
+    assert page.pressed() == expected
+    assert page.progress() == "3 decided"
+    log = page.journal()
+    assert [line.action for line in log.read()] == ["keep", "drop", "relabel", "unsure", "undo"]
+    settled = settle(log.read())
+    assert {id: (d.action, d.label) for id, d in settled.items()} == {
+        "wrong0.png": ("keep", None),
+        "wrong2.png": ("relabel", "cat"),
+        HOSTILE: ("unsure", None),
+    }
+    assert settled["wrong0.png"].given_label == "dog"
+    assert settled[HOSTILE].given_label == HOSTILE
+    assert {d.reviewer for d in settled.values()} == {"Ann \N{SNOWMAN}"}
+    moment = time.strptime(settled["wrong0.png"].time, "%Y-%m-%dT%H:%M:%S+00:00")
+    assert moment.tm_year >= 2024
+
+
+def test_everything_can_be_done_with_keys(page):
+    page.find("#search").send_keys(Keys.ESCAPE)
+    assert page.selected() == "wrong0.png"
+    page.press("k")
+    assert page.selected() == "wrong1.png"  # goes on by itself
+    page.press("f", Keys.ENTER)  # the suggestion
+    page.press("d", Keys.ARROW_UP)
+    page.press("z")  # undone: back to its row
+    assert page.selected() == "wrong2.png"
+    page.press("j", "i", "u", "a", "/")
+    assert page.driver.switch_to.active_element.get_attribute("id") == "search"
+    page.press("k", Keys.ESCAPE)  # a letter in the search is a letter
+    found = {id: (d.action, d.label) for id, d in settle(page.journal().read()).items()}
+    assert found == {
+        "wrong0.png": ("keep", None),
+        "wrong1.png": ("relabel", "cat"),
+        "wrong2.png": ("unsure", None),
+        "wrong3.png": ("relabel", "cat"),
+    }
+
+
+def test_a_sound_can_be_heard(browser, tmp_path):
+    run = page_run(tmp_path)
+    tone = np.sin(np.arange(16_000) / 4)
+    wavfile.write(tmp_path / "0.png", 8000, tone.astype(np.float32))  # what a file is, its content says
+    (tmp_path / "page.html").write_bytes(build_page(run))
+    page = Page(browser, tmp_path / "page.html", tmp_path)
+    page.open()
+    page.run("document.querySelector('#detail audio').preload = 'auto'")
+    seconds = page.wait(lambda: page.run("return document.querySelector('#detail audio').duration"))
+    assert seconds == pytest.approx(2.0, abs=0.01)
+    assert browser.get_log("browser") == []
+
+
+def test_without_storage_it_says_so_and_still_works(page):
+    refusal = "Object.defineProperty(window, 'localStorage', {get() { throw new DOMException('no') }})"
+    added = page.driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": refusal})
+    page.open()
+    page.driver.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", added)
+    assert page.find("#storage").is_displayed()
+    page.mark(0, "keep")
+    assert [d.id for d in page.journal().read()] == ["wrong0.png"]
+
+
+def test_only_rows_within_sight_are_drawn(browser, tmp_path):
+    file = tmp_path / "many.html"
+    file.write_bytes(build_page(page_run(tmp_path, fine=2000)))
+    page = Page(browser, file, tmp_path)
+    page.open()
+    Select(page.find("#show")).select_by_value("all")
+    assert len(page.ids()) < 40
+    browser.execute_script("document.getElementById('scroller').scrollTop = 1e9")
+    page.wait(lambda: "fine1998.png" in page.ids())
+    assert len(page.ids()) < 40
+    assert page.find("#table").get_attribute("aria-rowcount") == str(2000 + WRONG + 1)
+
+
+@pytest.mark.parametrize("width", [480, 800, 1280])
+def test_nothing_sticks_out_sideways(page, width):
+    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    page.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    page.open()
+    widths = page.driver.execute_script(
+        "return ['html', '#scroller'].map(s => document.querySelector(s)).map(e => e.scrollWidth - e.clientWidth)"
+    )
+    page.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    assert widths == [0, 0]
+
+
+def test_paper_shows_rows_and_no_controls(page):
+    page.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    assert not page.find(".top").is_displayed()
+    assert not page.find(".tools").is_displayed()
+    assert page.find("#body tr:not(.gap)").is_displayed()
+    page.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
