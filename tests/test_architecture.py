@@ -16,8 +16,12 @@ WITHOUT_TORCH = [
     "cleanlab_lite.combine",
     "cleanlab_lite.config",
     "cleanlab_lite.detectors",
-    "cleanlab_lite.exporters.manifest",
+    *(
+        f"cleanlab_lite.exporters.{name}"
+        for name in ("argilla", "cleanlab", "fiftyone", "folders", "huggingface", "labelstudio", "manifest", "patch")
+    ),
     "cleanlab_lite.exporters.policy",
+    "cleanlab_lite.exporters.target",
     "cleanlab_lite.readers",
     "cleanlab_lite.report",
     "cleanlab_lite.run",
