@@ -19,8 +19,9 @@ from cleanlab_lite.config import AuditConfig, as_dict, validate
 from cleanlab_lite.data.inputs import Inputs, load_inputs
 from cleanlab_lite.ensemble import watch
 from cleanlab_lite.evidence import Evidence
+from cleanlab_lite.exporters.formats import STEMS, Policy
 from cleanlab_lite.exporters.manifest import save_manifest, suffix, write_manifest
-from cleanlab_lite.exporters.policy import What, apply_policy
+from cleanlab_lite.exporters.policy import apply_policy
 from cleanlab_lite.manifest import Manifest
 from cleanlab_lite.progress import OnProgress, Progress, ignore
 from cleanlab_lite.report import Report
@@ -133,10 +134,11 @@ def write(run: Run, manifest: Manifest, evidence: Evidence, verdict: Verdict, re
     run.write_parquet("history.parquet", history_table(manifest, evidence))
     run.write_parquet("classes.parquet", class_table(manifest, verdict))
     run.write_parquet("noise_matrix.parquet", noise_matrix_table(manifest, verdict))
-    whats: tuple[What, ...] = ("pruned", "corrected")
-    for what in whats:
-        keep, labels = apply_policy(report.table, manifest.held_back, what)
-        run.write(f"{what}{suffix(manifest)}", partial(write_manifest, manifest, keep=keep, labels=labels))
+    policies: tuple[Policy, ...] = ("prune", "correct")
+    for policy in policies:
+        cleaning = apply_policy(report.table, manifest.held_back, policy)
+        writer = partial(write_manifest, manifest, keep=cleaning.keep, labels=cleaning.labels)
+        run.write(f"{STEMS[policy]}{suffix(manifest)}", writer)
     run.write_json(SUMMARY, report.summary)
     run.write(REPORT, lambda path: report.write(path, run_id=run.run_id))
 

@@ -147,9 +147,9 @@ def _suspicious_rows(rows: Sequence[Mapping[str, Any]]) -> None:
 
 def _next_steps(folder: str, actions: Mapping[str, int]) -> None:
     line("Next:")
-    line(f"  nlclean export {folder} --what pruned      # without the flagged rows")
+    line(f"  nlclean export {folder} --policy prune     # without the flagged rows")
     line(
-        f"  nlclean export {folder} --what corrected   "
+        f"  nlclean export {folder} --policy correct   "
         f"# {actions.get('relabel', 0):,} to relabel, {actions.get('drop', 0):,} to drop"
     )
     line(f"  nlclean report {folder} --json --top 100")

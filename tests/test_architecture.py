@@ -16,10 +16,14 @@ WITHOUT_TORCH = [
     "cleanlab_lite.combine",
     "cleanlab_lite.config",
     "cleanlab_lite.detectors",
+    *(
+        f"cleanlab_lite.exporters.{name}"
+        for name in ("argilla", "cleanlab", "fiftyone", "folders", "huggingface", "labelstudio", "manifest", "patch")
+    ),
+    "cleanlab_lite.exporters.policy",
+    "cleanlab_lite.exporters.target",
     "cleanlab_lite.exporters.gate_formats",
     "cleanlab_lite.exporters.html",
-    "cleanlab_lite.exporters.manifest",
-    "cleanlab_lite.exporters.policy",
     "cleanlab_lite.gate",
     "cleanlab_lite.readers",
     "cleanlab_lite.report",

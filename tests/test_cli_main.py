@@ -161,7 +161,7 @@ def test_a_config_error_comes_before_the_manifest_is_read(capsys):
         (["audit", "--epoch", "3"], "--epochs"),
         (["audit"], "Missing argument 'MANIFEST'"),
         (["audit", "x.csv", "--preset", "fats"], "'balanced'"),
-        (["export", "--what", "prund"], "'pruned'"),
+        (["export", "--policy", "prun"], "'prune'"),
         (["report", "--top", "-1"], "--top"),
         (["report", "a", "b"], "unexpected extra argument"),
         (["completion", "tcsh"], "'bash'"),

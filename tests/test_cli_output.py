@@ -39,7 +39,7 @@ def test_the_view_says_rate_classes_confusions_rows_and_what_next(run, capsys):
     assert "dog -> cat" in out
     assert "negative_margin, neighbours_disagree" in out
     assert "a.png" not in out
-    assert f"nlclean export {run} --what corrected" in out
+    assert f"nlclean export {run} --policy correct" in out
     assert out.splitlines()[-1] == str(run / "report.parquet")
     assert "\x1b" not in out
 

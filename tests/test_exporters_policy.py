@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from cli_world import make_report, mislabel, row
 
+from cleanlab_lite.decisions import Decision
 from cleanlab_lite.errors import ConfigError
 from cleanlab_lite.exporters.policy import apply_policy
 
@@ -26,47 +27,137 @@ IDS = [entry["id"] for entry in ROWS]
 HELD_BACK = np.array([entry["split"] is not None for entry in ROWS])
 
 
-def decide(what, **options):
-    keep, labels = apply_policy(make_report(ROWS).table, HELD_BACK, what, **options)
+def decide(policy, **options):
+    cleaning = apply_policy(make_report(ROWS).table, HELD_BACK, policy, **options)
+    keep, labels = cleaning.keep, cleaning.labels
     assert keep.dtype == bool
     assert len(keep) == len(labels) == len(ROWS)
     kept = {name for name, stays in zip(IDS, keep, strict=True) if stays}
     return kept, {name: label for name, label in zip(IDS, labels, strict=True) if label is not None}
 
 
-def test_pruned_drops_every_flagged_row_and_changes_no_label():
-    assert decide("pruned") == ({"fine", "test", "val"}, {})
+def test_prune_drops_every_flagged_row_and_changes_no_label():
+    assert decide("prune") == ({"fine", "test", "val"}, {})
 
 
-def test_corrected_relabels_drops_and_leaves_reviews():
-    kept, labels = decide("corrected")
+def test_correct_relabels_drops_and_leaves_reviews():
+    kept, labels = decide("correct")
     assert kept == set(IDS) - {"alien", "broken", "twin"}
     assert labels == {"wrong": "cat", "unsure": "cat", "unlabeled": "cat"}
 
 
 def test_min_confidence_spares_what_is_less_sure_but_not_facts():
-    kept, labels = decide("corrected", min_confidence=0.9)
+    kept, labels = decide("correct", min_confidence=0.9)
     assert labels == {"wrong": "cat"}  # 0.9 reaches 0.9, though the report holds float32
     assert kept == set(IDS) - {"alien", "broken", "twin"}
-    kept, _ = decide("pruned", min_confidence=0.9)
+    kept, _ = decide("prune", min_confidence=0.9)
     assert kept == {"fine", "unsure", "look", "unlabeled", "test", "val"}
 
 
 def test_held_back_splits_change_only_when_named():
-    kept, labels = decide("pruned", include_splits=["TEST"])
+    kept, labels = decide("prune", include_splits=["TEST"])
     assert kept == {"fine", "val"}
-    kept, labels = decide("corrected", include_splits=["test", "val"])
+    kept, labels = decide("correct", include_splits=["test", "val"])
     assert labels.keys() >= {"test", "val"}
 
 
 def test_a_split_that_does_not_exist_is_an_error():
     with pytest.raises(ConfigError, match="no row has the split 'tset'") as error:
-        decide("pruned", include_splits=["tset", "val"])
+        decide("prune", include_splits=["tset", "val"])
     assert "test, val" in error.value.hint
 
 
 def test_a_relabel_without_a_suggestion_keeps_the_label():
     table = make_report([mislabel("a", suggested_label=None, suggestion_confidence=None)]).table
-    keep, labels = apply_policy(table, np.array([False]), "corrected")
-    assert keep.tolist() == [True]
-    assert labels == [None]
+    cleaning = apply_policy(table, np.array([False]), "correct")
+    assert cleaning.keep.tolist() == [True]
+    assert cleaning.labels == [None]
+
+
+def test_weight_keeps_all_rows_and_trusts_them_as_far_as_the_report():
+    rows = [row("fine", weight=0.97), mislabel("wrong", weight=0.05), mislabel("test", weight=0.1, split="test")]
+    cleaning = apply_policy(make_report(rows).table, np.array([False, False, True]), "weight")
+    assert cleaning.keep.all()
+    assert cleaning.labels == [None] * 3
+    assert cleaning.weights == pytest.approx([0.97, 0.05, 1])  # test rows stay as they are
+    cleaning = apply_policy(make_report(rows).table, np.array([False, False, True]), "weight", min_confidence=0.9)
+    assert cleaning.weights == pytest.approx([1, 0.05, 1])
+    with pytest.raises(ConfigError, match="drops nothing"):
+        apply_policy(make_report(rows).table, np.zeros(3, bool), "weight", max_drop_per_class=0.5)
+
+
+def test_the_cap_keeps_the_least_confident_drops_of_each_class():
+    dogs = [mislabel(f"dog{p}", p_mislabel=p) for p in (0.6, 0.9, 0.7, 0.8)] + [row(f"dog{i}") for i in range(6)]
+    cats = [mislabel("cat", given_label="cat", suggested_label="dog"), row("cat2", given_label="cat")]
+    broken = [row("broken", issue="unreadable", action="drop", is_label_issue=None, p_mislabel=None)]
+    table = make_report(dogs + cats + broken).table
+
+    def gone(share, held_back=(), **options):
+        held = np.isin(table["id"].to_pylist(), held_back)
+        cleaning = apply_policy(table, held, "prune", max_drop_per_class=share, **options)
+        return {id for id, keep in zip(table["id"].to_pylist(), cleaning.keep, strict=True) if not keep}
+
+    assert gone(1) == {"dog0.6", "dog0.7", "dog0.8", "dog0.9", "cat", "broken"}
+    assert gone(0.5) == gone(1)
+    assert gone(0.3) == {"dog0.9", "dog0.8", "broken"}  # 3 of 11 dogs, the broken one first; 0 of 2 cats
+    assert gone(0) == {"broken"}  # nothing can be done with it
+    assert gone(0.3, ["dog0", "dog1"]) == {"dog0.9", "broken"}  # 2 of 9 open to change
+    person = Decision("dog0", "drop", "dog", reviewer="ann")
+    assert gone(0.3, decisions=[person]) == {"dog0.9", "dog0", "broken"}  # what a person drops counts, and goes
+
+
+def test_decisions_of_people_come_before_the_verdict():
+    rows = [row("fine"), mislabel("kept"), mislabel("relabelled"), mislabel("unsure"), row("dropped"), mislabel("left")]
+    decisions = [
+        Decision("kept", "keep", "dog", reviewer="ann"),
+        Decision("relabelled", "relabel", "dog", "owl", reviewer="ann"),
+        Decision("unsure", "unsure", "dog", reviewer="ann"),
+        Decision("dropped", "drop", "dog", reviewer="ann"),
+        Decision("fine", "relabel", "dog", "dog", reviewer="ann"),
+    ]
+    table, held_back = make_report(rows).table, np.zeros(len(rows), bool)
+    for policy, left in (("prune", False), ("correct", True)):
+        cleaning = apply_policy(table, held_back, policy, decisions=decisions)
+        assert cleaning.keep.tolist() == [True, True, True, True, False, left]
+        assert cleaning.labels == [None, None, "owl", None, None, "cat" if left else None]
+        assert cleaning.reviewers == ["ann"] * 5 + [None]
+        assert cleaning.counts()["decided_by_people"] == 5
+    weights = apply_policy(
+        make_report([mislabel("a", weight=0.1), mislabel("b", weight=0.1)]).table,
+        np.zeros(2, bool),
+        "weight",
+        decisions=[Decision("a", "keep", "dog"), Decision("b", "unsure", "dog")],
+    ).weights
+    assert weights == pytest.approx([1, 0.1])
+
+
+def test_reviewers_vote():
+    table = make_report([mislabel("a"), mislabel("b")]).table
+    votes = [
+        *(Decision("a", "drop", "dog", reviewer=name) for name in ("ann", "bob")),
+        Decision("a", "keep", "dog", reviewer="cid"),
+        Decision("b", "drop", "dog", reviewer="ann"),
+        Decision("b", "keep", "dog", reviewer="bob"),
+    ]
+    cleaning = apply_policy(table, np.zeros(2, bool), "correct", decisions=votes)
+    assert cleaning.keep.tolist() == [False, True]
+    assert cleaning.labels == [None, None]  # a tie leaves the row as it is
+    assert cleaning.reviewers == ["ann+bob", "ann+bob"]
+
+
+def test_decisions_that_fit_no_row_are_passed_over_and_noted():
+    table = make_report([mislabel("a"), mislabel("b"), mislabel("t", split="test")]).table
+    held_back = np.array([False, False, True])
+    decisions = [
+        Decision("a", "keep", "cow", reviewer="ann"),  # was another label when ann looked
+        Decision("gone", "drop", "dog", reviewer="ann"),
+        Decision("t", "drop", "dog", reviewer="ann"),
+    ]
+    cleaning = apply_policy(table, held_back, "prune", decisions=decisions)
+    assert cleaning.keep.tolist() == [False, False, True]
+    assert cleaning.counts()["decided_by_people"] == 0
+    assert [note.partition(":")[2].strip() for note in cleaning.notes] == ["'gone'", "'a'", "'t'"]
+    cleaning = apply_policy(table, held_back, "prune", decisions=decisions, include_splits=["test"])
+    assert not cleaning.keep[2] and cleaning.reviewers[2] == "ann"
+    with pytest.raises(ConfigError, match="none of the 1 decisions is on a row of this report"):
+        apply_policy(table, held_back, "prune", decisions=decisions[1:2])

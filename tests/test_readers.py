@@ -270,6 +270,13 @@ def test_class_tree(tmp_path):
     assert any("skipped 2 files" in note for note in manifest.source.notes)
 
 
+def test_class_tree_named_from_where_one_stands(tmp_path, monkeypatch):
+    for name in ("cat/1.png", "dog/2.png"):
+        write(tmp_path / "tree" / name, PNG)
+    monkeypatch.chdir(tmp_path)
+    assert read_manifest("tree/").uris.tolist() == [f"{tmp_path}/tree/cat/1.png", f"{tmp_path}/tree/dog/2.png"]
+
+
 def test_class_tree_with_splits(tmp_path):
     for name in ("train/dog/1.png", "train/cat/1.png", "Test/dog/2.png"):
         write(tmp_path / name, PNG)

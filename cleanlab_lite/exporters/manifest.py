@@ -7,17 +7,21 @@ of a class-folder tree), so a file written elsewhere needs that folder to find t
 from __future__ import annotations
 
 import csv
+import io
+import itertools
 import json
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cleanlab_lite.errors import ManifestError
+from cleanlab_lite.exporters.policy import Cleaned
 from cleanlab_lite.manifest import JSON_CELLS, NULLS_WRITTEN, Manifest, Source
 
 SUFFIXES = {"csv": ".csv", "tsv": ".tsv", "jsonl": ".jsonl", "parquet": ".parquet", "folder": ".csv", "arrays": ".csv"}
@@ -32,13 +36,34 @@ def suffix(manifest: Manifest) -> str:
     return SUFFIXES[manifest.source.format]
 
 
+def write(cleaned: Cleaned, target: Path) -> list[str]:
+    """The rows that stay, in the format of `suffix`."""
+    manifest, cleaning = cleaned.manifest, cleaned.cleaning
+    write_manifest(manifest, target, keep=cleaning.keep, labels=cleaning.labels, weights=cleaning.weights)
+    base = base_folder(manifest)
+    relative = manifest.source.path_column and target.parent.resolve() != Path(base).resolve()
+    return [f"relative paths in it count from {base}"] if relative else []
+
+
+def base_folder(manifest: Manifest) -> str:
+    """The folder, or URL, that relative paths of the manifest start from."""
+    path = manifest.source.path
+    return path if os.path.isdir(path) else os.path.dirname(path)
+
+
 def write_manifest(
-    manifest: Manifest, path: str | Path, *, keep: np.ndarray, labels: Sequence[str | None] | None
+    manifest: Manifest,
+    path: str | Path,
+    *,
+    keep: np.ndarray,
+    labels: Sequence[str | None] | None,
+    weights: np.ndarray | None = None,
 ) -> None:
     """Write the user's columns, in order and in the format of `suffix`, for the rows to keep.
 
     `keep` (n,) bool. `labels` (n,) are new label texts, None where the label stays; they are written in the type of
-    the label column. Everything else comes out as it went in: CSV keeps delimiter and quoting (with "\\n" line ends),
+    the label column. `weights` (n,) become a last column `weight` (`weight_2` where there is a `weight` already).
+    Everything else comes out as it went in: CSV keeps delimiter and quoting (with "\\n" line ends),
     JSONL keeps absent keys absent, Parquet keeps its schema. Class-folder trees and `.npz` files become CSV.
 
     Raises ManifestError when a new label does not fit the type of its column.
@@ -46,15 +71,41 @@ def write_manifest(
     n = len(manifest)
     if len(keep) != n or (labels is not None and len(labels) != n):
         raise ValueError(f"keep and labels must have {n} rows")
+    table = changed_table(manifest, labels, weights).filter(pa.array(np.asarray(keep, dtype=bool)))
+    write_table(manifest.source, table, Path(path), suffix(manifest))
+
+
+def changed_table(
+    manifest: Manifest, labels: Sequence[str | None] | None, weights: np.ndarray | None = None
+) -> pa.Table:
+    """The user's columns with new labels, and a column of weights where there are any."""
     table = manifest.table if labels is None else _relabelled(manifest, labels)
-    table = table.filter(pa.array(np.asarray(keep, dtype=bool)))
-    kind = suffix(manifest)
+    if weights is None:
+        return table
+    numbered = (f"weight_{number}" for number in itertools.count(2))
+    name = next(name for name in itertools.chain(["weight"], numbered) if name not in table.column_names)
+    return table.append_column(name, pa.array(np.round(weights, 4)))
+
+
+def write_table(source: Source, table: pa.Table, path: Path, kind: str) -> None:
+    """Write rows and columns of a manifest as a file of `kind`, one of the values of SUFFIXES."""
     if kind == ".parquet":
         pq.write_table(table, path, compression="zstd")
-    elif kind == ".jsonl":
-        _write_jsonl(table, Path(path))
-    else:
-        _write_delimited(table, Path(path), manifest.source)
+        return
+    with path.open("w", encoding="utf-8", newline="") as file:
+        if kind == ".jsonl":
+            file.writelines(json_lines(table))
+        else:
+            writer = _csv_writer(file, source)
+            writer.writerow(table.column_names)
+            writer.writerows(zip(*(column.to_pylist() for column in table.columns), strict=True))
+
+
+def csv_line(source: Source, cells: Sequence[object]) -> str:
+    """One record as `write_table` writes it."""
+    text = io.StringIO(newline="")
+    _csv_writer(text, source).writerow(cells)
+    return text.getvalue()
 
 
 def _relabelled(manifest: Manifest, labels: Sequence[str | None]) -> pa.Table:
@@ -94,27 +145,23 @@ def _cells(manifest: Manifest, texts: list[str]) -> pa.Array:
         ) from error
 
 
-def _write_delimited(table: pa.Table, path: Path, source: Source) -> None:
-    columns = [column.to_pylist() for column in table.columns]
+def _csv_writer(file: TextIO, source: Source) -> Any:
     quote_all = source.quoting == csv.QUOTE_ALL
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(
-            file,
-            delimiter=source.delimiter,
-            quoting=csv.QUOTE_ALL if quote_all else csv.QUOTE_MINIMAL,
-            lineterminator="\n",
-        )
-        writer.writerow(table.column_names)
-        writer.writerows(zip(*columns, strict=True))
+    return csv.writer(
+        file,
+        delimiter=source.delimiter,
+        quoting=csv.QUOTE_ALL if quote_all else csv.QUOTE_MINIMAL,
+        lineterminator="\n",
+    )
 
 
-def _write_jsonl(table: pa.Table, path: Path) -> None:
+def json_lines(table: pa.Table) -> Iterator[str]:
+    """One line per row, as `write_table` writes it."""
     names = [json.dumps(name, ensure_ascii=False) for name in table.column_names]
     columns = [_json_texts(field, column) for field, column in zip(table.schema, table.columns, strict=True)]
-    with path.open("w", encoding="utf-8", newline="") as file:
-        for cells in zip(*columns, strict=True):
-            record = (f"{name}: {cell}" for name, cell in zip(names, cells, strict=True) if cell is not None)
-            file.write("{" + ", ".join(record) + "}\n")
+    for cells in zip(*columns, strict=True):
+        record = (f"{name}: {cell}" for name, cell in zip(names, cells, strict=True) if cell is not None)
+        yield "{" + ", ".join(record) + "}\n"
 
 
 def _json_texts(field: pa.Field, column: pa.ChunkedArray) -> list[str | None]:

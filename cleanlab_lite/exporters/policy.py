@@ -1,38 +1,87 @@
-"""Which rows of a manifest survive an export, and under which label."""
+"""What becomes of every row of a dataset: it stays or goes, under which label, with which weight, and who says so."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import Literal
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 
+from cleanlab_lite.decisions import Decision, settle
 from cleanlab_lite.errors import ConfigError
-
-What = Literal["pruned", "corrected"]
+from cleanlab_lite.exporters.formats import Policy
+from cleanlab_lite.manifest import Manifest
 
 # Verdicts that are facts, not estimates: no confidence applies to dropping them.
 _FACTS = ("unreadable", "duplicate_conflict")
+SHOWN = 5  # ids in one message
+
+
+@dataclass(frozen=True)
+class Cleaning:
+    """What becomes of the n rows of a report."""
+
+    keep: np.ndarray  # (n,) bool
+    labels: list[str | None]  # n new labels, None where the label stays
+    reviewers: list[str | None]  # n names of who decided, None where the tool did
+    weights: np.ndarray | None = None  # (n,) float64, 0-1: how much to trust the label; policy weight only
+    notes: tuple[str, ...] = ()  # decisions that were passed over, a sentence each
+
+    def counts(self) -> dict[str, int]:
+        """Rows kept, dropped, under a new label, and of all rows those that people decided."""
+        return {
+            "kept": int(self.keep.sum()),
+            "dropped": int((~self.keep).sum()),
+            "relabelled": sum(label is not None for label in self.labels),
+            "decided_by_people": sum(name is not None for name in self.reviewers),
+        }
+
+
+@dataclass(frozen=True)
+class Cleaned:
+    """What exporters of datasets write: the rows of a manifest, the report on them, and what becomes of them."""
+
+    manifest: Manifest
+    table: pa.Table  # of the report, n rows
+    cleaning: Cleaning
+
+    def labels(self) -> list[str | None]:
+        """n labels after cleaning, None where a row has none."""
+        given = self.table["given_label"].to_pylist()
+        return [old if new is None else new for old, new in zip(given, self.cleaning.labels, strict=True)]
 
 
 def apply_policy(
     report_table: pa.Table,
     held_back: np.ndarray,
-    what: What,
+    policy: Policy,
+    *,
     min_confidence: float = 0.0,
+    max_drop_per_class: float = 1.0,
     include_splits: Collection[str] = (),
-) -> tuple[np.ndarray, list[str | None]]:
-    """Decide for every row of a report. Returns `keep (n,) bool` and `labels`, n new labels, None where unchanged.
+    decisions: Iterable[Decision] = (),
+) -> Cleaning:
+    """Decide for every row of a report.
 
-    - pruned: every row goes that is flagged (`is_label_issue`) or whose action is drop or relabel.
-    - corrected: rows with action relabel get their suggested label, rows with action drop go. Rows to review stay.
+    - prune: every row goes that is flagged (`is_label_issue`) or whose action is drop or relabel.
+    - correct: rows with action relabel get their suggested label, rows with action drop go. Rows to review stay.
+    - weight: every row stays, with the weight of the report.
 
     Nothing is done on less than `min_confidence` (0-1): a label is replaced when suggestion_confidence reaches it,
-    a row goes when p_mislabel does; broken files and contradicting duplicates go in any case.
+    a row goes, or weighs less than 1, when p_mislabel does; broken files and contradicting duplicates go in any case.
+    Of the rows of a class (by given label, open to change) at most the share `max_drop_per_class` goes, the most
+    probable errors first; rows that go in any case, and those that people drop, count and go first.
+
+    `decisions` of people, settled over reviewers, come before all this: keep and relabel keep the row, drop drops it,
+    unsure leaves it as it is. One on an id that the report does not have, or on another label than the report's, is
+    passed over and noted.
 
     Rows where `held_back (n,) bool` (test and validation splits) stay as they are, unless their split is in
-    `include_splits` (upper and lower case alike). Raises ConfigError when a name in there is no split of the report.
+    `include_splits` (upper and lower case alike).
+
+    Raises ConfigError when a name in there is no split of the report, when no decision fits the report, and when
+    `max_drop_per_class` is given to the policy that drops nothing.
     """
     splits = np.char.lower(_texts(report_table, "split"))
     wanted = sorted({name.lower() for name in include_splits})
@@ -40,19 +89,99 @@ def apply_policy(
     if unknown:
         known = ", ".join(sorted(set(splits) - {""})) or "none"
         raise ConfigError(f"no row has the split {', '.join(map(repr, unknown))}", hint=f"splits: {known}")
+    if policy == "weight" and max_drop_per_class < 1:
+        raise ConfigError("the policy weight drops nothing", hint="leave --max-drop-per-class out")
     open_to_change = ~held_back | np.isin(splits, wanted)
+    settled, notes = _matching(report_table, open_to_change, decisions)
 
     action, issue = _texts(report_table, "action"), _texts(report_table, "issue")
+    p = _numbers(report_table, "p_mislabel")
     fact = np.isin(issue, _FACTS)
+    sure = open_to_change & (fact | (p >= min_confidence))
     drop, relabel = action == "drop", action == "relabel"
-    if what == "pruned":
+    weights = None
+    if policy == "prune":
         drop = drop | relabel | np.asarray(report_table["is_label_issue"].fill_null(False))
-        relabel = np.zeros_like(drop)
+    if policy == "weight":
+        weights = np.where(sure, _numbers(report_table, "weight"), 1.0).astype(np.float64)
+        drop = np.zeros_like(drop)
+    if policy != "correct":
+        relabel = np.zeros_like(relabel)
+    drop = drop & sure
+    relabel = relabel & open_to_change & (_numbers(report_table, "suggestion_confidence") >= min_confidence)
 
-    keep = ~(open_to_change & drop & (fact | (_numbers(report_table, "p_mislabel") >= min_confidence)))
-    relabel &= open_to_change & (_numbers(report_table, "suggestion_confidence") >= min_confidence)
     suggested = report_table["suggested_label"].to_pylist()
-    return keep, [label if change else None for label, change in zip(suggested, relabel.tolist(), strict=True)]
+    labels = [label if change else None for label, change in zip(suggested, relabel.tolist(), strict=True)]
+    reviewers: list[str | None] = [None] * len(drop)
+    given = report_table["given_label"].to_pylist()
+    for row, decision in settled.items():
+        reviewers[row] = decision.reviewer
+        drop[row] = decision.action == "drop"
+        labels[row] = decision.label if decision.label != given[row] else None
+        if weights is not None and decision.action != "unsure":
+            weights[row] = 1.0
+    spared = _over_the_cap(report_table, open_to_change, drop, fact, reviewers, p, max_drop_per_class)
+    return Cleaning(~drop | spared, labels, reviewers, weights, tuple(notes))
+
+
+def suspicious_first(report_table: pa.Table) -> list[int]:
+    """n rows of a report by label_score, lowest first; those that were not judged come last."""
+    score = np.asarray(report_table["label_score"].fill_null(np.inf))
+    return np.argsort(score, kind="stable").tolist()
+
+
+def _matching(
+    table: pa.Table, open_to_change: np.ndarray, decisions: Iterable[Decision]
+) -> tuple[dict[int, Decision], list[str]]:
+    """Row -> the one decision that counts for it; and notes on decisions that fit no row."""
+    settled = settle(decisions)
+    rows = {id: row for row, id in enumerate(table["id"].to_pylist())}
+    given = table["given_label"].to_pylist()
+    unknown = [id for id in settled if id not in rows]
+    if settled and len(unknown) == len(settled):
+        raise ConfigError(
+            f"none of the {len(settled):,} decisions is on a row of this report, e.g. {unknown[0]!r:.60}",
+            hint="are they decisions on another dataset?",
+        )
+    found = {rows[id]: decision for id, decision in settled.items() if id in rows}
+    other = [decision.id for row, decision in found.items() if decision.given_label != given[row]]
+    closed = [table["id"][row].as_py() for row in found if not open_to_change[row]]
+    notes = [
+        f"{len(ids):,} decisions {why} are passed over: " + ", ".join(f"{id!r:.60}" for id in ids[:SHOWN])
+        for ids, why in (
+            (unknown, "on rows that the report does not have"),
+            (other, "on a label that the row no longer has"),
+            (closed, "on test or validation rows (--include-split names a split to change)"),
+        )
+        if ids
+    ]
+    passed_over = {*other, *closed}
+    return {row: decision for row, decision in found.items() if decision.id not in passed_over}, notes
+
+
+def _over_the_cap(
+    table: pa.Table,
+    open_to_change: np.ndarray,
+    drop: np.ndarray,
+    fact: np.ndarray,
+    reviewers: list[str | None],
+    p: np.ndarray,
+    share: float,
+) -> np.ndarray:
+    """(n,) bool: the drops that stay, the least confident ones of classes that would lose more than `share`."""
+    spared = np.zeros_like(drop)
+    if share >= 1:
+        return spared
+    certain = fact | np.array([name is not None for name in reviewers])
+    given = table["given_label"].combine_chunks().dictionary_encode().indices.fill_null(-1).to_numpy()
+    for label in np.unique(given[drop & (given >= 0)]):
+        rows = np.flatnonzero((given == label) & open_to_change)
+        dropped = rows[drop[rows]]
+        allowed = int(share * len(rows) + 1e-9)  # 0.3 * 10 is 2.999...
+        order = np.lexsort((-p[dropped], ~certain[dropped]))  # certain ones first, then the most probable errors
+        late = dropped[order[allowed:]]
+        spared[late[~certain[late]]] = True
+    return spared
 
 
 def _texts(table: pa.Table, name: str) -> np.ndarray:

@@ -9,18 +9,30 @@ from __future__ import annotations
 import difflib
 import glob
 import os
+from collections.abc import Mapping
 from dataclasses import replace
+
+import numpy as np
 
 from cleanlab_lite.errors import ManifestError
 from cleanlab_lite.manifest import Manifest, Modality, Source
 from cleanlab_lite.readers.base import Rows, ending, is_remote, list_folder, listing
-from cleanlab_lite.readers.columns import find_columns, make_ids, make_labels, make_splits, make_uris
+from cleanlab_lite.readers.columns import (
+    Columns,
+    check_classes,
+    check_columns,
+    find_columns,
+    make_ids,
+    make_labels,
+    make_splits,
+    make_uris,
+)
 from cleanlab_lite.readers.features import column_features, load_features, read_npz, vector_columns
 from cleanlab_lite.readers.folder import read_tree
 from cleanlab_lite.readers.sniff import modality, sniff
 from cleanlab_lite.readers.tabular import READERS
 
-__all__ = ["read_manifest", "sniff"]
+__all__ = ["read_labels", "read_manifest", "sniff"]
 
 UNKNOWN = {
     "": "the format is taken from the ending; rename the file, e.g. to manifest.csv",
@@ -63,6 +75,7 @@ def read_manifest(
         rows = _with_features(rows, os.fspath(features), features_column)
     columns = find_columns(rows, asked, vector_columns(rows.table))
     labels, classes, label_notes = make_labels(rows, columns)
+    check_classes(rows, columns.label, labels, classes)
     ids, id_notes = make_ids(rows, columns)
     uris = make_uris(rows, columns)
     matrix = rows.features if columns.features is None else column_features(rows, columns.features)
@@ -99,6 +112,36 @@ def read_manifest(
 
 def _absolute(path: str) -> str:
     return path if is_remote(path) else os.path.abspath(path)
+
+
+def read_labels(path: str | os.PathLike[str], columns: Mapping[str, str]) -> Manifest:
+    """The rows of a manifest with their ids and labels, by `columns`: role (label, path, id) -> name.
+
+    Nothing is detected, and neither files nor features are looked at. Raises ManifestError as `read_manifest` does.
+    """
+    name = os.fspath(path)
+    rows = _read_rows(name)
+    check_columns(rows, columns)
+    roles = Columns(columns["label"], columns.get("path"), columns.get("id"))
+    labels, classes, _ = make_labels(rows, roles)
+    return Manifest(
+        table=rows.table,
+        source=Source(
+            path=_absolute(name),
+            format=rows.format,
+            label_column=roles.label,
+            path_column=roles.path,
+            id_column=roles.id,
+            delimiter=rows.delimiter,
+            quoting=rows.quoting,
+        ),
+        modality="vector",  # rows of labels and whatever comes with them
+        classes=classes,
+        ids=make_ids(rows, roles)[0],
+        labels=labels,
+        splits=np.full(len(rows.table), "", dtype=str),
+        lines=rows.lines,
+    )
 
 
 def _read_rows(path: str) -> Rows:

@@ -54,7 +54,7 @@ def find_columns(rows: Rows, asked: Mapping[str, str | None], vectors: Sequence[
     `vectors` are the columns that hold lists of numbers. Raises ManifestError naming all that is absent or ambiguous.
     """
     names = rows.table.column_names
-    _check_asked(rows, asked)
+    check_columns(rows, asked)
     chosen: dict[str, str] = {role: name for role, name in asked.items() if name is not None}
     named = set(chosen)
     for role, name in rows.known.items():
@@ -105,7 +105,8 @@ def find_columns(rows: Rows, asked: Mapping[str, str | None], vectors: Sequence[
     return Columns(**chosen, notes=tuple(notes))
 
 
-def _check_asked(rows: Rows, asked: Mapping[str, str | None]) -> None:
+def check_columns(rows: Rows, asked: Mapping[str, str | None]) -> None:
+    """Raise ManifestError, with columns of similar names, where a column asked for is not there."""
     names = rows.table.column_names
     problems, near = [], []
     for role, name in asked.items():
@@ -196,7 +197,7 @@ def make_labels(rows: Rows, columns: Columns) -> tuple[np.ndarray, tuple[str, ..
     """(n,) int64 class of every row, -1 where the label is missing; the class names, sorted; and notes.
 
     Missing is an empty, blank or null cell, and NaN in a float column. Raises ManifestError when the cells are no
-    classes: decimal fractions, lists, one class only, or a class of its own for more than half of the rows.
+    classes: decimal fractions or lists.
     """
     codes, values = _distinct(rows, columns.label)
     names = [_class_name(rows, columns.label, value) for value in values]
@@ -209,7 +210,6 @@ def make_labels(rows: Rows, columns: Columns) -> tuple[np.ndarray, tuple[str, ..
     index = {name: position for position, name in enumerate(classes)}
     lookup = np.array([-1 if name is None else index[name] for name in names] + [-1])  # code -1 is a null cell
     labels = lookup[codes].astype(np.int64)
-    _check_classes(rows, columns.label, labels, classes)
     return labels, tuple(classes), _label_notes(labels, classes)
 
 
@@ -264,7 +264,8 @@ def _integral(rows: Rows, column: str, name: str) -> str:
     return str(int(whole))
 
 
-def _check_classes(rows: Rows, column: str, labels: np.ndarray, classes: list[str]) -> None:
+def check_classes(rows: Rows, column: str, labels: np.ndarray, classes: Sequence[str]) -> None:
+    """Raise ManifestError where there is one class only, or a class of its own for more than half of the rows."""
     if len(classes) < 2:
         found = f"one class only, {classes[0]!r:.60}" if classes else "no label in any row"
         raise ManifestError(

@@ -62,7 +62,8 @@ def read_tree(root: str) -> Rows:
         columns["split"] = [part[0] for part in parts]
         notes.append(f"split level: {', '.join(sorted(tops))}")
     table = pa.table({name: pa.array(values, pa.string()) for name, values in columns.items()})
-    return Rows(root, table, "folder", ((root, len(rows)),), known={name: name for name in columns}, notes=tuple(notes))
+    folders = ((os.path.abspath(root), len(rows)),)
+    return Rows(root, table, "folder", folders, known={name: name for name in columns}, notes=tuple(notes))
 
 
 def _refuse(error: OSError) -> None:

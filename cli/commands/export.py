@@ -1,33 +1,69 @@
-"""`nlclean export`: write the dataset without its wrong labels."""
+"""`nlclean export`: write the dataset without its wrong labels, or the findings for another program."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
+
+from cleanlab_lite.exporters.formats import FORMATS, LINKS, POLICIES, STEMS, Format, Link, Policy
 
 from .. import diagnostics
 from ..options import json_option, run_argument, verbosity_options
 
 if TYPE_CHECKING:
-    from cleanlab_lite.exporters.policy import What
+    from cleanlab_lite.exporters.policy import Cleaning
     from cleanlab_lite.manifest import Manifest
+    from cleanlab_lite.report import Report
+
+OF_POLICIES = ("policy", "min_confidence", "max_drop_per_class", "include_splits", "decisions")
+OF_PATCHES = ("to", "reverse", "skip_conflicts")
+OF_BOTH = ("patch", *OF_PATCHES, "target", "force", "as_json")
 
 
-@click.command("export")
+def _formats(kind: str) -> str:
+    return "\n".join(f"  {format.name:<13}{format.summary}" for format in FORMATS.values() if format.kind == kind)
+
+
+HELP = f"""Write the dataset without its wrong labels, or the findings for another program.
+
+RUN is a run folder or the report.parquet in it.  [default: the newest under nlclean-runs/]
+
+Rows of test and validation splits stay as they are. Decisions of `nlclean review` come before the tool's verdict.
+The path of what was written is printed on stdout.
+
+\b
+Formats of the dataset that a policy leaves:
+{_formats("dataset")}
+
+\b
+Formats with every row and the verdict on it:
+{_formats("review")}
+
+\b
+Policies:
+  prune        no flagged rows
+  correct      suggested labels filled in, hopeless rows out
+  weight       every row, with a column `weight` of how far to trust its label
+
+A patch is applied, or taken back, with --apply PATCH --to MANIFEST.
+"""
+
+
+@click.command("export", help=HELP)
 @run_argument
 @click.option(
-    "--what",
-    type=click.Choice(["pruned", "corrected"]),
-    default="pruned",
-    show_default=True,
-    help="pruned: no flagged rows. corrected: suggested labels filled in, hopeless rows out.",
+    "--format",
+    "name",
+    type=click.Choice(list(FORMATS)),
+    default="manifest",
+    metavar="FORMAT",
+    help="One of those above.  [default: manifest]",
 )
-@click.option(
-    "--output", "target", type=click.Path(path_type=Path), help="File to write.  [default: STEM.WHAT beside MANIFEST]"
-)
+@click.option("--policy", type=click.Choice(POLICIES), default="prune", show_default=True, help="What to change.")
+@click.option("--output", "target", type=click.Path(path_type=Path), help="Where to.  [default: beside MANIFEST]")
 @click.option(
     "--min-confidence",
     type=click.FloatRange(0, 1),
@@ -36,92 +72,199 @@ if TYPE_CHECKING:
     help="Change nothing that is less sure than this.",
 )
 @click.option(
+    "--max-drop-per-class",
+    type=click.FloatRange(0, 1),
+    default=1.0,
+    show_default=True,
+    metavar="SHARE",
+    help="Let at most this share of the rows of a class go.",
+)
+@click.option(
     "--include-split",
     "include_splits",
     multiple=True,
     metavar="SPLIT",
     help="Change rows of this test or validation split too; may be repeated.",
 )
-@click.option("--force", is_flag=True, help="Overwrite the file.")
+@click.option(
+    "--decisions",
+    multiple=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Decisions of people; may be repeated, several reviewers vote.  [default: decisions.jsonl of the run]",
+)
+@click.option(
+    "--link",
+    type=click.Choice(LINKS),
+    default="hard",
+    show_default=True,
+    help="How files get into a folder; a hard link and its original are one file.",
+)
+@click.option(
+    "--apply", "patch", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Apply this patch instead."
+)
+@click.option("--to", metavar="MANIFEST", help="Manifest that --apply changes a copy of.")
+@click.option("--reverse", is_flag=True, help="Take the patch back.")
+@click.option("--skip-conflicts", is_flag=True, help="Pass over lines of the patch that no longer fit.")
+@click.option("--force", is_flag=True, help="Overwrite the file, or replace the folder of an earlier export.")
 @json_option
 @verbosity_options
+@click.pass_context
 def command(
+    ctx: click.Context,
     run: Path | None,
-    what: What,
+    name: str,
+    policy: Policy,
     target: Path | None,
     min_confidence: float,
+    max_drop_per_class: float,
     include_splits: tuple[str, ...],
+    decisions: tuple[Path, ...],
+    link: Link,
+    patch: Path | None,
+    to: str | None,
+    reverse: bool,
+    skip_conflicts: bool,
     force: bool,
     as_json: bool,
 ) -> None:
-    """Write the manifest without its wrong labels.
+    format = FORMATS[name]
+    _refuse_idle_options(ctx, format, patch, to)
+    if patch is not None and to is not None:
+        _answer(*_apply(patch, to, target, reverse, skip_conflicts, force), as_json)
+        return
 
-    RUN is a run folder or the report.parquet in it.  [default: the newest under nlclean-runs/]
-
-    Format and columns stay as they are, and so do the rows of test and validation splits.
-    The path of the file is printed on stdout.
-    """
-    from cleanlab_lite.errors import ReportError
-    from cleanlab_lite.exporters.manifest import load_manifest, suffix, write_manifest
-    from cleanlab_lite.exporters.policy import apply_policy
-    from cleanlab_lite.report import Report
-    from cleanlab_lite.run import REPORT, find_run
-
-    from .. import output
+    from cleanlab_lite.exporters.manifest import suffix
+    from cleanlab_lite.exporters.policy import Cleaned, apply_policy
+    from cleanlab_lite.exporters.target import choose_target, replacing
+    from cleanlab_lite.run import find_run
 
     folder = find_run(run)
+    report, manifest = _load(folder)
+    if format.needs and manifest.modality not in format.needs:
+        needs = " or ".join(format.needs)
+        raise click.UsageError(f"--format {name} needs {needs} files, and the rows are of the kind {manifest.modality}")
+    target = choose_target(
+        manifest,
+        target,
+        word=format.word or STEMS[policy],
+        endings=() if format.tree else format.endings or (suffix(manifest),),
+        tree=format.tree,
+        force=force,
+    )
+    rest: tuple[Any, ...] = (link,) if format.tree else ()
+    if format.kind == "review":
+        with replacing(target, tree=format.tree) as temporary:
+            notes = format.module().write(manifest, report.table, temporary, *rest)
+        diagnostics.note(f"{len(manifest):,} rows")
+        facts: dict[str, Any] = {"format": name, "rows": len(manifest)}
+    else:
+        cleaning = apply_policy(
+            report.table,
+            manifest.held_back,
+            policy,
+            min_confidence=min_confidence,
+            max_drop_per_class=max_drop_per_class,
+            include_splits=include_splits,
+            decisions=_read_decisions(folder, decisions),
+        )
+        with replacing(target, tree=format.tree) as temporary:
+            notes = format.module().write(Cleaned(manifest, report.table, cleaning), temporary, *rest)
+        facts = {"format": name, "policy": policy, **_counted(cleaning)}
+        notes = [*cleaning.notes, *notes]
+    _answer(target, facts, notes, as_json)
+
+
+def _refuse_idle_options(ctx: click.Context, format: Format, patch: Path | None, to: str | None) -> None:
+    """An option that would do nothing is a mistake."""
+    given = {
+        parameter.name: parameter.opts[0]
+        for parameter in ctx.command.params
+        if parameter.name in ctx.params and ctx.get_parameter_source(parameter.name) is ParameterSource.COMMANDLINE
+    }
+    if patch is not None and to is None:
+        raise click.UsageError("--apply needs --to MANIFEST", ctx)
+    if patch is not None:
+        idle = given.keys() - {*OF_BOTH}
+    else:
+        idle = given.keys() & {
+            *OF_PATCHES,
+            *(OF_POLICIES if format.kind == "review" else ()),
+            *(() if format.tree else ("link",)),
+        }
+    if idle:
+        names = ", ".join(given[name] for name in given if name in idle)
+        where = "--apply" if patch is not None else f"an export of format {format.name}"
+        raise click.UsageError(f"{names} does nothing in {where}", ctx)
+    if ctx.params["policy"] == "weight" and not format.weights:
+        raise click.UsageError(f"--format {format.name} has no place for weights", ctx)
+
+
+def _load(folder: Path) -> tuple[Report, Manifest]:
+    from cleanlab_lite.errors import ReportError
+    from cleanlab_lite.exporters.manifest import load_manifest
+    from cleanlab_lite.report import Report
+    from cleanlab_lite.run import REPORT
+
     report = Report.read(folder / REPORT)
     manifest = load_manifest(folder / "manifest.parquet")
     if len(manifest) != len(report):
         raise ReportError(f"{folder} holds a report on {len(report)} rows and a manifest of {len(manifest)}")
-
-    target = _target(manifest, what, suffix(manifest), target, force)
-    keep, labels = apply_policy(report.table, manifest.held_back, what, min_confidence, include_splits)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
-        write_manifest(manifest, temporary, keep=keep, labels=labels)
-        os.replace(temporary, target)
-    except OSError as error:
-        reason = error.strerror or error
-        raise ReportError(f"cannot write {target}: {reason}", hint="give another file with --output") from error
-    finally:
-        temporary.unlink(missing_ok=True)
-
-    counts = {
-        "kept": int(keep.sum()),
-        "dropped": int((~keep).sum()),
-        "relabelled": sum(label is not None for label in labels),
-    }
-    diagnostics.note(", ".join(f"{name} {count:,}" for name, count in counts.items()) + f" of {len(manifest):,} rows")
-    if manifest.source.path_column and target.parent.resolve() != Path(_base(manifest)).resolve():
-        diagnostics.note(f"relative paths in it count from {_base(manifest)}")
-    if as_json:
-        output.json_document({"path": str(target), "what": what, **counts})
-    else:
-        output.line(str(target))
+    return report, manifest
 
 
-def _target(manifest: Manifest, what: str, ending: str, target: Path | None, force: bool) -> Path:
-    """The file to write. Beside the original by default: there its relative paths stay right."""
+def _read_decisions(folder: Path, files: tuple[Path, ...]) -> list[Any]:
+    from cleanlab_lite.decisions import DECISIONS, DecisionLog
+
+    return [decision for file in files or (folder / DECISIONS,) for decision in DecisionLog(file).read()]
+
+
+def _counted(cleaning: Cleaning) -> dict[str, int]:
+    """Say what happened, and return it."""
+    counts = cleaning.counts()
+    people = counts["decided_by_people"]
+    diagnostics.note(
+        f"kept {counts['kept']:,}, dropped {counts['dropped']:,}, relabelled {counts['relabelled']:,} "
+        f"of {len(cleaning.keep):,} rows" + (f"; {people:,} decided by people" if people else "")
+    )
+    return counts
+
+
+def _apply(
+    patch: Path, to: str, target: Path | None, reverse: bool, skip_conflicts: bool, force: bool
+) -> tuple[Path, dict[str, Any], list[str]]:
+    """The file written, what happened, and notes. Raises ConfigError with all conflicts where there are any."""
     from cleanlab_lite.errors import ConfigError
-    from cleanlab_lite.run import safe_stem
+    from cleanlab_lite.exporters.manifest import suffix
+    from cleanlab_lite.exporters.patch import apply_patch, read_patch
+    from cleanlab_lite.exporters.target import choose_target, replacing
+    from cleanlab_lite.readers import read_labels
 
-    original = Path(manifest.source.path)
-    if target is None:
-        folder = original.parent if original.parent.is_dir() else Path.cwd()
-        target = folder / f"{safe_stem(original.stem)}.{what}{ending}"
-    if target.suffix.lower() != ending:
-        raise ConfigError(f"cannot write {target}: the manifest is a {ending} file", hint=f"--output FILE{ending}")
-    if target.is_dir():
-        raise ConfigError(f"{target} is a folder", hint=f"--output {target / ('FILE' + ending)}")
-    if target.exists() and original.exists() and target.samefile(original):
-        raise ConfigError(f"{target} is the audited manifest, which is never changed", hint="give another --output")
-    if target.exists() and not force:
-        raise ConfigError(f"{target} exists", hint="give another --output, or --force to overwrite it")
-    return target
+    changes = read_patch(patch)
+    manifest = read_labels(to, changes[0].columns)
+    word = "restored" if reverse else "patched"
+    target = choose_target(manifest, target, word=word, endings=(suffix(manifest),), tree=False, force=force)
+    with replacing(target, tree=False) as temporary:
+        outcome = apply_patch(manifest, changes, temporary, reverse=reverse, skip_conflicts=skip_conflicts)
+        if outcome.conflicts and not skip_conflicts:
+            raise ConfigError(
+                f"{len(outcome.conflicts):,} of {len(changes):,} changes conflict with {to}, nothing is written:\n"
+                + "\n".join(f"  {conflict}" for conflict in outcome.conflicts),
+                hint="--skip-conflicts makes the others",
+            )
+    diagnostics.note(
+        f"dropped {outcome.dropped:,}, put back {outcome.restored:,}, relabelled {outcome.relabelled:,} rows"
+    )
+    facts = {"dropped": outcome.dropped, "restored": outcome.restored, "relabelled": outcome.relabelled}
+    return target, facts, [f"passed over {conflict}" for conflict in outcome.conflicts]
 
 
-def _base(manifest: Manifest) -> str:
-    """The folder, or URL, that relative paths of the manifest start from."""
-    path = manifest.source.path
-    return path if os.path.isdir(path) else os.path.dirname(path)
+def _answer(path: Path, facts: dict[str, Any], notes: list[str], as_json: bool) -> None:
+    from .. import output
+
+    for note in notes:
+        diagnostics.note(note)
+    if as_json:
+        output.json_document({"path": str(path), **facts, "notes": notes})
+    else:
+        output.line(str(path))

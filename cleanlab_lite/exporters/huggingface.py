@@ -1,0 +1,45 @@
+"""A folder that `datasets.load_dataset("imagefolder" | "audiofolder", data_dir=...)` reads.
+
+`root/train/metadata.csv` and the files beside it, likewise for every other split. The metadata has the columns of the
+manifest, its path column as `file_name` in the first place, and is CSV, JSONL or Parquet as the manifest is.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+
+from cleanlab_lite.exporters.files import Names, Placer, local_uris, split_folders
+from cleanlab_lite.exporters.formats import Link
+from cleanlab_lite.exporters.manifest import changed_table, suffix, write_table
+from cleanlab_lite.exporters.policy import Cleaned
+
+
+def write(cleaned: Cleaned, target: Path, link: Link) -> list[str]:
+    """Link or copy the files of the rows that stay, flat: `datasets` would take some folder names for splits."""
+    manifest, cleaning = cleaned.manifest, cleaned.cleaning
+    uris = local_uris(manifest)
+    splits, notes = split_folders(manifest)
+    names, placer = Names(), Placer(target, link)
+    placed: dict[str, tuple[list[int], list[str]]] = {}  # split -> rows and file names
+    for row in cleaning.keep.nonzero()[0]:
+        split = splits[row] or "train"
+        name = names.claim(split, os.path.basename(uris[row]))
+        if placer.place(uris[row], os.path.join(split, name)):
+            rows, files = placed.setdefault(split, ([], []))
+            rows.append(int(row))
+            files.append(name)
+    table = changed_table(manifest, cleaning.labels, cleaning.weights)
+    # `datasets` makes a column image or audio of the files
+    taken = {manifest.source.path_column, "file_name", manifest.modality.replace("sound", "audio")}
+    others = [name for name in table.column_names if name not in taken]
+    kind = suffix(manifest)
+    kind = ".csv" if kind == ".tsv" else kind
+    source = replace(manifest.source, delimiter=",")
+    for split, (rows, files) in placed.items():
+        part = table.select(others).take(pa.array(rows)).add_column(0, "file_name", pa.array(files, pa.string()))
+        write_table(source, part, target / split / f"metadata{kind}", kind)
+    return [*notes, *placer.notes()]
