@@ -21,7 +21,8 @@ TRUSTED = 0.2  # p_mislabel up to which a row shows how the classes look
 UNLIKE = 0.99  # a wrong row without a clear class belongs to none when it is stranger than this share of them
 CERTAIN = 0.8  # p_mislabel from which a wrong row without a correction is dropped rather than reviewed
 TOP = 3  # classes listed per row
-# Detectors that fill columns of the report. The others are for comparison; bmm falls back to gmm by itself.
+# Detectors that fill columns of the report. The others are for comparison; bmm falls back to gmm by itself,
+# and the second split is judged where it was trained.
 DETECTORS_RUN = ("aum", "bmm", "confident_learning", "forgetting", "knn", "ood", "prototypes")
 
 
@@ -132,7 +133,10 @@ def detect(
         "ood": {"trust": trust, "seed": seed},
         "knn": {"seed": seed},
     }
-    for name in DETECTORS_RUN:
+    names = list(DETECTORS_RUN)
+    if evidence.second_split is not None:
+        names.append("second_split_forgetting")
+    for name in names:
         detection = DETECTORS.get(name).function(evidence, **options.get(name, {}))
         columns |= detection.columns
         reasons |= detection.reasons

@@ -20,6 +20,7 @@ class AuditConfig:
     epochs: int = 0  # per proxy
     ensemble: int = 5  # cross-fitted proxies; every row is held out of exactly one
     planted: float = 0.1  # share of rows given a planted wrong label to calibrate p_mislabel; 0 = off
+    second_split: bool = False  # also train on one half of the rows, then on the other, and see what is forgotten
     image_size: int = 0  # pixels, square
     batch_size: int = 0  # samples
     learning_rate: float = 0.0  # peak of the one-cycle schedule

@@ -4,7 +4,8 @@ Every row is held out of exactly one cross-fitted proxy. That proxy votes on it 
 the others show how hard its label was to learn. Both kinds of margin are evidence, so the folds serve the
 ranking and the votes with the same compute. The last proxy trains on all rows, a tenth of them with a planted
 wrong label: they show what the margins of wrong labels look like here (AUM's threshold samples, Pleiss et al.,
-NeurIPS 2020, drawn from the proxies' own confusions).
+NeurIPS 2020, drawn from the proxies' own confusions). Where it is asked for, two more networks learn one half of the
+rows and then the other (see the detector `second_split`).
 """
 
 from __future__ import annotations
@@ -64,6 +65,9 @@ def watch(
     usable = inputs.readable & (labels >= 0)
     fold = assign_folds(np.where(usable, labels, -1), inputs.duplicate_of, plan.ensemble, config.seed)
     require_variety(labels, usable, fold, plan.ensemble)
+    half = assign_folds(np.where(usable, labels, -1), inputs.duplicate_of, 2, config.seed)
+    if config.second_split:
+        require_variety(labels, usable, half, 2)
     proxies = plan.ensemble + (config.planted > 0)
     clock = _Clock(config.time_budget, on_progress)
 
@@ -88,6 +92,26 @@ def watch(
         run.write_arrays(f"{name}.npz", **arrays)
         run.mark(name, epochs=teaching.epochs, batch_size=batch_size, flip=teaching.flip)
         return arrays
+
+    def learn_halves(first: int, epochs: int) -> np.ndarray:
+        """(e + 1, n) what a network that learned one half of the rows predicts before and while it learns the other."""
+        name = f"second-split-{first}"
+        if run.done(name):
+            return run.arrays(f"{name}.npz")["predicted"]
+        # the network must learn every label of the first half, so nothing that resists wrong ones
+        teaching = replace(train_config, loss="ce", strategy="plain", epochs=epochs)
+        on_epoch = clock.count(2 * epochs, f"second split {first + 1}/2")
+        seed = (config.seed + proxies + first) * SEED_STRIDE
+
+        def phase(part: int, done: int, start: dict[str, torch.Tensor] | None) -> Fit:
+            rows, heard = np.flatnonzero(usable & (half == part)), lambda epoch: on_epoch(done + epoch)
+            return _fit_within_memory(samples, labels, rows, num_classes, teaching, seed, heard, start)[0]
+
+        learned = phase(first, 0, None)
+        predicted = np.concatenate([learned.predicted[-1:], phase(1 - first, epochs, learned.weights).predicted])
+        run.write_arrays(f"{name}.npz", predicted=predicted)
+        run.mark(name, epochs=epochs)
+        return predicted
 
     def without_fold(m: int) -> np.ndarray:
         return np.where(usable & (fold != m), labels, HELD_OUT)
@@ -114,7 +138,7 @@ def watch(
         chosen = recipes.index(Recipe(**run.facts("search")["chosen"]))
         teaching = replace(teaching, loss=recipes[chosen].loss, strategy=recipes[chosen].strategy)
         stage = {m: trial_stage(chosen, m, 0, stage) for m in range(min(FOLDS, plan.ensemble))}
-    clock.expect(proxies * epochs)
+    clock.expect((proxies + 4 * config.second_split) * epochs)
     seen = []
     for m in range(plan.ensemble):
         note = f"proxy {m + 1}/{proxies}"
@@ -133,7 +157,14 @@ def watch(
         trained_on[plants.rows] = plants.labels
         seen.append(learn("planted", plan.ensemble, teaching, trained_on, f"proxy {proxies}/{proxies}"))
         clock.reach(proxies * epochs)
-    return gather(labels, num_classes, seen, pred_probs, scale * logits.mean(0), plants)
+    evidence = gather(labels, num_classes, seen, pred_probs, scale * logits.mean(0), plants)
+    if config.second_split:
+        halves = []
+        for first in (0, 1):
+            halves.append(learn_halves(first, epochs))
+            clock.reach((proxies + 2 * (first + 1)) * epochs)
+        evidence = replace(evidence, second_split=np.where(half == 0, *halves))
+    return evidence
 
 
 def prepare(labels: np.ndarray, inputs: Inputs, plan: Plan, config: AuditConfig) -> tuple[Samples, TrainConfig]:
@@ -282,11 +313,13 @@ def _fit_within_memory(
     config: TrainConfig,
     seed: int,
     on_epoch: Callable[[int], None],
+    start: dict[str, torch.Tensor] | None = None,
 ) -> tuple[Fit, int]:
     """`fit`, again with half the batch size whenever the device runs out of memory; and the size that fitted."""
     while True:
         try:
-            return fit(samples, targets, rows, num_classes, config, seed=seed, on_epoch=on_epoch), config.batch_size
+            seen = fit(samples, targets, rows, num_classes, config, seed=seed, start=start, on_epoch=on_epoch)
+            return seen, config.batch_size
         except RuntimeError as error:  # CUDA has a type of its own for it, MPS only says so
             if "out of memory" not in str(error) or config.batch_size // 2 < SMALLEST_BATCH:
                 raise
@@ -317,12 +350,13 @@ class _Clock:
     def count(self, epochs: int, note: str) -> Callable[[int], None]:
         start = self.done
         self.trained += 1
+        first = self.trained == 1
 
         def on_epoch(epoch: int) -> None:
             done, total = start + epoch + 1, self.total or epochs
             self.on_progress(Progress("train", done, total, "epochs", note))
             late = self.deadline is not None and time.monotonic() > self.deadline
-            if late and epoch + 1 < epochs:  # after its last epoch a proxy is better saved than lost
+            if late and not first and epoch + 1 < epochs:  # after its last epoch a proxy is better saved than lost
                 raise StoppedEarly(
                     f"the time budget of {self.budget:.0f} s is used up ({note}, epoch {epoch + 1} of {epochs})",
                     hint="the same command goes on from the last finished proxy",

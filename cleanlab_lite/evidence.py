@@ -41,6 +41,9 @@ class Evidence:
     pred_probs: np.ndarray | None = None  # (n, k) float32, each row from proxies that did not train on it
     logits: np.ndarray | None = None  # (n, k) float32, mean over all cross-fitted proxies, scaled like pred_probs
     plants: Plants | None = None
+    # (e + 1, n) int32, class predicted by a network that had learned the row: before, and after each epoch of, learning
+    # other rows only
+    second_split: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         n = len(self.labels)
@@ -54,6 +57,8 @@ class Evidence:
                 raise EvidenceError(f"{name} has {array.shape[1]} columns for {self.num_classes} classes")
         if self.history is not None and self.history.shape[2] != n:
             raise EvidenceError(f"history has {self.history.shape[2]} samples, labels has {n}")
+        if self.second_split is not None and self.second_split.shape[1] != n:
+            raise EvidenceError(f"second_split has {self.second_split.shape[1]} columns, labels has {n} rows")
         if n and (self.labels.min() < -1 or self.labels.max() >= self.num_classes):
             raise EvidenceError(
                 f"labels must lie in -1..{self.num_classes - 1}, found {self.labels.min()}..{self.labels.max()}"
@@ -82,4 +87,5 @@ class Evidence:
             pred_probs=part(self.pred_probs),
             logits=part(self.logits),
             plants=None if self.plants is None else self.plants.select(rows, len(self)),
+            second_split=None if self.second_split is None else self.second_split[:, rows],
         )

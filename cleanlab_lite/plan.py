@@ -19,6 +19,7 @@ from cleanlab_lite.strategies import STRATEGIES
 # seconds per sample and epoch on one CPU core, training and observing: measured, for the estimate only
 SECONDS_PER_SAMPLE = {"mlp": 1e-4, "cnn": 4e-4, "resnet18": 2e-2, "resnet50": 4e-2}  # pictures at 32 px
 GPU_SPEEDUP = 60.0  # of one CPU core
+SECOND_SPLIT_COST = 2.5  # proxies: four trainings, each on half the rows but observing all of them
 TYPICAL_EPOCHS = 20  # for the estimate, where the epochs are chosen by trial
 
 
@@ -86,6 +87,7 @@ def make_plan(manifest: Manifest, config: AuditConfig) -> Plan:
     speed = GPU_SPEEDUP if on_gpu else float(os.cpu_count() or 1) ** 0.7
     cost = SECONDS_PER_SAMPLE[proxy] * ((image_size / 32) ** 2 if proxy.startswith("resnet") else 1)
     proxies = config.ensemble + (config.planted > 0)
+    second_split = SECOND_SPLIT_COST * config.second_split
     history = 8 * proxies * epochs * n + 4 * n * manifest.num_classes * proxies
     seconds = cost * epochs * n / speed
     searching = seconds * most_trials(len(recipes), config.ensemble)
@@ -108,7 +110,7 @@ def make_plan(manifest: Manifest, config: AuditConfig) -> Plan:
         image_size=image_size,
         batch_size=batch_size,
         learning_rate=config.learning_rate or default_learning_rate(proxy),
-        estimated_seconds=round(5 + proxies * seconds + searching),
+        estimated_seconds=round(5 + (proxies + second_split) * seconds + searching),
         memory_gib=round(1 + (n * dimensions * (4 if vectors else 1) + 2 * history) / 2**30, 1),
         disk_mib=round((n * dimensions * (0 if vectors else 1) + history) / 2**20 + 1),
     )

@@ -99,8 +99,12 @@ class Registry:
 
 
 def _keywords(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    """The keyword-only parameters of a function or class; the `**rest` of a class stands for those of its base."""
     parameters = inspect.signature(function, eval_str=True).parameters
-    return {name: p for name, p in parameters.items() if p.kind is p.KEYWORD_ONLY}
+    found = {name: p for name, p in parameters.items() if p.kind is p.KEYWORD_ONLY}
+    if isinstance(function, type) and any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        found |= _keywords(function.__mro__[1])
+    return found
 
 
 def _read(text: str, hint: Any) -> Any:
@@ -112,9 +116,9 @@ def _read(text: str, hint: Any) -> Any:
         if typing.get_origin(kind) is Sequence:
             return [_read(item, typing.get_args(kind)[0]) for item in text.split("+")]
     if bool in kinds:
-        if text.lower() not in _TRUTH:
+        if text.lower() not in TRUTH:
             raise ValueError("true or false")
-        return _TRUTH[text.lower()]
+        return TRUTH[text.lower()]
     if str in kinds:
         return text
     for kind in (int, float):
@@ -129,5 +133,5 @@ def _read(text: str, hint: Any) -> Any:
     raise ValueError("set from Python: it has no form in text")
 
 
-_TRUTH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+TRUTH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 _NOUNS: dict[type, str] = {int: "a whole number", float: "a number"}

@@ -49,6 +49,13 @@ COLUMNS: tuple[tuple[str, pa.DataType, str, str], ...] = (
     ("confident_joint_flag", _B, "", "off the diagonal of the confident joint (confident learning)"),
     ("learned_epoch", _I, "epoch, from 1", "first epoch from which the given label stays predicted; null if never"),
     ("forgetting_events", _F, "count", "times the given label was predicted and then not, mean over proxies"),
+    (
+        "second_split_epoch",
+        _I,
+        "epoch, from 0",
+        "epoch of learning other rows from which the given label stays forgotten, 0 if it was never learned; null if "
+        "it is remembered, and without --second-split",
+    ),
     ("duplicate_of", _S, "an id", "first row with the same content; null for the first and for unique rows"),
     ("content", _S, "16 hex digits", "start of the sha256 of the content, the same after a rename; null if unreadable"),
     ("neighbors", pa.list_(_S), "ids", "nearest rows in feature space, nearest first"),

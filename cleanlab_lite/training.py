@@ -51,6 +51,7 @@ class Fit:
     predicted: np.ndarray  # (e, n) int32
     logits: np.ndarray  # (n, k) float32, mean over the last quarter of the epochs
     features: np.ndarray  # (n, FEATURES or fewer) float16, after the last epoch
+    weights: dict[str, Tensor]  # of the first network, its buffers too
 
 
 def fit(
@@ -61,6 +62,7 @@ def fit(
     config: TrainConfig,
     *,
     seed: int,
+    start: dict[str, Tensor] | None = None,
     on_epoch: Callable[[int], None] = lambda epoch: None,
 ) -> Fit:
     """Train one proxy on `rows` and observe every usable row after each epoch.
@@ -69,6 +71,7 @@ def fit(
         targets: (n,) int64, label of each row for training and observing; -1 where there is none.
         rows: (r,) int64 rows to learn from.
         seed: of the initialisation, the order of the batches and the augmentation.
+        start: the weights of an earlier fit, to go on from; the schedule begins anew.
         on_epoch: called after each observed epoch; may raise to stop.
     """
     device = samples.device
@@ -81,6 +84,8 @@ def fit(
     def new_learner(wrap: Wrap | None = None) -> Learner:
         examples = samples.inputs(torch.as_tensor(rows[:: max(1, len(rows) // 2000)], device=device))
         network = build_proxy(config.proxy, examples, num_classes, seed=next(seeds), weights=config.weights)
+        if start is not None:
+            network.load_state_dict(start)
         return Learner(
             wrap(network).to(device) if wrap else network,
             steps=steps,
@@ -137,7 +142,8 @@ def fit(
         if epoch >= config.epochs - late_epochs:
             late += mean / late_epochs
         on_epoch(epoch)
-    return Fit(loss, margin, predicted, late, principal_features(strategy.learners, samples))
+    features = principal_features(strategy.learners, samples)
+    return Fit(loss, margin, predicted, late, features, strategy.learners[0].network.state_dict())
 
 
 @torch.no_grad()

@@ -23,6 +23,7 @@ HELP = {
     "epochs": "Epochs per proxy.",
     "ensemble": "Cross-fitted proxies; every row is held out of one.",
     "planted": "Share of rows given a planted wrong label for calibration; 0 is off.",
+    "second_split": "Also learn one half of the rows, then the other: wrong labels are forgotten early, rare ones not.",
     "image_size": "Pixels per side that pictures are resized to.",
     "batch_size": "Samples per training step.",
     "learning_rate": "Peak of the one-cycle schedule.",
@@ -45,20 +46,24 @@ _EMPTY_DEFAULTS = {
     "seed": "0",
     "weights": "none",
     "l1": "0",
+    "second_split": "off",
 }
 
 
 def config_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add --preset and a flag for every field of AuditConfig.
 
-    They arrive as text, or None where not given: `settings` reads flags, variables and files with one parser.
+    They arrive as text, switches as bool, or None where not given: `settings` reads flags, variables and files with
+    one parser.
     """
     for name, field in reversed(FIELDS.items()):
-        default = field.default or _EMPTY_DEFAULTS.get(name, "chosen")
+        flag, default = name.replace("_", "-"), field.default or _EMPTY_DEFAULTS.get(name, "chosen")
+        switch = isinstance(field.default, bool)
         command = click.option(
-            f"--{name.replace('_', '-')}",
+            f"--{flag}/--no-{flag}" if switch else f"--{flag}",
             name,
-            metavar=_METAVARS.get(name, _TYPE_METAVARS[type(field.default)]),
+            default=None,
+            metavar=None if switch else _METAVARS.get(name, _TYPE_METAVARS[type(field.default)]),
             help=f"{HELP[name]}  [default: {default}]",
         )(command)
     return click.option("--preset", type=click.Choice(list(PRESETS)), help="How thorough to be.  [default: balanced]")(

@@ -13,6 +13,7 @@ from typing import Any
 
 from cleanlab_lite.config import FIELDS, PRESETS, AuditConfig, validate
 from cleanlab_lite.errors import ConfigError
+from cleanlab_lite.registry import TRUTH
 
 KEYS = ("preset", *FIELDS)
 DEFAULT_PRESET = "balanced"
@@ -31,7 +32,7 @@ class Setting:
     origin: str  # "default", "preset fast", path of a file, "NLCLEAN_EPOCHS", "--epochs"
 
 
-def resolve(flags: Mapping[str, str | None], *, environ: Mapping[str, str], cwd: Path) -> dict[str, Setting]:
+def resolve(flags: Mapping[str, str | bool | None], *, environ: Mapping[str, str], cwd: Path) -> dict[str, Setting]:
     """Value and origin of every key of `KEYS`, in that order. A flag that is None was not given.
 
     Raises ConfigError naming every unknown key and every value that cannot be understood, whether or not a
@@ -72,7 +73,9 @@ def convert(name: str, raw: Any) -> Any:
             raise ConfigError(f"preset is {raw!r}, must be one of {', '.join(PRESETS)}")
         return raw
     kind: type = type(FIELDS[name].default)
-    if isinstance(raw, bool) or not isinstance(raw, str | int | float):
+    if kind is bool and str(raw).lower() in TRUTH:
+        return TRUTH[str(raw).lower()]
+    if kind is bool or isinstance(raw, bool) or not isinstance(raw, str | int | float):
         raise ConfigError(f"{name} is {raw!r}, must be {_NOUNS[kind]}")
     if kind is str:
         if not isinstance(raw, str):
@@ -112,11 +115,11 @@ def parse_size(text: str) -> float:
     return float(number) * base ** ("kmgt".index(prefix.lower()) + 1) / 1024**3
 
 
-_NOUNS = {str: "text", int: "a whole number", float: "a number"}
+_NOUNS = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
 _PARSERS = {"time_budget": parse_duration, "search_budget": parse_duration, "max_memory": parse_size}
 
 
-def _flag_layer(flags: Mapping[str, str | None]) -> dict[str, Setting]:
+def _flag_layer(flags: Mapping[str, str | bool | None]) -> dict[str, Setting]:
     return {k: Setting(v, f"--{k.replace('_', '-')}") for k, v in flags.items() if v is not None}
 
 

@@ -117,6 +117,30 @@ def test_durations_are_read_back(seconds):
     assert parse_duration(format_duration(seconds)) == seconds
 
 
+@pytest.mark.parametrize(("raw", "value"), [(True, True), (False, False), ("true", True), ("No", False), ("1", True)])
+def test_switches(raw, value):
+    assert convert("second_split", raw) is value
+
+
+@pytest.mark.parametrize("raw", ["on", "", 2, [True]])
+def test_values_that_are_no_switches(raw):
+    with pytest.raises(ConfigError, match=r"second_split is .*, must be true or false"):
+        convert("second_split", raw)
+
+
+def test_a_switch_can_be_turned_on_and_off_again(project, capsys):
+    (project / "nlclean.toml").write_text("second_split = true\n")
+    for flags, value, origin in (
+        ((), "true", str(project / "nlclean.toml")),
+        (("--no-second-split",), "false", "--second-split"),
+        (("--second-split",), "true", "--second-split"),
+    ):
+        out = call(capsys, "audit", "--show-config", *flags).out
+        (line,) = [line for line in out.splitlines() if line.startswith("second_split")]
+        assert line.split(" = ")[1].split("#")[0].strip() == value
+        assert line.endswith(origin)
+
+
 @pytest.mark.parametrize(("name", "raw"), [("planted", "nan"), ("learning_rate", "inf"), ("epochs", "1e3")])
 def test_numbers_that_are_none(name, raw):
     with pytest.raises(ConfigError, match=name):

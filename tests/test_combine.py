@@ -147,6 +147,15 @@ def test_neighbors_are_rows_of_the_manifest(world, verdict):
     assert same.mean() > 0.9
 
 
+def test_a_second_split_is_judged_where_there_was_one(world, verdict):
+    assert "second_split_epoch" not in verdict.columns and "forgotten_early" not in verdict.reasons
+    seen = judge(world.evidence)
+    assert (seen.columns["second_split_epoch"][world.wrong] >= 0).mean() > 0.9
+    assert (seen.columns["second_split_epoch"][~world.wrong] == -1).mean() > 0.9
+    assert seen.reasons["forgotten_early"][world.wrong].mean() > 0.9
+    np.testing.assert_array_equal(seen.score, judge(replace(world.evidence, second_split=None)).score)
+
+
 def test_rows_of_no_class_are_never_relabelled():
     world = blobs(900, 5, 0.1, alien=0.1)
     verdict = judge(world.evidence)

@@ -20,6 +20,7 @@ from cleanlab_lite.detectors.marvel import negative_windows
 from cleanlab_lite.detectors.neighbors import nearest_neighbors, unit_rows
 from cleanlab_lite.detectors.out_of_vocabulary import collision_entropy, percentile_within
 from cleanlab_lite.detectors.prototypes import density_and_eta, density_peaks
+from cleanlab_lite.detectors.second_split import forgotten_at
 from cleanlab_lite.detectors.simifeat import lowest_of_each_class, soft_labels, transition_matrix
 from cleanlab_lite.errors import ConfigError, EvidenceError
 from cleanlab_lite.evidence import Evidence
@@ -114,16 +115,17 @@ def test_class_numbers_do_not_matter(name):
     to = np.array([2, 0, 3, 1])
     back = np.argsort(to)
     history = recorded(evidence)
-    renamed = Evidence(
+    assert evidence.second_split is not None
+    renamed = replace(
+        evidence,
         labels=to[evidence.labels],
-        num_classes=4,
         history=replace(
             history,
             predicted=to[history.predicted],
             trained_on=np.where(history.trained_on >= 0, to[history.trained_on], HELD_OUT),
         ),
-        features=evidence.features,
         pred_probs=probabilities(evidence)[:, back],
+        second_split=to[evidence.second_split],
     )
     plain, other = detect(name, evidence), detect(name, renamed)
     np.testing.assert_allclose(other.score, plain.score, atol=1e-5)
@@ -556,6 +558,25 @@ def test_curves_tell_wrong_labels_and_leave_clean_classes_alone(options):
     task = blobs(400, 4, 0.2)
     assert (detect("ctrl", task.evidence, **options).reasons["high_loss_curve"] == task.wrong).mean() > 0.97
     assert detect("ctrl", blobs(400, 4, 0.0).evidence, **options).reasons["high_loss_curve"].mean() < 0.01
+
+
+# --- second-split forgetting ----------------------------------------------------------------------------------------
+
+
+def test_second_split_forgetting_reference():
+    wrong = np.array([[0, 1, 1, 1], [1, 1, 0, 1], [1, 1, 1, 0], [1, 1, 1, 1], [0, 0, 0, 0], [0, 0, 0, 1]], dtype=bool).T
+    np.testing.assert_array_equal(forgotten_at(wrong), [1, 3, 4, 0, 4, 3])
+    evidence = Evidence(np.full(6, 2), 3, second_split=np.where(wrong, 1, 2))
+    detection = detect("second_split_forgetting", evidence)
+    np.testing.assert_array_equal(detection.score, [1, 3, 4, 0, 4, 3])
+    np.testing.assert_array_equal(detection.columns["second_split_epoch"], [1, 3, -1, 0, -1, 3])
+    np.testing.assert_array_equal(detection.reasons["forgotten_early"], [1, 0, 0, 1, 0, 0])
+    assert detection.facts == {"epochs": 3, "remembered": 2}
+
+
+def test_a_second_split_of_other_rows_is_refused():
+    with pytest.raises(EvidenceError, match="second_split has 5 columns, labels has 6 rows"):
+        Evidence(np.full(6, 2), 3, second_split=np.zeros((4, 5), dtype=np.int32))
 
 
 # --- SimiFeat -------------------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from worlds import World, auroc, blobs
 from cleanlab_lite import ensemble
 from cleanlab_lite.config import AuditConfig
 from cleanlab_lite.data.inputs import Inputs
+from cleanlab_lite.detectors import DETECTORS
 from cleanlab_lite.ensemble import assign_folds, choose_epochs, inverse_temperature, plant, watch
 from cleanlab_lite.errors import StoppedEarly
 from cleanlab_lite.evidence import Evidence
@@ -266,6 +267,66 @@ def test_chosen_epochs_are_kept_and_their_trial_is_the_first_proxy(tmp_path, mon
     assert_same(evidence, watch_world(tmp_path / "run", plan=replace(PLAN, epochs=0)))
 
 
+# --- the second split -----------------------------------------------------------------------------------------------
+
+HALVES = replace(CONFIG, second_split=True)
+
+
+def test_no_second_split_unless_asked_for(tmp_path):
+    assert watch_world(tmp_path / "run").second_split is None
+
+
+def test_the_second_split_is_seen_and_counted(tmp_path):
+    events: list[Progress] = []
+    evidence = watch_world(tmp_path / "run", HALVES, on_progress=events.append)
+    assert evidence.second_split.shape == (3, 150)
+    usable = ~np.isin(np.arange(150), (3, 5, 7))
+    learned = evidence.second_split[0, usable] == evidence.labels[usable]  # before: each row by who learned it
+    assert learned.mean() > 0.85
+    assert [(event.done, event.total) for event in events] == [(i, 16) for i in range(1, 17)]
+    assert events[-1].note == "second split 2/2"
+    assert_same(evidence, watch_world(tmp_path / "other"))  # the proxies are what they were
+
+
+def test_a_second_split_that_was_cut_off_goes_on(tmp_path, monkeypatch, fits):
+    whole = watch_world(tmp_path / "whole", HALVES)
+    fits.clear()
+    now = iter(range(1000))
+    monkeypatch.setattr(ensemble, "time", SimpleNamespace(monotonic=lambda: next(now)))
+    with pytest.raises(StoppedEarly, match=r"second split 2/2, epoch 2 of 4"):
+        watch_world(tmp_path / "run", replace(HALVES, time_budget=13))
+    assert fits[:4] == [32] * 4 and len(fits) == 4 + 2 + 1
+    resumed = watch_world(tmp_path / "run", HALVES)
+    assert len(fits) == 7 + 2
+    np.testing.assert_array_equal(resumed.second_split, whole.second_split)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_flipped_labels_are_forgotten_before_rare_rows_that_are_as_hard(tmp_path, seed):
+    """Of class 0: twelve rows of class 1 with a wrong label, and twelve of a rare kind that is hard to tell from it."""
+    rng = np.random.default_rng(seed)
+    centers = 6 * np.linalg.qr(rng.normal(size=(16, 16)))[0]
+    labels = np.arange(500) % 2
+    features = centers[labels] + rng.normal(size=(500, 16))
+    rare, flipped = np.arange(0, 24, 2), np.arange(1, 24, 2)
+    features[rare] = 0.9 * centers[1] + 0.2 * centers[2] + 0.3 * rng.normal(size=(12, 16))
+    labels[flipped] = 0
+    world = World(features.astype(np.float32), labels, np.arange(500) % 2, Evidence(labels, 2))
+    plan = replace(PLAN, epochs=12, ensemble=2, learning_rate=0.1)
+    config = AuditConfig(ensemble=2, planted=0.0, second_split=True)
+    with Run.start(tmp_path / "run", "world", KEY) as run:
+        evidence = watch(labels, 2, inputs_of(world), plan, config, run=run, on_progress=ignore)
+    found = {name: DETECTORS.get(name).function(evidence) for name in ("second_split_forgetting", "aum", "density")}
+    both = np.concatenate([flipped, rare])
+    told_apart = {name: auroc(-detection.score[both], np.arange(24) < 12) for name, detection in found.items()}
+    assert told_apart["second_split_forgetting"] > 0.9
+    assert told_apart["aum"] < 0.8 and told_apart["density"] < 0.85
+    early = found["second_split_forgetting"].reasons["forgotten_early"]
+    assert early[flipped].mean() > 0.7
+    assert not early[rare].any()
+    assert early[24:].mean() < 0.02
+
+
 # --- interruptions --------------------------------------------------------------------------------------------------
 
 
@@ -319,6 +380,17 @@ def test_other_failures_are_not_tried_again(tmp_path, monkeypatch, fits):
     with pytest.raises(RuntimeError, match="shapes"):
         watch_world(tmp_path / "run")
     assert fits == []
+
+
+def test_a_budget_too_small_for_anything_still_gets_a_proxy_further_each_time(tmp_path):
+    stops = 0
+    while True:
+        try:
+            watch_world(tmp_path / "run", replace(CONFIG, time_budget=1e-9))
+            break
+        except StoppedEarly:
+            stops += 1
+    assert stops == 3  # four proxies, one per command
 
 
 @pytest.mark.parametrize("budget", [3, 4], ids=["in its last epoch a proxy is finished", "between two proxies"])

@@ -79,6 +79,7 @@ def near(found: Tensor, expected: Any, atol: float = 1e-6) -> None:
 
 def test_names() -> None:
     expected = {"ce", "mae", "gce", "truncated_gce", "sce", "nce", "agce", "aul", "ael", "focal", "polysoft"}
+    expected |= {"nfl", "ngce", "nfl_mae", "nfl_rce"}
     expected |= {"nce_mae", "nce_rce", "nce_agce", "nce_aul", "nce_ael", "label_smoothing", "group_label_smoothing"}
     expected |= {"elr", "bootstrap_soft", "bootstrap_hard", "sparse"}
     assert set(LOSSES.names()) == expected
@@ -93,6 +94,7 @@ def test_names() -> None:
         ("truncated_gce", {}, [0.385514, TRUNCATED_AT_HALF, 0.234037, TRUNCATED_AT_HALF]),
         ("sce", {"alpha": 0, "beta": 1}, [3.333532, 8.848477, 2.077359, 6.804760]),
         ("nce", {}, [0.058373, 0.383179, 0.026842, 0.241024]),
+        ("nfl", {}, [0.037718, 0.394502, 0.013287, 0.238905]),
         ("agce", {}, [0.315134, 0.935350, 0.192539, 0.685913]),
         ("bootstrap_hard", {}, [0.449313, 2.636816, 0.255597, 1.322536]),
         ("polysoft", {"lam": 2, "d": 3}, [0.423043, 1.333333, 0.247248, 1.082028]),
@@ -123,6 +125,12 @@ def test_reference_rows(name: str, hp: dict[str, Any], expected: list[float]) ->
         ("sce", {"alpha": 6, "beta": 0.1}, 8.452996),
         ("sce", {"A": -4}, 2.419115),
         ("nce", {}, 0.177354),
+        ("nfl", {}, 0.171103),
+        ("nfl", {"gamma": 0}, 0.177354),
+        ("ngce", {"q": 0.7}, 0.185243),
+        ("ngce", {"q": 1}, 0.190584),
+        ("nfl_mae", {}, 0.171103 + 0.571752),
+        ("nfl_rce", {}, 0.171103 + 5.266032),
         ("nce_mae", {}, 0.749107),
         ("nce_rce", {}, 5.443386),
         ("nce_agce", {}, 6.069050),
@@ -213,6 +221,9 @@ def test_truncation_and_polysoft_leave_no_gradient_at_all() -> None:
     ("name", "few", "many"),
     [
         ("sce", {"alpha": 0.1, "beta": 1}, {"alpha": 6, "beta": 0.1}),
+        ("ngce", {"q": 0.1}, {"q": 0.7}),
+        ("nfl_mae", {"alpha": 1, "beta": 1}, {"alpha": 10, "beta": 1}),
+        ("nfl_rce", {"alpha": 1, "beta": 1}, {"alpha": 10, "beta": 0.1}),
         ("nce_mae", {"alpha": 1, "beta": 1}, {"alpha": 10, "beta": 1}),
         ("nce_rce", {"alpha": 1, "beta": 1}, {"alpha": 10, "beta": 0.1}),
         ("nce_agce", {"alpha": 1, "beta": 4, "a": 6, "q": 1.5}, {"alpha": 10, "beta": 0.1, "a": 1.8, "q": 3}),
@@ -258,7 +269,14 @@ def test_limits() -> None:
 
 @pytest.mark.parametrize(
     ("name", "hp", "total"),
-    [("mae", {}, 3), ("mae", {"scale": 2}, 6), ("nce", {}, 1), ("sce", {"alpha": 0, "beta": 1}, 27.631021)],
+    [
+        ("mae", {}, 3),
+        ("mae", {"scale": 2}, 6),
+        ("nce", {}, 1),
+        ("nfl", {}, 1),
+        ("ngce", {}, 1),
+        ("sce", {"alpha": 0, "beta": 1}, 27.631021),
+    ],
 )
 def test_symmetric_losses_sum_to_a_constant_over_labels(name: str, hp: dict[str, Any], total: float) -> None:
     near(over_labels(build(name, **hp), Z).sum(dim=1), [total] * 4)
@@ -535,6 +553,8 @@ def test_sparse_with_a_last_layer_of_zeros_has_a_bounded_gradient() -> None:
         ("ael", {"a": -2}, ["a is -2", "a > 0", "exp(-1 / a)"]),
         ("nce_agce", {"a": -1}, ["agce", "a is -1"]),
         ("nce_mae", {"alpha": 0, "beta": math.inf}, ["nce_mae", "alpha is 0", "beta is inf"]),
+        ("nfl_rce", {"alpha": -1}, ["nfl_rce", "alpha is -1"]),
+        ("nfl", {"gamma": -2}, ["focal", "gamma is -2"]),
         ("label_smoothing", {"eps": 1.5}, ["eps is 1.5"]),
         ("group_label_smoothing", {}, ["high_noise is missing"]),
         ("group_label_smoothing", {"high_noise": [1, 4, -1]}, ["[-1, 4]", "0..3"]),

@@ -165,3 +165,5 @@ def test_the_estimate_grows_with_the_work():
     assert large.memory_gib > small.memory_gib and large.disk_mib > small.disk_mib
     thorough = make_plan(vectors(100_000), preset("thorough", device="cpu"))
     assert thorough.estimated_seconds > large.estimated_seconds
+    halves = make_plan(vectors(100_000), preset("balanced", device="cpu", second_split=True))
+    assert thorough.estimated_seconds > halves.estimated_seconds > large.estimated_seconds

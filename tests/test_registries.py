@@ -143,6 +143,20 @@ def test_all_wrong_options_are_named_at_once_and_the_right_ones_listed(orchard):
     assert "days=3, sun=None" in caught.value.hint
 
 
+class Tree:
+    def __init__(self, soil: str, *, height: float = 2.0) -> None: ...
+
+
+class Grafted(Tree):
+    def __init__(self, soil: str, *, branches: int = 1, **rest: float) -> None: ...
+
+
+def test_the_rest_of_a_class_is_what_its_base_takes(orchard):
+    orchard.register("grafted", summary="two trees", paper="")(Grafted)
+    assert orchard.get("grafted").options == (("branches", 1), ("height", 2.0))
+    assert orchard.parse("grafted:height=3,branches=2")[1] == {"height": 3.0, "branches": 2}
+
+
 @every_method
 def test_every_option_can_be_read(kind, spec):
     """Its annotation can be resolved, and its default said again in text where it has such a form."""

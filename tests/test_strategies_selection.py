@@ -55,6 +55,7 @@ SELECTION = (
     "marvel_plus",
     "promix",
     "prune",
+    "truncated",
 )
 
 
@@ -137,6 +138,8 @@ def test_pictures_are_learned(name):
         ("dividemix:threshold=1", "strategy dividemix: threshold is 1"),
         ("fixmatch:threshold=1", "strategy fixmatch: threshold is 1"),
         ("fixmatch:confidence=1.5", "confidence is 1.5"),
+        ("discard:second_q=0", "second_q is 0.0"),
+        ("truncated:q=0,k=1", "q is 0.0.*k is 1.0"),
         ("promix:networks=3,select=0", "networks is 3.*select is 0"),
     ],
 )
@@ -236,6 +239,17 @@ def test_discarding_begins_at_its_epoch(monkeypatch):
     assert values == [6.5, 3.5]
 
 
+def test_from_its_epoch_on_another_exponent(monkeypatch):
+    strategy, network, loss = build("discard", epochs=20, start=0.25, percentile=100.0, second_q=0.5)
+    values: list[Tensor] = []
+    monkeypatch.setattr(strategy.learners[0], "update", values.append)
+    for epoch in (4, 5):
+        strategy.step(epoch, unit_batch())
+    assert len(loss.calls) == 1
+    p = network.linear(torch.eye(N)).softmax(dim=1)[torch.arange(N), torch.arange(N) % 3]
+    torch.testing.assert_close(values[1], (2 * (1 - p.sqrt())).mean())
+
+
 # --- prune ----------------------------------------------------------------------------------------------------------
 
 
@@ -290,6 +304,54 @@ def test_the_mixture_says_how_much_to_prune(mixture, monkeypatch):
         pruned = built[-1].pruned_at >= 0
         assert pruned[task.wrong].mean() > 0.8 if noise else pruned.mean() < 0.02
         assert pruned[~task.wrong].mean() < 0.05
+
+
+# --- truncated ------------------------------------------------------------------------------------------------------
+
+
+def test_improbable_labels_weigh_nothing_until_they_are_probable_again():
+    strategy, _, _ = build("truncated", epochs=10, start=0.3, every=0.2, cap=1.0)
+    p = np.full(N, 0.6)
+    p[:4] = [0.5, 0.49, 0.51, 0.1]
+
+    def weights(epoch: int) -> list[float]:
+        seen = observed([-np.log(p)], [[1.0] * N], strategy)
+        assert rows_of(strategy, epoch, seen) == list(range(N))  # all are shown, the weights decide
+        return strategy.weights.tolist()
+
+    assert weights(2) == [1.0] * N  # not before its epoch
+    assert weights(3) == [0, 0, 1, 0] + [1.0] * 8
+    p[[0, 4]] = p[[4, 0]]
+    p[0] = 0.7
+    assert weights(4) == [0, 0, 1, 0] + [1.0] * 8
+    assert weights(5) == [1, 0, 1, 0, 0] + [1.0] * 7
+
+
+def test_a_class_keeps_its_most_probable_labels():
+    strategy, _, _ = build("truncated", epochs=10, start=0.3, cap=0.5)
+    list(strategy.batches(3, observed([np.arange(1.0, N + 1)], [[-1.0] * N], strategy)))
+    assert strategy.weights.tolist() == [1.0] * 6 + [0.0] * 6  # two of four in each class
+
+
+def test_the_gradient_is_that_of_the_truncated_loss(monkeypatch):
+    """mean_i w_i (L_q,i - L_q(k)) over the rows that count differs by a constant from what is learned."""
+    strategy, network, loss = build("truncated", epochs=10, q=0.7)
+    strategy.weights[6:] = 0
+    values: list[Tensor] = []
+    monkeypatch.setattr(strategy.learners[0], "update", values.append)
+    strategy.step(5, unit_batch())
+    p = network.linear(torch.eye(N)[:6]).softmax(dim=1)[torch.arange(6), torch.arange(6) % 3]
+    torch.testing.assert_close(values[0], ((1 - p**0.7) / 0.7).mean())
+    assert not loss.calls  # it brings its own
+
+
+def test_pruning_by_probability_removes_the_wrong_labels(monkeypatch):
+    built = captured(monkeypatch)
+    task = blobs(500, 4, 0.3, separation=5.0)
+    fit_all(task, strategy="truncated", epochs=8)
+    pruned = built[-1].weights.numpy() == 0
+    assert pruned[task.wrong].mean() > 0.8
+    assert pruned[~task.wrong].mean() < 0.05
 
 
 # --- co-teaching ----------------------------------------------------------------------------------------------------

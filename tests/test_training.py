@@ -244,6 +244,16 @@ def test_the_last_epoch_does_not_depend_on_a_listener():
     np.testing.assert_array_equal(heard.logits, fit_all(world).logits)
 
 
+def test_a_fit_goes_on_from_the_weights_of_another():
+    world = blobs(80, 2)
+    first = fit_all(world, seed=1)
+    still = replace(CONFIG, epochs=1, learning_rate=1e-9)
+    second = fit(samples_of(world), world.labels, np.arange(80), 2, still, seed=2, start=first.weights)
+    np.testing.assert_allclose(second.margin[-1], first.margin[-1], rtol=1e-2)
+    fresh = fit_all(world, seed=2, epochs=1, learning_rate=1e-9)
+    assert not np.allclose(fresh.margin[-1], first.margin[-1], rtol=1e-2)
+
+
 def test_a_batch_larger_than_the_data_is_one_batch():
     world = blobs(40, 2)
     np.testing.assert_array_equal(fit_all(world, batch_size=1000).loss, fit_all(world, batch_size=40).loss)

@@ -83,6 +83,12 @@ def blobs(
         out = fold == m
         pred_probs[out] = np.exp(logits[out] - _logsumexp(logits[out])[:, None])
         in_sample += logits / proxies
+    # a wrong label is held for an epoch or two of learning other rows; a right one slips at times and comes back
+    second_split = np.tile(labels, (epochs + 1, 1)).astype(np.int32)
+    elapsed = np.arange(epochs + 1)[:, None]
+    gone = (labels != truth) & (truth >= 0) & (elapsed >= rng.integers(0, 4, n))
+    slips = (elapsed == rng.integers(1, epochs, n)) & (rng.random(n) < 0.3)
+    second_split = np.where(gone, truth, np.where(slips, (labels + 1) % k, second_split)).astype(np.int32)
     history = History(loss.astype(np.float16), margin.astype(np.float16), predicted, trained_on)
     evidence = Evidence(
         labels=labels,
@@ -91,6 +97,7 @@ def blobs(
         features=features.astype(np.float32),
         pred_probs=pred_probs.astype(np.float32),
         logits=in_sample.astype(np.float32),
+        second_split=second_split,
     )
     return World(features.astype(np.float32), labels, truth, evidence)
 

@@ -23,6 +23,7 @@ for _module in (
     "marvel",
     "out_of_vocabulary",
     "prototypes",
+    "second_split",
     "simifeat",
 ):
     importlib.import_module(f"cleanlab_lite.detectors.{_module}")

@@ -23,6 +23,7 @@ for _module in (
     "promix",
     "prune",
     "self_learning",
+    "truncated",
 ):
     importlib.import_module(f"cleanlab_lite.strategies.{_module}")
 

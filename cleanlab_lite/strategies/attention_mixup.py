@@ -15,29 +15,25 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from cleanlab_lite.data.loader import Batch
 from cleanlab_lite.strategies.base import STRATEGIES, Setting, Strategy, reject
-from cleanlab_lite.strategies.parts import mix, new_linear
+from cleanlab_lite.strategies.parts import Extended, mix, mixed_loss, new_linear
 
 LABELS = ("equal", "attention")
 WIDTH = 3 / 16  # of the features: 384 of 2048
 
 
-class Attentive(nn.Module):
+class Attentive(Extended):
     """A proxy with the layers that weigh pairs of features."""
 
     def __init__(self, proxy: Any, setting: Setting) -> None:
-        super().__init__()
-        self.encoder, self.head = proxy.encoder, proxy.head
+        super().__init__(proxy)
         d = proxy.head.in_features
         width = max(1, round(WIDTH * d))
         self.first, self.second = new_linear(d, width, setting), new_linear(d, width, setting)
         self.score = new_linear(width, 1, setting)
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        return self.head(self.encoder(inputs))
 
     def attention(self, features: Tensor, partner: Tensor) -> Tensor:
         """(b,) share of each row in the mixture with its partner."""
@@ -74,7 +70,6 @@ class AttentionMixup(Strategy):
             plain = network.head(features).float()
             mixed = network.head(mix(features, partner, attention)).float()
         share = attention if self.labels == "attention" else torch.full_like(attention, 0.5)
-        own = s.loss(mixed, batch.targets, batch.index)
-        other = s.loss(mixed, batch.targets[partner], batch.index[partner])
+        pairs = mixed_loss(s.loss, mixed, batch.targets, batch.index, partner, share)
         naive = s.loss(plain, batch.targets, batch.index)
-        learner.update((self.weight * (share * own + (1 - share) * other) + (1 - self.weight) * naive).mean())
+        learner.update((self.weight * pairs + (1 - self.weight) * naive).mean())

@@ -17,21 +17,26 @@ import torch
 
 from cleanlab_lite.data.loader import Batch
 from cleanlab_lite.strategies.base import Learner, Observed, Setting, Strategy, reject
-from cleanlab_lite.strategies.parts import batches_over, cross_entropy, negative_entropy, noisy_posterior, targets_of
+from cleanlab_lite.strategies.parts import OfNetwork, batches_over, losses_by_network, negative_entropy, noisy_posterior
 
 
 @dataclass(frozen=True)
-class Divided(Batch):
+class Divided(OfNetwork):
     """What one of the networks learns from in a step: labelled rows, and others whose label is not shown."""
 
-    network: int
     unlabelled: Batch | None = None  # None in the warm-up, empty where every label is trusted
 
 
 class CoDivided(Strategy):
-    """Two networks, a warm-up, and the division. Subclasses say how to learn from a divided batch."""
+    """Two networks, a warm-up, and the division. Subclasses say how to learn from a divided batch.
 
-    def __init__(self, name: str, setting: Setting, *, warmup: float, penalty: float, threshold: float) -> None:
+    warmup: share of the epochs (paper: 10 of 300, 30 with 100 classes). penalty: on certainty, in the warm-up.
+    threshold: of w.
+    """
+
+    def __init__(
+        self, name: str, setting: Setting, *, warmup: float = 0.25, penalty: float = 1.0, threshold: float = 0.5
+    ) -> None:
         reject(
             name,
             {
@@ -66,9 +71,7 @@ class CoDivided(Strategy):
     def divide(self, observed: Observed) -> None:
         """Each network's losses say which labels the other one trusts; all of them where the losses have one bump."""
         s = self.setting
-        assert observed.logits is not None
-        for network, logits in enumerate(observed.logits):
-            loss = cross_entropy(torch.as_tensor(logits[s.rows]), torch.as_tensor(targets_of(s))).numpy()
+        for network, loss in enumerate(losses_by_network(s, observed)):
             clean = 1 - noisy_posterior(loss)
             if min(np.bincount(clean > self.threshold, minlength=2)) < 2:  # batch norm takes no single row
                 clean = np.ones(len(clean))
@@ -78,11 +81,11 @@ class CoDivided(Strategy):
         assert isinstance(batch, Divided)
         learner = self.learners[batch.network]
         if batch.unlabelled is not None:
-            return self.learn(epoch, batch, learner)
+            return self.learn(epoch, batch, batch.unlabelled, learner)
         logits = learner.logits(self.setting.augment(batch.inputs))
         values = self.setting.loss(logits, batch.targets, batch.index)
         learner.update(values.mean() + self.penalty * negative_entropy(logits))
 
-    def learn(self, epoch: int, batch: Divided, learner: Learner) -> None:
+    def learn(self, epoch: int, batch: Divided, unlabelled: Batch, learner: Learner) -> None:
         """One step of `learner` after the warm-up."""
         raise NotImplementedError

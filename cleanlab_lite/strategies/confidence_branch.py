@@ -24,19 +24,15 @@ from torch import Tensor, nn
 
 from cleanlab_lite.data.loader import Batch
 from cleanlab_lite.strategies.base import STRATEGIES, Observed, Setting, Strategy, reject
-from cleanlab_lite.strategies.parts import new_linear, one_hot
+from cleanlab_lite.strategies.parts import Extended, new_linear, one_hot
 
 
-class Confident(nn.Module):
+class Confident(Extended):
     """A proxy with a scalar head beside the classifier."""
 
     def __init__(self, proxy: Any, setting: Setting) -> None:
-        super().__init__()
-        self.encoder, self.head = proxy.encoder, proxy.head
+        super().__init__(proxy)
         self.indicator = new_linear(proxy.head.in_features, 1, setting)
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        return self.head(self.encoder(inputs))
 
 
 @STRATEGIES.register(

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from cleanlab_lite.data.loader import Batch
 from cleanlab_lite.strategies.base import STRATEGIES, Learner, Setting, reject
 from cleanlab_lite.strategies.co_divide import CoDivided, Divided
 from cleanlab_lite.strategies.parts import (
@@ -34,9 +35,7 @@ from cleanlab_lite.strategies.parts import (
     "dividemix", summary="two networks split the rows for each other, MixMatch", paper="Li, Socher and Hoi, ICLR 2020"
 )
 class DivideMix(CoDivided):
-    """warmup: share of the epochs (paper: 10 of 300, 30 with 100 classes). penalty: on certainty, in the warm-up.
-
-    threshold: of w. alpha: of the mixing, 0.5 for real noise in the paper. lambda_u: weight of unlabelled rows; the
+    """alpha: of the mixing, 0.5 for real noise in the paper. lambda_u: weight of unlabelled rows; the
     paper's 0 for real noise, where these serve as partners in the mixing; 25 for CIFAR-10 with half of the labels
     random, 50 to 150 beyond. rise: share of the epochs in which it comes in (paper: 16 of 300).
     """
@@ -45,13 +44,11 @@ class DivideMix(CoDivided):
         self,
         setting: Setting,
         *,
-        warmup: float = 0.25,
-        penalty: float = 1.0,
-        threshold: float = 0.5,
         temperature: float = 0.5,
         alpha: float = 4.0,
         lambda_u: float = 0.0,
         rise: float = 0.1,
+        **division: float,
     ) -> None:
         reject(
             "dividemix",
@@ -62,17 +59,16 @@ class DivideMix(CoDivided):
                 f"rise is {rise}, must lie in 0..1": not 0 <= rise <= 1,
             },
         )
-        super().__init__("dividemix", setting, warmup=warmup, penalty=penalty, threshold=threshold)
+        super().__init__("dividemix", setting, **division)
         self.temperature, self.alpha, self.lambda_u = temperature, alpha, lambda_u
         self.rise_epochs = rise * setting.epochs
         self.draws = numpy_generator(setting)
 
-    def learn(self, epoch: int, batch: Divided, learner: Learner) -> None:
+    def learn(self, epoch: int, batch: Divided, unlabelled: Batch, learner: Learner) -> None:
         s = self.setting
-        assert batch.unlabelled is not None
         labelled = [s.augment(batch.inputs) for _ in range(self.views)]
-        unlabelled = batch.unlabelled.inputs
-        unlabelled_views = [s.augment(unlabelled) for _ in range(self.views)] if len(unlabelled) else []
+        rest = unlabelled.inputs
+        unlabelled_views = [s.augment(rest) for _ in range(self.views)] if len(rest) else []
         with torch.no_grad():
             refined = co_refine(
                 one_hot(batch.targets, s.num_classes),

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from cleanlab_lite.data.loader import Batch
 from cleanlab_lite.strategies.base import STRATEGIES, Observed, Setting, Strategy, reject
-from cleanlab_lite.strategies.parts import class_balance, mix, noisy_posterior, numpy_generator, one_hot
+from cleanlab_lite.strategies.parts import class_balance, mix, mixed_loss, noisy_posterior, numpy_generator, one_hot
 
 KINDS = ("hard", "soft", "soft_to_hard")
 SHARPEST = 1e-3  # temperature
@@ -84,8 +84,7 @@ class DynamicBootstrap(Strategy):
             if bootstraps and self.kind == "soft_to_hard":
                 portion = (1 - wrong) / (2 - wrong - wrong[partner])
             logits = learner.logits(mix(inputs, partner, portion))
-            own = s.loss(logits, targets, batch.index)
-            loss = share * own + (1 - share) * s.loss(logits, targets[partner], batch.index[partner])
+            loss = mixed_loss(s.loss, logits, targets, batch.index, partner, share)
         learner.update(loss.mean() + (self.reg * class_balance(logits) if bootstraps else 0.0))
 
     def correct(self, given: Tensor, wrong: Tensor, logits: Tensor, epoch: int) -> Tensor:

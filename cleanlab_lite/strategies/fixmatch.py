@@ -13,6 +13,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from cleanlab_lite.data.loader import Batch
 from cleanlab_lite.strategies.base import STRATEGIES, Learner, Setting, reject
 from cleanlab_lite.strategies.co_divide import CoDivided, Divided
 from cleanlab_lite.strategies.parts import cross_entropy
@@ -24,18 +25,9 @@ from cleanlab_lite.strategies.parts import cross_entropy
     paper="Sohn et al., NeurIPS 2020",
 )
 class FixMatch(CoDivided):
-    """confidence: from which a guess is learned. lambda_u: weight of the guesses. The rest as in dividemix."""
+    """confidence: from which a guess is learned. lambda_u: weight of the guesses. The rest as in co_divide."""
 
-    def __init__(
-        self,
-        setting: Setting,
-        *,
-        warmup: float = 0.25,
-        penalty: float = 1.0,
-        threshold: float = 0.5,
-        confidence: float = 0.95,
-        lambda_u: float = 1.0,
-    ) -> None:
+    def __init__(self, setting: Setting, *, confidence: float = 0.95, lambda_u: float = 1.0, **division: float) -> None:
         reject(
             "fixmatch",
             {
@@ -43,21 +35,21 @@ class FixMatch(CoDivided):
                 f"lambda_u is {lambda_u}, must not be negative": lambda_u < 0,
             },
         )
-        super().__init__("fixmatch", setting, warmup=warmup, penalty=penalty, threshold=threshold)
+        super().__init__("fixmatch", setting, **division)
         self.views = 1
         self.confidence, self.lambda_u = confidence, lambda_u
 
-    def learn(self, epoch: int, batch: Divided, learner: Learner) -> None:
+    def learn(self, epoch: int, batch: Divided, unlabelled: Batch, learner: Learner) -> None:
         s = self.setting
-        assert batch.unlabelled is not None
         weak = s.augment(batch.inputs)
-        unlabelled = batch.unlabelled.inputs
-        if not len(unlabelled):
+        if not len(unlabelled.inputs):
             return learner.update(cross_entropy(learner.logits(weak), batch.targets).mean())
         with torch.no_grad():
-            guess, passes = confident_guess(learner.logits(s.augment(unlabelled)).softmax(dim=1), self.confidence)
-        logits = learner.logits(torch.cat([weak, s.augment_strongly(unlabelled)]))
-        known, guessed = logits.split([len(weak), len(unlabelled)])
+            guess, passes = confident_guess(
+                learner.logits(s.augment(unlabelled.inputs)).softmax(dim=1), self.confidence
+            )
+        logits = learner.logits(torch.cat([weak, s.augment_strongly(unlabelled.inputs)]))
+        known, guessed = logits.split([len(weak), len(unlabelled.inputs)])
         loss = cross_entropy(known, batch.targets).mean()
         learner.update(loss + self.lambda_u * (passes * cross_entropy(guessed, guess)).mean())
 

@@ -10,13 +10,14 @@ The paper's statistic and constants could not be checked; these, and the guards,
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
 
 from cleanlab_lite.data.loader import Batch
 from cleanlab_lite.strategies.base import STRATEGIES, Observed, Setting, reject
-from cleanlab_lite.strategies.parts import Weighted, targets_of, within_quota
+from cleanlab_lite.strategies.parts import Weighted, targets_of, worst_within
 
 CHANCE = 0.05  # of giving up a row whose margin is a coin's toss each epoch
 PER_CLASS = 0.6  # share of a class that may be given up
@@ -76,12 +77,10 @@ class Marvel(Weighted):
     def _abandon(self, epoch: int, margin: np.ndarray, labels: np.ndarray) -> None:
         """Give up the worst first, within what a class and an epoch allow."""
         abandoned = self.abandoned_at[self.setting.rows] >= 0
-        chosen = np.flatnonzero(~abandoned & (current_streak(margin, self.threshold) >= self.streak))
-        chosen = chosen[np.argsort(margin[-self.streak :, chosen].max(axis=0), kind="stable")]
-        sizes = np.bincount(labels)
-        quota = (PER_CLASS * sizes).astype(np.int64) - np.bincount(labels[abandoned], minlength=len(sizes))
-        chosen = within_quota(chosen, labels, quota)[: int(PER_EPOCH * len(labels))]
-        self.abandoned_at[self.setting.rows[chosen]] = epoch
+        hopeless = ~abandoned & (current_streak(margin, self.threshold) >= self.streak)
+        badness = -margin[-self.streak :].max(axis=0)
+        chosen = worst_within(hopeless, badness, labels, PER_CLASS, gone=abandoned)
+        self.abandoned_at[self.setting.rows[chosen[: int(PER_EPOCH * len(labels))]]] = epoch
 
 
 @STRATEGIES.register(
@@ -95,13 +94,10 @@ class MarvelPlus(Marvel):
         setting: Setting,
         *,
         gamma: float = 1.0,
-        streak: int | None = None,
-        burn_in: float = 0.1,
-        threshold: float = 0.0,
-        readmit: bool = False,
+        **giving_up: Any,
     ) -> None:
         reject("marvel_plus", {f"gamma is {gamma}, must not be negative": gamma < 0})
-        super().__init__(setting, streak=streak, burn_in=burn_in, threshold=threshold, readmit=readmit)
+        super().__init__(setting, **giving_up)
         self.gamma = gamma
 
     def weigh(self, margin: np.ndarray, active: np.ndarray) -> np.ndarray:

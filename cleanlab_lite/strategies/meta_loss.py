@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -101,19 +102,9 @@ def generalized(logits: Tensor, targets: Tensor, q: Tensor) -> Tensor:
     return -torch.expm1(q * log_p) / q
 
 
-def hypergradient(
-    network: nn.Module,
-    phi: Tensor,
-    lesson: tuple[Tensor, Tensor],
-    judge: tuple[Tensor, Tensor],
-    rate: float,
-    objective: str = "mae",
-) -> Tensor:
-    """Derivative by phi of the judge's loss after one virtual step on the lesson; both are (inputs, targets).
-
-    The network, its batch-norm statistics included, stays as it is.
-    """
-    return torch.autograd.grad(look_ahead(network, phi, lesson, judge, rate, objective), phi)[0]
+def hypergradient(network: nn.Module, phi: Tensor, *step: Any) -> Tensor:
+    """Derivative of `look_ahead` by phi. The network, its batch-norm statistics included, stays as it is."""
+    return torch.autograd.grad(look_ahead(network, phi, *step), phi)[0]
 
 
 def look_ahead(
@@ -124,7 +115,7 @@ def look_ahead(
     rate: float,
     objective: str = "mae",
 ) -> Tensor:
-    """The judge's mean loss after the virtual step, differentiable in phi."""
+    """The judge's mean loss after one virtual step on the lesson, differentiable in phi; both are (inputs, targets)."""
     weights = {n: p.detach().requires_grad_() for n, p in network.named_parameters() if p.requires_grad}
 
     def call(parameters: dict[str, Tensor], inputs: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 
 from cleanlab_lite.data.loader import Batch
 from cleanlab_lite.strategies.base import STRATEGIES, Setting, Strategy, reject
-from cleanlab_lite.strategies.parts import mix, numpy_generator
+from cleanlab_lite.strategies.parts import mix, mixed_loss, numpy_generator
 
 
 @STRATEGIES.register(
@@ -42,6 +42,4 @@ class Mixup(Strategy):
         partner = torch.randperm(b, generator=s.generator).to(batch.index.device)
         share = torch.as_tensor(self.draws.beta(self.alpha, self.alpha, b), dtype=torch.float32).to(batch.inputs)
         logits = learner.logits(mix(s.augment(batch.inputs), partner, share))
-        own = s.loss(logits, batch.targets, batch.index)
-        other = s.loss(logits, batch.targets[partner], batch.index[partner])
-        learner.update((share * own + (1 - share) * other).mean())
+        learner.update(mixed_loss(s.loss, logits, batch.targets, batch.index, partner, share).mean())

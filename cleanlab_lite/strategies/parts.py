@@ -1,17 +1,20 @@
-"""What several strategies share: batches over a part of the rows, weights, soft targets, the split of the losses."""
+"""What several strategies share: batches over a part of the rows, weights, which rows go, soft targets, heads."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from cleanlab_lite.data.loader import Batch, Samples
+from cleanlab_lite.losses import LossFunction
 from cleanlab_lite.losses.base import log_probabilities, of_target
 from cleanlab_lite.mixture import BetaMixture, GaussianMixture, fit_beta_mixture, fit_gaussian_mixture
-from cleanlab_lite.strategies.base import Learner, Setting, Strategy
+from cleanlab_lite.strategies.base import Learner, Observed, Setting, Strategy
 
 # --- batches --------------------------------------------------------------------------------------------------------
 
@@ -29,6 +32,13 @@ def batches_over(setting: Setting, rows: np.ndarray, size: int = 0) -> Iterator[
             left -= 1
             if not left:
                 return
+
+
+@dataclass(frozen=True)
+class OfNetwork(Batch):
+    """A batch for one of several networks."""
+
+    network: int
 
 
 def targets_of(setting: Setting) -> np.ndarray:
@@ -71,6 +81,29 @@ def noisy_posterior(loss: np.ndarray, family: str = "gaussian") -> np.ndarray:
     if mixture.degenerate and family == "beta":
         mixture = fit_gaussian_mixture(loss)
     return mixture.posterior(loss) if mixture.separated else np.zeros(len(loss))
+
+
+def losses_by_network(setting: Setting, observed: Observed) -> Iterator[np.ndarray]:
+    """(r,) cross entropies of `setting.rows` in the last clean pass, network by network."""
+    assert observed.logits is not None
+    targets = torch.as_tensor(targets_of(setting))
+    for logits in observed.logits:
+        yield cross_entropy(torch.as_tensor(logits[setting.rows]), targets).numpy()
+
+
+def worst_within(
+    chosen: np.ndarray, badness: np.ndarray, labels: np.ndarray, cap: float, gone: np.ndarray | None = None
+) -> np.ndarray:
+    """Indices of `chosen` (r,) bool, the worst first, as many as a share `cap` of each class allows.
+
+    `gone` (r,) bool: rows that already count towards that share.
+    """
+    sizes = np.bincount(labels)
+    quota = (cap * sizes).astype(np.int64)
+    if gone is not None:
+        quota -= np.bincount(labels[gone], minlength=len(sizes))
+    order = np.flatnonzero(chosen)
+    return within_quota(order[np.argsort(-badness[order], kind="stable")], labels, quota)
 
 
 def within_quota(order: np.ndarray, labels: np.ndarray, quota: np.ndarray) -> np.ndarray:
@@ -119,6 +152,14 @@ def mix(values: Tensor, order: Tensor, share: float | Tensor) -> Tensor:
     return share * values + (1 - share) * values[order]
 
 
+def mixed_loss(
+    loss: LossFunction, logits: Tensor, targets: Tensor, index: Tensor, partner: Tensor, share: float | Tensor
+) -> Tensor:
+    """(b,) share L(f, y_i) + (1 - share) L(f, y_j), for logits of inputs mixed with those of `partner` (b,)."""
+    own = loss(logits, targets, index)
+    return share * own + (1 - share) * loss(logits, targets[partner], index[partner])
+
+
 def larger_share(draws: np.random.Generator, alpha: float) -> float:
     """l ~ Beta(alpha, alpha), or 1 - l where that is more: each row stays the greater part of its mixture."""
     share = float(draws.beta(alpha, alpha))
@@ -139,6 +180,17 @@ def features_of(learner: Learner, samples: Samples, rows: np.ndarray, size: int 
 
 
 # --- heads and labels of one batch ----------------------------------------------------------------------------------
+
+
+class Extended(nn.Module):
+    """A proxy to which a strategy adds layers; its predictions are those of the proxy."""
+
+    def __init__(self, proxy: Any) -> None:
+        super().__init__()
+        self.encoder, self.head = proxy.encoder, proxy.head
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.head(self.encoder(inputs))
 
 
 def new_linear(inputs: int, outputs: int, setting: Setting) -> nn.Linear:

@@ -18,20 +18,22 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from cleanlab_lite.data.loader import Batch
 from cleanlab_lite.losses.base import or_default
 from cleanlab_lite.strategies.base import STRATEGIES, Learner, Observed, Setting, Strategy, reject
 from cleanlab_lite.strategies.parts import (
+    Extended,
+    OfNetwork,
     batches_over,
     cross_entropy,
     larger_share,
+    losses_by_network,
     mix,
     numpy_generator,
     ramp,
@@ -46,25 +48,17 @@ ALPHA = 4.0  # of mixup
 SELECTED, REST = 0, 1
 
 
-class TwoHeads(nn.Module):
+class TwoHeads(Extended):
     """A proxy with a pseudo head beside its own, which starts as a copy: no random number is drawn."""
 
     def __init__(self, proxy: Any) -> None:
-        super().__init__()
-        self.encoder, self.head, self.pseudo = proxy.encoder, proxy.head, copy.deepcopy(proxy.head)
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        return self.head(self.encoder(inputs))
+        super().__init__(proxy)
+        self.pseudo = copy.deepcopy(proxy.head)
 
     def both(self, inputs: Tensor) -> Tensor:
         """(2, b, k) logits of the primary and the pseudo head."""
         features = self.encoder(inputs)
         return torch.stack([self.head(features), self.pseudo(features)])
-
-
-@dataclass(frozen=True)
-class _Batch(Batch):
-    network: int
 
 
 @STRATEGIES.register(
@@ -118,19 +112,16 @@ class ProMix(Strategy):
     def batches(self, epoch: int, observed: Observed) -> Iterator[Batch]:
         s = self.setting
         if epoch >= self.warmup_epochs:
-            assert observed.logits is not None
-            labels = targets_of(s)
-            for network, logits in enumerate(observed.logits):
-                loss = cross_entropy(torch.as_tensor(logits[s.rows]), torch.as_tensor(labels)).numpy()
-                small = s.rows[balanced_small(loss, labels, s.num_classes, self.select)]
+            for network, loss in enumerate(losses_by_network(s, observed)):
+                small = s.rows[balanced_small(loss, targets_of(s), s.num_classes, self.select)]
                 self.small[network] = False
                 self.small[network, torch.as_tensor(small)] = True
         for network in range(len(self.learners)):
             for batch in batches_over(s, s.rows):
-                yield _Batch(batch.inputs, batch.targets, batch.index, network)
+                yield OfNetwork(batch.inputs, batch.targets, batch.index, network)
 
     def step(self, epoch: int, batch: Batch) -> None:
-        assert isinstance(batch, _Batch)
+        assert isinstance(batch, OfNetwork)
         s, learner = self.setting, self.learners[batch.network]
         if epoch < self.warmup_epochs:
             primary, pseudo = self._both(learner, s.augment(batch.inputs))

@@ -14,7 +14,7 @@ import numpy as np
 
 from cleanlab_lite.data.loader import Batch
 from cleanlab_lite.strategies.base import STRATEGIES, Observed, Setting, Strategy, reject
-from cleanlab_lite.strategies.parts import batches_over, noisy_posterior, targets_of, within_quota
+from cleanlab_lite.strategies.parts import batches_over, noisy_posterior, targets_of, worst_within
 
 
 @STRATEGIES.register(
@@ -64,11 +64,7 @@ class Prune(Strategy):
             else:
                 large = largest(loss, labels, self.amount * (self.round_at.index(epoch) + 1) / len(self.round_at))
             chosen = large & left & ((margin < 0) | (not self.guard))
-            sizes = np.bincount(labels)
-            quota = (self.cap * sizes).astype(np.int64) - np.bincount(labels[~left], minlength=len(sizes))
-            order = np.flatnonzero(chosen)
-            order = order[np.argsort(-loss[order], kind="stable")]
-            self.pruned_at[rows[within_quota(order, labels, quota)]] = epoch
+            self.pruned_at[rows[worst_within(chosen, loss, labels, self.cap, gone=~left)]] = epoch
         return batches_over(self.setting, rows[self.pruned_at[rows] < 0])
 
 

@@ -54,7 +54,7 @@ def command(
     dry_run: bool,
     show_config: bool,
     as_json: bool,
-    **flags: str | None,
+    **flags: str | bool | None,
 ) -> None:
     """Find the wrong labels of MANIFEST.
 
