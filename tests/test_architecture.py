@@ -25,6 +25,8 @@ WITHOUT_TORCH = [
     "nlclean.commands.audit",
     "nlclean.commands.export",
     "nlclean.commands.report",
+    "nlclean.review.app",
+    "nlclean.review.session",
 ]
 
 TORCH = ["torch", "torchaudio", "torchvision"]

@@ -111,28 +111,29 @@ def decode_image(data: bytes, size: int) -> np.ndarray:
     """
     from PIL import Image
 
-    turns = {
-        2: Image.Transpose.FLIP_LEFT_RIGHT,
-        3: Image.Transpose.ROTATE_180,
-        4: Image.Transpose.FLIP_TOP_BOTTOM,
-        5: Image.Transpose.TRANSPOSE,
-        6: Image.Transpose.ROTATE_270,
-        7: Image.Transpose.TRANSVERSE,
-        8: Image.Transpose.ROTATE_90,
-    }
     with _opened(data) as picture:
         picture.draft(None, (2 * size, 2 * size))  # JPEG only: decode at 1/2, 1/4 or 1/8 straight from the DCT
         picture.load()
-        orientation = picture.getexif().get(_ORIENTATION)  # after load: Pillow turns TIFF by itself
         plain = _eight_bits(picture)
         if plain.size != (size, size):
             plain = plain.resize((size, size), Image.Resampling.BICUBIC, reducing_gap=3.0)
-        if orientation in turns:
-            plain = plain.transpose(turns[orientation])
-        pixels = np.asarray(plain)
+        pixels = np.asarray(_upright(plain, picture))
     if pixels.ndim == 2:
         return np.repeat(pixels[None], 3, axis=0)
     return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+def decode_thumbnail(data: bytes, longest: int) -> np.ndarray:
+    """The picture for people to look at: (h, w, 3) uint8 RGB in its own proportions, no side above `longest` pixels.
+
+    Small pictures keep their size. Everything else is as in `decode_image`, the errors too.
+    """
+    with _opened(data) as picture:
+        picture.draft(None, (longest, longest))
+        picture.load()
+        plain = _eight_bits(picture)
+        plain.thumbnail((longest, longest), reducing_gap=3.0)
+        return np.asarray(_upright(plain, picture).convert("RGB"))
 
 
 @contextmanager
@@ -160,6 +161,23 @@ def _opened(data: bytes) -> Iterator[Picture]:
         reason = _one_line(error) or type(error).__name__
         code = "truncated" if isinstance(error, EOFError) or "truncated" in reason.lower() else "decode_failed"
         raise DecodeError(f"cannot decode the picture: {reason}", code=code) from error
+
+
+def _upright(plain: Picture, picture: Picture) -> Picture:
+    """`plain` turned as the EXIF orientation of the loaded `picture` asks. TIFF is turned by Pillow when it loads."""
+    from PIL import Image
+
+    turns = {
+        2: Image.Transpose.FLIP_LEFT_RIGHT,
+        3: Image.Transpose.ROTATE_180,
+        4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE,
+        6: Image.Transpose.ROTATE_270,
+        7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_90,
+    }
+    orientation = picture.getexif().get(_ORIENTATION)
+    return plain.transpose(turns[orientation]) if orientation in turns else plain
 
 
 def _eight_bits(picture: Picture) -> Picture:
