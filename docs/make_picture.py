@@ -1,23 +1,54 @@
-"""Draws `report.svg`, the picture in the README: `python docs/make_picture.py RUN`, with a run of the sample images."""
+"""Draws the pictures in the README: `python docs/make_picture.py RUN`, with a run of the sample images.
 
+`report.svg` is `nlclean report` in a terminal, `review.svg` the screen of `nlclean review`.
+"""
+
+import asyncio
 import io
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 from rich.console import Console
 from rich.terminal_theme import MONOKAI
 from rich.text import Text
 
-COLUMNS, ROWS = 108, 8
+from cleanlab_lite.decisions import DECISIONS, DecisionLog
+from nlclean.review.app import ReviewApp
+from nlclean.review.queue import Queue
+from nlclean.review.samples import Samples
 
-command = [sys.executable, "-m", "nlclean", "report", sys.argv[1], "--top", str(ROWS)]
-environment = os.environ | {"COLUMNS": str(COLUMNS), "FORCE_COLOR": "1"}
-answer = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
-lines = answer.replace(sys.argv[1], "nlclean-runs/manifest/...").replace(f"{Path.cwd()}/", "").splitlines()
-console = Console(record=True, width=COLUMNS, file=io.StringIO())
-console.print(Text("$ nlclean audit sample_data/images/manifest.csv", style="bold"))
-for line in lines:
-    console.print(Text.from_ansi(line), no_wrap=True, overflow="crop")
-console.save_svg(str(Path(__file__).with_name("report.svg")), title="nlclean", theme=MONOKAI)
+COLUMNS, ROWS = 108, 8
+SIZE = (112, 32)  # characters of the review
+
+
+def report(run: str) -> None:
+    command = [sys.executable, "-m", "nlclean", "report", run, "--top", str(ROWS)]
+    environment = os.environ | {"COLUMNS": str(COLUMNS), "FORCE_COLOR": "1"}
+    answer = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+    lines = answer.replace(run, "nlclean-runs/manifest/...").replace(f"{Path.cwd()}/", "").splitlines()
+    console = Console(record=True, width=COLUMNS, file=io.StringIO())
+    console.print(Text("$ nlclean audit sample_data/images/manifest.csv", style="bold"))
+    for line in lines:
+        console.print(Text.from_ansi(line), no_wrap=True, overflow="crop")
+    console.save_svg(str(Path(__file__).with_name("report.svg")), title="nlclean", theme=MONOKAI)
+
+
+async def review(run: str) -> None:
+    samples = Samples(Path(run))
+    with tempfile.TemporaryDirectory() as folder:
+        queue = Queue(samples.table, DecisionLog(Path(folder) / DECISIONS), "ann")
+        queue.filter(pair=queue.choices("pair")[0][0])
+        app = ReviewApp(samples, queue)
+        async with app.run_test(size=SIZE) as pilot:
+            await pilot.pause()
+            await app.workers.wait_for_complete()
+            await pilot.pause()
+            picture = app.export_screenshot(title="nlclean review", simplify=True)
+    Path(__file__).with_name("review.svg").write_text(picture, encoding="utf-8")
+
+
+report(sys.argv[1])
+asyncio.run(review(sys.argv[1]))

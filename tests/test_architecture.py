@@ -33,6 +33,8 @@ WITHOUT_TORCH = [
     "nlclean.commands.check",
     "nlclean.commands.export",
     "nlclean.commands.report",
+    "nlclean.review.app",
+    "nlclean.review.session",
 ]
 
 TORCH = ["torch", "torchaudio", "torchvision"]

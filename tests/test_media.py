@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from cleanlab_lite.data import media
-from cleanlab_lite.data.media import decode_image, image_header, read_bytes
+from cleanlab_lite.data.media import decode_image, image_header, read_bytes, thumbnail
 from cleanlab_lite.errors import DecodeError
 
 RNG = np.random.default_rng(0)
@@ -266,3 +266,18 @@ def test_header_gives_width_and_height():
     assert image_header(encoded(noise(30, 50, 3), "jpeg")) == (50, 30)
     data = encoded(noise(300, 500, 3))
     assert image_header(data[:2000]) == (500, 300)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_thumbnails_keep_their_proportions_and_stand_upright(orientation):
+    upright = np.zeros((40, 80, 3), dtype=np.uint8)
+    upright[:20, :20] = 255
+    undo = [None, None, 0, 3, 1, 5, 2, 6, 4][orientation]
+    stored = Image.fromarray(upright) if undo is None else Image.fromarray(upright).transpose(Image.Transpose(undo))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encoded(stored, exif=exif)
+    small = np.asarray(thumbnail(data, 20))
+    assert small.shape == (10, 20, 3) and small.dtype == np.uint8
+    assert small[:4, :4].min() > 200 and small[6:].max() < 50 and small[:, 10:].max() < 50
+    assert np.array_equal(np.asarray(thumbnail(data, 80)), upright)

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from cleanlab_lite.errors import DecodeError
 from cleanlab_lite.exporters.previews import Preview, preview
 from cleanlab_lite.progress import OnProgress, Progress
+from cleanlab_lite.reasons import sentences
 from cleanlab_lite.report import Report
 
 HISTORY = "history.parquet"
@@ -43,27 +44,6 @@ _COLUMNS = (
     "forgetting_events", "duplicate_of", "error",
 )  # fmt: skip
 
-REASONS = {
-    "abandoned": "Most networks stopped training on it.",
-    "confident_joint": "Networks that never saw this row are confident that it is another class.",
-    "duplicate_conflict": "The same content occurs with another label: at most one of them is right.",
-    "file_empty": "The file is empty.",
-    "file_missing": "The file does not exist.",
-    "high_loss": "Its loss stays high, like that of the noisy part of the rows.",
-    "high_loss_curve": "Its loss falls as slowly as that of the noisy rows.",
-    "is_directory": "The path is a folder, not a file.",
-    "low_confidence": "The given label stays improbable through all of the training.",
-    "misaligned": "Its features point away from those of its class.",
-    "negative_margin": "Through most of the training another class scored higher.",
-    "neighbours_disagree": "Its nearest neighbours carry another label.",
-    "neighbours_unlike": "Its nearest neighbours do not share its label.",
-    "never_learned": "Its label was never learned for good.",
-    "not_readable": "The file cannot be read.",
-    "prototypes_disagree": "It resembles the typical rows of another class.",
-    "thin_region": "It lies where its class is thin.",
-    "too_large": "The file is too large.",
-    "truncated": "The file is cut off.",
-}
 ISSUES = {
     "none": "no issue",
     "mislabel": "wrong label",
@@ -113,7 +93,7 @@ class PageData:
             ],
             "fields": FIELDS,
             "issues": ISSUES,
-            "sentences": REASONS,
+            "sentences": {code: f"{text}." for code, text in sentences().items()},
         }
         self.left = left - len(_json(self.facts | self._vocabularies())) - len(b',"rows":[],"details":[],"examples":[]')
 

@@ -28,6 +28,8 @@ PACKAGES = (
     "soundfile",
     "fsspec",
     "rich",
+    "textual",
+    "textual-image",
     "click",
 )
 _PILLOW_FEATURES = {"JPEG": "jpg", "PNG": "zlib", "WebP": "webp", "TIFF": "libtiff"}

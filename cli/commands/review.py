@@ -1,0 +1,46 @@
+"""`nlclean review`: decide on the flagged rows, one by one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ..options import json_option, run_argument, verbosity_options
+
+
+@click.command("review")
+@run_argument
+@click.option("--reviewer", metavar="NAME", help="Who decides.  [default: your login name]")
+@click.option("--calibrate", is_flag=True, help="Decide 40 rows, flags hidden, to measure how good the flags are.")
+@click.option(
+    "--merge",
+    "files",
+    multiple=True,
+    metavar="FILE",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Add the decisions of another journal, print the agreement and stop; may be repeated.",
+)
+@json_option
+@verbosity_options
+def command(run: Path | None, reviewer: str | None, calibrate: bool, files: tuple[Path, ...], as_json: bool) -> None:
+    """Look at the flagged rows and decide on them.
+
+    RUN is a run folder or the report.parquet in it.  [default: the newest under nlclean-runs/]
+
+    Every decision is on disk, in decisions.jsonl of the run folder, before the next row is shown; the same command goes
+    on where it stopped. --json prints where the review stands instead.
+    """
+    from cleanlab_lite.run import find_run
+
+    from ..review import session
+
+    folder = find_run(run)
+    if files:
+        session.merge(folder, files)
+    if as_json:
+        session.print_state(folder)
+    elif files:
+        session.print_agreement(folder)
+    else:
+        session.review(folder, reviewer, calibrate=calibrate)

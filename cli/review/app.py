@@ -1,0 +1,340 @@
+"""`ReviewApp`: the screen of `nlclean review`. Keys become decisions; the queue and the journal do not know it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import ClassVar
+
+import numpy as np
+from textual import work
+from textual.app import App, ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, VerticalScroll
+from textual.content import Content
+from textual.theme import Theme
+from textual.widget import Widget
+from textual.widgets import Static
+
+from cleanlab_lite.decisions import Decision, agreement, settle
+from cleanlab_lite.errors import DecodeError
+
+from ..text import escape, shorten
+from . import previews, state
+from .calibrate import measure
+from .player import Player
+from .queue import KINDS, Queue, Value
+from .samples import Neighbour, Sample, Samples
+from .screens import Ask, Choice, Help, Pick
+from .widgets import ROOMY, Evidence, Examples, Neighbours, Preview, neighbourhood, percent
+
+KEYS = (  # key, in the last line, what it does
+    ("k", "keep", "keep: the given label is right"),
+    ("a", "accept", "accept the suggested label"),
+    ("l", "label", "give another label, or type a new one"),
+    ("d", "drop", "drop the row from exports"),
+    ("u", "unsure", "unsure: decided, but no vote"),
+    ("z", "undo", "undo, also in what earlier sessions decided"),
+    ("f", "filter", "show one issue, class or confused pair only"),
+    ("j", "jump", "jump to an id, a part of one, or a position"),
+    ("← →", "", "previous and next row; ↑ ↓ do the same"),
+    ("p", "", "play the sound, or stop it"),
+    ("PgUp PgDn", "", "scroll the evidence"),
+    ("?", "help", "this page"),
+    ("q", "quit", "quit; every decision is on disk already"),
+)
+THEME = Theme(
+    "nlclean",
+    primary="#7aa2c8",
+    secondary="#8f8fa8",
+    accent="#6fc3d0",
+    warning="#e5a458",
+    error="#d9676c",
+    success="#86bd71",
+    foreground="#d5d8de",
+    background="#14161a",
+    surface="#14161a",
+    panel="#20242b",
+    dark=True,
+    variables={"quiet": "#858c98"},
+)
+
+
+class ReviewApp(App[None]):
+    """Shows the rows of `queue` until they are decided, or the reviewer quits.
+
+    `blind` hides what the audit thinks, for a calibration. `graphics` is a widget that draws pixels, None for blocks.
+    """
+
+    CSS_PATH = "app.tcss"
+    ENABLE_COMMAND_PALETTE = False
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (110, "-wide")]  # noqa: RUF012  as Textual declares them
+    VERTICAL_BREAKPOINTS = [(0, "-low"), (ROOMY, "-high")]  # noqa: RUF012
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("k", "decide('keep')"),
+        Binding("a", "accept"),
+        Binding("l", "label"),
+        Binding("d", "decide('drop')"),
+        Binding("u", "decide('unsure')"),
+        Binding("z", "undo"),
+        Binding("f", "filter"),
+        Binding("j", "jump"),
+        Binding("p", "play"),
+        Binding("right,down", "move(1)"),
+        Binding("left,up", "move(-1)"),
+        Binding("pagedown", "scroll(1)"),
+        Binding("pageup", "scroll(-1)"),
+        Binding("question_mark", "help"),
+        Binding("q", "quit"),
+    ]
+
+    def __init__(
+        self, samples: Samples, queue: Queue, *, blind: bool = False, graphics: type[Widget] | None = None
+    ) -> None:
+        # "without colour" then means no colour code at all; Textual by itself would write shades of grey
+        super().__init__(ansi_color=True if os.environ.get("NO_COLOR") else None)
+        self.register_theme(THEME)
+        self.theme = THEME.name
+        self.animation_level = "none"  # every frame would travel over SSH
+        self.samples, self.queue, self.blind = samples, queue, blind
+        self.failure: OSError | None = None  # of the journal
+        self._graphics = graphics
+        self._sound: previews.Sound | None = None
+        self._player = Player()
+        self._said = ""
+
+    def compose(self) -> ComposeResult:
+        yield Static(id="top", markup=False)
+        with Horizontal(id="body"):
+            yield Preview(self._graphics, id="preview")
+            with VerticalScroll(id="scroll", can_focus=False):
+                yield Evidence(id="evidence")
+        yield Neighbours(id="neighbours")
+        yield Static(id="end", markup=False)
+        yield Static(id="keys", markup=False)
+
+    def on_mount(self) -> None:
+        self._show()
+
+    def on_resize(self) -> None:
+        self.call_after_refresh(self._show)
+
+    def on_unmount(self) -> None:
+        self._player.stop()
+
+    # keys
+
+    def action_decide(self, action: str, label: str | None = None) -> None:
+        if self.queue.row is None:
+            return
+        try:
+            decision = self.queue.decide(action, label)
+        except OSError as error:
+            self._give_up(error)
+            return
+        self._said = f"{_told(decision)}: {decision.id}"
+        self._show()
+
+    def action_accept(self) -> None:
+        if (row := self.queue.row) is None:
+            return
+        suggestion = self.samples.table["suggested_label"][row].as_py()
+        if self.blind:
+            self._warn("The suggestion is hidden while the flags are measured. k keeps, l gives a label.")
+        elif suggestion is None:
+            self._warn("There is no suggestion for this row. l gives a label.")
+        else:
+            self.action_decide("relabel", suggestion)
+
+    @work
+    async def action_label(self) -> None:
+        if (row := self.queue.row) is None:
+            return
+        label = await self.push_screen_wait(Pick("Label", self._labels(row), new=True))
+        if label is not None and label == self.samples.table["given_label"][row].as_py():
+            self.action_decide("keep")
+        elif label is not None:
+            self.action_decide("relabel", label)
+
+    def action_undo(self) -> None:
+        try:
+            undone = self.queue.undo()
+        except OSError as error:
+            self._give_up(error)
+            return
+        self._said = f"undone: {_told(undone)}" if undone else "nothing to undo"
+        self._show()
+
+    @work
+    async def action_filter(self) -> None:
+        kinds = ("class",) if self.blind else KINDS
+        choices: list[Choice] = [("all rows", "", dict.fromkeys(KINDS))] if self.queue.filters else []
+        for kind in kinds:
+            choices += [
+                (f"{kind} {_named(value)}", f"{count:,}", {kind: value}) for value, count in self.queue.choices(kind)
+            ]
+        picked = await self.push_screen_wait(Pick("Filter", choices))
+        if picked is not None:
+            self.queue.filter(**picked)
+            self._said = ""
+            self._show()
+
+    @work
+    async def action_jump(self) -> None:
+        text = await self.push_screen_wait(Ask("Jump", "an id, a part of one, or a position"))
+        if not text:
+            return
+        if self.queue.jump(text):
+            self._said = ""
+            self._show()
+        else:
+            self._warn(f"No row has {escape(text)!r} in its id.")
+
+    def action_move(self, steps: int) -> None:
+        self.queue.move(steps)
+        self._said = ""
+        self._show()
+
+    def action_scroll(self, pages: int) -> None:
+        scroll = self.query_one("#scroll", VerticalScroll)
+        scroll.scroll_relative(y=pages * max(scroll.size.height - 1, 1), animate=False)
+
+    def action_play(self) -> None:
+        if self._sound is None:
+            self._warn("There is no sound to play.")
+        elif self._player.playing:
+            self._player.stop()
+        elif not self._player.play(self._sound):
+            self._warn("No player was found. Install one of afplay, paplay, aplay or ffplay.")
+
+    def action_help(self) -> None:
+        self.push_screen(Help([(key, meaning) for key, _, meaning in KEYS]))
+
+    # drawing
+
+    def _show(self) -> None:
+        self._player.stop()
+        row = self.queue.row
+        self.query_one("#top", Static).update(self._top_line())
+        self.query_one("#keys", Static).update(_key_line(self.size.width))
+        for name in ("#body", "#neighbours"):
+            self.query_one(name).display = row is not None
+        self.query_one("#end").display = row is None
+        if row is None:
+            self.query_one("#end", Static).update(self._end())
+            return
+        sample = self.samples.sample(row)
+        self.query_one(Evidence).show(sample, self.queue.decision(row), blind=self.blind)
+        self.query_one("#scroll").scroll_home(animate=False)
+        self.query_one(Neighbours).display = not self.blind
+        none = () if self.samples.modality == "image" else None  # yet
+        self._show_neighbours(sample, none, none)
+        preview = self.query_one(Preview)
+        self._sound = None
+        if self.samples.modality == "vector":
+            preview.say(neighbourhood(sample, max(preview.size.width - 4, 20)))
+        else:
+            self._load(sample)
+
+    @work(thread=True, exclusive=True)
+    def _load(self, sample: Sample) -> None:
+        """Read the files: they may be large, or far away."""
+        loaded: previews.Preview | DecodeError
+        try:
+            loaded = previews.load(self.samples.uri(sample.row), self.samples.modality)
+        except DecodeError as error:
+            loaded = error
+        self.call_from_thread(self._loaded, sample, loaded)
+        if self.samples.modality == "image" and not self.blind:
+            pictures = [self._thumbnails(rows) for rows in (sample.given, sample.suggested)]
+            self.call_from_thread(self._show_neighbours, sample, *pictures)
+
+    def _loaded(self, sample: Sample, loaded: previews.Preview | DecodeError) -> None:
+        if sample.row != self.queue.row:
+            return
+        preview = self.query_one(Preview)
+        if isinstance(loaded, DecodeError):
+            lines = [escape(str(loaded)), "", shorten(escape(self.samples.uri(sample.row)), 200)]
+            preview.say(Content.styled("\n".join(lines), "$quiet"))
+            return
+        self._sound = loaded.sound
+        preview.draw(loaded.paint, loaded.caption + (" · p plays" if loaded.sound else ""))
+
+    def _thumbnails(self, rows: tuple[Neighbour, ...]) -> list[np.ndarray]:
+        found = []
+        for near in rows:
+            try:
+                found.append(previews.thumbnail(self.samples.uri(near.row)))
+            except DecodeError:
+                continue  # that file is a row of the report itself
+        return found
+
+    def _show_neighbours(
+        self, sample: Sample, given: Sequence[np.ndarray] | None, suggested: Sequence[np.ndarray] | None
+    ) -> None:
+        if sample.row != self.queue.row:
+            return
+        role = "suggested" if sample.values["suggested_label"] is not None else "next best"
+        self.query_one("#like-given", Examples).show("given", sample.values["given_label"], sample.given, given)
+        self.query_one("#like-rival", Examples).show(role, sample.rival, sample.suggested, suggested)
+
+    def _top_line(self) -> Content:
+        queue, width = self.queue, self.size.width
+        title = "nlclean calibration" if self.blind else "nlclean review"
+        place = f"{min(queue.position + 1, len(queue.visible)):,} of {len(queue.visible):,} · {queue.left:,} left"
+        filters = " ".join(f"[{kind} {escape(_named(value))}]" for kind, value in queue.filters.items())
+        said = escape(self._said)
+        about = f"{shorten(escape(queue.reviewer), 12)} · {shorten(escape(self.samples.name), 20)}"
+        room = max(width - len(title) - len(place) - len(about) - 8, 0)
+        middle = shorten(" ".join(text for text in (filters, said) if text), room) if room > 8 else ""
+        left = Content.assemble((f" {title} ", "bold $primary"), (f" {about}  ", "$quiet"), middle)
+        return left + Content(" " * max(width - left.cell_length - len(place) - 1, 1)) + Content.styled(place, "bold")
+
+    def _end(self) -> Content:
+        """What is said when nothing is left."""
+        decisions = self.queue.log.read()
+        if self.queue.filters:
+            first = "All rows of this filter are decided. f shows others, z takes the latest decision back."
+        elif len(self.queue.rows):
+            first = f"All {len(self.queue.rows):,} rows are decided. z takes the latest decision back, q quits."
+        else:
+            first = "Nothing to review: no row has an issue. q quits."
+        lines = [Content.styled(first, "bold"), Content("")]
+        lines.append(Content(state.progress_line(decisions, self.queue.reviewer)))
+        if self.blind:
+            measured = measure(self.samples.table, self.queue.rows, settle(decisions))
+            lines += [Content(""), *(Content(line) for line in state.calibration_lines(measured))]
+        agreed = agreement(decisions)
+        if len(agreed.reviewers) > 1:
+            lines += [Content(""), Content(state.agreement_line(agreed))]
+        return Content("\n").join(lines)
+
+    def _labels(self, row: int) -> list[Choice]:
+        """The classes, the most probable ones first; in a calibration by name, which gives nothing away."""
+        values = self.samples.table.slice(row, 1).to_pylist()[0]
+        chances = {} if self.blind else dict(zip(values["top_labels"] or [], values["top_probs"] or [], strict=True))
+        given = values["given_label"]
+        order = [*chances, *(label for label in self.samples.classes if label not in chances)]
+        about = {label: percent(p) for label, p in chances.items()} | {given: "as given"}
+        return [(label, about.get(label, ""), label) for label in order]
+
+    def _warn(self, message: str) -> None:
+        self.notify(message, severity="warning", timeout=4, markup=False)
+
+    def _give_up(self, error: OSError) -> None:
+        """The journal cannot be written: rather stop than let the reviewer work for nothing."""
+        self.failure = error
+        self.exit()
+
+
+def _told(decision: Decision) -> str:
+    return decision.action if decision.label is None else f"{decision.action} to {decision.label}"
+
+
+def _named(value: Value) -> str:
+    return value.replace("_", " ") if isinstance(value, str) else " → ".join(value)
+
+
+def _key_line(width: int) -> Content:
+    parts = [Content.assemble((key, "bold $accent"), f" {word}") for key, word, _ in KEYS if word]
+    return Content("   " if width >= 100 else " ").join(parts)

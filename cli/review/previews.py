@@ -1,0 +1,183 @@
+"""What a sample looks like, as pixels of any size: a picture, or a sound's spectrogram over its waveform.
+
+Everything here is arrays, without a terminal. Pixels are square; a character cell is one wide and two high in colour,
+two wide and four high in Braille dots.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from cleanlab_lite.data import media
+from cleanlab_lite.errors import DecodeError
+
+LONGEST, THUMBNAIL = 1024, 128  # pixels kept of a picture, and of a neighbour's
+SECONDS = 60  # of a sound, from its start
+FLOOR = 80.0  # dB below the loudest that is still drawn
+
+# (width, height) -> pixels (h, w, 3) uint8, no larger than asked for
+Paint = Callable[[int, int], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Sound:
+    """A decoded sound, mixed down to one channel."""
+
+    wave: np.ndarray  # (t,) float32, -1 to 1
+    rate: int  # Hz
+    seconds: float  # of the whole file
+
+
+@dataclass(frozen=True)
+class Preview:
+    """How to draw a sample, and a line about it."""
+
+    paint: Paint
+    caption: str
+    sound: Sound | None = None
+
+
+def load(uri: str, modality: str) -> Preview:
+    """The preview of a file. Raises DecodeError."""
+    data = media.read_bytes(uri)
+    if modality == "sound":
+        sound = decode_sound(data)
+        return Preview(lambda width, height: paint_sound(sound, width, height), _caption(sound), sound)
+    pixels = np.asarray(media.thumbnail(data, LONGEST).convert("RGB"))
+    return Preview(lambda width, height: fit(pixels, width, height), f"{pixels.shape[1]} x {pixels.shape[0]}")
+
+
+@lru_cache(maxsize=512)
+def thumbnail(uri: str) -> np.ndarray:
+    """(h, w, 3) uint8, no side above `THUMBNAIL` pixels. Raises DecodeError."""
+    return np.asarray(media.thumbnail(media.read_bytes(uri), THUMBNAIL).convert("RGB"))
+
+
+def tile(thumbnails: Sequence[np.ndarray], background: tuple[int, int, int]) -> Paint:
+    """Pictures side by side in squares as high as the space, as many as it takes."""
+
+    def paint(width: int, height: int) -> np.ndarray:
+        step = height + max(height // 8, 1)
+        strip = np.full((height, width, 3), background, dtype=np.uint8)
+        for place, pixels in enumerate(thumbnails[: (width + step - height) // step]):
+            small = fit(pixels, height, height)
+            top, left = (height - small.shape[0]) // 2, place * step + (height - small.shape[1]) // 2
+            strip[top : top + small.shape[0], left : left + small.shape[1]] = small
+        return strip
+
+    return paint
+
+
+def fit(pixels: np.ndarray, width: int, height: int) -> np.ndarray:
+    """`pixels` (h, w, 3) enlarged or reduced to fill `width` x `height` in their own proportions."""
+    from PIL import Image
+
+    scale = min(width / pixels.shape[1], height / pixels.shape[0])
+    size = max(round(pixels.shape[1] * scale), 1), max(round(pixels.shape[0] * scale), 1)
+    kind = Image.Resampling.BICUBIC if scale > 1 else Image.Resampling.BOX
+    return np.asarray(Image.fromarray(pixels).resize(size, kind))
+
+
+def decode_sound(data: bytes) -> Sound:
+    """The first `SECONDS` of a WAV, FLAC, OGG or MP3 file. Raises DecodeError, also where soundfile is missing."""
+    try:
+        import soundfile
+    except ImportError as error:
+        raise DecodeError("sounds need the package soundfile", hint="pip install soundfile") from error
+    try:
+        with soundfile.SoundFile(io.BytesIO(data)) as file:
+            samples = file.read(SECONDS * file.samplerate, dtype="float32", always_2d=True)
+            return Sound(samples.mean(axis=1), file.samplerate, file.frames / file.samplerate)
+    except (soundfile.SoundFileError, RuntimeError, ZeroDivisionError) as error:
+        raise DecodeError(f"cannot decode the sound: {error}") from error
+
+
+def paint_sound(sound: Sound, width: int, height: int) -> np.ndarray:
+    """(height, width, 3) uint8: the spectrogram, low frequencies below, and in the last quarter the waveform."""
+    below = max(height // 4, 3)
+    level = spectrogram(sound, width, max(height - below - 1, 1))
+    gap = np.zeros((1, width, 3), dtype=np.uint8)
+    return np.concatenate([_MAP[np.rint(level * 255).astype(int)], gap, waveform(sound, width, below)])[:height]
+
+
+def spectrogram(sound: Sound, width: int, height: int) -> np.ndarray:
+    """(height, width) float64 in 0-1: level in dB above `FLOOR`, time to the right, mel scale upwards."""
+    size = 512 if sound.rate < 32_000 else 1024
+    wave = np.pad(sound.wave.astype(np.float64), (0, max(size - len(sound.wave), 0)))
+    # several windows per column, so that nothing between two columns is lost
+    starts = np.unique(np.linspace(0, len(wave) - size, min(4 * width, max(len(wave) // (size // 4), 1))).astype(int))
+    frames = wave[starts[:, None] + np.arange(size)] * np.hanning(size)
+    power = np.abs(np.fft.rfft(frames, axis=1)) ** 2  # (windows, size // 2 + 1)
+    bounds = np.linspace(0, 1127 * np.log1p(sound.rate / 2 / 700), height + 1)  # mel
+    bins = 700 * np.expm1(bounds / 1127) / (sound.rate / 2) * (size // 2)
+    rows = np.stack([power[:, int(low) : max(int(high), int(low) + 1)].max(axis=1) for low, high in _pairs(bins)])
+    edges = np.linspace(0, rows.shape[1], width + 1)
+    cells = np.stack([rows[:, int(a) : max(int(b), int(a) + 1)].max(axis=1) for a, b in _pairs(edges)], axis=1)
+    decibel = 10 * np.log10(cells / max(cells.max(), 1e-12) + 1e-12)
+    return np.clip(1 + decibel / FLOOR, 0, 1)[::-1]
+
+
+def waveform(sound: Sound, width: int, height: int) -> np.ndarray:
+    """(height, width, 3) uint8: the largest swing of every column, about the middle."""
+    edges = np.linspace(0, len(sound.wave), width + 1)
+    swing = np.array([np.abs(sound.wave[int(a) : max(int(b), int(a) + 1)]).max(initial=0.0) for a, b in _pairs(edges)])
+    reach = swing / max(swing.max(), 1e-9) * height / 2
+    distance = np.abs(np.arange(height) - (height - 1) / 2)
+    lit = distance[:, None] <= np.maximum(reach, 0.5)[None, :]
+    return np.where(lit[..., None], np.array([120, 200, 220], np.uint8), np.uint8(0))
+
+
+def braille(pixels: np.ndarray) -> list[str]:
+    """Lines of Braille characters for (4 h, 2 w, 3) pixels, dithered: bright is dotted."""
+    from PIL import Image, ImageOps
+
+    grey = ImageOps.autocontrast(Image.fromarray(pixels).convert("L"))
+    dots = np.asarray(grey.convert("1"))
+    rows, columns = dots.shape[0] // 4, dots.shape[1] // 2
+    cells = dots[: 4 * rows, : 2 * columns].reshape(rows, 4, columns, 2).transpose(0, 2, 1, 3).reshape(rows, columns, 8)
+    return ["".join(chr(0x2800 + code) for code in line) for line in (cells @ _DOTS).tolist()]
+
+
+def sparkline(values: np.ndarray, width: int, low: float, high: float, *, wide: int = 1, rows: int = 1) -> list[str]:
+    """Bars from `low` to `high`, `rows` lines from the top; a dot in the lowest where nothing is known.
+
+    A bar is `wide` characters and stands for one value, or for a group of them where there are more than `width`.
+    """
+    groups = np.array_split(values, width) if len(values) > width else values[:, None]
+    means = np.array([group[np.isfinite(group)].mean() if np.isfinite(group).any() else np.nan for group in groups])
+    share = np.clip((means - low) / max(high - low, 1e-9), 0, 1)
+    eighths = np.where(np.isfinite(share), 1 + np.rint(np.nan_to_num(share) * (8 * rows - 1)), 0).astype(int)
+    lines = [
+        "".join(wide * _BARS[bar] for bar in np.clip(eighths - 8 * floor, 0, 8).tolist())
+        for floor in reversed(range(rows))
+    ]
+    return [*lines[:-1], lines[-1].replace(" ", "·")]
+
+
+_BARS = " ▁▂▃▄▅▆▇█"
+_DOTS = np.array([1, 8, 2, 16, 4, 32, 64, 128])  # bits of a Braille character, left to right, downwards
+
+
+def _color_map() -> np.ndarray:
+    """(256, 3) uint8 from black over violet and orange to pale yellow: brightness rises all the way."""
+    anchors = np.array([(0, 0, 0), (60, 15, 110), (165, 45, 125), (240, 110, 80), (255, 195, 110), (255, 250, 220)])
+    places = np.linspace(0, 1, len(anchors))
+    level = np.floor(np.linspace(0, 1, 256) * 31) / 31  # 32 steps: equal neighbours make short lines for the terminal
+    return np.stack([np.interp(level, places, anchors[:, channel]) for channel in range(3)], axis=1).astype(np.uint8)
+
+
+_MAP = _color_map()
+
+
+def _pairs(edges: np.ndarray) -> list[tuple[float, float]]:
+    return list(zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True))
+
+
+def _caption(sound: Sound) -> str:
+    part = f" of {sound.seconds:.0f}" if sound.seconds > SECONDS else ""
+    return f"{min(sound.seconds, SECONDS):.1f}{part} s · {sound.rate / 1000:g} kHz"

@@ -1,0 +1,217 @@
+"""`Queue`: which row comes next, and what this reviewer has decided so far. It knows the journal, not the screen.
+
+Letters: n rows of the report. Rows are numbered as in the report.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from cleanlab_lite.decisions import Decision, DecisionLog, now
+
+from .columns import Labels, content_groups, flags, numbers
+
+KINDS = ("issue", "class", "pair")  # of filters
+Value = str | tuple[str, str]  # an issue, a class, or (given label, suggested label)
+
+
+def value_of_a_look(table: pa.Table) -> np.ndarray:
+    """(n,) probability that a look changes what an export does with the row. Without a label to check, 0.
+
+    A row that stays as it is (keep, review) changes when its label is wrong, a relabelled one when the suggestion is,
+    a dropped one when its label was right.
+    """
+    p, confidence = numbers(table, "p_mislabel"), numbers(table, "suggestion_confidence")
+    action = Labels(table, "action")
+    value = np.select([action.equal("relabel"), action.equal("drop")], [1 - confidence, 1 - p], default=p)
+    return np.where(np.isfinite(p), np.nan_to_num(value), 0.0)
+
+
+def order(table: pa.Table) -> np.ndarray:
+    """The rows with an issue: contradicting copies first, together, then by the value of a look.
+
+    Of contradicting copies at least one is wrong for certain, and a person sees at once which.
+    """
+    issue = Labels(table, "issue")
+    rows = np.flatnonzero(flags(table, "is_label_issue") | ~issue.equal("none"))
+    conflict = issue.equal("duplicate_conflict")[rows]
+    group = np.where(conflict, content_groups(table)[rows], 0)
+    p = np.nan_to_num(numbers(table, "p_mislabel"))[rows]
+    return rows[np.lexsort((-p, -value_of_a_look(table)[rows], group, ~conflict))]
+
+
+class Queue:
+    """The rows on show, the place in them, and the decisions of `reviewer`, each in the journal before it counts.
+
+    `rows` is what to review, in order; by default what `order` says, and then `jump` finds any row of the report.
+    """
+
+    def __init__(self, table: pa.Table, log: DecisionLog, reviewer: str, rows: np.ndarray | None = None) -> None:
+        self.log, self.reviewer = log, reviewer
+        self.rows = order(table) if rows is None else rows
+        self.filters: dict[str, Value] = {}
+        self._open_ended = rows is None
+        self._ids = table["id"].combine_chunks()
+        self._given, self._suggested = Labels(table, "given_label"), Labels(table, "suggested_label")
+        self._issue = Labels(table, "issue")
+        self._decided = np.zeros(table.num_rows, dtype=bool)
+        self._taken: dict[int, list[Decision]] = {}
+        self._latest: list[int] = []  # rows in the order of their decisions, for undo
+        self._recall(log.read())
+        self.visible = self.rows
+        self.position = 0  # in `visible`; its length stands for the end
+        self._to_undecided(0)
+
+    @property
+    def row(self) -> int | None:
+        """The row on show; None at the end, and where no row is."""
+        return int(self.visible[self.position]) if self.position < len(self.visible) else None
+
+    @property
+    def left(self) -> int:
+        """Rows on show without a decision."""
+        return int((~self._decided[self.visible]).sum())
+
+    @property
+    def decided(self) -> int:
+        """Rows to review that have a decision, on show or not."""
+        return int(self._decided[self.rows].sum())
+
+    def id(self, row: int) -> str:
+        return self._ids[row].as_py()
+
+    def decision(self, row: int) -> Decision | None:
+        """What counts of this reviewer's decisions on the row."""
+        taken = self._taken.get(row)
+        return taken[-1] if taken else None
+
+    def decide(self, action: str, label: str | None = None) -> Decision:
+        """Write the decision on the row on show to the journal, then go to the next one without a decision."""
+        assert self.row is not None
+        row = self.row
+        decision = Decision(self.id(row), action, self._given.text(row), label, self.reviewer, now())
+        self.log.append(decision)
+        self._take(row, decision)
+        self._to_undecided(self.position + 1)
+        return decision
+
+    def undo(self) -> Decision | None:
+        """Take this reviewer's latest decision back and show its row; None where there is none."""
+        if not self._latest:
+            return None
+        row = self._latest[-1]
+        undone = self._taken[row][-1]
+        self.log.append(Decision(undone.id, "undo", undone.given_label, None, self.reviewer, now()))
+        self._take_back(row)
+        self._show(row)
+        return undone
+
+    def move(self, steps: int) -> None:
+        """Go some rows on, or back, decided or not."""
+        self.position = max(0, min(self.position + steps, len(self.visible) - 1))
+
+    def jump(self, text: str) -> bool:
+        """Go to the row with this id, else to this position from 1, else to the next row whose id holds the text.
+
+        Rows on show are searched first. False where there is no such row.
+        """
+        if not text:
+            return False
+        row = self._ids.index(text).as_py()
+        if row >= 0 and (self._open_ended or row in self.rows):
+            self._show(row)
+            return True
+        if text.isascii() and text.isdigit() and 1 <= int(text) <= len(self.visible):
+            self.position = int(text) - 1
+            return True
+        holds = np.asarray(pc.match_substring(self._ids, text, ignore_case=True))
+        places = np.flatnonzero(holds[self.visible])
+        if len(places):
+            after = places[places > self.position]
+            self.position = int(after[0] if len(after) else places[0])
+        elif self._open_ended and holds.any():
+            self._show(int(holds.argmax()))
+        else:
+            return False
+        return True
+
+    def choices(self, kind: str) -> list[tuple[Value, int]]:
+        """The values of a filter and how many rows to review they have, most first."""
+        rows = self.rows
+        if kind == "pair":
+            both = rows[(self._given.codes[rows] >= 0) & (self._suggested.codes[rows] >= 0)]
+            pairs, counts = np.unique(
+                np.stack([self._given.codes[both], self._suggested.codes[both]], axis=1), axis=0, return_counts=True
+            )
+            values: list[Value] = [(self._given.names[g], self._suggested.names[s]) for g, s in pairs]
+        else:
+            labels = self._issue if kind == "issue" else self._given
+            codes, counts = np.unique(labels.codes[rows][labels.codes[rows] >= 0], return_counts=True)
+            values = [labels.names[code] for code in codes]
+        found = zip(values, counts.tolist(), strict=True)
+        return sorted(found, key=lambda choice: (-choice[1], choice[0]))
+
+    def filter(self, **values: Value | None) -> None:
+        """Show only rows with these values of `KINDS`; None lifts one filter. The row on show stays where it can."""
+        row = self.row
+        self.filters |= {kind: value for kind, value in values.items() if value is not None}
+        for kind in [kind for kind, value in values.items() if value is None]:
+            self.filters.pop(kind, None)
+        self.visible = self.rows[self._match(self.rows, self.filters)]
+        place = np.flatnonzero(self.visible == row)
+        if len(place):
+            self.position = int(place[0])
+        else:
+            self._to_undecided(0)
+
+    def _match(self, rows: np.ndarray, filters: Mapping[str, Value]) -> np.ndarray:
+        fits = np.ones(len(rows), dtype=bool)
+        for kind, value in filters.items():
+            if isinstance(value, tuple):
+                fits &= self._given.equal(value[0])[rows] & self._suggested.equal(value[1])[rows]
+            else:
+                fits &= (self._issue if kind == "issue" else self._given).equal(value)[rows]
+        return fits
+
+    def _to_undecided(self, start: int) -> None:
+        """Go to the first row without a decision from `start` on, then from the top; to the end where there is none."""
+        places = np.flatnonzero(~self._decided[self.visible])
+        after = places[places >= start]
+        self.position = int(after[0] if len(after) else places[0] if len(places) else len(self.visible))
+
+    def _show(self, row: int) -> None:
+        """Go to a row; filters that hide it are lifted, and a row that is not to be reviewed is put in here."""
+        if row not in self.rows:
+            place = np.flatnonzero(self.rows == self.row)
+            self.rows = np.insert(self.rows, place[0] + 1 if len(place) else len(self.rows), row)
+            self.filter(**dict.fromkeys(KINDS))
+        if row not in self.visible:
+            self.filter(**dict.fromkeys(KINDS))
+        self.position = int(np.flatnonzero(self.visible == row)[0])
+
+    def _recall(self, decisions: list[Decision]) -> None:
+        """What this reviewer has decided in earlier sessions."""
+        own = [decision for decision in decisions if decision.reviewer == self.reviewer]
+        index = pc.index_in(pa.array([d.id for d in own], pa.string()), value_set=self._ids).to_pylist()
+        wanted = None if self._open_ended else set(self.rows.tolist())
+        for row, decision in zip(index, own, strict=True):
+            if row is None or (wanted is not None and row not in wanted):
+                continue
+            if decision.action != "undo":
+                self._take(row, decision)
+            elif self._taken.get(row):
+                self._take_back(row)
+
+    def _take(self, row: int, decision: Decision) -> None:
+        self._taken.setdefault(row, []).append(decision)
+        self._latest.append(row)
+        self._decided[row] = True
+
+    def _take_back(self, row: int) -> None:
+        self._taken[row].pop()
+        del self._latest[len(self._latest) - 1 - self._latest[::-1].index(row)]
+        self._decided[row] = bool(self._taken[row])

@@ -1,0 +1,90 @@
+"""A review from the command line: opened on a terminal, summed up when it is left."""
+
+from __future__ import annotations
+
+import getpass
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from cleanlab_lite.decisions import DECISIONS, DecisionLog, agreement, settle
+from cleanlab_lite.errors import ConfigError, ReportError
+from cleanlab_lite.report import Report
+from cleanlab_lite.run import REPORT
+
+from .. import diagnostics, output
+from ..text import escape, is_terminal, supports_color
+from . import state
+from .calibrate import measure, propose
+
+
+def review(folder: Path, reviewer: str | None, *, calibrate: bool) -> None:
+    """Take the terminal over until the reviewer quits, then say where the review stands.
+
+    Raises ConfigError where there is no terminal, ReportError when the journal cannot be written.
+    """
+    if not (is_terminal(sys.stdout) and sys.stdin.isatty()):
+        raise ConfigError(
+            "review needs a terminal",
+            hint="`nlclean review --json` prints where the review stands, `nlclean report` what was found",
+        )
+    reviewer = reviewer or _login_name()
+
+    from .app import ReviewApp
+    from .queue import Queue
+    from .samples import Samples
+    from .widgets import graphics
+
+    samples = Samples(folder)
+    log = DecisionLog(folder / DECISIONS)
+    rows = propose(samples.table) if calibrate else None
+    queue = Queue(samples.table, log, reviewer, rows)
+    pixels = graphics() if supports_color(sys.stdout) else None
+    app = ReviewApp(samples, queue, blind=calibrate, graphics=pixels)
+    app.run()
+    if app.failure is not None:
+        reason = app.failure.strerror or app.failure
+        raise ReportError(
+            f"cannot write {log.path}: {reason}",
+            hint="check free space and permissions; all decisions before are on disk, the same command goes on",
+        )
+    if app.return_code:
+        raise RuntimeError("the review screen failed")
+    decisions = log.read()
+    output.line(state.progress_line(decisions, reviewer) + f", {queue.left:,} left")
+    if calibrate:
+        for line in state.calibration_lines(measure(samples.table, queue.rows, settle(decisions))):
+            output.line(line)
+    if len(agreement(decisions).reviewers) > 1:
+        print_agreement(folder)
+    output.line(f"Next: nlclean export {escape(shlex.quote(str(folder)))}")
+
+
+def merge(folder: Path, files: Sequence[Path]) -> None:
+    """Put the decisions of other journals into that of the run."""
+    log = DecisionLog(folder / DECISIONS)
+    added = state.merge(log, files)
+    diagnostics.note(f"{added:,} new decisions in {log.path}")
+    unknown = state.describe(Report.read(folder / REPORT).table, log.read())["unknown_ids"]
+    if unknown:
+        diagnostics.warn(f"{unknown:,} decided rows are not in this run: was the journal made on another one?")
+
+
+def print_state(folder: Path) -> None:
+    """Where the review stands, as JSON."""
+    report = Report.read(folder / REPORT)
+    journal = folder / DECISIONS
+    output.json_document({"journal": str(journal)} | state.describe(report.table, DecisionLog(journal).read()))
+
+
+def print_agreement(folder: Path) -> None:
+    """How far the reviewers of a run agree."""
+    output.line(state.agreement_line(agreement(DecisionLog(folder / DECISIONS).read())))
+
+
+def _login_name() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError) as error:  # a user id without an entry, as in containers
+        raise ConfigError("you have no login name", hint="say who decides with --reviewer NAME") from error

@@ -1,0 +1,100 @@
+"""Where a review stands, as data and as lines of text; journals of other reviewers put into this one."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from cleanlab_lite.decisions import Agreement, Decision, DecisionLog, agreement, settle, standing
+
+from ..text import escape
+from .calibrate import Measured, Share, measure, propose
+from .queue import order
+
+
+def merge(log: DecisionLog, files: Sequence[Path]) -> int:
+    """Append the lines of other journals that `log` does not have yet; returns how many.
+
+    Lines are counted, so a file that grew from a copy of this journal adds its new lines only.
+    """
+    present = Counter(log.read())
+    added = 0
+    for file in files:
+        seen: Counter[Decision] = Counter()
+        for decision in DecisionLog(file).read():
+            seen[decision] += 1
+            if seen[decision] > present[decision]:
+                log.append(decision)
+                present[decision] += 1
+                added += 1
+    return added
+
+
+def describe(table: pa.Table, decisions: Sequence[Decision]) -> dict[str, Any]:
+    """JSON types: rows to review, what was decided by whom, agreement, calibration."""
+    settled = settle(decisions)
+    flagged = set(table["id"].take(pa.array(order(table))).to_pylist())
+    ids = set(table["id"].to_pylist())
+    agreed = agreement(decisions)
+    measured = measure(table, propose(table), settled)
+    return {
+        "rows": table.num_rows,
+        "to_review": len(flagged),
+        "decided": len(flagged & settled.keys()),
+        "actions": dict(sorted(Counter(decision.action for decision in settled.values()).items())),
+        "reviewers": dict(sorted(Counter(reviewer for reviewer, _ in standing(decisions)).items())),
+        "unknown_ids": len(settled.keys() - ids),
+        "agreement": asdict(agreed) if len(agreed.reviewers) > 1 else None,
+        "calibration": asdict(measured),
+    }
+
+
+def agreement_line(found: Agreement) -> str:
+    """How far the reviewers agree, in a line."""
+    names = escape(", ".join(found.reviewers))
+    if len(found.reviewers) < 2:
+        return f"Agreement: one reviewer only, {names}" if names else "Agreement: nobody has decided anything"
+    if not found.rows:
+        return f"Agreement of {names}: no row was decided by all of them"
+    kind = "Cohen's" if len(found.reviewers) == 2 else "Fleiss'"
+    kappa = "not defined, all decided alike" if found.kappa != found.kappa else f"{found.kappa:.2f}"
+    return f"Agreement of {names} on {_rows(found.rows)}: {kind} kappa {kappa}"
+
+
+def calibration_lines(found: Measured) -> list[str]:
+    """What the sample says, in sentences."""
+    if found.decided < found.sample or not found.sample:
+        return [f"Calibration: {found.decided} of {found.sample} rows decided"]
+    lines = []
+    if (flagged := found.flagged) is not None:
+        lines.append(
+            f"Flagged: {flagged.wrong} of {flagged.looked_at} looked at are wrong. "
+            f"Precision of the flags, strata weighted: {_between(flagged, 100, ' %')}. "
+            f"Of {_rows(flagged.rows)}, {_between(flagged, flagged.rows)} are real."
+        )
+    if (rest := found.unflagged) is not None:
+        lines.append(
+            f"Not flagged: {rest.wrong} of {rest.looked_at} looked at are wrong. "
+            f"Of {_rows(rest.rows)}, {_between(rest, rest.rows)} are missed errors."
+        )
+    return lines
+
+
+def progress_line(decisions: Sequence[Decision], reviewer: str) -> str:
+    """What this reviewer has decided, in a line."""
+    own = [decision.action for (who, _), decision in standing(decisions).items() if who == reviewer]
+    counts = ", ".join(f"{action} {count:,}" for action, count in Counter(own).most_common())
+    return f"{escape(reviewer)}: {_rows(len(own))} decided" + (f" ({counts})" if counts else "")
+
+
+def _rows(count: int) -> str:
+    return f"{count:,} row" if count == 1 else f"{count:,} rows"
+
+
+def _between(found: Share, scale: float, unit: str = "") -> str:
+    return f"{scale * found.share:,.0f}{unit} ({scale * found.low:,.0f} to {scale * found.high:,.0f}{unit})"

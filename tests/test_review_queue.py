@@ -1,0 +1,489 @@
+"""The queue, the calibration and the journals of several reviewers, without a screen."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from cli_world import HOSTILE, HOSTILE_SHOWN, call, finished_run, loaded_by, make_report, mislabel, row
+from review_world import CLASSES, FLAGGED, make_run, report_rows, write_wav
+
+from cleanlab_lite import reasons
+from cleanlab_lite.decisions import Decision, DecisionLog, settle
+from cleanlab_lite.errors import DecodeError
+from nlclean.review import player, previews, state
+from nlclean.review.calibrate import clopper_pearson, measure, propose
+from nlclean.review.queue import Queue, order, value_of_a_look
+from nlclean.review.samples import Samples
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def log(tmp_path):
+    return DecisionLog(tmp_path / "decisions.jsonl")
+
+
+def table(*rows):
+    return make_report(list(rows)).table
+
+
+def ids(queue):
+    return [queue.id(row) for row in queue.visible]
+
+
+PETS = table(
+    row("fine"),
+    mislabel("sure", p_mislabel=0.99, suggestion_confidence=0.98),
+    mislabel("close", p_mislabel=0.55, suggested_label=None, suggestion_confidence=None, action="review"),
+    row("ambiguous", p_mislabel=0.4, issue="ambiguous", action="review"),
+    row("alien", p_mislabel=0.8, is_label_issue=True, issue="out_of_vocabulary", action="drop", given_label="cat"),
+    row("copy 1", p_mislabel=0.02, issue="duplicate_conflict", given_label="cat"),
+    row("broken", p_mislabel=None, issue="unreadable", action="drop"),
+    mislabel("copy 2", issue="duplicate_conflict", duplicate_of="copy 1", given_label="owl"),
+    mislabel("unclear", p_mislabel=0.7, suggestion_confidence=0.65),
+)
+
+
+def test_a_look_is_worth_the_probability_that_it_changes_an_export():
+    value = dict(zip(PETS["id"].to_pylist(), value_of_a_look(PETS).round(2), strict=True))
+    assert value["sure"] == 0.02  # the suggestion is right
+    assert value["close"] == 0.55  # a wrong label would stay
+    assert value["alien"] == 0.2  # a right row would go
+    assert value["unclear"] == 0.35
+    assert value["broken"] == 0  # nothing to see
+
+
+def test_copies_come_first_then_what_a_look_is_worth(log):
+    queue = Queue(PETS, log, "ann")
+    assert ids(queue) == ["copy 2", "copy 1", "close", "ambiguous", "unclear", "alien", "sure", "broken"]
+
+
+def test_decisions_lead_on_and_are_on_disk_at_once(log):
+    queue = Queue(PETS, log, "ann")
+    queue.decide("keep")
+    assert [d.id for d in log.read()] == ["copy 2"]
+    queue.decide("relabel", "cat")
+    assert (queue.id(queue.row), queue.position, queue.left, queue.decided) == ("close", 2, 6, 2)
+    last = log.read()[-1]
+    assert (last.id, last.action, last.given_label, last.label, last.reviewer) == (
+        "copy 1",
+        "relabel",
+        "cat",
+        "cat",
+        "ann",
+    )
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", last.time)
+
+
+def test_it_resumes_behind_what_this_reviewer_decided(log):
+    first = Queue(PETS, log, "ann")
+    first.move(1)
+    first.decide("drop")
+    first.decide("keep")
+    again = Queue(PETS, log, "ann")
+    assert (again.id(again.row), again.left) == ("copy 2", 6)
+    again.decide("unsure")
+    assert again.id(again.row) == "ambiguous"
+    assert Queue(PETS, log, "bob").left == 8
+
+
+def test_the_end_and_back(log):
+    queue = Queue(PETS, log, "ann")
+    for _ in range(8):
+        queue.decide("keep")
+    assert queue.row is None and queue.left == 0
+    queue.move(-1)
+    assert queue.id(queue.row) == "broken"
+    assert queue.decision(queue.row).action == "keep"
+
+
+def test_undo_goes_back_row_by_row_and_into_earlier_sessions(log):
+    first = Queue(PETS, log, "ann")
+    first.decide("keep")
+    first.decide("drop")
+    first.move(-2)
+    first.decide("unsure")  # copy 2, a second time
+    again = Queue(PETS, log, "ann")
+    assert again.undo().action == "unsure"
+    assert again.id(again.row) == "copy 2" and again.decision(again.row).action == "keep"
+    assert again.undo().action == "drop"
+    assert again.id(again.row) == "copy 1" and again.decision(again.row) is None
+    assert again.undo().action == "keep"
+    assert again.undo() is None
+    assert Queue(PETS, log, "ann").left == 8
+
+
+def test_undo_leaves_other_reviewers_alone(log):
+    Queue(PETS, log, "bob").decide("keep")
+    assert Queue(PETS, log, "ann").undo() is None
+
+
+def test_moving_stays_within_the_rows(log):
+    queue = Queue(PETS, log, "ann")
+    queue.move(-3)
+    assert queue.position == 0
+    queue.move(100)
+    assert queue.position == 7
+
+
+def test_filters(log):
+    queue = Queue(PETS, log, "ann")
+    assert queue.choices("issue") == [
+        ("mislabel", 3),
+        ("duplicate_conflict", 2),
+        ("ambiguous", 1),
+        ("out_of_vocabulary", 1),
+        ("unreadable", 1),
+    ]
+    assert queue.choices("class") == [("dog", 5), ("cat", 2), ("owl", 1)]
+    assert queue.choices("pair") == [(("dog", "cat"), 2), (("owl", "cat"), 1)]
+    queue.filter(issue="mislabel")
+    assert ids(queue) == ["close", "unclear", "sure"]
+    queue.filter(pair=("dog", "cat"))
+    assert ids(queue) == ["unclear", "sure"]
+    queue.move(1)
+    queue.filter(issue=None)
+    assert queue.id(queue.row) == "sure"  # the row on show stays
+    queue.filter(pair=None, **{"class": "cat"})
+    assert ids(queue) == ["copy 1", "alien"]
+    queue.decide("keep")
+    queue.decide("keep")
+    assert queue.row is None and queue.decided == 2
+    queue.filter(**{"class": None})
+    assert queue.id(queue.row) == "copy 2"
+
+
+def test_jump(log):
+    queue = Queue(PETS, log, "ann")
+    assert queue.jump("alien") and queue.id(queue.row) == "alien"
+    assert queue.jump("2") and queue.id(queue.row) == "copy 1"
+    assert queue.jump("UNCL") and queue.id(queue.row) == "unclear"
+    assert queue.jump("copy") and queue.id(queue.row) == "copy 2"  # round the end
+    assert queue.jump("copy") and queue.id(queue.row) == "copy 1"  # the next one
+    assert not queue.jump("nobody") and not queue.jump("") and not queue.jump("99")
+    assert queue.id(queue.row) == "copy 1"
+    queue.filter(issue="mislabel")
+    assert queue.jump("alien") and not queue.filters
+    queue.jump("fine")  # a row without an issue can be decided too
+    assert queue.id(queue.row) == "fine" and len(queue.visible) == 9
+    queue.decide("drop")
+    assert log.read()[-1].id == "fine"
+    assert queue.undo().id == "fine" and queue.id(queue.row) == "fine"
+
+
+def test_an_id_of_digits_is_an_id_first(log):
+    queue = Queue(table(mislabel("5"), mislabel("2"), mislabel("1")), log, "ann")
+    queue.jump("1")
+    assert queue.id(queue.row) == "1"
+    queue.jump("3")
+    assert queue.position == 2
+
+
+def test_nothing_to_review(log):
+    queue = Queue(table(row("a"), row("b")), log, "ann")
+    assert queue.row is None and queue.left == 0
+    queue.move(1)
+    assert queue.row is None
+    assert queue.undo() is None and not queue.jump("c")
+
+
+def many(n=1000, seed=0):
+    """A report whose probabilities are right, and which rows are wrong."""
+    rng = np.random.default_rng(seed)
+    p = np.where(rng.random(n) < 0.2, rng.beta(8, 1, n), rng.beta(0.3, 12, n))
+    wrong = rng.random(n) < p
+    rows = [(mislabel if p[i] >= 0.5 else row)(f"r{i}", p_mislabel=float(p[i])) for i in range(n)]
+    return table(*rows), wrong
+
+
+def test_the_sample_is_stratified_seeded_and_in_random_order():
+    report, _ = many()
+    rows = propose(report)
+    assert len(set(rows.tolist())) == 40
+    assert np.array_equal(rows, propose(report))
+    p = np.array(report["p_mislabel"].to_pylist())[rows]
+    assert (p >= 0.5).sum() == 20
+    for low, high in ((0, 0.05), (0.05, 0.2), (0.2, 0.5), (0.5, 0.8), (0.8, 0.95), (0.95, 1)):
+        assert ((p >= low) & (p <= high)).sum() >= 2
+    flags = p >= 0.5
+    assert flags[:20].any() and not flags[:20].all()
+
+
+def test_small_reports_have_small_samples():
+    few = table(*(mislabel(f"m{i}") for i in range(3)), *(row(f"r{i}") for i in range(9)), row("x", p_mislabel=None))
+    assert sorted(propose(few)) == list(range(12))
+    assert len(propose(table(row("x", p_mislabel=None)))) == 0
+
+
+def decide_all(report, rows, wrong, unsure=()):
+    names = report["id"].to_pylist()
+    return {
+        names[r]: Decision(names[r], "unsure" if r in unsure else "drop" if wrong[r] else "keep", "dog") for r in rows
+    }
+
+
+def test_intervals_hold_the_truth():
+    inside = {"flagged": 0, "unflagged": 0}
+    for seed in range(60):
+        report, wrong = many(400, seed)
+        flag = np.asarray(report["is_label_issue"])
+        rows = propose(report, seed=seed)
+        found = measure(report, rows, decide_all(report, rows, wrong))
+        for name, half in (("flagged", flag), ("unflagged", ~flag)):
+            share = getattr(found, name)
+            assert share.rows == half.sum() and share.low <= share.share <= share.high
+            inside[name] += share.low <= wrong[half].mean() <= share.high
+    assert min(inside.values()) >= 54  # of 60, at 95 %
+
+
+def test_all_rows_looked_at_leave_no_doubt():
+    few = table(*(mislabel(f"m{i}") for i in range(4)), *(row(f"r{i}") for i in range(10)))
+    wrong = np.arange(14) < 3
+    found = measure(few, np.arange(14), decide_all(few, range(14), wrong))
+    assert (found.flagged.share, found.flagged.low, found.flagged.high) == (0.75, 0.75, 0.75)
+    assert (found.unflagged.wrong, found.unflagged.share, found.unflagged.high) == (0, 0, 0)
+    text = "\n".join(state.calibration_lines(found))
+    assert "Flagged: 3 of 4 looked at are wrong." in text
+    assert "75 % (75 to 75 %)" in text and "Of 10 rows, 0 (0 to 0) are missed errors." in text
+
+
+def test_unsure_widens_and_an_unfinished_sample_says_nothing():
+    report, wrong = many()
+    rows = propose(report)
+    sure = measure(report, rows, decide_all(report, rows, wrong))
+    unsure = measure(report, rows, decide_all(report, rows, wrong, unsure=rows[:15]))
+    assert unsure.flagged.looked_at + unsure.unflagged.looked_at == 25
+    assert unsure.unflagged.high - unsure.unflagged.low > sure.unflagged.high - sure.unflagged.low
+    part = measure(report, rows, decide_all(report, rows[:39], wrong))
+    assert (part.decided, part.flagged, part.unflagged) == (39, None, None)
+    assert state.calibration_lines(part) == ["Calibration: 39 of 40 rows decided"]
+
+
+def test_clopper_pearson():
+    assert clopper_pearson(0, 0) == (0, 1)
+    low, high = clopper_pearson(8, 10)  # as in the tables: .444 to .975
+    assert (round(low, 3), round(high, 3)) == (0.444, 0.975)
+    assert clopper_pearson(0, 20) == (0, pytest.approx(1 - 0.025 ** (1 / 20)))
+    assert clopper_pearson(20, 20) == (pytest.approx(0.025 ** (1 / 20)), 1)
+
+
+# several reviewers
+
+
+def say(log, *said):
+    for reviewer, id, action in said:
+        log.append(Decision(id, action, "dog", None, reviewer, "2026-01-01T00:00:00+00:00"))
+
+
+def test_merging_adds_what_is_new_and_only_that(tmp_path, log):
+    other = DecisionLog(tmp_path / "bob.jsonl")
+    say(log, ("ann", "close", "keep"), ("bob", "close", "keep"))
+    say(other, ("bob", "close", "keep"), ("bob", "close", "undo"), ("bob", "close", "keep"), ("bob", "sure", "drop"))
+    assert state.merge(log, [other.path]) == 3  # the same line a second time is a decision of its own
+    assert state.merge(log, [other.path, log.path]) == 0
+    assert [d.action for d in log.read() if d.reviewer == "bob"] == ["keep", "undo", "keep", "drop"]
+
+
+@pytest.fixture
+def run(tmp_path):
+    return finished_run(tmp_path / "run", make_report(PETS.to_pylist()))
+
+
+def test_merge_prints_the_agreement(run, tmp_path, capsys):
+    log, other = DecisionLog(run / "decisions.jsonl"), DecisionLog(tmp_path / "bob.jsonl")
+    say(log, ("ann", "close", "keep"), ("ann", "sure", "drop"), ("ann", "alien", "drop"), ("ann", "unclear", "keep"))
+    say(other, ("bob", "close", "keep"), ("bob", "sure", "drop"), ("bob", "alien", "keep"), ("bob", "unclear", "keep"))
+    say(other, ("bob", "of another set", "keep"))
+    result = call(capsys, "review", run, "--merge", other.path)
+    assert result.code == 0
+    assert result.out == "Agreement of ann, bob on 4 rows: Cohen's kappa 0.50\n"
+    assert "5 new decisions" in result.err and "1 decided rows are not in this run" in result.err
+    say(other, *(("eve", id, "keep") for id in ("close", "sure", "alien", "unclear")))
+    assert "Fleiss' kappa" in call(capsys, "review", run, "--merge", other.path).out
+    assert call(capsys, "review", run, "--merge", tmp_path / "none.jsonl").code == 2
+
+
+def test_the_state_as_json(run, capsys):
+    def document():
+        return json.loads(call(capsys, "review", run, "--json").out)
+
+    empty = document()
+    assert (empty["rows"], empty["to_review"], empty["decided"], empty["agreement"]) == (9, 8, 0, None)
+    log = DecisionLog(run / "decisions.jsonl")
+    say(log, *(("ann", id, "drop") for id in ("sure", "close", "alien", "unclear", "copy 2")))
+    say(log, ("bob", "fine", "keep"), ("ann", "fine", "keep"), ("ann", "ambiguous", "keep"), ("ann", "copy 1", "keep"))
+    full = document()
+    assert full["journal"] == str(run / "decisions.jsonl")
+    assert full["decided"] == 7 and full["actions"] == {"drop": 5, "keep": 3}
+    assert full["reviewers"] == {"ann": 8, "bob": 1}
+    assert full["agreement"]["rows"] == 1 and full["agreement"]["kappa"] is None
+    assert full["calibration"]["flagged"]["share"] == 1.0
+    assert full["calibration"]["unflagged"]["wrong"] == 0
+
+
+def test_without_a_terminal_it_says_what_else_to_do(run, capsys):
+    result = call(capsys, "review", run)
+    assert result.code == 2
+    assert "needs a terminal" in result.err and "--json" in result.err and "nlclean report" in result.err
+
+
+def test_review_never_loads_torch(run):
+    for arguments in (("review", run, "--json"), ("review", run)):
+        assert not {"torch", "torchvision", "torchaudio", "scipy", "sklearn"} & loaded_by(*arguments)
+    assert loaded_by("review", "--help") == set()
+
+
+# what is known about a row
+
+
+def test_a_sample_has_neighbours_of_both_classes_curves_and_reasons(tmp_path):
+    samples = Samples(make_run(tmp_path, "vector"))
+    found = samples.sample(FLAGGED[0])  # a bird that is called a cat
+    assert found.rival == "bird"
+    assert {near.label for near in found.given} == {"cat"} and {near.label for near in found.suggested} == {"bird"}
+    assert found.row not in {near.row for near in (*found.given, *found.suggested)}
+    assert not set(FLAGGED) & {near.row for near in (*found.given, *found.suggested)}
+    assert found.suggested[0].similarity > 0.9 > found.given[0].similarity
+    assert found.loss.own[-1] > 1 > found.loss.typical[-1]
+    assert found.reasons[0] == "The loss on the given label is high (2.31 nats)"
+    assert found.reasons[2] == "The nearest rows carry another label (10 % agree)"
+
+
+def test_a_run_without_features_and_history_is_reviewed_all_the_same(tmp_path):
+    run = make_run(tmp_path, "image")
+    (run / "features.npy").unlink()
+    (run / "history.parquet").unlink()
+    found = Samples(run).sample(FLAGGED[0])
+    assert {near.label for near in found.suggested} == {"bird"}
+    assert len(found.loss.own) == 0
+
+
+def test_copies_are_shown_with_their_labels(tmp_path):
+    rows = report_rows([f"{i}" for i in range(9)])
+    rows[5] |= {"issue": "duplicate_conflict", "duplicate_of": "2"}
+    found = Samples(make_run(tmp_path, "vector", rows))
+    assert [(copy.id, copy.label) for copy in found.sample(2).copies] == [("5", "dog")]
+    assert [copy.id for copy in found.sample(5).copies] == ["2"]
+
+
+def test_every_reason_code_has_a_sentence():
+    text = "\n".join(path.read_text("utf-8") for path in (ROOT / "cleanlab_lite").rglob("*.py"))
+    codes = set(re.findall(r'reasons=\{"(\w+)"', text)) | set(re.findall(r'code="(\w+)"', text))
+    assert len(codes) > 10
+    assert {code for code in codes if reasons.sentence(code, {}) == code.replace("_", " ")} == set()
+    assert reasons.sentence("some_new_code", {}) == "some new code"
+    assert reasons.sentence("high_loss", {"loss_mean": None}) == "The loss on the given label is high"
+
+
+# previews
+
+
+def test_a_picture_fills_the_space_in_its_own_proportions():
+    wide = np.zeros((10, 40, 3), dtype=np.uint8)
+    assert previews.fit(wide, 80, 80).shape == (20, 80, 3)
+    assert previews.fit(wide, 20, 1).shape == (1, 4, 3)
+
+
+def test_thumbnails_stand_side_by_side_as_many_as_fit():
+    red = np.full((8, 8, 3), (255, 0, 0), dtype=np.uint8)
+    strip = previews.tile([red] * 5, (1, 2, 3))(20, 8)
+    assert strip.shape == (8, 20, 3)
+    assert (strip[:, :8] == (255, 0, 0)).all() and (strip[:, 8] == (1, 2, 3)).all()
+    assert (strip[:, 9:17] == (255, 0, 0)).all() and (strip[:, 17:] == (1, 2, 3)).all()
+    assert previews.tile([], (0, 0, 0))(5, 4).shape == (4, 5, 3)
+
+
+def test_a_tone_is_a_line_in_the_spectrogram_and_a_swell_in_the_waveform(tmp_path):
+    pytest.importorskip("soundfile")
+    levels = []
+    for hertz in (300.0, 2700.0):
+        write_wav(tmp_path / "tone.wav", hertz)
+        sound = previews.load(str(tmp_path / "tone.wav"), "sound").sound
+        levels.append(previews.spectrogram(sound, 40, 32).mean(axis=1).argmax())
+        assert previews.paint_sound(sound, 40, 32).shape == (32, 40, 3)
+    assert levels[0] > levels[1]  # low tones are low
+    wave = previews.waveform(sound, 40, 9).any(axis=2).sum(axis=0)
+    assert wave[20] == 9 and wave[0] <= 3
+
+
+def test_short_long_and_silent_sounds():
+    for wave in (np.zeros(0), np.zeros(5), np.zeros(100_000), np.ones(3)):
+        sound = previews.Sound(wave.astype(np.float32), 16_000, len(wave) / 16_000)
+        for size in ((30, 20), (1, 4)):
+            pixels = previews.paint_sound(sound, *size)
+            assert pixels.shape == (size[1], size[0], 3) and pixels.dtype == np.uint8
+
+
+def test_what_cannot_be_decoded_says_why(tmp_path):
+    (tmp_path / "x").write_bytes(b"no sound")
+    for modality in ("image", "sound"):
+        with pytest.raises(DecodeError):
+            previews.load(str(tmp_path / "x"), modality)
+    with pytest.raises(DecodeError, match="does not exist"):
+        previews.load(str(tmp_path / "y"), "image")
+
+
+def test_braille_dots_are_the_bright_pixels():
+    pixels = np.zeros((4, 4, 3), dtype=np.uint8)
+    pixels[:, :2] = 255
+    assert previews.braille(pixels) == ["⣿⠀"]
+    pixels = np.zeros((4, 2, 3), dtype=np.uint8)
+    pixels[0, 0] = pixels[3, 1] = 255
+    assert previews.braille(pixels) == ["⢁"]
+
+
+def test_sparklines():
+    values = np.array([0, 1, np.nan, 2.0])
+    assert previews.sparkline(values, 10, 0, 2) == ["▁▄·█"] or previews.sparkline(values, 10, 0, 2) == ["▁▅·█"]
+    assert previews.sparkline(np.array([0.0, 2.0]), 10, 0, 2, wide=2, rows=2) == ["  ██", "▁▁██"]
+    assert len(previews.sparkline(np.arange(100.0), 20, 0, 99)[0]) == 20
+    assert previews.sparkline(np.full(3, 5.0), 10, 5, 5) == ["▁▁▁"]
+
+
+def test_the_first_player_there_is_plays(tmp_path, monkeypatch):
+    soundfile = pytest.importorskip("soundfile")
+    program = tmp_path / "aplay"
+    program.write_text(f'#!/bin/sh\ncp "$2" "{tmp_path}/played.wav"\nsleep 60\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setattr(player, "PLAYERS", {"afplay-nowhere": (), "aplay": ("-q",)})
+    machine = player.Player()
+    sound = previews.Sound(np.linspace(-0.5, 0.5, 800, dtype=np.float32), 8000, 0.1)
+    assert machine.play(sound) == "aplay" and machine.playing
+    while not (tmp_path / "played.wav").exists() or not (tmp_path / "played.wav").stat().st_size:
+        assert machine.playing
+    machine.stop()
+    assert not machine.playing
+    played, rate = soundfile.read(tmp_path / "played.wav")
+    assert rate == 8000 and len(played) == 800
+    monkeypatch.setattr(player, "PLAYERS", {})
+    assert machine.play(sound) == ""
+
+
+def test_hostile_labels_in_sentences_of_the_command_line(tmp_path, capsys):
+    run = finished_run(tmp_path / "run", make_report([mislabel(HOSTILE, given_label=HOSTILE)]))
+    log = DecisionLog(run / "decisions.jsonl")
+    log.append(Decision(HOSTILE, "keep", HOSTILE, None, HOSTILE))
+    log.append(Decision(HOSTILE, "keep", HOSTILE, None, "bob"))
+    out = state.progress_line(log.read(), HOSTILE)
+    assert out == f"{HOSTILE_SHOWN}: 1 row decided (keep 1)"
+    assert "\x1b" not in call(capsys, "review", run, "--json").out
+    result = call(capsys, "review", run, "--merge", log.path)
+    assert "\x1b" not in result.out and HOSTILE_SHOWN in result.out
+
+
+def test_settled_decisions_count_for_the_calibration(log):
+    few = table(*(mislabel(f"m{i}") for i in range(2)), *(row(f"r{i}") for i in range(2)))
+    for reviewer in ("ann", "bob", "eve"):
+        say(log, *((reviewer, id, "drop" if reviewer != "eve" else "keep") for id in few["id"].to_pylist()))
+    assert measure(few, propose(few), settle(log.read())).flagged.wrong == 2
+
+
+def test_order_of_a_report_without_rows():
+    assert len(order(table(row("x")).slice(0, 0))) == 0
+    assert pa.types.is_string(PETS["id"].type) and CLASSES  # the world is as the tests take it
