@@ -229,7 +229,7 @@ def run_detectors(world: World, args: argparse.Namespace, seed: int, todo: set[s
         evidence = watch(world.labels[rows], world.num_classes, inputs, world.plan, config, run=run, on_progress=ignore)
     training = time.process_time() - since
     wrong = world.labels[rows] != world.truth[rows]
-    ranking = rank(evidence)
+    ranking = rank(evidence, seed=seed)
     calibration = calibrate(evidence, ranking, seed=seed)
     assert evidence.history is not None
     first, end = evidence.history.safe_window(evidence.labels)

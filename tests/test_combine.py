@@ -20,6 +20,7 @@ from cleanlab_lite.combine import (
     decide_action,
     decide_issue,
     label_free_sharpness,
+    mean_margins,
     rank,
     settle_conflicts,
 )
@@ -222,7 +223,7 @@ def test_planted_labels_do_not_count_in_the_ranking():
         trained_on=[[0, HELD_OUT], [HELD_OUT, 1], [1, 1]],  # the last proxy was shown another label for row 0
         predicted=[[[0, 1]]] * 3,
     )
-    np.testing.assert_allclose(rank(Evidence(labels, 2, history)), [2, 4])
+    np.testing.assert_allclose(mean_margins(Evidence(labels, 2, history)), [2, 4])
 
 
 def test_epochs_that_know_too_little_or_memorise_do_not_count():
@@ -232,9 +233,21 @@ def test_epochs_that_know_too_little_or_memorise_do_not_count():
     margin = [[np.full(n, value) for value in (100, 1, 2, 3, 100)]]
     history = history_of(margin, [[HELD_OUT] * n], predicted)
     assert history.safe_window(labels) == (1, 4)
-    np.testing.assert_allclose(rank(Evidence(labels, 2, history)), 2)
+    np.testing.assert_allclose(mean_margins(Evidence(labels, 2, history)), 2)
     trained = replace(history, trained_on=np.zeros((1, n), np.int32))
     assert trained.safe_window(labels) == (0, 5)  # nothing held out, nothing to judge by
+
+
+def test_what_the_proxies_have_learned_wrong_shows_in_the_prototypes():
+    world = blobs(600, 3, 0.2)
+    history = world.evidence.history
+    learned = np.where(world.wrong, -history.margin, history.margin)  # the wrong labels are believed as the right ones
+    noise = np.random.default_rng(0).normal(0, 5, learned.shape).astype(np.float16)
+    evidence = replace(world.evidence, history=replace(history, margin=learned + noise), plants=None)
+    alone, together = mean_margins(evidence), rank(evidence, seed=0)
+    assert auroc(-together, world.wrong) > auroc(-alone, world.wrong) + 0.05
+    without = replace(evidence, features=None)
+    np.testing.assert_array_equal(rank(without, seed=0), mean_margins(without))
 
 
 # --- duplicates -----------------------------------------------------------------------------------------------------

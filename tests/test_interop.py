@@ -105,6 +105,3 @@ def test_the_metadata_names_schema_and_run(run):
 def test_arrays_load_without_pickle(run, rows):
     features = np.load(run / "features.npy", allow_pickle=False)
     assert features.ndim == 2 and len(features) == len(rows) and np.isfinite(features).all()
-    (vector_run,) = [path for path in run.glob("proxy-0.npz")]
-    with np.load(vector_run, allow_pickle=False) as arrays:
-        assert {arrays[name].shape[-1] for name in ("loss", "margin", "predicted", "trained_on")} == {len(rows)}
