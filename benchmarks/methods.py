@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import math
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -258,7 +259,11 @@ RUNNERS = {"losses": run_losses, "strategies": run_strategies, "detectors": run_
 
 
 def render(records: list[dict[str, Any]]) -> str:
-    """A table per kind: a row per method, the worlds side by side; several seeds as their mean."""
+    """A table per kind: a row per method, the worlds side by side; several seeds as their mean.
+
+    Cells: average precision of the mean margin, of the last epoch's margin, test accuracy; of detectors, average
+    precision and AUROC.
+    """
     parts = []
     for kind in RUNNERS:
         group = [record for record in records if record["kind"] == kind]
@@ -270,33 +275,35 @@ def render(records: list[dict[str, Any]]) -> str:
 def table(records: list[dict[str, Any]], kind: str) -> str:
     worlds = list(dict.fromkeys(record["world"] for record in records))
     base = {"losses": "ce", "strategies": "plain", "detectors": "audit"}[kind]
-    columns = ("ap", "auroc") if kind == "detectors" else ("ap", "ap_last", "accuracy", "swing", "agreement")
-    heads = {"ap": "AP", "auroc": "AUROC", "ap_last": "AP last", "accuracy": "test acc."}
+    columns = ("ap", "auroc") if kind == "detectors" else ("ap", "ap_last", "accuracy")
 
     def mean(world: str, name: str, column: str) -> float:
         values = [r[column] for r in records if (r["world"], r["name"]) == (world, name)]
-        return float(np.mean(values)) if values else float("nan")
+        return float(np.mean(values)) if values else math.nan
 
-    order = sorted({r["name"] for r in records}, key=lambda name: (name != base, name))
-    lines = []
+    def cell(world: str, name: str) -> str:
+        values = [mean(world, name, column) for column in columns]
+        return " ".join(f"{value:.3f}"[1:] for value in values) if np.isfinite(values[0]) else "-"
+
+    def cost(name: str) -> str:
+        if kind == "detectors":  # as a share of the training
+            return f"{100 * np.nanmean([mean(world, name, 'seconds') for world in worlds]):.2f} %"
+        return f"{np.nanmean([mean(world, name, 'seconds') / mean(world, base, 'seconds') for world in worlds]):.1f}"
+
+    lines = [f"| method | {' | '.join(worlds)} | time |", "|---" * (len(worlds) + 2) + "|"]
+    for name in sorted({r["name"] for r in records}, key=lambda name: (name != base, name)):
+        lines.append(f"| {name} | {' | '.join(cell(world, name) for world in worlds)} | {cost(name)} |")
     for world in worlds:
         group = [r for r in records if r["world"] == world]
-        seeds = sorted({r["seed"] for r in group})
-        lines += [f"**{world}**, {group[0]['epochs']} epochs, seeds {' '.join(map(str, seeds))}", ""]
-        lines += ["| method | " + " | ".join(heads.get(c, c) for c in columns) + " | time |"]
-        lines += ["|---" * (len(columns) + 2) + "|"]
-        for name in order:
-            cells = [f"{mean(world, name, column):.3f}" for column in columns]
-            time_ = mean(world, name, "seconds")
-            share = f"{time_:.4f}" if kind == "detectors" else f"{time_ / mean(world, base, 'seconds'):.1f}"
-            lines.append(f"| {name} | " + " | ".join(cells) + f" | {share} |")
-        if kind != "detectors":
-            lines += ["", correlation(world, group)]
-        lines.append("")
-    return "\n".join(lines).rstrip()
+        seeds = ", ".join(map(str, sorted({r["seed"] for r in group})))
+        lines += [
+            "",
+            f"{world}: {group[0]['epochs']} epochs, seed {seeds}. {'' if kind == 'detectors' else correlation(group)}",
+        ]
+    return "\n".join(line.rstrip() for line in lines)
 
 
-def correlation(world: str, records: list[dict[str, Any]]) -> str:
+def correlation(records: list[dict[str, Any]]) -> str:
     """How well agreement with held-out given labels orders the methods."""
     agreement = [r["agreement"] for r in records]
     found = {what: spearmanr(agreement, [r[what] for r in records]).statistic for what in ("accuracy", "ap", "ap_last")}
