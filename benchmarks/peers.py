@@ -100,11 +100,9 @@ def nlclean(task: Task) -> Iterator[Finding]:
     manifest, config = task.read()
     with TemporaryDirectory() as folder, Run.start(Path(folder) / "run", "run", run_key(manifest, config)) as run:
         report = audit(manifest, config, run=run)
-        visits = 0
-        for file in run.folder.glob("*.npz"):  # one per network trained
-            arrays = run.arrays(file.name)
-            visits += len(arrays["loss"]) * int((arrays["trained_on"] >= 0).sum())
-        epochs = len(run.arrays("proxy-1.npz")["loss"])
+        stages = [run.facts(path.stem) for path in run.path("stages").glob("*.json")]
+    visits = sum(facts["rows"] * facts["epochs"] for facts in stages if "epochs" in facts)  # one per network trained
+    epochs = report.summary["proxy"]["epochs"]
     judged = report.table["p_mislabel"].is_valid()
     table, rate = report.table.filter(judged), report.summary["noise_rate"]
     yield Finding(

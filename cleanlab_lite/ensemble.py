@@ -90,7 +90,8 @@ def watch(
         arrays = {field: getattr(seen, field) for field in ("loss", "margin", "predicted", "logits", "features")}
         arrays["trained_on"] = trained_on.astype(np.int32)
         run.write_arrays(f"{name}.npz", **arrays)
-        run.mark(name, epochs=teaching.epochs, batch_size=batch_size, flip=teaching.flip)
+        learned = int((trained_on >= 0).sum())
+        run.mark(name, epochs=teaching.epochs, rows=learned, batch_size=batch_size, flip=teaching.flip)
         return arrays
 
     def learn_halves(first: int, epochs: int) -> np.ndarray:
@@ -110,7 +111,7 @@ def watch(
         learned = phase(first, 0, None)
         predicted = np.concatenate([learned.predicted[-1:], phase(1 - first, epochs, learned.weights).predicted])
         run.write_arrays(f"{name}.npz", predicted=predicted)
-        run.mark(name, epochs=epochs)
+        run.mark(name, epochs=epochs, rows=int(usable.sum()))
         return predicted
 
     def without_fold(m: int) -> np.ndarray:
