@@ -23,6 +23,7 @@ HELP = {
     "ensemble": "Cross-fitted proxies; every row is held out of one.",
     "planted": "Share of rows given a planted wrong label for calibration; 0 is off.",
     "image_size": "Pixels per side that pictures are resized to.",
+    "sample_rate": "Samples per second that sounds are resampled to.",
     "batch_size": "Samples per training step.",
     "learning_rate": "Peak of the one-cycle schedule.",
     "weight_decay": "l2 penalty on the weights.",

@@ -106,7 +106,11 @@ def same_pictures() -> list[object]:
 def sounds() -> list[object]:
     for row in range(4):
         Path(f"{row}.wav").write_bytes(b"RIFF\x24\0\0\0WAVEfmt " + bytes(24))
-    return [write_csv(Path("m.csv"), {"path": [f"{row}.wav" for row in range(4)], "label": ["a", "b", "a", "b"]})]
+    return [
+        write_csv(Path("m.csv"), {"path": [f"{row}.wav" for row in range(4)], "label": ["a", "b", "a", "b"]}),
+        "--ensemble",
+        "2",
+    ]
 
 
 def jsonl(broken: int) -> list[object]:
@@ -202,7 +206,7 @@ REFUSED: dict[str, tuple[Callable[[], list[object]], list[str]]] = {
         lambda: [write_csv(Path("m.csv"), {"path": [f"{row}.png" for row in range(N)], "label": LABELS}), *SMALL],
         ["none of the 60 files can be read", "does not exist", "--path-column"],
     ),
-    "sounds": (sounds, ["sounds cannot be decoded yet", "--features"]),
+    "sounds with broken headers only": (sounds, ["none of the 4 files can be read", "header is broken", "RIFF"]),
     "pictures that are all the same": (
         same_pictures,
         ["can be read: 60", "too alike", "are the files the right ones?"],
@@ -435,7 +439,7 @@ def test_a_cache_that_cannot_be_written(capsys, monkeypatch):
     monkeypatch.setenv("NLCLEAN_CACHE_DIR", str(Path("file/cache").absolute()))
     result = call(capsys, "audit", photos(), "--out", "run", *QUICK, *SMALL)
     assert (result.code, result.out) == (2, "")
-    assert "cannot write the picture cache" in result.err and "NLCLEAN_CACHE_DIR" in result.err
+    assert "cannot write the cache" in result.err and "NLCLEAN_CACHE_DIR" in result.err
 
 
 def test_a_damaged_file_of_an_unfinished_run_is_named(capsys):
