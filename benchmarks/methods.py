@@ -155,11 +155,11 @@ def build_world(args: argparse.Namespace, seed: int, folder: Path) -> World:
         labels[train] = plant(truth[train], kind, float(rate), manifest.num_classes, rng)
     config = preset("balanced", seed=seed, epochs=args.epochs, ensemble=args.ensemble)
     plan = make_plan(manifest, config)
-    inputs = load_inputs(manifest, plan.image_size)
+    inputs = load_inputs(manifest, plan.image_size, plan.sound)
     train = train[inputs.readable[train]]
     held_out = rng.permutation(train)[: round(HELD_OUT * len(train))]
     test = np.flatnonzero(inputs.readable & (truth >= 0) & (np.arange(len(order)) >= len(kept)))
-    what = "vectors" if args.features else "pictures"
+    what = f"{plan.modality}s".replace("image", "picture")
     name = f"{args.data.name} {args.plant.replace(':', ' ') if args.plant else args.labels} ({what})"
     return World(name, inputs, plan, labels, truth, np.setdiff1d(train, held_out), held_out, test, manifest.num_classes)
 
@@ -222,8 +222,7 @@ def run_detectors(world: World, args: argparse.Namespace, seed: int, todo: set[s
     if not todo:
         return
     rows = np.sort(np.concatenate([world.train, world.held_out]))
-    part = {name: getattr(world.inputs, name)[rows] for name in ("array", "codes", "errors", "content")}
-    inputs = replace(world.inputs, duplicate_of=np.full(len(rows), -1), **part)
+    inputs = world.inputs.select(rows)
     config = preset("balanced", seed=seed, epochs=args.epochs, ensemble=args.ensemble)
     since = time.process_time()
     with TemporaryDirectory() as folder, Run.start(Path(folder) / "run", "methods", "0" * 64) as run:

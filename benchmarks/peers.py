@@ -67,7 +67,7 @@ class Bench:
     def __init__(self, task: Task) -> None:
         manifest, config = task.read()
         plan = make_plan(manifest, config)
-        inputs = load_inputs(manifest, plan.image_size, workers=config.workers)
+        inputs = load_inputs(manifest, plan.image_size, plan.sound, workers=config.workers)
         self.samples, self._teaching = prepare(manifest.labels, inputs, plan, config)
         self.labels = manifest.labels  # (all rows,)
         self.rows = np.flatnonzero(inputs.readable & (manifest.labels >= 0))  # (n,)

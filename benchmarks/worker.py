@@ -31,7 +31,8 @@ def main(method: str, task_file: str, out: str) -> None:
     findings = []
     if method == "decode":
         manifest, config = task.read()
-        load_inputs(manifest, make_plan(manifest, config).image_size, workers=config.workers)
+        plan = make_plan(manifest, config)
+        load_inputs(manifest, plan.image_size, plan.sound, workers=config.workers)
     else:
         start = time.monotonic()
         for finding in METHODS[method](task):

@@ -22,6 +22,7 @@ class AuditConfig:
     planted: float = 0.1  # share of rows given a planted wrong label to calibrate p_mislabel; 0 = off
     second_split: bool = False  # also train on one half of the rows, then on the other, and see what is forgotten
     image_size: int = 0  # pixels, square
+    sample_rate: int = 0  # Hz that sounds are resampled to
     batch_size: int = 0  # samples
     learning_rate: float = 0.0  # peak of the one-cycle schedule
     weight_decay: float = 5e-4  # l2 penalty on weights, not on biases and norms
@@ -58,6 +59,7 @@ def validate(config: AuditConfig) -> AuditConfig:
     for field in (
         "epochs",
         "image_size",
+        "sample_rate",
         "batch_size",
         "workers",
         "learning_rate",
@@ -74,6 +76,8 @@ def validate(config: AuditConfig) -> AuditConfig:
         problems.append("batch_size is 1, must be at least 2 (batch norm)")
     if config.image_size and not 8 <= config.image_size <= 1024:
         problems.append(f"image_size is {config.image_size}, must lie in 8..1024")
+    if config.sample_rate and not 4000 <= config.sample_rate <= 400_000:
+        problems.append(f"sample_rate is {config.sample_rate}, must lie in 4000..400000")
     if config.precision not in ("auto", "fp32", "bf16", "fp16"):
         problems.append(f"precision is {config.precision!r}, must be auto, fp32, bf16 or fp16")
     if problems:

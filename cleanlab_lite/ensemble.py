@@ -174,6 +174,7 @@ def prepare(labels: np.ndarray, inputs: Inputs, plan: Plan, config: AuditConfig)
         inputs.array,
         inputs.readable,
         torch.device(plan.device),
+        offsets=inputs.offsets,
         device_limit=(config.max_memory or 4) * 2**30,
     )
     usable = inputs.readable & (labels >= 0)
@@ -187,8 +188,8 @@ def prepare(labels: np.ndarray, inputs: Inputs, plan: Plan, config: AuditConfig)
         learning_rate=plan.learning_rate,
         weight_decay=config.weight_decay,
         l1=config.l1,
-        flip=samples.is_image and flips_preserve_labels(inputs.array[usable], labels[usable]),
-        shift=max(1, plan.image_size // 8) if samples.is_image else 0,
+        flip=plan.modality == "image" and flips_preserve_labels(inputs.array[usable], labels[usable]),
+        shift=max(1, samples.sample_shape[-1] // 8) if samples.is_image else 0,
         autocast=PRECISIONS[plan.precision],
     )
 

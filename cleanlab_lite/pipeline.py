@@ -6,6 +6,7 @@ import hashlib
 import importlib.metadata
 import json
 import os
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from cleanlab_lite.report import Report
 from cleanlab_lite.run import REPORT, Run
 
 SUMMARY, MANIFEST = "summary.json", "manifest.parquet"
+SOUND = ("sample_rate", "patch_seconds")  # of a plan
 EXECUTION = ("time_budget", "workers", "max_memory")  # options that change how a run goes, not what it finds
 
 
@@ -52,11 +54,12 @@ def audit(manifest: Manifest, config: AuditConfig, *, run: Run, on_progress: OnP
 def _find(manifest: Manifest, plan: planning.Plan, config: AuditConfig, run: Run, on_progress: OnProgress) -> Report:
     """The stages of an audit, each read where an earlier process has done it."""
     run.write(MANIFEST, lambda path: save_manifest(manifest, path))
-    inputs = load_inputs(manifest, plan.image_size, workers=config.workers, on_progress=on_progress)
+    inputs = load_inputs(manifest, plan.image_size, plan.sound, workers=config.workers, on_progress=on_progress)
     run.mark("decode", decoded=inputs.decoded, unreadable=int((~inputs.readable).sum()))
     evidence = watch(manifest.labels, manifest.num_classes, inputs, plan, config, run=run, on_progress=on_progress)
     on_progress(Progress("judge", 0, 1, "steps"))
     verdict = combine(evidence, inputs.readable, inputs.duplicate_of, seed=config.seed)
+    verdict = replace(verdict, reasons=verdict.reasons | inputs.notes)
     run.mark("judge")
     about = describe(run, plan, evidence, verdict, inputs)
     report = build_report(manifest, verdict, inputs.duplicate_of, inputs.content, inputs.codes, inputs.errors, about)
@@ -97,7 +100,7 @@ def describe(run: Run, plan: planning.Plan, evidence: Evidence, verdict: Verdict
         "run_id": run.run_id,
         "proxy": {
             name: getattr(plan, name)
-            for name in ("proxy", "loss", "strategy", "ensemble", "image_size", "batch_size", "precision")
+            for name in ("proxy", "loss", "strategy", "ensemble", "batch_size", "precision", "image_size", *SOUND)
         }
         | {"epochs": evidence.history.shape[1]}
         | ({name: search["chosen"][name] for name in ("loss", "strategy")} if search else {}),

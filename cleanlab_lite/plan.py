@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from cleanlab_lite.config import AuditConfig
-from cleanlab_lite.data.cache import choose_image_size
+from cleanlab_lite.data.cache import choose_image_size, choose_sound_format
 from cleanlab_lite.data.media import is_remote
+from cleanlab_lite.data.sound import SoundFormat
 from cleanlab_lite.errors import ConfigError
 from cleanlab_lite.losses import LOSSES
 from cleanlab_lite.manifest import Manifest
@@ -46,21 +48,24 @@ class Plan:
     estimated_seconds: float
     memory_gib: float
     disk_mib: float
+    sample_rate: int = 0  # Hz, 0 unless sounds
+    patch_seconds: float = 0.0  # 0 unless sounds
+
+    @property
+    def sound(self) -> SoundFormat | None:
+        """What clips become; None unless sounds."""
+        return SoundFormat(self.sample_rate, self.patch_seconds) if self.sample_rate else None
 
 
 def make_plan(manifest: Manifest, config: AuditConfig) -> Plan:
-    """Raises ConfigError for sounds, unknown names, an absent device, or a proxy that does not fit the data."""
-    if manifest.modality == "sound":
-        raise ConfigError(
-            "sounds cannot be decoded yet", hint="give their embeddings: --features file.npy, one row per manifest row"
-        )
+    """Raises ConfigError for unknown names, an absent device, or a proxy that does not fit the data."""
     n = len(manifest)
     labelled = int((manifest.labels >= 0).sum())
     vectors = manifest.modality == "vector"
     device = choose_device(config.device)
     proxy = PROXIES.get(("mlp" if vectors else "cnn") if config.proxy == "auto" else config.proxy).name
     if vectors != (proxy == "mlp"):
-        takes, fit = ("vectors", "cnn") if proxy == "mlp" else ("pictures", "mlp")
+        takes, fit = ("vectors", "cnn") if proxy == "mlp" else ("pictures and sounds", "mlp")
         raise ConfigError(
             f"proxy {proxy!r} takes {takes}, this manifest holds {manifest.modality}s", hint=f"use --proxy {fit}"
         )
@@ -75,17 +80,24 @@ def make_plan(manifest: Manifest, config: AuditConfig) -> Plan:
         build_loss, options = LOSSES.parse(recipe.loss)
         build_loss.function(1, manifest.num_classes, **options)  # raises on values out of range
         STRATEGIES.parse(recipe.strategy)
-    image_size = 0 if vectors else config.image_size
-    if not vectors and not image_size and manifest.uris is not None:
-        image_size = choose_image_size(manifest.uris)
+    image_size, sound, patches = 0, None, 1
+    if manifest.modality == "image" and manifest.uris is not None:
+        image_size = config.image_size or choose_image_size(manifest.uris)
+    elif manifest.modality == "sound" and manifest.uris is not None:
+        sound, clip_seconds = choose_sound_format(manifest.uris, config.sample_rate)
+        patches = sound.patches(clip_seconds)
     if config.ensemble > labelled:
         raise ConfigError(f"ensemble is {config.ensemble}, the manifest has {labelled} labelled rows")
     epochs = config.epochs or TYPICAL_EPOCHS
     on_gpu = not device.startswith("cpu")
     batch_size = config.batch_size or default_batch_size(labelled, on_gpu)
-    dimensions = (0 if manifest.features is None else manifest.features.shape[1]) if vectors else 3 * image_size**2
+    dimensions = patches * math.prod(sound.shape) if sound else 3 * image_size**2  # of one byte
+    if manifest.features is not None:
+        dimensions = manifest.features.shape[1]
+    side = sound.shape[-1] if sound else image_size
     speed = GPU_SPEEDUP if on_gpu else float(os.cpu_count() or 1) ** 0.7
-    cost = SECONDS_PER_SAMPLE[proxy] * ((image_size / 32) ** 2 if proxy.startswith("resnet") else 1)
+    cost = SECONDS_PER_SAMPLE[proxy] * ((side / 32) ** 2 if proxy.startswith("resnet") else 1)
+    cost *= (3 + patches) / 4  # a step learns from one patch of a clip, observing sees all
     proxies = config.ensemble + (config.planted > 0)
     second_split = SECOND_SPLIT_COST * config.second_split
     history = 8 * proxies * epochs * n + 4 * n * manifest.num_classes * proxies
@@ -113,6 +125,8 @@ def make_plan(manifest: Manifest, config: AuditConfig) -> Plan:
         estimated_seconds=round(5 + (proxies + second_split) * seconds + searching),
         memory_gib=round(1 + (n * dimensions * (4 if vectors else 1) + 2 * history) / 2**30, 1),
         disk_mib=round((n * dimensions * (0 if vectors else 1) + history) / 2**20 + 1),
+        sample_rate=sound.sample_rate if sound else 0,
+        patch_seconds=sound.patch_seconds if sound else 0.0,
     )
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cleanlab_lite.data.augment import blur_vectors, distort, random_flip, random_shift
+from cleanlab_lite.data.augment import blur_vectors, distort, mask_bands, random_flip, random_roll, random_shift
 from cleanlab_lite.data.loader import Samples
 from cleanlab_lite.losses import LOSSES
 from cleanlab_lite.models import build_proxy
@@ -37,7 +37,7 @@ class TrainConfig:
     learning_rate: float
     weight_decay: float
     flip: bool  # mirror pictures: wrong for letters and digits
-    shift: int  # pixels
+    shift: int  # pixels, or frames of a spectrogram
     autocast: torch.dtype | None
     l1: float = 0.0  # penalty on the weights
 
@@ -96,6 +96,8 @@ def fit(
         )
 
     def augment(inputs: Tensor) -> Tensor:
+        if samples.is_sound:
+            return random_roll(inputs, config.shift, generator)
         if not samples.is_image:
             return inputs
         if config.flip:
@@ -103,6 +105,8 @@ def fit(
         return random_shift(inputs, config.shift, generator) if config.shift else inputs
 
     def augment_strongly(inputs: Tensor) -> Tensor:
+        if samples.is_sound:
+            return mask_bands(augment(inputs), generator)
         return distort(augment(inputs), generator) if samples.is_image else blur_vectors(inputs, generator)
 
     build_loss, loss_options = LOSSES.parse(config.loss)
@@ -158,11 +162,7 @@ def observe(learners: list[Learner], samples: Samples, rows: np.ndarray) -> np.n
     for learner in learners:
         recalibrate(learner, samples, rows)
         learner.network.eval()
-        parts = [
-            learner.logits(samples.inputs(index)).cpu().numpy()
-            for index in samples.batches(usable, observing_batch(samples.device))
-        ]
-        logits = np.concatenate(parts)
+        logits = samples.averaged(usable, observing_batch(samples.device), learner.logits).cpu().numpy()
         everywhere = np.full((len(samples), logits.shape[1]), np.nan, dtype=np.float32)
         everywhere[usable] = logits
         passes.append(everywhere)
@@ -222,12 +222,7 @@ def principal_features(learners: list[Learner], samples: Samples) -> np.ndarray:
     network: Any = learners[0].network  # anything with an `encoder`
     network.eval()
     usable = np.flatnonzero(samples.usable)
-    raw = torch.cat(
-        [
-            network.encoder(samples.inputs(index)).float()
-            for index in samples.batches(usable, observing_batch(samples.device))
-        ]
-    )
+    raw = samples.averaged(usable, observing_batch(samples.device), lambda x: network.encoder(x).float())
     raw = raw - raw.mean(0)
     _, vectors = torch.linalg.eigh((raw.T @ raw).cpu().double())  # not every device has float64
     projected = raw @ vectors[:, -FEATURES:].to(raw)

@@ -25,6 +25,7 @@ HELP = {
     "planted": "Share of rows given a planted wrong label for calibration; 0 is off.",
     "second_split": "Also learn one half of the rows, then the other: wrong labels are forgotten early, rare ones not.",
     "image_size": "Pixels per side that pictures are resized to.",
+    "sample_rate": "Samples per second that sounds are resampled to.",
     "batch_size": "Samples per training step.",
     "learning_rate": "Peak of the one-cycle schedule.",
     "weight_decay": "l2 penalty on the weights.",

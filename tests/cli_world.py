@@ -176,6 +176,8 @@ def fake_pipeline(monkeypatch: pytest.MonkeyPatch, audit: Any) -> None:
         "ensemble": config.ensemble,
         "proxy": "mlp",
         "image_size": 0,
+        "sample_rate": 0,
+        "patch_seconds": 0.0,
         "strategy": "mixup",
         "loss": "ce",
         "epochs": config.epochs,

@@ -106,7 +106,11 @@ def same_pictures() -> list[object]:
 def sounds() -> list[object]:
     for row in range(4):
         Path(f"{row}.wav").write_bytes(b"RIFF\x24\0\0\0WAVEfmt " + bytes(24))
-    return [write_csv(Path("m.csv"), {"path": [f"{row}.wav" for row in range(4)], "label": ["a", "b", "a", "b"]})]
+    return [
+        write_csv(Path("m.csv"), {"path": [f"{row}.wav" for row in range(4)], "label": ["a", "b", "a", "b"]}),
+        "--ensemble",
+        "2",
+    ]
 
 
 def jsonl(broken: int) -> list[object]:
@@ -202,7 +206,7 @@ REFUSED: dict[str, tuple[Callable[[], list[object]], list[str]]] = {
         lambda: [write_csv(Path("m.csv"), {"path": [f"{row}.png" for row in range(N)], "label": LABELS}), *SMALL],
         ["none of the 60 files can be read", "does not exist", "--path-column"],
     ),
-    "sounds": (sounds, ["sounds cannot be decoded yet", "--features"]),
+    "sounds with broken headers only": (sounds, ["none of the 4 files can be read", "header is broken", "RIFF"]),
     "pictures that are all the same": (
         same_pictures,
         ["can be read: 60", "too alike", "are the files the right ones?"],
@@ -435,7 +439,7 @@ def test_a_cache_that_cannot_be_written(capsys, monkeypatch):
     monkeypatch.setenv("NLCLEAN_CACHE_DIR", str(Path("file/cache").absolute()))
     result = call(capsys, "audit", photos(), "--out", "run", *QUICK, *SMALL)
     assert (result.code, result.out) == (2, "")
-    assert "cannot write the picture cache" in result.err and "NLCLEAN_CACHE_DIR" in result.err
+    assert "cannot write the cache" in result.err and "NLCLEAN_CACHE_DIR" in result.err
 
 
 def test_a_damaged_file_of_an_unfinished_run_is_named(capsys):
@@ -443,7 +447,9 @@ def test_a_damaged_file_of_an_unfinished_run_is_named(capsys):
     assert call(capsys, *command).code == 0
     for name in ("report", "judge"):
         Path(f"run/stages/{name}.json").unlink()
-    Path("run/proxy-1.npz").write_bytes(Path("run/proxy-1.npz").read_bytes()[:500])  # as a failing disk may leave it
+    state = json.loads(Path("run/run.json").read_text())
+    Path("run/run.json").write_text(json.dumps(state | {"finished": None}))
+    Path("run/proxy-0.npz").write_bytes(b"PK\x03\x04" + bytes(500))  # as a failing disk may leave it
     result = call(capsys, *command)
     assert (result.code, result.out) == (3, "")
-    assert "cannot read run/proxy-1.npz" in result.err and "delete run" in result.err
+    assert "cannot read run/proxy-0.npz" in result.err and "delete run" in result.err

@@ -309,6 +309,16 @@ def test_folder_errors(tmp_path):
     fails(tmp_path / "splits", "metadata files in subfolders", "glob")
 
 
+def test_a_folder_is_read_by_its_manifest(tmp_path):
+    write(tmp_path / "files/1.png", PNG)
+    write(tmp_path / "files/2.png", PNG)
+    write(tmp_path / "truth.csv", "path,true_label\nfiles/1.png,cat\n")
+    write(tmp_path / "manifest.csv", "path,label\nfiles/1.png,dog\nfiles/2.png,cat\n")
+    manifest = read_manifest(tmp_path)
+    assert manifest.uris.tolist() == [f"{tmp_path}/files/1.png", f"{tmp_path}/files/2.png"]
+    assert manifest.classes == ("cat", "dog")
+
+
 @pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
 def test_hugging_face_metadata(tmp_path, form):
     write(tmp_path / "img/a.png", PNG)

@@ -13,9 +13,13 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from cleanlab_lite.data.sound import SoundFormat
+from cleanlab_lite.errors import DecodeError
+
 SAMPLES = Path(__file__).parent.parent / "sample_data"
 IMAGES = SAMPLES / "images"
 VECTORS = SAMPLES / "vectors"
+SOUNDS = SAMPLES / "sounds"
 
 
 def read_csv(path):
@@ -25,14 +29,15 @@ def read_csv(path):
 
 @pytest.fixture(scope="module")
 def remade(tmp_path_factory):
-    spec = importlib.util.spec_from_file_location("make_samples", SAMPLES / "make_samples.py")
-    script = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = script  # dataclasses look their module up
-    spec.loader.exec_module(script)
     folder = tmp_path_factory.mktemp("remade")
-    script.main(folder)
-    yield folder
-    del sys.modules[spec.name]
+    for name in ("make_samples", "make_sounds"):
+        spec = importlib.util.spec_from_file_location(name, SAMPLES / f"{name}.py")
+        script = importlib.util.module_from_spec(spec)
+        sys.modules[spec.name] = script  # dataclasses look their module up
+        spec.loader.exec_module(script)
+        script.main(folder)
+        del sys.modules[spec.name]
+    return folder
 
 
 def test_total_size_is_below_5_mb():
@@ -118,3 +123,45 @@ def test_script_makes_the_committed_vectors(remade):
     assert committed.drop_columns("embedding").equals(made.drop_columns("embedding"))
     a, b = (np.array(table["embedding"].to_pylist()) for table in (committed, made))
     np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+def test_sounds_truth_is_consistent():
+    manifest, truth = read_csv(SOUNDS / "manifest.csv"), read_csv(SOUNDS / "truth.csv")
+    assert [row["path"] for row in manifest] == [row["path"] for row in truth]
+    classes = {row["label"] for row in manifest}
+    assert len(classes) == 8
+    for given, true in zip(manifest, truth, strict=True):
+        wrong = given["label"] != true["true_label"]
+        assert wrong == (true["planted"] in ("mislabel", "out_of_vocabulary", "silent")) or (
+            true["planted"] == "duplicate_conflict"
+        )
+        assert (true["true_label"] in classes) == (true["planted"] not in ("out_of_vocabulary", "silent"))
+    planted = Counter(row["planted"] for row in truth)
+    single = {"clipped": 1, "silent": 1, "truncated": 1, "unreadable": 2, "duplicate_conflict": 2}
+    assert planted == {"": 383, "mislabel": 43, "out_of_vocabulary": 18} | single
+
+
+def test_sounds_files():
+    truth = {row["path"]: row["planted"] for row in read_csv(SOUNDS / "truth.csv")}
+    assert {path.relative_to(SOUNDS).as_posix() for path in (SOUNDS / "files").rglob("*.wav")} == set(truth)
+    form = SoundFormat(8000, 1.024)
+    for path, planted in truth.items():
+        data = (SOUNDS / path).read_bytes()
+        if planted == "unreadable":
+            if data:
+                with pytest.raises(DecodeError):
+                    form.decode(data)
+        else:
+            assert form.decode(data)[1] == ((planted,) if planted in ("silent", "clipped", "truncated") else ())
+    digests = Counter(hashlib.sha256((SOUNDS / path).read_bytes()).hexdigest() for path in truth)
+    assert sorted(digests.values())[-2:] == [1, 2]
+
+
+def test_script_makes_the_committed_sounds(remade):
+    for name in ("manifest.csv", "truth.csv"):
+        assert (remade / "sounds" / name).read_bytes() == (SOUNDS / name).read_bytes()
+    for row in read_csv(SOUNDS / "truth.csv"):
+        committed, made = ((folder / row["path"]).read_bytes() for folder in (SOUNDS, remade / "sounds"))
+        assert len(committed) == len(made)
+        a, b = (np.frombuffer(data[44:], np.uint8).astype(int) for data in (committed, made))
+        assert not len(a) or np.abs(a - b).max() <= 1  # another numpy may round otherwise

@@ -51,6 +51,32 @@ def distort(images: Tensor, generator: torch.Generator) -> Tensor:
     return random_cutout(random_tone(images, 0.5, generator), images.shape[-1] // 2, generator)
 
 
+def random_roll(spectrograms: Tensor, frames: int, generator: torch.Generator) -> Tensor:
+    """Move each (b, c, bands, t) in time by up to `frames`; what leaves at one end comes in at the other."""
+    b, _, _, t = spectrograms.shape
+    by = torch.randint(-frames, frames + 1, (b, 1), generator=generator)
+    source = ((torch.arange(t) - by) % t).to(spectrograms.device)
+    return spectrograms.gather(3, source[:, None, None, :].expand_as(spectrograms))
+
+
+def mask_bands(spectrograms: Tensor, generator: torch.Generator) -> Tensor:
+    """SpecAugment (Park et al., Interspeech 2019) of normalised (b, c, bands, t): two masks along each of both axes.
+
+    Each is up to 1/5 of its axis wide and sets to 0, the mean.
+    """
+    b, _, bands, t = spectrograms.shape
+
+    def masked(length: int) -> Tensor:
+        """(b, length) bool"""
+        width, place = torch.rand((2, b, 2, 1), generator=generator)
+        width = (width * (length / 5 + 1)).floor()
+        start = (place * (length - width + 1)).floor()
+        position = torch.arange(length)
+        return ((start <= position) & (position < start + width)).any(dim=1).to(spectrograms.device)
+
+    return spectrograms.masked_fill((masked(bands)[:, :, None] | masked(t)[:, None, :])[:, None], 0.0)
+
+
 def blur_vectors(vectors: Tensor, generator: torch.Generator, *, noise: float = 0.3, dropout: float = 0.2) -> Tensor:
     """Strong augmentation of vectors (b, d) with dimensions of mean 0 and deviation 1.
 

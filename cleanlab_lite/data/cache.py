@@ -1,18 +1,22 @@
-"""Decode once: pictures as memory-mapped uint8 arrays, keyed by the content of their files. Failures are rows.
+"""Decode once: memory-mapped uint8 arrays, keyed by the content of the files. Failures are rows.
 
-    <cache_dir>/images-v<version>-<size>/<pack>.npy    (r, 3, size, size) uint8
-                                         <pack>.txt    crc32 of the pack, then per row the sha256 of its file or "-"
+A picture is one array (3, size, size), a sound is one array (1, 64, 64) or several: the log-mel patches of the clip.
+
+    <cache_dir>/images-v<version>-<size>/<pack>.npy    (a, 3, size, size) uint8
+    <cache_dir>/sounds-v<version>-<rate>-<ms>/         (a, 1, 64, 64) uint8
+                                         <pack>.txt    crc32 of the pack, then a line per file: its sha256 or "-",
+                                                       and how many arrays it has and its notes, where not 1 and none
     <cache_dir>/stat-v1/<id>.txt                       fingerprint of (path, inode, size, times) -> sha256, per line
 
 Files appear complete (temporary name, fsync, rename; the index after the pixels), under names that are never used
 twice, and are never changed: processes do not disturb each other, and anything may be deleted at any time.
-A pack that is damaged or has no index counts for nothing, and its pictures are decoded again.
+A pack that is damaged or has no index counts for nothing, and its files are decoded again.
 """
 
 from __future__ import annotations
 
 import hashlib
-import itertools
+import math
 import multiprocessing
 import os
 import signal
@@ -21,17 +25,19 @@ import time
 import uuid
 import zlib
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 import numpy as np
 import platformdirs
 
 from cleanlab_lite.data import media
+from cleanlab_lite.data.sound import SoundFormat, sound_header
 from cleanlab_lite.errors import ConfigError, DecodeError
 from cleanlab_lite.progress import OnProgress, Progress, ignore
 
@@ -44,15 +50,22 @@ RACY_NS = 2_000_000_000  # a file this young may change again without a new time
 ABANDONED_S = 86_400  # temporary files older than this belong to killed runs
 
 
-@dataclass(frozen=True)
-class ImageStore:
-    """Pictures aligned with the rows that were asked for. Letters: n rows, s pixels."""
+HEADERS = 256  # files that a format is chosen by
 
-    pixels: np.ndarray  # (n, 3, s, s) uint8, possibly memory-mapped; zeros where unreadable
+Header = TypeVar("Header")
+
+
+@dataclass(frozen=True)
+class Store:
+    """Files as arrays, aligned with the rows that were asked for. Letters: n rows, a arrays, s pixels or bands."""
+
+    pixels: np.ndarray  # (a, 3 or 1, s, s) uint8, possibly memory-mapped; one of zeros where unreadable
+    offsets: np.ndarray  # (n + 1,) int64: row i has pixels[offsets[i]:offsets[i + 1]]; of pictures, always one
+    notes: np.ndarray  # (n,) str, codes of what a readable row suffers from, with commas
     errors: np.ndarray  # (n,) str, why the row could not be read, "" where it could
     codes: np.ndarray  # (n,) str, code of the DecodeError, "" where there was none
     content: np.ndarray  # (n,) str, sha256 of the file's bytes, "" where unreadable
-    decoded: int  # pictures decoded by this call; the others came from the cache
+    decoded: int  # files decoded by this call; the others came from the cache
 
 
 def default_cache_dir() -> Path:
@@ -60,18 +73,68 @@ def default_cache_dir() -> Path:
     return Path(os.environ.get("NLCLEAN_CACHE_DIR") or platformdirs.user_cache_dir("nlclean", appauthor=False))
 
 
-def choose_image_size(uris: Sequence[str] | np.ndarray, *, sample: int = 256) -> int:
+class Format(Protocol):
+    """How one file becomes arrays. Travels to the worker processes."""
+
+    @property
+    def folder(self) -> str:
+        """Of the cache: one for each set of parameters."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Of each array."""
+
+    def decode(self, data: bytes) -> tuple[np.ndarray, tuple[str, ...]]:
+        """(a, *shape) uint8 with a >= 1, and notes. Raises DecodeError."""
+
+
+@dataclass(frozen=True)
+class ImageFormat:
+    """Pictures of `size` x `size` pixels."""
+
+    size: int
+
+    @property
+    def folder(self) -> str:
+        return f"images-v{media.PREPROCESSING_VERSION}-{self.size}"
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return 3, self.size, self.size
+
+    def decode(self, data: bytes) -> tuple[np.ndarray, tuple[str, ...]]:
+        return media.decode_image(data, self.size)[None], ()
+
+
+def choose_image_size(uris: Sequence[str] | np.ndarray, *, sample: int = HEADERS) -> int:
     """A square size in pixels for these pictures: their median shorter side, snapped down to one of `SIZES`.
 
     Looks at the headers of `sample` evenly spaced files. Unreadable ones do not count; 32 when all are.
     """
-    rows = np.unique(np.linspace(0, len(uris) - 1, min(sample, len(uris))).astype(np.int64))
-    sides = []
-    for row in rows:
-        with suppress(DecodeError):  # `load_images` reports it
-            sides.append(min(media.image_header(media.read_bytes(str(uris[row])))))
+    sides = [min(size) for size in _headers(uris, media.image_header, sample)]
     median = float(np.median(sides)) if sides else 0.0
     return max((size for size in SIZES if size <= median), default=SIZES[0])
+
+
+def choose_sound_format(uris: Sequence[str] | np.ndarray, sample_rate: int = 0) -> tuple[SoundFormat, float]:
+    """Sample rate and length of the patches for these clips, and the median length of the clips in seconds.
+
+    16 kHz unless most clips have less, then 8 kHz; `sample_rate` in Hz overrules it. Patches of 1 s, or of 0.5 s
+    where most clips are no longer than that. Looks at headers of evenly spaced files; unreadable ones do not count.
+    """
+    found = _headers(uris, sound_header) or [(0, 0.0)]
+    rate, seconds = np.median(found, axis=0)
+    chosen = sample_rate or (16_000 if rate >= 16_000 else 8_000)
+    return SoundFormat(chosen, 0.512 if 0 < seconds <= 0.512 else 1.024), float(seconds)
+
+
+def _headers(uris: Sequence[str] | np.ndarray, read: Callable[[bytes], Header], sample: int = HEADERS) -> list[Header]:
+    """What `read` says of `sample` evenly spaced files; nothing of those that cannot be read."""
+    found = []
+    for row in np.unique(np.linspace(0, len(uris) - 1, min(sample, len(uris))).astype(np.int64)):
+        with suppress(DecodeError):  # `load` reports it
+            found.append(read(media.read_bytes(str(uris[row]))))
+    return found
 
 
 def load_images(
@@ -81,25 +144,39 @@ def load_images(
     cache_dir: Path,
     workers: int = 0,
     on_progress: OnProgress = ignore,
-) -> ImageStore:
-    """Read n files as pictures of `size` x `size` pixels, decoding only what the cache does not hold.
+) -> Store:
+    """`load` for pictures of `size` x `size` pixels."""
+    return load(uris, ImageFormat(size), cache_dir=cache_dir, workers=workers, on_progress=on_progress)
 
-    `workers` counts decoding processes (0 = one per core). A file that cannot be read or decoded gives a row of
+
+def load(
+    uris: Sequence[str] | np.ndarray,
+    form: Format,
+    *,
+    cache_dir: Path,
+    workers: int = 0,
+    on_progress: OnProgress = ignore,
+) -> Store:
+    """Read n files, decoding only what the cache does not hold.
+
+    `workers` counts decoding processes (0 = one per core). A file that cannot be read or decoded gives an array of
     zeros with its error; such files are tried again on every call. An interrupted call keeps what it decoded.
     Raises ConfigError when the cache cannot be written.
     """
-    folder = cache_dir / f"images-v{media.PREPROCESSING_VERSION}-{size}"
     names = [str(uri) for uri in uris]
-    pixels, decoded = None, 0
+    found, decoded = None, 0
     damaged: set[Path] = set()
-    while pixels is None:  # once more for every damaged pack that comes to light
-        cache = _Cache(folder, size, damaged)
+    while found is None:  # once more for every damaged pack that comes to light
+        cache = _Cache(cache_dir / form.folder, form, damaged)
         rows, count = _fill(cache, _StatCache(cache_dir / "stat-v1"), names, workers, on_progress)
         decoded += count
         content = [row.content for row in rows]
-        pixels = cache.gather(content)
-    return ImageStore(
+        found = cache.gather(content)
+    pixels, entries = found
+    return Store(
         pixels,
+        offsets=np.cumsum([0, *(entry.count for entry in entries)], dtype=np.int64),
+        notes=np.array([entry.notes for entry in entries], dtype=np.str_),
         errors=np.array([row.error for row in rows], dtype=np.str_),
         codes=np.array([row.code for row in rows], dtype=np.str_),
         content=np.array(content, dtype=np.str_),
@@ -137,16 +214,18 @@ class _Row:
     content: str  # sha256, "" where unreadable
     code: str = ""
     error: str = ""
-    pixels: np.ndarray | None = None  # (3, s, s) uint8, None when unreadable or already in the cache
+    pixels: np.ndarray | None = None  # (a, *shape) uint8, None when unreadable or already in the cache
+    notes: str = ""
 
 
-def _read(uri: str, size: int, cached: frozenset[str]) -> _Row:
+def _read(uri: str, form: Format, cached: frozenset[str]) -> _Row:
     try:
         data = media.read_bytes(uri)
         content = hashlib.sha256(data).hexdigest()
         if content in cached:
             return _Row(content)
-        return _Row(content, pixels=media.decode_image(data, size))
+        pixels, notes = form.decode(data)
+        return _Row(content, pixels=pixels, notes=",".join(notes))
     except DecodeError as error:
         return _Row("", error.code, error.message)
 
@@ -166,7 +245,7 @@ def _fill(
         on_progress(Progress("decode", done, total, "files", note))
 
     chunks = [todo[start : start + CHUNK] for start in range(0, len(todo), CHUNK)]
-    results = _read_chunks([[uris[i] for i in chunk] for chunk in chunks], cache.size, cached, workers)
+    results = _read_chunks([[uris[i] for i in chunk] for chunk in chunks], cache.form, cached, workers)
     try:
         for chunk, result in zip(chunks, results, strict=True):
             for i, row in zip(chunk, result, strict=True):
@@ -175,7 +254,7 @@ def _fill(
                     stats.add(keys[i], row.content)
                 if row.pixels is not None:
                     decoded += 1
-                    cache.add(row.content, row.pixels)
+                    cache.add(row.content, row.pixels, row.notes)
             done += len(chunk)
             on_progress(Progress("decode", done, total, "files", note))
     finally:  # also on Ctrl-C: what is decoded stays decoded
@@ -186,27 +265,27 @@ def _fill(
 
 
 def _read_chunks(
-    chunks: list[list[str]], size: int, cached: frozenset[str], workers: int
+    chunks: list[list[str]], form: Format, cached: frozenset[str], workers: int
 ) -> Generator[list[_Row], None, None]:
     """Results of `_read` per chunk, in order, from worker processes where that pays."""
     workers = min(workers or _cores(), len(chunks))
     finished = 0
     if workers > 1 and sum(map(len, chunks)) >= POOL_MIN_FILES:
         # A crashed worker (out of memory, most often) ends the pool: the rest is read right here, one by one.
-        with suppress(BrokenProcessPool), closing(_pooled(chunks, size, cached, workers)) as results:
+        with suppress(BrokenProcessPool), closing(_pooled(chunks, form, cached, workers)) as results:
             for result in results:
                 finished += 1
                 yield result
     for chunk in chunks[finished:]:
-        yield [_read(uri, size, cached) for uri in chunk]
+        yield [_read(uri, form, cached) for uri in chunk]
 
 
 def _pooled(
-    chunks: list[list[str]], size: int, cached: frozenset[str], workers: int
+    chunks: list[list[str]], form: Format, cached: frozenset[str], workers: int
 ) -> Generator[list[_Row], None, None]:
     # "spawn": a fork of a process in which torch runs threads may deadlock
     pool = ProcessPoolExecutor(
-        workers, multiprocessing.get_context("spawn"), initializer=_start_worker, initargs=(size, cached)
+        workers, multiprocessing.get_context("spawn"), initializer=_start_worker, initargs=(form, cached)
     )
     try:
         ahead: deque[Future[list[_Row]]] = deque()  # bounded, so that results do not pile up in memory
@@ -220,12 +299,12 @@ def _pooled(
         pool.shutdown(cancel_futures=True)
 
 
-_worker_args: tuple[int, frozenset[str]]  # of `_read`, the same for all tasks: set once per worker
+_worker_args: tuple[Format, frozenset[str]]  # of `_read`, the same for all tasks: set once per worker
 
 
-def _start_worker(size: int, cached: frozenset[str]) -> None:
+def _start_worker(form: Format, cached: frozenset[str]) -> None:
     global _worker_args
-    _worker_args = size, cached
+    _worker_args = form, cached
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends the pool
     threading.Thread(target=_exit_with_parent, daemon=True).start()
 
@@ -253,119 +332,148 @@ def _cores() -> int:
 
 
 @dataclass(frozen=True)
+class _Entry:
+    """One line of an index."""
+
+    content: str  # sha256, "" where the row is no file that could be read
+    count: int = 1  # of its arrays
+    notes: str = ""
+
+    def __str__(self) -> str:
+        more = f" {self.count} {self.notes}".rstrip() if (self.count, self.notes) != (1, "") else ""
+        return (self.content or "-") + more
+
+    @classmethod
+    def read(cls, line: str) -> _Entry:
+        content, _, more = line.partition(" ")
+        count, _, notes = more.partition(" ")
+        return cls("" if content == "-" else content, int(count or 1), notes)
+
+
+@dataclass(frozen=True)
 class _Pack:
     path: Path  # of the index
-    crc: int  # of content and pixels
-    content: list[str]  # (r,) sha256, "" where the row is no picture
-    pixels: np.ndarray  # (r, 3, s, s) uint8, memory-mapped
+    crc: int  # of entries and pixels
+    entries: list[_Entry]
+    pixels: np.ndarray  # (a, *shape) uint8, memory-mapped
+
+    def places(self) -> Iterator[tuple[_Entry, int]]:
+        """Every entry with its first array."""
+        first = 0
+        for entry in self.entries:
+            yield entry, first
+            first += entry.count
 
 
 class _Cache:
-    """All packs of one folder, and the pictures that are about to become one."""
+    """All packs of one folder, and the files that are about to become one."""
 
-    def __init__(self, folder: Path, size: int, damaged: set[Path]) -> None:
+    def __init__(self, folder: Path, form: Format, damaged: set[Path]) -> None:
         with _writing(folder):
             _sweep(folder)
         self.folder = folder
-        self.size = size
+        self.form = form
         self.damaged = damaged  # indices of packs to leave alone, grown by `gather`
         paths = sorted(set(folder.glob("*.txt")) - damaged)
-        self.packs = [pack for path in paths if (pack := _open_pack(path, size)) is not None]
-        self._new: dict[str, np.ndarray] = {}
+        self.packs = [pack for path in paths if (pack := _open_pack(path, form.shape)) is not None]
+        self._new: dict[_Entry, np.ndarray] = {}
+        self._new_bytes = 0
 
     def contents(self) -> frozenset[str]:
-        return frozenset(itertools.chain.from_iterable(pack.content for pack in self.packs)) - {""}
+        return frozenset(entry.content for pack in self.packs for entry in pack.entries) - {""}
 
-    def add(self, content: str, pixels: np.ndarray) -> None:
-        self._new[content] = pixels
-        if len(self._new) * pixels.nbytes >= PACK_BYTES:
+    def add(self, content: str, pixels: np.ndarray, notes: str) -> None:
+        self._new[_Entry(content, len(pixels), notes)] = pixels
+        self._new_bytes += pixels.nbytes
+        if self._new_bytes >= PACK_BYTES:
             self.flush()
 
     def flush(self) -> None:
         if self._new:
             self._write(list(self._new), self._new.values())
-            self._new = {}
+            self._new, self._new_bytes = {}, 0
 
-    def gather(self, content: list[str]) -> np.ndarray | None:
-        """(n, 3, s, s) uint8 pixels of these contents. None when a pack was found damaged."""
+    def gather(self, content: list[str]) -> tuple[np.ndarray, list[_Entry]] | None:
+        """(a, *shape) uint8 arrays of these contents, and their entries. None when a pack was found damaged."""
         for pack in self.packs:
-            if pack.content == content:
-                return pack.pixels if self._intact(pack) else None
+            if [entry.content for entry in pack.entries] == content:
+                return (pack.pixels, pack.entries) if self._intact(pack) else None
         wanted = frozenset(content) - {""}
-        place: dict[str, tuple[int, int]] = {}
+        place: dict[str, tuple[_Entry, np.ndarray]] = {}
         used = []
-        for p, pack in enumerate(self.packs):
-            new = {c: (p, r) for r, c in enumerate(pack.content) if c in wanted and c not in place}
+        for pack in self.packs:
+            new = {
+                entry.content: (entry, pack.pixels[first : first + entry.count])
+                for entry, first in pack.places()
+                if entry.content in wanted and entry.content not in place
+            }
             if new:
                 if not self._intact(pack):
                     return None
                 place |= new
                 used.append(pack)
+        place[""] = _Entry(""), np.zeros((1, *self.form.shape), np.uint8)
+        entries = [place[c][0] for c in content]
 
         def blocks(rows: int = 1024) -> Iterator[np.ndarray]:
             for start in range(0, len(content), rows):
-                part = content[start : start + rows]
-                block = np.zeros((len(part), 3, self.size, self.size), np.uint8)
-                for i, c in enumerate(part):
-                    if c:
-                        p, r = place[c]
-                        block[i] = self.packs[p].pixels[r]
-                yield block
+                yield np.concatenate([place[c][1] for c in content[start : start + rows]])
 
-        if len(content) * 3 * self.size**2 <= MEMORY_BYTES:
-            return np.concatenate([np.zeros((0, 3, self.size, self.size), np.uint8), *blocks()])
-        whole = self._write(content, blocks())
-        for pack in used:  # its pictures are all in `whole` now; open memory maps of it stay valid
-            if wanted.issuperset(filter(None, pack.content)):
+        if sum(entry.count for entry in entries) * math.prod(self.form.shape) <= MEMORY_BYTES:
+            return np.concatenate([np.zeros((0, *self.form.shape), np.uint8), *blocks()]), entries
+        whole = self._write(entries, blocks())
+        for pack in used:  # its files are all in `whole` now; open memory maps of it stay valid
+            if wanted.issuperset(entry.content for entry in pack.entries if entry.content):
                 _remove(pack.path)
-        return whole.pixels
+        return whole.pixels, entries
 
     def _intact(self, pack: _Pack) -> bool:
         """Whether index and pixels are those that were written; a pack where they are not is removed."""
-        if zlib.crc32(pack.pixels.data, _crc(pack.content)) == pack.crc:
+        if zlib.crc32(pack.pixels.data, _crc(pack.entries)) == pack.crc:
             return True
         self.damaged.add(pack.path)
         _remove(pack.path)
         return False
 
-    def _write(self, content: list[str], blocks: Iterable[np.ndarray]) -> _Pack:
-        """Write a new pack; `blocks` are (3, s, s) or (r, 3, s, s) and together give one row per content."""
+    def _write(self, entries: list[_Entry], blocks: Iterable[np.ndarray]) -> _Pack:
+        """Write a new pack; `blocks` are (r, *shape) and together hold the arrays of all entries."""
         index = self.folder / f"{uuid.uuid4().hex}.txt"
         temporary = index.with_suffix(".npy.tmp")
-        crc = _crc(content)
+        crc = _crc(entries)
+        shape = (sum(entry.count for entry in entries), *self.form.shape)
         with _writing(self.folder, temporary):
             with open(temporary, "wb") as file:
-                header = {"descr": "|u1", "fortran_order": False, "shape": (len(content), 3, self.size, self.size)}
-                np.lib.format.write_array_header_1_0(file, header)
+                np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
                 for block in blocks:
                     crc = zlib.crc32(block.data, crc)
                     file.write(block.data)
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, index.with_suffix(".npy"))
-        _write_text(index, [f"{crc:08x}", *(c or "-" for c in content)])
+        _write_text(index, [f"{crc:08x}", *map(str, entries)])
         pixels = np.load(index.with_suffix(".npy"), mmap_mode="c")
-        pack = _Pack(index, crc, content, pixels)
+        pack = _Pack(index, crc, entries, pixels)
         self.packs.append(pack)
         return pack
 
 
-def _open_pack(path: Path, size: int) -> _Pack | None:
+def _open_pack(path: Path, shape: tuple[int, ...]) -> _Pack | None:
     """The pack with this index, or None when it is not whole."""
     try:
-        crc, *content = path.read_text("ascii").splitlines()
+        crc, *lines = path.read_text("ascii").splitlines()
+        entries = [_Entry.read(line) for line in lines]
         # Copy on write: torch wants a writeable array, but nothing written to it reaches the file
         pixels = np.load(path.with_suffix(".npy"), mmap_mode="c")
-        if pixels.dtype == np.uint8 and pixels.shape == (len(content), 3, size, size):
-            return _Pack(path, int(crc, 16), ["" if c == "-" else c for c in content], pixels)
+        if pixels.dtype == np.uint8 and pixels.shape == (sum(entry.count for entry in entries), *shape):
+            return _Pack(path, int(crc, 16), entries, pixels)
     except (OSError, ValueError, EOFError):
         pass
     return None
 
 
-def _crc(content: list[str]) -> int:
+def _crc(entries: list[_Entry]) -> int:
     """Of the index; that of a pack goes on from here over its pixels."""
-    return zlib.crc32("\n".join(content).encode())
+    return zlib.crc32("\n".join(map(str, entries)).encode())
 
 
 def _remove(index: Path) -> None:
@@ -431,7 +539,7 @@ def _writing(folder: Path, temporary: Path | None = None) -> Iterator[None]:
         yield
     except OSError as error:
         raise ConfigError(
-            f"cannot write the picture cache in {folder}: {error.strerror or error}",
+            f"cannot write the cache in {folder}: {error.strerror or error}",
             hint="free some space there, or set NLCLEAN_CACHE_DIR to another folder",
         ) from error
     finally:

@@ -1,12 +1,13 @@
-"""From a manifest to arrays: pictures through the decode-once cache, vectors as they are. Failures are rows."""
+"""From a manifest to arrays: files through the decode-once cache, vectors as they are. Failures are rows."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from cleanlab_lite.data.cache import default_cache_dir, find_duplicates, load_images, vector_content
+from cleanlab_lite.data.cache import ImageFormat, default_cache_dir, find_duplicates, load, vector_content
+from cleanlab_lite.data.sound import SoundFormat
 from cleanlab_lite.errors import ConfigError
 from cleanlab_lite.manifest import Manifest
 from cleanlab_lite.progress import OnProgress, ignore
@@ -14,23 +15,44 @@ from cleanlab_lite.progress import OnProgress, ignore
 
 @dataclass(frozen=True)
 class Inputs:
-    """What the proxies see, one row per manifest row."""
+    """What the proxies see, one row per manifest row; of sounds, patches."""
 
-    array: np.ndarray  # (n, 3, s, s) uint8 or (n, d) float32
+    array: np.ndarray  # (n, 3, s, s) uint8, (n, d) float32, or (p, 1, s, s) uint8 patches of n clips
     codes: np.ndarray  # (n,) str, reason code of an unreadable row, "" where it is readable
     errors: np.ndarray  # (n,) str, the same in words
     duplicate_of: np.ndarray  # (n,) int64, first row with the same content, -1 where there is none before it
     decoded: int  # files decoded now rather than found in the cache
     content: np.ndarray  # (n,) str, sha256 of the content, "" where unreadable
+    offsets: np.ndarray | None = None  # (n + 1,) int64: clip i has array[offsets[i]:offsets[i + 1]]; None: no clips
+    notes: dict[str, np.ndarray] = field(default_factory=dict)  # reason code -> (n,) bool, of readable rows
 
     @property
     def readable(self) -> np.ndarray:
         """(n,) bool"""
         return self.codes == ""
 
+    def select(self, rows: np.ndarray) -> Inputs:
+        """The part of these rows (r,). What a duplicate is a duplicate of may be outside, so none is one."""
+        array, offsets = self.array, None
+        if self.offsets is None:
+            array = array[rows]
+        else:
+            array = np.concatenate([array[self.offsets[row] : self.offsets[row + 1]] for row in rows])
+            offsets = np.cumsum([0, *np.diff(self.offsets)[rows]])
+        notes = {code: holds[rows] for code, holds in self.notes.items()}
+        unique = np.full(len(rows), -1)
+        return Inputs(array, self.codes[rows], self.errors[rows], unique, 0, self.content[rows], offsets, notes)
 
-def load_inputs(manifest: Manifest, image_size: int, *, workers: int = 0, on_progress: OnProgress = ignore) -> Inputs:
-    """Raises ConfigError when no row is readable. Sounds are refused earlier, by the plan."""
+
+def load_inputs(
+    manifest: Manifest,
+    image_size: int,
+    sound: SoundFormat | None = None,
+    *,
+    workers: int = 0,
+    on_progress: OnProgress = ignore,
+) -> Inputs:
+    """`sound` is needed for sounds, `image_size` for pictures. Raises ConfigError when no row is readable."""
     if manifest.modality == "vector":
         assert manifest.features is not None
         finite = np.isfinite(manifest.features).all(axis=1)
@@ -40,13 +62,27 @@ def load_inputs(manifest: Manifest, image_size: int, *, workers: int = 0, on_pro
         errors = np.where(finite, "", "the vector holds NaN or infinity")
         return Inputs(array, codes, errors, find_duplicates(content), decoded=0, content=content)
     assert manifest.uris is not None
-    store = load_images(
-        manifest.uris, image_size, cache_dir=default_cache_dir(), workers=workers, on_progress=on_progress
-    )
+    form = sound or ImageFormat(image_size)
+    store = load(manifest.uris, form, cache_dir=default_cache_dir(), workers=workers, on_progress=on_progress)
     if not (store.codes == "").any():
         first = store.errors[0]
         raise ConfigError(
             f"none of the {len(manifest):,} files can be read; the first: {first}",
             hint="paths are taken relative to the manifest; is the path column right (--path-column)?",
         )
-    return Inputs(store.pixels, store.codes, store.errors, find_duplicates(store.content), store.decoded, store.content)
+    return Inputs(
+        store.pixels,
+        store.codes,
+        store.errors,
+        find_duplicates(store.content),
+        store.decoded,
+        store.content,
+        offsets=store.offsets if sound else None,
+        notes=_by_code(store.notes),
+    )
+
+
+def _by_code(notes: np.ndarray) -> dict[str, np.ndarray]:
+    """Code -> (n,) bool, of codes (n,) str with commas."""
+    rows = [set(row.split(",")) - {""} for row in notes]
+    return {code: np.array([code in row for row in rows]) for code in sorted(set().union(*rows))}

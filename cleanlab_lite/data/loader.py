@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,14 +14,15 @@ from torch import Tensor
 class Batch:
     """Some rows of the data. `index` travels along, so nobody guesses which row a number belongs to."""
 
-    inputs: Tensor  # (b, d) or (b, 3, s, s) float32 on the device, normalised, not augmented
+    inputs: Tensor  # (b, d) or (b, c, s, s) float32 on the device, normalised, not augmented; a patch of each clip
     targets: Tensor  # (b,) int64 on the device
     index: Tensor  # (b,) int64 on the device, rows of `Samples`
 
 
 class Samples:
-    """n samples in memory: uint8 pictures (n, 3, s, s) or float vectors (n, d).
+    """n samples in memory: uint8 pictures (n, 3, s, s), float vectors (n, d), or clips as uint8 patches (p, 1, s, s).
 
+    A clip shows a training step one random patch, and every clean pass all of them.
     Inputs live on the device when they fit in `device_limit` bytes, else on the host and travel batch by batch.
     Pictures are normalised per channel, vectors per dimension, by statistics of `usable` rows.
     """
@@ -32,12 +33,15 @@ class Samples:
         usable: np.ndarray,  # (n,) bool, rows that can be trained on or predicted
         device: torch.device,
         *,
+        offsets: np.ndarray | None = None,  # (n + 1,) int64: clip i has inputs[offsets[i]:offsets[i + 1]]
         device_limit: float = 4 * 2**30,
     ) -> None:
-        self.is_image = inputs.ndim == 4
+        self.is_image = inputs.ndim == 4  # spectrograms are pictures, too
+        self.offsets = offsets
+        self._first = None if offsets is None else torch.from_numpy(offsets)
         self.device = device
         self.usable = usable
-        rows = np.flatnonzero(usable)
+        rows = np.flatnonzero(usable if offsets is None else np.repeat(usable, np.diff(offsets)))
         # statistics from an evenly spaced sample: reading all of a memory-mapped set would cost more than it tells
         sample = np.asarray(inputs[rows[:: max(1, len(rows) // 10_000)]], dtype=np.float32)
         axes = (0, 2, 3) if self.is_image else (0,)
@@ -51,18 +55,53 @@ class Samples:
         self._inputs = torch.from_numpy(inputs).to(device) if inputs.nbytes <= device_limit else None
 
     def __len__(self) -> int:
-        return len(self._host)
+        return len(self.usable)
+
+    @property
+    def is_sound(self) -> bool:
+        return self.offsets is not None
 
     @property
     def sample_shape(self) -> tuple[int, ...]:
         return tuple(self._host.shape[1:])
 
-    def inputs(self, rows: Tensor) -> Tensor:
-        """(b, ...) float32 normalised inputs of `rows` (b,) int64."""
+    def inputs(self, rows: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """(b, ...) float32 normalised inputs of `rows` (b,) int64.
+
+        Of a clip, a patch: drawn from `generator`, or the one in the middle.
+        """
+        if self._first is None:
+            return self._normalised(rows)
+        clips = rows.cpu()
+        first, count = self._first[clips], self._first[clips + 1] - self._first[clips]
+        where = torch.full((len(clips),), 0.5) if generator is None else torch.rand(len(clips), generator=generator)
+        return self._normalised((first + (where * count).long()).to(rows.device))
+
+    def averaged(self, rows: np.ndarray, size: int, compute: Callable[[Tensor], Tensor]) -> Tensor:
+        """(r, d) `compute` of the inputs of `rows`, at most `size` at a time; of a clip, the mean over its patches."""
+        if self.offsets is None:
+            return torch.cat([compute(self.inputs(index)) for index in self.batches(rows, size)])
+        counts = np.diff(self.offsets)[rows]
+        parts, start = [], 0
+        while start < len(rows):
+            fit = np.searchsorted(np.cumsum(counts[start : start + size]), size, side="right")
+            end = start + max(int(fit), 1)
+            clips, count = rows[start:end], counts[start:end]
+            place = np.repeat(np.arange(len(clips)), count)  # (q,) which clip a patch belongs to
+            patches = np.arange(len(place)) + (self.offsets[clips] - np.cumsum(count) + count)[place]
+            values = compute(self._normalised(torch.as_tensor(patches, device=self.device)))
+            # (clips, q): a product, as the sums of scattered adding depend on their order on a GPU
+            mean = (place == np.arange(len(clips))[:, None]) / count[:, None]
+            parts.append(torch.as_tensor(mean, dtype=values.dtype, device=self.device) @ values)
+            start = end
+        return torch.cat(parts)
+
+    def _normalised(self, index: Tensor) -> Tensor:
+        """(b, ...) float32 of pictures, vectors or patches."""
         if self._inputs is not None:
-            raw = self._inputs[rows]
+            raw = self._inputs[index]
         else:
-            raw = torch.from_numpy(np.ascontiguousarray(self._host[rows.cpu().numpy()])).to(self.device)
+            raw = torch.from_numpy(np.ascontiguousarray(self._host[index.cpu().numpy()])).to(self.device)
         values = (raw.float() - self._mean) / self._std
         return values.contiguous(memory_format=torch.channels_last) if self.is_image else values
 
@@ -79,4 +118,4 @@ class Samples:
         for part in index.split(size):
             if drop_last and len(part) < size <= len(rows):
                 return
-            yield Batch(self.inputs(part), targets[part], part)
+            yield Batch(self.inputs(part, generator), targets[part], part)

@@ -18,7 +18,9 @@ def residual_network(name: str) -> Callable[[Tensor, str], tuple[nn.Module, int]
         import torchvision  # slow to import, and not needed for vectors
 
         if examples.dim() != 4:
-            raise ConfigError(f"proxy {name!r} takes pictures, this manifest holds vectors", hint="use --proxy mlp")
+            raise ConfigError(
+                f"proxy {name!r} takes pictures and sounds, this manifest holds vectors", hint="use --proxy mlp"
+            )
         chosen = None
         if weights == "default":
             chosen = torchvision.models.get_model_weights(name).DEFAULT
@@ -36,9 +38,20 @@ def residual_network(name: str) -> Callable[[Tensor, str], tuple[nn.Module, int]
             network.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
             network.maxpool = nn.Identity()
         network.fc = nn.Identity()
-        return network, num_features
+        return network if examples.shape[1] == 3 else OfOneChannel(network), num_features
 
     return build
+
+
+class OfOneChannel(nn.Module):
+    """A network for colour pictures that is shown spectrograms (b, 1, s, s), as grey ones."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.network(x.expand(-1, 3, -1, -1))
 
 
 def load_weights(network: nn.Module, path: Path) -> None:

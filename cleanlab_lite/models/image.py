@@ -1,4 +1,7 @@
-"""A small convolutional network built for speed from scratch (after Keller Jordan's airbench, 2024)."""
+"""A small convolutional network built for speed from scratch (after Keller Jordan's airbench, 2024).
+
+It takes pictures, and log-mel spectrograms as pictures of one channel.
+"""
 
 from __future__ import annotations
 
@@ -57,10 +60,10 @@ def whitening_layer(
 ) -> nn.Conv2d:
     """A fixed convolution that decorrelates patches: their leading eigenvectors over the square root of eigenvalues."""
     enough = max(50, 2_000_000 // examples.shape[-1] ** 2)  # pictures, about 2 million patches
-    patches = F.unfold(examples[:enough].float(), patch, stride=stride).transpose(1, 2).reshape(-1, 3 * patch * patch)
+    patches = F.unfold(examples[:enough].float(), patch, stride=stride).transpose(1, 2).flatten(0, 1)
     covariance = (patches.T @ patches / len(patches)).cpu().double()
     values, vectors = (part[..., -components:] for part in torch.linalg.eigh(covariance))
-    layer = nn.Conv2d(3, values.shape[0], patch, stride=stride, bias=False)
+    layer = nn.Conv2d(examples.shape[1], values.shape[0], patch, stride=stride, bias=False)
     layer.weight.data = (vectors / torch.sqrt(values + epsilon)).T.reshape_as(layer.weight).float()
     layer.weight.requires_grad_(False)
     return layer
@@ -69,7 +72,7 @@ def whitening_layer(
 def fast_cnn_encoder(examples: Tensor, weights: str) -> tuple[nn.Module, int]:
     """Wide on a GPU, narrow on a CPU. Raises ConfigError for vectors or weights."""
     if examples.dim() != 4:
-        raise ConfigError("proxy 'cnn' takes pictures, this manifest holds vectors", hint="use --proxy mlp")
+        raise ConfigError("proxy 'cnn' takes pictures and sounds, this manifest holds vectors", hint="use --proxy mlp")
     if weights:
         raise ConfigError("proxy 'cnn' takes no pretrained weights", hint="use --proxy resnet18 --weights FILE")
     encoder = FastCNN(examples, WIDTHS_CPU if examples.device.type == "cpu" else WIDTHS_GPU)

@@ -34,6 +34,7 @@ from cleanlab_lite.readers.tabular import READERS
 
 __all__ = ["read_labels", "read_manifest", "sniff"]
 
+TABLES = ("metadata", "manifest")  # by these names the table of a folder is known, whatever else lies there
 UNKNOWN = {
     "": "the format is taken from the ending; rename the file, e.g. to manifest.csv",
     ".json": "a JSON array can be converted with `jq -c '.[]' OLD.json > NEW.jsonl`",
@@ -54,8 +55,8 @@ def read_manifest(
 ) -> Manifest:
     """Read a dataset as its owner describes it.
 
-    `path` is a CSV, TSV, JSONL or Parquet file, a folder or glob of them, a folder with a Hugging Face
-    `metadata.*`, a class-per-folder tree, or an `.npz` of features and labels; files may be URLs (fsspec).
+    `path` is a CSV, TSV, JSONL or Parquet file, a folder or glob of them, a folder with a `manifest.*` or a Hugging
+    Face `metadata.*`, a class-per-folder tree, or an `.npz` of features and labels; files may be URLs (fsspec).
     Columns are detected by their names unless named here, and `Source.notes` says what was detected.
     `features` is an `.npy` or `.npz` file with row i for row i of the manifest. Whether the samples' files exist is
     not checked: rows that cannot be read are found when they are decoded.
@@ -187,12 +188,12 @@ def _hugging_face(rows: Rows) -> Rows:
 def _read_folder(folder: str) -> Rows:
     """Tables in the folder, or else the class folders in it."""
     names = [name for name in list_folder(folder) if not name.startswith(".")]
-    metadata = [name for name in names if os.path.splitext(name)[0] == "metadata" and ending(name) in READERS]
-    tables = metadata or [name for name in names if ending(name) in READERS]
+    named = [name for name in names if os.path.splitext(name)[0] in TABLES and ending(name) in READERS]
+    tables = named or [name for name in names if ending(name) in READERS]
     subfolders = [name for name in names if os.path.isdir(os.path.join(folder, name))]
     if not tables:
         return read_tree(folder)
-    if not metadata and subfolders:
+    if not named and subfolders:
         raise ManifestError(
             f"{folder!r} holds tables ({listing(tables, 5)}) and folders ({listing(subfolders, 5)}), expected one kind",
             hint=f"name the table, e.g. {os.path.join(folder, tables[0])!r}, or move it away to read class folders",

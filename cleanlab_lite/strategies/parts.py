@@ -174,9 +174,9 @@ def features_of(learner: Learner, samples: Samples, rows: np.ndarray, size: int 
     """(r, d) float32 penultimate features of `rows`, not augmented. The network is left in training mode."""
     network = learner.network
     network.eval()
-    parts = [network.encoder(samples.inputs(index)).float().cpu() for index in samples.batches(rows, size)]
+    features = samples.averaged(rows, size, lambda inputs: network.encoder(inputs).float())
     network.train()
-    return torch.cat(parts).numpy()
+    return features.cpu().numpy()
 
 
 # --- heads and labels of one batch ----------------------------------------------------------------------------------

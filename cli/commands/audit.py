@@ -112,6 +112,8 @@ def _audit(dataset: Manifest, config: AuditConfig, out: Path | None, typed: list
 def _in_short(plan: dict[str, Any]) -> str:
     """What was chosen, in one line."""
     size = f"{plan['image_size']} px, " if plan["image_size"] else ""
+    if plan["sample_rate"]:
+        size = f"{plan['sample_rate'] / 1000:g} kHz, patches of {plan['patch_seconds']:g} s, "
     epochs = f"{plan['epochs']} epochs" if plan["epochs"] else "epochs by trial"
     return (
         f"{plan['ensemble']} proxies {plan['proxy']}, {size}{plan['strategy']} with {plan['loss']}, {epochs}, "

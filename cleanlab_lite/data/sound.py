@@ -1,0 +1,239 @@
+"""From bytes to log-mel patches. What a listener should know of a clip comes along as notes.
+
+soundfile decodes; scipy resamples: it does so in worker processes without loading torch there, as torchaudio would.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cleanlab_lite.errors import DecodeError
+
+if TYPE_CHECKING:
+    from soundfile import SoundFile
+
+PREPROCESSING_VERSION = 1  # raise it whenever the same bytes give other patches or notes
+
+SIDE = 64  # mel bands, and frames of a patch
+STEP = SIDE // 2  # frames from patch to patch
+MAX_PATCHES = 64  # of one clip, spread evenly over a longer one; 33 s at 1 s each
+MAX_SECONDS = 300  # what lies behind is not read
+MAX_VALUES = 1 << 27  # samples times channels read of one file: 512 MiB
+BLOCK = 1 << 12  # samples of a channel decoded at a time: what a damaged place costs
+WINDOW_SECONDS = 0.032
+LOWEST_HZ = 50.0
+RANGE_DB = 80.0  # below the loudest band of the clip
+RATES = (1_000, 1_000_000)  # Hz; outside of it a header is broken
+
+SILENT_PEAK = 1e-3  # -60 dB of full scale
+CLIPPED_LEVEL = 0.9  # of full scale
+CLIPPED_SHARE = 1e-3  # of the samples
+
+# libsndfile also takes formats that are recognised by hardly anything; these begin with a signature.
+FORMATS = {"WAV", "WAVEX", "RF64", "W64", "FLAC", "OGG", "MP3", "AIFF", "AU", "CAF"}
+
+
+@dataclass(frozen=True)
+class SoundFormat:
+    """How clips become patches: mono, log-mel, `SIDE` bands by `SIDE` frames, neighbours overlapping by half."""
+
+    sample_rate: int  # Hz
+    patch_seconds: float
+
+    @property
+    def folder(self) -> str:
+        """Of the cache."""
+        return f"sounds-v{PREPROCESSING_VERSION}-{self.sample_rate}-{1000 * self.patch_seconds:.0f}"
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Of a patch."""
+        return 1, SIDE, SIDE
+
+    @property
+    def hop(self) -> int:
+        """Samples from frame to frame."""
+        return max(1, round(self.sample_rate * self.patch_seconds / SIDE))
+
+    def patches(self, seconds: float) -> int:
+        """How many a clip of this length is cut into."""
+        return len(patch_starts(1 + int(seconds * self.sample_rate) // self.hop))
+
+    def decode(self, data: bytes) -> tuple[np.ndarray, tuple[str, ...]]:
+        """(p, 1, SIDE, SIDE) uint8 patches of a file, from the lowest band to the highest, and its notes:
+
+        - silent: no sample is louder than -60 dB of full scale;
+        - clipped: at least 0.1 % of the samples stand still near full scale (lossy formats hide it);
+        - truncated: the file promises more than it holds;
+        - low_sample_rate: lower than that of the patches, whose upper bands are empty then;
+        - long: longer than what is read, 300 s.
+
+        Raises DecodeError with code decode_failed, file_empty, truncated, not_finite or too_large.
+        """
+        samples, rate, notes = read_samples(data)
+        if rate < self.sample_rate:
+            notes = (*notes, "low_sample_rate")
+        return cut(log_mel(resampled(samples, rate, self.sample_rate), self.sample_rate, self.hop)), notes
+
+
+def sound_header(data: bytes) -> tuple[int, float]:
+    """Sample rate in Hz and duration in seconds, without decoding. Raises DecodeError."""
+    with _opened(data) as file:
+        return file.samplerate, file.frames / file.samplerate
+
+
+def read_samples(data: bytes) -> tuple[np.ndarray, int, tuple[str, ...]]:
+    """(t,) float32 mean of the channels, full scale is 1; the sample rate in Hz; notes as in `SoundFormat.decode`."""
+    import soundfile
+
+    with _opened(data) as file:
+        rate, promised = file.samplerate, file.frames
+        wanted = min(promised, MAX_SECONDS * rate, MAX_VALUES // file.channels)
+        read, still, broken = 0, 0, False
+        parts: list[np.ndarray] = []
+        while read < wanted and not broken:
+            try:
+                block = file.read(min(BLOCK, wanted - read), dtype="float32", always_2d=True)  # (t, channels)
+            except soundfile.LibsndfileError as error:  # what was decoded before counts
+                if not parts:
+                    raise DecodeError(f"cannot decode the sound: {error.error_string}", code="truncated") from error
+                break
+            broken = not len(block)
+            parts.append(block.mean(axis=1))
+            read += len(block)
+            still += stands_still(block)
+    samples = np.concatenate([np.zeros(0, np.float32), *parts])
+    if not len(samples):
+        raise DecodeError("the sound holds 0 samples", code="truncated" if promised else "file_empty")
+    if not np.isfinite(samples).all():
+        raise DecodeError("the sound holds NaN or infinity", code="not_finite")
+    notes = {
+        "silent": np.ptp(samples) < 2 * SILENT_PEAK,
+        "clipped": still >= CLIPPED_SHARE * len(samples) and still > 2,
+        "truncated": read < wanted or promises_more(data),
+        "long": wanted < promised,
+    }
+    return samples, rate, tuple(note for note, holds in notes.items() if holds)
+
+
+@contextmanager
+def _opened(data: bytes) -> Iterator[SoundFile]:
+    """The sound, header read. Raises DecodeError for what is none, or has an absurd sample rate."""
+    import soundfile
+
+    with _quiet() if data[:3] == b"ID3" or data[:1] == b"\xff" else nullcontext():
+        try:
+            file = soundfile.SoundFile(io.BytesIO(data))
+        except soundfile.LibsndfileError as error:
+            raise DecodeError(
+                f"not a sound, or its header is broken: {error.error_string} Starts with {data[:12]!r}"
+            ) from error
+        with file:
+            if file.format not in FORMATS or not RATES[0] <= file.samplerate <= RATES[1]:
+                raise DecodeError(
+                    f"cannot decode a sound of format {file.format} with {file.samplerate} samples a second"
+                )
+            yield file
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """libmpg123 writes about broken MP3s to the terminal; they are rows of the report instead."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+def stands_still(block: np.ndarray) -> int:
+    """How many samples of (t, channels) near full scale equal both of their neighbours, in the worst channel."""
+    middle = block[1:-1]
+    still = (np.abs(middle) >= CLIPPED_LEVEL) & (middle == block[:-2]) & (middle == block[2:])
+    return int(still.sum(axis=0).max(initial=0))
+
+
+def promises_more(data: bytes) -> bool:
+    """Whether a WAV says it has more data than follows, or an Ogg stream lacks its last page."""
+    if data[:4] == b"OggS":
+        last = data.rfind(b"OggS")
+        flags = int.from_bytes(data[last + 5 : last + 6], "little")
+        return not flags & 4
+    if data[:4] != b"RIFF":
+        return False
+    at = 12
+    while at + 8 <= len(data):
+        size = int.from_bytes(data[at + 4 : at + 8], "little")
+        if data[at : at + 4] == b"data":
+            return len(data) < at + 8 + size < 2**32 - 1  # all bits set: written to a pipe, length unknown
+        at += 8 + size + size % 2
+    return False
+
+
+def resampled(samples: np.ndarray, rate: int, to: int) -> np.ndarray:
+    """(t,) at `to` Hz instead of `rate`, by a polyphase filter."""
+    if rate == to or len(samples) < 2:
+        return samples
+    from scipy.signal import resample_poly
+
+    ratio = Fraction(to, rate).limit_denominator(1000)  # off by less than 1e-3 of a semitone, and short filters
+    return resample_poly(samples, ratio.numerator, ratio.denominator).astype(np.float32)
+
+
+def log_mel(samples: np.ndarray, rate: int, hop: int) -> np.ndarray:
+    """(SIDE, frames) uint8: power of mel bands, 0-255 for -80 to 0 dB of the loudest; frames `hop` samples apart."""
+    window = round(WINDOW_SECONDS * rate)
+    size = 1 << (2 * window - 1).bit_length()  # at least twice the window, or the lowest bands share their bins
+    padded = np.pad(samples - samples.mean(), window // 2)
+    padded = np.pad(padded, (0, max(0, window - len(padded))))
+    frames = np.lib.stride_tricks.sliding_window_view(padded, window)[::hop]  # (frames, window), a view
+    hann = np.hanning(window + 1)[:-1].astype(np.float32)
+    filters = mel_filters(rate, size)
+    power = np.concatenate(
+        [
+            np.square(np.abs(np.fft.rfft(frames[start : start + 1024] * hann, size))).astype(np.float32) @ filters
+            for start in range(0, len(frames), 1024)  # or 300 s would need gigabytes
+        ]
+    )
+    loudest = float(power.max())
+    if loudest <= 0:
+        return np.zeros(power.T.shape, np.uint8)
+    decibel = 10 * np.log10(np.maximum(power / loudest, 10 ** (-RANGE_DB / 10)))
+    return np.ascontiguousarray(np.rint((decibel / RANGE_DB + 1) * 255).astype(np.uint8).T)
+
+
+@lru_cache
+def mel_filters(rate: int, size: int) -> np.ndarray:
+    """(size // 2 + 1, SIDE) float32 triangles, evenly spaced in mel = 2595 log10(1 + f / 700), each of height 1."""
+    lowest, highest = 2595 * np.log10(1 + np.array([LOWEST_HZ, rate / 2]) / 700)
+    corners = 700 * (10 ** (np.linspace(lowest, highest, SIDE + 2) / 2595) - 1)  # Hz
+    frequency = np.fft.rfftfreq(size, 1 / rate)[:, None]
+    rising = (frequency - corners[:-2]) / (corners[1:-1] - corners[:-2])
+    falling = (corners[2:] - frequency) / (corners[2:] - corners[1:-1])
+    return np.maximum(0, np.minimum(rising, falling)).astype(np.float32)
+
+
+def patch_starts(frames: int) -> np.ndarray:
+    """First frames of the patches of a clip: all of it is covered, unless it needs more than MAX_PATCHES."""
+    last = max(0, frames - SIDE)
+    count = 1 + -(-last // STEP)
+    return np.linspace(0, last, min(count, MAX_PATCHES)).round().astype(np.int64)
+
+
+def cut(spectrogram: np.ndarray) -> np.ndarray:
+    """(p, 1, SIDE, SIDE) patches of (SIDE, frames); what is shorter than a patch stands in the middle of silence."""
+    missing = max(0, SIDE - spectrogram.shape[1])
+    padded = np.pad(spectrogram, ((0, 0), (missing // 2, missing - missing // 2)))
+    return np.stack([padded[None, :, start : start + SIDE] for start in patch_starts(padded.shape[1])])
