@@ -42,7 +42,7 @@ LATE = 0.25  # of the epochs, for the swing of the accuracy
 VARIANTS = {  # beside every strategy with its defaults
     "mixup:warmup=0.3",
     "prune:rounds=3",
-    "discard:start=0.25,percentile=70",
+    "discard:percentile=70",
     "dynamic_bootstrap:kind=soft",
     "dynamic_bootstrap:kind=soft_to_hard",
     "promix:networks=2",
@@ -116,7 +116,7 @@ def names(kind: str) -> set[str]:
         return {spec.name for spec in LOSSES if "high_noise" not in spec.needs} | LOSS_VARIANTS
     if kind == "strategies":
         return set(STRATEGIES.names()) | VARIANTS | {f"{strategy} + {loss}" for loss, strategy in COMBINED}
-    return {spec.name for spec in DETECTORS if "second_split" not in spec.needs} | {"audit"}
+    return set(DETECTORS.names()) | {"audit"}
 
 
 def build_world(args: argparse.Namespace, seed: int, folder: Path) -> World:
@@ -223,7 +223,7 @@ def run_detectors(world: World, args: argparse.Namespace, seed: int, todo: set[s
         return
     rows = np.sort(np.concatenate([world.train, world.held_out]))
     inputs = world.inputs.select(rows)
-    config = preset("balanced", seed=seed, epochs=args.epochs, ensemble=args.ensemble)
+    config = preset("balanced", seed=seed, epochs=args.epochs, ensemble=args.ensemble, second_split=True)
     since = time.process_time()
     with TemporaryDirectory() as folder, Run.start(Path(folder) / "run", "methods", "0" * 64) as run:
         evidence = watch(world.labels[rows], world.num_classes, inputs, world.plan, config, run=run, on_progress=ignore)
