@@ -31,7 +31,7 @@ class AuditConfig:
     device: str = "auto"  # "auto", "cpu", "cuda", "cuda:1", "mps"
     precision: str = "auto"  # "auto", "fp32", "bf16", "fp16"
     workers: int = 0  # decoding processes
-    max_memory: float = 0.0  # GiB for arrays in memory, 0 = half of what is free
+    max_memory: float = 0.0  # GiB of inputs on the device, 0 = 4; larger sets travel batch by batch
     time_budget: float = 0.0  # seconds; 0 = none
 
 

@@ -34,14 +34,14 @@ HELP = {
     "device": "auto, cpu, cuda, cuda:1 or mps.",
     "precision": "auto, fp32, bf16 or fp16.",
     "workers": "Decoding processes.",
-    "max_memory": "Memory for arrays, e.g. 8GiB.",
+    "max_memory": "Inputs kept on the device, e.g. 8GiB; larger sets travel batch by batch.",
     "time_budget": "Stop, resumable, after e.g. 90s, 25m or 1h30m.",
 }
 _LIMIT = re.compile(r"(?P<number>[0-9]{1,15}(?:\.[0-9]{1,15})?)\s*(?P<percent>%?)")
 _METAVARS = {"max_memory": "SIZE", "time_budget": "DURATION", "search_budget": "DURATION"}
 _TYPE_METAVARS = {str: "TEXT", int: "INTEGER", float: "NUMBER"}
 _EMPTY_DEFAULTS = {
-    "max_memory": "half of what is free",
+    "max_memory": "4GiB",
     "time_budget": "none",
     "search_budget": "none",
     "seed": "0",

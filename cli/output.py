@@ -147,6 +147,7 @@ def _suspicious_rows(rows: Sequence[Mapping[str, Any]]) -> None:
 
 def _next_steps(folder: str, actions: Mapping[str, int]) -> None:
     line("Next:")
+    line(f"  nlclean review {folder}                     # look at the flagged rows, one by one")
     line(f"  nlclean export {folder} --policy prune     # without the flagged rows")
     line(
         f"  nlclean export {folder} --policy correct   "

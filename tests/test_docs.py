@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from audit_world import CLASSES, OPTIONS, save_pictures, task, vector_parquet, vectors, write_csv
 from cli_world import call
+from review_world import write_wav
 
 from cleanlab_lite import pipeline
 from cleanlab_lite.decisions import Decision, DecisionLog
@@ -119,6 +120,10 @@ def kept(tmp_path_factory):
     write_csv(here / "data" / "train" / "metadata.csv", {"file_name": names, "label": labels})
     rows = [f'{{"file_name": "photos/{name}", "label": "{label}"}}' for name, label in zip(names, labels, strict=True)]
     (here / "metadata.jsonl").write_text("\n".join(rows) + "\n")
+    for row, label in enumerate(small.truth):
+        folder = here / "clips" / CLASSES[label]
+        folder.mkdir(parents=True, exist_ok=True)
+        write_wav(folder / f"{row:02}.wav", 400 * 2 ** int(label) + row)
     decision = Decision(names[0], "keep", labels[0], reviewer="bob")
     DecisionLog(here / "bob.jsonl").append(decision)
     with pytest.MonkeyPatch.context() as patch:
