@@ -12,8 +12,8 @@ from cleanlab_lite.errors import ConfigError
 class AuditConfig:
     """What `audit` may be told. 0 and "auto" mean: choose from the data and the machine, and say what was chosen."""
 
-    proxy: str = "auto"  # "auto", "cnn", "mlp", "resnet18", "resnet50"
-    weights: str = ""  # file of pretrained weights, or "default" for torchvision's own
+    proxy: str = "auto"  # a name of PROXIES, or a frozen encoder: "torchvision:resnet50", "timm:MODEL"
+    weights: str = ""  # file of pretrained weights, or "default" for those that the library publishes
     loss: str = "default"  # "auto" to search, or a name of LOSSES, with options: "gce:q=0.5"
     strategy: str = "default"  # "auto" to search, or a name of STRATEGIES, with options: "mixup:alpha=4,warmup=0.2"
     search_budget: float = 0.0  # seconds for a search; 0 = none

@@ -180,7 +180,7 @@ def prepare(labels: np.ndarray, inputs: Inputs, plan: Plan, config: AuditConfig)
     usable = inputs.readable & (labels >= 0)
     return samples, TrainConfig(
         proxy=plan.proxy,
-        weights=config.weights,
+        weights="" if plan.encoder else config.weights,
         loss=plan.loss,
         strategy=plan.strategy,
         epochs=plan.epochs,
@@ -188,7 +188,7 @@ def prepare(labels: np.ndarray, inputs: Inputs, plan: Plan, config: AuditConfig)
         learning_rate=plan.learning_rate,
         weight_decay=config.weight_decay,
         l1=config.l1,
-        flip=plan.modality == "image" and flips_preserve_labels(inputs.array[usable], labels[usable]),
+        flip=samples.is_image and not samples.is_sound and flips_preserve_labels(inputs.array[usable], labels[usable]),
         shift=max(1, samples.sample_shape[-1] // 8) if samples.is_image else 0,
         autocast=PRECISIONS[plan.precision],
     )

@@ -12,18 +12,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from cleanlab_lite import plan as planning
 from cleanlab_lite.combine import Verdict, combine
 from cleanlab_lite.conclude import build_report, class_table, history_table, noise_matrix_table
 from cleanlab_lite.config import AuditConfig, as_dict, validate
 from cleanlab_lite.data.inputs import Inputs, load_inputs
-from cleanlab_lite.ensemble import watch
+from cleanlab_lite.encode import encode
+from cleanlab_lite.ensemble import PRECISIONS, watch
 from cleanlab_lite.evidence import Evidence
 from cleanlab_lite.exporters.formats import STEMS, Policy
 from cleanlab_lite.exporters.manifest import save_manifest, suffix, write_manifest
 from cleanlab_lite.exporters.policy import apply_policy
 from cleanlab_lite.manifest import Manifest
+from cleanlab_lite.models.encoders import describe_encoder, load_encoder
 from cleanlab_lite.progress import OnProgress, Progress, ignore
 from cleanlab_lite.report import Report
 from cleanlab_lite.run import REPORT, Run
@@ -54,8 +57,7 @@ def audit(manifest: Manifest, config: AuditConfig, *, run: Run, on_progress: OnP
 def _find(manifest: Manifest, plan: planning.Plan, config: AuditConfig, run: Run, on_progress: OnProgress) -> Report:
     """The stages of an audit, each read where an earlier process has done it."""
     run.write(MANIFEST, lambda path: save_manifest(manifest, path))
-    inputs = load_inputs(manifest, plan.image_size, plan.sound, workers=config.workers, on_progress=on_progress)
-    run.mark("decode", decoded=inputs.decoded, unreadable=int((~inputs.readable).sum()))
+    inputs = _inputs(manifest, plan, config, run, on_progress)
     evidence = watch(manifest.labels, manifest.num_classes, inputs, plan, config, run=run, on_progress=on_progress)
     on_progress(Progress("judge", 0, 1, "steps"))
     verdict = combine(evidence, inputs.readable, inputs.duplicate_of, seed=config.seed)
@@ -68,6 +70,27 @@ def _find(manifest: Manifest, plan: planning.Plan, config: AuditConfig, run: Run
     return report
 
 
+def _inputs(manifest: Manifest, plan: planning.Plan, config: AuditConfig, run: Run, on_progress: OnProgress) -> Inputs:
+    """What the proxies are going to see: the data itself, or what a frozen encoder makes of it."""
+    encoder = None
+    if plan.encoder:  # before the pictures are decoded: its weights may not fit
+        encoder = load_encoder(describe_encoder(plan.encoder, plan.image_size), plan.encoder_weights)
+    inputs = load_inputs(manifest, plan.image_size, plan.sound, workers=config.workers, on_progress=on_progress)
+    run.mark("decode", decoded=inputs.decoded, unreadable=int((~inputs.readable).sum()))
+    if encoder is None:
+        return inputs
+    vectors, computed = encode(
+        inputs,
+        encoder,
+        device=torch.device(plan.device),
+        autocast=PRECISIONS[plan.encoder_precision],
+        time_budget=config.time_budget,
+        on_progress=on_progress,
+    )
+    run.mark("encode", weights=encoder.weights, fingerprint=encoder.fingerprint, computed=computed)
+    return vectors
+
+
 def plan(manifest: Manifest, config: AuditConfig) -> dict[str, Any]:
     """What `audit` would do, as JSON types."""
     return planning.as_dict(planning.make_plan(manifest, validate(config)))
@@ -77,6 +100,8 @@ def run_key(manifest: Manifest, config: AuditConfig) -> str:
     """sha256 of all that decides the findings: the data, the options, the version. It names the run."""
     options = {name: value for name, value in as_dict(config).items() if name not in EXECUTION}
     facts = [manifest.fingerprint, _file_facts(manifest), options, importlib.metadata.version("nlclean")]
+    if config.weights not in ("", "default"):
+        facts.append(_stamp(config.weights))
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
@@ -84,12 +109,17 @@ def _file_facts(manifest: Manifest) -> str:
     """sha256 of size and time of change of every local file: replaced pictures make another run."""
     digest = hashlib.sha256()
     for uri in manifest.uris if manifest.uris is not None and manifest.modality != "vector" else ():
-        try:
-            found = os.stat(uri)
-            digest.update(f"{found.st_size} {found.st_mtime_ns}\n".encode())
-        except (OSError, ValueError):  # missing, remote, or no path at all: the reader says so
-            digest.update(b"-\n")
+        digest.update(f"{_stamp(uri)}\n".encode())
     return digest.hexdigest()
+
+
+def _stamp(path: str) -> str:
+    """Size and time of change of a local file."""
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):  # missing, remote, or no path at all: who reads it says so
+        return "-"
+    return f"{found.st_size} {found.st_mtime_ns}"
 
 
 def describe(run: Run, plan: planning.Plan, evidence: Evidence, verdict: Verdict, inputs: Inputs) -> dict[str, Any]:
@@ -105,8 +135,23 @@ def describe(run: Run, plan: planning.Plan, evidence: Evidence, verdict: Verdict
         | {"epochs": evidence.history.shape[1]}
         | ({name: search["chosen"][name] for name in ("loss", "strategy")} if search else {}),
         "search": search,
+        "encoder": _encoder_facts(run, plan),
         "device": plan.device,
         "warnings": warnings(verdict, inputs, plan),
+    }
+
+
+def _encoder_facts(run: Run, plan: planning.Plan) -> dict[str, Any] | None:
+    """Which pretrained encoder made the features, and why; None where the proxies saw the data themselves."""
+    if not plan.encoder:
+        return None
+    return {
+        "name": plan.encoder,
+        "reason": plan.encoder_reason,
+        "image_size": plan.image_size,
+        "features": plan.encoder_features,
+        "precision": plan.encoder_precision,
+        **run.facts("encode"),
     }
 
 
@@ -120,7 +165,8 @@ def warnings(verdict: Verdict, inputs: Inputs, plan: planning.Plan) -> list[str]
     if "unknown" in rate.method:
         found.append(
             "the proxies predict held-out labels no better than chance, so no row is judged: are these the right files "
-            "and labels? A pretrained encoder (--features) or more epochs may help"
+            "and labels? A pretrained encoder (--proxy torchvision:resnet50 --weights default, or --features) or more "
+            "epochs may help"
         )
     elif "uncalibrated" in rate.method:
         found.append("too few rows for planted errors: p_mislabel is not calibrated, rely on the order of the rows")

@@ -15,6 +15,7 @@ from cleanlab_lite.errors import ConfigError
 from cleanlab_lite.losses import LOSSES
 from cleanlab_lite.manifest import Manifest
 from cleanlab_lite.models import PROXIES
+from cleanlab_lite.models.encoders import EncoderSpec, describe_encoder, is_encoder
 from cleanlab_lite.search import Recipe, candidates, most_trials
 from cleanlab_lite.strategies import STRATEGIES
 
@@ -22,6 +23,7 @@ from cleanlab_lite.strategies import STRATEGIES
 SECONDS_PER_SAMPLE = {"mlp": 1e-4, "cnn": 4e-4, "resnet18": 2e-2, "resnet50": 4e-2}  # pictures at 32 px
 GPU_SPEEDUP = 60.0  # of one CPU core
 SECOND_SPLIT_COST = 2.5  # proxies: four trainings, each on half the rows but observing all of them
+ENCODER_FLOPS, ENCODER_FLOPS_GPU = 3e10, 2e13  # per second, of one CPU core and of a GPU: for the estimate only
 TYPICAL_EPOCHS = 20  # for the estimate, where the epochs are chosen by trial
 
 
@@ -50,6 +52,11 @@ class Plan:
     disk_mib: float
     sample_rate: int = 0  # Hz, 0 unless sounds
     patch_seconds: float = 0.0  # 0 unless sounds
+    encoder: str = ""  # "": the proxy sees the pictures themselves
+    encoder_weights: str = ""
+    encoder_precision: str = ""
+    encoder_features: int = 0  # dimensions of its vectors
+    encoder_reason: str = ""
 
     @property
     def sound(self) -> SoundFormat | None:
@@ -61,9 +68,11 @@ def make_plan(manifest: Manifest, config: AuditConfig) -> Plan:
     """Raises ConfigError for unknown names, an absent device, or a proxy that does not fit the data."""
     n = len(manifest)
     labelled = int((manifest.labels >= 0).sum())
-    vectors = manifest.modality == "vector"
     device = choose_device(config.device)
-    proxy = PROXIES.get(("mlp" if vectors else "cnn") if config.proxy == "auto" else config.proxy).name
+    encoder = choose_encoder(manifest, config) if is_encoder(config.proxy) else None
+    vectors = manifest.modality == "vector" or encoder is not None
+    usual = "mlp" if vectors else "cnn"
+    proxy = PROXIES.get(usual if encoder or config.proxy == "auto" else config.proxy).name
     if vectors != (proxy == "mlp"):
         takes, fit = ("vectors", "cnn") if proxy == "mlp" else ("pictures and sounds", "mlp")
         raise ConfigError(
@@ -71,8 +80,8 @@ def make_plan(manifest: Manifest, config: AuditConfig) -> Plan:
         )
     loss = "ce" if config.loss in ("default", "auto") else config.loss
     # measured: vectors are memorised at once without mixup, pictures are learned too slowly with it
-    usual = "mixup" if vectors else "plain"
-    strategy = usual if config.strategy in ("default", "auto") else config.strategy
+    taught = "mixup" if vectors else "plain"
+    strategy = taught if config.strategy in ("default", "auto") else config.strategy
     recipes: tuple[Recipe, ...] = (Recipe(loss, strategy),)
     if "auto" in (config.loss, config.strategy):
         recipes = candidates(config.loss, config.strategy, recipes[0])
@@ -82,7 +91,7 @@ def make_plan(manifest: Manifest, config: AuditConfig) -> Plan:
         STRATEGIES.parse(recipe.strategy)
     image_size, sound, patches = 0, None, 1
     if manifest.modality == "image" and manifest.uris is not None:
-        image_size = config.image_size or choose_image_size(manifest.uris)
+        image_size = encoder.image_size if encoder else config.image_size or choose_image_size(manifest.uris)
     elif manifest.modality == "sound" and manifest.uris is not None:
         sound, clip_seconds = choose_sound_format(manifest.uris, config.sample_rate)
         patches = sound.patches(clip_seconds)
@@ -92,8 +101,11 @@ def make_plan(manifest: Manifest, config: AuditConfig) -> Plan:
     on_gpu = not device.startswith("cpu")
     batch_size = config.batch_size or default_batch_size(labelled, on_gpu)
     dimensions = patches * math.prod(sound.shape) if sound else 3 * image_size**2  # of one byte
+    pixels = n * dimensions * (manifest.modality != "vector")  # bytes on disk, one each
     if manifest.features is not None:
         dimensions = manifest.features.shape[1]
+    elif encoder:
+        dimensions = encoder.num_features
     side = sound.shape[-1] if sound else image_size
     speed = GPU_SPEEDUP if on_gpu else float(os.cpu_count() or 1) ** 0.7
     cost = SECONDS_PER_SAMPLE[proxy] * ((side / 32) ** 2 if proxy.startswith("resnet") else 1)
@@ -105,6 +117,7 @@ def make_plan(manifest: Manifest, config: AuditConfig) -> Plan:
     searching = seconds * most_trials(len(recipes), config.ensemble)
     if config.search_budget:
         searching = min(searching, config.search_budget)
+    encoding = encoder.flops * n / (ENCODER_FLOPS_GPU if on_gpu else ENCODER_FLOPS * speed) if encoder else 0.0
     return Plan(
         rows=n,
         labelled=labelled,
@@ -122,12 +135,36 @@ def make_plan(manifest: Manifest, config: AuditConfig) -> Plan:
         image_size=image_size,
         batch_size=batch_size,
         learning_rate=config.learning_rate or default_learning_rate(proxy),
-        estimated_seconds=round(5 + (proxies + second_split) * seconds + searching),
+        estimated_seconds=round(5 + encoding + (proxies + second_split) * seconds + searching),
         memory_gib=round(1 + (n * dimensions * (4 if vectors else 1) + 2 * history) / 2**30, 1),
-        disk_mib=round((n * dimensions * (0 if vectors else 1) + history) / 2**20 + 1),
+        disk_mib=round((pixels + (2 * n * dimensions if encoder else 0) + history) / 2**20 + 1),
         sample_rate=sound.sample_rate if sound else 0,
         patch_seconds=sound.patch_seconds if sound else 0.0,
+        encoder=encoder.name if encoder else "",
+        encoder_weights=config.weights if encoder else "",
+        encoder_precision=choose_precision(config.precision, device, vectors=False) if encoder else "",
+        encoder_features=encoder.num_features if encoder else 0,
+        encoder_reason="named by --proxy; frozen: a picture passes it once, and the proxies learn on its vectors"
+        if encoder
+        else "",
     )
+
+
+def choose_encoder(manifest: Manifest, config: AuditConfig) -> EncoderSpec:
+    """The pretrained encoder that the configuration names. Raises ConfigError where it does not fit."""
+    if manifest.modality != "image":
+        raise ConfigError(
+            f"encoder {config.proxy!r} takes pictures, this manifest holds {manifest.modality}s",
+            hint="leave out --proxy",
+        )
+    if not config.weights:
+        raise ConfigError(
+            f"encoder {config.proxy!r} knows nothing without weights",
+            hint="--weights FILE, or --weights default to download those that the library publishes",
+        )
+    if config.weights != "default" and not os.path.isfile(config.weights):
+        raise ConfigError(f"no weights file at {config.weights}")
+    return describe_encoder(config.proxy, config.image_size)
 
 
 def as_dict(plan: Plan) -> dict[str, Any]:

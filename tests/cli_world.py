@@ -177,6 +177,7 @@ def fake_pipeline(monkeypatch: pytest.MonkeyPatch, audit: Any) -> None:
         "proxy": "mlp",
         "image_size": 0,
         "sample_rate": 0,
+        "encoder": "",
         "patch_seconds": 0.0,
         "strategy": "mixup",
         "loss": "ce",

@@ -1,9 +1,11 @@
-"""Decode once: memory-mapped uint8 arrays, keyed by the content of the files. Failures are rows.
+"""Decode once: memory-mapped arrays, keyed by the content of the files. Failures are rows.
 
 A picture is one array (3, size, size), a sound is one array (1, 64, 64) or several: the log-mel patches of the clip.
+What a frozen encoder makes of a file is one vector, kept in the same way.
 
     <cache_dir>/images-v<version>-<size>/<pack>.npy    (a, 3, size, size) uint8
     <cache_dir>/sounds-v<version>-<rate>-<ms>/         (a, 1, 64, 64) uint8
+    <cache_dir>/features-v<version>-<encoder>/         (a, d) float16
                                          <pack>.txt    crc32 of the pack, then a line per file: its sha256 or "-",
                                                        and how many arrays it has and its notes, where not 1 and none
     <cache_dir>/stat-v1/<id>.txt                       fingerprint of (path, inode, size, times) -> sha256, per line
@@ -31,7 +33,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import ClassVar, Protocol, TypeVar
 
 import numpy as np
 import platformdirs
@@ -45,6 +47,7 @@ SIZES = (32, 48, 64, 96, 128)  # pixels; what `choose_image_size` chooses from
 CHUNK = 64  # files per task of a worker
 POOL_MIN_FILES = 500  # below this, starting workers costs more than it saves
 PACK_BYTES = 128 << 20  # pixels written at a time: what a killed run loses at most
+SHARD_ROWS = 2048  # vectors written at a time: each has cost an encoder far more than the disk
 MEMORY_BYTES = 1 << 30  # pixels beyond this are gathered in a memory-mapped file
 RACY_NS = 2_000_000_000  # a file this young may change again without a new time stamp (FAT counts in 2 s)
 ABANDONED_S = 86_400  # temporary files older than this belong to killed runs
@@ -73,16 +76,24 @@ def default_cache_dir() -> Path:
     return Path(os.environ.get("NLCLEAN_CACHE_DIR") or platformdirs.user_cache_dir("nlclean", appauthor=False))
 
 
-class Format(Protocol):
-    """How one file becomes arrays. Travels to the worker processes."""
+class Layout(Protocol):
+    """What the arrays of a cache look like."""
 
     @property
     def folder(self) -> str:
         """Of the cache: one for each set of parameters."""
 
     @property
-    def shape(self) -> tuple[int, int, int]:
+    def shape(self) -> tuple[int, ...]:
         """Of each array."""
+
+    @property
+    def dtype(self) -> str:
+        """As NumPy writes it in a file, byte order included."""
+
+
+class Format(Layout, Protocol):
+    """How one file becomes arrays. Travels to the worker processes."""
 
     def decode(self, data: bytes) -> tuple[np.ndarray, tuple[str, ...]]:
         """(a, *shape) uint8 with a >= 1, and notes. Raises DecodeError."""
@@ -93,6 +104,7 @@ class ImageFormat:
     """Pictures of `size` x `size` pixels."""
 
     size: int
+    dtype: ClassVar[str] = "|u1"
 
     @property
     def folder(self) -> str:
@@ -104,6 +116,23 @@ class ImageFormat:
 
     def decode(self, data: bytes) -> tuple[np.ndarray, tuple[str, ...]]:
         return media.decode_image(data, self.size)[None], ()
+
+
+@dataclass(frozen=True)
+class FeatureFormat:
+    """Vectors of `dimensions` that an encoder makes of files. `encoder` is the identity of all that decides them."""
+
+    encoder: str
+    dimensions: int
+    dtype: ClassVar[str] = "<f2"
+
+    @property
+    def folder(self) -> str:
+        return f"features-v{media.PREPROCESSING_VERSION}-{self.encoder[:32]}"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (self.dimensions,)
 
 
 def choose_image_size(uris: Sequence[str] | np.ndarray, *, sample: int = HEADERS) -> int:
@@ -168,7 +197,7 @@ def load(
     damaged: set[Path] = set()
     while found is None:  # once more for every damaged pack that comes to light
         cache = _Cache(cache_dir / form.folder, form, damaged)
-        rows, count = _fill(cache, _StatCache(cache_dir / "stat-v1"), names, workers, on_progress)
+        rows, count = _fill(cache, form, _StatCache(cache_dir / "stat-v1"), names, workers, on_progress)
         decoded += count
         content = [row.content for row in rows]
         found = cache.gather(content)
@@ -182,6 +211,46 @@ def load(
         content=np.array(content, dtype=np.str_),
         decoded=decoded,
     )
+
+
+def load_features(
+    content: Sequence[str] | np.ndarray,
+    form: FeatureFormat,
+    compute: Callable[[np.ndarray], np.ndarray],
+    *,
+    batch_size: int,
+    cache_dir: Path,
+    on_progress: OnProgress = ignore,
+) -> tuple[np.ndarray, int]:
+    """(n, d) float16 vectors of n files by their content, zeros where it is ""; and how many were computed now.
+
+    `compute(rows (b,)) -> (b, d)` is asked only for what the cache does not hold, once per content. What it raises ends
+    the call; what it computed before is kept. Above `MEMORY_BYTES` the array is memory-mapped.
+    """
+    names = [str(value) for value in content]
+    first = {name: row for row, name in reversed(list(enumerate(names))) if name}
+    found, computed = None, 0
+    damaged: set[Path] = set()
+    while found is None:
+        cache = _Cache(cache_dir / form.folder, form, damaged)
+        cached = cache.contents()
+        todo = np.array(sorted(row for name, row in first.items() if name not in cached), dtype=np.int64)
+        done, total = len(first) - len(todo), len(first)
+        note = f"{done} from the cache" if done else ""
+        on_progress(Progress("encode", done, total, "rows", note))
+        try:
+            for start in range(0, len(todo), batch_size):
+                rows = todo[start : start + batch_size]
+                for row, vector in zip(rows, compute(rows), strict=True):
+                    cache.add(names[row], vector.astype(np.float16)[None], "")
+                computed += len(rows)
+                if computed // SHARD_ROWS > (computed - len(rows)) // SHARD_ROWS:
+                    cache.flush()
+                on_progress(Progress("encode", done + start + len(rows), total, "rows", note))
+        finally:
+            cache.flush()
+        found = cache.gather(names)
+    return found[0], computed
 
 
 def find_duplicates(content: Sequence[str] | np.ndarray) -> np.ndarray:
@@ -231,7 +300,7 @@ def _read(uri: str, form: Format, cached: frozenset[str]) -> _Row:
 
 
 def _fill(
-    cache: _Cache, stats: _StatCache, uris: list[str], workers: int, on_progress: OnProgress
+    cache: _Cache, form: Format, stats: _StatCache, uris: list[str], workers: int, on_progress: OnProgress
 ) -> tuple[list[_Row], int]:
     """A _Row without pixels for every file, the pixels all in `cache`; and how many had to be decoded."""
     cached = cache.contents()
@@ -245,7 +314,7 @@ def _fill(
         on_progress(Progress("decode", done, total, "files", note))
 
     chunks = [todo[start : start + CHUNK] for start in range(0, len(todo), CHUNK)]
-    results = _read_chunks([[uris[i] for i in chunk] for chunk in chunks], cache.form, cached, workers)
+    results = _read_chunks([[uris[i] for i in chunk] for chunk in chunks], form, cached, workers)
     try:
         for chunk, result in zip(chunks, results, strict=True):
             for i, row in zip(chunk, result, strict=True):
@@ -355,7 +424,7 @@ class _Pack:
     path: Path  # of the index
     crc: int  # of entries and pixels
     entries: list[_Entry]
-    pixels: np.ndarray  # (a, *shape) uint8, memory-mapped
+    pixels: np.ndarray  # (a, *shape), memory-mapped
 
     def places(self) -> Iterator[tuple[_Entry, int]]:
         """Every entry with its first array."""
@@ -368,14 +437,14 @@ class _Pack:
 class _Cache:
     """All packs of one folder, and the files that are about to become one."""
 
-    def __init__(self, folder: Path, form: Format, damaged: set[Path]) -> None:
+    def __init__(self, folder: Path, form: Layout, damaged: set[Path]) -> None:
         with _writing(folder):
             _sweep(folder)
         self.folder = folder
         self.form = form
         self.damaged = damaged  # indices of packs to leave alone, grown by `gather`
         paths = sorted(set(folder.glob("*.txt")) - damaged)
-        self.packs = [pack for path in paths if (pack := _open_pack(path, form.shape)) is not None]
+        self.packs = [pack for path in paths if (pack := _open_pack(path, form)) is not None]
         self._new: dict[_Entry, np.ndarray] = {}
         self._new_bytes = 0
 
@@ -394,7 +463,7 @@ class _Cache:
             self._new, self._new_bytes = {}, 0
 
     def gather(self, content: list[str]) -> tuple[np.ndarray, list[_Entry]] | None:
-        """(a, *shape) uint8 arrays of these contents, and their entries. None when a pack was found damaged."""
+        """(a, *shape) arrays of these contents, and their entries. None when a pack was found damaged."""
         for pack in self.packs:
             if [entry.content for entry in pack.entries] == content:
                 return (pack.pixels, pack.entries) if self._intact(pack) else None
@@ -412,15 +481,16 @@ class _Cache:
                     return None
                 place |= new
                 used.append(pack)
-        place[""] = _Entry(""), np.zeros((1, *self.form.shape), np.uint8)
+        place[""] = _Entry(""), np.zeros((1, *self.form.shape), self.form.dtype)
         entries = [place[c][0] for c in content]
 
         def blocks(rows: int = 1024) -> Iterator[np.ndarray]:
             for start in range(0, len(content), rows):
                 yield np.concatenate([place[c][1] for c in content[start : start + rows]])
 
-        if sum(entry.count for entry in entries) * math.prod(self.form.shape) <= MEMORY_BYTES:
-            return np.concatenate([np.zeros((0, *self.form.shape), np.uint8), *blocks()]), entries
+        empty = np.zeros((0, *self.form.shape), self.form.dtype)
+        if sum(entry.count for entry in entries) * math.prod(self.form.shape) * empty.itemsize <= MEMORY_BYTES:
+            return np.concatenate([empty, *blocks()]), entries
         whole = self._write(entries, blocks())
         for pack in used:  # its files are all in `whole` now; open memory maps of it stay valid
             if wanted.issuperset(entry.content for entry in pack.entries if entry.content):
@@ -443,7 +513,9 @@ class _Cache:
         shape = (sum(entry.count for entry in entries), *self.form.shape)
         with _writing(self.folder, temporary):
             with open(temporary, "wb") as file:
-                np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+                np.lib.format.write_array_header_1_0(
+                    file, {"descr": self.form.dtype, "fortran_order": False, "shape": shape}
+                )
                 for block in blocks:
                     crc = zlib.crc32(block.data, crc)
                     file.write(block.data)
@@ -457,14 +529,14 @@ class _Cache:
         return pack
 
 
-def _open_pack(path: Path, shape: tuple[int, ...]) -> _Pack | None:
+def _open_pack(path: Path, form: Layout) -> _Pack | None:
     """The pack with this index, or None when it is not whole."""
     try:
         crc, *lines = path.read_text("ascii").splitlines()
         entries = [_Entry.read(line) for line in lines]
         # Copy on write: torch wants a writeable array, but nothing written to it reaches the file
         pixels = np.load(path.with_suffix(".npy"), mmap_mode="c")
-        if pixels.dtype == np.uint8 and pixels.shape == (sum(entry.count for entry in entries), *shape):
+        if pixels.dtype == form.dtype and pixels.shape == (sum(entry.count for entry in entries), *form.shape):
             return _Pack(path, int(crc, 16), entries, pixels)
     except (OSError, ValueError, EOFError):
         pass

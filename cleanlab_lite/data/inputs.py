@@ -17,7 +17,7 @@ from cleanlab_lite.progress import OnProgress, ignore
 class Inputs:
     """What the proxies see, one row per manifest row; of sounds, patches."""
 
-    array: np.ndarray  # (n, 3, s, s) uint8, (n, d) float32, or (p, 1, s, s) uint8 patches of n clips
+    array: np.ndarray  # (n, 3, s, s) uint8, (n, d) float32 or float16, or (p, 1, s, s) uint8 patches of n clips
     codes: np.ndarray  # (n,) str, reason code of an unreadable row, "" where it is readable
     errors: np.ndarray  # (n,) str, the same in words
     duplicate_of: np.ndarray  # (n,) int64, first row with the same content, -1 where there is none before it

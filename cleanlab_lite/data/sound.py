@@ -12,7 +12,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -48,6 +48,7 @@ class SoundFormat:
 
     sample_rate: int  # Hz
     patch_seconds: float
+    dtype: ClassVar[str] = "|u1"
 
     @property
     def folder(self) -> str:

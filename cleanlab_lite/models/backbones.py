@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -54,8 +55,8 @@ class OfOneChannel(nn.Module):
         return self.network(x.expand(-1, 3, -1, -1))
 
 
-def load_weights(network: nn.Module, path: Path) -> None:
-    """Fill `network` from a safetensors file or a state dict of torch; a classifier of another size is left out.
+def load_weights(network: nn.Module, path: Path, *, head: Sequence[str] = ("fc",)) -> None:
+    """Fill `network` from a safetensors file or a state dict of torch; what belongs to the classifier is left out.
 
     Raises:
         ConfigError: no such file, not a state dict, or tensors that do not fit, each named.
@@ -75,11 +76,20 @@ def load_weights(network: nn.Module, path: Path) -> None:
     state = state.get("state_dict", state) if isinstance(state, dict) else None
     if not isinstance(state, dict) or not all(isinstance(key, str) for key in state):
         raise ConfigError(f"{path} holds no weights by name", hint="save the state_dict of the network")
-    state = {key.removeprefix("module."): value for key, value in state.items()}
-    own = network.state_dict()
-    body = {key: value for key, value in state.items() if isinstance(value, Tensor) and not key.startswith("fc.")}
-    wrong = [key for key in own if not key.startswith("fc.") and key not in body and "num_batches" not in key]
+    fill(network, {key.removeprefix("module."): value for key, value in state.items()}, source=str(path), head=head)
+
+
+def fill(network: nn.Module, state: Mapping[str, Any], *, source: str, head: Sequence[str]) -> None:
+    """Copy tensors by name, without those of the classifier at `head`. Raises ConfigError naming what does not fit."""
+    classifier = tuple(f"{name}." for name in head)
+    own = {key: value for key, value in network.state_dict().items() if not key.startswith(classifier)}
+    body = {key: value for key, value in state.items() if isinstance(value, Tensor) and not key.startswith(classifier)}
+    wrong = [key for key in own if key not in body and "num_batches" not in key]
     wrong += [key for key, value in body.items() if key in own and value.shape != own[key].shape]
     if wrong:
-        raise ConfigError(f"{path} does not fit: missing or of another shape: {', '.join(sorted(wrong)[:5])}")
+        raise ConfigError(f"{source} does not fit: missing or of another shape: {', '.join(sorted(wrong)[:5])}")
+    parts = {key.partition(".")[0] for key in own}  # anything else may hang beside the network, such as a projection
+    foreign = [key for key in body if key not in own and key.partition(".")[0] in parts]
+    if foreign:
+        raise ConfigError(f"{source} does not fit: of a larger network: {', '.join(sorted(foreign)[:5])}")
     network.load_state_dict(body, strict=False)

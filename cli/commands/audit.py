@@ -114,6 +114,8 @@ def _in_short(plan: dict[str, Any]) -> str:
     size = f"{plan['image_size']} px, " if plan["image_size"] else ""
     if plan["sample_rate"]:
         size = f"{plan['sample_rate'] / 1000:g} kHz, patches of {plan['patch_seconds']:g} s, "
+    if plan["encoder"]:
+        size = f"on vectors of the frozen {plan['encoder']} ({plan['encoder_features']}-d, {size[:-2]}), "
     epochs = f"{plan['epochs']} epochs" if plan["epochs"] else "epochs by trial"
     return (
         f"{plan['ensemble']} proxies {plan['proxy']}, {size}{plan['strategy']} with {plan['loss']}, {epochs}, "
