@@ -17,6 +17,7 @@ _PUBLIC = {
     "read_manifest": ("cleanlab_lite.readers", "read_manifest"),
     "Manifest": ("cleanlab_lite.manifest", "Manifest"),
     "Evidence": ("cleanlab_lite.evidence", "Evidence"),
+    "Recorder": ("cleanlab_lite.recorder", "Recorder"),
     "History": ("cleanlab_lite.history", "History"),
     "Report": ("cleanlab_lite.report", "Report"),
     "AuditConfig": ("cleanlab_lite.config", "AuditConfig"),

@@ -12,9 +12,13 @@ import numpy as np
 
 from cleanlab_lite.calibration import Calibration, calibrate
 from cleanlab_lite.detectors import DETECTORS
+from cleanlab_lite.detectors.base import mean_over_epochs
+from cleanlab_lite.errors import EvidenceError
 from cleanlab_lite.evidence import Evidence
+from cleanlab_lite.history import HELD_OUT, History
 
 PROTOTYPES = 0.25  # weight in the ranking, in standard deviations; margins have 1
+SURE = 16.0  # nats between two classes; float32 and printed digits round what is beyond to 0 and 1
 FLAG = 0.5  # p_mislabel from which a row is a label issue
 AMBIGUOUS = 0.3  # p_mislabel from which a row without a clear class is worth a look
 OFFER = 0.6  # probability from which a correction is offered
@@ -33,10 +37,10 @@ class Verdict:
 
     score: np.ndarray  # (n,) float64, the ranking, higher is cleaner
     calibration: Calibration  # of the judged rows: probability and noise rate
-    judged: np.ndarray  # (n,) bool, labelled and readable
+    judged: np.ndarray  # (n,) bool, labelled, readable, and with evidence
     p_mislabel: np.ndarray  # (n,) float64
     posterior: np.ndarray  # (n, k) float32, probability that the true class is each of the k
-    predicted: np.ndarray  # (n,) int64, most probable class out of sample
+    predicted: np.ndarray  # (n,) int64, most probable class out of sample; -1 without out-of-sample probabilities
     suggested: np.ndarray  # (n,) int64, correction on offer
     suggestion_confidence: np.ndarray  # (n,) float64
     issue: np.ndarray  # (n,) str
@@ -48,18 +52,20 @@ class Verdict:
 
 
 def combine(evidence: Evidence, readable: np.ndarray, duplicate_of: np.ndarray, *, seed: int = 0) -> Verdict:
-    """Judge every row.
+    """Judge every row that there is evidence for. What needs evidence that is not there is left out.
 
     Args:
         readable: (n,) bool.
         duplicate_of: (n,) int64, first row with the same content, -1 for that row itself and for unique rows.
 
     Raises:
-        EvidenceError: no history, or no out-of-sample probabilities.
+        EvidenceError: neither a history nor out-of-sample probabilities.
     """
-    evidence.require("history", "pred_probs", "logits")
     labels = evidence.labels
-    judged = readable & (labels >= 0)
+    known = readable & (labels >= 0)
+    judged = known & recorded(evidence)
+    if known.any() and not judged.any():
+        raise EvidenceError("no readable, labelled row has a history or out-of-sample probabilities")
     part = evidence.select(np.flatnonzero(judged))
     ranking = rank(part, seed=seed)
     calibration = calibrate(part, ranking, seed=seed)
@@ -71,20 +77,20 @@ def combine(evidence: Evidence, readable: np.ndarray, duplicate_of: np.ndarray, 
     columns = {name: _spread(values, judged) for name, values in columns.items()}
     reasons = {name: _spread(values, judged) for name, values in reasons.items()}
     if "neighbors" in columns:  # detectors number the judged rows
-        known = columns["neighbors"] >= 0
-        columns["neighbors"] = np.where(known, np.flatnonzero(judged)[np.maximum(columns["neighbors"], 0)], -1)
+        found = columns["neighbors"] >= 0
+        columns["neighbors"] = np.where(found, np.flatnonzero(judged)[np.maximum(columns["neighbors"], 0)], -1)
     reasons["duplicate_conflict"] = conflict
 
-    assert evidence.pred_probs is not None and evidence.logits is not None
-    rows = np.flatnonzero(judged)
-    sharpness = label_free_sharpness(evidence.pred_probs[rows], labels[rows], np.nan_to_num(calibration.rate.estimate))
-    posterior = class_posterior(sharpness * evidence.logits, evidence.pred_probs, labels, p)
+    rate = float(np.nan_to_num(calibration.rate.estimate))
+    posterior = class_posterior(*class_evidence(evidence, np.flatnonzero(judged), rate), labels, p)
     best, confidence = best_other(posterior, labels)
-    issue = decide_issue(readable, labels, p, confidence, columns["ood_score"], conflict)
+    issue = decide_issue(readable, labels, p, confidence, columns.get("ood_score", np.zeros(len(labels))), conflict)
     offered = (
         np.isin(issue, ("mislabel", "duplicate_conflict", "ambiguous")) & (p >= FLAG) & (confidence >= OFFER)
     ) | ((issue == "unlabeled") & (confidence >= OFFER))
-    predicted = np.where(readable, np.nan_to_num(evidence.pred_probs, nan=-1).argmax(axis=1), -1)
+    predicted = np.full(len(labels), -1)
+    if evidence.pred_probs is not None:
+        predicted[readable] = np.nan_to_num(evidence.pred_probs[readable], nan=-1).argmax(axis=1)
     return Verdict(
         score=score,
         calibration=calibration,
@@ -96,7 +102,7 @@ def combine(evidence: Evidence, readable: np.ndarray, duplicate_of: np.ndarray, 
         suggestion_confidence=np.where(offered, confidence, np.nan),
         issue=issue,
         action=decide_action(issue, p, offered),
-        weight=np.where(judged, 1 - np.nan_to_num(p), 0.0),
+        weight=np.where(known, 1 - np.nan_to_num(p), 0.0),
         columns=columns,
         reasons=reasons,
         facts=facts | {"judged_rows": len(part)},
@@ -109,7 +115,7 @@ def rank(evidence: Evidence, *, seed: int) -> np.ndarray:
     Margins order rows best where errors are spread over classes. Where a class is often mistaken for one other, the
     proxies learn the mistake; the densest rows of a class still show what it looks like. Measured in RESULTS.md.
     """
-    margins = mean_margins(evidence)
+    margins = margins_of(evidence)
     if evidence.features is None:
         return margins
     trust = 1 - calibrate(evidence, margins, seed=seed).p_mislabel
@@ -117,13 +123,44 @@ def rank(evidence: Evidence, *, seed: int) -> np.ndarray:
     return margins / deviation(margins) + PROTOTYPES * likeness / deviation(likeness)
 
 
+def margins_of(evidence: Evidence) -> np.ndarray:
+    """(n,) float64 margin of the given label by what there is of it, below 0 where another class is ahead.
+
+    The proxies' own history holds the view of proxies that were not shown the row. A history of one training does not:
+    out-of-sample probabilities add it, with the same weight, or stand alone.
+    """
+    history, pred_probs = evidence.history, evidence.pred_probs
+    if history is not None and (pred_probs is None or held_out(history).any()):
+        return mean_margins(evidence)
+    out_of_sample = np.clip(DETECTORS.get("confident_learning").function(evidence).score, -SURE, SURE)
+    if history is None:
+        return out_of_sample
+    in_sample = mean_margins(evidence)
+    return mean_over_epochs(np.stack([values / deviation(values) for values in (in_sample, out_of_sample)]))
+
+
 def deviation(values: np.ndarray) -> float:
-    """Standard deviation of values (n,); 1 where all are alike."""
-    return float(np.std(values)) or 1.0
+    """Standard deviation of values (n,) without those that are NaN; 1 where all are alike."""
+    return float(np.std(values[np.isfinite(values)])) or 1.0
+
+
+def recorded(evidence: Evidence) -> np.ndarray:
+    """(n,) bool: rows with a history or out-of-sample probabilities."""
+    rows = np.zeros(len(evidence), dtype=bool)
+    if evidence.history is not None:
+        rows |= np.isfinite(evidence.history.margin).any(axis=(0, 1))
+    if evidence.pred_probs is not None:
+        rows |= np.isfinite(evidence.pred_probs).all(axis=1)
+    return rows
+
+
+def held_out(history: History) -> np.ndarray:
+    """(m, n) bool: the proxy was watched on the row without having been shown its label."""
+    return (history.trained_on == HELD_OUT) & np.isfinite(history.margin).any(axis=1)
 
 
 def mean_margins(evidence: Evidence) -> np.ndarray:
-    """(n,) float64 logit margin of the given label, mean over good epochs and all proxies.
+    """(n,) float64 logit margin of the given label, mean over good epochs and all proxies; NaN where none watched.
 
     The proxy that a row was held out of counts like those that trained on it: it says what the others think of the
     row. A proxy that was shown a planted label for the row does not count.
@@ -131,21 +168,21 @@ def mean_margins(evidence: Evidence) -> np.ndarray:
     history = evidence.history
     assert history is not None
     first, end = history.safe_window(evidence.labels)
-    margin = np.nanmean(history.margin[:, first:end].astype(np.float32), axis=1)  # (m, n)
+    margin = mean_over_epochs(history.margin[:, first:end].astype(np.float32).swapaxes(0, 1))  # (m, n)
     planted = (history.trained_on >= 0) & (history.trained_on != evidence.labels)
-    return np.nanmean(np.where(planted, np.nan, margin), axis=0).astype(np.float64)
+    return mean_over_epochs(np.where(planted, np.nan, margin)).astype(np.float64)
 
 
 def detect(
     evidence: Evidence, *, trust: np.ndarray, seed: int
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, object]]:
-    """Run the detectors of an audit: their report columns, their reasons, their facts by detector."""
+    """Run the detectors that have their evidence: their report columns, their reasons, their facts by detector."""
     columns: dict[str, np.ndarray] = {}
     reasons: dict[str, np.ndarray] = {}
     facts: dict[str, object] = {}
-    assert evidence.history is not None
-    first, end = evidence.history.safe_window(evidence.labels)
-    window = {"first_epoch": first, "last_epoch": end}
+    window: dict[str, int] = {}
+    if evidence.history is not None:
+        window["first_epoch"], window["last_epoch"] = evidence.history.safe_window(evidence.labels)
     options: dict[str, dict[str, Any]] = {
         "aum": window,
         "bmm": window,
@@ -153,10 +190,9 @@ def detect(
         "ood": {"trust": trust, "seed": seed},
         "knn": {"seed": seed},
     }
-    names = list(DETECTORS_RUN)
-    if evidence.second_split is not None:
-        names.append("second_split_forgetting")
-    for name in names:
+    for name in (*DETECTORS_RUN, "second_split_forgetting"):
+        if any(getattr(evidence, need) is None for need in DETECTORS.get(name).needs):
+            continue
         detection = DETECTORS.get(name).function(evidence, **options.get(name, {}))
         columns |= detection.columns
         reasons |= detection.reasons
@@ -212,10 +248,37 @@ def label_free_sharpness(pred_probs: np.ndarray, labels: np.ndarray, rate: float
     return np.float32(np.exp(minimize_scalar(loss, bounds=(-3, 3), method="bounded").x))
 
 
+def class_evidence(evidence: Evidence, rows: np.ndarray, rate: float) -> tuple[np.ndarray, np.ndarray]:
+    """(n, k) logits that share out what the given label lost, and (n, k) probabilities where there is no label.
+
+    Out-of-sample probabilities are sharpened by the judged `rows`, of whose labels a share `rate` is wrong. Without
+    any, the epochs of the history vote with their predictions: before a network learns a wrong label by heart, it
+    predicts the class that the row looks like.
+    """
+    if evidence.pred_probs is None:
+        assert evidence.history is not None
+        votes = prediction_shares(evidence.history, evidence.num_classes)
+        return np.log(np.maximum(votes, 1e-3)), votes
+    pred_probs = evidence.pred_probs
+    logits = np.log(np.maximum(pred_probs, 1e-12)) if evidence.logits is None else evidence.logits
+    return label_free_sharpness(pred_probs[rows], evidence.labels[rows], rate) * logits, pred_probs
+
+
+def prediction_shares(history: History, num_classes: int) -> np.ndarray:
+    """(n, k) float32 share of all epochs and proxies in which each class was predicted; NaN where none was."""
+    m, e, n = history.shape
+    votes = np.zeros((n, num_classes), dtype=np.float32)
+    for predicted in history.predicted.reshape(m * e, n):
+        rows = np.flatnonzero(predicted >= 0)
+        votes[rows, predicted[rows]] += 1
+    total = votes.sum(axis=1, keepdims=True)
+    return np.where(total > 0, votes / np.maximum(total, 1), np.nan)
+
+
 def class_posterior(logits: np.ndarray, pred_probs: np.ndarray, labels: np.ndarray, p: np.ndarray) -> np.ndarray:
     """(n, k) float32: 1 - p for the given class, the rest shared like the proxies' mean logits without it.
 
-    Rows without a label take the out-of-sample probabilities.
+    Rows without a label take their probabilities as they are.
     """
     rows = np.flatnonzero(labels >= 0)
     result = pred_probs.copy()

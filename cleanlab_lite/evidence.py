@@ -5,6 +5,7 @@ Letters: n samples, k classes, d features, m networks, e epochs.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,7 +40,8 @@ class Evidence:
     history: History | None = None
     features: np.ndarray | None = None  # (n, d) float16 or float32, penultimate layer, not normalised
     pred_probs: np.ndarray | None = None  # (n, k) float32, each row from proxies that did not train on it
-    logits: np.ndarray | None = None  # (n, k) float32, mean over all cross-fitted proxies, scaled like pred_probs
+    # (n, k) float32, mean over all cross-fitted proxies, scaled like pred_probs; None: the logarithm of pred_probs
+    logits: np.ndarray | None = None
     plants: Plants | None = None
     # (e + 1, n) int32, class predicted by a network that had learned the row: before, and after each epoch of, learning
     # other rows only
@@ -72,6 +74,16 @@ class Evidence:
         missing = [name for name in names if getattr(self, name) is None]
         if missing:
             raise EvidenceError(f"this detector needs {', '.join(missing)}, which the run did not record")
+
+    def fingerprint(self) -> str:
+        """sha256 over the arrays that a user can bring: history, features, out-of-sample probabilities."""
+        history = self.history
+        recorded = (history.loss, history.margin, history.predicted, history.trained_on) if history else (None,)
+        digest = hashlib.sha256()
+        for array in (self.labels, *recorded, self.features, self.pred_probs):
+            digest.update(b"-" if array is None else f"{array.dtype} {array.shape}".encode())
+            digest.update(b"" if array is None else np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()
 
     def select(self, rows: np.ndarray) -> Evidence:
         """The same evidence for a subset of rows (index or mask)."""

@@ -63,3 +63,27 @@ class History:
         count = mask.sum(axis=0)
         total = np.where(mask, values, 0).sum(axis=0, dtype=np.float64)
         return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+
+def statistics(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Loss, margin and prediction of (n, k) logits for (n,) labels: float16, float16, int32.
+
+    Loss and margin are NaN where the label is -1 or the logits are NaN; the prediction is -1 only for the latter.
+    """
+    rows = np.arange(len(labels))
+    valid = np.isfinite(logits[:, 0])
+    predicted = np.where(valid, logits.argmax(1), -1).astype(np.int32)
+    label = np.maximum(labels, 0)
+    given = logits[rows, label]
+    top = logits.max(1)
+    loss = np.log(np.exp(logits - top[:, None]).sum(1)) + top - given
+    others = logits.copy()
+    others[rows, label] = -np.inf
+    margin = given - others.max(1)
+    known = valid & (labels >= 0)
+    bound = 6e4  # float16 ends at 65504
+    return (
+        np.where(known, np.clip(loss, 0, bound), np.nan).astype(np.float16),
+        np.where(known, np.clip(margin, -bound, bound), np.nan).astype(np.float16),
+        predicted,
+    )

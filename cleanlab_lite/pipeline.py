@@ -6,59 +6,98 @@ import hashlib
 import importlib.metadata
 import json
 import os
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
-from cleanlab_lite import plan as planning
 from cleanlab_lite.combine import Verdict, combine
 from cleanlab_lite.conclude import build_report, class_table, history_table, noise_matrix_table
 from cleanlab_lite.config import AuditConfig, as_dict, validate
-from cleanlab_lite.data.inputs import Inputs, load_inputs
-from cleanlab_lite.encode import encode
-from cleanlab_lite.ensemble import PRECISIONS, watch
+from cleanlab_lite.data.inputs import Inputs, load_contents, load_inputs
 from cleanlab_lite.evidence import Evidence
 from cleanlab_lite.exporters.formats import STEMS, Policy
 from cleanlab_lite.exporters.manifest import save_manifest, suffix, write_manifest
 from cleanlab_lite.exporters.policy import apply_policy
 from cleanlab_lite.manifest import Manifest
-from cleanlab_lite.models.encoders import describe_encoder, load_encoder
 from cleanlab_lite.progress import OnProgress, Progress, ignore
 from cleanlab_lite.report import Report
 from cleanlab_lite.run import REPORT, Run
 
+if TYPE_CHECKING:
+    from cleanlab_lite.plan import Plan
+
 SUMMARY, MANIFEST = "summary.json", "manifest.parquet"
 SOUND = ("sample_rate", "patch_seconds")  # of a plan
+# What is lost with a kind of evidence.
+WITHOUT = {
+    "history": (
+        "no history (--history): how training went says nothing, and its columns are null: loss_mean, loss_last, "
+        "p_noisy_loss, aum, margin_streak, learned_epoch, forgetting_events"
+    ),
+    "pred_probs": (
+        "no out-of-sample probabilities (--pred-probs): wrong labels that were soon learned by heart look right, a "
+        "suggested label is only what the network predicted most often, and predicted_label, confident_joint_flag and "
+        "ood_score are null"
+    ),
+    "features": (
+        "no features (--features): rows of no class are not told from mislabelled ones, and the columns of neighbours "
+        "and prototypes are null"
+    ),
+}
 EXECUTION = ("time_budget", "workers", "max_memory")  # options that change how a run goes, not what it finds
 
 
-def audit(manifest: Manifest, config: AuditConfig, *, run: Run, on_progress: OnProgress = ignore) -> Report:
+def audit(
+    manifest: Manifest,
+    config: AuditConfig,
+    *,
+    run: Run,
+    evidence: Evidence | None = None,
+    on_progress: OnProgress = ignore,
+) -> Report:
     """Find the wrong labels of a manifest and fill the run folder. A finished run is read, not repeated.
+
+    Args:
+        evidence: recorded elsewhere, of the manifest's rows; without it proxies are trained.
 
     Raises:
         ConfigError: the options do not fit the data or the machine.
+        EvidenceError: the evidence says nothing about any row.
         StoppedEarly: the time budget is used up; the same call goes on from there.
     """
     if run.finished:
         return Report.read(run.path(REPORT))
-    plan = planning.make_plan(manifest, validate(config))
+    if evidence is None:
+        planned = make_plan(manifest, config)
+        facts = asdict(planned)
+    else:
+        planned, facts = None, own_facts(manifest, evidence)
     done = run.done("report")  # and killed just after it
-    report = Report.read(run.path(REPORT)) if done else _find(manifest, plan, config, run, on_progress)
+    report = Report.read(run.path(REPORT)) if done else _find(manifest, planned, config, evidence, run, on_progress)
     run.remove("*.npz")  # what every proxy saw is in the history now
-    run.finish(plan=planning.as_dict(plan), configuration=as_dict(config), fingerprint=manifest.fingerprint)
+    run.finish(plan=facts, configuration=as_dict(config), fingerprint=manifest.fingerprint)
     on_progress(Progress("judge", 1, 1, "steps"))
     return report
 
 
-def _find(manifest: Manifest, plan: planning.Plan, config: AuditConfig, run: Run, on_progress: OnProgress) -> Report:
-    """The stages of an audit, each read where an earlier process has done it."""
+def _find(
+    manifest: Manifest,
+    plan: Plan | None,
+    config: AuditConfig,
+    evidence: Evidence | None,
+    run: Run,
+    on_progress: OnProgress,
+) -> Report:
+    """The stages of an audit, each read where an earlier process has done it. There is a plan or there is evidence."""
     run.write(MANIFEST, lambda path: save_manifest(manifest, path))
-    inputs = _inputs(manifest, plan, config, run, on_progress)
-    evidence = watch(manifest.labels, manifest.num_classes, inputs, plan, config, run=run, on_progress=on_progress)
+    if evidence is None:
+        assert plan is not None
+        inputs, evidence = _train(manifest, plan, config, run, on_progress)
+    else:
+        inputs = load_contents(manifest, on_progress=on_progress)
     on_progress(Progress("judge", 0, 1, "steps"))
     verdict = combine(evidence, inputs.readable, inputs.duplicate_of, seed=config.seed)
     verdict = replace(verdict, reasons=verdict.reasons | inputs.notes)
@@ -70,15 +109,31 @@ def _find(manifest: Manifest, plan: planning.Plan, config: AuditConfig, run: Run
     return report
 
 
-def _inputs(manifest: Manifest, plan: planning.Plan, config: AuditConfig, run: Run, on_progress: OnProgress) -> Inputs:
+def _train(
+    manifest: Manifest, plan: Plan, config: AuditConfig, run: Run, on_progress: OnProgress
+) -> tuple[Inputs, Evidence]:
+    from cleanlab_lite.ensemble import watch  # torch: an audit of the user's own evidence does without
+
+    inputs = _inputs(manifest, plan, config, run, on_progress)
+    return inputs, watch(manifest.labels, manifest.num_classes, inputs, plan, config, run=run, on_progress=on_progress)
+
+
+def _inputs(manifest: Manifest, plan: Plan, config: AuditConfig, run: Run, on_progress: OnProgress) -> Inputs:
     """What the proxies are going to see: the data itself, or what a frozen encoder makes of it."""
     encoder = None
     if plan.encoder:  # before the pictures are decoded: its weights may not fit
+        from cleanlab_lite.models.encoders import describe_encoder, load_encoder
+
         encoder = load_encoder(describe_encoder(plan.encoder, plan.image_size), plan.encoder_weights)
     inputs = load_inputs(manifest, plan.image_size, plan.sound, workers=config.workers, on_progress=on_progress)
     run.mark("decode", decoded=inputs.decoded, unreadable=int((~inputs.readable).sum()))
     if encoder is None:
         return inputs
+    import torch
+
+    from cleanlab_lite.encode import encode
+    from cleanlab_lite.ensemble import PRECISIONS
+
     vectors, computed = encode(
         inputs,
         encoder,
@@ -91,17 +146,43 @@ def _inputs(manifest: Manifest, plan: planning.Plan, config: AuditConfig, run: R
     return vectors
 
 
+def make_plan(manifest: Manifest, config: AuditConfig) -> Plan:
+    """Raises ConfigError when the options do not fit the data or the machine."""
+    from cleanlab_lite import plan as planning
+
+    return planning.make_plan(manifest, validate(config))
+
+
 def plan(manifest: Manifest, config: AuditConfig) -> dict[str, Any]:
-    """What `audit` would do, as JSON types."""
-    return planning.as_dict(planning.make_plan(manifest, validate(config)))
+    """What `audit` would do without evidence, as JSON types."""
+    return asdict(make_plan(manifest, config))
 
 
-def run_key(manifest: Manifest, config: AuditConfig) -> str:
+def own_facts(manifest: Manifest, evidence: Evidence) -> dict[str, Any]:
+    """What `audit` would do with this evidence, as JSON types."""
+    return {
+        "rows": len(manifest),
+        "labelled": int((manifest.labels >= 0).sum()),
+        "classes": manifest.num_classes,
+        "modality": manifest.modality,
+        "evidence": ", ".join(kinds(evidence)),
+        "epochs": evidence.history.shape[1] if evidence.history is not None else 0,
+    }
+
+
+def kinds(evidence: Evidence) -> list[str]:
+    """What there is of the evidence that a user can bring."""
+    return [name for name in WITHOUT if getattr(evidence, name) is not None]
+
+
+def run_key(manifest: Manifest, config: AuditConfig, evidence: Evidence | None = None) -> str:
     """sha256 of all that decides the findings: the data, the options, the version. It names the run."""
     options = {name: value for name, value in as_dict(config).items() if name not in EXECUTION}
     facts = [manifest.fingerprint, _file_facts(manifest), options, importlib.metadata.version("nlclean")]
     if config.weights not in ("", "default"):
         facts.append(_stamp(config.weights))
+    if evidence is not None:
+        facts.append(evidence.fingerprint())
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
@@ -122,26 +203,31 @@ def _stamp(path: str) -> str:
     return f"{found.st_size} {found.st_mtime_ns}"
 
 
-def describe(run: Run, plan: planning.Plan, evidence: Evidence, verdict: Verdict, inputs: Inputs) -> dict[str, Any]:
+def describe(run: Run, plan: Plan | None, evidence: Evidence, verdict: Verdict, inputs: Inputs) -> dict[str, Any]:
     """What the summary says about the run itself: what was planned, and what trials have chosen."""
+    about: dict[str, Any] = {
+        "run_id": run.run_id,
+        "evidence": kinds(evidence),
+        "proxy": None,
+        "search": None,
+        "encoder": None,
+        "device": None,
+        "warnings": warnings(verdict, inputs) + (costs(evidence, inputs, verdict) if plan is None else []),
+    }
+    if plan is None:
+        return about
     assert evidence.history is not None
     search = run.facts("search") if run.done("search") else None
-    return {
-        "run_id": run.run_id,
-        "proxy": {
-            name: getattr(plan, name)
-            for name in ("proxy", "loss", "strategy", "ensemble", "batch_size", "precision", "image_size", *SOUND)
-        }
-        | {"epochs": evidence.history.shape[1]}
-        | ({name: search["chosen"][name] for name in ("loss", "strategy")} if search else {}),
-        "search": search,
-        "encoder": _encoder_facts(run, plan),
-        "device": plan.device,
-        "warnings": warnings(verdict, inputs, plan),
+    proxy = {
+        name: getattr(plan, name)
+        for name in ("proxy", "loss", "strategy", "ensemble", "batch_size", "precision", "image_size", *SOUND)
     }
+    proxy |= {"epochs": evidence.history.shape[1]}
+    proxy |= {name: search["chosen"][name] for name in ("loss", "strategy")} if search else {}
+    return about | {"proxy": proxy, "search": search, "encoder": _encoder_facts(run, plan), "device": plan.device}
 
 
-def _encoder_facts(run: Run, plan: planning.Plan) -> dict[str, Any] | None:
+def _encoder_facts(run: Run, plan: Plan) -> dict[str, Any] | None:
     """Which pretrained encoder made the features, and why; None where the proxies saw the data themselves."""
     if not plan.encoder:
         return None
@@ -155,32 +241,45 @@ def _encoder_facts(run: Run, plan: planning.Plan) -> dict[str, Any] | None:
     }
 
 
-def warnings(verdict: Verdict, inputs: Inputs, plan: planning.Plan) -> list[str]:
+def warnings(verdict: Verdict, inputs: Inputs) -> list[str]:
     """What a reader should know before trusting the numbers, a sentence each."""
     found = []
     unreadable = int((~inputs.readable).sum())
     if unreadable:
-        found.append(f"{unreadable:,} of {plan.rows:,} rows could not be read; they are in the report as unreadable")
+        n = len(inputs.codes)
+        found.append(f"{unreadable:,} of {n:,} rows could not be read; they are in the report as unreadable")
     rate = verdict.calibration.rate
     if "unknown" in rate.method:
         found.append(
-            "the proxies predict held-out labels no better than chance, so no row is judged: are these the right files "
-            "and labels? A pretrained encoder (--proxy torchvision:resnet50 --weights default, or --features) or more "
-            "epochs may help"
+            "held-out labels are predicted no better than chance, so no row is judged: are these the right files and "
+            "labels, in the right order? A pretrained encoder (--proxy torchvision:resnet50 --weights default, or "
+            "--features) or more epochs may help"
         )
     elif "uncalibrated" in rate.method:
-        found.append("too few rows for planted errors: p_mislabel is not calibrated, rely on the order of the rows")
+        found.append("without enough planted errors p_mislabel is not calibrated: rely on the order of the rows")
     elif rate.high - rate.low > 0.5:
         found.append("the noise rate is hardly determined: the proxies learn too little from these labels")
     return found
 
 
+def costs(evidence: Evidence, inputs: Inputs, verdict: Verdict) -> list[str]:
+    """What an audit of the user's own evidence lacks, and what that costs, a sentence each."""
+    found = [sentence for name, sentence in WITHOUT.items() if getattr(evidence, name) is None]
+    silent = int((inputs.readable & (evidence.labels >= 0) & ~verdict.judged).sum())
+    if silent:
+        found.append(f"{silent:,} labelled rows are not in the history and are not judged")
+    if not inputs.array.shape[1]:
+        found.append("the files were not decoded: broken ones are not found, copies only where the bytes are the same")
+    return found
+
+
 def write(run: Run, manifest: Manifest, evidence: Evidence, verdict: Verdict, report: Report) -> None:
     """Everything a user finds in the run folder, each file whole or absent."""
-    assert evidence.features is not None
     features = evidence.features
-    run.write("features.npy", lambda path: np.save(path, features))
-    run.write_parquet("history.parquet", history_table(manifest, evidence))
+    if features is not None:
+        run.write("features.npy", lambda path: np.save(path, features))
+    if evidence.history is not None:
+        run.write_parquet("history.parquet", history_table(manifest, evidence))
     run.write_parquet("classes.parquet", class_table(manifest, verdict))
     run.write_parquet("noise_matrix.parquet", noise_matrix_table(manifest, verdict))
     policies: tuple[Policy, ...] = ("prune", "correct")
@@ -193,16 +292,25 @@ def write(run: Run, manifest: Manifest, evidence: Evidence, verdict: Verdict, re
 
 
 def audit_path(
-    path: str | Path, *, out: Path | None = None, on_progress: OnProgress = ignore, **options: Any
+    path: str | Path,
+    *,
+    history: str | Path | None = None,
+    pred_probs: str | Path | None = None,
+    out: Path | None = None,
+    on_progress: OnProgress = ignore,
+    **options: Any,
 ) -> Report:
     """`audit` for Python: read the manifest, open a run folder, audit.
 
-    `options` are `preset` and the fields of AuditConfig; column names go to `read_manifest` before.
+    `options` are `preset` and the fields of AuditConfig; column names go to `read_manifest` before. `history` (a folder
+    of Recorder.save) and `pred_probs` (a file) are audited instead of training, see `own_evidence`.
     """
     from cleanlab_lite.config import preset
+    from cleanlab_lite.own_evidence import own_evidence
     from cleanlab_lite.readers import read_manifest
 
     manifest = read_manifest(path)
     config = preset(options.pop("preset", "balanced"), **options)
-    with Run.start(out, Path(manifest.source.path).stem, run_key(manifest, config)) as run:
-        return audit(manifest, config, run=run, on_progress=on_progress)
+    evidence = own_evidence(manifest, history=history, pred_probs=pred_probs)
+    with Run.start(out, Path(manifest.source.path).stem, run_key(manifest, config, evidence)) as run:
+        return audit(manifest, config, run=run, evidence=evidence, on_progress=on_progress)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from cleanlab_lite.data.augment import blur_vectors, distort, mask_bands, random_flip, random_roll, random_shift
 from cleanlab_lite.data.loader import Samples
+from cleanlab_lite.history import statistics
 from cleanlab_lite.losses import LOSSES
 from cleanlab_lite.models import build_proxy
 from cleanlab_lite.strategies import STRATEGIES, Learner, Observed, Setting, Wrap
@@ -190,30 +191,6 @@ def recalibrate(learner: Learner, samples: Samples, rows: np.ndarray) -> None:
             learner.logits(samples.inputs(index))
     for layer, momentum in zip(norms, momenta, strict=True):
         layer.momentum = momentum
-
-
-def statistics(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Loss, margin and prediction of (n, k) logits for (n,) labels: float16, float16, int32.
-
-    Loss and margin are NaN where the label is -1 or the logits are NaN; the prediction is -1 only for the latter.
-    """
-    rows = np.arange(len(labels))
-    valid = np.isfinite(logits[:, 0])
-    predicted = np.where(valid, logits.argmax(1), -1).astype(np.int32)
-    label = np.maximum(labels, 0)
-    given = logits[rows, label]
-    top = logits.max(1)
-    loss = np.log(np.exp(logits - top[:, None]).sum(1)) + top - given
-    others = logits.copy()
-    others[rows, label] = -np.inf
-    margin = given - others.max(1)
-    known = valid & (labels >= 0)
-    bound = 6e4  # float16 ends at 65504
-    return (
-        np.where(known, np.clip(loss, 0, bound), np.nan).astype(np.float16),
-        np.where(known, np.clip(margin, -bound, bound), np.nan).astype(np.float16),
-        predicted,
-    )
 
 
 @torch.no_grad()

@@ -170,7 +170,8 @@ def fake_pipeline(monkeypatch: pytest.MonkeyPatch, audit: Any) -> None:
     """Put `audit` in the place of the pipeline's."""
     pipeline = ModuleType("cleanlab_lite.pipeline")
     pipeline.__dict__["audit"] = audit
-    pipeline.__dict__["run_key"] = lambda manifest, config: "ab" * 32
+    pipeline.__dict__["run_key"] = lambda manifest, config, evidence: "ab" * 32
+    pipeline.__dict__["kinds"] = pipeline.__dict__["own_facts"] = None  # of evidence that the user brings
     pipeline.__dict__["plan"] = lambda manifest, config: {
         "rows": len(manifest),
         "ensemble": config.ensemble,

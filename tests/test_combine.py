@@ -204,8 +204,8 @@ def test_conflicting_duplicates_are_named_and_settled(world):
 
 
 def test_missing_records_are_an_error(world):
-    with pytest.raises(EvidenceError, match="pred_probs"):
-        judge(replace(world.evidence, pred_probs=None))
+    with pytest.raises(EvidenceError, match="out-of-sample probabilities"):
+        judge(replace(world.evidence, pred_probs=None, history=None))
 
 
 # --- the ranking ----------------------------------------------------------------------------------------------------

@@ -14,13 +14,11 @@ from worlds import World, blobs
 
 from cleanlab_lite.combine import Verdict, combine
 from cleanlab_lite.conclude import build_report, class_table, history_table, label_score, noise_matrix_table
-from cleanlab_lite.config import AuditConfig
 from cleanlab_lite.data.inputs import Inputs
 from cleanlab_lite.evidence import Evidence
 from cleanlab_lite.history import HELD_OUT, History
 from cleanlab_lite.manifest import Manifest, Source
 from cleanlab_lite.pipeline import warnings
-from cleanlab_lite.plan import make_plan
 from cleanlab_lite.report import ACTIONS, ISSUES, SCHEMA, SCHEMA_VERSION, Report
 
 N, K = 240, 4
@@ -240,8 +238,7 @@ def test_only_an_uncalibrated_rate_is_warned_of(case, method, warned):
     inputs = Inputs(
         np.zeros((N, 1)), np.full(N, ""), np.full(N, ""), case.duplicate_of, decoded=0, content=case.content
     )
-    plan = make_plan(case.manifest, AuditConfig(device="cpu", image_size=32))
-    assert any("not calibrated" in text for text in warnings(verdict, inputs, plan)) == warned
+    assert any("not calibrated" in text for text in warnings(verdict, inputs)) == warned
 
 
 # --- the other tables -----------------------------------------------------------------------------------------------

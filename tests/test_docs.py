@@ -17,6 +17,7 @@ from audit_world import CLASSES, OPTIONS, save_pictures, task, vector_parquet, v
 from cli_world import call
 from review_world import write_wav
 
+import cleanlab_lite as cl
 from cleanlab_lite import pipeline
 from cleanlab_lite.decisions import Decision, DecisionLog
 from nlclean.main import COMMANDS, program
@@ -125,6 +126,13 @@ def kept(tmp_path_factory):
         folder = here / "clips" / CLASSES[label]
         folder.mkdir(parents=True, exist_ok=True)
         write_wav(folder / f"{row:02}.wav", 400 * 2 ** int(label) + row)
+    recorder = cl.Recorder(60, len(CLASSES))
+    for _ in range(2):
+        recorder.update(np.arange(60), 4 * np.eye(len(CLASSES))[small.truth], small.labels)
+        recorder.end_epoch()
+    recorder.save(here / "recorded")
+    sure = np.where(np.eye(len(CLASSES))[small.truth] > 0, 0.9, 0.1 / (len(CLASSES) - 1))
+    write_csv(here / "p.csv", dict(zip(CLASSES, sure.T.tolist(), strict=True)))
     decision = Decision(names[0], "keep", labels[0], reviewer="bob")
     DecisionLog(here / "bob.jsonl").append(decision)
     with pytest.MonkeyPatch.context() as patch:

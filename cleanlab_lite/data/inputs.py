@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from cleanlab_lite.data.cache import ImageFormat, default_cache_dir, find_duplicates, load, vector_content
+from cleanlab_lite.data.media import is_remote, read_bytes
 from cleanlab_lite.data.sound import SoundFormat
-from cleanlab_lite.errors import ConfigError
+from cleanlab_lite.errors import ConfigError, DecodeError
 from cleanlab_lite.manifest import Manifest
-from cleanlab_lite.progress import OnProgress, ignore
+from cleanlab_lite.progress import OnProgress, Progress, ignore
+
+HEARD = 1000  # files between two events of progress
 
 
 @dataclass(frozen=True)
@@ -80,6 +84,29 @@ def load_inputs(
         offsets=store.offsets if sound else None,
         notes=_by_code(store.notes),
     )
+
+
+def load_contents(manifest: Manifest, *, on_progress: OnProgress = ignore) -> Inputs:
+    """Inputs for an audit that shows nothing to a proxy: local files are hashed to find copies, and not decoded.
+
+    A file that cannot be read has no content; its row is readable all the same, for the evidence is there already.
+    Vectors are loaded as ever.
+    """
+    if manifest.modality == "vector":
+        return load_inputs(manifest, 0)
+    assert manifest.uris is not None
+    n = len(manifest)
+    content = np.zeros(n, dtype="U64")
+    for row, uri in enumerate(manifest.uris.tolist()):
+        if not is_remote(uri):
+            try:
+                content[row] = hashlib.sha256(read_bytes(uri)).hexdigest()
+            except DecodeError:
+                content[row] = ""
+        if row % HEARD == 0 or row == n - 1:
+            on_progress(Progress("decode", row + 1, n, "files"))
+    nothing = np.zeros(n, dtype="U1")
+    return Inputs(np.zeros((n, 0), np.float32), nothing, nothing, find_duplicates(content), decoded=0, content=content)
 
 
 def _by_code(notes: np.ndarray) -> dict[str, np.ndarray]:

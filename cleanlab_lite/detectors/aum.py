@@ -47,7 +47,7 @@ def area_under_margin(
         columns={
             "aum": aum,
             "aum_threshold": np.full(len(aum), threshold),
-            "margin_streak": longest_negative_streak(margin),
+            "margin_streak": np.where(np.isfinite(aum), longest_negative_streak(margin), -1),
         },
         reasons={"negative_margin": aum < 0},
         facts=facts,

@@ -15,6 +15,7 @@ from ..settings import Setting, resolve, to_config
 
 if TYPE_CHECKING:
     from cleanlab_lite.config import AuditConfig
+    from cleanlab_lite.evidence import Evidence
     from cleanlab_lite.gate import Outcome
     from cleanlab_lite.manifest import Manifest
     from cleanlab_lite.report import Report
@@ -30,6 +31,8 @@ TOP = 20  # suspicious rows on show
 @click.option("--split-column", help="Column of the split.  [default: detected]")
 @click.option("--features-column", help="Column of the embeddings.  [default: detected]")
 @click.option("--features", type=click.Path(path_type=Path), help="File of embeddings, aligned by row.")
+@click.option("--history", type=click.Path(path_type=Path), help="Folder of a Recorder; nothing is trained then.")
+@click.option("--pred-probs", type=click.Path(path_type=Path), help="Out-of-sample probabilities; nothing is trained.")
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder.  [default: a new one under nlclean-runs/]")
 @config_options
 @click.option(
@@ -49,6 +52,8 @@ def command(
     split_column: str | None,
     features_column: str | None,
     features: Path | None,
+    history: Path | None,
+    pred_probs: Path | None,
     out: Path | None,
     fail_on: tuple[float, bool] | None,
     dry_run: bool,
@@ -59,7 +64,8 @@ def command(
     """Find the wrong labels of MANIFEST.
 
     MANIFEST is a CSV, TSV, JSONL or Parquet file, a folder or glob of Parquet files, a folder with one folder per
-    class, or an .npz file. The last line on stdout is the path of the report.
+    class, or an .npz file. With --history or --pred-probs it is audited from that evidence, see docs/own_evidence.md;
+    otherwise small networks are trained. The last line on stdout is the path of the report.
     """
     settings = resolve(flags, environ=os.environ, cwd=Path.cwd())
     config = to_config(settings)
@@ -82,10 +88,15 @@ def command(
     )
     for sentence in dataset.source.notes:
         diagnostics.note(sentence)
+    evidence = None
+    if history or pred_probs:
+        from cleanlab_lite.own_evidence import own_evidence
+
+        evidence = own_evidence(dataset, history=history, pred_probs=pred_probs)
     if dry_run:
-        _plan(dataset, config, as_json)
+        _plan(dataset, config, evidence, as_json)
         return
-    report, path = _audit(dataset, config, out, ctx.obj)
+    report, path = _audit(dataset, config, evidence, out, ctx.obj)
 
     from .. import output
 
@@ -97,16 +108,21 @@ def command(
         ctx.exit(ExitCode.GATE_FAILED)
 
 
-def _audit(dataset: Manifest, config: AuditConfig, out: Path | None, typed: list[str]) -> tuple[Report, Path]:
-    from cleanlab_lite.pipeline import audit, plan, run_key
+def _audit(
+    dataset: Manifest, config: AuditConfig, evidence: Evidence | None, out: Path | None, typed: list[str]
+) -> tuple[Report, Path]:
+    from cleanlab_lite.pipeline import audit, kinds, plan, run_key
     from cleanlab_lite.run import REPORT, Run
 
     from ..progress import Drawer
 
-    diagnostics.note(_in_short(plan(dataset, config)))
+    if evidence is None:
+        diagnostics.note(_in_short(plan(dataset, config)))
+    else:
+        diagnostics.note(f"evidence: {', '.join(kinds(evidence))}; nothing is trained")
     stem = PurePath(dataset.source.path).stem
-    with Run.start(out, stem, run_key(dataset, config), typed) as run, Drawer() as drawer:
-        return audit(dataset, config, run=run, on_progress=drawer), run.path(REPORT)
+    with Run.start(out, stem, run_key(dataset, config, evidence), typed) as run, Drawer() as drawer:
+        return audit(dataset, config, run=run, evidence=evidence, on_progress=drawer), run.path(REPORT)
 
 
 def _in_short(plan: dict[str, Any]) -> str:
@@ -123,12 +139,13 @@ def _in_short(plan: dict[str, Any]) -> str:
     )
 
 
-def _plan(dataset: Manifest, config: AuditConfig, as_json: bool) -> None:
-    from cleanlab_lite.pipeline import plan
+def _plan(dataset: Manifest, config: AuditConfig, evidence: Evidence | None, as_json: bool) -> None:
+    from cleanlab_lite.pipeline import own_facts, plan
 
     from .. import output
 
-    (output.json_document if as_json else output.plan_view)(plan(dataset, config))
+    facts = plan(dataset, config) if evidence is None else own_facts(dataset, evidence)
+    (output.json_document if as_json else output.plan_view)(facts)
 
 
 def _show(settings: dict[str, Setting], as_json: bool) -> None:
