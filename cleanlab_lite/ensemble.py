@@ -65,8 +65,8 @@ def watch(
     usable = inputs.readable & (labels >= 0)
     fold = assign_folds(np.where(usable, labels, -1), inputs.duplicate_of, plan.ensemble, config.seed)
     require_variety(labels, usable, fold, plan.ensemble)
-    half = assign_folds(np.where(usable, labels, -1), inputs.duplicate_of, 2, config.seed)
     if config.second_split:
+        half = assign_folds(np.where(usable, labels, -1), inputs.duplicate_of, 2, config.seed)
         require_variety(labels, usable, half, 2)
     proxies = plan.ensemble + (config.planted > 0)
     clock = _Clock(config.time_budget, on_progress)

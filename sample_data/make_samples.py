@@ -40,21 +40,22 @@ class Sample:
     content: bytes  # of the file
     label: str
     true_label: str
-    planted: str = ""  # mislabel, out_of_vocabulary, unreadable, duplicate_conflict
+    planted: str = ""  # mislabel, out_of_vocabulary, unreadable, duplicate_conflict; of sounds also what they suffer
 
 
 def main(folder: Path) -> None:
-    write_images(folder / "images")
+    write_files(folder / "images", image_samples(), ".png")
     write_vectors(folder / "vectors")
 
 
 # --- Images ----------------------------------------------------------------------------------------------------------
 
 
-def write_images(folder: Path) -> None:
+def write_files(folder: Path, samples: Iterable[Sample], ending: str) -> None:
+    """The files of a set, its manifest, and its truth."""
     rows = []
-    for i, sample in enumerate(image_samples()):
-        path = Path("files", f"{i // 100:02d}", f"{i:04d}.png")
+    for i, sample in enumerate(samples):
+        path = Path("files", f"{i // 100:02d}", f"{i:04d}{ending}")
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_bytes(sample.content)
         rows.append((path.as_posix(), sample))

@@ -5,17 +5,15 @@ Everything is drawn from numpy's RandomState, whose streams are frozen; the file
 
 from __future__ import annotations
 
-import csv
 import io
 import sys
 import wave
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from make_samples import NONE_OF_THESE, Sample, write_files
 
-NONE_OF_THESE = "none_of_these"
 RATE = 8000  # Hz
 SECONDS = (0.3, 1.3)
 CLIPS = 54  # of each class
@@ -35,27 +33,8 @@ CONFUSED = {  # what a tired person hears instead
 Draw = np.random.RandomState
 
 
-@dataclass
-class Sample:
-    content: bytes  # of the file
-    label: str
-    true_label: str
-    planted: str = ""  # mislabel, out_of_vocabulary, unreadable, duplicate_conflict, silent, clipped, truncated
-
-
 def main(folder: Path) -> None:
-    rows = []
-    for i, sample in enumerate(samples()):
-        path = Path("files", f"{i // 100:02d}", f"{i:04d}.wav")
-        (folder / "sounds" / path).parent.mkdir(parents=True, exist_ok=True)
-        (folder / "sounds" / path).write_bytes(sample.content)
-        rows.append((path.as_posix(), sample))
-    write_csv(folder / "sounds/manifest.csv", ("path", "label"), [(path, s.label) for path, s in rows])
-    write_csv(
-        folder / "sounds/truth.csv",
-        ("path", "true_label", "planted"),
-        [(path, s.true_label, s.planted) for path, s in rows],
-    )
+    write_files(folder / "sounds", samples(), ".wav")
 
 
 def samples() -> list[Sample]:
@@ -187,13 +166,6 @@ def wav(samples: np.ndarray) -> bytes:
         file.setframerate(RATE)
         file.writeframes(np.rint(samples.clip(-1, 1) * 127 + 128).astype(np.uint8).tobytes())
     return buffer.getvalue()
-
-
-def write_csv(path: Path, header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
-    with open(path, "w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows(rows)
 
 
 if __name__ == "__main__":

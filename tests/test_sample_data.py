@@ -30,6 +30,13 @@ def read_csv(path):
 @pytest.fixture(scope="module")
 def remade(tmp_path_factory):
     folder = tmp_path_factory.mktemp("remade")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(SAMPLES))  # as for a script: make_sounds takes from make_samples
+        remake(folder)
+    return folder
+
+
+def remake(folder):
     for name in ("make_samples", "make_sounds"):
         spec = importlib.util.spec_from_file_location(name, SAMPLES / f"{name}.py")
         script = importlib.util.module_from_spec(spec)
@@ -37,7 +44,6 @@ def remade(tmp_path_factory):
         spec.loader.exec_module(script)
         script.main(folder)
         del sys.modules[spec.name]
-    return folder
 
 
 def test_total_size_is_below_5_mb():

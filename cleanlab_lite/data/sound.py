@@ -92,13 +92,16 @@ def sound_header(data: bytes) -> tuple[int, float]:
         return file.samplerate, file.frames / file.samplerate
 
 
-def read_samples(data: bytes) -> tuple[np.ndarray, int, tuple[str, ...]]:
-    """(t,) float32 mean of the channels, full scale is 1; the sample rate in Hz; notes as in `SoundFormat.decode`."""
+def read_samples(data: bytes, seconds: int | None = None) -> tuple[np.ndarray, int, tuple[str, ...]]:
+    """(t,) float32 mean of the channels, full scale is 1; the sample rate in Hz; notes as in `SoundFormat.decode`.
+
+    Nothing behind the first `seconds` is read, by default behind MAX_SECONDS.
+    """
     import soundfile
 
     with _opened(data) as file:
         rate, promised = file.samplerate, file.frames
-        wanted = min(promised, MAX_SECONDS * rate, MAX_VALUES // file.channels)
+        wanted = min(promised, (seconds or MAX_SECONDS) * rate, MAX_VALUES // file.channels)
         read, still, broken = 0, 0, False
         parts: list[np.ndarray] = []
         while read < wanted and not broken:

@@ -25,7 +25,7 @@ RATE = 8000  # samples per second of a clip, 8 bits each
 MAX_ORIGINAL = 48_000  # bytes; a compressed sound travels as it is, or not at all
 BANDS, FRAMES = 48, 96  # pixels of a spectrogram
 
-# Compressed sounds, by their first bytes. Browsers decode them, the dependencies of nlclean do not.
+# Compressed sounds, by their first bytes. Browsers decode them, so they need no spectrogram of ours.
 _COMPRESSED = (
     (b"fLaC", "audio/flac"),
     (b"OggS", "audio/ogg"),

@@ -64,14 +64,18 @@ def _refuse_folder(manifest: Manifest, wanted: Path, real: Path, force: bool) ->
 
 
 @contextmanager
-def replacing(target: Path, *, tree: bool) -> Iterator[Path]:
+def replacing(target: Path, *, tree: bool = False, hint: str = "give another place with --output") -> Iterator[Path]:
     """A path to write to, which becomes `target` when the block ends well; nothing stays of it when it does not.
 
-    Raises ReportError when the disk is full or refuses.
+    A pipe or a device is written to as it is. Raises ReportError when the disk is full or refuses.
     """
+    special = not tree and target.exists() and not target.is_file()
     temporary = target.with_name(f".{os.getpid()}.{target.name}")
     old = target.with_name(f".{os.getpid()}.old.{target.name}")
     try:
+        if special:
+            yield target
+            return
         if tree:
             temporary.mkdir()
             (temporary / MARKER).touch()
@@ -87,7 +91,7 @@ def replacing(target: Path, *, tree: bool) -> Iterator[Path]:
             raise
     except OSError as error:
         reason = error.strerror or error
-        raise ReportError(f"cannot write {target}: {reason}", hint="give another place with --output") from error
+        raise ReportError(f"cannot write {target}: {reason}", hint=hint) from error
     finally:
         for leftover in (temporary, old):
             if leftover.is_dir():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -137,19 +136,10 @@ def _say(gate: Gate, exit_zero: bool) -> bool:
 
 
 def _write(path: Path, text: str) -> None:
-    from cleanlab_lite.errors import ReportError
+    from cleanlab_lite.exporters.target import replacing
 
-    special = path.exists() and not path.is_file()  # a pipe or /dev/stdout is not to be replaced
-    temporary = path if special else path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with replacing(path, hint="give another file") as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
-        if not special:
-            os.replace(temporary, path)
-    except OSError as error:
-        raise ReportError(f"cannot write {path}: {error.strerror or error}", hint="give another file") from error
-    finally:
-        if not special:
-            temporary.unlink(missing_ok=True)
 
 
 def _spare_manifest(path: Path, source: Source) -> None:

@@ -244,7 +244,7 @@ def _apply(
     manifest = read_labels(to, changes[0].columns)
     word = "restored" if reverse else "patched"
     target = choose_target(manifest, target, word=word, endings=(suffix(manifest),), tree=False, force=force)
-    with replacing(target, tree=False) as temporary:
+    with replacing(target) as temporary:
         outcome = apply_patch(manifest, changes, temporary, reverse=reverse, skip_conflicts=skip_conflicts)
         if outcome.conflicts and not skip_conflicts:
             raise ConfigError(

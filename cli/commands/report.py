@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import click
@@ -72,19 +71,13 @@ def _check(page: Path, force: bool) -> None:
 
 def _write_page(folder: Path, page: Path) -> int:
     """Write the page of a run, whole or not at all; its bytes."""
-    from cleanlab_lite.errors import ReportError
     from cleanlab_lite.exporters.html import build_page
+    from cleanlab_lite.exporters.target import replacing
 
     from ..progress import Drawer
 
     with Drawer() as drawer:
         content = build_page(folder, on_progress=drawer)
-    temporary = page.with_name(f".{page.name}.{os.getpid()}")
-    try:
+    with replacing(page, hint="give another file") as temporary:
         temporary.write_bytes(content)
-        os.replace(temporary, page)
-    except OSError as error:
-        raise ReportError(f"cannot write {page}: {error.strerror or error}", hint="give another file") from error
-    finally:
-        temporary.unlink(missing_ok=True)
     return len(content)

@@ -6,7 +6,6 @@ two wide and four high in Braille dots.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,7 +13,7 @@ from functools import lru_cache
 import numpy as np
 
 from cleanlab_lite.data import media
-from cleanlab_lite.errors import DecodeError
+from cleanlab_lite.data.sound import read_samples, sound_header
 
 LONGEST, THUMBNAIL = 1024, 128  # pixels kept of a picture, and of a neighbour's
 SECONDS = 60  # of a sound, from its start
@@ -84,17 +83,9 @@ def fit(pixels: np.ndarray, width: int, height: int) -> np.ndarray:
 
 
 def decode_sound(data: bytes) -> Sound:
-    """The first `SECONDS` of a WAV, FLAC, OGG or MP3 file. Raises DecodeError, also where soundfile is missing."""
-    try:
-        import soundfile
-    except ImportError as error:
-        raise DecodeError("sounds need the package soundfile", hint="pip install soundfile") from error
-    try:
-        with soundfile.SoundFile(io.BytesIO(data)) as file:
-            samples = file.read(SECONDS * file.samplerate, dtype="float32", always_2d=True)
-            return Sound(samples.mean(axis=1), file.samplerate, file.frames / file.samplerate)
-    except (soundfile.SoundFileError, RuntimeError, ZeroDivisionError) as error:
-        raise DecodeError(f"cannot decode the sound: {error}") from error
+    """The first `SECONDS` of a WAV, FLAC, OGG or MP3 file. Raises DecodeError."""
+    wave, rate, _ = read_samples(data, SECONDS)
+    return Sound(wave, rate, sound_header(data)[1])
 
 
 def paint_sound(sound: Sound, width: int, height: int) -> np.ndarray:
