@@ -48,7 +48,10 @@ VARIANTS = {  # beside every strategy with its defaults
     "promix:networks=2",
 }
 LOSS_VARIANTS = {"gce:q=0.5"}
-COMBINED = (("gce:q=0.5", "mixup"), ("elr", "mixup"), ("nce_rce", "mixup"))  # a robust loss on top of mixup
+COMBINED = (
+    *(("gce:q=0.5", "mixup"), ("elr", "mixup"), ("nce_rce", "mixup")),  # a robust loss on top of mixup
+    *(("gce", "discard:second_q=0.5"), ("gce", "prune"), ("gce", "prune:rounds=3")),  # as Fonseca et al. (2019) do
+)
 
 
 @dataclass(frozen=True)

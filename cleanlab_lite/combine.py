@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from cleanlab_lite.calibration import Calibration, calibrate
+from cleanlab_lite.calibration import Calibration, NoiseRate, calibrate, scale_odds
 from cleanlab_lite.detectors import DETECTORS
 from cleanlab_lite.detectors.base import mean_over_epochs
 from cleanlab_lite.errors import EvidenceError
 from cleanlab_lite.evidence import Evidence
 from cleanlab_lite.history import HELD_OUT, History
+from cleanlab_lite.no_class import find_rows_of_no_class
 
 PROTOTYPES = 0.25  # weight in the ranking, in standard deviations; margins have 1
 SURE = 16.0  # nats between two classes; float32 and printed digits round what is beyond to 0 and 1
@@ -68,7 +69,7 @@ def combine(evidence: Evidence, readable: np.ndarray, duplicate_of: np.ndarray, 
         raise EvidenceError("no readable, labelled row has a history or out-of-sample probabilities")
     part = evidence.select(np.flatnonzero(judged))
     ranking = rank(part, seed=seed)
-    calibration = calibrate(part, ranking, seed=seed)
+    calibration = with_rows_of_no_class(part, ranking, calibrate(part, ranking, seed=seed), seed=seed)
     score, p = _spread(ranking, judged), _spread(calibration.p_mislabel, judged)
     conflict = conflicting_duplicates(labels, duplicate_of, readable)
     p = settle_conflicts(p, labels, duplicate_of, conflict)
@@ -162,15 +163,56 @@ def held_out(history: History) -> np.ndarray:
 def mean_margins(evidence: Evidence) -> np.ndarray:
     """(n,) float64 logit margin of the given label, mean over good epochs and all proxies; NaN where none watched.
 
-    The proxy that a row was held out of counts like those that trained on it: it says what the others think of the
-    row. A proxy that was shown a planted label for the row does not count.
+    A proxy that was shown a planted label for the row does not count. The proxies that trained on a row tell how hard
+    its label was to learn, the one that it was held out of what the others think of it. All count alike unless labels
+    are learned by heart: so much as is `memorised`, so little do the former say, and the latter has that weight.
     """
-    history = evidence.history
+    history, labels = evidence.history, evidence.labels
     assert history is not None
-    first, end = history.safe_window(evidence.labels)
+    first, end = history.safe_window(labels)
     margin = mean_over_epochs(history.margin[:, first:end].astype(np.float32).swapaxes(0, 1))  # (m, n)
-    planted = (history.trained_on >= 0) & (history.trained_on != evidence.labels)
-    return mean_over_epochs(np.where(planted, np.nan, margin)).astype(np.float64)
+    out = held_out(history)
+    counts = np.isfinite(margin) & (out | (history.trained_on == labels))
+    trained = mean_over_epochs(np.where(counts & ~out, margin, np.nan))
+    others = mean_over_epochs(np.where(counts & out, margin, np.nan))
+    alike = (counts & out).sum(axis=0) / np.maximum(counts.sum(axis=0), 1)
+    weight = np.maximum(alike, min(memorised(evidence), 0.5))
+    mean = weight * others + (1 - weight) * trained
+    return np.where(np.isnan(trained), others, np.where(np.isnan(others), trained, mean)).astype(np.float64)
+
+
+def memorised(evidence: Evidence) -> float:
+    """Share, 0..1, of the given labels that are not predicted out of sample but are once they were trained on."""
+    history, labels = evidence.history, evidence.labels
+    assert history is not None
+    first, end = history.safe_window(labels)
+    right = (history.predicted[:, first:end] == labels).mean(axis=1)  # (m, n)
+    seen, unseen = history.seen(labels), held_out(history) & (labels >= 0)
+    if not seen.any() or not unseen.any():
+        return 0.0
+    missed = 1 - right[unseen].mean()
+    return float(np.clip((right[seen].mean() - right[unseen].mean()) / max(missed, 1e-12), 0, 1))
+
+
+def with_rows_of_no_class(
+    evidence: Evidence, ranking: np.ndarray, mislabelled: Calibration, *, seed: int
+) -> Calibration:
+    """The calibration with what planted errors do not know: rows of no class, where there are any to be seen.
+
+    p of a row is that of being mislabelled, or else of no class; made to fall along the ranking, which stays as it is.
+    """
+    from sklearn.isotonic import IsotonicRegression
+
+    rate, p = mislabelled.rate, mislabelled.p_mislabel
+    if evidence.pred_probs is None or not (np.isfinite(p).all() and np.isfinite(evidence.pred_probs).all()):
+        return mislabelled
+    found = find_rows_of_no_class(evidence.labels, evidence.pred_probs, p, seed=seed)
+    if found is None:
+        return mislabelled
+    p = IsotonicRegression(increasing=False).fit(ranking, p + (1 - p) * found.p).predict(ranking)
+    high = min(rate.high + found.most, 1.0)
+    rate = NoiseRate(float(p.mean()), rate.low, max(high, float(p.mean())), f"{rate.method}, hidden classes")
+    return Calibration(rate, p, scale_odds(p, rate.low), scale_odds(p, rate.high))
 
 
 def detect(

@@ -21,6 +21,7 @@ from cleanlab_lite.combine import (
     decide_issue,
     label_free_sharpness,
     mean_margins,
+    memorised,
     rank,
     settle_conflicts,
 )
@@ -224,6 +225,23 @@ def test_planted_labels_do_not_count_in_the_ranking():
         predicted=[[[0, 1]]] * 3,
     )
     np.testing.assert_allclose(mean_margins(Evidence(labels, 2, history)), [2, 4])
+
+
+def test_what_was_learned_by_heart_counts_no_more_than_what_the_others_think():
+    labels = np.array([0, 0, 0, 0, 0])
+    trained_on = np.zeros((5, 5), dtype=np.int64)
+    np.fill_diagonal(trained_on, HELD_OUT)
+    history = history_of(
+        margin=np.where(trained_on == HELD_OUT, -3.0, 1.0)[:, None].tolist(),
+        trained_on=trained_on.tolist(),
+        predicted=np.where(trained_on == HELD_OUT, 1, 0)[:, None].tolist(),  # no held-out row, every other one
+    )
+    evidence = Evidence(labels, 2, history)
+    assert memorised(evidence) == 1
+    np.testing.assert_allclose(mean_margins(evidence), (1 - 3) / 2)
+    alike = replace(evidence, history=replace(history, predicted=np.zeros_like(history.predicted)))
+    assert memorised(alike) == 0
+    np.testing.assert_allclose(mean_margins(alike), (4 * 1 - 3) / 5)
 
 
 def test_epochs_that_know_too_little_or_memorise_do_not_count():

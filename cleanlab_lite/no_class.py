@@ -1,0 +1,123 @@
+"""How many rows belong to no class of the vocabulary, and which: planted errors do not show it, hidden classes do.
+
+A planted error is a picture of one class under the name of another, so the proxies are sure of it. A row of no class is
+one that nobody is sure of; among hard rows that are right it hardly shows. What it would look like can be seen by
+hiding a class: for a row whose given label is predicted, that class is struck from its out-of-sample probabilities, and
+another label is drawn for it, for half of the rows from what is left, for half uniformly.
+
+A classifier then tells the rows with a hidden class from all rows. With s the likeness, S_q the share q of the hidden
+rows that are most alike, and G the rows that are right as far as planted errors know,
+
+    r(q) = P(s in S_q and row in G) / q
+
+is the share of rows of no class if nothing else were alike (mixture proportions from positive and unlabelled data:
+Elkan and Noto, KDD 2008; Ramaswamy et al., ICML 2016). Where hard rows of the classes are all there is, they come in
+evenly or ever faster as q grows, and r is straight or bends upwards. Where there are rows of no class they come first,
+and r bends downwards. Only then is there something to be added. Measured in benchmarks/RESULTS.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+QUANTILES = np.linspace(0.1, 0.8, 8)
+EARLY, LATE = slice(1, 4), slice(4, 8)  # of QUANTILES; r averaged over each
+BENT = 0.5  # early over late r from which it bends downwards; a straight line has .46, which chance may exceed
+AT, AT_MOST = 2, 4  # of QUANTILES: r there is the estimate, and the upper end
+FEWEST_CLASSES = 4  # with fewer, hiding one leaves no choice
+FEWEST_HIDDEN = 100  # rows
+SAMPLE = 20_000  # rows that the classifier learns from, of either kind
+BLOCK = 20_000
+
+
+@dataclass(frozen=True)
+class NoClass:
+    """Rows of no class among n that seemed right."""
+
+    share: float  # of all rows
+    most: float  # upper end of it
+    bend: float  # early over late r
+    p: np.ndarray  # (n,) probability that a row which is not mislabelled belongs to no class
+
+
+def find_rows_of_no_class(
+    labels: np.ndarray, pred_probs: np.ndarray, p_mislabel: np.ndarray, *, seed: int = 0
+) -> NoClass | None:
+    """None where no such rows show, or too little is known: fewer than 4 classes or 100 rows predicted as labelled.
+
+    Args:
+        labels: (n,) int64, all valid.
+        pred_probs: (n, k), out of sample.
+        p_mislabel: (n,) by planted errors, which know nothing of rows of no class.
+    """
+    rng = np.random.default_rng((seed, 3))
+    hidden = np.flatnonzero(pred_probs.argmax(axis=1) == labels)
+    if pred_probs.shape[1] < FEWEST_CLASSES or len(hidden) < FEWEST_HIDDEN:
+        return None
+    hidden = np.sort(rng.permutation(hidden)[:SAMPLE])
+    of_hidden = signs(*hide_class(labels[hidden], pred_probs[hidden], rng))
+    of_rows = np.concatenate(
+        [signs(labels[i : i + BLOCK], pred_probs[i : i + BLOCK]) for i in range(0, len(labels), BLOCK)]
+    )
+    sample = rng.permutation(len(labels))[:SAMPLE]
+    likeness_hidden, likeness = tell_apart(of_hidden, of_rows, sample)
+
+    seems_right = 1 - p_mislabel
+    cuts = np.quantile(likeness_hidden, 1 - QUANTILES)
+    curve = np.array([seems_right[likeness >= cut].sum() for cut in cuts]) / (QUANTILES * len(labels))
+    bend = float(curve[EARLY].mean() / max(curve[LATE].mean(), 1e-12))
+    if bend < BENT:
+        return None
+    share = float(curve[AT])
+    return NoClass(share, float(curve[AT_MOST]), bend, unexplained(likeness, likeness_hidden, seems_right, share))
+
+
+def hide_class(labels: np.ndarray, pred_probs: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Another label (h,) for each row, and its probabilities (h, k - 1) without the class it had; both renumbered."""
+    h, k = pred_probs.shape
+    left = np.arange(k) != labels[:, None]
+    rest = pred_probs[left].reshape(h, k - 1).astype(np.float64) + 1e-12
+    rest /= rest.sum(axis=1, keepdims=True)
+    uniform = (np.arange(h) % 2 == 0)[:, None]
+    cumulative = np.where(uniform, 1 / (k - 1), rest).cumsum(axis=1)
+    drawn = (cumulative <= rng.random((h, 1)) * cumulative[:, -1:]).sum(axis=1)
+    return np.minimum(drawn, k - 2), rest
+
+
+def signs(labels: np.ndarray, pred_probs: np.ndarray) -> np.ndarray:
+    """(n, 4): log-margin of the given label, logarithms of the largest probability and of the rest, entropy in 0..1."""
+    p = np.maximum(pred_probs.astype(np.float64), 1e-9)
+    rows = np.arange(len(labels))
+    own, best = p[rows, labels], p.max(axis=1)
+    entropy = -np.einsum("nk,nk->n", p, np.log(p)) / np.log(p.shape[1])
+    p[rows, labels] = 0
+    margin = np.clip(np.log(own / p.max(axis=1)), -8, 8)
+    return np.stack([margin, np.log(best), np.log(np.maximum(1 - best, 1e-3)), entropy], axis=1)
+
+
+def tell_apart(hidden: np.ndarray, rows: np.ndarray, sample: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Likeness (h,) and (n,) to rows with a hidden class, by a quadratic logistic regression on `signs`."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import PolynomialFeatures, StandardScaler
+
+    classifier = make_pipeline(
+        StandardScaler(), PolynomialFeatures(2), LogisticRegression(class_weight="balanced", max_iter=500)
+    )
+    known = np.concatenate([hidden, rows[sample]])
+    classifier.fit(known, np.arange(len(known)) < len(hidden))
+    return classifier.decision_function(hidden), classifier.decision_function(rows)
+
+
+def unexplained(likeness: np.ndarray, hidden: np.ndarray, seems_right: np.ndarray, share: float) -> np.ndarray:
+    """(n,) share * f_hidden / f_right at each likeness, at most 1, rising with it: isotonic regression of the odds."""
+    from sklearn.isotonic import IsotonicRegression
+
+    x = np.concatenate([likeness, hidden])
+    y = np.repeat([0.0, 1.0], [len(likeness), len(hidden)])
+    weight = np.concatenate([seems_right / len(likeness), np.full(len(hidden), share / len(hidden))])
+    fit = IsotonicRegression(increasing=True, y_min=0, y_max=1 - 1e-6)
+    z = fit.fit(x, y, sample_weight=np.maximum(weight, 1e-12)).predict(likeness)
+    return np.minimum(z / (1 - z), 1.0)
