@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from cleanlab_lite.combine import FLAG, TOP, Verdict
+from cleanlab_lite.duplicates import Duplicates
 from cleanlab_lite.evidence import Evidence
 from cleanlab_lite.manifest import Manifest
 from cleanlab_lite.report import ACTIONS, ISSUES, SCHEMA, SCHEMA_VERSION, Report
@@ -18,7 +19,7 @@ CONFUSIONS = 50  # pairs of classes kept in the summary
 def build_report(
     manifest: Manifest,
     verdict: Verdict,
-    duplicate_of: np.ndarray,
+    duplicates: Duplicates,
     content: np.ndarray,
     codes: np.ndarray,
     errors: np.ndarray,
@@ -45,7 +46,9 @@ def build_report(
         "suggestion_confidence": verdict.suggestion_confidence,
         "action": verdict.action,
         "weight": verdict.weight,
-        "duplicate_of": _named(ids, duplicate_of),
+        "duplicate_of": _named(ids, duplicates.by_kind["exact"]),
+        "near_duplicate_of": _named(ids, np.where(duplicates.near, duplicates.copy_of, -1)),
+        "near_duplicate_similarity": np.where(duplicates.near, duplicates.similarity, np.nan),
         "content": _nullable(content.astype("U16").astype(object), content != ""),
         "neighbors": [
             [ids[j] for j in row if j >= 0] if judged else None
@@ -169,6 +172,25 @@ def noise_matrix_table(manifest: Manifest, verdict: Verdict) -> pa.Table:
             "expected_rows": expected[given, true],
         }
     )
+
+
+def duplicates_table(manifest: Manifest, duplicates: Duplicates) -> pa.Table:
+    """A line per copy, with the first row of its group."""
+    others = np.flatnonzero(duplicates.copy_of >= 0)
+    first = duplicates.copy_of[others]
+    ids, classes = manifest.ids.astype(object), np.array(manifest.classes, dtype=object)
+    labels = _named(classes, manifest.labels)
+    splits = _nullable(manifest.splits.astype(object), manifest.splits != "")
+    text = {"id": ids, "label": labels, "split": splits}
+    sides = {
+        f"{name}_{side}": pa.array(values[rows], pa.string())
+        for name, values in text.items()
+        for side, rows in (("a", first), ("b", others))
+    }
+    kind = pa.array(duplicates.kind[others].astype(object), pa.string())
+    similarity = pa.array(duplicates.similarity[others].astype(np.float32))
+    order = ("id_a", "id_b", "kind", "similarity", "label_a", "label_b", "split_a", "split_b")
+    return pa.table(sides | {"kind": kind, "similarity": similarity}).select(order)
 
 
 def history_table(manifest: Manifest, evidence: Evidence) -> pa.Table:

@@ -51,11 +51,14 @@ def watch(
     *,
     run: Run,
     on_progress: OnProgress,
+    copy_of: np.ndarray | None = None,
 ) -> Evidence:
     """Train the ensemble, a stage of the run per proxy, and gather what it saw.
 
     Args:
         labels: (n,) int64, -1 where there is none.
+        copy_of: (n,) int64, first of the rows that are held out together, -1 for that row itself and for unique rows;
+            by default those with the same content.
 
     Raises:
         ConfigError: too few rows, or rows too alike, to learn anything from.
@@ -63,10 +66,11 @@ def watch(
     """
     samples, train_config = prepare(labels, inputs, plan, config)
     usable = inputs.readable & (labels >= 0)
-    fold = assign_folds(np.where(usable, labels, -1), inputs.duplicate_of, plan.ensemble, config.seed)
+    copy_of = inputs.duplicate_of if copy_of is None else copy_of
+    fold = assign_folds(np.where(usable, labels, -1), copy_of, plan.ensemble, config.seed)
     require_variety(labels, usable, fold, plan.ensemble)
     if config.second_split:
-        half = assign_folds(np.where(usable, labels, -1), inputs.duplicate_of, 2, config.seed)
+        half = assign_folds(np.where(usable, labels, -1), copy_of, 2, config.seed)
         require_variety(labels, usable, half, 2)
     proxies = plan.ensemble + (config.planted > 0)
     clock = _Clock(config.time_budget, on_progress)
@@ -217,14 +221,14 @@ def choose_epochs(trial: Callable[[int], np.ndarray], labels: np.ndarray, held_o
         epochs, best = epochs * 2, agreement
 
 
-def assign_folds(labels: np.ndarray, duplicate_of: np.ndarray, folds: int, seed: int) -> np.ndarray:
-    """(n,) fold of each row: equal shares of every class, and rows of the same content together, or they leak."""
+def assign_folds(labels: np.ndarray, copy_of: np.ndarray, folds: int, seed: int) -> np.ndarray:
+    """(n,) fold of each row: equal shares of every class, and copies together, or they leak."""
     rng = np.random.default_rng(seed)
     fold = np.empty(len(labels), dtype=np.int64)
     for label in np.unique(labels):
         rows = rng.permutation(np.flatnonzero(labels == label))
         fold[rows] = (np.arange(len(rows)) + rng.integers(folds)) % folds
-    return np.where(duplicate_of >= 0, fold[np.maximum(duplicate_of, 0)], fold)
+    return np.where(copy_of >= 0, fold[np.maximum(copy_of, 0)], fold)
 
 
 def require_variety(labels: np.ndarray, usable: np.ndarray, fold: np.ndarray, folds: int) -> None:

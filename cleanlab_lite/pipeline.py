@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cleanlab_lite.combine import Verdict, combine
-from cleanlab_lite.conclude import build_report, class_table, history_table, noise_matrix_table
+from cleanlab_lite.conclude import build_report, class_table, duplicates_table, history_table, noise_matrix_table
 from cleanlab_lite.config import AuditConfig, as_dict, validate
 from cleanlab_lite.data.inputs import Inputs, load_contents, load_inputs
+from cleanlab_lite.duplicates import Duplicates, find_copies
 from cleanlab_lite.evidence import Evidence
 from cleanlab_lite.exporters.formats import STEMS, Policy
 from cleanlab_lite.exporters.manifest import save_manifest, suffix, write_manifest
@@ -95,31 +96,47 @@ def _find(
     run.write(MANIFEST, lambda path: save_manifest(manifest, path))
     if evidence is None:
         assert plan is not None
-        inputs, evidence = _train(manifest, plan, config, run, on_progress)
+        inputs, duplicates, evidence = _train(manifest, plan, config, run, on_progress)
     else:
         inputs = load_contents(manifest, on_progress=on_progress)
+        duplicates = _copies(inputs, inputs, run, on_progress)
     on_progress(Progress("judge", 0, 1, "steps"))
     verdict = combine(evidence, inputs.readable, inputs.duplicate_of, seed=config.seed)
-    verdict = replace(verdict, reasons=verdict.reasons | inputs.notes)
+    copies = duplicates.reasons(manifest.labels, manifest.splits)
+    verdict = replace(verdict, reasons=verdict.reasons | inputs.notes | copies)
     run.mark("judge")
     about = describe(run, plan, evidence, verdict, inputs)
-    report = build_report(manifest, verdict, inputs.duplicate_of, inputs.content, inputs.codes, inputs.errors, about)
-    write(run, manifest, evidence, verdict, report)
+    about |= {"duplicates": duplicates.facts, "leakage": duplicates.leakage(manifest.splits)}
+    about["warnings"] += leaks(manifest, copies["leakage"])
+    report = build_report(manifest, verdict, duplicates, inputs.content, inputs.codes, inputs.errors, about)
+    write(run, manifest, evidence, verdict, duplicates, report)
     run.mark("report")
     return report
 
 
 def _train(
     manifest: Manifest, plan: Plan, config: AuditConfig, run: Run, on_progress: OnProgress
-) -> tuple[Inputs, Evidence]:
+) -> tuple[Inputs, Duplicates, Evidence]:
     from cleanlab_lite.ensemble import watch  # torch: an audit of the user's own evidence does without
 
-    inputs = _inputs(manifest, plan, config, run, on_progress)
-    return inputs, watch(manifest.labels, manifest.num_classes, inputs, plan, config, run=run, on_progress=on_progress)
+    inputs, duplicates = _inputs(manifest, plan, config, run, on_progress)
+    evidence = watch(
+        manifest.labels,
+        manifest.num_classes,
+        inputs,
+        plan,
+        config,
+        run=run,
+        on_progress=on_progress,
+        copy_of=duplicates.copy_of,  # or a row's prediction would be that of a proxy that has seen its copy
+    )
+    return inputs, duplicates, evidence
 
 
-def _inputs(manifest: Manifest, plan: Plan, config: AuditConfig, run: Run, on_progress: OnProgress) -> Inputs:
-    """What the proxies are going to see: the data itself, or what a frozen encoder makes of it."""
+def _inputs(
+    manifest: Manifest, plan: Plan, config: AuditConfig, run: Run, on_progress: OnProgress
+) -> tuple[Inputs, Duplicates]:
+    """What the proxies are going to see, the data itself or what a frozen encoder makes of it, and which are copies."""
     encoder = None
     if plan.encoder:  # before the pictures are decoded: its weights may not fit
         from cleanlab_lite.models.encoders import describe_encoder, load_encoder
@@ -128,7 +145,7 @@ def _inputs(manifest: Manifest, plan: Plan, config: AuditConfig, run: Run, on_pr
     inputs = load_inputs(manifest, plan.image_size, plan.sound, workers=config.workers, on_progress=on_progress)
     run.mark("decode", decoded=inputs.decoded, unreadable=int((~inputs.readable).sum()))
     if encoder is None:
-        return inputs
+        return inputs, _copies(inputs, inputs, run, on_progress)
     import torch
 
     from cleanlab_lite.encode import encode
@@ -143,7 +160,13 @@ def _inputs(manifest: Manifest, plan: Plan, config: AuditConfig, run: Run, on_pr
         on_progress=on_progress,
     )
     run.mark("encode", weights=encoder.weights, fingerprint=encoder.fingerprint, computed=computed)
-    return vectors
+    return vectors, _copies(inputs, vectors, run, on_progress)
+
+
+def _copies(inputs: Inputs, seen: Inputs, run: Run, on_progress: OnProgress) -> Duplicates:
+    duplicates = find_copies(inputs, seen, on_progress=on_progress)
+    run.mark("duplicates", **duplicates.facts)
+    return duplicates
 
 
 def make_plan(manifest: Manifest, config: AuditConfig) -> Plan:
@@ -262,6 +285,19 @@ def warnings(verdict: Verdict, inputs: Inputs) -> list[str]:
     return found
 
 
+def leaks(manifest: Manifest, leaking: np.ndarray) -> list[str]:
+    """Which test and validation splits share rows with others, a sentence each. `leaking` is (n,) bool."""
+    found = []
+    for name in np.unique(manifest.splits[manifest.held_back & leaking]):
+        rows = manifest.splits == name
+        count = int((rows & leaking).sum())
+        found.append(
+            f"{count:,} of {rows.sum():,} rows of split {name} ({count / rows.sum():.1%}) have the same or nearly the "
+            "same content as rows of another split: scores on it are too good"
+        )
+    return found
+
+
 def costs(evidence: Evidence, inputs: Inputs, verdict: Verdict) -> list[str]:
     """What an audit of the user's own evidence lacks, and what that costs, a sentence each."""
     found = [sentence for name, sentence in WITHOUT.items() if getattr(evidence, name) is None]
@@ -273,7 +309,9 @@ def costs(evidence: Evidence, inputs: Inputs, verdict: Verdict) -> list[str]:
     return found
 
 
-def write(run: Run, manifest: Manifest, evidence: Evidence, verdict: Verdict, report: Report) -> None:
+def write(
+    run: Run, manifest: Manifest, evidence: Evidence, verdict: Verdict, duplicates: Duplicates, report: Report
+) -> None:
     """Everything a user finds in the run folder, each file whole or absent."""
     features = evidence.features
     if features is not None:
@@ -282,6 +320,7 @@ def write(run: Run, manifest: Manifest, evidence: Evidence, verdict: Verdict, re
         run.write_parquet("history.parquet", history_table(manifest, evidence))
     run.write_parquet("classes.parquet", class_table(manifest, verdict))
     run.write_parquet("noise_matrix.parquet", noise_matrix_table(manifest, verdict))
+    run.write_parquet("duplicates.parquet", duplicates_table(manifest, duplicates))
     policies: tuple[Policy, ...] = ("prune", "correct")
     for policy in policies:
         cleaning = apply_policy(report.table, manifest.held_back, policy)

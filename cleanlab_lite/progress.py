@@ -10,7 +10,7 @@ from dataclasses import dataclass
 class Progress:
     """One step forward. `done == total` closes the stage; `total == 0` means not known yet."""
 
-    stage: str  # "read", "decode", "encode", "train", "detect", "combine", "report"
+    stage: str  # "read", "decode", "encode", "duplicates", "train", "detect", "combine", "report"
     done: int
     total: int
     unit: str  # what is counted: "rows", "files", "epochs"

@@ -30,6 +30,13 @@ _SENTENCES: dict[str, tuple[str, str, str]] = {
     "thin_region": ("It lies far from most rows of its class: wrong, or rare", "", ""),
     # facts
     "duplicate_conflict": ("The same content occurs with another label", "", ""),
+    "leakage": ("The same or nearly the same content is in another split", "", ""),
+    "near_duplicate": (
+        "Another row has nearly the same content",
+        "near_duplicate_similarity",
+        "similarity to the first {:.3f}",
+    ),
+    "near_duplicate_conflict": ("Nearly the same content occurs with another label", "", ""),
     "decode_failed": ("The file cannot be decoded", "", ""),
     "file_empty": ("The file is empty", "", ""),
     "file_missing": ("The file does not exist", "", ""),

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from cleanlab_lite.errors import ReportError
@@ -57,6 +59,13 @@ COLUMNS: tuple[tuple[str, pa.DataType, str, str], ...] = (
         "it is remembered, and without --second-split",
     ),
     ("duplicate_of", _S, "an id", "first row with the same content; null for the first and for unique rows"),
+    (
+        "near_duplicate_of",
+        _S,
+        "an id",
+        "first row with nearly the same content; null for the first, for unique rows and for exact copies of the first",
+    ),
+    ("near_duplicate_similarity", _F, "0-1", "of the row and near_duplicate_of: correlation, or cosine of vectors"),
     ("content", _S, "16 hex digits", "start of the sha256 of the content, the same after a rename; null if unreadable"),
     ("neighbors", pa.list_(_S), "ids", "nearest rows in feature space, nearest first"),
     ("top_labels", pa.list_(_S), "classes", "the three most probable classes"),
@@ -82,6 +91,12 @@ class Report:
         """Rows with a label issue, most suspicious first."""
         rows = self.table.filter(self.table["is_label_issue"])
         return rows.sort_by([("label_score", "ascending")])
+
+    def suspicious(self) -> pa.Table:
+        """Rows with a label issue or a contradicting copy, in the order of `by_suspicion`."""
+        order = by_suspicion(self.table)
+        shown = flags(self.table, "is_label_issue") | contradicts(self.table)
+        return self.table.take(pa.array(order[shown[order]]))
 
     def write(self, path: Path, *, run_id: str = "") -> None:
         """Write `report.parquet` (zstd). The summary travels in the file's metadata."""
@@ -109,3 +124,34 @@ class Report:
                 hint="upgrade nlclean",
             )
         return cls(table, json.loads(metadata[b"nlclean.summary"]))
+
+
+def flags(table: pa.Table, name: str) -> np.ndarray:
+    """(n,) bool, False for null."""
+    return np.asarray(table[name].fill_null(False))
+
+
+def contradicts(table: pa.Table) -> np.ndarray:
+    """(n,) bool: rows whose content occurs with another label."""
+    return np.asarray(pc.equal(table["issue"].fill_null("none"), "duplicate_conflict"))
+
+
+def suspects(table: pa.Table) -> np.ndarray:
+    """(n,) bool: rows with any issue."""
+    return flags(table, "is_label_issue") | np.asarray(pc.not_equal(table["issue"].fill_null("none"), "none"))
+
+
+def content_groups(table: pa.Table) -> np.ndarray:
+    """(n,) int64: the first row with the same content; the row itself where there is none before it."""
+    first = pc.index_in(table["duplicate_of"], value_set=table["id"].combine_chunks(), skip_nulls=True).fill_null(-1)
+    return np.where(np.asarray(first) >= 0, first, np.arange(table.num_rows))
+
+
+def by_suspicion(table: pa.Table) -> np.ndarray:
+    """(n,) row numbers: contradicting copies first, together, for they prove an error without a model; then other
+    label issues, other issues, and the rest, each by label score."""
+    score = np.asarray(table["label_score"].fill_null(2.0), dtype=np.float64)  # unknown comes last
+    conflict = contradicts(table)
+    kinds = [conflict, flags(table, "is_label_issue"), suspects(table)]
+    group = np.where(conflict, content_groups(table), 0)
+    return np.lexsort((score, group, np.select(kinds, [0, 1, 2], default=3)))

@@ -40,7 +40,7 @@ def json_document(value: Any) -> None:
 
 def report_json(report: Report, path: Path, top: int) -> None:
     """The JSON twin of `report_view`: the summary, `report` (path) and `suspicious` (the `top` rows)."""
-    rows = report.flagged().slice(0, top).select(_SUSPICIOUS_COLUMNS).to_pylist()
+    rows = report.suspicious().slice(0, top).select(_SUSPICIOUS_COLUMNS).to_pylist()
     json_document(report.summary | {"report": str(path), "suspicious": rows})
 
 
@@ -50,9 +50,11 @@ def report_view(report: Report, path: Path, top: int) -> None:
     _headline(summary)
     _worst_classes(summary["classes"])
     _top_confusions(summary["confusions"])
+    if summary.get("leakage"):
+        _leakage(summary["leakage"])
     if summary.get("search"):
         _search(summary["search"])
-    _suspicious_rows(report.flagged().slice(0, top).to_pylist())
+    _suspicious_rows(report.suspicious().slice(0, top).to_pylist())
     _next_steps(escape(shlex.quote(str(path.parent))), summary["actions"])
     line(str(path))
 
@@ -71,6 +73,39 @@ def _headline(summary: Mapping[str, Any]) -> None:
     line(f"flagged: {summary['flagged']:,} rows")
     if issues:
         line(f"issues: {', '.join(issues)}")
+    if summary.get("duplicates"):
+        _copies(summary["duplicates"], summary["reasons"].get("leakage", 0))
+
+
+def _copies(duplicates: Mapping[str, Any], leaking: int) -> None:
+    kinds = [f"{kind} {rows:,}" for kind, rows in duplicates["rows"].items() if rows]
+    search = duplicates.get("search") or {}
+    if kinds:
+        line(f"copies: {', '.join(kinds)}")
+    if search.get("recall") is not None:
+        line(f"copies among vectors were searched by faiss, which finds {_percent(search['recall'])} of all neighbours")
+    if leaking:
+        line(f"leakage: {leaking:,} rows have a copy in another split")
+
+
+def _leakage(shared: Sequence[Mapping[str, Any]]) -> None:
+    _table(
+        "Leakage between splits",
+        ("split", "rows", "share", "split", "rows", "share", "copies"),
+        [
+            (
+                _label(pair["split_a"]),
+                f"{pair['rows_a']:,}",
+                _percent(pair["share_a"]),
+                _label(pair["split_b"]),
+                f"{pair['rows_b']:,}",
+                _percent(pair["share_b"]),
+                pair["kind"],
+            )
+            for pair in shared
+        ],
+        right=(1, 2, 4, 5),
+    )
 
 
 def _worst_classes(classes: Sequence[Mapping[str, Any]]) -> None:

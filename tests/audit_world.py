@@ -17,6 +17,7 @@ QUICK = tuple(text for name, value in OPTIONS.items() for text in (f"--{name.rep
 CLASSES = ("cat", "dog", "owl")
 FILES = {  # of every run folder, beside pruned.* and corrected.*
     "classes.parquet",
+    "duplicates.parquet",
     "features.npy",
     "history.parquet",
     "log.jsonl",

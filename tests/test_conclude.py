@@ -15,6 +15,7 @@ from worlds import World, blobs
 from cleanlab_lite.combine import Verdict, combine
 from cleanlab_lite.conclude import build_report, class_table, history_table, label_score, noise_matrix_table
 from cleanlab_lite.data.inputs import Inputs
+from cleanlab_lite.duplicates import find_copies
 from cleanlab_lite.evidence import Evidence
 from cleanlab_lite.history import HELD_OUT, History
 from cleanlab_lite.manifest import Manifest, Source
@@ -79,8 +80,11 @@ class Case:
         self.content = np.array([hashlib.sha256(b"%d" % (0 if i == COPY else i)).hexdigest() for i in range(N)])
         self.content[UNREADABLE] = ""
         self.errors = np.where(self.codes == "", "", "broken\x1b[2J at byte 7")
+        self.duplicates = find_copies(
+            Inputs(np.zeros((N, 0)), self.codes, self.errors, self.duplicate_of, 0, self.content)
+        )
         self.report = build_report(
-            self.manifest, self.verdict, self.duplicate_of, self.content, self.codes, self.errors, {"device": "cpu"}
+            self.manifest, self.verdict, self.duplicates, self.content, self.codes, self.errors, {"device": "cpu"}
         )
         self.rows = self.report.table.to_pylist()
 
@@ -150,7 +154,7 @@ def test_duplicates_and_neighbors_are_named_by_id(case):
 def test_a_column_that_no_detector_filled_is_null(case):
     columns = {name: values for name, values in case.verdict.columns.items() if name not in ("aum", "neighbors")}
     verdict = replace(case.verdict, columns=columns)
-    report = build_report(case.manifest, verdict, case.duplicate_of, case.content, case.codes, case.errors, {})
+    report = build_report(case.manifest, verdict, case.duplicates, case.content, case.codes, case.errors, {})
     assert report.table.schema.equals(SCHEMA)
     assert report.table["aum"].null_count == N
     assert report.table["neighbors"].null_count == N
@@ -158,7 +162,7 @@ def test_a_column_that_no_detector_filled_is_null(case):
 
 def test_embeddings_have_no_path(case):
     manifest = replace(case.manifest, source=replace(case.manifest.source, path_column=None), uris=None)
-    report = build_report(manifest, case.verdict, case.duplicate_of, case.content, case.codes, case.errors, {})
+    report = build_report(manifest, case.verdict, case.duplicates, case.content, case.codes, case.errors, {})
     assert report.table["path"].null_count == N
 
 

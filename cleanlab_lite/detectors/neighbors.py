@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from cleanlab_lite.errors import EvidenceError
@@ -24,12 +26,18 @@ def unit_rows(features: np.ndarray) -> np.ndarray:
 
 
 def nearest_neighbors(
-    features: np.ndarray, k: int, block: int = 2000, *, among: np.ndarray | None = None
+    features: np.ndarray,
+    k: int,
+    block: int = 2000,
+    *,
+    among: np.ndarray | None = None,
+    on_rows: Callable[[int], None] = lambda _: None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Indices (n, k) int64 and cosine similarities (n, k) float32 of each row's nearest rows, nearest first.
 
     features (n, d) of any float type. A row is not its own neighbour. Neighbours are sought among all rows, or
-    among the rows `among` (r,) int64. Where fewer than k exist, the index is -1 and the similarity NaN.
+    among the rows `among` (r,) int64. Where fewer than k exist, the index is -1 and the similarity NaN. `on_rows` is
+    told how many rows are done.
     """
     rows = unit_rows(features)
     n = len(rows)
@@ -56,6 +64,7 @@ def nearest_neighbors(
         valid = np.isfinite(values)
         indices[start:stop, :found] = np.where(valid, among[np.minimum(columns, len(among) - 1)], -1)
         similarities[start:stop, :found] = np.where(valid, values, np.nan)
+        on_rows(stop)
     return indices, similarities
 
 

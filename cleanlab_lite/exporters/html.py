@@ -25,10 +25,10 @@ import pyarrow.parquet as pq
 from cleanlab_lite.errors import ReportError
 from cleanlab_lite.exporters import charts
 from cleanlab_lite.exporters.manifest import load_manifest
-from cleanlab_lite.exporters.page_data import ISSUES, PageData, by_suspicion, known, margins, suspects
+from cleanlab_lite.exporters.page_data import ISSUES, PageData, known, margins
 from cleanlab_lite.mixture import BetaMixture, GaussianMixture, fit_beta_mixture, fit_gaussian_mixture
 from cleanlab_lite.progress import OnProgress, ignore
-from cleanlab_lite.report import Report
+from cleanlab_lite.report import Report, by_suspicion, suspects
 from cleanlab_lite.run import REPORT
 
 MANIFEST = "manifest.parquet"
@@ -102,6 +102,7 @@ def _frame(report: Report, folder: Path) -> tuple[bytes, bytes]:
         "style_hash": _csp_hash(style),
         "script_hash": _csp_hash(script),
         **_headline(report.summary, folder),
+        "leakage": _leakage(report.summary.get("leakage") or []),
         "charts": _learning(report, folder),
         "classes": _classes(report.summary["classes"]),
         "matrix": _matrix(folder),
@@ -173,6 +174,27 @@ def _learning(report: Report, folder: Path) -> str:
         keys = [("all", "all others"), ("suspect", "suspects")]
         figures.append(_figure("Margin while learning", text, keys, charts.margin_curves(quartiles)))
     return "".join(figures)
+
+
+def _leakage(shared: Sequence[dict[str, Any]]) -> str:
+    """Rows that splits share, a table row per pair of them and kind of copy."""
+    if not shared:
+        return ""
+    lines = [
+        f'<tr><th scope="row" class="text">{escape(pair["split_a"])}</th>'
+        f'<td class="figure">{pair["rows_a"]:,}</td><td class="figure">{_percent(pair["share_a"])}</td>'
+        f'<td class="text">{escape(pair["split_b"])}</td>'
+        f'<td class="figure">{pair["rows_b"]:,}</td><td class="figure">{_percent(pair["share_b"])}</td>'
+        f"<td>{escape(pair['kind'])}</td></tr>"
+        for pair in shared
+    ]
+    note = "Rows of either split with the same or nearly the same content in the other."
+    heads = [f'<th scope="col">{head}</th>' for head in ("Split", "Rows", "Share", "Split", "Rows", "Share", "Copies")]
+    return (
+        f'<div class="pair"><div class="card"><h2>Leakage between splits</h2><p class="note">{note}</p>'
+        f'<table class="classes"><thead><tr>{"".join(heads)}</tr></thead>'
+        f"<tbody>{''.join(lines)}</tbody></table></div></div>"
+    )
 
 
 def _figure(title: str, text: str, keys: Sequence[tuple[str, str]], chart: str) -> str:

@@ -391,6 +391,7 @@
       ["Times forgotten", get(row, "forgotten")],
       ["Split", get(row, "split") === null ? null : data.splits[get(row, "split")]],
       ["Same content as", get(row, "duplicate")],
+      ["Nearly the same content as", get(row, "near")],
     ];
     return el("table", { class: "facts" }, el("tbody", {}, ...facts.filter(([, value]) => value !== null).map(([name, value]) =>
       el("tr", {}, el("th", { scope: "row", text: name }), el("td", { class: "text", text: value })))));

@@ -20,7 +20,7 @@ from cleanlab_lite.errors import DecodeError
 from cleanlab_lite.exporters.previews import Preview, preview
 from cleanlab_lite.progress import OnProgress, Progress
 from cleanlab_lite.reasons import sentences
-from cleanlab_lite.report import Report
+from cleanlab_lite.report import Report, suspects
 
 HISTORY = "history.parquet"
 ROWS_SHARE = 0.45  # of the limit, for the table without details
@@ -36,12 +36,12 @@ THREADS = 4
 # What a row of the page holds, in this order; nulls at the end are cut off.
 FIELDS = (
     "id", "given", "suggested", "p", "confidence", "issue", "action", "reasons", "probable", "loss", "aum",
-    "knn", "agreement", "learned", "forgotten", "path", "split", "duplicate", "error",
+    "knn", "agreement", "learned", "forgotten", "path", "split", "duplicate", "near", "error",
 )  # fmt: skip
 _COLUMNS = (
     "id", "path", "split", "given_label", "suggested_label", "p_mislabel", "suggestion_confidence", "issue", "action",
     "reasons", "top_labels", "top_probs", "loss_mean", "aum", "knn_label", "knn_agreement", "learned_epoch",
-    "forgetting_events", "duplicate_of", "error",
+    "forgetting_events", "duplicate_of", "near_duplicate_of", "error",
 )  # fmt: skip
 
 ISSUES = {
@@ -53,20 +53,6 @@ ISSUES = {
     "unreadable": "unreadable",
     "unlabeled": "no label",
 }
-
-
-def by_suspicion(table: pa.Table) -> np.ndarray:
-    """(n,) row numbers: label issues first, then other issues, then the rest, each by label score."""
-    score = np.asarray(table["label_score"].fill_null(2.0), dtype=np.float64)  # unknown comes last
-    flagged = np.asarray(table["is_label_issue"].fill_null(False))
-    return np.lexsort((score, np.where(flagged, 0, np.where(suspects(table), 1, 2))))
-
-
-def suspects(table: pa.Table) -> np.ndarray:
-    """(n,) bool: rows with any issue."""
-    return np.asarray(
-        pc.or_(table["is_label_issue"].fill_null(False), pc.not_equal(table["issue"].fill_null("none"), "none"))
-    )
 
 
 class PageData:
@@ -149,6 +135,7 @@ class PageData:
             "path": record["path"] if record["path"] != record["id"] else None,
             "split": None if record["split"] is None else self._index(self.splits, record["split"]),
             "duplicate": record["duplicate_of"],
+            "near": record["near_duplicate_of"],
             "error": record["error"],
         }
         cells = [values[name] for name in FIELDS]

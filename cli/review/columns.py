@@ -4,23 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 
 def numbers(table: pa.Table, name: str) -> np.ndarray:
     """(n,) float64, NaN for null."""
     return np.asarray(table[name].cast(pa.float64()).fill_null(float("nan")))
-
-
-def flags(table: pa.Table, name: str) -> np.ndarray:
-    """(n,) bool, False for null."""
-    return np.asarray(table[name].fill_null(False))
-
-
-def content_groups(table: pa.Table) -> np.ndarray:
-    """(n,) int64: the first row with the same content; the row itself where there is none before it."""
-    first = pc.index_in(table["duplicate_of"], value_set=table["id"].combine_chunks(), skip_nulls=True).fill_null(-1)
-    return np.where(np.asarray(first) >= 0, first, np.arange(table.num_rows))
 
 
 class Labels:

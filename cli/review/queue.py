@@ -12,8 +12,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cleanlab_lite.decisions import Decision, DecisionLog, now
+from cleanlab_lite.report import content_groups, flags
 
-from .columns import Labels, content_groups, flags, numbers
+from .columns import Labels, numbers
 
 KINDS = ("issue", "class", "pair")  # of filters
 Value = str | tuple[str, str]  # an issue, a class, or (given label, suggested label)

@@ -19,10 +19,10 @@ import pyarrow.parquet as pq
 from cleanlab_lite.errors import ReportError
 from cleanlab_lite.exporters.manifest import load_manifest
 from cleanlab_lite.reasons import sentence
-from cleanlab_lite.report import Report
+from cleanlab_lite.report import Report, content_groups, flags
 from cleanlab_lite.run import REPORT
 
-from .columns import Labels, content_groups, flags, numbers
+from .columns import Labels, numbers
 
 NEIGHBOURS = 6  # per class
 SEARCHED = 20_000  # rows of a class that are compared, so that a step takes the same time in any set
