@@ -18,22 +18,13 @@ from PIL import Image, ImageEnhance
 from scipy.ndimage import gaussian_filter
 from scipy.signal import resample_poly
 
-from cleanlab_lite import duplicates
 from cleanlab_lite.data.cache import find_duplicates, vector_content
 from cleanlab_lite.data.inputs import Inputs
 from cleanlab_lite.data.media import decode_image
 from cleanlab_lite.data.sound import SoundFormat
-from cleanlab_lite.duplicates import (
-    FARTHEST,
-    RADIUS,
-    Duplicates,
-    find_copies,
-    group_pairs,
-    hamming_pairs,
-    roots,
-    small_pictures,
-    usual_distance,
-)
+from cleanlab_lite.duplicates import Duplicates, embedding, find_copies
+from cleanlab_lite.duplicates.groups import group_pairs, roots
+from cleanlab_lite.duplicates.perceptual import FARTHEST, RADIUS, hamming_pairs, small_pictures, usual_distance
 from cleanlab_lite.exporters.html import build_page
 from cleanlab_lite.report import Report
 from nlclean.main import program
@@ -283,16 +274,16 @@ def test_pictures_are_compared_by_pixels_and_by_an_encoder():
 def test_faiss_finds_the_same_and_its_recall_is_measured(monkeypatch):
     pytest.importorskip("faiss")
     exact = find_copies(inputs_of(vectors_with_copies()))
-    monkeypatch.setattr(duplicates, "EXACT_ROWS", 100)
+    monkeypatch.setattr(embedding, "EXACT_ROWS", 100)
     found = find_copies(inputs_of(vectors_with_copies()))
     np.testing.assert_array_equal(found.copy_of, exact.copy_of)
     assert found.facts["search"]["method"] == "faiss" and 0.02 < found.facts["search"]["recall"] <= 1
 
 
 def test_without_faiss_large_sets_are_searched_exactly(monkeypatch):
-    monkeypatch.setattr(duplicates, "EXACT_ROWS", 100)
-    monkeypatch.setattr(duplicates, "BLOCK_VALUES", 10_000)
-    monkeypatch.setattr(duplicates.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(embedding, "EXACT_ROWS", 100)
+    monkeypatch.setattr(embedding, "BLOCK_VALUES", 10_000)
+    monkeypatch.setattr(embedding.importlib.util, "find_spec", lambda name: None)
     found = find_copies(inputs_of(vectors_with_copies()))
     assert found.facts["search"]["method"] == "exact" and (found.copy_of[600:] == np.arange(40)).all()
 

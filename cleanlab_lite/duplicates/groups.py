@@ -1,0 +1,19 @@
+"""Pairs of rows to groups. A group is named by its first row."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+
+
+def roots(copy_of: np.ndarray) -> np.ndarray:
+    """(n,) int64: the first row of every row's group, the row itself where there is none before it."""
+    return np.where(copy_of >= 0, copy_of, np.arange(len(copy_of)))
+
+
+def group_pairs(n: int, pairs: np.ndarray) -> np.ndarray:
+    """(n,) int64: the first row of the group that pairs (p, 2) unite, -1 for that row itself and for unique rows."""
+    _, group = connected_components(coo_matrix((np.ones(len(pairs), bool), pairs.T), shape=(n, n)), directed=False)
+    _, first = np.unique(group, return_index=True)
+    return np.where(first[group] == np.arange(n), -1, first[group])
