@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +19,21 @@ JSON_CELLS = b"nlclean.json"  # cells hold JSON text: the column mixes types, or
 NULLS_WRITTEN = b"nlclean.null"  # a null was written as null; otherwise the key was absent
 
 
+class Segment(NamedTuple):
+    """A part of a sound. NaN where the row does not hold a number."""
+
+    offset: float  # seconds from the start of the file
+    duration: float  # seconds, infinite: to the end
+
+    def __str__(self) -> str:
+        if math.isinf(self.duration):
+            return f"from {self.offset:g} s"
+        return f"{self.offset:g} to {self.offset + self.duration:g} s"
+
+
+WHOLE = Segment(0.0, math.inf)
+
+
 @dataclass(frozen=True)
 class Source:
     """Where the rows came from and how to write them again."""
@@ -29,6 +45,7 @@ class Source:
     id_column: str | None = None
     split_column: str | None = None
     features_column: str | None = None
+    segment_columns: tuple[str, ...] = ()  # offset and duration, or start and end; () where rows are whole files
     delimiter: str = ","  # csv and tsv only
     quoting: int = 0  # csv.QUOTE_MINIMAL or csv.QUOTE_ALL, csv and tsv only
     file: str | None = None  # the text file that `Manifest.lines` count in, absolute; None without lines
@@ -50,6 +67,7 @@ class Manifest:
     labels: np.ndarray  # (n,) int64
     splits: np.ndarray  # (n,) str, "" where the manifest has no split
     uris: np.ndarray | None = None  # (n,) str, absolute path or URL; "" where missing
+    segments: np.ndarray | None = None  # (n, 2) float64, a `Segment` per row; None: the rows are whole files
     features: np.ndarray | None = None  # (n, d) float32, embeddings only; NaN rows are unreadable
     lines: np.ndarray | None = None  # (n,) int64, line of the row in its text file, from 1
     _fingerprint: list[str] = field(default_factory=list, repr=False, compare=False)
@@ -61,6 +79,10 @@ class Manifest:
     def num_classes(self) -> int:
         return len(self.classes)
 
+    def segment(self, row: int) -> Segment:
+        """The part of its file that row `row` is about."""
+        return WHOLE if self.segments is None else Segment(*self.segments[row].tolist())
+
     @property
     def held_back(self) -> np.ndarray:
         """(n,) bool: rows of a validation or test split, audited but not changed on export."""
@@ -68,7 +90,8 @@ class Manifest:
 
     @property
     def fingerprint(self) -> str:
-        """sha256 over the user's columns, ids, labels, classes, locations and features: the identity of the dataset."""
+        """sha256 over the user's columns, ids, labels, classes, locations, segments and features: the identity of the
+        dataset."""
         if not self._fingerprint:
             digest = hashlib.sha256()
             for array in (self.ids, self.splits, self.uris):
@@ -76,8 +99,9 @@ class Manifest:
                 digest.update(b"\x1e")
             digest.update("\x1f".join(self.classes).encode())
             digest.update(np.ascontiguousarray(self.labels).tobytes())
-            if self.features is not None:
-                digest.update(np.ascontiguousarray(self.features).tobytes())
+            for numbers in (self.segments, self.features):
+                if numbers is not None:
+                    digest.update(np.ascontiguousarray(numbers).tobytes())
             columns = pa.BufferOutputStream()
             with pa.ipc.new_stream(columns, self.table.schema) as stream:
                 stream.write_table(self.table.combine_chunks())

@@ -20,7 +20,13 @@ from cleanlab_lite.search import Recipe, candidates, most_trials
 from cleanlab_lite.strategies import STRATEGIES
 
 # seconds per sample and epoch on one CPU core, training and observing: measured, for the estimate only
-SECONDS_PER_SAMPLE = {"mlp": 1e-4, "cnn": 4e-4, "resnet18": 2e-2, "resnet50": 4e-2}  # pictures at 32 px
+SECONDS_PER_SAMPLE = {
+    "mlp": 1e-4,
+    "cnn": 4e-4,
+    "baseline_cnn": 7e-4,
+    "resnet18": 2e-2,
+    "resnet50": 4e-2,
+}  # pictures at 32 px
 GPU_SPEEDUP = 60.0  # of one CPU core
 SECOND_SPLIT_COST = 2.5  # proxies: four trainings, each on half the rows but observing all of them
 ENCODER_FLOPS, ENCODER_FLOPS_GPU = 3e10, 2e13  # per second, of one CPU core and of a GPU: for the estimate only
@@ -93,7 +99,7 @@ def make_plan(manifest: Manifest, config: AuditConfig) -> Plan:
     if manifest.modality == "image" and manifest.uris is not None:
         image_size = encoder.image_size if encoder else config.image_size or choose_image_size(manifest.uris)
     elif manifest.modality == "sound" and manifest.uris is not None:
-        sound, clip_seconds = choose_sound_format(manifest.uris, config.sample_rate)
+        sound, clip_seconds = choose_sound_format(manifest.uris, config.sample_rate, manifest.segments)
         patches = sound.patches(clip_seconds)
     if config.ensemble > labelled:
         raise ConfigError(f"ensemble is {config.ensemble}, the manifest has {labelled} labelled rows")
@@ -178,7 +184,7 @@ def default_batch_size(labelled: int, on_gpu: bool) -> int:
 
 
 def default_learning_rate(proxy: str) -> float:
-    return {"mlp": 0.1, "cnn": 0.3, "resnet18": 0.1, "resnet50": 0.05}[proxy]
+    return {"mlp": 0.1, "cnn": 0.3, "baseline_cnn": 0.01, "resnet18": 0.1, "resnet50": 0.05}[proxy]
 
 
 def missing_files(manifest: Manifest) -> int:

@@ -29,6 +29,7 @@ _SENTENCES: dict[str, tuple[str, str, str]] = {
     ),
     "thin_region": ("It lies far from most rows of its class: wrong, or rare", "", ""),
     # facts
+    "bad_segment": ("The row names no part of its file", "", ""),
     "duplicate_conflict": ("The same content occurs with another label", "", ""),
     "leakage": ("The same or nearly the same content is in another split", "", ""),
     "near_duplicate": (

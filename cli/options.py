@@ -15,7 +15,8 @@ from . import diagnostics
 
 # One line of help for every field of AuditConfig.
 HELP = {
-    "proxy": "Model to train: auto, cnn, mlp, resnet18, resnet50; or a frozen encoder: torchvision:MODEL, timm:MODEL.",
+    "proxy": "Model to train: auto, cnn, baseline_cnn, mlp, resnet18, resnet50; or a frozen encoder: "
+    "torchvision:MODEL, timm:MODEL.",
     "weights": "Pretrained weights: a file, or 'default' for those that torchvision or timm publishes.",
     "loss": "Training loss, with options: gce:q=0.5 (see `nlclean methods losses`); auto searches.",
     "strategy": "Training strategy, with options: mixup:alpha=4,warmup=0.2; auto searches strategies and losses.",

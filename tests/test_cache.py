@@ -326,7 +326,7 @@ def test_a_pool_that_breaks_half_way_repeats_nothing(files, tmp_path, monkeypatc
     uris, expected = files
 
     def breaks(chunks, size, cached, workers):
-        yield [cache._read(uri, size, cached) for uri in chunks[0]]
+        yield cache._read(chunks[0], size, cached)
         raise BrokenProcessPool
 
     monkeypatch.setattr(cache, "POOL_MIN_FILES", 1)

@@ -34,7 +34,7 @@ def parameters(proxy: Proxy) -> Tensor:
 
 
 @pytest.mark.parametrize("size", [8, 9, 32, 48, 64, 128])
-@pytest.mark.parametrize("name", ["cnn", "resnet18"])
+@pytest.mark.parametrize("name", ["cnn", "baseline_cnn", "resnet18"])
 @torch.no_grad()
 def test_pictures_of_every_size_become_features_and_logits(name, size):
     inputs = examples(name, size, n=2)
@@ -45,6 +45,23 @@ def test_pictures_of_every_size_become_features_and_logits(name, size):
     assert logits.shape == (2, 7)
     assert torch.equal(logits, proxy.head(features))
     assert logits.isfinite().all()
+
+
+@torch.no_grad()
+def test_the_baseline_of_the_paper():
+    proxy = build_proxy("baseline_cnn", torch.randn(8, 1, 64, 64), 20, seed=0)
+    kernels = [layer.weight for layer in proxy.modules() if isinstance(layer, nn.Conv2d)]
+    assert [tuple(kernel.shape) for kernel in kernels] == [(24, 1, 5, 5), (48, 24, 5, 5), (48, 48, 5, 5)]
+    dense = [layer.weight for layer in proxy.modules() if isinstance(layer, nn.Linear)]
+    # 64 bands pooled by 2 twice, 64 frames by 4 twice
+    assert [tuple(weight.shape) for weight in dense] == [(64, 48 * 16 * 4), (20, 64)]
+    for weight in (*kernels[1:], dense[0]):  # He: the variance is 2 over the inputs of a unit
+        assert weight.std() == pytest.approx((2 / weight[0].numel()) ** 0.5, rel=0.05)
+    inputs = torch.randn(4, 1, 64, 64)
+    features = proxy.eval().encoder(inputs)
+    assert features.shape == (4, 64) and features.min() >= 0 and torch.equal(features, proxy.encoder(inputs))
+    proxy.train()
+    assert not torch.equal(proxy.encoder(inputs), proxy.encoder(inputs))  # dropout
 
 
 @pytest.mark.parametrize("dimensions", [1, 3, 2048])

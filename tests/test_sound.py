@@ -122,6 +122,57 @@ def test_a_short_clip_stands_in_the_middle_of_silence():
     assert not patch[:, :20].any()
 
 
+# --- against torchaudio ----------------------------------------------------------------------------------------------
+
+
+def sweep(kind: str, rate: int) -> np.ndarray:
+    """(2 s,) float32, a chirp up to 0.9 of half the rate, or noise."""
+    time = np.arange(2 * rate) / rate
+    if kind == "chirp":
+        return (0.5 * np.sin(2 * np.pi * (100 + 0.11 * rate * time) * time)).astype(np.float32)
+    return (0.2 * np.random.default_rng(0).normal(size=len(time))).astype(np.float32)
+
+
+@pytest.mark.parametrize("kind", ["chirp", "noise"])
+@pytest.mark.parametrize(("rate", "to"), [(44100, 16000), (48000, 16000), (11025, 8000), (16000, 8000), (8000, 16000)])
+def test_resampling_agrees_with_torchaudio(kind, rate, to):
+    torchaudio = pytest.importorskip("torchaudio")
+    samples = sweep(kind, rate)
+    ours = sound.resampled(samples, rate, to)
+    theirs = torchaudio.functional.resample(
+        torch.from_numpy(samples), rate, to, lowpass_filter_width=16, rolloff=0.95
+    ).numpy()
+    assert len(ours) == len(theirs)
+    passed = int(0.4 * min(rate, to) * len(ours) / to)  # 0.8 of half the lower rate
+    spectra = [np.fft.rfft(each * np.hanning(len(each)))[:passed] for each in (ours, theirs)]
+    assert np.linalg.norm(spectra[0] - spectra[1]) < 2e-3 * np.linalg.norm(spectra[1])
+
+
+@pytest.mark.parametrize("kind", ["chirp", "noise"])
+@pytest.mark.parametrize("rate", [8000, 16000])
+def test_log_mel_agrees_with_torchaudio(kind, rate):
+    transforms = pytest.importorskip("torchaudio.transforms")
+    samples = sweep(kind, rate)
+    window = round(sound.WINDOW_SECONDS * rate)
+    hop = SoundFormat(rate, 1.024).hop
+    mel = transforms.MelSpectrogram(
+        rate,
+        n_fft=2 * window,
+        win_length=window,
+        hop_length=hop,
+        f_min=sound.LOWEST_HZ,
+        n_mels=SIDE,
+        pad_mode="constant",
+        norm=None,
+        mel_scale="htk",
+    )
+    power = mel(torch.from_numpy(samples - samples.mean())).numpy()
+    decibel = 10 * np.log10(np.maximum(power / power.max(), 1e-8))
+    ours = sound.log_mel(samples, rate, hop)
+    assert ours.shape == decibel.shape
+    assert np.abs(ours - (1 + decibel / sound.RANGE_DB) * 255).max() < 0.51  # ours is rounded to a whole number
+
+
 # --- clips that something is wrong with ------------------------------------------------------------------------------
 
 
@@ -329,7 +380,7 @@ def test_masks_and_shifts():
     assert set(by) == {-2, -1, 0, 1, 2}
 
 
-@pytest.mark.parametrize("proxy", ["cnn", "resnet18"])
+@pytest.mark.parametrize("proxy", ["cnn", "baseline_cnn", "resnet18"])
 def test_proxies_take_one_channel(proxy):
     examples = torch.randn(12, 1, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
     network = build_proxy(proxy, examples, 4, seed=0)
@@ -352,13 +403,14 @@ def test_logits_of_a_clip_are_the_mean_of_those_of_its_patches():
     assert np.isnan(logits[2]).all()
 
 
-def test_clips_are_learned_the_same_way_twice():
+@pytest.mark.parametrize("strategy", ["fixmatch", "mixup:alpha=0.3,warmup=0.3"])
+def test_clips_are_learned_the_same_way_twice(strategy):
     rng = np.random.default_rng(0)
     counts, labels = rng.integers(1, 5, 48), np.arange(48) % 2
     bright = 120 * np.repeat(labels, counts)[:, None, None, None]
     patches = (rng.integers(0, 100, (len(bright), 1, 8, 8)) + bright).astype(np.uint8)
     samples = Samples(patches, np.ones(48, bool), CPU, offsets=np.cumsum([0, *counts]))
-    config = TrainConfig("cnn", "", "ce", "fixmatch", 6, 16, 0.1, 0.0, False, 1, None)
+    config = TrainConfig("cnn", "", "ce", strategy, 6, 16, 0.1, 0.0, False, 1, None)
     seen, again = (fit(samples, labels, np.arange(40), 2, config, seed=0) for _ in range(2))
     assert seen.margin.shape == (6, 48) and seen.logits.shape == (48, 2) and len(seen.features) == 48
     assert (seen.predicted[-1][40:] == labels[40:]).all()

@@ -3,6 +3,8 @@
 A picture is one array (3, size, size), a sound is one array (1, 64, 64) or several: the log-mel patches of the clip.
 What a frozen encoder makes of a file is one vector, kept in the same way.
 
+A part of a sound counts as a file: where this page says sha256, that of a part is of the file's sha256 and the part.
+
     <cache_dir>/images-v<version>-<size>/<pack>.npy    (a, 3, size, size) uint8
     <cache_dir>/sounds-v<version>-<rate>-<ms>/         (a, 1, 64, 64) uint8
     <cache_dir>/features-v<version>-<encoder>/         (a, d) float16
@@ -18,6 +20,7 @@ A pack that is damaged or has no index counts for nothing, and its files are dec
 from __future__ import annotations
 
 import hashlib
+import itertools
 import math
 import multiprocessing
 import os
@@ -41,6 +44,7 @@ import platformdirs
 from cleanlab_lite.data import media
 from cleanlab_lite.data.sound import SoundFormat, sound_header
 from cleanlab_lite.errors import ConfigError, DecodeError
+from cleanlab_lite.manifest import WHOLE, Segment
 from cleanlab_lite.progress import OnProgress, Progress, ignore
 
 SIZES = (32, 48, 64, 96, 128)  # pixels; what `choose_image_size` chooses from
@@ -67,7 +71,7 @@ class Store:
     notes: np.ndarray  # (n,) str, codes of what a readable row suffers from, with commas
     errors: np.ndarray  # (n,) str, why the row could not be read, "" where it could
     codes: np.ndarray  # (n,) str, code of the DecodeError, "" where there was none
-    content: np.ndarray  # (n,) str, sha256 of the file's bytes, "" where unreadable
+    content: np.ndarray  # (n,) str, `content_of` the row, "" where unreadable
     decoded: int  # files decoded by this call; the others came from the cache
 
 
@@ -95,8 +99,8 @@ class Layout(Protocol):
 class Format(Layout, Protocol):
     """How one file becomes arrays. Travels to the worker processes."""
 
-    def decode(self, data: bytes) -> tuple[np.ndarray, tuple[str, ...]]:
-        """(a, *shape) uint8 with a >= 1, and notes. Raises DecodeError."""
+    def decode(self, data: bytes, segment: Segment) -> tuple[np.ndarray, tuple[str, ...]]:
+        """(a, *shape) uint8 with a >= 1 of a part of the file, and notes. Raises DecodeError."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +118,8 @@ class ImageFormat:
     def shape(self) -> tuple[int, int, int]:
         return 3, self.size, self.size
 
-    def decode(self, data: bytes) -> tuple[np.ndarray, tuple[str, ...]]:
+    def decode(self, data: bytes, segment: Segment = WHOLE) -> tuple[np.ndarray, tuple[str, ...]]:
+        """Of a picture there are no parts."""
         return media.decode_image(data, self.size)[None], ()
 
 
@@ -145,14 +150,19 @@ def choose_image_size(uris: Sequence[str] | np.ndarray, *, sample: int = HEADERS
     return max((size for size in SIZES if size <= median), default=SIZES[0])
 
 
-def choose_sound_format(uris: Sequence[str] | np.ndarray, sample_rate: int = 0) -> tuple[SoundFormat, float]:
+def choose_sound_format(
+    uris: Sequence[str] | np.ndarray, sample_rate: int = 0, segments: np.ndarray | None = None
+) -> tuple[SoundFormat, float]:
     """Sample rate and length of the patches for these clips, and the median length of the clips in seconds.
 
-    16 kHz unless most clips have less, then 8 kHz; `sample_rate` in Hz overrules it. Patches of 1 s, or of 0.5 s
-    where most clips are no longer than that. Looks at headers of evenly spaced files; unreadable ones do not count.
+    The clips are the files, or the parts `segments` (n, 2) of them. 16 kHz unless most have less, then 8 kHz;
+    `sample_rate` in Hz overrules it. Patches of 1 s, or of 0.5 s where most clips are no longer than that. Looks at
+    headers of evenly spaced files; unreadable ones do not count.
     """
-    found = _headers(uris, sound_header) or [(0, 0.0)]
+    found = np.array(_headers(list(dict.fromkeys(uris)), sound_header) or [(0, 0.0)])
     rate, seconds = np.median(found, axis=0)
+    if segments is not None:
+        seconds = np.nanmedian(np.minimum(segments[:, 1], seconds)) if np.isfinite(segments[:, 1]).any() else seconds
     chosen = sample_rate or (16_000 if rate >= 16_000 else 8_000)
     return SoundFormat(chosen, 0.512 if 0 < seconds <= 0.512 else 1.024), float(seconds)
 
@@ -182,22 +192,24 @@ def load(
     uris: Sequence[str] | np.ndarray,
     form: Format,
     *,
+    segments: np.ndarray | None = None,
     cache_dir: Path,
     workers: int = 0,
     on_progress: OnProgress = ignore,
 ) -> Store:
-    """Read n files, decoding only what the cache does not hold.
+    """Read n files, or the parts `segments` (n, 2) of them, decoding only what the cache does not hold.
 
     `workers` counts decoding processes (0 = one per core). A file that cannot be read or decoded gives an array of
     zeros with its error; such files are tried again on every call. An interrupted call keeps what it decoded.
     Raises ConfigError when the cache cannot be written.
     """
-    names = [str(uri) for uri in uris]
+    parts = [WHOLE] * len(uris) if segments is None else [Segment(*part) for part in segments.tolist()]
+    places = [(str(uri), part) for uri, part in zip(uris, parts, strict=True)]
     found, decoded = None, 0
     damaged: set[Path] = set()
     while found is None:  # once more for every damaged pack that comes to light
         cache = _Cache(cache_dir / form.folder, form, damaged)
-        rows, count = _fill(cache, form, _StatCache(cache_dir / "stat-v1"), names, workers, on_progress)
+        rows, count = _fill(cache, form, _StatCache(cache_dir / "stat-v1"), places, workers, on_progress)
         decoded += count
         content = [row.content for row in rows]
         found = cache.gather(content)
@@ -253,6 +265,15 @@ def load_features(
     return found[0], computed
 
 
+def content_of(file: str, segment: Segment = WHOLE) -> str:
+    """What a row holds, as a sha256: that of its file, or of that and the part. "" where either is unknown."""
+    if segment == WHOLE:
+        return file
+    if not file or math.isnan(sum(segment)):
+        return ""
+    return hashlib.sha256(f"{file} {segment.offset!r} {segment.duration!r}".encode()).hexdigest()
+
+
 def find_duplicates(content: Sequence[str] | np.ndarray) -> np.ndarray:
     """(n,) int64: the first row with the same content; -1 for the first itself, unique rows and empty content."""
     first: dict[str, int] = {}
@@ -278,49 +299,72 @@ def vector_content(features: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """What became of one file."""
+    """What became of one file, or part of one."""
 
-    content: str  # sha256, "" where unreadable
+    content: str  # `content_of` it, "" where unreadable
     code: str = ""
     error: str = ""
     pixels: np.ndarray | None = None  # (a, *shape) uint8, None when unreadable or already in the cache
     notes: str = ""
+    file: str = ""  # sha256 of the whole file
 
 
-def _read(uri: str, form: Format, cached: frozenset[str]) -> _Row:
+_Place = tuple[str, Segment]
+
+
+def _read(places: list[_Place], form: Format, cached: frozenset[str]) -> list[_Row]:
+    """A row for each; rows of one file that follow each other share its bytes."""
+    rows = []
+    for uri, group in itertools.groupby(places, key=lambda place: place[0]):
+        segments = [segment for _, segment in group]
+        try:
+            data = media.read_bytes(uri)
+        except DecodeError as error:
+            rows += [_Row("", error.code, error.message)] * len(segments)
+        else:
+            file = hashlib.sha256(data).hexdigest()
+            rows += [_decode(data, file, segment, form, cached) for segment in segments]
+    return rows
+
+
+def _decode(data: bytes, file: str, segment: Segment, form: Format, cached: frozenset[str]) -> _Row:
+    content = content_of(file, segment)
+    if content in cached:
+        return _Row(content, file=file)
     try:
-        data = media.read_bytes(uri)
-        content = hashlib.sha256(data).hexdigest()
-        if content in cached:
-            return _Row(content)
-        pixels, notes = form.decode(data)
-        return _Row(content, pixels=pixels, notes=",".join(notes))
+        pixels, notes = form.decode(data, segment)
     except DecodeError as error:
         return _Row("", error.code, error.message)
+    return _Row(content, pixels=pixels, notes=",".join(notes), file=file)
 
 
 def _fill(
-    cache: _Cache, form: Format, stats: _StatCache, uris: list[str], workers: int, on_progress: OnProgress
+    cache: _Cache, form: Format, stats: _StatCache, places: list[_Place], workers: int, on_progress: OnProgress
 ) -> tuple[list[_Row], int]:
-    """A _Row without pixels for every file, the pixels all in `cache`; and how many had to be decoded."""
+    """A _Row without pixels for every place, the pixels all in `cache`; and how many had to be decoded."""
     cached = cache.contents()
-    keys = [stats.key(uri) for uri in uris]
-    known = [stats.content.get(key, "") if key else "" for key in keys]
+    keys = [stats.key(uri) for uri, _ in places]
+    known = [
+        content_of(stats.content.get(key, ""), segment) if key else ""
+        for key, (_, segment) in zip(keys, places, strict=True)
+    ]
     rows = [_Row(content if content in cached else "") for content in known]
     todo = [i for i, row in enumerate(rows) if not row.content]
-    done, decoded, total = len(uris) - len(todo), 0, len(uris)
+    first = {places[i][0]: i for i in reversed(todo)}
+    todo.sort(key=lambda i: first[places[i][0]])  # parts of a file together, so that it is read once
+    done, decoded, total = len(places) - len(todo), 0, len(places)
     note = f"{done} from the cache" if done else ""
     if total:
         on_progress(Progress("decode", done, total, "files", note))
 
     chunks = [todo[start : start + CHUNK] for start in range(0, len(todo), CHUNK)]
-    results = _read_chunks([[uris[i] for i in chunk] for chunk in chunks], form, cached, workers)
+    results = _read_chunks([[places[i] for i in chunk] for chunk in chunks], form, cached, workers)
     try:
         for chunk, result in zip(chunks, results, strict=True):
             for i, row in zip(chunk, result, strict=True):
                 rows[i] = _Row(row.content, row.code, row.error)
                 if row.content:
-                    stats.add(keys[i], row.content)
+                    stats.add(keys[i], row.file)
                 if row.pixels is not None:
                     decoded += 1
                     cache.add(row.content, row.pixels, row.notes)
@@ -334,7 +378,7 @@ def _fill(
 
 
 def _read_chunks(
-    chunks: list[list[str]], form: Format, cached: frozenset[str], workers: int
+    chunks: list[list[_Place]], form: Format, cached: frozenset[str], workers: int
 ) -> Generator[list[_Row], None, None]:
     """Results of `_read` per chunk, in order, from worker processes where that pays."""
     workers = min(workers or _cores(), len(chunks))
@@ -346,11 +390,11 @@ def _read_chunks(
                 finished += 1
                 yield result
     for chunk in chunks[finished:]:
-        yield [_read(uri, form, cached) for uri in chunk]
+        yield _read(chunk, form, cached)
 
 
 def _pooled(
-    chunks: list[list[str]], form: Format, cached: frozenset[str], workers: int
+    chunks: list[list[_Place]], form: Format, cached: frozenset[str], workers: int
 ) -> Generator[list[_Row], None, None]:
     # "spawn": a fork of a process in which torch runs threads may deadlock
     pool = ProcessPoolExecutor(
@@ -386,8 +430,8 @@ def _exit_with_parent() -> None:
         os._exit(1)
 
 
-def _work(uris: list[str]) -> list[_Row]:
-    return [_read(uri, *_worker_args) for uri in uris]
+def _work(places: list[_Place]) -> list[_Row]:
+    return _read(places, *_worker_args)
 
 
 def _cores() -> int:

@@ -7,7 +7,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from cleanlab_lite.data.cache import ImageFormat, default_cache_dir, find_duplicates, load, vector_content
+from cleanlab_lite.data.cache import (
+    ImageFormat,
+    content_of,
+    default_cache_dir,
+    find_duplicates,
+    load,
+    vector_content,
+)
 from cleanlab_lite.data.media import is_remote, read_bytes
 from cleanlab_lite.data.sound import SoundFormat
 from cleanlab_lite.errors import ConfigError, DecodeError
@@ -26,7 +33,7 @@ class Inputs:
     errors: np.ndarray  # (n,) str, the same in words
     duplicate_of: np.ndarray  # (n,) int64, first row with the same content, -1 where there is none before it
     decoded: int  # files decoded now rather than found in the cache
-    content: np.ndarray  # (n,) str, sha256 of the content, "" where unreadable
+    content: np.ndarray  # (n,) str, `content_of` the row, "" where unreadable
     offsets: np.ndarray | None = None  # (n + 1,) int64: clip i has array[offsets[i]:offsets[i + 1]]; None: no clips
     notes: dict[str, np.ndarray] = field(default_factory=dict)  # reason code -> (n,) bool, of readable rows
 
@@ -67,7 +74,14 @@ def load_inputs(
         return Inputs(array, codes, errors, find_duplicates(content), decoded=0, content=content)
     assert manifest.uris is not None
     form = sound or ImageFormat(image_size)
-    store = load(manifest.uris, form, cache_dir=default_cache_dir(), workers=workers, on_progress=on_progress)
+    store = load(
+        manifest.uris,
+        form,
+        segments=manifest.segments,
+        cache_dir=default_cache_dir(),
+        workers=workers,
+        on_progress=on_progress,
+    )
     if not (store.codes == "").any():
         first = store.errors[0]
         raise ConfigError(
@@ -97,12 +111,14 @@ def load_contents(manifest: Manifest, *, on_progress: OnProgress = ignore) -> In
     assert manifest.uris is not None
     n = len(manifest)
     content = np.zeros(n, dtype="U64")
+    files: dict[str, str] = {}  # location -> sha256, "" where unreadable
     for row, uri in enumerate(manifest.uris.tolist()):
-        if not is_remote(uri):
+        if uri not in files:
             try:
-                content[row] = hashlib.sha256(read_bytes(uri)).hexdigest()
+                files[uri] = "" if is_remote(uri) else hashlib.sha256(read_bytes(uri)).hexdigest()
             except DecodeError:
-                content[row] = ""
+                files[uri] = ""
+        content[row] = content_of(files[uri], manifest.segment(row))
         if row % HEARD == 0 or row == n - 1:
             on_progress(Progress("decode", row + 1, n, "files"))
     nothing = np.zeros(n, dtype="U1")

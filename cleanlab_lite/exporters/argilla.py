@@ -1,8 +1,8 @@
 """Records for Argilla, most suspicious first: a JSON object a line, in the form that `argilla.Record.from_dict` takes.
 
-The dataset needs a field `image` (pictures) or `text` (else: the path, or the id), a label question `label`, and
-metadata properties for what it should filter by. The suggestion is the correction on offer, else the most probable
-class, with its probability.
+The dataset needs a field `image` (pictures) or `text` (else: the path and what part of the file, or the id), a label
+question `label`, and metadata properties for what it should filter by. The suggestion is the correction on offer, else
+the most probable class, with its probability.
 """
 
 from __future__ import annotations
@@ -31,9 +31,10 @@ def write(manifest: Manifest, table: pa.Table, target: Path) -> list[str]:
             if label is None and row["top_labels"]:
                 label, score = row["top_labels"][0], row["top_probs"][0]
             suggestion = {"value": label, "score": score, "agent": "nlclean"}
+            part = "" if manifest.segments is None else f" ({manifest.segment(position)})"
             record = {
                 "id": row["id"],
-                "fields": {field: uris[position] or row["id"]},
+                "fields": {field: uris[position] + part if uris[position] else row["id"]},
                 "metadata": {name: row[name] for name in METADATA if row[name] is not None},
                 "suggestions": {} if label is None else {"label": suggestion},
             }

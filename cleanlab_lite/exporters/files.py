@@ -1,17 +1,23 @@
-"""Files of a dataset under new names: names that are safe on every system, and links or copies of what they name."""
+"""Files of a dataset under new names: names that are safe on every system, and links or copies of what they name.
+
+A part of a sound becomes a file of its own.
+"""
 
 from __future__ import annotations
 
 import errno
+import math
 import os
 import re
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from cleanlab_lite.errors import ConfigError
+from cleanlab_lite.data.media import read_bytes
+from cleanlab_lite.data.sound import cut_out
+from cleanlab_lite.errors import ConfigError, DecodeError
 from cleanlab_lite.exporters.formats import Link
-from cleanlab_lite.manifest import Manifest
+from cleanlab_lite.manifest import WHOLE, Manifest, Segment
 
 SHOWN = 5  # names in one message
 _LONGEST = 200  # bytes of a name; file systems take 255, and a number may be added
@@ -63,20 +69,32 @@ class Placer:
         self.root = root
         self._link = link
         self._missing: list[str] = []
-        self._copied = 0
+        self._unreadable: list[str] = []
+        self._copied = self._segments = 0
 
-    def place(self, uri: str, name: str) -> bool:
-        """Put the file at `uri` under `name`, a relative path. False where there is no such file."""
+    def place(self, uri: str, name: str, segment: Segment = WHOLE) -> bool:
+        """Put the file at `uri` under `name`, a relative path. False where there is no such file, or no such part."""
         if not uri or not os.path.isfile(uri):
             self._missing.append(uri)
             return False
         target = self.root / name
         target.parent.mkdir(parents=True, exist_ok=True)
         source = os.path.realpath(uri)
+        if segment != WHOLE:
+            return self._cut(source, target, segment)
         if self._link == "sym":
             os.symlink(source, target)
         elif self._link == "copy" or not self._hard_link(source, target):
             shutil.copyfile(source, target)
+        return True
+
+    def _cut(self, source: str, target: Path, segment: Segment) -> bool:
+        try:
+            target.write_bytes(cut_out(read_bytes(source), segment))
+        except DecodeError:
+            self._unreadable.append(source)
+            return False
+        self._segments += 1
         return True
 
     def _hard_link(self, source: str, target: Path) -> bool:
@@ -94,9 +112,27 @@ class Placer:
         notes = []
         if self._missing:
             notes.append(f"{len(self._missing):,} rows without a file are left out: {_listing(self._missing)}")
+        if self._unreadable:
+            notes.append(
+                f"{len(self._unreadable):,} rows without a readable part are left out: {_listing(self._unreadable)}"
+            )
+        if self._segments:
+            notes.append(f"{self._segments:,} parts of files are cut out as WAV")
         if self._copied:
             notes.append(f"{self._copied:,} files are copied: they cannot be hard-linked from where they are")
         return notes
+
+
+def file_names(manifest: Manifest, uris: Iterable[str]) -> list[str]:
+    """n names of files: their own, of a part of a sound with its place in seconds: `a-1.5-2.wav`."""
+    names = []
+    for row, uri in enumerate(uris):
+        name, segment = os.path.basename(uri), manifest.segment(row)
+        if segment != WHOLE:
+            end = "" if math.isinf(segment.duration) else f"-{segment.offset + segment.duration:.10g}"
+            name = f"{os.path.splitext(name)[0]}-{segment.offset:.10g}{end}.wav"
+        names.append(name)
+    return names
 
 
 def local_uris(manifest: Manifest) -> list[str]:

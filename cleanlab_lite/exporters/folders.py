@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from cleanlab_lite.exporters.files import Names, Placer, local_uris, renamed, split_folders
+from cleanlab_lite.exporters.files import Names, Placer, file_names, local_uris, renamed, split_folders
 from cleanlab_lite.exporters.formats import Link
 from cleanlab_lite.exporters.policy import Cleaned
 
@@ -18,20 +18,22 @@ def write(cleaned: Cleaned, target: Path, link: Link) -> list[str]:
 
     File names stay, made safe; one that comes again in its folder gets `-2`, `-3`, ... in the order of the rows.
     """
-    uris = local_uris(cleaned.manifest)
-    splits, notes = split_folders(cleaned.manifest)
+    manifest = cleaned.manifest
+    uris = local_uris(manifest)
+    own = file_names(manifest, uris)
+    splits, notes = split_folders(manifest)
     labels = cleaned.labels()
     classes, files = Names(), Names()
     folders = {label: classes.claim("", label) for label in _sorted(labels)}
     placer = Placer(target, link)
     without = 0
-    for row in cleaned.cleaning.keep.nonzero()[0]:
+    for row in cleaned.cleaning.keep.nonzero()[0].tolist():
         label = labels[row]
         if label is None:
             without += 1
             continue
         folder = os.path.join(splits[row], folders[label])
-        placer.place(uris[row], os.path.join(folder, files.claim(folder, os.path.basename(uris[row]))))
+        placer.place(uris[row], os.path.join(folder, files.claim(folder, own[row])), manifest.segment(row))
     if without:
         notes.append(f"{without:,} rows without a label are left out")
     return [*notes, *renamed("class", folders), *placer.notes()]

@@ -26,6 +26,7 @@ from cleanlab_lite.errors import ReportError
 from cleanlab_lite.exporters import charts
 from cleanlab_lite.exporters.manifest import load_manifest
 from cleanlab_lite.exporters.page_data import ISSUES, PageData, known, margins
+from cleanlab_lite.manifest import Manifest
 from cleanlab_lite.mixture import BetaMixture, GaussianMixture, fit_beta_mixture, fit_gaussian_mixture
 from cleanlab_lite.progress import OnProgress, ignore
 from cleanlab_lite.report import Report, by_suspicion, suspects
@@ -47,9 +48,9 @@ def build_page(folder: Path, *, limit: int = LIMIT, on_progress: OnProgress = ig
     before, after = _frame(report, folder)
     island = PageData(report, limit - len(before) - len(after), limit)
     island.add_rows(by_suspicion(report.table))
-    uris = _uris(folder, len(report))
-    island.add_examples(uris)
-    island.add_details(uris, folder, on_progress)
+    manifest = _manifest(folder, len(report))
+    island.add_examples(manifest)
+    island.add_details(manifest, folder, on_progress)
     page = before + island.encoded() + after
     if len(page) > limit:
         raise ReportError(f"the page has {len(page):,} bytes without any row, the limit is {limit:,}")
@@ -71,15 +72,15 @@ def _quartiles(folder: Path, suspect: np.ndarray) -> dict[str, np.ndarray] | Non
     return result
 
 
-def _uris(folder: Path, rows: int) -> np.ndarray | None:
-    """(n,) locations of the rows' files; None where the rows have none."""
+def _manifest(folder: Path, rows: int) -> Manifest | None:
+    """What says where the rows' files are; None where they have none."""
     path = folder / MANIFEST
     if not path.exists():
         return None
     manifest = load_manifest(path)
     if len(manifest) != rows:
         raise ReportError(f"{folder} holds a report on {rows} rows and a manifest of {len(manifest)}")
-    return manifest.uris
+    return None if manifest.uris is None else manifest
 
 
 def _mixture(loss: np.ndarray, facts: dict[str, Any] | None) -> BetaMixture | GaussianMixture | None:

@@ -1,7 +1,8 @@
 """A folder that `datasets.load_dataset("imagefolder" | "audiofolder", data_dir=...)` reads.
 
 `root/train/metadata.csv` and the files beside it, likewise for every other split. The metadata has the columns of the
-manifest, its path column as `file_name` in the first place, and is CSV, JSONL or Parquet as the manifest is.
+manifest, its path column as `file_name` in the first place, and is CSV, JSONL or Parquet as the manifest is. Columns
+that say where in a file a row lies get `source_` before their names: the files written here are those parts.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from cleanlab_lite.exporters.files import Names, Placer, local_uris, split_folders
+from cleanlab_lite.exporters.files import Names, Placer, file_names, local_uris, split_folders
 from cleanlab_lite.exporters.formats import Link
 from cleanlab_lite.exporters.manifest import changed_table, suffix, write_table
 from cleanlab_lite.exporters.policy import Cleaned
@@ -22,17 +23,23 @@ def write(cleaned: Cleaned, target: Path, link: Link) -> list[str]:
     """Link or copy the files of the rows that stay, flat: `datasets` would take some folder names for splits."""
     manifest, cleaning = cleaned.manifest, cleaned.cleaning
     uris = local_uris(manifest)
+    own = file_names(manifest, uris)
     splits, notes = split_folders(manifest)
     names, placer = Names(), Placer(target, link)
     placed: dict[str, tuple[list[int], list[str]]] = {}  # split -> rows and file names
-    for row in cleaning.keep.nonzero()[0]:
+    for row in cleaning.keep.nonzero()[0].tolist():
         split = splits[row] or "train"
-        name = names.claim(split, os.path.basename(uris[row]))
-        if placer.place(uris[row], os.path.join(split, name)):
+        name = names.claim(split, own[row])
+        if placer.place(uris[row], os.path.join(split, name), manifest.segment(row)):
             rows, files = placed.setdefault(split, ([], []))
-            rows.append(int(row))
+            rows.append(row)
             files.append(name)
     table = changed_table(manifest, cleaning.labels, cleaning.weights)
+    for column in manifest.source.segment_columns:
+        name = f"source_{column}"
+        while name in table.column_names:
+            name = f"source_{name}"
+        table = table.rename_columns({column: name})
     # `datasets` makes a column image or audio of the files
     taken = {manifest.source.path_column, "file_name", manifest.modality.replace("sound", "audio")}
     others = [name for name in table.column_names if name not in taken]

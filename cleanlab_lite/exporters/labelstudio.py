@@ -3,7 +3,8 @@
 The prediction of model version "given" is the label of the manifest, scored by label_score; that of "nlclean" is the
 label that the proxies hold most probable, with its probability. The labelling configuration needs
 `<Choices name="label" toName="image">` (`toName="audio"` for sounds), and a `<Choice>` per class. Local files are named
-the way Label Studio serves them, relative to LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT.
+the way Label Studio serves them, relative to LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT. It plays whole files: a task about
+a part of one says which part in `segment`.
 """
 
 from __future__ import annotations
@@ -36,12 +37,15 @@ def write(manifest: Manifest, table: pa.Table, target: Path) -> list[str]:
         if not uri or row["error"] is not None:
             continue
         relative = uri if "://" in uri else f"/data/local-files/?d={quote(os.path.relpath(uri, root))}"
+        data = {media: relative} | {name: row[name] for name in COLUMNS}
+        if manifest.segments is not None:
+            data["segment"] = str(manifest.segment(position))
         predictions = [_prediction("given", row["given_label"], row["label_score"], media)]
         if row["top_labels"]:
             predictions.append(_prediction("nlclean", row["top_labels"][0], row["top_probs"][0], media))
         tasks.append(
             {
-                "data": {media: relative} | {name: row[name] for name in COLUMNS},
+                "data": data,
                 "predictions": [prediction for prediction in predictions if prediction],
             }
         )

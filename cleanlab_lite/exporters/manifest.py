@@ -179,6 +179,8 @@ def save_manifest(manifest: Manifest, path: str | Path) -> None:
     arrays = {"id": manifest.ids, "label": manifest.labels, "split": manifest.splits}
     optional = {"uri": manifest.uris, "line": manifest.lines}
     arrays |= {name: array for name, array in optional.items() if array is not None}
+    if manifest.segments is not None:
+        arrays |= {"offset": manifest.segments[:, 0], "duration": manifest.segments[:, 1]}
     table = manifest.table
     for name, array in arrays.items():
         table = table.append_column(PREFIX + name, pa.array(array.tolist()))
@@ -211,6 +213,7 @@ def load_manifest(path: str | Path) -> Manifest:
         labels=np.array(arrays["label"], dtype=np.int64),
         splits=np.array(arrays["split"], dtype=str),
         uris=np.array(arrays["uri"], dtype=str) if "uri" in arrays else None,
+        segments=np.array([arrays["offset"], arrays["duration"]]).T if "offset" in arrays else None,
         lines=np.array(arrays["line"], dtype=np.int64) if "line" in arrays else None,
         _fingerprint=[facts["fingerprint"]],
     )
@@ -242,4 +245,5 @@ def _read_saved(path: str | Path, columns: list[str] | None = None) -> tuple[pa.
 
 
 def _source(facts: dict[str, Any]) -> Source:
-    return Source(**facts["source"] | {"notes": tuple(facts["source"]["notes"])})
+    lists = {name: tuple(facts["source"].get(name, ())) for name in ("notes", "segment_columns")}
+    return Source(**facts["source"] | lists)

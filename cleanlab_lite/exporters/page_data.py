@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import pyarrow.parquet as pq
 
 from cleanlab_lite.errors import DecodeError
 from cleanlab_lite.exporters.previews import Preview, preview
+from cleanlab_lite.manifest import Manifest
 from cleanlab_lite.progress import OnProgress, Progress
 from cleanlab_lite.reasons import sentences
 from cleanlab_lite.report import Report, suspects
@@ -153,9 +155,9 @@ class PageData:
             self.left -= len(_json(name)) + 1
         return vocabulary[name]
 
-    def add_examples(self, uris: np.ndarray | None) -> None:
+    def add_examples(self, manifest: Manifest | None) -> None:
         """A few rows per class that are surely right, to compare with; the classes with most suspects first."""
-        if uris is None:
+        if manifest is None:
             return
         floor = max(0, self.left - int(EXAMPLES_SHARE * self.limit))
         score = np.asarray(self.table["label_score"].fill_null(-1.0))
@@ -167,11 +169,11 @@ class PageData:
         starts = np.searchsorted(codes[best], np.arange(len(names) + 1))
         for code in np.argsort(-flagged, kind="stable"):
             rows = best[starts[code] : starts[code + 1]][:EXAMPLES]
-            pictures = [found.picture for row in rows if (found := _preview(uris[row]))]
+            pictures = [found.picture for row in rows if (found := _preview(manifest, row))]
             if not self._add(self.examples, [self._label(names[code]), *pictures], floor):
                 return
 
-    def add_details(self, uris: np.ndarray | None, folder: Path, on_progress: OnProgress) -> None:
+    def add_details(self, manifest: Manifest | None, folder: Path, on_progress: OnProgress) -> None:
         """Preview, margins and neighbours of the rows of the table, in their order, until the page is full."""
         curves = _curves(folder, self.listed)
         neighbors = self._neighbors()
@@ -180,7 +182,7 @@ class PageData:
             for start in range(0, total, PREVIEWS):
                 on_progress(Progress("page", start, total, "rows"))
                 rows = self.listed[start : start + PREVIEWS]
-                previews = pool.map(_preview, ["" for _ in rows] if uris is None else uris[rows])
+                previews = pool.map(partial(_preview, manifest), rows.tolist())
                 for position, found in enumerate(previews, start=start):
                     seen = found or Preview()
                     detail = [seen.picture, seen.sound, curves[position], neighbors[position]]
@@ -207,9 +209,11 @@ class PageData:
         return result
 
 
-def _preview(uri: str) -> Preview | None:
+def _preview(manifest: Manifest | None, row: int) -> Preview | None:
+    if manifest is None or manifest.uris is None or not manifest.uris[row]:
+        return None
     try:
-        return preview(uri) if uri else None
+        return preview(manifest.uris[row], manifest.segment(row))
     except DecodeError:
         return None  # the row is shown without; why the audit could not read it is in its `error`
 

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cleanlab_lite.data.media import read_bytes, thumbnail
+from cleanlab_lite.data.sound import read_samples
 from cleanlab_lite.errors import DecodeError
+from cleanlab_lite.manifest import WHOLE, Segment
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
@@ -44,12 +46,15 @@ class Preview:
     sound: str = ""
 
 
-def preview(uri: str) -> Preview:
-    """Look at the file and make it small; what it is, its first bytes say.
+def preview(uri: str, segment: Segment = WHOLE) -> Preview:
+    """Look at the file, or a part of a sound, and make it small; what it is, its first bytes say.
 
-    Raises DecodeError when it cannot be read, or is a compressed sound of more than `MAX_ORIGINAL` bytes.
+    Raises DecodeError when it cannot be read, or is a whole compressed sound of more than `MAX_ORIGINAL` bytes.
     """
     data = read_bytes(uri)
+    if segment != WHOLE:
+        samples, rate, _ = read_samples(data, segment=segment)
+        return _small(samples.astype(np.float64), rate)
     if data[:4] == b"RIFF" and data[8:12] == b"WAVE":
         return _clip(data)
     for magic, mime in _COMPRESSED:
@@ -64,7 +69,6 @@ def preview(uri: str) -> Preview:
 
 def _clip(data: bytes) -> Preview:
     from scipy.io import wavfile
-    from scipy.signal import resample_poly
 
     try:
         with warnings.catch_warnings():
@@ -76,6 +80,13 @@ def _clip(data: bytes) -> Preview:
         raise DecodeError(f"a sound of {len(samples)} samples at {rate} per second cannot be played")
     mono = np.nan_to_num(samples.astype(np.float64).reshape(len(samples), -1).mean(axis=1))
     mono -= 128 if samples.dtype == np.uint8 else 0
+    return _small(mono, rate)
+
+
+def _small(mono: np.ndarray, rate: int) -> Preview:
+    """The loudest part of a sound, at RATE."""
+    from scipy.signal import resample_poly
+
     mono = _loudest(mono, int(SECONDS * rate))
     common = math.gcd(RATE, rate)
     wave = resample_poly(mono, RATE // common, rate // common)

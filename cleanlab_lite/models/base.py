@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from cleanlab_lite.models.backbones import residual_network
+from cleanlab_lite.models.baseline import baseline_cnn_encoder
 from cleanlab_lite.models.image import fast_cnn_encoder
 from cleanlab_lite.models.vector import mlp_encoder
 from cleanlab_lite.registry import Registry
@@ -15,6 +16,9 @@ PROXIES.register("mlp", summary="two hidden layers of 512, dropout", paper="")(m
 PROXIES.register(
     "cnn", summary="whitening layer, three wide blocks, for 32-128 px from scratch", paper="Jordan 2024, airbench"
 )(fast_cnn_encoder)
+PROXIES.register(
+    "baseline_cnn", summary="three 5x5 convolutions for log-mel, dropout", paper="Fonseca et al., WASPAA 2019"
+)(baseline_cnn_encoder)
 PROXIES.register("resnet18", summary="torchvision ResNet-18", paper="He et al., CVPR 2016")(
     residual_network("resnet18")
 )

@@ -18,12 +18,14 @@ from cleanlab_lite.errors import ManifestError
 from cleanlab_lite.manifest import Manifest, Modality, Source
 from cleanlab_lite.readers.base import Rows, ending, is_remote, list_folder, listing
 from cleanlab_lite.readers.columns import (
+    NEMO_PATH,
     Columns,
     check_classes,
     check_columns,
     find_columns,
     make_ids,
     make_labels,
+    make_segments,
     make_splits,
     make_uris,
 )
@@ -85,6 +87,11 @@ def read_manifest(
         kind_note = f"modality: vector ({matrix.shape[1]} features)"
     else:
         kind, kind_note = modality(rows.path, () if uris is None else uris.tolist())
+    segments: np.ndarray | None = None
+    segment_columns: tuple[str, ...] = ()
+    if kind == "sound" and uris is not None:
+        segments, segment_columns = make_segments(rows, uris, columns.path == NEMO_PATH)
+    segment_notes = [f"segments of files: {' and '.join(segment_columns)}, in seconds"] if segment_columns else []
     return Manifest(
         table=rows.table,
         source=Source(
@@ -95,10 +102,11 @@ def read_manifest(
             id_column=columns.id,
             split_column=columns.split,
             features_column=columns.features,
+            segment_columns=segment_columns,
             delimiter=rows.delimiter,
             quoting=rows.quoting,
             file=None if rows.lines is None else _absolute(rows.path),
-            notes=(*columns.notes, *rows.notes, kind_note, *label_notes, *id_notes),
+            notes=(*columns.notes, *rows.notes, kind_note, *segment_notes, *label_notes, *id_notes),
         ),
         modality=kind,
         classes=classes,
@@ -106,6 +114,7 @@ def read_manifest(
         labels=labels,
         splits=make_splits(rows, columns),
         uris=uris,
+        segments=segments,
         features=matrix,
         lines=rows.lines,
     )

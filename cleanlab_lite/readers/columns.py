@@ -29,6 +29,8 @@ ROLES: dict[str, tuple[str, ...]] = {
 }
 NEMO_PATH = "audio_filepath"
 NEMO_LABELS = ("label", "command", "text")  # the first that is there
+OFFSET, DURATION = SPAN = ("offset", "duration")  # seconds; a duration alone is that of the whole file
+START_END = ("start", "end")
 
 SHOWN = 5  # rows or names in one message
 MISSING_WORDS = {"nan", "none", "null", "na", "n/a"}  # classes, but perhaps not meant to be
@@ -184,6 +186,48 @@ def make_uris(rows: Rows, columns: Columns) -> np.ndarray | None:
         return None
     paths = iter(texts(rows, columns.path))
     return np.array([locate(next(paths), folder) for folder, count in rows.folders for _ in range(count)], dtype=str)
+
+
+def make_segments(rows: Rows, uris: np.ndarray, nemo: bool) -> tuple[np.ndarray | None, tuple[str, ...]]:
+    """(n, 2) float64 offset and duration of every row in seconds, and the columns they are from; None without any.
+
+    Columns `offset` and `duration` name parts of files; an offset is 0 where the cell is empty, a duration reaches to
+    the end. In NeMo manifests an offset is enough. `start` and `end` do so only where they give one file several
+    parts: elsewhere they often say where in a longer recording a file was cut from. Cells that are no numbers are NaN.
+    """
+    names = {name.strip().lower(): name for name in rows.table.column_names}
+    if OFFSET in names and (nemo or DURATION in names):
+        columns = tuple(names[role] for role in SPAN if role in names)
+        offset = _seconds(rows, names[OFFSET], 0.0)
+        duration = _seconds(rows, names[DURATION], np.inf) if DURATION in names else np.full(len(offset), np.inf)
+        return np.stack([offset, duration], axis=1), columns
+    if all(name in names for name in START_END):
+        columns = tuple(names[name] for name in START_END)
+        start, end = _seconds(rows, columns[0], 0.0), _seconds(rows, columns[1], np.inf)
+        known = ~np.isnan(start + end)
+        files = uris[known].tolist()
+        parts = set(zip(files, start[known].tolist(), end[known].tolist(), strict=True))
+        if len(parts) > len(set(files)):
+            return np.stack([start, np.round(end - start, 9)], axis=1), columns
+    return None, ()
+
+
+def _seconds(rows: Rows, name: str, empty: float) -> np.ndarray:
+    """(n,) float64 numbers of a column, `empty` for empty cells, NaN for what is no finite number."""
+    values = plain(rows.table, name).to_pylist()
+    if holds_json(rows.table, name):
+        values = [None if value is None else json.loads(value) for value in values]
+    return np.array([_number(value, empty) for value in values])
+
+
+def _number(value: Any, empty: float) -> float:
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return empty
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        return math.nan
+    return number if math.isfinite(number) and not isinstance(value, bool) else math.nan
 
 
 def make_splits(rows: Rows, columns: Columns) -> np.ndarray:

@@ -241,7 +241,9 @@ class ReviewApp(App[None]):
         """Read the files: they may be large, or far away."""
         loaded: previews.Preview | DecodeError
         try:
-            loaded = previews.load(self.samples.uri(sample.row), self.samples.modality)
+            loaded = previews.load(
+                self.samples.uri(sample.row), self.samples.modality, self.samples.segment(sample.row)
+            )
         except DecodeError as error:
             loaded = error
         self.call_from_thread(self._loaded, sample, loaded)

@@ -14,6 +14,7 @@ import numpy as np
 
 from cleanlab_lite.data import media
 from cleanlab_lite.data.sound import read_samples, sound_header
+from cleanlab_lite.manifest import WHOLE, Segment
 
 LONGEST, THUMBNAIL = 1024, 128  # pixels kept of a picture, and of a neighbour's
 SECONDS = 60  # of a sound, from its start
@@ -29,7 +30,8 @@ class Sound:
 
     wave: np.ndarray  # (t,) float32, -1 to 1
     rate: int  # Hz
-    seconds: float  # of the whole file
+    seconds: float  # of the whole file, or segment
+    segment: Segment = WHOLE
 
 
 @dataclass(frozen=True)
@@ -41,11 +43,11 @@ class Preview:
     sound: Sound | None = None
 
 
-def load(uri: str, modality: str) -> Preview:
-    """The preview of a file. Raises DecodeError."""
+def load(uri: str, modality: str, segment: Segment = WHOLE) -> Preview:
+    """The preview of a file, or a part of a sound. Raises DecodeError."""
     data = media.read_bytes(uri)
     if modality == "sound":
-        sound = decode_sound(data)
+        sound = decode_sound(data, segment)
         return Preview(lambda width, height: paint_sound(sound, width, height), _caption(sound), sound)
     pixels = np.asarray(media.thumbnail(data, LONGEST).convert("RGB"))
     return Preview(lambda width, height: fit(pixels, width, height), f"{pixels.shape[1]} x {pixels.shape[0]}")
@@ -82,10 +84,11 @@ def fit(pixels: np.ndarray, width: int, height: int) -> np.ndarray:
     return np.asarray(Image.fromarray(pixels).resize(size, kind))
 
 
-def decode_sound(data: bytes) -> Sound:
-    """The first `SECONDS` of a WAV, FLAC, OGG or MP3 file. Raises DecodeError."""
-    wave, rate, _ = read_samples(data, SECONDS)
-    return Sound(wave, rate, sound_header(data)[1])
+def decode_sound(data: bytes, segment: Segment = WHOLE) -> Sound:
+    """The first `SECONDS` of a WAV, FLAC, OGG or MP3 file, or of a part of one. Raises DecodeError."""
+    wave, rate, _ = read_samples(data, SECONDS, segment=segment)
+    left = sound_header(data)[1] - segment.offset
+    return Sound(wave, rate, min(left, segment.duration), segment)
 
 
 def paint_sound(sound: Sound, width: int, height: int) -> np.ndarray:
@@ -171,4 +174,5 @@ def _pairs(edges: np.ndarray) -> list[tuple[float, float]]:
 
 def _caption(sound: Sound) -> str:
     part = f" of {sound.seconds:.0f}" if sound.seconds > SECONDS else ""
-    return f"{min(sound.seconds, SECONDS):.1f}{part} s · {sound.rate / 1000:g} kHz"
+    place = f" from {sound.segment.offset:g} s" if sound.segment != WHOLE else ""
+    return f"{min(sound.seconds, SECONDS):.1f}{part} s{place} · {sound.rate / 1000:g} kHz"

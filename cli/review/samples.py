@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from cleanlab_lite.errors import ReportError
 from cleanlab_lite.exporters.manifest import load_manifest
+from cleanlab_lite.manifest import Segment
 from cleanlab_lite.reasons import sentence
 from cleanlab_lite.report import Report, content_groups, flags
 from cleanlab_lite.run import REPORT
@@ -103,6 +104,10 @@ class Samples:
     def uri(self, row: int) -> str:
         """Where the file of the row lies; "" where it has none."""
         return "" if self.manifest.uris is None else str(self.manifest.uris[row])
+
+    def segment(self, row: int) -> Segment:
+        """The part of that file which the row is about."""
+        return self.manifest.segment(row)
 
     def sample(self, row: int) -> Sample:
         """All about row `row`."""
