@@ -12,7 +12,9 @@ Planted errors are only as realistic as the way they were chosen. Labels drawn f
 easier to tell than what people get wrong, labels drawn from the row's own probabilities are about as hard or
 harder: the first give the lower end of the interval of e, the second the estimate and the upper end. The shape of
 f_wrong is taken from both. Where the ranking falls apart into two clear groups no such model of errors is needed,
-and a Gaussian mixture counts them. Measured in benchmarks/RESULTS.md.
+and a Gaussian mixture counts them. Neither is believed beyond the share of given labels that out-of-sample
+predictions differ from: who agrees without having seen the label rarely confirms a wrong one. Measured in
+benchmarks/RESULTS.md.
 """
 
 from __future__ import annotations
@@ -66,14 +68,16 @@ def calibrate(evidence: Evidence, ranking: np.ndarray, *, seed: int = 0) -> Cali
         rate = NoiseRate(counted, counted / 2, min(1.5 * counted + 0.02, 1.0), "Gaussian mixture, uncalibrated")
         return Calibration(rate, groups, scale_odds(groups, rate.low), scale_odds(groups, rate.high))
 
+    evidence.require("history", "pred_probs")
+    assert evidence.history is not None and evidence.pred_probs is not None
+    ceiling = float((evidence.pred_probs.argmax(axis=1) != evidence.labels).mean())
     unsure = float(np.minimum(groups, 1 - groups).mean())  # share of the rows that the mixture puts on the wrong side
-    if unsure < CLEAR * counted:
-        spread = unsure + 1.96 * np.sqrt(counted * (1 - counted) / len(ranking))
+    sampling = 1.96 * np.sqrt(counted * (1 - counted) / len(ranking))
+    if unsure < CLEAR * counted and counted <= ceiling + sampling:
+        spread = unsure + sampling
         rate = NoiseRate(counted, max(counted - spread, 0.0), min(counted + spread, 1.0), "two clear groups")
         return Calibration(rate, groups, scale_odds(groups, rate.low), scale_odds(groups, rate.high))
 
-    evidence.require("history", "pred_probs")
-    assert evidence.history is not None and evidence.pred_probs is not None
     first, end = evidence.history.safe_window(evidence.labels)
     margin = evidence.history.margin[plants.proxy, first:end].astype(np.float32).mean(axis=0).astype(np.float64)
     untouched = np.ones(len(margin), dtype=bool)
@@ -85,6 +89,7 @@ def calibrate(evidence: Evidence, ranking: np.ndarray, *, seed: int = 0) -> Cali
     estimate = upper
     for _ in range(20):  # e = upper / (1 + upper h), where h depends on which rows are wrong
         estimate = upper / (1 + upper * hit_chance(evidence.labels, evidence.pred_probs, ranking, estimate))
+    estimate = min(estimate, ceiling)
     hit = hit_chance(evidence.labels, evidence.pred_probs, ranking, estimate)
     low, high = interval(rest, of_class, of_row, seed)
     low /= 1 + low * hit  # as for the estimate; the upper end stays cautious

@@ -126,6 +126,18 @@ def test_two_clear_groups_are_counted():
     assert ((calibration.p_mislabel >= 0.5) == wrong).mean() > 0.995
 
 
+def test_what_out_of_sample_predictions_agree_with_is_not_called_wrong():
+    """Proxies trained too briefly rank in two groups, learned and not yet learned, that are not right and wrong."""
+    evidence, ranking, wrong = simulate(0.15, separation=4.0)
+    late = np.random.default_rng(0).random(len(ranking)) < 0.8
+    history = evidence.history
+    margins = history.margin.astype(np.float32) - 8.0 * late  # most rows are not yet learned
+    evidence = replace(evidence, history=replace(history, margin=margins.astype(np.float16)))
+    calibration = calibrate(evidence, ranking - 8.0 * late)
+    assert calibration.rate.method == "planted errors"
+    assert calibration.rate.estimate <= 0.15 + 1e-3
+
+
 def test_overlap_widens_towards_more_errors_not_fewer():
     """Planted errors count only where no right label lies; where some do, the estimate is an upper bound."""
     evidence, ranking, _ = simulate(0.15, separation=0.7)
