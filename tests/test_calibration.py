@@ -128,7 +128,7 @@ def test_two_clear_groups_are_counted():
 
 def test_what_out_of_sample_predictions_agree_with_is_not_called_wrong():
     """Proxies trained too briefly rank in two groups, learned and not yet learned, that are not right and wrong."""
-    evidence, ranking, wrong = simulate(0.15, separation=4.0)
+    evidence, ranking, _ = simulate(0.15, separation=4.0)
     late = np.random.default_rng(0).random(len(ranking)) < 0.8
     history = evidence.history
     margins = history.margin.astype(np.float32) - 8.0 * late  # most rows are not yet learned
