@@ -50,7 +50,7 @@ VARIANTS = {  # beside every strategy with its defaults
 LOSS_VARIANTS = {"gce:q=0.5"}
 COMBINED = (
     *(("gce:q=0.5", "mixup"), ("elr", "mixup"), ("nce_rce", "mixup")),  # a robust loss on top of mixup
-    *(("gce", "discard:second_q=0.5"), ("gce", "prune"), ("gce", "prune:rounds=3")),  # as Fonseca et al. (2019) do
+    *(("gce:q=0.5", "discard"), ("gce:q=0.5", "prune"), ("gce:q=0.5", "prune:rounds=3")),  # Fonseca et al., 2019
 )
 
 
