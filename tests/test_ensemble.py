@@ -16,6 +16,7 @@ from worlds import World, auroc, blobs
 
 from cleanlab_lite import ensemble
 from cleanlab_lite.config import AuditConfig
+from cleanlab_lite.data.cache import vector_content
 from cleanlab_lite.data.inputs import Inputs
 from cleanlab_lite.detectors import DETECTORS
 from cleanlab_lite.ensemble import assign_folds, choose_epochs, inverse_temperature, plant, watch
@@ -55,7 +56,7 @@ def inputs_of(world: World, unreadable: tuple[int, ...] = ()) -> Inputs:
     n = len(world.labels)
     codes = np.where(np.isin(np.arange(n), unreadable), "not_finite", "")
     array = np.where((codes == "")[:, None], world.features, 0).astype(np.float32)
-    return Inputs(array, codes, codes, np.full(n, -1), decoded=0, content=codes)
+    return Inputs(array, codes, codes, np.full(n, -1), decoded=0, content=vector_content(array))
 
 
 def watch_world(folder: Path, config: AuditConfig = CONFIG, plan: Plan = PLAN, on_progress=ignore, **task) -> Any:
