@@ -129,11 +129,14 @@ def build_world(args: argparse.Namespace, seed: int, folder: Path) -> World:
     rows = list(csv.DictReader((args.data / "truth.csv").open(encoding="utf-8")))
     position = {row["path"]: index for index, row in enumerate(rows)}
     rng = np.random.default_rng(0)  # the same rows for every seed
-    others = [row["path"] for row in rows if row["path"] not in set(paths)]
+    vocabulary, labelled = set(chosen.given.tolist()), set(paths)
+    known = {row["path"] for row in rows if row["true_label"] in vocabulary}
+    others = [row["path"] for row in rows if row["path"] in known and row["path"] not in labelled]
     if others:
         test_paths = [others[i] for i in rng.permutation(len(others))[: args.test]]
     else:
-        test_paths = [paths[i] for i in rng.permutation(len(paths))[: len(paths) // 5]]
+        shuffled = [paths[i] for i in rng.permutation(len(paths)) if paths[i] in known]
+        test_paths = shuffled[: len(paths) // 5]
     given = dict(zip(paths, chosen.given.tolist(), strict=True))
     kept = [path for path in paths if path not in set(test_paths)]
     order = kept + test_paths

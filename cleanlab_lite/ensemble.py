@@ -26,16 +26,20 @@ from cleanlab_lite.data.loader import Samples
 from cleanlab_lite.errors import ConfigError, StoppedEarly
 from cleanlab_lite.evidence import Evidence, Plants
 from cleanlab_lite.history import HELD_OUT, History
+from cleanlab_lite.models import Proxy
 from cleanlab_lite.plan import Plan
 from cleanlab_lite.progress import OnProgress, Progress
 from cleanlab_lite.run import Run
 from cleanlab_lite.search import FOLDS, Recipe, candidates, search
 from cleanlab_lite.training import Fit, TrainConfig, fit
+from cleanlab_lite.warm_start import WarmStart, save_proxies
 
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 SEED_STRIDE = 1000  # between proxies, so that no two share the seed of anything
 REPEAT_STRIDE = 500  # between two trainings of one proxy
 SMALLEST_BATCH = 8
+KNOWN = -2  # stands for the label of rows whose fold is known already
+WEIGHTS = "weights/"  # before the names of a proxy's parameters in the file of its stage
 TEMPERATURE_ROWS = 50_000  # plenty for one number
 FEWEST_EPOCHS, MOST_EPOCHS = 8, 32  # that are tried where the user leaves the choice
 FEWEST_PLANTED, MOST_PLANTED = 60, 0.3  # rows, for a distribution of margins; share of a small set
@@ -51,23 +55,27 @@ def watch(
     *,
     run: Run,
     on_progress: OnProgress,
+    warm: WarmStart | None = None,
     copy_of: np.ndarray | None = None,
 ) -> Evidence:
     """Train the ensemble, a stage of the run per proxy, and gather what it saw.
 
     Args:
         labels: (n,) int64, -1 where there is none.
+        warm: the proxies to start from; rows that they know keep their folds.
         copy_of: (n,) int64, first of the rows that are held out together, -1 for that row itself and for unique rows;
             by default those with the same content.
 
     Raises:
-        ConfigError: too few rows, or rows too alike, to learn anything from.
+        ConfigError: too few rows, or rows too alike, to learn anything from; or `warm` does not fit.
         StoppedEarly: the time budget is used up; finished proxies are saved.
     """
     samples, train_config = prepare(labels, inputs, plan, config)
     usable = inputs.readable & (labels >= 0)
     copy_of = inputs.duplicate_of if copy_of is None else copy_of
-    fold = assign_folds(np.where(usable, labels, -1), copy_of, plan.ensemble, config.seed)
+    known = warm.folds(inputs.content) if warm else np.full(len(labels), -1)
+    groups = np.where(known >= 0, KNOWN, np.where(usable, labels, -1))  # new rows are spread among themselves
+    fold = keep_folds(known, assign_folds(groups, copy_of, plan.ensemble, config.seed), copy_of)
     require_variety(labels, usable, fold, plan.ensemble)
     if config.second_split:
         half = assign_folds(np.where(usable, labels, -1), copy_of, 2, config.seed)
@@ -76,7 +84,13 @@ def watch(
     clock = _Clock(config.time_budget, on_progress)
 
     def learn(
-        name: str, m: int, teaching: TrainConfig, trained_on: np.ndarray, note: str, repeat: int = 0
+        name: str,
+        m: int,
+        teaching: TrainConfig,
+        trained_on: np.ndarray,
+        note: str,
+        repeat: int = 0,
+        start: Callable[[Proxy], object] | None = None,
     ) -> dict[str, np.ndarray]:
         """Train proxy m, or read what an earlier process left of it."""
         if run.done(name):
@@ -90,9 +104,12 @@ def watch(
             teaching,
             (config.seed + m) * SEED_STRIDE + repeat * REPEAT_STRIDE,
             clock.count(teaching.epochs, note),
+            start,
         )
         arrays = {field: getattr(seen, field) for field in ("loss", "margin", "predicted", "logits", "features")}
         arrays["trained_on"] = trained_on.astype(np.int32)
+        floats = {name: weight for name, weight in seen.weights.items() if weight.is_floating_point()}
+        arrays |= {f"{WEIGHTS}{name}": weight.half().cpu().numpy() for name, weight in floats.items()}
         run.write_arrays(f"{name}.npz", **arrays)
         learned = int((trained_on >= 0).sum())
         run.mark(name, epochs=teaching.epochs, rows=learned, batch_size=batch_size, flip=teaching.flip)
@@ -108,12 +125,13 @@ def watch(
         on_epoch = clock.count(2 * epochs, f"second split {first + 1}/2")
         seed = (config.seed + proxies + first) * SEED_STRIDE
 
-        def phase(part: int, done: int, start: dict[str, torch.Tensor] | None) -> Fit:
+        def phase(part: int, done: int, start: Callable[[Proxy], object] | None = None) -> Fit:
             rows, heard = np.flatnonzero(usable & (half == part)), lambda epoch: on_epoch(done + epoch)
             return _fit_within_memory(samples, labels, rows, num_classes, teaching, seed, heard, start)[0]
 
-        learned = phase(first, 0, None)
-        predicted = np.concatenate([learned.predicted[-1:], phase(1 - first, epochs, learned.weights).predicted])
+        learned = phase(first, 0)
+        second = phase(1 - first, epochs, lambda proxy: proxy.load_state_dict(learned.weights))
+        predicted = np.concatenate([learned.predicted[-1:], second.predicted])
         run.write_arrays(f"{name}.npz", predicted=predicted)
         run.mark(name, epochs=epochs, rows=int(usable.sum()))
         return predicted
@@ -147,7 +165,8 @@ def watch(
     seen = []
     for m in range(plan.ensemble):
         note = f"proxy {m + 1}/{proxies}"
-        seen.append(learn(stage.get(m, f"proxy-{m}"), m, teaching, without_fold(m), note))
+        start = warm.starter(m) if warm else None
+        seen.append(learn(stage.get(m, f"proxy-{m}"), m, teaching, without_fold(m), note, start=start))
         clock.reach((m + 1) * epochs)
     logits = np.stack([s["logits"] for s in seen])
     held_out = logits[fold, np.arange(len(fold))]
@@ -162,6 +181,16 @@ def watch(
         trained_on[plants.rows] = plants.labels
         seen.append(learn("planted", plan.ensemble, teaching, trained_on, f"proxy {proxies}/{proxies}"))
         clock.reach(proxies * epochs)
+    facts = {
+        "epochs": warm.full_epochs if warm else epochs,
+        "loss": teaching.loss,
+        "strategy": teaching.strategy,
+        "shape": samples.sample_shape,
+        "encoder_fingerprint": run.facts("encode")["fingerprint"] if plan.encoder else "",
+    }
+    learned = dict(zip(inputs.content[usable].tolist(), fold[usable].tolist(), strict=True))
+    # the weights remember rows that are gone: should they come back, they keep their folds
+    save_proxies(run, [weights(s) for s in seen[: plan.ensemble]], (warm.fold_of if warm else {}) | learned, facts)
     evidence = gather(labels, num_classes, seen, pred_probs, scale * logits.mean(0), plants)
     if config.second_split:
         halves = []
@@ -198,6 +227,11 @@ def prepare(labels: np.ndarray, inputs: Inputs, plan: Plan, config: AuditConfig)
     )
 
 
+def weights(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Those of a proxy, by name, from the file of its stage."""
+    return {name.removeprefix(WEIGHTS): array for name, array in arrays.items() if name.startswith(WEIGHTS)}
+
+
 def trial_stage(recipe: int, m: int, repeat: int, trained: dict[int, str]) -> str:
     """The stage of a search's trial. Those of the default, number 0, and of the first seed are proxies of its own."""
     if recipe == 0 and repeat == 0:
@@ -229,6 +263,14 @@ def assign_folds(labels: np.ndarray, copy_of: np.ndarray, folds: int, seed: int)
         rows = rng.permutation(np.flatnonzero(labels == label))
         fold[rows] = (np.arange(len(rows)) + rng.integers(folds)) % folds
     return np.where(copy_of >= 0, fold[np.maximum(copy_of, 0)], fold)
+
+
+def keep_folds(known: np.ndarray, fold: np.ndarray, copy_of: np.ndarray) -> np.ndarray:
+    """(n,) `known` folds where there are any; copies of such rows join them; `fold` for the rest."""
+    group = np.where(copy_of >= 0, copy_of, np.arange(len(copy_of)))
+    of_group = np.full(len(known), -1)
+    np.maximum.at(of_group, group, known)
+    return np.where(known >= 0, known, np.where(of_group[group] >= 0, of_group[group], fold))
 
 
 def require_variety(labels: np.ndarray, usable: np.ndarray, fold: np.ndarray, folds: int) -> None:
@@ -319,7 +361,7 @@ def _fit_within_memory(
     config: TrainConfig,
     seed: int,
     on_epoch: Callable[[int], None],
-    start: dict[str, torch.Tensor] | None = None,
+    start: Callable[[Proxy], object] | None = None,
 ) -> tuple[Fit, int]:
     """`fit`, again with half the batch size whenever the device runs out of memory; and the size that fitted."""
     while True:

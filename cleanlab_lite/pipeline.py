@@ -29,6 +29,7 @@ from cleanlab_lite.run import REPORT, Run
 
 if TYPE_CHECKING:
     from cleanlab_lite.plan import Plan
+    from cleanlab_lite.warm_start import WarmStart
 
 SUMMARY, MANIFEST = "summary.json", "manifest.parquet"
 SOUND = ("sample_rate", "patch_seconds")  # of a plan
@@ -57,12 +58,14 @@ def audit(
     *,
     run: Run,
     evidence: Evidence | None = None,
+    warm: WarmStart | None = None,
     on_progress: OnProgress = ignore,
 ) -> Report:
     """Find the wrong labels of a manifest and fill the run folder. A finished run is read, not repeated.
 
     Args:
         evidence: recorded elsewhere, of the manifest's rows; without it proxies are trained.
+        warm: the proxies of an earlier run, to start from.
 
     Raises:
         ConfigError: the options do not fit the data or the machine.
@@ -72,16 +75,20 @@ def audit(
     if run.finished:
         return Report.read(run.path(REPORT))
     if evidence is None:
-        planned = make_plan(manifest, config)
+        planned = make_plan(manifest, config, warm)
         facts = asdict(planned)
     else:
         planned, facts = None, own_facts(manifest, evidence)
     done = run.done("report")  # and killed just after it
-    report = Report.read(run.path(REPORT)) if done else _find(manifest, planned, config, evidence, run, on_progress)
+    found = (
+        Report.read(run.path(REPORT)) if done else _find(manifest, planned, config, evidence, warm, run, on_progress)
+    )
     run.remove("*.npz")  # what every proxy saw is in the history now
-    run.finish(plan=facts, configuration=as_dict(config), fingerprint=manifest.fingerprint)
+    run.finish(
+        plan=facts, configuration=as_dict(config), fingerprint=manifest.fingerprint, classes=list(manifest.classes)
+    )
     on_progress(Progress("judge", 1, 1, "steps"))
-    return report
+    return found
 
 
 def _find(
@@ -89,6 +96,7 @@ def _find(
     plan: Plan | None,
     config: AuditConfig,
     evidence: Evidence | None,
+    warm: WarmStart | None,
     run: Run,
     on_progress: OnProgress,
 ) -> Report:
@@ -96,7 +104,7 @@ def _find(
     run.write(MANIFEST, lambda path: save_manifest(manifest, path))
     if evidence is None:
         assert plan is not None
-        inputs, duplicates, evidence = _train(manifest, plan, config, run, on_progress)
+        inputs, duplicates, evidence = _train(manifest, plan, config, warm, run, on_progress)
     else:
         inputs = load_contents(manifest, on_progress=on_progress)
         duplicates = _copies(inputs, inputs, run, on_progress)
@@ -105,7 +113,7 @@ def _find(
     copies = duplicates.reasons(manifest.labels, manifest.splits)
     verdict = replace(verdict, reasons=verdict.reasons | inputs.notes | copies)
     run.mark("judge")
-    about = describe(run, plan, evidence, verdict, inputs)
+    about = describe(run, plan, evidence, verdict, inputs, warm)
     about |= {"duplicates": duplicates.facts, "leakage": duplicates.leakage(manifest.splits)}
     about["warnings"] += leaks(manifest, copies["leakage"])
     report = build_report(manifest, verdict, duplicates, inputs.content, inputs.codes, inputs.errors, about)
@@ -115,11 +123,11 @@ def _find(
 
 
 def _train(
-    manifest: Manifest, plan: Plan, config: AuditConfig, run: Run, on_progress: OnProgress
+    manifest: Manifest, plan: Plan, config: AuditConfig, warm: WarmStart | None, run: Run, on_progress: OnProgress
 ) -> tuple[Inputs, Duplicates, Evidence]:
     from cleanlab_lite.ensemble import watch  # torch: an audit of the user's own evidence does without
 
-    inputs, duplicates = _inputs(manifest, plan, config, run, on_progress)
+    inputs, duplicates = _inputs(manifest, plan, config, warm, run, on_progress)
     evidence = watch(
         manifest.labels,
         manifest.num_classes,
@@ -128,13 +136,14 @@ def _train(
         config,
         run=run,
         on_progress=on_progress,
+        warm=warm,
         copy_of=duplicates.copy_of,  # or a row's prediction would be that of a proxy that has seen its copy
     )
     return inputs, duplicates, evidence
 
 
 def _inputs(
-    manifest: Manifest, plan: Plan, config: AuditConfig, run: Run, on_progress: OnProgress
+    manifest: Manifest, plan: Plan, config: AuditConfig, warm: WarmStart | None, run: Run, on_progress: OnProgress
 ) -> tuple[Inputs, Duplicates]:
     """What the proxies are going to see, the data itself or what a frozen encoder makes of it, and which are copies."""
     encoder = None
@@ -142,6 +151,8 @@ def _inputs(
         from cleanlab_lite.models.encoders import describe_encoder, load_encoder
 
         encoder = load_encoder(describe_encoder(plan.encoder, plan.image_size), plan.encoder_weights)
+        if warm is not None:
+            warm.require(encoder_fingerprint=encoder.fingerprint)
     inputs = load_inputs(manifest, plan.image_size, plan.sound, workers=config.workers, on_progress=on_progress)
     run.mark("decode", decoded=inputs.decoded, unreadable=int((~inputs.readable).sum()))
     if encoder is None:
@@ -169,16 +180,16 @@ def _copies(inputs: Inputs, seen: Inputs, run: Run, on_progress: OnProgress) -> 
     return duplicates
 
 
-def make_plan(manifest: Manifest, config: AuditConfig) -> Plan:
-    """Raises ConfigError when the options do not fit the data or the machine."""
+def make_plan(manifest: Manifest, config: AuditConfig, warm: WarmStart | None = None) -> Plan:
+    """Raises ConfigError when the options do not fit the data, the machine, or the earlier run."""
     from cleanlab_lite import plan as planning
 
-    return planning.make_plan(manifest, validate(config))
+    return planning.make_plan(manifest, validate(config), warm)
 
 
-def plan(manifest: Manifest, config: AuditConfig) -> dict[str, Any]:
+def plan(manifest: Manifest, config: AuditConfig, warm: WarmStart | None = None) -> dict[str, Any]:
     """What `audit` would do without evidence, as JSON types."""
-    return asdict(make_plan(manifest, config))
+    return asdict(make_plan(manifest, config, warm))
 
 
 def own_facts(manifest: Manifest, evidence: Evidence) -> dict[str, Any]:
@@ -198,14 +209,18 @@ def kinds(evidence: Evidence) -> list[str]:
     return [name for name in WITHOUT if getattr(evidence, name) is not None]
 
 
-def run_key(manifest: Manifest, config: AuditConfig, evidence: Evidence | None = None) -> str:
-    """sha256 of all that decides the findings: the data, the options, the version. It names the run."""
+def run_key(
+    manifest: Manifest, config: AuditConfig, evidence: Evidence | None = None, warm: WarmStart | None = None
+) -> str:
+    """sha256 of all that decides the findings: data, options, earlier run, version. It names the run."""
     options = {name: value for name, value in as_dict(config).items() if name not in EXECUTION}
     facts = [manifest.fingerprint, _file_facts(manifest), options, importlib.metadata.version("nlclean")]
     if config.weights not in ("", "default"):
         facts.append(_stamp(config.weights))
     if evidence is not None:
         facts.append(evidence.fingerprint())
+    if warm is not None:
+        facts.append(warm.key)
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
@@ -226,7 +241,9 @@ def _stamp(path: str) -> str:
     return f"{found.st_size} {found.st_mtime_ns}"
 
 
-def describe(run: Run, plan: Plan | None, evidence: Evidence, verdict: Verdict, inputs: Inputs) -> dict[str, Any]:
+def describe(
+    run: Run, plan: Plan | None, evidence: Evidence, verdict: Verdict, inputs: Inputs, warm: WarmStart | None
+) -> dict[str, Any]:
     """What the summary says about the run itself: what was planned, and what trials have chosen."""
     about: dict[str, Any] = {
         "run_id": run.run_id,
@@ -234,6 +251,7 @@ def describe(run: Run, plan: Plan | None, evidence: Evidence, verdict: Verdict, 
         "proxy": None,
         "search": None,
         "encoder": None,
+        "warm_start": warm.described(inputs.content) if warm else None,
         "device": None,
         "warnings": warnings(verdict, inputs) + (costs(evidence, inputs, verdict) if plan is None else []),
     }
@@ -335,6 +353,7 @@ def audit_path(
     *,
     history: str | Path | None = None,
     pred_probs: str | Path | None = None,
+    warm_start: str | Path | None = None,
     out: Path | None = None,
     on_progress: OnProgress = ignore,
     **options: Any,
@@ -342,14 +361,17 @@ def audit_path(
     """`audit` for Python: read the manifest, open a run folder, audit.
 
     `options` are `preset` and the fields of AuditConfig; column names go to `read_manifest` before. `history` (a folder
-    of Recorder.save) and `pred_probs` (a file) are audited instead of training, see `own_evidence`.
+    of Recorder.save) and `pred_probs` (a file) are audited instead of training, see `own_evidence`; `warm_start` is the
+    folder of an earlier run, see `warm_start`.
     """
     from cleanlab_lite.config import preset
     from cleanlab_lite.own_evidence import own_evidence
     from cleanlab_lite.readers import read_manifest
+    from cleanlab_lite.warm_start import read_warm_start
 
     manifest = read_manifest(path)
     config = preset(options.pop("preset", "balanced"), **options)
     evidence = own_evidence(manifest, history=history, pred_probs=pred_probs)
-    with Run.start(out, Path(manifest.source.path).stem, run_key(manifest, config, evidence)) as run:
-        return audit(manifest, config, run=run, evidence=evidence, on_progress=on_progress)
+    warm = read_warm_start(Path(warm_start), manifest, evidence) if warm_start else None
+    with Run.start(out, Path(manifest.source.path).stem, run_key(manifest, config, evidence, warm)) as run:
+        return audit(manifest, config, run=run, evidence=evidence, warm=warm, on_progress=on_progress)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from cleanlab_lite.config import AuditConfig
@@ -18,6 +18,7 @@ from cleanlab_lite.models import PROXIES
 from cleanlab_lite.models.encoders import EncoderSpec, describe_encoder, is_encoder
 from cleanlab_lite.search import Recipe, candidates, most_trials
 from cleanlab_lite.strategies import STRATEGIES
+from cleanlab_lite.warm_start import WarmStart
 
 # seconds per sample and epoch on one CPU core, training and observing: measured, for the estimate only
 SECONDS_PER_SAMPLE = {
@@ -27,6 +28,13 @@ SECONDS_PER_SAMPLE = {
     "resnet18": 2e-2,
     "resnet50": 4e-2,
 }  # pictures at 32 px
+WEIGHTS_MIB = {
+    "mlp": 1,
+    "cnn": 4,
+    "baseline_cnn": 1,
+    "resnet18": 22,
+    "resnet50": 47,
+}  # in half precision, for the estimate only
 GPU_SPEEDUP = 60.0  # of one CPU core
 SECOND_SPLIT_COST = 2.5  # proxies: four trainings, each on half the rows but observing all of them
 ENCODER_FLOPS, ENCODER_FLOPS_GPU = 3e10, 2e13  # per second, of one CPU core and of a GPU: for the estimate only
@@ -63,6 +71,7 @@ class Plan:
     encoder_precision: str = ""
     encoder_features: int = 0  # dimensions of its vectors
     encoder_reason: str = ""
+    warm_start: str = ""  # id of the run whose proxies the cross-fitted ones start from; "": they start from scratch
 
     @property
     def sound(self) -> SoundFormat | None:
@@ -70,8 +79,15 @@ class Plan:
         return SoundFormat(self.sample_rate, self.patch_seconds) if self.sample_rate else None
 
 
-def make_plan(manifest: Manifest, config: AuditConfig) -> Plan:
-    """Raises ConfigError for unknown names, an absent device, or a proxy that does not fit the data."""
+def make_plan(manifest: Manifest, config: AuditConfig, warm: WarmStart | None = None) -> Plan:
+    """Raises ConfigError for unknown names, an absent device, or a proxy that does not fit the data or `warm`."""
+    if warm is not None:
+        config = warm.settle(config)
+        if config.second_split:
+            raise ConfigError(
+                "second_split learns from scratch, a warm start does not",
+                hint="use --no-second-split, or no --warm-start",
+            )
     n = len(manifest)
     labelled = int((manifest.labels >= 0).sum())
     device = choose_device(config.device)
@@ -100,9 +116,21 @@ def make_plan(manifest: Manifest, config: AuditConfig) -> Plan:
         image_size = encoder.image_size if encoder else config.image_size or choose_image_size(manifest.uris)
     elif manifest.modality == "sound" and manifest.uris is not None:
         sound, clip_seconds = choose_sound_format(manifest.uris, config.sample_rate, manifest.segments)
+        if warm is not None and warm.plan["patch_seconds"]:
+            sound = replace(sound, patch_seconds=warm.plan["patch_seconds"])
         patches = sound.patches(clip_seconds)
     if config.ensemble > labelled:
         raise ConfigError(f"ensemble is {config.ensemble}, the manifest has {labelled} labelled rows")
+    if warm is not None:
+        warm.require(
+            modality=manifest.modality,
+            proxy=proxy,
+            encoder=encoder.name if encoder else "",
+            ensemble=config.ensemble,
+            image_size=image_size,
+            sample_rate=sound.sample_rate if sound else 0,
+            **({} if manifest.features is None else {"shape": list(manifest.features.shape[1:])}),
+        )
     epochs = config.epochs or TYPICAL_EPOCHS
     on_gpu = not device.startswith("cpu")
     batch_size = config.batch_size or default_batch_size(labelled, on_gpu)
@@ -120,7 +148,9 @@ def make_plan(manifest: Manifest, config: AuditConfig) -> Plan:
     second_split = SECOND_SPLIT_COST * config.second_split
     history = 8 * proxies * epochs * n + 4 * n * manifest.num_classes * proxies
     seconds = cost * epochs * n / speed
-    searching = seconds * most_trials(len(recipes), config.ensemble)
+    trials = most_trials(len(recipes), config.ensemble)
+    searching = seconds * trials
+    weights_mib = WEIGHTS_MIB[proxy] * (2 * proxies + trials)  # of every stage, and those that stay
     if config.search_budget:
         searching = min(searching, config.search_budget)
     encoding = encoder.flops * n / (ENCODER_FLOPS_GPU if on_gpu else ENCODER_FLOPS * speed) if encoder else 0.0
@@ -143,7 +173,7 @@ def make_plan(manifest: Manifest, config: AuditConfig) -> Plan:
         learning_rate=config.learning_rate or default_learning_rate(proxy),
         estimated_seconds=round(5 + encoding + (proxies + second_split) * seconds + searching),
         memory_gib=round(1 + (n * dimensions * (4 if vectors else 1) + 2 * history) / 2**30, 1),
-        disk_mib=round((pixels + (2 * n * dimensions if encoder else 0) + history) / 2**20 + 1),
+        disk_mib=round((pixels + (2 * n * dimensions if encoder else 0) + history) / 2**20 + weights_mib + 1),
         sample_rate=sound.sample_rate if sound else 0,
         patch_seconds=sound.patch_seconds if sound else 0.0,
         encoder=encoder.name if encoder else "",
@@ -153,6 +183,7 @@ def make_plan(manifest: Manifest, config: AuditConfig) -> Plan:
         encoder_reason="named by --proxy; frozen: a picture passes it once, and the proxies learn on its vectors"
         if encoder
         else "",
+        warm_start=warm.run_id if warm else "",
     )
 
 

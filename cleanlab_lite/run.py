@@ -246,6 +246,14 @@ def find_run(path: Path | None, root: Path = ROOT) -> Path:
     raise ReportError(f"the run in {path} is not finished", hint=_how_to_go_on(state))
 
 
+def read_state(folder: Path) -> dict[str, Any]:
+    """`run.json` of a run folder. Raises ReportError when there is none."""
+    state = _state(folder)
+    if state is None:
+        raise ReportError(f"{folder} has no {_STATE}", hint="name the folder that `nlclean audit` wrote")
+    return state
+
+
 def safe_stem(stem: str) -> str:
     """`stem` as a folder name: letters of any script, digits, `_`, `-` and inner dots; at most 60 characters."""
     return re.sub(r"[^\w.-]+", "-", stem)[:60].strip("-.") or "dataset"

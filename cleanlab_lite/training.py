@@ -17,7 +17,7 @@ from cleanlab_lite.data.augment import blur_vectors, distort, mask_bands, random
 from cleanlab_lite.data.loader import Samples
 from cleanlab_lite.history import statistics
 from cleanlab_lite.losses import LOSSES
-from cleanlab_lite.models import build_proxy
+from cleanlab_lite.models import Proxy, build_proxy
 from cleanlab_lite.strategies import STRATEGIES, Learner, Observed, Setting, Wrap
 
 RECALIBRATION_ROWS = 1024  # enough for stable batch-norm statistics, few enough to be cheap
@@ -63,7 +63,7 @@ def fit(
     config: TrainConfig,
     *,
     seed: int,
-    start: dict[str, Tensor] | None = None,
+    start: Callable[[Proxy], object] | None = None,
     on_epoch: Callable[[int], None] = lambda epoch: None,
 ) -> Fit:
     """Train one proxy on `rows` and observe every usable row after each epoch.
@@ -72,7 +72,7 @@ def fit(
         targets: (n,) int64, label of each row for training and observing; -1 where there is none.
         rows: (r,) int64 rows to learn from.
         seed: of the initialisation, the order of the batches and the augmentation.
-        start: the weights of an earlier fit, to go on from; the schedule begins anew.
+        start: given every fresh network, to fill it with what was learned before; the schedule begins anew.
         on_epoch: called after each observed epoch; may raise to stop.
     """
     device = samples.device
@@ -86,7 +86,7 @@ def fit(
         examples = samples.inputs(torch.as_tensor(rows[:: max(1, len(rows) // 2000)], device=device))
         network = build_proxy(config.proxy, examples, num_classes, seed=next(seeds), weights=config.weights)
         if start is not None:
-            network.load_state_dict(start)
+            start(network)
         return Learner(
             wrap(network).to(device) if wrap else network,
             steps=steps,

@@ -170,9 +170,9 @@ def fake_pipeline(monkeypatch: pytest.MonkeyPatch, audit: Any) -> None:
     """Put `audit` in the place of the pipeline's."""
     pipeline = ModuleType("cleanlab_lite.pipeline")
     pipeline.__dict__["audit"] = audit
-    pipeline.__dict__["run_key"] = lambda manifest, config, evidence: "ab" * 32
+    pipeline.__dict__["run_key"] = lambda manifest, config, evidence, warm: "ab" * 32
     pipeline.__dict__["kinds"] = pipeline.__dict__["own_facts"] = None  # of evidence that the user brings
-    pipeline.__dict__["plan"] = lambda manifest, config: {
+    pipeline.__dict__["plan"] = lambda manifest, config, warm: {
         "rows": len(manifest),
         "ensemble": config.ensemble,
         "proxy": "mlp",
@@ -186,6 +186,7 @@ def fake_pipeline(monkeypatch: pytest.MonkeyPatch, audit: Any) -> None:
         "batch_size": 32,
         "device": "cpu",
         "precision": "fp32",
+        "warm_start": "",
         "estimated_seconds": 95,
     }
     monkeypatch.setitem(sys.modules, pipeline.__name__, pipeline)

@@ -74,7 +74,7 @@ class Killer:
             return wrapped
 
         Run.write = torn_write  # type: ignore[method-assign]
-        training.observe, cache._read = after("epoch", training.observe), after("decode", cache._read)
+        training.observe, cache._decode = after("epoch", training.observe), after("decode", cache._decode)
 
 
 def run(job: dict[str, Any]) -> dict[str, Any]:

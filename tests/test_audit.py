@@ -133,7 +133,7 @@ def test_the_run_folder_holds_what_it_should_and_no_pickle(pictures):
     files = {path.name for path in pictures.out.rglob("*") if path.is_file()}
     assert files >= FILES | {"pruned.csv", "corrected.csv"}
     endings = {path.suffix for path in pictures.out.rglob("*") if path.is_file() and path.name != ".lock"}
-    assert endings <= {".parquet", ".json", ".jsonl", ".csv", ".npy", ".npz"}
+    assert endings <= {".parquet", ".json", ".jsonl", ".csv", ".npy", ".npz", ".safetensors"}
     for path in pictures.out.glob("*.np[yz]"):
         stored = np.load(path, allow_pickle=False)
         arrays = [stored] if isinstance(stored, np.ndarray) else [stored[name] for name in stored.files]

@@ -431,3 +431,12 @@ def test_a_stopped_audit_goes_on_with_what_was_encoded(manifest, weights, capsys
         assert call(capsys, *arguments).code == 130
     assert call(capsys, *arguments).code == 0
     assert json.loads(Path("run/summary.json").read_text("utf-8"))["encoder"]["computed"] == N - 1 - 16
+
+
+def test_a_warm_start_needs_the_same_encoder(manifest, weights, network, here, capsys):
+    audit = ("audit", manifest, *ENCODING, "--ensemble", "2", "--epochs", "1", "--device", "cpu")
+    assert call(capsys, *audit, "--weights", weights, "--out", "old").code == 0
+    assert call(capsys, *audit, "--weights", weights, "--warm-start", "old", "--out", "new").code == 0
+    save_file({name: weight + 1 for name, weight in network.state_dict().items()}, here / "other.safetensors")
+    answer = call(capsys, *audit, "--weights", "other.safetensors", "--warm-start", "old")
+    assert answer.code == 2 and "encoder_fingerprint is" in answer.err

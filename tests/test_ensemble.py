@@ -16,9 +16,10 @@ from worlds import World, auroc, blobs
 
 from cleanlab_lite import ensemble
 from cleanlab_lite.config import AuditConfig
+from cleanlab_lite.data.cache import vector_content
 from cleanlab_lite.data.inputs import Inputs
 from cleanlab_lite.detectors import DETECTORS
-from cleanlab_lite.ensemble import assign_folds, choose_epochs, inverse_temperature, plant, watch
+from cleanlab_lite.ensemble import assign_folds, choose_epochs, inverse_temperature, keep_folds, plant, watch
 from cleanlab_lite.errors import StoppedEarly
 from cleanlab_lite.evidence import Evidence
 from cleanlab_lite.history import HELD_OUT
@@ -55,7 +56,7 @@ def inputs_of(world: World, unreadable: tuple[int, ...] = ()) -> Inputs:
     n = len(world.labels)
     codes = np.where(np.isin(np.arange(n), unreadable), "not_finite", "")
     array = np.where((codes == "")[:, None], world.features, 0).astype(np.float32)
-    return Inputs(array, codes, codes, np.full(n, -1), decoded=0, content=codes)
+    return Inputs(array, codes, codes, np.full(n, -1), decoded=0, content=vector_content(array))
 
 
 def watch_world(folder: Path, config: AuditConfig = CONFIG, plan: Plan = PLAN, on_progress=ignore, **task) -> Any:
@@ -418,3 +419,10 @@ def test_saved_proxies_hold_no_pickles(tmp_path):
     for path in (tmp_path / "run").glob("*.npz"):
         with np.load(path, allow_pickle=False) as saved:
             assert all(saved[name].dtype != object for name in saved.files)
+
+
+def test_known_folds_are_kept_and_copies_of_known_rows_join_them():
+    known = np.array([2, -1, -1, 0, -1, -1])
+    fold = np.array([0, 1, 1, 1, 3, 4])
+    copy_of = np.array([-1, 0, -1, 2, 2, -1])  # row 1 is a copy of a known row; rows 3 and 4 are copies of a new one
+    np.testing.assert_array_equal(keep_folds(known, fold, copy_of), [2, 2, 0, 0, 0, 4])

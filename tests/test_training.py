@@ -248,7 +248,15 @@ def test_a_fit_goes_on_from_the_weights_of_another():
     world = blobs(80, 2)
     first = fit_all(world, seed=1)
     still = replace(CONFIG, epochs=1, learning_rate=1e-9)
-    second = fit(samples_of(world), world.labels, np.arange(80), 2, still, seed=2, start=first.weights)
+    second = fit(
+        samples_of(world),
+        world.labels,
+        np.arange(80),
+        2,
+        still,
+        seed=2,
+        start=lambda network: network.load_state_dict(first.weights),
+    )
     np.testing.assert_allclose(second.margin[-1], first.margin[-1], rtol=1e-2)
     fresh = fit_all(world, seed=2, epochs=1, learning_rate=1e-9)
     assert not np.allclose(fresh.margin[-1], first.margin[-1], rtol=1e-2)

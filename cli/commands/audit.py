@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from cleanlab_lite.gate import Outcome
     from cleanlab_lite.manifest import Manifest
     from cleanlab_lite.report import Report
+    from cleanlab_lite.warm_start import WarmStart
 
 TOP = 20  # suspicious rows on show
 
@@ -33,6 +34,7 @@ TOP = 20  # suspicious rows on show
 @click.option("--features", type=click.Path(path_type=Path), help="File of embeddings, aligned by row.")
 @click.option("--history", type=click.Path(path_type=Path), help="Folder of a Recorder; nothing is trained then.")
 @click.option("--pred-probs", type=click.Path(path_type=Path), help="Out-of-sample probabilities; nothing is trained.")
+@click.option("--warm-start", type=click.Path(path_type=Path), help="Earlier run whose proxies to start from.")
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder.  [default: a new one under nlclean-runs/]")
 @config_options
 @click.option(
@@ -54,6 +56,7 @@ def command(
     features: Path | None,
     history: Path | None,
     pred_probs: Path | None,
+    warm_start: Path | None,
     out: Path | None,
     fail_on: tuple[float, bool] | None,
     dry_run: bool,
@@ -93,10 +96,15 @@ def command(
         from cleanlab_lite.own_evidence import own_evidence
 
         evidence = own_evidence(dataset, history=history, pred_probs=pred_probs)
+    warm = None
+    if warm_start:
+        from cleanlab_lite.warm_start import read_warm_start
+
+        warm = read_warm_start(warm_start, dataset, evidence)
     if dry_run:
-        _plan(dataset, config, evidence, as_json)
+        _plan(dataset, config, evidence, warm, as_json)
         return
-    report, path = _audit(dataset, config, evidence, out, ctx.obj)
+    report, path = _audit(dataset, config, evidence, warm, out, ctx.obj)
 
     from .. import output
 
@@ -109,7 +117,12 @@ def command(
 
 
 def _audit(
-    dataset: Manifest, config: AuditConfig, evidence: Evidence | None, out: Path | None, typed: list[str]
+    dataset: Manifest,
+    config: AuditConfig,
+    evidence: Evidence | None,
+    warm: WarmStart | None,
+    out: Path | None,
+    typed: list[str],
 ) -> tuple[Report, Path]:
     from cleanlab_lite.pipeline import audit, kinds, plan, run_key
     from cleanlab_lite.run import REPORT, Run
@@ -117,12 +130,12 @@ def _audit(
     from ..progress import Drawer
 
     if evidence is None:
-        diagnostics.note(_in_short(plan(dataset, config)))
+        diagnostics.note(_in_short(plan(dataset, config, warm)))
     else:
         diagnostics.note(f"evidence: {', '.join(kinds(evidence))}; nothing is trained")
     stem = PurePath(dataset.source.path).stem
-    with Run.start(out, stem, run_key(dataset, config, evidence), typed) as run, Drawer() as drawer:
-        return audit(dataset, config, run=run, evidence=evidence, on_progress=drawer), run.path(REPORT)
+    with Run.start(out, stem, run_key(dataset, config, evidence, warm), typed) as run, Drawer() as drawer:
+        return audit(dataset, config, run=run, evidence=evidence, warm=warm, on_progress=drawer), run.path(REPORT)
 
 
 def _in_short(plan: dict[str, Any]) -> str:
@@ -133,18 +146,22 @@ def _in_short(plan: dict[str, Any]) -> str:
     if plan["encoder"]:
         size = f"on vectors of the frozen {plan['encoder']} ({plan['encoder_features']}-d, {size[:-2]}), "
     epochs = f"{plan['epochs']} epochs" if plan["epochs"] else "epochs by trial"
+    if plan["warm_start"]:
+        epochs += f" from the proxies of run {plan['warm_start']}"
     return (
         f"{plan['ensemble']} proxies {plan['proxy']}, {size}{plan['strategy']} with {plan['loss']}, {epochs}, "
         f"batches of {plan['batch_size']}, on {plan['device']} in {plan['precision']}"
     )
 
 
-def _plan(dataset: Manifest, config: AuditConfig, evidence: Evidence | None, as_json: bool) -> None:
+def _plan(
+    dataset: Manifest, config: AuditConfig, evidence: Evidence | None, warm: WarmStart | None, as_json: bool
+) -> None:
     from cleanlab_lite.pipeline import own_facts, plan
 
     from .. import output
 
-    facts = plan(dataset, config) if evidence is None else own_facts(dataset, evidence)
+    facts = plan(dataset, config, warm) if evidence is None else own_facts(dataset, evidence)
     (output.json_document if as_json else output.plan_view)(facts)
 
 
