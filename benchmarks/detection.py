@@ -133,6 +133,9 @@ def measure(finding: dict[str, Any], dataset: data.Dataset) -> dict[str, float]:
     if finding["p_mislabel"] is not None:
         p = np.array(finding["p_mislabel"])
         found |= {"ece": metrics.expected_calibration_error(p, wrong), "brier": metrics.brier(p, wrong)}
+    no_class = ~np.isin(truth, dataset.given)
+    if finding["ood_score"] is not None and 0 < no_class.sum() < wrong.sum():
+        found["ood_auroc"] = metrics.auroc(-np.array(finding["ood_score"])[wrong], no_class[wrong])
     if finding["suggested"] is not None:
         suggested = np.array(finding["suggested"])
         result = metrics.correction_accuracy(suggested, given, truth, suggested != "")
@@ -196,6 +199,14 @@ def render(
         cells += [cell("seconds", 0), cell("peak_mib", 0), *([cell("device_peak_mib", 0)] if on_device else [])]
         cells += [cell("epochs", 0), cell("visits", 0, 1 / len(rows))]
         lines.append("| " + " | ".join(cells) + " |")
+    told = [record["ood_auroc"] for record in records if "ood_auroc" in record]
+    if told:
+        share = (~np.isin(dataset.truth, dataset.given))[rows].mean()
+        lines += [
+            "",
+            f"{share:.3f} of the rows belong to no class; `ood_score` tells them from mislabelled rows with AUROC "
+            f"{spread(told, 3)}.",
+        ]
     if versus:
         lines += ["", "| nlclean against | AP difference | 95 % interval | share ahead |", "|---|---|---|---|"]
         for method, found in versus.items():
@@ -235,7 +246,7 @@ def as_json(
     args: argparse.Namespace,
 ) -> dict[str, Any]:
     """Every figure, without the arrays; NaN as null."""
-    arrays = ("rows", "score", "flagged", "p_mislabel", "suggested")
+    arrays = ("rows", "score", "flagged", "p_mislabel", "suggested", "ood_score")
 
     def clean(value: Any) -> Any:
         return None if isinstance(value, float) and not math.isfinite(value) else value

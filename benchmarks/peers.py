@@ -57,6 +57,7 @@ class Finding:
     flagged: np.ndarray | None = None  # (n,) bool
     p_mislabel: np.ndarray | None = None  # (n,) 0..1
     suggested: np.ndarray | None = None  # (n,) str, "" where none is offered
+    ood_score: np.ndarray | None = None  # (n,) 0..1
     noise_rate: float = math.nan
     noise_interval: tuple[float, float] | None = None  # 95 %
 
@@ -114,6 +115,7 @@ def nlclean(task: Task) -> Iterator[Finding]:
         flagged=table["is_label_issue"].to_numpy(),
         p_mislabel=table["p_mislabel"].to_numpy(),
         suggested=table["suggested_label"].fill_null("").to_numpy().astype(str),
+        ood_score=table["ood_score"].to_numpy(),
         noise_rate=rate["estimate"],
         noise_interval=(rate["low"], rate["high"]),
     )

@@ -18,7 +18,7 @@ from cleanlab_lite.detectors.fine import alignment
 from cleanlab_lite.detectors.forgetting import count_events
 from cleanlab_lite.detectors.marvel import negative_windows
 from cleanlab_lite.detectors.neighbors import nearest_neighbors, unit_rows
-from cleanlab_lite.detectors.out_of_vocabulary import collision_entropy, percentile_within
+from cleanlab_lite.detectors.out_of_vocabulary import collision_entropy, contest, percentile_within
 from cleanlab_lite.detectors.prototypes import density_and_eta, density_peaks
 from cleanlab_lite.detectors.second_split import forgotten_at
 from cleanlab_lite.detectors.simifeat import lowest_of_each_class, soft_labels, transition_matrix
@@ -43,6 +43,11 @@ def recorded(evidence: Evidence) -> History:
 def probabilities(evidence: Evidence) -> np.ndarray:
     assert evidence.pred_probs is not None
     return evidence.pred_probs
+
+
+def logits_of(evidence: Evidence) -> np.ndarray:
+    assert evidence.logits is not None
+    return evidence.logits
 
 
 def history_of(margin: list, trained_on: list, predicted: list | None = None) -> History:
@@ -76,6 +81,12 @@ def test_rows_of_no_class_have_a_high_ood_score():
     assert auroc(score[alien | task.wrong], alien[alien | task.wrong]) > 0.85
     trusted = detect("ood", task.evidence, trust=(~alien).astype(float)).columns["ood_score"]
     assert auroc(trusted, alien) > auroc(score, alien)  # aliens vouch for each other when they are the reference
+
+
+def test_contest_is_0_where_one_other_class_stands_out_and_1_where_none_does():
+    probs = np.array([[0.1, 0.9, 0, 0], [0.7, 0.1, 0.1, 0.1], [0.4, 0.3, 0.3, 0], [1, 0, 0, 0]])
+    np.testing.assert_allclose(contest(np.zeros(4, np.int64), probs), [0, 1, 0.75, 1])
+    np.testing.assert_array_equal(contest(np.zeros(1, np.int64), np.array([[0.5, 0.5]])), 0)  # no choice of others
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -125,6 +136,7 @@ def test_class_numbers_do_not_matter(name):
             trained_on=np.where(history.trained_on >= 0, to[history.trained_on], HELD_OUT),
         ),
         pred_probs=probabilities(evidence)[:, back],
+        logits=logits_of(evidence)[:, back],
         second_split=to[evidence.second_split],
     )
     plain, other = detect(name, evidence), detect(name, renamed)
