@@ -64,16 +64,18 @@ def calibrate(evidence: Evidence, ranking: np.ndarray, *, seed: int = 0) -> Cali
     plants = evidence.plants
     groups = fit_gaussians_by_bic(ranking).posterior(ranking)
     counted = float(groups.mean())
+    most = ceiling(evidence)
     if plants is None or min(plants.instance_level.sum(), (~plants.instance_level).sum()) < FEW_PLANTS:
+        if counted > most:
+            counted, groups = most, scale_odds(groups, most)
         rate = NoiseRate(counted, counted / 2, min(1.5 * counted + 0.02, 1.0), "Gaussian mixture, uncalibrated")
         return Calibration(rate, groups, scale_odds(groups, rate.low), scale_odds(groups, rate.high))
 
     evidence.require("history", "pred_probs")
     assert evidence.history is not None and evidence.pred_probs is not None
-    ceiling = float((evidence.pred_probs.argmax(axis=1) != evidence.labels).mean())
     unsure = float(np.minimum(groups, 1 - groups).mean())  # share of the rows that the mixture puts on the wrong side
     sampling = 1.96 * np.sqrt(counted * (1 - counted) / len(ranking))
-    if unsure < CLEAR * counted and counted <= ceiling + sampling:
+    if unsure < CLEAR * counted and counted <= most + sampling:
         spread = unsure + sampling
         rate = NoiseRate(counted, max(counted - spread, 0.0), min(counted + spread, 1.0), "two clear groups")
         return Calibration(rate, groups, scale_odds(groups, rate.low), scale_odds(groups, rate.high))
@@ -89,7 +91,7 @@ def calibrate(evidence: Evidence, ranking: np.ndarray, *, seed: int = 0) -> Cali
     estimate = upper
     for _ in range(20):  # e = upper / (1 + upper h), where h depends on which rows are wrong
         estimate = upper / (1 + upper * hit_chance(evidence.labels, evidence.pred_probs, ranking, estimate))
-    estimate = min(estimate, ceiling)
+    estimate = min(estimate, most)
     hit = hit_chance(evidence.labels, evidence.pred_probs, ranking, estimate)
     low, high = interval(rest, of_class, of_row, seed)
     low /= 1 + low * hit  # as for the estimate; the upper end stays cautious
@@ -98,6 +100,13 @@ def calibrate(evidence: Evidence, ranking: np.ndarray, *, seed: int = 0) -> Cali
     p = by_rank(ranking, wrong, estimate)
     # the same shape at both ends of the interval: computed anew it may cross the estimate
     return Calibration(rate, p, scale_odds(p, rate.low), scale_odds(p, rate.high))
+
+
+def ceiling(evidence: Evidence) -> float:
+    """Share of the given labels that out-of-sample predictions differ from; 1 where there are none."""
+    if evidence.pred_probs is None:
+        return 1.0
+    return float((evidence.pred_probs.argmax(axis=1) != evidence.labels).mean())
 
 
 def kappa(predicted: np.ndarray, labels: np.ndarray) -> float:

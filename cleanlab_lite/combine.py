@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from cleanlab_lite.calibration import Calibration, NoiseRate, calibrate, scale_odds
+from cleanlab_lite.calibration import Calibration, NoiseRate, calibrate, ceiling, scale_odds
 from cleanlab_lite.detectors import DETECTORS
 from cleanlab_lite.detectors.base import mean_over_epochs
 from cleanlab_lite.errors import EvidenceError
@@ -210,6 +210,8 @@ def with_rows_of_no_class(
     if found is None:
         return mislabelled
     p = IsotonicRegression(increasing=False).fit(ranking, p + (1 - p) * found.p).predict(ranking)
+    most = ceiling(evidence)
+    p = scale_odds(p, most) if p.mean() > most else p
     high = min(rate.high + found.most, 1.0)
     rate = NoiseRate(float(p.mean()), rate.low, max(high, float(p.mean())), f"{rate.method}, hidden classes")
     return Calibration(rate, p, scale_odds(p, rate.low), scale_odds(p, rate.high))

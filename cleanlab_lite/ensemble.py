@@ -77,6 +77,7 @@ def watch(
     groups = np.where(known >= 0, KNOWN, np.where(usable, labels, -1))  # new rows are spread among themselves
     fold = keep_folds(known, assign_folds(groups, copy_of, plan.ensemble, config.seed), copy_of)
     require_variety(labels, usable, fold, plan.ensemble)
+    fold = _folds_of_the_run(run, fold, usable)
     if config.second_split:
         half = assign_folds(np.where(usable, labels, -1), copy_of, 2, config.seed)
         require_variety(labels, usable, half, 2)
@@ -271,6 +272,22 @@ def keep_folds(known: np.ndarray, fold: np.ndarray, copy_of: np.ndarray) -> np.n
     of_group = np.full(len(known), -1)
     np.maximum.at(of_group, group, known)
     return np.where(known >= 0, known, np.where(of_group[group] >= 0, of_group[group], fold))
+
+
+def _folds_of_the_run(run: Run, fold: np.ndarray, usable: np.ndarray) -> np.ndarray:
+    """The folds that the run began with: finished proxies have them. Raises ConfigError where other rows are usable."""
+    if not run.done("folds"):
+        run.write_arrays("folds.npz", fold=fold, usable=usable)
+        run.mark("folds")
+    began = run.arrays("folds.npz")
+    changed = np.flatnonzero(began["usable"] != usable)
+    if len(changed):
+        raise ConfigError(
+            f"{len(changed):,} rows were read when this run began and cannot be read now, or the other way round; the "
+            f"first is row {changed[0] + 1}",
+            hint="mend the file and repeat the command, or start a new run with --out DIR",
+        )
+    return began["fold"]
 
 
 def require_variety(labels: np.ndarray, usable: np.ndarray, fold: np.ndarray, folds: int) -> None:

@@ -13,7 +13,8 @@ rows that are most alike, and G the rows that are right as far as planted errors
 is the share of rows of no class if nothing else were alike (mixture proportions from positive and unlabelled data:
 Elkan and Noto, KDD 2008; Ramaswamy et al., ICML 2016). Where hard rows of the classes are all there is, they come in
 evenly or ever faster as q grows, and r is straight or bends upwards. Where there are rows of no class they come first,
-and r bends downwards. Only then is there something to be added. Measured in benchmarks/RESULTS.md.
+and r bends downwards. Only then is there something to be added: too little of it where they are many (half of all rows
+pass for hard ones), and nothing where each carries the label that it resembles most. Measured in benchmarks/RESULTS.md.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ BENT = 0.5  # early over late r from which it bends downwards; a straight line h
 AT, AT_MOST = 2, 4  # of QUANTILES: r there is the estimate, and the upper end
 FEWEST_CLASSES = 4  # with fewer, hiding one leaves no choice
 FEWEST_HIDDEN = 100  # rows
+PREDICTED = 0.5  # share of the rows predicted as labelled; of weaker proxies most rows look like rows of no class
 SAMPLE = 20_000  # rows that the classifier learns from, of either kind
 BLOCK = 20_000
 
@@ -37,7 +39,7 @@ class NoClass:
     """Rows of no class among n that seemed right."""
 
     share: float  # of all rows
-    most: float  # upper end of it
+    most: float  # the same where more of what is alike is counted, never less than share
     bend: float  # early over late r
     p: np.ndarray  # (n,) probability that a row which is not mislabelled belongs to no class
 
@@ -45,7 +47,8 @@ class NoClass:
 def find_rows_of_no_class(
     labels: np.ndarray, pred_probs: np.ndarray, p_mislabel: np.ndarray, *, seed: int = 0
 ) -> NoClass | None:
-    """None where no such rows show, or too little is known: fewer than 4 classes or 100 rows predicted as labelled.
+    """None where no such rows show, or too little is known: fewer than 4 classes, or than half of the rows, or 100 of
+    them, predicted as labelled.
 
     Args:
         labels: (n,) int64, all valid.
@@ -54,7 +57,7 @@ def find_rows_of_no_class(
     """
     rng = np.random.default_rng((seed, 3))
     hidden = np.flatnonzero(pred_probs.argmax(axis=1) == labels)
-    if pred_probs.shape[1] < FEWEST_CLASSES or len(hidden) < FEWEST_HIDDEN:
+    if pred_probs.shape[1] < FEWEST_CLASSES or len(hidden) < max(FEWEST_HIDDEN, PREDICTED * len(labels)):
         return None
     hidden = np.sort(rng.permutation(hidden)[:SAMPLE])
     of_hidden = signs(*hide_class(labels[hidden], pred_probs[hidden], rng))
@@ -71,7 +74,9 @@ def find_rows_of_no_class(
     if bend < BENT:
         return None
     share = float(curve[AT])
-    return NoClass(share, float(curve[AT_MOST]), bend, unexplained(likeness, likeness_hidden, seems_right, share))
+    return NoClass(
+        share, max(share, float(curve[AT_MOST])), bend, unexplained(likeness, likeness_hidden, seems_right, share)
+    )
 
 
 def hide_class(labels: np.ndarray, pred_probs: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

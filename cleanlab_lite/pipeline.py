@@ -298,7 +298,7 @@ def warnings(verdict: Verdict, inputs: Inputs) -> list[str]:
         )
     elif "uncalibrated" in rate.method:
         found.append("without enough planted errors p_mislabel is not calibrated: rely on the order of the rows")
-    elif rate.high - rate.low > 0.5:
+    elif rate.high - rate.low > 0.5 or rate.estimate > 0.5:
         found.append("the noise rate is hardly determined: the proxies learn too little from these labels")
     return found
 

@@ -134,19 +134,21 @@ def fit(
     late = np.zeros((n, num_classes), dtype=np.float32)
     late_epochs = max(1, round(LATE_SHARE * config.epochs))
     logits: np.ndarray | None = None
-    for epoch in range(config.epochs):
-        for learner in strategy.learners:
-            learner.network.train()
-        if hasattr(setting.loss, "start_epoch"):
-            setting.loss.start_epoch(epoch)
-        for batch in strategy.batches(epoch, Observed(loss[:epoch], margin[:epoch], predicted[:epoch], logits)):
-            strategy.step(epoch, batch)
-        logits = observe(strategy.learners, samples, rows)
-        mean = logits.mean(axis=0)
-        loss[epoch], margin[epoch], predicted[epoch] = statistics(mean, targets)
-        if epoch >= config.epochs - late_epochs:
-            late += mean / late_epochs
-        on_epoch(epoch)
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)  # dropout draws from the global generator
+        for epoch in range(config.epochs):
+            for learner in strategy.learners:
+                learner.network.train()
+            if hasattr(setting.loss, "start_epoch"):
+                setting.loss.start_epoch(epoch)
+            for batch in strategy.batches(epoch, Observed(loss[:epoch], margin[:epoch], predicted[:epoch], logits)):
+                strategy.step(epoch, batch)
+            logits = observe(strategy.learners, samples, rows)
+            mean = logits.mean(axis=0)
+            loss[epoch], margin[epoch], predicted[epoch] = statistics(mean, targets)
+            if epoch >= config.epochs - late_epochs:
+                late += mean / late_epochs
+            on_epoch(epoch)
     features = principal_features(strategy.learners, samples)
     return Fit(loss, margin, predicted, late, features, strategy.learners[0].network.state_dict())
 

@@ -38,6 +38,7 @@ OPTIONS = {  # that set what must be the same
     "image_size": "image-size",
     "sample_rate": "sample-rate",
 }
+OPEN = ("auto", "default")  # values of loss and strategy that leave the choice
 KEPT = 0.5  # share of the old weights in those that a proxy starts from; measured in benchmarks/RESULTS.md
 SHORTER = 2  # times fewer epochs than from scratch
 
@@ -73,8 +74,8 @@ class WarmStart:
         return replace(
             config,
             epochs=config.epochs or self.epochs,
-            loss=self.facts["loss"] if config.loss == "auto" else config.loss,
-            strategy=self.facts["strategy"] if config.strategy == "auto" else config.strategy,
+            loss=self.facts["loss"] if config.loss in OPEN else config.loss,
+            strategy=self.facts["strategy"] if config.strategy in OPEN else config.strategy,
             image_size=config.image_size or self.plan["image_size"],
             sample_rate=config.sample_rate or self.plan["sample_rate"],
         )
@@ -154,17 +155,17 @@ def read_warm_start(folder: Path, manifest: Manifest, evidence: Evidence | None 
             f"the run in {folder} has kept no proxies to start from",
             hint="runs of older versions and of your own evidence have none: leave out --warm-start",
         )
+    weights: list[dict[str, np.ndarray]] = [{} for _ in range(state["plan"]["ensemble"])]
     try:
         with safe_open(path, framework="numpy") as file:
-            facts = json.loads(file.metadata()["facts"])
+            facts = json.loads((file.metadata() or {})["facts"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
+        content, fold = tensors.pop("content"), tensors.pop("fold")
+        for name, tensor in tensors.items():
+            m, _, parameter = name.partition("/")
+            weights[int(m)][parameter] = tensor
+    except (OSError, SafetensorError, LookupError, ValueError) as error:
         raise ConfigError(f"cannot read {path}: {error}", hint="leave out --warm-start") from error
-    content, fold = tensors.pop("content"), tensors.pop("fold")
-    weights: list[dict[str, np.ndarray]] = [{} for _ in range(state["plan"]["ensemble"])]
-    for name, tensor in tensors.items():
-        m, _, parameter = name.partition("/")
-        weights[int(m)][parameter] = tensor
     classes = {name: number for number, name in enumerate(state["classes"])}
     return WarmStart(
         folder=folder,

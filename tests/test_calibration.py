@@ -171,6 +171,13 @@ def test_without_enough_planted_rows_a_mixture_counts_and_is_named(kept):
     orderly(calibration, ranking)
 
 
+def test_the_mixture_alone_is_not_believed_beyond_what_predictions_differ_from():
+    evidence, ranking, _ = simulate(0.15)
+    calibration = calibrate(replace(evidence, plants=None), ranking - 100.0)  # all margins are low
+    assert calibration.rate.estimate <= 0.15 + 1e-3
+    assert calibration.p_mislabel.mean() <= 0.15 + 1e-3
+
+
 def test_plants_of_one_kind_only_are_not_enough():
     evidence, ranking, _ = simulate(0.2)
     plants = evidence.plants

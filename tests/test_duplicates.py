@@ -144,6 +144,12 @@ def test_the_usual_distance_is_that_of_all_pairs():
     assert usual_distance(small[:10]) == np.inf
 
 
+def test_copies_are_found_where_every_picture_has_a_dozen():
+    variants = [encoded(photo(seed), quality=quality) for seed in range(20) for quality in range(40, 100, 5)]
+    duplicates = find_copies(inputs_of(pictures(*variants)))
+    np.testing.assert_array_equal(roots(duplicates.copy_of), np.repeat(np.arange(20) * 12, 12))
+
+
 def test_hundreds_of_copies_of_one_picture_are_one_group():
     rng = np.random.default_rng(0)
     soft = gaussian_filter(rng.normal(size=(901, 3, SIDE, SIDE)), (0, 0, 2, 2))

@@ -20,7 +20,7 @@ from cleanlab_lite.data.cache import vector_content
 from cleanlab_lite.data.inputs import Inputs
 from cleanlab_lite.detectors import DETECTORS
 from cleanlab_lite.ensemble import assign_folds, choose_epochs, inverse_temperature, keep_folds, plant, watch
-from cleanlab_lite.errors import StoppedEarly
+from cleanlab_lite.errors import ConfigError, StoppedEarly
 from cleanlab_lite.evidence import Evidence
 from cleanlab_lite.history import HELD_OUT
 from cleanlab_lite.plan import Plan
@@ -405,7 +405,7 @@ def test_a_run_that_used_up_its_time_goes_on_to_the_same_evidence(tmp_path, monk
     ) as caught:
         watch_world(tmp_path / "run", replace(CONFIG, time_budget=budget))
     assert "same command" in caught.value.hint
-    assert sorted(path.name for path in (tmp_path / "run").glob("*.npz")) == ["proxy-0.npz", "proxy-1.npz"]
+    assert sorted(path.name for path in (tmp_path / "run").glob("proxy-*.npz")) == ["proxy-0.npz", "proxy-1.npz"]
     assert len(fits) == 3
     events: list[Progress] = []
     resumed = watch_world(tmp_path / "run", on_progress=events.append)
@@ -426,3 +426,13 @@ def test_known_folds_are_kept_and_copies_of_known_rows_join_them():
     fold = np.array([0, 1, 1, 1, 3, 4])
     copy_of = np.array([-1, 0, -1, 2, 2, -1])  # row 1 is a copy of a known row; rows 3 and 4 are copies of a new one
     np.testing.assert_array_equal(keep_folds(known, fold, copy_of), [2, 2, 0, 0, 0, 4])
+
+
+def test_a_run_does_not_go_on_with_other_rows(tmp_path):
+    fold, usable = np.array([0, 1, 0, 1]), np.array([True, True, True, False])
+    with Run.start(tmp_path / "run", "folds", "0" * 64) as run:
+        np.testing.assert_array_equal(ensemble._folds_of_the_run(run, fold, usable), fold)
+        other = ensemble._folds_of_the_run(run, 1 - fold, usable)  # computed anew, they differ: finished proxies do not
+        np.testing.assert_array_equal(other, fold)
+        with pytest.raises(ConfigError, match=r"1 rows .* row 4"):
+            ensemble._folds_of_the_run(run, fold, np.ones(4, bool))

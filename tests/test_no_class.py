@@ -1,5 +1,7 @@
 """Rows of no class: found where they are, not imagined where the classes are merely hard."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from worlds import blobs
@@ -39,6 +41,16 @@ def test_too_little_to_go_by():
     assert found_in(blobs(90, K, 0.1, alien=0.1)) is None
 
 
+@pytest.mark.parametrize(("k", "sharpness"), [(10, 1.0), (10, 2.0), (50, 2.0)])
+def test_weak_proxies_see_no_rows_of_no_class(k, sharpness):
+    """Labels that are right, and probabilities that are exactly those of each label."""
+    rng = np.random.default_rng(0)
+    logits = sharpness * rng.normal(size=(3000, k))
+    pred_probs = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    labels = (pred_probs.cumsum(axis=1) < rng.random((3000, 1))).sum(axis=1).clip(0, k - 1)
+    assert find_rows_of_no_class(labels, pred_probs, np.zeros(3000)) is None
+
+
 def test_a_hidden_class_is_gone_and_the_labels_are_renumbered():
     pred_probs = np.array([[0.7, 0.2, 0.1, 0.0], [0.1, 0.1, 0.2, 0.6]])
     labels, rest = hide_class(np.array([0, 3]), pred_probs, np.random.default_rng(0))
@@ -75,6 +87,8 @@ def test_the_ranking_stays_and_the_rate_grows_by_what_is_found():
     after = with_rows_of_no_class(world.evidence, ranking, before, seed=0)
     assert 0.15 < after.rate.estimate < 0.25 and after.rate.low == 0.08 and after.rate.high > 0.17
     assert (np.diff(after.p_mislabel[np.argsort(ranking)]) <= 1e-9).all()
+    sure = replace(world.evidence, labels=world.evidence.pred_probs.argmax(axis=1))  # nobody disagrees
+    assert with_rows_of_no_class(sure, ranking, before, seed=0).rate.estimate <= 0.1
     clean = blobs(2000, K, 0.1, separation=4.0)
     assert with_rows_of_no_class(clean.evidence, ranking, before, seed=0) is before
 

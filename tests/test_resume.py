@@ -84,7 +84,7 @@ def test_the_steps_are_where_a_run_can_be_killed(steps):
     files = [step.removeprefix("write ") for step in steps if step != "epoch"]
     assert set(files) >= FILES - {"log.jsonl"}  # which is appended to
     stages = [file for file in files if file.startswith("stages/")]
-    order = ("decode", "duplicates", "proxy-0", "proxy-1", "planted", "judge", "report")
+    order = ("decode", "duplicates", "folds", "proxy-0", "proxy-1", "planted", "judge", "report")
     assert stages == [f"stages/{name}.json" for name in order]
 
 

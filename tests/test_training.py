@@ -67,6 +67,19 @@ def learner_of(network: nn.Module) -> Learner:
     return Learner(network, steps=10, learning_rate=0.1, weight_decay=0.0, autocast=None)
 
 
+def test_proxies_with_dropout_depend_on_the_seed_and_on_nothing_else():
+    pixels, labels = pictures()
+    samples = Samples(pixels, np.ones(len(labels), bool), CPU)
+    config = replace(CONFIG, proxy="baseline_cnn", learning_rate=0.01, epochs=2, batch_size=16)
+    before = torch.get_rng_state()
+    first = fit(samples, labels, np.arange(len(labels)), 2, config, seed=3)
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.rand(100)  # what others draw
+    again = fit(samples, labels, np.arange(len(labels)), 2, config, seed=3)
+    np.testing.assert_array_equal(first.loss, again.loss)
+    assert (fit(samples, labels, np.arange(len(labels)), 2, config, seed=4).loss != first.loss).any()
+
+
 # --- what is recorded -----------------------------------------------------------------------------------------------
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from safetensors.numpy import save_file
 import torch
 from audit_world import CLASSES, findings, save_pictures, task, vectors, write_csv
 from cli_world import call
@@ -187,10 +188,13 @@ def test_classes_are_matched_by_name_and_new_ones_start_fresh(folder, tmp_path):
     assert sum(found[f"r{row}"] for row in rows[labels == 3]) <= 0.1 * (labels == 3).sum()
 
 
-def test_a_searched_recipe_is_taken_over(folder):
+@pytest.mark.parametrize("left_open", ["auto", "default"])
+def test_a_recipe_is_taken_over_unless_another_is_named(folder, left_open):
     warm = read_warm_start(folder / "old", manifest := read_manifest(folder / "grown.parquet"))
     warm.facts.update(loss="gce:q=0.5", strategy="plain")
-    config = preset("balanced", loss="auto", strategy="auto", ensemble=3, device="cpu")
+    config = preset("balanced", loss=left_open, strategy=left_open, ensemble=3, device="cpu")
+    named = preset("balanced", loss="ce", strategy="mixup", ensemble=3, device="cpu")
+    assert (plan(manifest, named, warm)["loss"], plan(manifest, named, warm)["strategy"]) == ("ce", "mixup")
     assert {name: plan(manifest, config, warm)[name] for name in ("loss", "strategy", "recipes")} == {
         "loss": "gce:q=0.5",
         "strategy": "plain",
@@ -274,6 +278,9 @@ def test_a_run_without_proxies_is_refused(folder, tmp_path, capsys):
     assert answer.code == 2 and "is not finished" in answer.err
     (run / "run.json").write_text(json.dumps(state))
     (run / FILE).write_bytes((run / FILE).read_bytes()[:1000])
+    answer = call(capsys, "audit", manifest, "--warm-start", run)
+    assert answer.code == 2 and f"cannot read {run / FILE}" in answer.err
+    save_file({"weights": np.zeros(3, np.float16)}, run / FILE)  # whole, but of another program
     answer = call(capsys, "audit", manifest, "--warm-start", run)
     assert answer.code == 2 and f"cannot read {run / FILE}" in answer.err
     (run / FILE).unlink()

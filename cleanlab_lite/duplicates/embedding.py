@@ -18,7 +18,7 @@ ROUNDING = 1e-3  # of a distance that comes from a cosine in float32
 EXACT_ROWS = 1_000_000  # vectors up to which every pair is looked at, faiss or not
 RECALL_ROWS = 1000  # vectors that the recall of faiss is measured on
 BLOCK_VALUES = 100_000_000  # similarities held at a time
-ROWS = 2048  # pictures read at a time
+ROWS = 2048  # vectors compared at a time
 
 
 def embedding_pairs(
@@ -29,7 +29,8 @@ def embedding_pairs(
     Distances are those of directions. A pair is nearer than EMBEDDING_SHARE of the distance to the twentieth neighbour
     of either, and so near that chance has less than FALSE_PAIRS such pairs: with m dimensions, by which neighbours
     spread, the share of distances below r times the twentieth grows as r^m (m: Levina and Bickel, NeurIPS 2004).
-    Where all twenty are that near, the usual distance of the set is taken instead: there are more copies than that.
+    Where all twenty are that near, the usual distance of the set is taken instead. Where half of all rows have eight
+    copies and more, these are what is usual, and none is found.
     """
     u = len(vectors)
     k = min(NEIGHBORS, u - 1)

@@ -29,6 +29,8 @@ HEARD_BANDS = SIDE * 3 // 4  # mel bands below half of the highest frequency: a 
 FARTHEST, FARTHEST_CLIP = 0.05, 0.02  # 1 - correlation of perceptual copies, at most
 PERCEPTUAL_SHARE = 1 / 8  # of the usual distance to the tenth neighbour, at most
 USUAL_NEIGHBOR, USUAL_ROWS = 10, 256
+MOST_COPIES = 128  # of one picture, that do not make its copies what is usual
+ROUNDING = 1e-4  # of a correlation of small pictures
 SHIFT = 64.0  # grey levels between the means of two copies, at most
 FLAT = 2.0  # grey levels; a picture that varies less has no structure to compare
 LENGTHS = 1  # patches that two copies of a clip may differ by
@@ -108,8 +110,7 @@ def _cosines(s: int) -> np.ndarray:
 def perceptual_pairs(looks: Looks, on_rows: Callable[[int], None] = lambda _: None) -> tuple[np.ndarray, float]:
     """Pairs (p, 2) that unite all copies among u rows, and the distance up to which they count.
 
-    Not all pairs: what earlier ones have united is not looked at again. Where most pictures have ten copies and more,
-    these are what is usual, and none is found.
+    Not all pairs: what earlier ones have united is not looked at again.
     """
     u = len(looks.small)
     on_rows(0)
@@ -170,16 +171,24 @@ def correlation(small: np.ndarray, pairs: np.ndarray) -> np.ndarray:
 
 
 def usual_distance(small: np.ndarray) -> float:
-    """Median of 1 - correlation to the tenth nearest of all small pictures (u, g, q), of a sample; inf for a few."""
+    """Median of 1 - correlation to the tenth nearest of all small pictures (u, g, q), of a sample; inf for a few.
+
+    Copies do not count: where distances jump as they do behind copies, those before the jump are left out.
+    """
     u = len(small)
     if u <= USUAL_NEIGHBOR:
         return np.inf
     sample = unit_rows(_centred(small[np.linspace(0, u - 1, min(u, USUAL_ROWS)).astype(int)]))
+    reach = min(u, USUAL_NEIGHBOR + MOST_COPIES + 1)
     best = np.zeros((len(sample), 0), np.float32)
     for start in range(0, u, ROWS):
         best = np.concatenate([best, sample @ unit_rows(_centred(small[start : start + ROWS])).T], axis=1)
-        best = -np.partition(-best, min(USUAL_NEIGHBOR, best.shape[1] - 1), axis=1)[:, : USUAL_NEIGHBOR + 1]
-    return max(0.0, float(np.median(1 - best.min(axis=1))))
+        best = -np.partition(-best, min(reach, best.shape[1]) - 1, axis=1)[:, :reach]
+    distance = np.sort(np.maximum(1 - best, ROUNDING), axis=1)[:, 1:]  # the first is the row itself
+    last = distance.shape[1] - USUAL_NEIGHBOR
+    jumps = distance[:, :last] < PERCEPTUAL_SHARE * distance[:, 1 : last + 1]
+    copies = np.where(jumps.any(axis=1), last - jumps[:, ::-1].argmax(axis=1), 0)  # nearest rows before the last jump
+    return float(np.median(distance[np.arange(len(distance)), copies + USUAL_NEIGHBOR - 1]))
 
 
 def hamming_pairs(hashes: np.ndarray) -> Iterator[np.ndarray]:
