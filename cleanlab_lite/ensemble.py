@@ -76,11 +76,11 @@ def watch(
     known = warm.folds(inputs.content) if warm else np.full(len(labels), -1)
     groups = np.where(known >= 0, KNOWN, np.where(usable, labels, -1))  # new rows are spread among themselves
     fold = keep_folds(known, assign_folds(groups, copy_of, plan.ensemble, config.seed), copy_of)
-    require_variety(labels, usable, fold, plan.ensemble)
+    require_variety(labels, usable, fold, plan.ensemble, inputs.errors)
     fold = _folds_of_the_run(run, fold, usable)
     if config.second_split:
         half = assign_folds(np.where(usable, labels, -1), copy_of, 2, config.seed)
-        require_variety(labels, usable, half, 2)
+        require_variety(labels, usable, half, 2, inputs.errors)
     proxies = plan.ensemble + (config.planted > 0)
     clock = _Clock(config.time_budget, on_progress)
 
@@ -290,14 +290,15 @@ def _folds_of_the_run(run: Run, fold: np.ndarray, usable: np.ndarray) -> np.ndar
     return began["fold"]
 
 
-def require_variety(labels: np.ndarray, usable: np.ndarray, fold: np.ndarray, folds: int) -> None:
+def require_variety(labels: np.ndarray, usable: np.ndarray, fold: np.ndarray, folds: int, errors: np.ndarray) -> None:
     """Raises ConfigError unless there are two classes, and two rows to learn from and one to try on for every proxy."""
     counts = np.bincount(fold[usable], minlength=folds)
     if len(np.unique(labels[usable])) > 1 and counts.min() >= 1 and usable.sum() - counts.max() >= 2:
         return
     raise ConfigError(
         f"rows that have a label and can be read: {usable.sum():,}, too few or too alike for {folds} proxies",
-        hint="at least two classes and several different rows are needed; are the files the right ones?",
+        hint="at least two classes and several different rows are needed; are the files the right ones?"
+        + "".join(f" The first that cannot be read: {error}" for error in errors[errors != ""][:1]),
     )
 
 

@@ -436,3 +436,10 @@ def test_a_run_does_not_go_on_with_other_rows(tmp_path):
         np.testing.assert_array_equal(other, fold)
         with pytest.raises(ConfigError, match=r"1 rows .* row 4"):
             ensemble._folds_of_the_run(run, fold, np.ones(4, bool))
+
+
+def test_too_few_rows_are_told_with_the_first_error():
+    fold, usable = np.array([0, 1, 0]), np.array([True, False, False])
+    with pytest.raises(ConfigError, match="can be read: 1") as caught:
+        ensemble.require_variety(np.array([0, 1, 1]), usable, fold, 2, np.array(["", "the row names no part", "too"]))
+    assert "The first that cannot be read: the row names no part" in caught.value.hint

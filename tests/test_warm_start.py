@@ -11,10 +11,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from safetensors.numpy import save_file
 import torch
 from audit_world import CLASSES, findings, save_pictures, task, vectors, write_csv
 from cli_world import call
+from safetensors.numpy import save_file
 
 from cleanlab_lite import ensemble
 from cleanlab_lite.config import preset

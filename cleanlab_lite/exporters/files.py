@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
 
 from cleanlab_lite.data.media import read_bytes
@@ -71,6 +72,7 @@ class Placer:
         self._missing: list[str] = []
         self._unreadable: list[str] = []
         self._copied = self._segments = 0
+        self._read = lru_cache(maxsize=1)(read_bytes)  # rows of one file mostly follow each other
 
     def place(self, uri: str, name: str, segment: Segment = WHOLE) -> bool:
         """Put the file at `uri` under `name`, a relative path. False where there is no such file, or no such part."""
@@ -90,7 +92,7 @@ class Placer:
 
     def _cut(self, source: str, target: Path, segment: Segment) -> bool:
         try:
-            target.write_bytes(cut_out(read_bytes(source), segment))
+            target.write_bytes(cut_out(self._read(source), segment))
         except DecodeError:
             self._unreadable.append(source)
             return False

@@ -12,7 +12,7 @@ from cleanlab_lite.models.vector import mlp_encoder
 from cleanlab_lite.registry import Registry
 
 PROXIES = Registry("proxy")
-PROXIES.register("mlp", summary="two hidden layers of 512, dropout", paper="")(mlp_encoder)
+PROXIES.register("mlp", summary="two hidden layers of 512", paper="")(mlp_encoder)
 PROXIES.register(
     "cnn", summary="whitening layer, three wide blocks, for 32-128 px from scratch", paper="Jordan 2024, airbench"
 )(fast_cnn_encoder)
