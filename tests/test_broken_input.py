@@ -282,13 +282,22 @@ def test_a_class_that_cannot_be_read(audit):
     assert pq.read_table("run/classes.parquet")["label"].to_pylist() == list(CLASSES)
 
 
-def test_pictures_of_one_colour(audit):
-    """Nothing to tell them apart, and files that are all different."""
+def test_pictures_that_look_the_same_are_too_alike(audit):
+    """Other bytes, same pixels: copies of one picture are held out together, and nothing is left to learn from."""
     manifest = photos()
     for row in range(N):
         note = PngInfo()
         note.add_text("number", str(row))
         Image.new("RGB", (16, 16)).save(f"{row}.png", pnginfo=note)
+    result = audit(manifest, *SMALL)
+    assert result.code == 2 and "too alike" in result.err
+
+
+def test_pictures_of_one_colour(audit):
+    """One grey each, which says nothing about the class."""
+    manifest = photos()
+    for row, grey in enumerate(np.random.default_rng(0).permutation(N)):
+        Image.new("RGB", (16, 16), (int(grey) * 4,) * 3).save(f"{row}.png")
     result = audit(manifest, *SMALL)
     assert result.code == 0
     assert "no better than chance" in result.err
@@ -449,7 +458,7 @@ def test_a_damaged_file_of_an_unfinished_run_is_named(capsys):
         Path(f"run/stages/{name}.json").unlink()
     state = json.loads(Path("run/run.json").read_text())
     Path("run/run.json").write_text(json.dumps(state | {"finished": None}))
-    Path("run/proxy-0.npz").write_bytes(b"PK\x03\x04" + bytes(500))  # as a failing disk may leave it
+    Path("run/folds.npz").write_bytes(b"PK\x03\x04" + bytes(500))  # as a failing disk may leave it
     result = call(capsys, *command)
     assert (result.code, result.out) == (3, "")
-    assert "cannot read run/proxy-0.npz" in result.err and "delete run" in result.err
+    assert "cannot read run/folds.npz" in result.err and "delete run" in result.err
