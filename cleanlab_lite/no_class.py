@@ -40,7 +40,6 @@ class NoClass:
 
     share: float  # of all rows
     most: float  # the same where more of what is alike is counted, never less than share
-    bend: float  # early over late r
     p: np.ndarray  # (n,) probability that a row which is not mislabelled belongs to no class
 
 
@@ -70,13 +69,11 @@ def find_rows_of_no_class(
     seems_right = 1 - p_mislabel
     cuts = np.quantile(likeness_hidden, 1 - QUANTILES)
     curve = np.array([seems_right[likeness >= cut].sum() for cut in cuts]) / (QUANTILES * len(labels))
-    bend = float(curve[EARLY].mean() / max(curve[LATE].mean(), 1e-12))
-    if bend < BENT:
+    if curve[EARLY].mean() < BENT * curve[LATE].mean() or not curve[AT]:
         return None
     share = float(curve[AT])
-    return NoClass(
-        share, max(share, float(curve[AT_MOST])), bend, unexplained(likeness, likeness_hidden, seems_right, share)
-    )
+    most = max(share, float(curve[AT_MOST]))
+    return NoClass(share, most, unexplained(likeness, likeness_hidden, seems_right, share))
 
 
 def hide_class(labels: np.ndarray, pred_probs: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
