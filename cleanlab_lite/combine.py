@@ -15,10 +15,12 @@ from cleanlab_lite.detectors import DETECTORS
 from cleanlab_lite.detectors.base import mean_over_epochs
 from cleanlab_lite.errors import EvidenceError
 from cleanlab_lite.evidence import Evidence
+from cleanlab_lite.groups import differs, roots
 from cleanlab_lite.history import HELD_OUT, History
 from cleanlab_lite.no_class import find_rows_of_no_class
 
 PROTOTYPES = 0.25  # weight in the ranking, in standard deviations; margins have 1
+HEARD = 0.5  # most weight in the ranking of the proxy that was not shown the row
 SURE = 16.0  # nats between two classes; float32 and printed digits round what is beyond to 0 and 1
 FLAG = 0.5  # p_mislabel from which a row is a label issue
 AMBIGUOUS = 0.3  # p_mislabel from which a row without a clear class is worth a look
@@ -165,7 +167,7 @@ def mean_margins(evidence: Evidence) -> np.ndarray:
 
     A proxy that was shown a planted label for the row does not count. The proxies that trained on a row tell how hard
     its label was to learn, the one that it was held out of what the others think of it. All count alike unless labels
-    are learned by heart: so much as is `memorised`, so little do the former say, and the latter has that weight.
+    are learned by heart: then the latter has as much weight as is `memorised`, up to that of all the others together.
     """
     history, labels = evidence.history, evidence.labels
     assert history is not None
@@ -176,7 +178,7 @@ def mean_margins(evidence: Evidence) -> np.ndarray:
     trained = mean_over_epochs(np.where(counts & ~out, margin, np.nan))
     others = mean_over_epochs(np.where(counts & out, margin, np.nan))
     alike = (counts & out).sum(axis=0) / np.maximum(counts.sum(axis=0), 1)
-    weight = np.maximum(alike, min(memorised(evidence), 0.5))
+    weight = np.maximum(alike, min(memorised(evidence), HEARD))
     mean = weight * others + (1 - weight) * trained
     return np.where(np.isnan(trained), others, np.where(np.isnan(others), trained, mean)).astype(np.float64)
 
@@ -247,13 +249,8 @@ def detect(
 
 def conflicting_duplicates(labels: np.ndarray, duplicate_of: np.ndarray, readable: np.ndarray) -> np.ndarray:
     """(n,) bool: rows whose content occurs with another label too. Proof of an error, without a model."""
-    group = np.where(duplicate_of >= 0, duplicate_of, np.arange(len(labels)))
     known = readable & (labels >= 0)
-    largest = np.full(len(labels), -1)
-    np.maximum.at(largest, group[known], labels[known])
-    smallest = np.full(len(labels), np.iinfo(np.int64).max)
-    np.minimum.at(smallest, group[known], labels[known])
-    return known & (largest[group] != smallest[group])
+    return known & differs(roots(duplicate_of), labels, known)
 
 
 def settle_conflicts(p: np.ndarray, labels: np.ndarray, duplicate_of: np.ndarray, conflict: np.ndarray) -> np.ndarray:
@@ -262,7 +259,7 @@ def settle_conflicts(p: np.ndarray, labels: np.ndarray, duplicate_of: np.ndarray
     With independent p_l, P(label l is right) is proportional to (1 - p_l) / p_l, and P(none) to 1.
     """
     p = p.copy()
-    group = np.where(duplicate_of >= 0, duplicate_of, np.arange(len(labels)))
+    group = roots(duplicate_of)
     for g in np.unique(group[conflict]):
         rows = np.flatnonzero(conflict & (group == g))
         mean = {label: p[rows[labels[rows] == label]].mean() for label in np.unique(labels[rows])}

@@ -25,6 +25,7 @@ from cleanlab_lite.data.inputs import Inputs
 from cleanlab_lite.data.loader import Samples
 from cleanlab_lite.errors import ConfigError, StoppedEarly
 from cleanlab_lite.evidence import Evidence, Plants
+from cleanlab_lite.groups import roots
 from cleanlab_lite.history import HELD_OUT, History
 from cleanlab_lite.models import Proxy
 from cleanlab_lite.plan import Plan
@@ -268,7 +269,7 @@ def assign_folds(labels: np.ndarray, copy_of: np.ndarray, folds: int, seed: int)
 
 def keep_folds(known: np.ndarray, fold: np.ndarray, copy_of: np.ndarray) -> np.ndarray:
     """(n,) `known` folds where there are any; copies of such rows join them; `fold` for the rest."""
-    group = np.where(copy_of >= 0, copy_of, np.arange(len(copy_of)))
+    group = roots(copy_of)
     of_group = np.full(len(known), -1)
     np.maximum.at(of_group, group, known)
     return np.where(known >= 0, known, np.where(of_group[group] >= 0, of_group[group], fold))

@@ -23,9 +23,9 @@ from cleanlab_lite.data.inputs import Inputs
 from cleanlab_lite.data.media import decode_image
 from cleanlab_lite.data.sound import SoundFormat
 from cleanlab_lite.duplicates import Duplicates, embedding, find_copies
-from cleanlab_lite.duplicates.groups import group_pairs, roots
 from cleanlab_lite.duplicates.perceptual import FARTHEST, RADIUS, hamming_pairs, small_pictures, usual_distance
 from cleanlab_lite.exporters.html import build_page
+from cleanlab_lite.groups import group_pairs, roots
 from cleanlab_lite.report import Report
 from nlclean.main import program
 

@@ -15,8 +15,8 @@ import numpy as np
 
 from cleanlab_lite.data.inputs import Inputs
 from cleanlab_lite.duplicates.embedding import chord, embedding_pairs
-from cleanlab_lite.duplicates.groups import group_pairs, roots
 from cleanlab_lite.duplicates.perceptual import correlation, perceptual_pairs, small_clips, small_pictures
+from cleanlab_lite.groups import differs, group_pairs, roots
 from cleanlab_lite.progress import OnProgress, Progress, ignore
 
 KINDS = ("exact", "perceptual", "embedding")
@@ -46,11 +46,11 @@ class Duplicates:
         _, name = np.unique(splits, return_inverse=True)
         named, labelled = splits != "", labels >= 0
         return {
-            "near_duplicate": _differs(group, content, np.ones(len(group), bool)),
+            "near_duplicate": differs(group, content, np.ones(len(group), bool)),
             "near_duplicate_conflict": labelled
-            & _differs(group, labels, labelled)
-            & ~_differs(content, labels, labelled),
-            "leakage": named & _differs(group, name, named),
+            & differs(group, labels, labelled)
+            & ~differs(content, labels, labelled),
+            "leakage": named & differs(group, name, named),
         }
 
     def leakage(self, splits: np.ndarray) -> list[dict[str, Any]]:
@@ -139,15 +139,6 @@ def _describe(
             pairs = content[np.stack([copy_of[rows], rows], axis=1)]  # only unique rows have been looked at
             similarity[rows] = np.clip(measure(pairs), 0, 1)
     return kind, similarity
-
-
-def _differs(group: np.ndarray, values: np.ndarray, counted: np.ndarray) -> np.ndarray:
-    """(n,) bool: rows in whose group the counted rows have more than one of the `values` (n,) int64."""
-    largest = np.full(len(group), np.iinfo(np.int64).min)
-    smallest = np.full(len(group), np.iinfo(np.int64).max)
-    np.maximum.at(largest, group[counted], values[counted])
-    np.minimum.at(smallest, group[counted], values[counted])
-    return largest[group] > smallest[group]
 
 
 def _meets(group: np.ndarray, content: np.ndarray, own: np.ndarray, other: np.ndarray, kind: str) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Pairs of rows to groups. A group is named by its first row."""
+"""Groups of rows that are copies of each other. A group is named by its first row."""
 
 from __future__ import annotations
 
@@ -17,3 +17,12 @@ def group_pairs(n: int, pairs: np.ndarray) -> np.ndarray:
     _, group = connected_components(coo_matrix((np.ones(len(pairs), bool), pairs.T), shape=(n, n)), directed=False)
     _, first = np.unique(group, return_index=True)
     return np.where(first[group] == np.arange(n), -1, first[group])
+
+
+def differs(group: np.ndarray, values: np.ndarray, counted: np.ndarray) -> np.ndarray:
+    """(n,) bool: rows in whose group the counted rows have more than one of the `values` (n,) int64."""
+    largest = np.full(len(group), np.iinfo(np.int64).min)
+    smallest = np.full(len(group), np.iinfo(np.int64).max)
+    np.maximum.at(largest, group[counted], values[counted])
+    np.minimum.at(smallest, group[counted], values[counted])
+    return largest[group] > smallest[group]
