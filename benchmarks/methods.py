@@ -24,6 +24,7 @@ from scipy.stats import spearmanr
 from benchmarks import data
 from cleanlab_lite.benchmark import metrics
 from cleanlab_lite.calibration import calibrate
+from cleanlab_lite.clock import Clock
 from cleanlab_lite.combine import rank
 from cleanlab_lite.config import preset
 from cleanlab_lite.data.inputs import Inputs, load_inputs
@@ -31,11 +32,11 @@ from cleanlab_lite.detectors import DETECTORS
 from cleanlab_lite.ensemble import prepare, watch
 from cleanlab_lite.losses import LOSSES
 from cleanlab_lite.plan import Plan, make_plan
-from cleanlab_lite.progress import ignore
 from cleanlab_lite.readers import read_manifest
 from cleanlab_lite.run import Run
 from cleanlab_lite.strategies import STRATEGIES
-from cleanlab_lite.training import Fit, fit
+from cleanlab_lite.task import Task
+from cleanlab_lite.training import Observation, fit
 
 HELD_OUT = 0.1  # of the rows with given labels: what a choice without clean labels can go by
 LATE = 0.25  # of the epochs, for the swing of the accuracy
@@ -182,10 +183,11 @@ def plant(truth: np.ndarray, kind: str, rate: float, k: int, rng: np.random.Gene
 def teach(world: World, args: argparse.Namespace, seed: int, loss: str, strategy: str) -> dict[str, Any]:
     """One network on the training rows, taught so; its measures."""
     config = preset("balanced", seed=seed, epochs=args.epochs)
-    samples, teaching = prepare(world.labels, world.inputs, world.plan, config)
+    task = Task.of(world.labels, world.num_classes, world.inputs)
+    bench, teaching = prepare(task, world.plan, config)
     since = time.process_time()
     seen = fit(
-        samples,
+        bench.samples(task.main.name),
         world.labels,
         world.train,
         world.num_classes,
@@ -195,7 +197,7 @@ def teach(world: World, args: argparse.Namespace, seed: int, loss: str, strategy
     return measure(world, seen) | {"seconds": time.process_time() - since}
 
 
-def measure(world: World, seen: Fit) -> dict[str, float]:
+def measure(world: World, seen: Observation) -> dict[str, float]:
     """Detection from the history of one network; accuracy on rows it has not seen."""
     wrong = world.labels[world.train] != world.truth[world.train]
     margin = seen.margin[:, world.train].astype(np.float64)
@@ -232,7 +234,8 @@ def run_detectors(world: World, args: argparse.Namespace, seed: int, todo: set[s
     config = preset("balanced", seed=seed, epochs=args.epochs, ensemble=args.ensemble, second_split=True)
     since = time.process_time()
     with TemporaryDirectory() as folder, Run.start(Path(folder) / "run", "methods", "0" * 64) as run:
-        evidence = watch(world.labels[rows], world.num_classes, inputs, world.plan, config, run=run, on_progress=ignore)
+        task = Task.of(world.labels[rows], world.num_classes, inputs)
+        evidence = watch(task, world.plan, config, run=run, clock=Clock())
     training = time.process_time() - since
     wrong = world.labels[rows] != world.truth[rows]
     ranking = rank(evidence, seed=seed)

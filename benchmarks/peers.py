@@ -27,7 +27,8 @@ from cleanlab_lite.pipeline import audit, run_key
 from cleanlab_lite.plan import make_plan
 from cleanlab_lite.readers import read_manifest
 from cleanlab_lite.run import Run
-from cleanlab_lite.training import Fit, fit
+from cleanlab_lite.task import Task as LearningTask
+from cleanlab_lite.training import Observation, fit
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,9 @@ class Bench:
         manifest, config = task.read()
         plan = make_plan(manifest, config)
         inputs = load_inputs(manifest, plan.image_size, plan.sound, workers=config.workers)
-        self.samples, self._teaching = prepare(manifest.labels, inputs, plan, config)
+        learned = LearningTask.of(manifest.labels, manifest.num_classes, inputs)
+        bench, self._teaching = prepare(learned, plan, config)
+        self.samples = bench.samples(learned.main.name)
         self.labels = manifest.labels  # (all rows,)
         self.rows = np.flatnonzero(inputs.readable & (manifest.labels >= 0))  # (n,)
         self.given = manifest.labels[self.rows]
@@ -79,7 +82,7 @@ class Bench:
 
     def train(
         self, rows: np.ndarray, seed: int, *, plain: bool = True, labels: np.ndarray | None = None, extra: int = 0
-    ) -> Fit:
+    ) -> Observation:
         """One network: plain cross entropy, or taught as nlclean's are. `extra` classes beside those of the data."""
         self.visits += len(rows) * self.task.epochs
         teaching = replace(self._teaching, epochs=self.task.epochs)
@@ -212,7 +215,7 @@ def aum_threshold(task: Task) -> Iterator[Finding]:
     yield bench.finding("AUM, two runs with threshold samples", total / runs, flagged=flagged)
 
 
-def mean_margin(seen: Fit, rows: np.ndarray) -> np.ndarray:
+def mean_margin(seen: Observation, rows: np.ndarray) -> np.ndarray:
     return seen.margin[:, rows].astype(np.float64).mean(axis=0)
 
 

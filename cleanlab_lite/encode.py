@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import time
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +10,7 @@ import torch
 
 from cleanlab_lite.data.cache import FeatureFormat, default_cache_dir, load_features
 from cleanlab_lite.data.inputs import Inputs
-from cleanlab_lite.errors import StoppedEarly
+from cleanlab_lite.memory import out_of_memory
 from cleanlab_lite.models.encoders import Encoder
 from cleanlab_lite.progress import OnProgress, ignore
 
@@ -25,30 +24,18 @@ def encode(
     *,
     device: torch.device,
     autocast: torch.dtype | None,
-    time_budget: float = 0.0,
     on_progress: OnProgress = ignore,
 ) -> tuple[Inputs, int]:
     """The same rows as vectors (n, d) float16 instead of pictures (n, 3, s, s) uint8, and how many were computed now.
 
-    Unreadable rows are zeros, as is a row of which the encoder makes NaN: it becomes unreadable.
-
-    Raises:
-        StoppedEarly: `time_budget` seconds are used up; what is computed stays in the cache.
+    Unreadable rows are zeros, as is a row of which the encoder makes NaN: it becomes unreadable. What is computed stays
+    in the cache, also when `on_progress` raises to stop.
     """
     identity = hashlib.sha256(f"{encoder.fingerprint} {autocast}".encode()).hexdigest()
     form = FeatureFormat(identity, encoder.spec.num_features)
     encoder = encoder.to(device, memory_format=torch.channels_last)
-    deadline = time.monotonic() + time_budget if time_budget else None
-    started = False
 
     def compute(rows: np.ndarray) -> np.ndarray:
-        nonlocal started
-        if started and deadline is not None and time.monotonic() > deadline:
-            raise StoppedEarly(
-                f"the time budget of {time_budget:.0f} s is used up while pictures are encoded",
-                hint="the same command goes on from there",
-            )
-        started = True
         return features(encoder, inputs.array[rows], device, autocast)
 
     vectors, computed = load_features(
@@ -81,10 +68,9 @@ def features(encoder: Encoder, pictures: np.ndarray, device: torch.device, autoc
             values = encoder(batch).float()
         values[values.isnan().any(dim=1)] = torch.nan
         return values.clamp(-LARGEST, LARGEST).half().cpu().numpy()
-    except RuntimeError as error:  # CUDA has a type of its own for it, MPS only says so
-        if "out of memory" not in str(error) or len(pictures) == 1:
+    except RuntimeError as error:
+        if len(pictures) == 1 or not out_of_memory(error):
             raise
-    torch.cuda.empty_cache()
     half = len(pictures) // 2
     parts = (pictures[:half], pictures[half:])
     return np.concatenate([features(encoder, part, device, autocast) for part in parts])

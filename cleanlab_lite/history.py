@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 HELD_OUT = -1
+STATISTICS_ROWS = 8192  # of logits at a time
 SAFE_AGREEMENT = 0.95  # of the best epoch's; measured on vectors and pictures, .9 and .97 do as well
 
 
@@ -23,7 +24,7 @@ class History:
 
     loss: np.ndarray  # (m, e, n) float16, cross entropy in nats, whatever the training loss was
     margin: np.ndarray  # (m, e, n) float16, logit of the label minus the largest other logit
-    predicted: np.ndarray  # (m, e, n) int32, class of the largest logit
+    predicted: np.ndarray  # (m, e, n) signed integers, class of the largest logit
     trained_on: np.ndarray  # (m, n) int32, label each proxy was shown; HELD_OUT where it saw none
 
     @property
@@ -65,11 +66,25 @@ class History:
         return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
+def smallest_integer(num_classes: int) -> np.dtype:
+    """The smallest signed type for class numbers and -1."""
+    return next(np.dtype(kind) for kind in (np.int8, np.int16, np.int32) if num_classes <= np.iinfo(kind).max)
+
+
 def statistics(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Loss, margin and prediction of (n, k) logits for (n,) labels: float16, float16, int32.
 
     Loss and margin are NaN where the label is -1 or the logits are NaN; the prediction is -1 only for the latter.
     """
+    n = len(labels)
+    loss, margin, predicted = np.empty(n, np.float16), np.empty(n, np.float16), np.empty(n, np.int32)
+    for start in range(0, n, STATISTICS_ROWS):  # in parts, as each needs several copies of its logits
+        part = slice(start, start + STATISTICS_ROWS)
+        loss[part], margin[part], predicted[part] = _statistics(logits[part], labels[part])
+    return loss, margin, predicted
+
+
+def _statistics(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     rows = np.arange(len(labels))
     valid = np.isfinite(logits[:, 0])
     predicted = np.where(valid, logits.argmax(1), -1).astype(np.int32)

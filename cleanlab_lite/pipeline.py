@@ -6,13 +6,14 @@ import hashlib
 import importlib.metadata
 import json
 import os
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from cleanlab_lite.clock import Clock
 from cleanlab_lite.combine import Verdict, combine
 from cleanlab_lite.conclude import build_report, class_table, duplicates_table, history_table, noise_matrix_table
 from cleanlab_lite.config import AuditConfig, as_dict, validate
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from cleanlab_lite.plan import Plan
     from cleanlab_lite.warm_start import WarmStart
 
-SUMMARY, MANIFEST = "summary.json", "manifest.parquet"
+SUMMARY, MANIFEST, COPIES = "summary.json", "manifest.parquet", "copies.npz"
 SOUND = ("sample_rate", "patch_seconds")  # of a plan
 # What is lost with a kind of evidence.
 WITHOUT = {
@@ -49,7 +50,31 @@ WITHOUT = {
         "and prototypes are null"
     ),
 }
+VIEWS = {"image": "pixels", "sound": "patches", "vector": "vectors"}  # of the data themselves, by modality
 EXECUTION = ("time_budget", "workers", "max_memory")  # options that change how a run goes, not what it finds
+
+
+class Source(Protocol):
+    """Where an audit's evidence comes from."""
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What is going to be done, as JSON types."""
+
+    def look(self, manifest: Manifest, run: Run, clock: Clock) -> Seen:
+        """Gather the evidence, or read what an earlier process has gathered."""
+
+    def about(self, run: Run, seen: Seen, verdict: Verdict) -> dict[str, Any]:
+        """What the summary says of it, beside what all audits say."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What is known of the rows before anything is judged."""
+
+    inputs: Inputs
+    duplicates: Duplicates
+    evidence: Evidence
 
 
 def audit(
@@ -57,15 +82,13 @@ def audit(
     config: AuditConfig,
     *,
     run: Run,
-    evidence: Evidence | None = None,
-    warm: WarmStart | None = None,
+    source: Source | None = None,
     on_progress: OnProgress = ignore,
 ) -> Report:
     """Find the wrong labels of a manifest and fill the run folder. A finished run is read, not repeated.
 
     Args:
-        evidence: recorded elsewhere, of the manifest's rows; without it proxies are trained.
-        warm: the proxies of an earlier run, to start from.
+        source: of the evidence, see `source_of`; by default proxies are trained as `config` says.
 
     Raises:
         ConfigError: the options do not fit the data or the machine.
@@ -74,110 +97,159 @@ def audit(
     """
     if run.finished:
         return Report.read(run.path(REPORT))
-    if evidence is None:
-        planned = make_plan(manifest, config, warm)
-        facts = asdict(planned)
-    else:
-        planned, facts = None, own_facts(manifest, evidence)
+    source = source or source_of(manifest, config)
     done = run.done("report")  # and killed just after it
-    found = (
-        Report.read(run.path(REPORT)) if done else _find(manifest, planned, config, evidence, warm, run, on_progress)
-    )
-    run.remove("*.npz")  # what every proxy saw is in the history now
+    report = Report.read(run.path(REPORT)) if done else _find(manifest, config, source, run, on_progress)
+    run.discard()  # what every proxy saw is in the history now
     run.finish(
-        plan=facts, configuration=as_dict(config), fingerprint=manifest.fingerprint, classes=list(manifest.classes)
+        plan=source.facts,
+        configuration=as_dict(config),
+        fingerprint=manifest.fingerprint,
+        classes=list(manifest.classes),
     )
     on_progress(Progress("judge", 1, 1, "steps"))
-    return found
+    return report
 
 
-def _find(
-    manifest: Manifest,
-    plan: Plan | None,
-    config: AuditConfig,
-    evidence: Evidence | None,
-    warm: WarmStart | None,
-    run: Run,
-    on_progress: OnProgress,
-) -> Report:
-    """The stages of an audit, each read where an earlier process has done it. There is a plan or there is evidence."""
+def _find(manifest: Manifest, config: AuditConfig, source: Source, run: Run, on_progress: OnProgress) -> Report:
+    """The stages of an audit, each read where an earlier process has done it."""
     run.write(MANIFEST, lambda path: save_manifest(manifest, path))
-    if evidence is None:
-        assert plan is not None
-        inputs, duplicates, evidence = _train(manifest, plan, config, warm, run, on_progress)
-    else:
-        inputs = load_contents(manifest, on_progress=on_progress)
-        duplicates = _copies(inputs, inputs, run, on_progress)
+    seen = source.look(manifest, run, Clock(config.time_budget, on_progress))
+    inputs, duplicates = seen.inputs, seen.duplicates
     on_progress(Progress("judge", 0, 1, "steps"))
-    verdict = combine(evidence, inputs.readable, inputs.duplicate_of, seed=config.seed)
+    verdict = combine(seen.evidence, inputs.readable, inputs.duplicate_of, seed=config.seed)
     copies = duplicates.reasons(manifest.labels, manifest.splits)
     verdict = replace(verdict, reasons=verdict.reasons | inputs.notes | copies)
     run.mark("judge")
-    about = describe(run, plan, evidence, verdict, inputs, warm)
+    about = describe(run, seen, verdict) | source.about(run, seen, verdict)
     about |= {"duplicates": duplicates.facts, "leakage": duplicates.leakage(manifest.splits)}
-    about["warnings"] += leaks(manifest, copies["leakage"])
+    about["warnings"] = warnings(verdict, inputs) + about["warnings"] + leaks(manifest, copies["leakage"])
     report = build_report(manifest, verdict, duplicates, inputs.content, inputs.codes, inputs.errors, about)
-    write(run, manifest, evidence, verdict, duplicates, report)
+    write(run, manifest, seen.evidence, verdict, duplicates, report)
     run.mark("report")
     return report
 
 
-def _train(
-    manifest: Manifest, plan: Plan, config: AuditConfig, warm: WarmStart | None, run: Run, on_progress: OnProgress
-) -> tuple[Inputs, Duplicates, Evidence]:
-    from cleanlab_lite.ensemble import watch  # torch: an audit of the user's own evidence does without
+def source_of(
+    manifest: Manifest, config: AuditConfig, *, evidence: Evidence | None = None, warm: WarmStart | None = None
+) -> Source:
+    """Where the evidence comes from: recorded elsewhere, of the manifest's rows, or proxies to train.
 
-    inputs, duplicates = _inputs(manifest, plan, config, warm, run, on_progress)
-    evidence = watch(
-        manifest.labels,
-        manifest.num_classes,
-        inputs,
-        plan,
-        config,
-        run=run,
-        on_progress=on_progress,
-        warm=warm,
-        copy_of=duplicates.copy_of,  # or a row's prediction would be that of a proxy that has seen its copy
+    Args:
+        warm: the proxies of an earlier run, to start from.
+
+    Raises:
+        ConfigError: the options do not fit the data, the machine, or the earlier run.
+    """
+    return (
+        Proxies(make_plan(manifest, config, warm), config, warm) if evidence is None else Recorded(manifest, evidence)
     )
-    return inputs, duplicates, evidence
 
 
-def _inputs(
-    manifest: Manifest, plan: Plan, config: AuditConfig, warm: WarmStart | None, run: Run, on_progress: OnProgress
-) -> tuple[Inputs, Duplicates]:
-    """What the proxies are going to see, the data itself or what a frozen encoder makes of it, and which are copies."""
-    encoder = None
-    if plan.encoder:  # before the pictures are decoded: its weights may not fit
-        from cleanlab_lite.models.encoders import describe_encoder, load_encoder
+@dataclass(frozen=True)
+class Proxies:
+    """Proxies are trained, as was planned."""
 
-        encoder = load_encoder(describe_encoder(plan.encoder, plan.image_size), plan.encoder_weights)
-        if warm is not None:
-            warm.require(encoder_fingerprint=encoder.fingerprint)
-    inputs = load_inputs(manifest, plan.image_size, plan.sound, workers=config.workers, on_progress=on_progress)
-    run.mark("decode", decoded=inputs.decoded, unreadable=int((~inputs.readable).sum()))
-    if encoder is None:
-        return inputs, _copies(inputs, inputs, run, on_progress)
-    import torch
+    plan: Plan
+    config: AuditConfig
+    warm: WarmStart | None = None
 
-    from cleanlab_lite.encode import encode
-    from cleanlab_lite.ensemble import PRECISIONS
+    @property
+    def facts(self) -> dict[str, Any]:
+        return asdict(self.plan)
 
-    vectors, computed = encode(
-        inputs,
-        encoder,
-        device=torch.device(plan.device),
-        autocast=PRECISIONS[plan.encoder_precision],
-        time_budget=config.time_budget,
-        on_progress=on_progress,
-    )
-    run.mark("encode", weights=encoder.weights, fingerprint=encoder.fingerprint, computed=computed)
-    return vectors, _copies(inputs, vectors, run, on_progress)
+    def look(self, manifest: Manifest, run: Run, clock: Clock) -> Seen:
+        from cleanlab_lite.ensemble import watch  # torch: an audit of the user's own evidence does without
+        from cleanlab_lite.task import Task
+
+        inputs, seen = self._inputs(manifest, run, clock)
+        duplicates = _copies(inputs, seen, run, clock)
+        # held out together, or a row's prediction would be that of a proxy that has seen its copy
+        task = Task.of(
+            manifest.labels, manifest.num_classes, seen, view=self._view(manifest), copy_of=duplicates.copy_of
+        )
+        evidence = watch(task, self.plan, self.config, run=run, clock=clock, warm=self.warm)
+        return Seen(seen, duplicates, evidence)
+
+    def about(self, run: Run, seen: Seen, verdict: Verdict) -> dict[str, Any]:
+        plan, history = self.plan, seen.evidence.history
+        search = run.facts("search") if run.done("search") else None
+        names = ("proxy", "loss", "strategy", "ensemble", "batch_size", "precision", "image_size", *SOUND)
+        proxy = {name: getattr(plan, name) for name in names}
+        proxy |= {"epochs": history.shape[1] if history else 0}
+        proxy |= {name: search["chosen"][name] for name in ("loss", "strategy")} if search else {}
+        return {
+            "proxy": proxy,
+            "search": search,
+            "encoder": _encoder_facts(run, plan),
+            "warm_start": self.warm.described(seen.inputs.content) if self.warm else None,
+            "device": plan.device,
+            "warnings": [],
+        }
+
+    def _view(self, manifest: Manifest) -> str:
+        return "encoder" if self.plan.encoder else VIEWS[manifest.modality]
+
+    def _inputs(self, manifest: Manifest, run: Run, clock: Clock) -> tuple[Inputs, Inputs]:
+        """The decoded data, and what the proxies are going to see: these, or what a frozen encoder makes of them."""
+        plan, encoder = self.plan, None
+        if plan.encoder:  # before the pictures are decoded: its weights may not fit
+            from cleanlab_lite.models.encoders import describe_encoder, load_encoder
+
+            encoder = load_encoder(describe_encoder(plan.encoder, plan.image_size), plan.encoder_weights)
+            if self.warm is not None:
+                self.warm.require(encoder_fingerprint=encoder.fingerprint)
+        inputs = load_inputs(manifest, plan.image_size, plan.sound, workers=self.config.workers, on_progress=clock)
+        run.mark("decode", decoded=inputs.decoded, unreadable=int((~inputs.readable).sum()))
+        if encoder is None:
+            return inputs, inputs
+        import torch
+
+        from cleanlab_lite.encode import encode
+        from cleanlab_lite.ensemble import PRECISIONS
+
+        device, autocast = torch.device(plan.device), PRECISIONS[plan.encoder_precision]
+        vectors, computed = encode(inputs, encoder, device=device, autocast=autocast, on_progress=clock)
+        run.mark("encode", weights=encoder.weights, fingerprint=encoder.fingerprint, computed=computed)
+        return inputs, vectors
 
 
-def _copies(inputs: Inputs, seen: Inputs, run: Run, on_progress: OnProgress) -> Duplicates:
-    duplicates = find_copies(inputs, seen, on_progress=on_progress)
-    run.mark("duplicates", **duplicates.facts)
-    return duplicates
+@dataclass(frozen=True)
+class Recorded:
+    """Evidence that the user has brought; nothing is trained."""
+
+    manifest: Manifest
+    evidence: Evidence
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        manifest, history = self.manifest, self.evidence.history
+        return {
+            "rows": len(manifest),
+            "labelled": int((manifest.labels >= 0).sum()),
+            "classes": manifest.num_classes,
+            "modality": manifest.modality,
+            "evidence": ", ".join(kinds(self.evidence)),
+            "epochs": history.shape[1] if history is not None else 0,
+        }
+
+    def look(self, manifest: Manifest, run: Run, clock: Clock) -> Seen:
+        inputs = load_contents(manifest, on_progress=clock)
+        return Seen(inputs, _copies(inputs, inputs, run, clock), self.evidence)
+
+    def about(self, run: Run, seen: Seen, verdict: Verdict) -> dict[str, Any]:
+        nothing = dict.fromkeys(("proxy", "search", "encoder", "warm_start", "device"))
+        return nothing | {"warnings": costs(seen.evidence, seen.inputs, verdict)}
+
+
+def _copies(inputs: Inputs, seen: Inputs, run: Run, clock: Clock) -> Duplicates:
+    """The copies among the rows, searched once per run."""
+    if not run.done("duplicates"):
+        found = find_copies(inputs, seen, on_progress=clock)
+        run.write_arrays(COPIES, **found.arrays())
+        run.mark("duplicates", **found.facts)
+        clock.moved = True
+    return Duplicates.from_arrays(run.arrays(COPIES), run.facts("duplicates"))
 
 
 def make_plan(manifest: Manifest, config: AuditConfig, warm: WarmStart | None = None) -> Plan:
@@ -185,23 +257,6 @@ def make_plan(manifest: Manifest, config: AuditConfig, warm: WarmStart | None = 
     from cleanlab_lite import plan as planning
 
     return planning.make_plan(manifest, validate(config), warm)
-
-
-def plan(manifest: Manifest, config: AuditConfig, warm: WarmStart | None = None) -> dict[str, Any]:
-    """What `audit` would do without evidence, as JSON types."""
-    return asdict(make_plan(manifest, config, warm))
-
-
-def own_facts(manifest: Manifest, evidence: Evidence) -> dict[str, Any]:
-    """What `audit` would do with this evidence, as JSON types."""
-    return {
-        "rows": len(manifest),
-        "labelled": int((manifest.labels >= 0).sum()),
-        "classes": manifest.num_classes,
-        "modality": manifest.modality,
-        "evidence": ", ".join(kinds(evidence)),
-        "epochs": evidence.history.shape[1] if evidence.history is not None else 0,
-    }
 
 
 def kinds(evidence: Evidence) -> list[str]:
@@ -241,31 +296,9 @@ def _stamp(path: str) -> str:
     return f"{found.st_size} {found.st_mtime_ns}"
 
 
-def describe(
-    run: Run, plan: Plan | None, evidence: Evidence, verdict: Verdict, inputs: Inputs, warm: WarmStart | None
-) -> dict[str, Any]:
-    """What the summary says about the run itself: what was planned, and what trials have chosen."""
-    about: dict[str, Any] = {
-        "run_id": run.run_id,
-        "evidence": kinds(evidence),
-        "proxy": None,
-        "search": None,
-        "encoder": None,
-        "warm_start": warm.described(inputs.content) if warm else None,
-        "device": None,
-        "warnings": warnings(verdict, inputs) + (costs(evidence, inputs, verdict) if plan is None else []),
-    }
-    if plan is None:
-        return about
-    assert evidence.history is not None
-    search = run.facts("search") if run.done("search") else None
-    proxy = {
-        name: getattr(plan, name)
-        for name in ("proxy", "loss", "strategy", "ensemble", "batch_size", "precision", "image_size", *SOUND)
-    }
-    proxy |= {"epochs": evidence.history.shape[1]}
-    proxy |= {name: search["chosen"][name] for name in ("loss", "strategy")} if search else {}
-    return about | {"proxy": proxy, "search": search, "encoder": _encoder_facts(run, plan), "device": plan.device}
+def describe(run: Run, seen: Seen, verdict: Verdict) -> dict[str, Any]:
+    """What the summary says about every audit."""
+    return {"run_id": run.run_id, "evidence": kinds(seen.evidence)}
 
 
 def _encoder_facts(run: Run, plan: Plan) -> dict[str, Any] | None:
@@ -373,5 +406,6 @@ def audit_path(
     config = preset(options.pop("preset", "balanced"), **options)
     evidence = own_evidence(manifest, history=history, pred_probs=pred_probs)
     warm = read_warm_start(Path(warm_start), manifest, evidence) if warm_start else None
+    source = source_of(manifest, config, evidence=evidence, warm=warm)
     with Run.start(out, Path(manifest.source.path).stem, run_key(manifest, config, evidence, warm)) as run:
-        return audit(manifest, config, run=run, evidence=evidence, warm=warm, on_progress=on_progress)
+        return audit(manifest, config, run=run, source=source, on_progress=on_progress)

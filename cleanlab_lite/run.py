@@ -16,6 +16,7 @@ import os
 import platform
 import re
 import shlex
+import shutil
 import sys
 import time
 import zipfile
@@ -39,6 +40,7 @@ else:
 
 ROOT = Path("nlclean-runs")
 REPORT = "report.parquet"
+JOBS = "jobs"  # folder of what networks saw while they were trained
 _STATE, _LOG, _LOCK, _STAGES, _TEMPORARY = "run.json", "log.jsonl", ".lock", "stages", ".tmp-"
 
 _held: set[BinaryIO] = set()  # locks of this process
@@ -196,10 +198,11 @@ class Run:
         except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
             raise ReportError(f"cannot read {path}: {error}", hint=f"delete {self.folder} and run again") from error
 
-    def remove(self, pattern: str) -> None:
-        """Delete files that later stages do not need."""
-        for path in self.folder.glob(pattern):
+    def discard(self) -> None:
+        """Delete what only an unfinished run needs: arrays of its stages, and the folder of its jobs."""
+        for path in self.folder.glob("*.npz"):
             path.unlink()
+        shutil.rmtree(self.path(JOBS), ignore_errors=True)  # Windows keeps files that are still mapped
 
     def log(self, event: str, **facts: Any) -> None:
         """Append one event, with the time in UTC, to `log.jsonl`."""

@@ -15,7 +15,7 @@ heart, wrong ones too, and only new rows would look hard.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -107,29 +107,44 @@ class WarmStart:
         known = int((self.folds(content) >= 0).sum())
         return {"run_id": self.run_id, "known_rows": known, "epochs_from_scratch": self.full_epochs}
 
-    def starter(self, m: int) -> Callable[[Any], None]:
-        """A function that moves a fresh proxy, in place, towards what proxy m had learned. New classes stay fresh.
+    def starter(self, m: int) -> ShrinkAndPerturb:
+        """What moves a fresh proxy, in place, towards what proxy m had learned. New classes stay fresh."""
+        return ShrinkAndPerturb(self.weights[m], self.position, self.folder)
 
-        It raises ConfigError when the weights are those of a network of another shape.
-        """
+
+@dataclass(frozen=True)
+class ShrinkAndPerturb:
+    """Moves a fresh proxy, in place, towards earlier weights (Ash and Adams, NeurIPS 2020)."""
+
+    weights: dict[str, np.ndarray]  # by name
+    position: np.ndarray  # (k,) int64, number of each class among the earlier ones; -1 for new ones, which stay fresh
+    folder: Path  # where the weights come from
+
+    def __call__(self, proxy: Any) -> None:
+        """Raises ConfigError when the weights are those of a network of another shape."""
         known = np.flatnonzero(self.position >= 0)
+        for name, parameter in proxy.named_parameters():
+            rows: np.ndarray | slice = slice(None)
+            fresh, old = parameter.data, self.weights.get(name)
+            if old is not None and name.startswith("head."):  # a row per class
+                fresh, old, rows = fresh[known], old[self.position[known]], known
+            if old is None or old.shape != tuple(fresh.shape):
+                raise ConfigError(
+                    f"the proxies of {self.folder} do not fit this audit: {name} has another shape",
+                    hint="audit on the same kind of device, which sets the width of a CNN, or leave out --warm-start",
+                )
+            old = fresh.new_tensor(old)
+            parameter.data[rows] = fresh.lerp(old, KEPT) if parameter.requires_grad else old
 
-        def start(proxy: Any) -> None:
-            for name, parameter in proxy.named_parameters():
-                rows: np.ndarray | slice = slice(None)
-                fresh, old = parameter.data, self.weights[m].get(name)
-                if old is not None and name.startswith("head."):  # a row per class
-                    fresh, old, rows = fresh[known], old[self.position[known]], known
-                if old is None or old.shape != tuple(fresh.shape):
-                    raise ConfigError(
-                        f"the proxies of {self.folder} do not fit this audit: {name} has another shape",
-                        hint="audit on the same kind of device, which sets the width of a CNN, or leave out "
-                        "--warm-start",
-                    )
-                old = fresh.new_tensor(old)
-                parameter.data[rows] = fresh.lerp(old, KEPT) if parameter.requires_grad else old
 
-        return start
+@dataclass(frozen=True)
+class Continue:
+    """Gives a fresh proxy the weights of another one, whole."""
+
+    weights: Mapping[str, Any]  # tensors by name, buffers too
+
+    def __call__(self, proxy: Any) -> None:
+        proxy.load_state_dict(self.weights)
 
 
 def read_warm_start(folder: Path, manifest: Manifest, evidence: Evidence | None = None) -> WarmStart:

@@ -7,18 +7,22 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from test_ensemble import KEY, inputs_of
 from worlds import auroc, blobs
 
-from cleanlab_lite import ensemble
+from cleanlab_lite import jobs
+from cleanlab_lite.clock import Clock
 from cleanlab_lite.data.augment import random_flip, random_shift
 from cleanlab_lite.data.loader import Samples
 from cleanlab_lite.losses import LOSSES
+from cleanlab_lite.run import Run
 from cleanlab_lite.strategies import STRATEGIES
-from cleanlab_lite.training import Fit, TrainConfig, fit
+from cleanlab_lite.task import Task
+from cleanlab_lite.training import Observation, Teaching, fit
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 
-CONFIG = TrainConfig(
+CONFIG = Teaching(
     proxy="mlp",
     weights="",
     loss="ce",
@@ -33,14 +37,14 @@ CONFIG = TrainConfig(
 )
 
 
-def fit_world(device: str, **changes) -> tuple[Fit, np.ndarray]:
+def fit_world(device: str, **changes) -> tuple[Observation, np.ndarray]:
     world = blobs(400, 3, 0.1)
     samples = Samples(world.features, np.ones(400, bool), torch.device(device))
     seen = fit(samples, world.labels, np.arange(400), 3, replace(CONFIG, **changes), seed=0)
     return seen, world.wrong
 
 
-def fit_pictures(device: str, *, device_limit: float = 2**30, **changes) -> tuple[Fit, np.ndarray]:
+def fit_pictures(device: str, *, device_limit: float = 2**30, **changes) -> tuple[Observation, np.ndarray]:
     """Two classes, bright above and bright below, 32 px; one row in eight carries the other label."""
     rng = np.random.default_rng(0)
     truth = np.arange(128) % 2
@@ -54,7 +58,7 @@ def fit_pictures(device: str, *, device_limit: float = 2**30, **changes) -> tupl
     return fit(samples, labels, np.arange(128), 2, config, seed=0), wrong
 
 
-def mean_margin(seen: Fit) -> np.ndarray:
+def mean_margin(seen: Observation) -> np.ndarray:
     return seen.margin.astype(np.float32).mean(axis=0)
 
 
@@ -98,21 +102,21 @@ def test_augmentation_is_that_of_the_cpu():
         assert torch.equal(here, there.cpu())
 
 
-def test_a_device_that_runs_full_gets_smaller_batches(monkeypatch):
-    original, sizes = ensemble.fit, []
+def test_a_device_that_runs_full_gets_smaller_batches(monkeypatch, tmp_path):
+    original, sizes = jobs.fit, []
 
-    def hungry(samples, targets, rows, num_classes, config, **options):
-        sizes.append(config.batch_size)
-        if config.batch_size > 16:
+    def hungry(samples, targets, rows, num_classes, teaching, **options):
+        sizes.append(teaching.batch_size)
+        if teaching.batch_size > 16:
             torch.empty(2**50, dtype=torch.uint8, device="cuda")  # more than any device has
-        return original(samples, targets, rows, num_classes, config, **options)
+        return original(samples, targets, rows, num_classes, teaching, **options)
 
-    monkeypatch.setattr(ensemble, "fit", hungry)
+    monkeypatch.setattr(jobs, "fit", hungry)
     world = blobs(120, 3, 0.1)
-    samples = Samples(world.features, np.ones(120, bool), torch.device("cuda"))
-    config = replace(CONFIG, batch_size=64, epochs=1)
-    seen, size = ensemble._fit_within_memory(
-        samples, world.labels, np.arange(120), 3, config, 0, on_epoch=lambda epoch: None
-    )
-    assert (sizes, size) == ([64, 32, 16], 16)
+    teaching = replace(CONFIG, batch_size=64, epochs=1)
+    bench = jobs.Bench(Task.of(world.labels, 3, inputs_of(world)), "cuda", 2**30)
+    job = jobs.Job("proxy", "pixels", np.arange(120), world.labels, teaching, seed=0, note="proxy")
+    with Run.start(tmp_path / "run", "world", KEY) as run:
+        (seen,) = jobs.run_jobs([job], bench, run, Clock())
+        assert (sizes, run.facts("proxy")["batch_size"]) == ([64, 32, 16], 16)
     assert np.isfinite(seen.loss).all()

@@ -385,16 +385,16 @@ def leaking(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def run(leaking: Path) -> Path:
-    from cleanlab_lite import ensemble
+    from cleanlab_lite import folds
 
     def dealt(*given):
         FOLDS.append(assign(*given))
         return FOLDS[-1]
 
-    assign = ensemble.assign_folds
+    assign = folds.assign_folds
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("NLCLEAN_CACHE_DIR", str(leaking / "cache"))
-        patch.setattr(ensemble, "assign_folds", dealt)
+        patch.setattr(folds, "assign_folds", dealt)
         with pytest.raises(SystemExit) as stop:
             program.main(["audit", str(leaking / "m.csv"), "--out", str(leaking / "run"), *QUICK])
         assert not stop.value.code

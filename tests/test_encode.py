@@ -17,6 +17,7 @@ from cli_world import call
 from safetensors.torch import save_file
 from torch import nn
 
+from cleanlab_lite.clock import Clock
 from cleanlab_lite.config import AuditConfig, preset
 from cleanlab_lite.data.inputs import Inputs, load_inputs
 from cleanlab_lite.encode import encode, features
@@ -170,9 +171,9 @@ def test_a_time_budget_stops_after_a_batch_and_every_call_gets_further(manifest,
     inputs, encoder = inputs_of(manifest), encoder_of(weights)
     for _ in range(3):
         with pytest.raises(StoppedEarly) as caught:
-            vectors(inputs, encoder, time_budget=1e-9)
+            vectors(inputs, encoder, on_progress=Clock(1e-9))
         assert "goes on" in caught.value.hint
-    assert vectors(inputs, encoder, time_budget=1e-9)[1] == N - 1 - 3 * 16
+    assert vectors(inputs, encoder, on_progress=Clock(1e-9))[1] == N - 1 - 3 * 16
 
 
 def test_shards_are_written_while_it_runs(manifest, weights, monkeypatch, here):

@@ -14,18 +14,24 @@ import torch
 from scipy.special import softmax
 from worlds import World, auroc, blobs
 
-from cleanlab_lite import ensemble
+from cleanlab_lite import clock as clocks
+from cleanlab_lite import jobs, trials
+from cleanlab_lite.clock import Clock
 from cleanlab_lite.config import AuditConfig
 from cleanlab_lite.data.cache import vector_content
 from cleanlab_lite.data.inputs import Inputs
 from cleanlab_lite.detectors import DETECTORS
-from cleanlab_lite.ensemble import assign_folds, choose_epochs, inverse_temperature, keep_folds, plant, watch
+from cleanlab_lite.ensemble import inverse_temperature, watch
 from cleanlab_lite.errors import ConfigError, StoppedEarly
 from cleanlab_lite.evidence import Evidence
+from cleanlab_lite.folds import assign_folds, choose_folds, keep_folds
 from cleanlab_lite.history import HELD_OUT
 from cleanlab_lite.plan import Plan
+from cleanlab_lite.planting import plant
 from cleanlab_lite.progress import Progress, ignore
 from cleanlab_lite.run import Run
+from cleanlab_lite.task import Task
+from cleanlab_lite.trials import doubled_epochs
 
 KEY = "0123456789abcdef"
 PLAN = Plan(
@@ -65,7 +71,8 @@ def watch_world(folder: Path, config: AuditConfig = CONFIG, plan: Plan = PLAN, o
     labels = world.labels.copy()
     labels[5] = -1
     with Run.start(folder, "world", KEY) as run:
-        return watch(labels, 3, inputs_of(world, (3, 7)), plan, config, run=run, on_progress=on_progress)
+        clock = Clock(config.time_budget, on_progress)
+        return watch(Task.of(labels, 3, inputs_of(world, (3, 7))), plan, config, run=run, clock=clock)
 
 
 def arrays(evidence: Evidence) -> dict[str, np.ndarray]:
@@ -124,8 +131,8 @@ CURVES = {
 
 @pytest.mark.parametrize(("agreement", "best"), CURVES.values(), ids=CURVES)
 def test_epochs_double_as_long_as_the_held_out_rows_agree_better(agreement, best):
-    candidates = [ensemble.FEWEST_EPOCHS * 2**i for i in range(3)]
-    assert candidates[-1] == ensemble.MOST_EPOCHS
+    candidates = [trials.FEWEST_EPOCHS * 2**i for i in range(3)]
+    assert candidates[-1] == trials.MOST_EPOCHS
     labels = np.zeros(1200, dtype=np.int64)
     held_out = np.arange(1200) < 1000
     tried = []
@@ -136,7 +143,7 @@ def test_epochs_double_as_long_as_the_held_out_rows_agree_better(agreement, best
         right[1000:] = len(tried) % 2  # rows that were trained on do not count
         return np.stack([right, ~right], axis=1).astype(np.float32)
 
-    assert choose_epochs(trial, labels, held_out) == candidates[best]
+    assert doubled_epochs(trial, labels, held_out) == candidates[best]
     assert tried == candidates[: min(best + 2, 4)]  # one beyond the best, and never more than once
 
 
@@ -255,16 +262,16 @@ def test_progress_counts_the_epochs_of_all_proxies(tmp_path):
 
 
 def test_chosen_epochs_are_kept_and_their_trial_is_the_first_proxy(tmp_path, monkeypatch):
-    monkeypatch.setattr(ensemble, "FEWEST_EPOCHS", 1)
-    monkeypatch.setattr(ensemble, "MOST_EPOCHS", 4)
+    monkeypatch.setattr(trials, "FEWEST_EPOCHS", 1)
+    monkeypatch.setattr(trials, "MOST_EPOCHS", 4)
     evidence = watch_world(tmp_path / "run", plan=replace(PLAN, epochs=0))
     epochs = evidence.history.shape[1]
     assert epochs in (1, 2, 4)
-    saved = sorted(path.stem for path in (tmp_path / "run").glob("*.npz"))
-    assert {f"trial-{epochs}", "planted", "proxy-1", "proxy-2"} <= set(saved)
+    saved = {path.name for path in (tmp_path / "run" / "jobs").iterdir()}
+    assert {f"trial-{epochs}", "planted", "proxy-1", "proxy-2"} <= saved
     assert "proxy-0" not in saved
-    with np.load(tmp_path / "run" / f"trial-{epochs}.npz") as first:
-        np.testing.assert_array_equal(first["margin"], evidence.history.margin[0])
+    first = np.load(tmp_path / "run" / "jobs" / f"trial-{epochs}" / "margin.npy")
+    np.testing.assert_array_equal(first, evidence.history.margin[0])
     assert_same(evidence, watch_world(tmp_path / "run", plan=replace(PLAN, epochs=0)))
 
 
@@ -292,11 +299,10 @@ def test_the_second_split_is_seen_and_counted(tmp_path):
 def test_a_second_split_that_was_cut_off_goes_on(tmp_path, monkeypatch, fits):
     whole = watch_world(tmp_path / "whole", HALVES)
     fits.clear()
-    now = iter(range(1000))
-    monkeypatch.setattr(ensemble, "time", SimpleNamespace(monotonic=lambda: next(now)))
-    with pytest.raises(StoppedEarly, match=r"second split 2/2, epoch 2 of 4"):
-        watch_world(tmp_path / "run", replace(HALVES, time_budget=13))
-    assert fits[:4] == [32] * 4 and len(fits) == 4 + 2 + 1
+    heard = ticking(monkeypatch)
+    with pytest.raises(StoppedEarly, match=r"second split 2/2, epoch 2 of 2"):
+        watch_world(tmp_path / "run", replace(HALVES, time_budget=12.5), on_progress=heard)
+    assert fits == [32] * (4 + 2 + 1)
     resumed = watch_world(tmp_path / "run", HALVES)
     assert len(fits) == 7 + 2
     np.testing.assert_array_equal(resumed.second_split, whole.second_split)
@@ -316,7 +322,7 @@ def test_flipped_labels_are_forgotten_before_rare_rows_that_are_as_hard(tmp_path
     plan = replace(PLAN, epochs=12, ensemble=2, learning_rate=0.1)
     config = AuditConfig(ensemble=2, planted=0.0, second_split=True)
     with Run.start(tmp_path / "run", "world", KEY) as run:
-        evidence = watch(labels, 2, inputs_of(world), plan, config, run=run, on_progress=ignore)
+        evidence = watch(Task.of(labels, 2, inputs_of(world)), plan, config, run=run, clock=Clock())
     found = {name: DETECTORS.get(name).function(evidence) for name in ("second_split_forgetting", "aum", "density")}
     both = np.concatenate([flipped, rare])
     told_apart = {name: auroc(-detection.score[both], np.arange(24) < 12) for name, detection in found.items()}
@@ -335,14 +341,21 @@ def test_flipped_labels_are_forgotten_before_rare_rows_that_are_as_hard(tmp_path
 def fits(monkeypatch) -> list[int]:
     """The batch size of every fit."""
     sizes: list[int] = []
-    original = ensemble.fit
+    original = jobs.fit
 
-    def counting(samples, targets, rows, num_classes, config, **options):
-        sizes.append(config.batch_size)
-        return original(samples, targets, rows, num_classes, config, **options)
+    def counting(samples, targets, rows, num_classes, teaching, **options):
+        sizes.append(teaching.batch_size)
+        return original(samples, targets, rows, num_classes, teaching, **options)
 
-    monkeypatch.setattr(ensemble, "fit", counting)
+    monkeypatch.setattr(jobs, "fit", counting)
     return sizes
+
+
+def ticking(monkeypatch: pytest.MonkeyPatch) -> Callable[[Progress], None]:
+    """Time passes by one second per epoch, as the listener hears of it."""
+    heard: list[Progress] = []
+    monkeypatch.setattr(clocks, "time", SimpleNamespace(monotonic=lambda: len(heard)))
+    return heard.append
 
 
 def failing(times: int, error: Exception, then: Callable) -> Callable:
@@ -362,7 +375,7 @@ def failing(times: int, error: Exception, then: Callable) -> Callable:
     ids=["cuda", "mps"],
 )
 def test_a_full_device_halves_the_batch_size_and_the_run_goes_on(tmp_path, monkeypatch, fits, error):
-    monkeypatch.setattr(ensemble, "fit", failing(1, error, ensemble.fit))
+    monkeypatch.setattr(jobs, "fit", failing(1, error, jobs.fit))
     evidence = watch_world(tmp_path / "run")
     assert fits == [16, 32, 32, 32]  # only the proxy that did not fit
     assert np.isfinite(evidence.history.loss[0][:, [0, 1, 2]]).all()
@@ -371,54 +384,53 @@ def test_a_full_device_halves_the_batch_size_and_the_run_goes_on(tmp_path, monke
 
 
 def test_a_device_that_is_too_small_for_anything_says_so(tmp_path, monkeypatch):
-    monkeypatch.setattr(ensemble, "fit", failing(99, torch.OutOfMemoryError("CUDA out of memory."), ensemble.fit))
+    monkeypatch.setattr(jobs, "fit", failing(99, torch.OutOfMemoryError("CUDA out of memory."), jobs.fit))
     with pytest.raises(torch.OutOfMemoryError):
         watch_world(tmp_path / "run")
 
 
 def test_other_failures_are_not_tried_again(tmp_path, monkeypatch, fits):
-    monkeypatch.setattr(ensemble, "fit", failing(1, RuntimeError("shapes do not match"), ensemble.fit))
+    monkeypatch.setattr(jobs, "fit", failing(1, RuntimeError("shapes do not match"), jobs.fit))
     with pytest.raises(RuntimeError, match="shapes"):
         watch_world(tmp_path / "run")
     assert fits == []
 
 
-def test_a_budget_too_small_for_anything_still_gets_a_proxy_further_each_time(tmp_path):
-    stops = 0
+def test_a_budget_too_small_for_anything_still_gets_a_step_further_each_time(tmp_path):
+    undisturbed, stops = watch_world(tmp_path / "whole"), 0
     while True:
         try:
-            watch_world(tmp_path / "run", replace(CONFIG, time_budget=1e-9))
+            resumed = watch_world(tmp_path / "run", replace(CONFIG, time_budget=1e-9))
             break
         except StoppedEarly:
             stops += 1
-    assert stops == 3  # four proxies, one per command
+    assert 10 < stops <= 4 * 2 * (150 // 32)  # no more than there are steps
+    assert_same(undisturbed, resumed)
 
 
-@pytest.mark.parametrize("budget", [3, 4], ids=["in its last epoch a proxy is finished", "between two proxies"])
+@pytest.mark.parametrize("budget", [2.5, 3.5, 4.5], ids=["in its first epoch", "in its last", "in the next proxy"])
 def test_a_run_that_used_up_its_time_goes_on_to_the_same_evidence(tmp_path, monkeypatch, fits, budget):
     undisturbed = watch_world(tmp_path / "whole")
     fits.clear()
-    now = iter(range(1000))  # a clock that ticks once per look: at the start, and after every epoch
-    monkeypatch.setattr(ensemble, "time", SimpleNamespace(monotonic=lambda: next(now)))
-    with pytest.raises(
-        StoppedEarly, match=rf"time budget of {budget} s is used up \(proxy 3/4, epoch 1 of 2\)"
-    ) as caught:
-        watch_world(tmp_path / "run", replace(CONFIG, time_budget=budget))
+    heard = ticking(monkeypatch)
+    done = int(budget + 0.5)
+    with pytest.raises(StoppedEarly, match=rf"proxy {done // 2 + 1}/4, epoch {done % 2 + 1} of 2") as caught:
+        watch_world(tmp_path / "run", replace(CONFIG, time_budget=budget), on_progress=heard)
     assert "same command" in caught.value.hint
-    assert sorted(path.name for path in (tmp_path / "run").glob("proxy-*.npz")) == ["proxy-0.npz", "proxy-1.npz"]
-    assert len(fits) == 3
+    assert len(fits) == done // 2 + 1
     events: list[Progress] = []
     resumed = watch_world(tmp_path / "run", on_progress=events.append)
-    assert len(fits) == 5  # the third again, and the one with the planted errors
+    assert len(fits) == 5  # the one that was stopped goes on
     assert_same(undisturbed, resumed)
-    assert [event.done for event in events] == [5, 6, 7, 8]  # of 8: two proxies were done before
+    assert [event.done for event in events] == list(range(done + 1, 9))  # what was done is not done again
 
 
 def test_saved_proxies_hold_no_pickles(tmp_path):
     watch_world(tmp_path / "run")
-    for path in (tmp_path / "run").glob("*.npz"):
-        with np.load(path, allow_pickle=False) as saved:
-            assert all(saved[name].dtype != object for name in saved.files)
+    saved = [path for path in (tmp_path / "run" / "jobs").rglob("*") if path.is_file()]
+    assert {path.suffix for path in saved} == {".npy", ".safetensors"}
+    assert all(np.load(path, allow_pickle=False).dtype != object for path in saved if path.suffix == ".npy")
+    assert not [path for path in saved if path.name.startswith("checkpoint")]
 
 
 def test_known_folds_are_kept_and_copies_of_known_rows_join_them():
@@ -429,17 +441,21 @@ def test_known_folds_are_kept_and_copies_of_known_rows_join_them():
 
 
 def test_a_run_does_not_go_on_with_other_rows(tmp_path):
-    fold, usable = np.array([0, 1, 0, 1]), np.array([True, True, True, False])
+    world = blobs(60, 3, 0.1)
+    task, other = Task.of(world.labels, 3, inputs_of(world)), Task.of(world.labels, 3, inputs_of(world, (3,)))
     with Run.start(tmp_path / "run", "folds", "0" * 64) as run:
-        np.testing.assert_array_equal(ensemble._folds_of_the_run(run, fold, usable), fold)
-        other = ensemble._folds_of_the_run(run, 1 - fold, usable)  # computed anew, they differ: finished proxies do not
-        np.testing.assert_array_equal(other, fold)
+        fold = choose_folds(task, 3, 0, run, None)
+        # computed anew they would differ: finished proxies have those of the beginning
+        np.testing.assert_array_equal(choose_folds(task, 3, 1, run, None), fold)
         with pytest.raises(ConfigError, match=r"1 rows .* row 4"):
-            ensemble._folds_of_the_run(run, fold, np.ones(4, bool))
+            choose_folds(other, 3, 0, run, None)
 
 
-def test_too_few_rows_are_told_with_the_first_error():
-    fold, usable = np.array([0, 1, 0]), np.array([True, False, False])
-    with pytest.raises(ConfigError, match="can be read: 1") as caught:
-        ensemble.require_variety(np.array([0, 1, 1]), usable, fold, 2, np.array(["", "the row names no part", "too"]))
+def test_too_few_rows_are_told_with_the_first_error(tmp_path):
+    codes = np.array(["", "empty", "empty"])
+    errors = np.array(["", "the row names no part", "too"])
+    inputs = Inputs(np.zeros((3, 2), np.float32), codes, errors, np.full(3, -1), decoded=0, content=codes)
+    task = Task.of(np.array([0, 1, 1]), 2, inputs)
+    with Run.start(tmp_path / "run", "folds", "0" * 64) as run, pytest.raises(ConfigError, match="read: 1") as caught:
+        choose_folds(task, 2, 0, run, None)
     assert "The first that cannot be read: the row names no part" in caught.value.hint

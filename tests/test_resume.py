@@ -120,9 +120,11 @@ def test_a_report_is_not_taken_for_a_finished_run(machine, steps):
 
 def test_killed_again_and_again(machine, steps):
     """Every attempt trains one proxy and dies right after; the last one only writes."""
-    run, proxy = machine.folder / "stubborn", ["epoch"] * EPOCHS + ["npz", "marker"]
-    for _ in range(3):
-        machine.kill(machine.vectors, "stubborn", *QUICK, at=steps.index("epoch") + len(proxy))
+    run = machine.folder / "stubborn"
+    first, second = (steps.index(f"write stages/proxy-{m}.json") for m in (0, 1))
+    again = steps.index("write copies.npz")  # of the steps before, every process does all
+    for at in (first + 1, again + second - first, again + second - first):
+        machine.kill(machine.vectors, "stubborn", *QUICK, at=at)
     assert "epoch" not in machine.finish(machine.vectors, "stubborn", *QUICK)
     assert findings(run) == findings(machine.folder / "alone")
     events = [json.loads(line)["event"] for line in (run / "log.jsonl").read_text().splitlines()]

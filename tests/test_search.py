@@ -10,13 +10,14 @@ from test_ensemble import CONFIG, KEY, PLAN, inputs_of
 from worlds import blobs
 
 from cleanlab_lite import search as searching
+from cleanlab_lite.clock import Clock
 from cleanlab_lite.config import AuditConfig
 from cleanlab_lite.ensemble import watch
 from cleanlab_lite.losses import LOSSES
-from cleanlab_lite.progress import ignore
 from cleanlab_lite.run import Run
 from cleanlab_lite.search import RECIPES, Recipe, candidates, most_trials, search
 from cleanlab_lite.strategies import STRATEGIES
+from cleanlab_lite.task import Task
 
 DEFAULT = Recipe("ce", "plain")
 ARMS = [DEFAULT, Recipe("gce", "plain"), Recipe("elr", "plain"), Recipe("ce", "dividemix")]
@@ -128,9 +129,9 @@ def run_search(folder: Path, labels: np.ndarray, world, monkeypatch: pytest.Monk
     plan = PLAN.__class__(**(vars(PLAN) | {"recipes": 2, "epochs": 24, "ensemble": 3}))
     config = AuditConfig(**(vars(CONFIG) | {"loss": "auto", "strategy": "plain", "planted": 0.0}))
     with Run.start(folder, "world", KEY) as run:
-        evidence = watch(labels, 3, inputs_of(world), plan, config, run=run, on_progress=ignore)
+        evidence = watch(Task.of(labels, 3, inputs_of(world)), plan, config, run=run, clock=Clock())
         assert evidence.history.shape[0] == 3
-        assert len(list(folder.glob("proxy-*.npz"))) <= 3  # trials of the chosen recipe are its proxies
+        assert len(list(folder.glob("jobs/proxy-*"))) <= 3  # trials of the chosen recipe are its proxies
         return run.facts("search")
 
 

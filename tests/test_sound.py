@@ -28,7 +28,7 @@ from cleanlab_lite.plan import make_plan
 from cleanlab_lite.readers import read_manifest
 from cleanlab_lite.run import Run
 from cleanlab_lite.strategies import Learner
-from cleanlab_lite.training import TrainConfig, fit, observe
+from cleanlab_lite.training import Teaching, fit, observe
 
 CPU = torch.device("cpu")
 FORM = SoundFormat(8000, 1.024)
@@ -410,7 +410,7 @@ def test_clips_are_learned_the_same_way_twice(strategy):
     bright = 120 * np.repeat(labels, counts)[:, None, None, None]
     patches = (rng.integers(0, 100, (len(bright), 1, 8, 8)) + bright).astype(np.uint8)
     samples = Samples(patches, np.ones(48, bool), CPU, offsets=np.cumsum([0, *counts]))
-    config = TrainConfig("cnn", "", "ce", strategy, 6, 16, 0.1, 0.0, False, 1, None)
+    config = Teaching("cnn", "", "ce", strategy, 6, 16, 0.1, 0.0, False, 1, None)
     seen, again = (fit(samples, labels, np.arange(40), 2, config, seed=0) for _ in range(2))
     assert seen.margin.shape == (6, 48) and seen.logits.shape == (48, 2) and len(seen.features) == 48
     assert (seen.predicted[-1][40:] == labels[40:]).all()

@@ -12,14 +12,16 @@ from torch import Tensor, nn
 from worlds import World, auroc, blobs
 
 from cleanlab_lite import training
+from cleanlab_lite.clock import Clock
 from cleanlab_lite.data.loader import Samples
 from cleanlab_lite.losses import LOSSES
 from cleanlab_lite.models import Proxy
+from cleanlab_lite.progress import Progress
 from cleanlab_lite.strategies import STRATEGIES, Learner
-from cleanlab_lite.training import Fit, TrainConfig, fit, observe, principal_features, recalibrate, statistics
+from cleanlab_lite.training import Observation, Teaching, fit, observe, principal_features, recalibrate, statistics
 
 CPU = torch.device("cpu")
-CONFIG = TrainConfig(
+CONFIG = Teaching(
     proxy="mlp",
     weights="",
     loss="ce",
@@ -42,14 +44,14 @@ def samples_of(world: World, usable: np.ndarray | None = None) -> Samples:
     return Samples(world.features, np.ones(len(world.labels), bool) if usable is None else usable, CPU)
 
 
-def fit_all(world: World, *, seed: int = 0, **changes) -> Fit:
+def fit_all(world: World, *, seed: int = 0, **changes) -> Observation:
     """One proxy that learns every row of `world`."""
     rows = np.arange(len(world.labels))
     config = replace(CONFIG, **changes)
     return fit(samples_of(world), world.labels, rows, world.evidence.num_classes, config, seed=seed)
 
 
-def mean_loss(seen: Fit) -> np.ndarray:
+def mean_loss(seen: Observation) -> np.ndarray:
     return seen.loss.astype(np.float32).mean(axis=0)
 
 
@@ -251,9 +253,10 @@ def test_a_seed_decides_everything_and_global_random_state_stays(strategy):
 
 def test_the_last_epoch_does_not_depend_on_a_listener():
     world = blobs(80, 2)
-    epochs: list[int] = []
-    heard = fit(samples_of(world), world.labels, np.arange(80), 2, CONFIG, seed=0, on_epoch=epochs.append)
-    assert epochs == [0, 1, 2, 3]
+    events: list[Progress] = []
+    pulse = Clock(on_progress=events.append).pulse(4, "proxy")
+    heard = fit(samples_of(world), world.labels, np.arange(80), 2, CONFIG, seed=0, pulse=pulse)
+    assert [event.done for event in events] == [1, 2, 3, 4]
     np.testing.assert_array_equal(heard.logits, fit_all(world).logits)
 
 

@@ -86,7 +86,9 @@ def blur_vectors(vectors: Tensor, generator: torch.Generator, *, noise: float = 
     return noisy.masked_fill((torch.rand(vectors.shape, generator=generator) < dropout).to(vectors.device), 0.0)
 
 
-def flips_preserve_labels(pixels: np.ndarray, labels: np.ndarray, *, sample: int = 2000, seed: int = 0) -> bool:
+def flips_preserve_labels(
+    pixels: np.ndarray, labels: np.ndarray, usable: np.ndarray, *, sample: int = 2000, seed: int = 0
+) -> bool:
     """Whether mirrored pictures still look like their class: true for photographs, false for letters and digits.
 
     Compares how often the nearest neighbour (cosine, 8x8 pixels) of a picture has its label when the picture
@@ -94,10 +96,11 @@ def flips_preserve_labels(pixels: np.ndarray, labels: np.ndarray, *, sample: int
 
     Args:
         pixels: (n, 3, s, s) uint8.
-        labels: (n,) int64, all valid.
+        labels: (n,) int64.
+        usable: (u,) int64, rows with a picture and a label.
     """
     rng = np.random.default_rng(seed)
-    rows = np.sort(rng.permutation(len(labels))[:sample])
+    rows = usable[np.sort(rng.permutation(len(usable))[:sample])]
     small = F.adaptive_avg_pool2d(torch.from_numpy(np.asarray(pixels[rows])).float(), 8)
     small = small - small.mean(dim=(1, 2, 3), keepdim=True)
 

@@ -40,6 +40,17 @@ class Duplicates:
         """(n,) bool: copies whose bytes are not those of the first row."""
         return np.isin(self.kind, KINDS[1:])
 
+    def arrays(self) -> dict[str, np.ndarray]:
+        """For `from_arrays`, all but the facts."""
+        found = {"copy_of": self.copy_of, "kind": self.kind, "similarity": self.similarity}
+        return found | {f"by_{kind}": copies for kind, copies in self.by_kind.items()}
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, np.ndarray], facts: dict[str, Any]) -> Duplicates:
+        """What `arrays` gave."""
+        by_kind = {kind: arrays[f"by_{kind}"] for kind in KINDS if f"by_{kind}" in arrays}
+        return cls(arrays["copy_of"], arrays["kind"], arrays["similarity"], by_kind, facts)
+
     def reasons(self, labels: np.ndarray, splits: np.ndarray) -> dict[str, np.ndarray]:
         """Reason code -> (n,) bool. labels (n,) int64, -1 where there is none; splits (n,) str, "" where none."""
         group, content = roots(self.copy_of), roots(self.by_kind["exact"])

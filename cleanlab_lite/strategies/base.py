@@ -90,8 +90,9 @@ class Observed:
 
     loss: np.ndarray  # (epoch, n) float16, cross entropy of the label, mean over the networks' logits
     margin: np.ndarray  # (epoch, n) float16
-    predicted: np.ndarray  # (epoch, n) int32
-    logits: np.ndarray | None  # (networks, n, k) float32 of the last pass; None before the first
+    predicted: np.ndarray  # (epoch, n) signed integers
+    # (networks, n, k) float32 of the last pass, for strategies that declare `reads_logits`; None before the first
+    logits: np.ndarray | None
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,12 @@ class Setting:
 
 
 class Strategy:
-    """Plain training; others override what differs."""
+    """Plain training; others override what differs.
+
+    Whatever changes on the way is an attribute: a killed training goes on from the attributes (see `state`).
+    """
+
+    reads_logits = False  # of the last clean pass, which are many numbers to keep
 
     def __init__(self, setting: Setting, wrap: Wrap | None = None) -> None:
         self.setting = setting

@@ -34,6 +34,8 @@ class CoDivided(Strategy):
     threshold: of w.
     """
 
+    reads_logits = True
+
     def __init__(
         self, name: str, setting: Setting, *, warmup: float = 0.25, penalty: float = 1.0, threshold: float = 0.5
     ) -> None:

@@ -43,6 +43,8 @@ class Confident(Extended):
 class ConfidenceBranch(Strategy):
     """penalty: keeps tau from 0. beta: of the reverse term, .1 on real data. momentum of the targets. start: share."""
 
+    reads_logits = True
+
     def __init__(
         self,
         setting: Setting,

@@ -74,6 +74,8 @@ class ProMix(Strategy):
     w rises (50 of 600 in the paper).
     """
 
+    reads_logits = True
+
     def __init__(
         self,
         setting: Setting,

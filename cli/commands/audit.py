@@ -15,11 +15,10 @@ from ..settings import Setting, resolve, to_config
 
 if TYPE_CHECKING:
     from cleanlab_lite.config import AuditConfig
-    from cleanlab_lite.evidence import Evidence
     from cleanlab_lite.gate import Outcome
     from cleanlab_lite.manifest import Manifest
+    from cleanlab_lite.pipeline import Source
     from cleanlab_lite.report import Report
-    from cleanlab_lite.warm_start import WarmStart
 
 TOP = 20  # suspicious rows on show
 
@@ -101,12 +100,16 @@ def command(
         from cleanlab_lite.warm_start import read_warm_start
 
         warm = read_warm_start(warm_start, dataset, evidence)
-    if dry_run:
-        _plan(dataset, config, evidence, warm, as_json)
-        return
-    report, path = _audit(dataset, config, evidence, warm, out, ctx.obj)
+    from cleanlab_lite.pipeline import run_key, source_of
 
     from .. import output
+
+    source = source_of(dataset, config, evidence=evidence, warm=warm)
+    if dry_run:
+        (output.json_document if as_json else output.plan_view)(source.facts)
+        return
+    diagnostics.note(_in_short(source.facts))
+    report, path = _audit(dataset, config, source, run_key(dataset, config, evidence, warm), out, ctx.obj)
 
     for warning in report.summary["warnings"]:
         diagnostics.warn(warning)
@@ -117,29 +120,21 @@ def command(
 
 
 def _audit(
-    dataset: Manifest,
-    config: AuditConfig,
-    evidence: Evidence | None,
-    warm: WarmStart | None,
-    out: Path | None,
-    typed: list[str],
+    dataset: Manifest, config: AuditConfig, source: Source, key: str, out: Path | None, typed: list[str]
 ) -> tuple[Report, Path]:
-    from cleanlab_lite.pipeline import audit, kinds, plan, run_key
+    from cleanlab_lite.pipeline import audit
     from cleanlab_lite.run import REPORT, Run
 
     from ..progress import Drawer
 
-    if evidence is None:
-        diagnostics.note(_in_short(plan(dataset, config, warm)))
-    else:
-        diagnostics.note(f"evidence: {', '.join(kinds(evidence))}; nothing is trained")
-    stem = PurePath(dataset.source.path).stem
-    with Run.start(out, stem, run_key(dataset, config, evidence, warm), typed) as run, Drawer() as drawer:
-        return audit(dataset, config, run=run, evidence=evidence, warm=warm, on_progress=drawer), run.path(REPORT)
+    with Run.start(out, PurePath(dataset.source.path).stem, key, typed) as run, Drawer() as drawer:
+        return audit(dataset, config, run=run, source=source, on_progress=drawer), run.path(REPORT)
 
 
 def _in_short(plan: dict[str, Any]) -> str:
     """What was chosen, in one line."""
+    if "evidence" in plan:
+        return f"evidence: {plan['evidence']}; nothing is trained"
     size = f"{plan['image_size']} px, " if plan["image_size"] else ""
     if plan["sample_rate"]:
         size = f"{plan['sample_rate'] / 1000:g} kHz, patches of {plan['patch_seconds']:g} s, "
@@ -152,17 +147,6 @@ def _in_short(plan: dict[str, Any]) -> str:
         f"{plan['ensemble']} proxies {plan['proxy']}, {size}{plan['strategy']} with {plan['loss']}, {epochs}, "
         f"batches of {plan['batch_size']}, on {plan['device']} in {plan['precision']}"
     )
-
-
-def _plan(
-    dataset: Manifest, config: AuditConfig, evidence: Evidence | None, warm: WarmStart | None, as_json: bool
-) -> None:
-    from cleanlab_lite.pipeline import own_facts, plan
-
-    from .. import output
-
-    facts = plan(dataset, config, warm) if evidence is None else own_facts(dataset, evidence)
-    (output.json_document if as_json else output.plan_view)(facts)
 
 
 def _show(settings: dict[str, Setting], as_json: bool) -> None:

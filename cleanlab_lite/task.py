@@ -1,0 +1,75 @@
+"""`Task`: what there is to learn. `View`: one way of looking at its rows.
+
+Letters: n samples, k classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from cleanlab_lite.data.inputs import Inputs
+from cleanlab_lite.groups import roots
+
+
+@dataclass(frozen=True)
+class View:
+    """One way of looking at the rows: decoded pictures, patches of sounds, vectors of an encoder or of the user."""
+
+    name: str
+    inputs: Inputs
+
+
+@dataclass(frozen=True)
+class Task:
+    """Rows, labels and views that proxies learn from. Plain data: it travels to other processes."""
+
+    labels: np.ndarray  # (n,) int64, -1 where there is none
+    num_classes: int
+    views: Mapping[str, View]  # by name
+    copy_of: np.ndarray  # (n,) int64, first of the rows that are held out together, -1 for that row and unique rows
+
+    @classmethod
+    def of(
+        cls,
+        labels: np.ndarray,
+        num_classes: int,
+        inputs: Inputs,
+        *,
+        view: str = "pixels",
+        copy_of: np.ndarray | None = None,
+    ) -> Task:
+        """A task with one view. Rows of the same content are copies unless `copy_of` says otherwise."""
+        copies = inputs.duplicate_of if copy_of is None else copy_of
+        return cls(labels, num_classes, {view: View(view, inputs)}, copies)
+
+    @property
+    def main(self) -> View:
+        """The view that proxies are trained on."""
+        return next(iter(self.views.values()))
+
+    @property
+    def readable(self) -> np.ndarray:
+        """(n,) bool: the main view has the row."""
+        return self.main.inputs.readable
+
+    @cached_property
+    def teachable(self) -> np.ndarray:
+        """(n,) bool: readable and labelled."""
+        return self.readable & (self.labels >= 0)
+
+    @property
+    def taught(self) -> np.ndarray:
+        """(n,) int64: the label of teachable rows, -1 for others."""
+        return np.where(self.teachable, self.labels, -1)
+
+    @property
+    def group(self) -> np.ndarray:
+        """(n,) int64: the first row of the copies that a row belongs to, the row itself where it is unique."""
+        return roots(self.copy_of)
+
+    def __len__(self) -> int:
+        return len(self.labels)
