@@ -230,10 +230,10 @@ def typed(name: str, value: Any) -> Any:
     if kind is bool and isinstance(value, bool):
         return value
     is_number = isinstance(value, Real) and not isinstance(value, bool)
-    with contextlib.suppress(ValueError, OverflowError):  # NaN, infinity, an integer beyond all floats
+    with contextlib.suppress(ValueError, OverflowError):  # NaN, infinity, an integer that no array holds
         if kind is float and is_number and math.isfinite(value):
             return float(value)
-        if kind is int and is_number and int(value) == value:
+        if kind is int and is_number and int(value) == value and abs(value) < 2**63:
             return int(value)
     raise ConfigError(f"{name} is {value!r}, must be {NOUNS[kind]}")
 

@@ -30,7 +30,7 @@ def config_options(command: Callable[..., Any]) -> Callable[..., Any]:
             name,
             default=None,
             metavar=_metavar(option),
-            help=f"{option.help}  [{'; '.join(remarks(option))}]",
+            help=f"{option.help}  [{'; '.join((*limits(option), f'default: {default_text(option)}'))}]",
         )(command)
     return click.option("--preset", type=click.Choice(list(PRESETS)), help="How thorough to be.  [default: balanced]")(
         command
@@ -50,19 +50,18 @@ def default_text(option: Option) -> str:
     return option.stands_for or f"{option.default:g}"
 
 
+def limits(option: Option) -> list[str]:
+    """The bounds of a number where they are more than its sign."""
+    bounded = option.bounds and not option.choices and option.bounds != "not be negative"
+    return [option.bounds.removeprefix("be ").removeprefix("lie in ")] if bounded else []
+
+
 def _metavar(option: Option) -> str | None:
     if option.kind is bool:
         return None
     if option.choices:
         return f"[{'|'.join(option.choices)}]"
     return _METAVARS.get(option.unit, _TYPE_METAVARS[option.kind])
-
-
-def remarks(option: Option) -> list[str]:
-    """What is said behind the help: the bounds where they are more than the sign, and the default."""
-    bounded = option.bounds and not option.choices and option.bounds != "not be negative"
-    bounds = [option.bounds.removeprefix("be ").removeprefix("lie in ")] if bounded else []
-    return [*bounds, f"default: {default_text(option)}"]
 
 
 def run_argument(command: Callable[..., Any]) -> Callable[..., Any]:
