@@ -21,6 +21,7 @@ _PUBLIC = {
     "History": ("cleanlab_lite.history", "History"),
     "Report": ("cleanlab_lite.report", "Report"),
     "AuditConfig": ("cleanlab_lite.config", "AuditConfig"),
+    "PROXIES": ("cleanlab_lite.models", "PROXIES"),
 }
 
 __all__ = list(_PUBLIC)

@@ -29,9 +29,6 @@ TRUSTED = 0.2  # p_mislabel up to which a row shows how the classes look
 UNLIKE = 0.99  # a wrong row without a clear class belongs to none when it is stranger than this share of them
 CERTAIN = 0.8  # p_mislabel from which a wrong row without a correction is dropped rather than reviewed
 TOP = 3  # classes listed per row
-# Detectors that fill columns of the report. The others are for comparison; bmm falls back to gmm by itself,
-# and the second split is judged where it was trained.
-DETECTORS_RUN = ("aum", "bmm", "confident_learning", "forgetting", "knn", "ood", "prototypes")
 
 
 @dataclass(frozen=True)
@@ -222,27 +219,21 @@ def with_rows_of_no_class(
 def detect(
     evidence: Evidence, *, trust: np.ndarray, seed: int
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, object]]:
-    """Run the detectors that have their evidence: their report columns, their reasons, their facts by detector."""
+    """Run the detectors of an audit that have their evidence: report columns, reasons, and facts by detector."""
     columns: dict[str, np.ndarray] = {}
     reasons: dict[str, np.ndarray] = {}
     facts: dict[str, object] = {}
     window: dict[str, int] = {}
     if evidence.history is not None:
         window["first_epoch"], window["last_epoch"] = evidence.history.safe_window(evidence.labels)
-    options: dict[str, dict[str, Any]] = {
-        "aum": window,
-        "bmm": window,
-        "prototypes": {"trust": trust, "seed": seed},
-        "ood": {"trust": trust, "seed": seed},
-        "knn": {"seed": seed},
-    }
-    for name in (*DETECTORS_RUN, "second_split_forgetting"):
-        if any(getattr(evidence, need) is None for need in DETECTORS.get(name).needs):
+    options: dict[str, Any] = {"trust": trust, "seed": seed, "first_epoch": 0, "last_epoch": None, **window}
+    for spec in DETECTORS:
+        if not spec.facts.runs or any(getattr(evidence, need) is None for need in spec.needs):
             continue
-        detection = DETECTORS.get(name).function(evidence, **options.get(name, {}))
+        detection = spec.function(evidence, **{name: options[name] for name in spec.facts.given})
         columns |= detection.columns
         reasons |= detection.reasons
-        facts[name] = detection.facts
+        facts[spec.name] = detection.facts
     facts["window"] = window
     return columns, reasons, facts
 

@@ -1,39 +1,186 @@
-"""Options of an audit: one frozen dataclass, one default for each, presets as named changes to it."""
+"""Options of an audit: one frozen dataclass, one default for each, presets as named changes to it.
+
+A field carries all there is to know of it. The command line, the files, the validation and docs/audit.md read it here,
+so that an option is written once. What concerns several options at once is code, in `plan`.
+"""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields, replace
-from typing import Any
+import contextlib
+import difflib
+import math
+import os
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, fields, replace
+from numbers import Real
+from typing import Any, Literal
 
 from cleanlab_lite.errors import ConfigError
+
+Group = Literal["how thorough", "the proxy", "how it is taught", "the machine"]
+Unit = Literal["", "px", "Hz", "s", "GiB"]
+NOUNS: dict[type, str] = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
+
+
+@dataclass(frozen=True)
+class Option:
+    """What is known of a field of AuditConfig. A default out of bounds stands for a choice, and is always allowed."""
+
+    default: Any
+    group: Group
+    help: str  # a sentence for `--help` and the docs
+    stands_for: str = ""  # what the default means, where it does not say so itself
+    unit: Unit = ""  # "s" and "GiB" may be written as 25m and 512MiB
+    least: float = -math.inf
+    most: float = math.inf
+    choices: tuple[str, ...] = ()
+
+    @property
+    def kind(self) -> type:
+        return type(self.default)
+
+    @property
+    def bounds(self) -> str:
+        """What a value must be, behind "must"; "" where all are allowed."""
+        unit = f" {self.unit}" if self.unit else ""
+        if self.choices:
+            return f"be {', '.join(self.choices[:-1])} or {self.choices[-1]}"
+        if math.isfinite(self.most):
+            return f"lie in {self.least:.10g}..{self.most:.10g}{unit}"
+        if self.least == 0:
+            return "not be negative"
+        return f"be at least {self.least:.10g}{unit}" if math.isfinite(self.least) else ""
+
+    def within(self, value: Any) -> bool:
+        """Whether a value of the right type lies within the bounds."""
+        if self.kind is str:
+            return not self.choices or value in self.choices
+        return self.least <= value <= self.most
+
+
+def _option(default: Any, group: Group, help: str, **rest: Any) -> Any:
+    return field(default=default, metadata={"option": Option(default, group, help, **rest)})
 
 
 @dataclass(frozen=True)
 class AuditConfig:
     """What `audit` may be told. 0 and "auto" mean: choose from the data and the machine, and say what was chosen."""
 
-    proxy: str = "auto"  # a name of PROXIES, or a frozen encoder: "torchvision:resnet50", "timm:MODEL"
-    weights: str = ""  # file of pretrained weights, or "default" for those that the library publishes
-    loss: str = "default"  # "auto" to search, or a name of LOSSES, with options: "gce:q=0.5"
-    strategy: str = "default"  # "auto" to search, or a name of STRATEGIES, with options: "mixup:alpha=4,warmup=0.2"
-    search_budget: float = 0.0  # seconds for a search; 0 = none
-    epochs: int = 0  # per proxy
-    ensemble: int = 5  # cross-fitted proxies; every row is held out of exactly one
-    planted: float = 0.1  # share of rows given a planted wrong label to calibrate p_mislabel; 0 = off
-    second_split: bool = False  # also train on one half of the rows, then on the other, and see what is forgotten
-    image_size: int = 0  # pixels, square
-    sample_rate: int = 0  # Hz that sounds are resampled to
-    batch_size: int = 0  # samples
-    learning_rate: float = 0.0  # peak of the one-cycle schedule
-    weight_decay: float = 5e-4  # l2 penalty on weights, not on biases and norms
-    l1: float = 0.0  # l1 penalty on the same; published values are 5e-7 to 5e-5
-    seed: int = 0
-    device: str = "auto"  # "auto", "cpu", "cuda", "cuda:1", "mps"
-    precision: str = "auto"  # "auto", "fp32", "bf16", "fp16"
-    workers: int = 0  # decoding processes
-    max_memory: float = 0.0  # GiB of inputs on the device, 0 = 4; larger sets travel batch by batch
-    time_budget: float = 0.0  # seconds; 0 = none
+    ensemble: int = _option(5, "how thorough", "Cross-fitted proxies; every row is held out of one.", least=2)
+    epochs: int = _option(
+        0,
+        "how thorough",
+        "Epochs per proxy.",
+        stands_for="8, doubled up to 32 while held-out labels are predicted better by a point",
+        least=1,
+    )
+    planted: float = _option(
+        0.1,
+        "how thorough",
+        "Share of rows given a planted wrong label for calibration; with 0 `p_mislabel` is not calibrated.",
+        least=0,
+        most=0.3,
+    )
+    second_split: bool = _option(
+        False,
+        "how thorough",
+        "Also learn one half of the rows, then the other: wrong labels are forgotten early, rare ones not.",
+    )
+    proxy: str = _option(
+        "auto",
+        "the proxy",
+        "Network to train, of `nlclean methods proxies`; or a frozen encoder: torchvision:MODEL, timm:MODEL.",
+        stands_for="the one that is usual for such data",
+    )
+    weights: str = _option(
+        "",
+        "the proxy",
+        "Pretrained weights: a file (safetensors, or a state dict), or 'default' to download those that torchvision or "
+        "timm publishes.",
+        stands_for="from scratch",
+    )
+    image_size: int = _option(
+        0,
+        "the proxy",
+        "Pixels per side that pictures are resized to.",
+        stands_for="the median shorter side, snapped down to 32, 48, 64, 96 or 128",
+        unit="px",
+        least=8,
+        most=1024,
+    )
+    sample_rate: int = _option(
+        0,
+        "the proxy",
+        "Samples per second that sounds are resampled to.",
+        stands_for="8000 or 16000, by the files",
+        unit="Hz",
+        least=4000,
+        most=400_000,
+    )
+    loss: str = _option(
+        "default",
+        "how it is taught",
+        "Training loss, with options: gce:q=0.5 (see `nlclean methods losses`); auto searches.",
+        stands_for="ce",
+    )
+    strategy: str = _option(
+        "default",
+        "how it is taught",
+        "Training strategy, with options: mixup:alpha=4,warmup=0.2 (see `nlclean methods strategies`); auto searches "
+        "strategies and losses.",
+        stands_for="mixup for vectors, plain for pictures and sounds",
+    )
+    search_budget: float = _option(
+        0.0,
+        "how it is taught",
+        "Longest search, e.g. 10m; the audit comes on top.",
+        stands_for="none",
+        unit="s",
+        least=0,
+    )
+    batch_size: int = _option(
+        0,
+        "how it is taught",
+        "Samples per training step.",
+        stands_for="about 1/40 of the labelled rows, 32 to 128, on a GPU to 512",
+        least=2,  # batch norm divides by the spread of a batch
+    )
+    learning_rate: float = _option(
+        0.0, "how it is taught", "Peak of the one-cycle schedule.", stands_for="by proxy", least=0
+    )
+    weight_decay: float = _option(
+        5e-4, "how it is taught", "l2 penalty on the weights, not on biases and norms.", least=0
+    )
+    l1: float = _option(0.0, "how it is taught", "l1 penalty on the same; published values are 5e-7 to 5e-5.", least=0)
+    seed: int = _option(0, "how it is taught", "Seed of every random choice.", least=0, most=2**32 - 1)
+    device: str = _option("auto", "the machine", "cpu, cuda, cuda:1 or mps.", stands_for="a GPU where there is one")
+    precision: str = _option(
+        "auto",
+        "the machine",
+        "Numbers that the proxies compute in.",
+        stands_for="fp32 for vectors; else bf16 where the hardware has it, then fp16 on CUDA, fp32 elsewhere",
+        choices=("auto", "fp32", "bf16", "fp16"),
+    )
+    workers: int = _option(0, "the machine", "Decoding processes.", stands_for="one per core", least=1)
+    max_memory: float = _option(
+        0.0,
+        "the machine",
+        "Inputs kept on the device, e.g. 8GiB; larger sets travel batch by batch.",
+        stands_for="4GiB",
+        unit="GiB",
+        least=0,
+    )
+    time_budget: float = _option(
+        0.0,
+        "the machine",
+        "Stop, resumable, after e.g. 90s, 25m or 1h30m.",
+        stands_for="none",
+        unit="s",
+        least=0,
+    )
 
+
+FIELDS: dict[str, Option] = {field.name: field.metadata["option"] for field in fields(AuditConfig)}
 
 # Chosen from the table of methods in benchmarks/RESULTS.md: no one recipe is best on every kind of data, so the
 # thorough one searches.
@@ -47,49 +194,56 @@ PRESETS: dict[str, dict[str, Any]] = {
 def preset(name: str, **changes: Any) -> AuditConfig:
     """The configuration of a preset with some values changed. Raises ConfigError on unknown names or bad values."""
     if name not in PRESETS:
-        raise ConfigError(f"unknown preset {name!r}", hint=f"known: {', '.join(PRESETS)}")
+        raise ConfigError(f"unknown preset {name!r}{suggest(name, PRESETS)}", hint=f"known: {', '.join(PRESETS)}")
+    if unknown := [option for option in changes if option not in FIELDS]:
+        raise ConfigError(
+            "; ".join(f"unknown option {option!r}{suggest(option, FIELDS)}" for option in unknown),
+            hint=f"options: {', '.join(FIELDS)}",
+        )
     return validate(replace(AuditConfig(), **(PRESETS[name] | changes)))
 
 
 def validate(config: AuditConfig) -> AuditConfig:
-    """Return `config`, or raise ConfigError naming every value that is out of range."""
+    """`config` with every value of the type of its field. Raises ConfigError naming every value that is wrong."""
     problems = []
-    if config.ensemble < 2:
-        problems.append(f"ensemble is {config.ensemble}, must be at least 2 (each row is held out of one proxy)")
-    if not 0 <= config.planted <= 0.3:
-        problems.append(f"planted is {config.planted}, must lie in 0..0.3")
-    for field in (
-        "epochs",
-        "image_size",
-        "sample_rate",
-        "batch_size",
-        "workers",
-        "learning_rate",
-        "weight_decay",
-        "l1",
-        "max_memory",
-        "time_budget",
-        "search_budget",
-        "seed",
-    ):
-        if getattr(config, field) < 0:
-            problems.append(f"{field} is {getattr(config, field)}, must not be negative")
-    if config.batch_size == 1:
-        problems.append("batch_size is 1, must be at least 2 (batch norm)")
-    if config.image_size and not 8 <= config.image_size <= 1024:
-        problems.append(f"image_size is {config.image_size}, must lie in 8..1024")
-    if config.sample_rate and not 4000 <= config.sample_rate <= 400_000:
-        problems.append(f"sample_rate is {config.sample_rate}, must lie in 4000..400000")
-    if config.precision not in ("auto", "fp32", "bf16", "fp16"):
-        problems.append(f"precision is {config.precision!r}, must be auto, fp32, bf16 or fp16")
+    values: dict[str, Any] = {}
+    for name, option in FIELDS.items():
+        given = getattr(config, name)
+        try:
+            value = values[name] = typed(name, given)
+        except ConfigError as error:
+            problems.append(error.message)
+            continue
+        if value != option.default and not option.within(value):
+            otherwise = "" if option.within(option.default) else f", or {option.default} ({option.stands_for})"
+            problems.append(f"{name} is {given!r}, must {option.bounds}{otherwise}")
     if problems:
         raise ConfigError("; ".join(problems))
-    return config
+    return replace(config, **values)
+
+
+def typed(name: str, value: Any) -> Any:
+    """`value` as the type of the field `name`. Raises ConfigError where it is of another type, or not finite."""
+    kind = FIELDS[name].kind
+    if kind is str and isinstance(value, str | os.PathLike):
+        return os.fspath(value)
+    if kind is bool and isinstance(value, bool):
+        return value
+    is_number = isinstance(value, Real) and not isinstance(value, bool)
+    with contextlib.suppress(ValueError, OverflowError):  # NaN, infinity, an integer that no array holds
+        if kind is float and is_number and math.isfinite(value):
+            return float(value)
+        if kind is int and is_number and int(value) == value and abs(value) < 2**63:
+            return int(value)
+    raise ConfigError(f"{name} is {value!r}, must be {NOUNS[kind]}")
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """ ", did you mean ...?" with the nearest of the known names; "" where none is near."""
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f", did you mean {near[0]!r}?" if near else ""
 
 
 def as_dict(config: AuditConfig) -> dict[str, Any]:
     """Plain values, in declared order, for `run.json` and `--show-config`."""
     return asdict(config)
-
-
-FIELDS = {field.name: field for field in fields(AuditConfig)}

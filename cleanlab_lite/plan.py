@@ -13,32 +13,20 @@ from cleanlab_lite.data.media import is_remote
 from cleanlab_lite.data.sound import SoundFormat
 from cleanlab_lite.errors import ConfigError
 from cleanlab_lite.losses import LOSSES
-from cleanlab_lite.manifest import Manifest
-from cleanlab_lite.models import PROXIES
+from cleanlab_lite.manifest import PLURALS, Manifest, Modality
+from cleanlab_lite.models import PROXIES, ProxyFacts, require_fit, usual_proxy
 from cleanlab_lite.models.encoders import EncoderSpec, describe_encoder, is_encoder
+from cleanlab_lite.registry import Spec
 from cleanlab_lite.search import Recipe, candidates, most_trials
 from cleanlab_lite.strategies import STRATEGIES
 from cleanlab_lite.warm_start import WarmStart
 
-# seconds per sample and epoch on one CPU core, training and observing: measured, for the estimate only
-SECONDS_PER_SAMPLE = {
-    "mlp": 1e-4,
-    "cnn": 4e-4,
-    "baseline_cnn": 7e-4,
-    "resnet18": 2e-2,
-    "resnet50": 4e-2,
-}  # pictures at 32 px
-WEIGHTS_MIB = {
-    "mlp": 1,
-    "cnn": 4,
-    "baseline_cnn": 1,
-    "resnet18": 22,
-    "resnet50": 47,
-}  # in half precision, for the estimate only
 GPU_SPEEDUP = 60.0  # of one CPU core
 SECOND_SPLIT_COST = 2.5  # proxies: four trainings, each on half the rows but observing all of them
 ENCODER_FLOPS, ENCODER_FLOPS_GPU = 3e10, 2e13  # per second, of one CPU core and of a GPU: for the estimate only
 TYPICAL_EPOCHS = 20  # for the estimate, where the epochs are chosen by trial
+# measured: vectors are memorised at once without mixup, pictures are learned too slowly with it
+USUAL_STRATEGY: dict[Modality, str] = {"vector": "mixup", "image": "plain", "sound": "plain"}
 
 
 @dataclass(frozen=True)
@@ -79,119 +67,208 @@ class Plan:
         return SoundFormat(self.sample_rate, self.patch_seconds) if self.sample_rate else None
 
 
+@dataclass(frozen=True)
+class Form:
+    """What becomes of a sample before a proxy sees it."""
+
+    modality: Modality  # as the proxy sees it: what a frozen encoder makes of a picture is a vector
+    image_size: int = 0  # pixels that pictures are resized to, for the encoder too; 0 unless pictures
+    sound: SoundFormat | None = None
+    patches: int = 1  # of a clip, on average
+    decoded: int = 0  # bytes of a sample on disk; 0 where nothing is decoded
+    dimensions: int = 0  # numbers of a sample that the proxy sees
+
+    @property
+    def side(self) -> int:
+        """Pixels, or frames of a patch; 0 for vectors."""
+        if self.is_vector:
+            return 0
+        return self.sound.shape[-1] if self.sound else self.image_size
+
+    @property
+    def is_vector(self) -> bool:
+        return self.modality == "vector"
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What the audit is going to cost, by what was measured elsewhere."""
+
+    seconds: float
+    memory_gib: float
+    disk_mib: float
+
+
 def make_plan(manifest: Manifest, config: AuditConfig, warm: WarmStart | None = None) -> Plan:
     """Raises ConfigError for unknown names, an absent device, or a proxy that does not fit the data or `warm`."""
     if warm is not None:
-        config = warm.settle(config)
-        if config.second_split:
-            raise ConfigError(
-                "second_split learns from scratch, a warm start does not",
-                hint="use --no-second-split, or no --warm-start",
-            )
-    n = len(manifest)
-    labelled = int((manifest.labels >= 0).sum())
+        config = settle(config, warm)
     device = choose_device(config.device)
     encoder = choose_encoder(manifest, config) if is_encoder(config.proxy) else None
-    vectors = manifest.modality == "vector" or encoder is not None
-    usual = "mlp" if vectors else "cnn"
-    proxy = PROXIES.get(usual if encoder or config.proxy == "auto" else config.proxy).name
-    if vectors != (proxy == "mlp"):
-        takes, fit = ("vectors", "cnn") if proxy == "mlp" else ("pictures and sounds", "mlp")
-        raise ConfigError(
-            f"proxy {proxy!r} takes {takes}, this manifest holds {manifest.modality}s", hint=f"use --proxy {fit}"
-        )
-    loss = "ce" if config.loss in ("default", "auto") else config.loss
-    # measured: vectors are memorised at once without mixup, pictures are learned too slowly with it
-    taught = "mixup" if vectors else "plain"
-    strategy = taught if config.strategy in ("default", "auto") else config.strategy
-    recipes: tuple[Recipe, ...] = (Recipe(loss, strategy),)
-    if "auto" in (config.loss, config.strategy):
-        recipes = candidates(config.loss, config.strategy, recipes[0])
-    for recipe in recipes:
-        build_loss, options = LOSSES.parse(recipe.loss)
-        build_loss.function(1, manifest.num_classes, **options)  # raises on values out of range
-        STRATEGIES.parse(recipe.strategy)
-    image_size, sound, patches = 0, None, 1
-    if manifest.modality == "image" and manifest.uris is not None:
-        image_size = encoder.image_size if encoder else config.image_size or choose_image_size(manifest.uris)
-    elif manifest.modality == "sound" and manifest.uris is not None:
-        sound, clip_seconds = choose_sound_format(manifest.uris, config.sample_rate, manifest.segments)
-        if warm is not None and warm.plan["patch_seconds"]:
-            sound = replace(sound, patch_seconds=warm.plan["patch_seconds"])
-        patches = sound.patches(clip_seconds)
+    proxy = choose_proxy(manifest, config, encoder)
+    recipes = choose_recipes(manifest, config, "vector" if encoder else manifest.modality)
+    form = choose_form(manifest, config, encoder, warm)
+    labelled = int((manifest.labels >= 0).sum())
     if config.ensemble > labelled:
         raise ConfigError(f"ensemble is {config.ensemble}, the manifest has {labelled} labelled rows")
     if warm is not None:
-        warm.require(
-            modality=manifest.modality,
-            proxy=proxy,
-            encoder=encoder.name if encoder else "",
-            ensemble=config.ensemble,
-            image_size=image_size,
-            sample_rate=sound.sample_rate if sound else 0,
-            **({} if manifest.features is None else {"shape": list(manifest.features.shape[1:])}),
-        )
-    epochs = config.epochs or TYPICAL_EPOCHS
+        require_same(warm, manifest, config, proxy.name, encoder, form)
     on_gpu = not device.startswith("cpu")
-    batch_size = config.batch_size or default_batch_size(labelled, on_gpu)
-    dimensions = patches * math.prod(sound.shape) if sound else 3 * image_size**2  # of one byte
-    pixels = n * dimensions * (manifest.modality != "vector")  # bytes on disk, one each
-    if manifest.features is not None:
-        dimensions = manifest.features.shape[1]
-    elif encoder:
-        dimensions = encoder.num_features
-    side = sound.shape[-1] if sound else image_size
-    speed = GPU_SPEEDUP if on_gpu else float(os.cpu_count() or 1) ** 0.7
-    cost = SECONDS_PER_SAMPLE[proxy] * ((side / 32) ** 2 if proxy.startswith("resnet") else 1)
-    cost *= (3 + patches) / 4  # a step learns from one patch of a clip, observing sees all
-    proxies = config.ensemble + (config.planted > 0)
-    second_split = SECOND_SPLIT_COST * config.second_split
-    history = 8 * proxies * epochs * n + 4 * n * manifest.num_classes * proxies
-    seconds = cost * epochs * n / speed
-    trials = most_trials(len(recipes), config.ensemble)
-    searching = seconds * trials
-    weights_mib = WEIGHTS_MIB[proxy] * (2 * proxies + trials)  # of every stage, and those that stay
-    if config.search_budget:
-        searching = min(searching, config.search_budget)
-    encoding = encoder.flops * n / (ENCODER_FLOPS_GPU if on_gpu else ENCODER_FLOPS * speed) if encoder else 0.0
+    cost = estimate(manifest, config, proxy.facts, encoder, form, len(recipes), on_gpu)
     return Plan(
-        rows=n,
+        rows=len(manifest),
         labelled=labelled,
         classes=manifest.num_classes,
         modality=manifest.modality,
         missing_files=missing_files(manifest),
         device=device,
-        precision=choose_precision(config.precision, device, vectors),
-        proxy=proxy,
-        loss=loss,
-        strategy=strategy,
+        precision=choose_precision(config.precision, device, form.is_vector),
+        proxy=proxy.name,
+        loss=recipes[0].loss,
+        strategy=recipes[0].strategy,
         recipes=len(recipes),
         epochs=config.epochs,
         ensemble=config.ensemble,
-        image_size=image_size,
-        batch_size=batch_size,
-        learning_rate=config.learning_rate or default_learning_rate(proxy),
-        estimated_seconds=round(5 + encoding + (proxies + second_split) * seconds + searching),
-        memory_gib=round(1 + (n * dimensions * (4 if vectors else 1) + 2 * history) / 2**30, 1),
-        disk_mib=round((pixels + (2 * n * dimensions if encoder else 0) + history) / 2**20 + weights_mib + 1),
-        sample_rate=sound.sample_rate if sound else 0,
-        patch_seconds=sound.patch_seconds if sound else 0.0,
-        encoder=encoder.name if encoder else "",
-        encoder_weights=config.weights if encoder else "",
-        encoder_precision=choose_precision(config.precision, device, vectors=False) if encoder else "",
-        encoder_features=encoder.num_features if encoder else 0,
-        encoder_reason="named by --proxy; frozen: a picture passes it once, and the proxies learn on its vectors"
-        if encoder
-        else "",
+        image_size=form.image_size,
+        batch_size=config.batch_size or default_batch_size(labelled, on_gpu),
+        learning_rate=config.learning_rate or proxy.facts.learning_rate,
+        estimated_seconds=cost.seconds,
+        memory_gib=cost.memory_gib,
+        disk_mib=cost.disk_mib,
+        sample_rate=form.sound.sample_rate if form.sound else 0,
+        patch_seconds=form.sound.patch_seconds if form.sound else 0.0,
         warm_start=warm.run_id if warm else "",
+        **(encoder_facts(encoder, config, device) if encoder else {}),
     )
+
+
+def settle(config: AuditConfig, warm: WarmStart) -> AuditConfig:
+    """What is left open as the earlier run has settled it. Raises ConfigError for what a warm start cannot do."""
+    if config.second_split:
+        raise ConfigError(
+            "second_split learns from scratch, a warm start does not",
+            hint="use --no-second-split, or no --warm-start",
+        )
+    return warm.settle(config)
+
+
+def choose_proxy(manifest: Manifest, config: AuditConfig, encoder: EncoderSpec | None) -> Spec[ProxyFacts]:
+    """The proxy that is named, or usual for such data. Raises ConfigError where it or its weights do not fit."""
+    if encoder is not None:  # the weights are the encoder's
+        return usual_proxy("vector")
+    proxy = usual_proxy(manifest.modality) if config.proxy == "auto" else PROXIES.get(config.proxy)
+    require_fit(proxy, manifest.modality, config.weights)
+    require_weights(config.weights)
+    return proxy
+
+
+def require_weights(weights: str) -> None:
+    """Raises ConfigError where a file is named that is not there."""
+    if weights not in ("", "default") and not os.path.isfile(weights):
+        raise ConfigError(f"no weights file at {weights}")
+
+
+def choose_recipes(manifest: Manifest, config: AuditConfig, modality: Modality) -> tuple[Recipe, ...]:
+    """The recipes to try, the default first; one where nothing is searched. Raises ConfigError on wrong options."""
+    chosen = Recipe(
+        "ce" if config.loss in ("default", "auto") else config.loss,
+        USUAL_STRATEGY[modality] if config.strategy in ("default", "auto") else config.strategy,
+    )
+    searching = "auto" in (config.loss, config.strategy)
+    recipes = candidates(config.loss, config.strategy, chosen) if searching else (chosen,)
+    for recipe in recipes:
+        build_loss, options = LOSSES.parse(recipe.loss)
+        build_loss.function(1, manifest.num_classes, **options)  # raises on values out of range
+        STRATEGIES.parse(recipe.strategy)
+    return recipes
+
+
+def choose_form(manifest: Manifest, config: AuditConfig, encoder: EncoderSpec | None, warm: WarmStart | None) -> Form:
+    """The sizes that pictures and sounds are brought to: those that are named, of the encoder, or by the files."""
+    if manifest.features is not None:
+        return Form("vector", dimensions=manifest.features.shape[1])
+    if manifest.modality == "image" and manifest.uris is not None:
+        size = encoder.image_size if encoder else config.image_size or choose_image_size(manifest.uris)
+        pixels = 3 * size**2
+        if encoder:
+            return Form("vector", size, decoded=pixels, dimensions=encoder.num_features)
+        return Form("image", size, decoded=pixels, dimensions=pixels)
+    if manifest.modality == "sound" and manifest.uris is not None:
+        sound, clip_seconds = choose_sound_format(manifest.uris, config.sample_rate, manifest.segments)
+        if warm is not None and warm.plan["patch_seconds"]:
+            sound = replace(sound, patch_seconds=warm.plan["patch_seconds"])
+        patches = sound.patches(clip_seconds)
+        numbers = patches * math.prod(sound.shape)
+        return Form("sound", sound=sound, patches=patches, decoded=numbers, dimensions=numbers)
+    return Form(manifest.modality)
+
+
+def require_same(
+    warm: WarmStart, manifest: Manifest, config: AuditConfig, proxy: str, encoder: EncoderSpec | None, form: Form
+) -> None:
+    """Raises ConfigError where the proxies of the earlier run are of another make than those of this one."""
+    warm.require(
+        modality=manifest.modality,
+        proxy=proxy,
+        encoder=encoder.name if encoder else "",
+        ensemble=config.ensemble,
+        image_size=form.image_size,
+        sample_rate=form.sound.sample_rate if form.sound else 0,
+        **({} if manifest.features is None else {"shape": list(manifest.features.shape[1:])}),
+    )
+
+
+def encoder_facts(encoder: EncoderSpec, config: AuditConfig, device: str) -> dict[str, Any]:
+    """The part of a plan that is about a frozen encoder."""
+    return {
+        "encoder": encoder.name,
+        "encoder_weights": config.weights,
+        "encoder_precision": choose_precision(config.precision, device, vectors=False),
+        "encoder_features": encoder.num_features,
+        "encoder_reason": "named by --proxy; frozen: a picture passes it once, and the proxies learn on its vectors",
+    }
+
+
+def estimate(
+    manifest: Manifest,
+    config: AuditConfig,
+    proxy: ProxyFacts,
+    encoder: EncoderSpec | None,
+    form: Form,
+    recipes: int,
+    on_gpu: bool,
+) -> Estimate:
+    """What an audit with so many recipes to try costs."""
+    n = len(manifest)
+    epochs = config.epochs or TYPICAL_EPOCHS
+    proxies = config.ensemble + (config.planted > 0)
+    trials = most_trials(recipes, config.ensemble)
+    speed = GPU_SPEEDUP if on_gpu else float(os.cpu_count() or 1) ** 0.7
+    training = seconds_per_sample(proxy, form) * epochs * n / speed  # of one proxy
+    searching = min(training * trials, config.search_budget or math.inf)
+    encoding = encoder.flops * n / (ENCODER_FLOPS_GPU if on_gpu else ENCODER_FLOPS * speed) if encoder else 0.0
+    history = 8 * proxies * epochs * n + 4 * n * manifest.num_classes * proxies  # bytes
+    inputs = n * form.dimensions * (4 if form.is_vector else 1)
+    vectors = 2 * n * form.dimensions if encoder else 0
+    weights_mib = proxy.weights_mib * (2 * proxies + trials)  # of every stage, and those that stay
+    return Estimate(
+        seconds=round(5 + encoding + (proxies + SECOND_SPLIT_COST * config.second_split) * training + searching),
+        memory_gib=round(1 + (inputs + 2 * history) / 2**30, 1),
+        disk_mib=round((n * form.decoded + vectors + history) / 2**20 + weights_mib + 1),
+    )
+
+
+def seconds_per_sample(proxy: ProxyFacts, form: Form) -> float:
+    """Per epoch on one CPU core. A step learns from one patch of a clip, observing sees all."""
+    growth = (form.side / 32) ** 2 if proxy.grows_with_size and form.side else 1.0
+    return proxy.seconds * growth * (3 + form.patches) / 4
 
 
 def choose_encoder(manifest: Manifest, config: AuditConfig) -> EncoderSpec:
     """The pretrained encoder that the configuration names. Raises ConfigError where it does not fit."""
     if manifest.modality != "image":
         raise ConfigError(
-            f"encoder {config.proxy!r} takes pictures, this manifest holds {manifest.modality}s",
+            f"encoder {config.proxy!r} takes pictures, this manifest holds {PLURALS[manifest.modality]}",
             hint="leave out --proxy",
         )
     if not config.weights:
@@ -199,8 +276,7 @@ def choose_encoder(manifest: Manifest, config: AuditConfig) -> EncoderSpec:
             f"encoder {config.proxy!r} knows nothing without weights",
             hint="--weights FILE, or --weights default to download those that the library publishes",
         )
-    if config.weights != "default" and not os.path.isfile(config.weights):
-        raise ConfigError(f"no weights file at {config.weights}")
+    require_weights(config.weights)
     return describe_encoder(config.proxy, config.image_size)
 
 
@@ -212,10 +288,6 @@ def default_batch_size(labelled: int, on_gpu: bool) -> int:
     """The power of two nearest below 1/40 of the rows: noise needs many steps, a GPU needs wide ones."""
     most = 512 if on_gpu else 128
     return min(max(1 << max(labelled // 40, 1).bit_length() - 1, 32), most)
-
-
-def default_learning_rate(proxy: str) -> float:
-    return {"mlp": 0.1, "cnn": 0.3, "baseline_cnn": 0.01, "resnet18": 0.1, "resnet50": 0.05}[proxy]
 
 
 def missing_files(manifest: Manifest) -> int:

@@ -1,4 +1,8 @@
-"""A registry is a table of frozen rows that can print itself. A second registration of a name is an error."""
+"""A registry is a table of frozen rows that can print itself. A second registration of a name is an error.
+
+What only one kind of method has, such as the learning rate of a proxy, is a frozen dataclass of that kind: the facts of
+a row. They are given where the method is registered, and read from its row: no other module keeps a table by name.
+"""
 
 from __future__ import annotations
 
@@ -8,21 +12,31 @@ import math
 import types
 import typing
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, fields
+from typing import Any, Generic, TypeVar
 
 from cleanlab_lite.errors import ConfigError
 
 
 @dataclass(frozen=True)
-class Spec:
+class NoFacts:
+    """Of kinds of methods that have none of their own."""
+
+
+Facts = TypeVar("Facts")  # a frozen dataclass whose fields all have defaults
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Spec(Generic[Facts]):
     """One method: how it is called, what it needs, where it comes from."""
 
     name: str
     function: Callable[..., Any]
     summary: str  # one line
     paper: str  # author, venue and year
-    needs: tuple[str, ...] = ()  # evidence fields, or other prerequisites, by name
+    needs: tuple[str, ...]  # evidence fields, or other prerequisites, by name
+    facts: Facts
 
     @property
     def options(self) -> tuple[tuple[str, Any], ...]:
@@ -30,27 +44,38 @@ class Spec:
         return tuple((p.name, p.default) for p in _keywords(self.function).values())
 
 
-class Registry:
-    """Named methods of one kind (`kind` is the noun used in messages)."""
+class Registry(Generic[Facts]):
+    """Named methods of one kind (`kind` is the noun used in messages), each with its `facts`."""
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind: str, facts: type[Facts]) -> None:
         self.kind = kind
-        self._specs: dict[str, Spec] = {}
+        self._facts: Any = facts
+        self._specs: dict[str, Spec[Facts]] = {}
 
     def register(
-        self, name: str, *, summary: str, paper: str, needs: tuple[str, ...] = ()
-    ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-        """Decorator. Raises ValueError when `name` is taken."""
+        self, name: str, *, summary: str = "", paper: str = "", needs: tuple[str, ...] = (), **facts: Any
+    ) -> Callable[[Function], Function]:
+        """Decorator. Raises ValueError when `name` is taken, or a fact is unknown or wrong."""
 
-        def add(function: Callable[..., Any]) -> Callable[..., Any]:
+        def add(function: Function) -> Function:
             if name in self._specs:
                 raise ValueError(f"{self.kind} {name!r} is registered twice")
-            self._specs[name] = Spec(name, function, summary, paper, needs)
+            known = [field.name for field in fields(self._facts)]
+            if unknown := [fact for fact in facts if fact not in known]:
+                raise ValueError(
+                    f"{self.kind} {name!r}: unknown fact {', '.join(map(repr, unknown))}; "
+                    f"known: {', '.join(['summary', 'paper', 'needs', *known])}"
+                )
+            try:
+                found = self._facts(**facts)
+            except ValueError as error:
+                raise ValueError(f"{self.kind} {name!r}: {error}") from None
+            self._specs[name] = Spec(name, function, summary, paper, needs, found)
             return function
 
         return add
 
-    def get(self, name: str) -> Spec:
+    def get(self, name: str) -> Spec[Facts]:
         """The row called `name`. Raises ConfigError with the nearest names."""
         if name in self._specs:
             return self._specs[name]
@@ -58,7 +83,7 @@ class Registry:
         hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(self.names())}"
         raise ConfigError(f"unknown {self.kind} {name!r}", hint=hint)
 
-    def parse(self, text: str) -> tuple[Spec, dict[str, Any]]:
+    def parse(self, text: str) -> tuple[Spec[Facts], dict[str, Any]]:
         """The method and the options in "name" or "name:option=value,option=value", typed as the function says.
 
         A list is written 1+4+6, and none is `none`. Raises ConfigError naming everything that is wrong with `text`.
@@ -91,10 +116,10 @@ class Registry:
     def names(self) -> list[str]:
         return sorted(self._specs)
 
-    def specs(self) -> list[Spec]:
+    def specs(self) -> list[Spec[Facts]]:
         return [self._specs[name] for name in self.names()]
 
-    def __iter__(self) -> Iterator[Spec]:
+    def __iter__(self) -> Iterator[Spec[Facts]]:
         return iter(self.specs())
 
 

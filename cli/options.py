@@ -9,47 +9,13 @@ from typing import Any, Literal
 
 import click
 
-from cleanlab_lite.config import FIELDS, PRESETS
+from cleanlab_lite.config import FIELDS, PRESETS, Option
 
 from . import diagnostics
 
-# One line of help for every field of AuditConfig.
-HELP = {
-    "proxy": "Model to train: auto, cnn, baseline_cnn, mlp, resnet18, resnet50; or a frozen encoder: "
-    "torchvision:MODEL, timm:MODEL.",
-    "weights": "Pretrained weights: a file, or 'default' for those that torchvision or timm publishes.",
-    "loss": "Training loss, with options: gce:q=0.5 (see `nlclean methods losses`); auto searches.",
-    "strategy": "Training strategy, with options: mixup:alpha=4,warmup=0.2; auto searches strategies and losses.",
-    "search_budget": "Longest search, e.g. 10m; the audit comes on top.",
-    "epochs": "Epochs per proxy.",
-    "ensemble": "Cross-fitted proxies; every row is held out of one.",
-    "planted": "Share of rows given a planted wrong label for calibration; 0 is off.",
-    "second_split": "Also learn one half of the rows, then the other: wrong labels are forgotten early, rare ones not.",
-    "image_size": "Pixels per side that pictures are resized to.",
-    "sample_rate": "Samples per second that sounds are resampled to.",
-    "batch_size": "Samples per training step.",
-    "learning_rate": "Peak of the one-cycle schedule.",
-    "weight_decay": "l2 penalty on the weights.",
-    "l1": "l1 penalty on the weights.",
-    "seed": "Seed of every random choice.",
-    "device": "auto, cpu, cuda, cuda:1 or mps.",
-    "precision": "auto, fp32, bf16 or fp16.",
-    "workers": "Decoding processes.",
-    "max_memory": "Inputs kept on the device, e.g. 8GiB; larger sets travel batch by batch.",
-    "time_budget": "Stop, resumable, after e.g. 90s, 25m or 1h30m.",
-}
 _LIMIT = re.compile(r"(?P<number>[0-9]{1,15}(?:\.[0-9]{1,15})?)\s*(?P<percent>%?)")
-_METAVARS = {"max_memory": "SIZE", "time_budget": "DURATION", "search_budget": "DURATION"}
+_METAVARS = {"s": "DURATION", "GiB": "SIZE", "px": "PIXELS", "Hz": "HZ"}  # by unit
 _TYPE_METAVARS = {str: "TEXT", int: "INTEGER", float: "NUMBER"}
-_EMPTY_DEFAULTS = {
-    "max_memory": "4GiB",
-    "time_budget": "none",
-    "search_budget": "none",
-    "seed": "0",
-    "weights": "none",
-    "l1": "0",
-    "second_split": "off",
-}
 
 
 def config_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -58,19 +24,44 @@ def config_options(command: Callable[..., Any]) -> Callable[..., Any]:
     They arrive as text, switches as bool, or None where not given: `settings` reads flags, variables and files with
     one parser.
     """
-    for name, field in reversed(FIELDS.items()):
-        flag, default = name.replace("_", "-"), field.default or _EMPTY_DEFAULTS.get(name, "chosen")
-        switch = isinstance(field.default, bool)
+    for name, option in reversed(FIELDS.items()):
         command = click.option(
-            f"--{flag}/--no-{flag}" if switch else f"--{flag}",
+            "/".join(flags(name)),
             name,
             default=None,
-            metavar=None if switch else _METAVARS.get(name, _TYPE_METAVARS[type(field.default)]),
-            help=f"{HELP[name]}  [default: {default}]",
+            metavar=_metavar(option),
+            help=f"{option.help}  [{'; '.join((*limits(option), f'default: {default_text(option)}'))}]",
         )(command)
     return click.option("--preset", type=click.Choice(list(PRESETS)), help="How thorough to be.  [default: balanced]")(
         command
     )
+
+
+def flags(name: str) -> tuple[str, ...]:
+    """How a field of AuditConfig is spelled: one flag, or two for a switch."""
+    spelled = name.replace("_", "-")
+    return (f"--{spelled}", f"--no-{spelled}") if FIELDS[name].kind is bool else (f"--{spelled}",)
+
+
+def default_text(option: Option) -> str:
+    """What holds where nothing is said."""
+    if option.kind is bool:
+        return "on" if option.default else "off"
+    return option.stands_for or f"{option.default:g}"
+
+
+def limits(option: Option) -> list[str]:
+    """The bounds of a number where they are more than its sign."""
+    bounded = option.bounds and not option.choices and option.bounds != "not be negative"
+    return [option.bounds.removeprefix("be ").removeprefix("lie in ")] if bounded else []
+
+
+def _metavar(option: Option) -> str | None:
+    if option.kind is bool:
+        return None
+    if option.choices:
+        return f"[{'|'.join(option.choices)}]"
+    return _METAVARS.get(option.unit, _TYPE_METAVARS[option.kind])
 
 
 def run_argument(command: Callable[..., Any]) -> Callable[..., Any]:

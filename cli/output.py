@@ -12,6 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cleanlab_lite.config import FIELDS
+
 from .settings import Setting
 from .text import escape, format_duration, is_terminal, shorten, supports_color
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 _ID_WIDTH, _LABEL_WIDTH = 40, 24  # characters
 _PIPE_WIDTH = 1000  # characters per line off a terminal: tables take what they need, nothing is cut
 _WORST_CLASSES = _TOP_CONFUSIONS = 8  # rows
+_METHOD_COLUMNS = {"runs": "in an audit", "pretrained": "takes weights"}  # where the name does not say enough
 _SUSPICIOUS_COLUMNS = ("id", "given_label", "suggested_label", "p_mislabel", "issue", "action", "reasons")
 
 
@@ -224,31 +227,41 @@ def plan_view(plan: Mapping[str, Any]) -> None:
 
 
 def settings_view(settings: Mapping[str, Setting]) -> None:
-    """Value and origin of every setting, as lines that nlclean.toml would take."""
+    """Value, origin and meaning of every setting, as lines that nlclean.toml would take."""
     pairs = [f"{name} = {json.dumps(setting.value)}" for name, setting in settings.items()]
     width = max(map(len, pairs))
-    for pair, setting in zip(pairs, settings.values(), strict=True):
-        line(f"{pair:<{width}}  # {escape(setting.origin)}")
+    for pair, (name, setting) in zip(pairs, settings.items(), strict=True):
+        line(f"{pair:<{width}}  # {escape(setting.origin)}{_meaning(name, setting.value)}")
 
 
-def methods_view(methods: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
-    """Tables of methods, by title."""
+def _meaning(name: str, value: Any) -> str:
+    """What the value of a setting stands for, or is counted in; "" where it speaks for itself."""
+    option = FIELDS.get(name)
+    if option is None:
+        return ""
+    if value == option.default and option.stands_for:
+        return f": {option.stands_for}"
+    return f", in {option.unit}" if option.unit else ""
+
+
+def methods_view(methods: Mapping[str, Sequence[Mapping[str, Any]]], columns: Mapping[str, Sequence[str]]) -> None:
+    """Tables of methods, by title, with some columns of each."""
     for title, rows in methods.items():
+        shown = columns[title]
         _table(
             title.capitalize(),
-            ("name", "what it does", "needs", "options", "paper"),
-            [
-                (
-                    row["name"],
-                    row["summary"],
-                    ", ".join(row["needs"]),
-                    ", ".join(f"{name}={default}" for name, default in row["options"].items()),
-                    row["paper"],
-                )
-                for row in rows
-            ],
+            ("name", "what it does", *(_METHOD_COLUMNS.get(name, name.replace("_", " ")) for name in shown), "paper"),
+            [(row["name"], row["summary"], *(_method_cell(row[name]) for name in shown), row["paper"]) for row in rows],
             right=(),
         )
+
+
+def _method_cell(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name}={default}" for name, default in value.items())
+    if isinstance(value, bool):
+        return "yes" if value else ""
+    return ", ".join(value) if isinstance(value, list | tuple) else f"{value:g}"
 
 
 def facts_view(sections: Mapping[str, Mapping[str, Any]]) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-import math
 import re
 import tomllib
 from collections.abc import Mapping
@@ -11,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cleanlab_lite.config import FIELDS, PRESETS, AuditConfig, validate
+from cleanlab_lite.config import FIELDS, NOUNS, PRESETS, AuditConfig, suggest, typed, validate
 from cleanlab_lite.errors import ConfigError
 from cleanlab_lite.registry import TRUTH
 
@@ -45,7 +43,7 @@ def resolve(flags: Mapping[str, str | bool | None], *, environ: Mapping[str, str
         for key, raw in layer.items():
             name = key.replace("-", "_")
             if name not in KEYS:
-                problems.append(f"{raw.origin}: unknown key {key!r}{_suggest(name)}")
+                problems.append(f"{raw.origin}: unknown key {key!r}{suggest(name, KEYS)}")
                 hint = f"keys: {', '.join(KEYS)}"
                 continue
             try:
@@ -72,24 +70,17 @@ def convert(name: str, raw: Any) -> Any:
         if raw not in PRESETS:
             raise ConfigError(f"preset is {raw!r}, must be one of {', '.join(PRESETS)}")
         return raw
-    kind: type = type(FIELDS[name].default)
-    if kind is bool and str(raw).lower() in TRUTH:
+    option = FIELDS[name]
+    if option.kind is bool and str(raw).lower() in TRUTH:
         return TRUTH[str(raw).lower()]
-    if kind is bool or isinstance(raw, bool) or not isinstance(raw, str | int | float):
-        raise ConfigError(f"{name} is {raw!r}, must be {_NOUNS[kind]}")
-    if kind is str:
-        if not isinstance(raw, str):
-            raise ConfigError(f"{name} is {raw!r}, must be text")
-        return raw
-    if isinstance(raw, str) and name in _PARSERS:
-        return _PARSERS[name](raw)
-    try:
-        value = kind(raw)
-    except ValueError:
-        raise ConfigError(f"{name} is {raw!r}, must be {_NOUNS[kind]}") from None
-    if not math.isfinite(value) or (kind is int and isinstance(raw, float) and value != raw):
-        raise ConfigError(f"{name} is {raw!r}, must be {_NOUNS[kind]}")
-    return value
+    if isinstance(raw, str) and option.unit in _PARSERS:
+        return _PARSERS[option.unit](raw)
+    if isinstance(raw, str) and option.kind in (int, float):
+        try:
+            return typed(name, option.kind(raw))
+        except (ValueError, ConfigError):
+            raise ConfigError(f"{name} is {raw!r}, must be {NOUNS[option.kind]}") from None
+    return typed(name, raw)
 
 
 def parse_duration(text: str) -> float:
@@ -115,8 +106,7 @@ def parse_size(text: str) -> float:
     return float(number) * base ** ("kmgt".index(prefix.lower()) + 1) / 1024**3
 
 
-_NOUNS = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
-_PARSERS = {"time_budget": parse_duration, "search_budget": parse_duration, "max_memory": parse_size}
+_PARSERS = {"s": parse_duration, "GiB": parse_size}  # by unit
 
 
 def _flag_layer(flags: Mapping[str, str | bool | None]) -> dict[str, Setting]:
@@ -155,8 +145,3 @@ def _read_toml(file: Path) -> dict[str, Any]:
 
 def _origin(table: dict[str, Any], origin: str) -> dict[str, Setting]:
     return {key: Setting(value, origin) for key, value in table.items()}
-
-
-def _suggest(name: str) -> str:
-    near = difflib.get_close_matches(name, KEYS, n=1)
-    return f", did you mean {near[0]!r}?" if near else ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -222,16 +223,23 @@ def test_methods(capsys):
     from cleanlab_lite.strategies import STRATEGIES
 
     tables = json.loads(call(capsys, "methods", "--json").out)
-    assert list(tables) == ["losses", "strategies", "detectors"]
+    assert list(tables) == ["losses", "strategies", "detectors", "proxies"]
     assert [row["name"] for row in tables["strategies"]] == STRATEGIES.names()
     (gce,) = [row for row in tables["losses"] if row["name"] == "gce"]
     assert gce["options"] == {"q": 0.7} and "2018" in gce["paper"] and gce["needs"] == []
     assert list(json.loads(call(capsys, "methods", "detectors", "--json").out)) == ["detectors"]
+    runs = {row["name"]: row["runs"] for row in tables["detectors"]}
+    assert runs["aum"] and runs["second_split_forgetting"] and not runs["simifeat"]
+    (resnet,) = [row for row in tables["proxies"] if row["name"] == "resnet18"]
+    assert resnet["takes"] == ["image", "sound"] and resnet["pretrained"] and resnet["learning_rate"] == 0.1
 
     shown = call(capsys, "methods", "strategies").out
     (line,) = [line for line in shown.splitlines() if line.split()[:1] == ["mixup"]]
     assert "alpha=1.0, warmup=0.1" in line and "Zhang et al., ICLR 2018" in line
     assert "gce" not in shown and "forgetting" not in shown
+    shown = call(capsys, "methods", "detectors").out.splitlines()
+    marked = {line.split()[0] for line in shown if re.search(r"\S {2,}yes {2,}\S", line)}
+    assert marked == {name for name, in_audit in runs.items() if in_audit}
     assert call(capsys, "methods", "loss").code == 2
 
 

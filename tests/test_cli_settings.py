@@ -7,7 +7,7 @@ from cli_world import call
 
 from cleanlab_lite.config import FIELDS, AuditConfig
 from cleanlab_lite.errors import ConfigError
-from nlclean.options import HELP
+from nlclean.options import default_text, flags, limits
 from nlclean.settings import Setting, convert, parse_duration, parse_size, resolve, to_config
 from nlclean.text import format_duration
 
@@ -130,12 +130,12 @@ def test_values_that_are_no_switches(raw):
 
 def test_a_switch_can_be_turned_on_and_off_again(project, capsys):
     (project / "nlclean.toml").write_text("second_split = true\n")
-    for flags, value, origin in (
+    for typed, value, origin in (
         ((), "true", str(project / "nlclean.toml")),
         (("--no-second-split",), "false", "--second-split"),
         (("--second-split",), "true", "--second-split"),
     ):
-        out = call(capsys, "audit", "--show-config", *flags).out
+        out = call(capsys, "audit", "--show-config", *typed).out
         (line,) = [line for line in out.splitlines() if line.startswith("second_split")]
         assert line.split(" = ")[1].split("#")[0].strip() == value
         assert line.endswith(origin)
@@ -148,9 +148,10 @@ def test_numbers_that_are_none(name, raw):
 
 
 def test_every_option_of_the_library_has_a_flag_with_help(capsys):
-    assert list(HELP) == list(FIELDS)
-    shown = call(capsys, "audit", "--help").out
-    assert all(f"--{name.replace('_', '-')} " in shown for name in FIELDS)
+    shown = " ".join(call(capsys, "audit", "--help").out.split())
+    for name, option in FIELDS.items():
+        assert all(f"{flag} " in shown for flag in flags(name))
+        assert f"{option.help} [{'; '.join((*limits(option), f'default: {default_text(option)}'))}]" in shown
 
 
 def test_show_config_prints_origins_and_is_toml(project, capsys, monkeypatch):
@@ -160,7 +161,9 @@ def test_show_config_prints_origins_and_is_toml(project, capsys, monkeypatch):
     result = call(capsys, "audit", "--show-config", "--time-budget", "25m")
     assert result.code == 0
     assert tomllib.loads(result.out)["time_budget"] == 1500
-    origins = {line.split(" = ")[0]: line.split("# ")[1] for line in result.out.splitlines()}
-    assert origins["time_budget"] == "--time-budget"
-    assert origins["device"] == "NLCLEAN_DEVICE"
-    assert origins["loss"] == "default"
+    comments = {line.split(" = ")[0]: line.split("# ")[1] for line in result.out.splitlines()}
+    assert comments["time_budget"] == "--time-budget, in s"
+    assert comments["device"] == "NLCLEAN_DEVICE"
+    assert comments["loss"] == "default: ce"
+    assert comments["epochs"] == f"default: {FIELDS['epochs'].stands_for}"
+    assert comments["ensemble"] == "default"

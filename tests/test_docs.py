@@ -9,6 +9,7 @@ import shlex
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 import click
 import numpy as np
@@ -19,8 +20,11 @@ from review_world import write_wav
 
 import cleanlab_lite as cl
 from cleanlab_lite import pipeline
+from cleanlab_lite.config import FIELDS, Group
 from cleanlab_lite.decisions import Decision, DecisionLog
+from cleanlab_lite.detectors import DETECTORS
 from nlclean.main import COMMANDS, program
+from nlclean.options import default_text, flags, limits
 
 ROOT = Path(__file__).parents[1]
 DOCS = sorted((ROOT / "docs").glob("*.md"))
@@ -165,6 +169,7 @@ def folder(kept, monkeypatch):
     monkeypatch.setenv("NLCLEAN_CACHE_DIR", str(kept / "cache"))
     for name, value in SMALL.items():
         monkeypatch.setenv(name, value)
+    monkeypatch.setattr(cl.PROXIES, "_specs", dict(cl.PROXIES._specs))  # what an example registers is gone after it
     monkeypatch.setattr(pipeline, "audit_path", functools.partial(pipeline.audit_path, **OPTIONS))  # reads no variables
     return here
 
@@ -210,6 +215,28 @@ def test_a_page_tells_every_option_of_a_command(command):
     common = {"--quiet", "--verbose", "--help", "--json"}
     assert {name for name in options - common if not re.search(rf"{name}(?![\w-])", page)} == set()
     assert any(page == PAGE_OF[command] and line.startswith(f"nlclean {command}") for page, line in COMMAND_LINES)
+
+
+def option_table(group: str) -> str:
+    """As docs/audit.md has it: what the fields of AuditConfig say of themselves."""
+    rows = [
+        f"| {', '.join(f'`{flag}`' for flag in flags(name))} | "
+        f"{option.help}{''.join(f' ({limit})' for limit in limits(option))} | {default_text(option)} |"
+        for name, option in FIELDS.items()
+        if option.group == group
+    ]
+    return "\n".join([f"| {group} | | default |", "|---|---|---|", *rows]) + "\n"
+
+
+@pytest.mark.parametrize("group", get_args(Group))
+def test_the_tables_of_options_are_those_of_the_library(group):
+    assert option_table(group) in PAGES["docs/audit.md"]
+
+
+def test_the_page_of_the_methods_says_which_detectors_an_audit_runs():
+    text = " ".join(PAGES["docs/methods.md"].split())
+    runs, others = ([f"`{spec.name}`" for spec in DETECTORS if spec.facts.runs is runs] for runs in (True, False))
+    assert f"where their evidence is there: {', '.join(runs)}. The others ({', '.join(others)})" in text
 
 
 def test_every_option_exists():

@@ -17,13 +17,14 @@ from cleanlab_lite.models import PROXIES, Proxy, build_proxy
 from cleanlab_lite.models.backbones import load_weights
 from cleanlab_lite.models.image import whitening_layer
 
-PICTURES = sorted(set(PROXIES.names()) - {"mlp"})
-BACKBONES = ["resnet18", "resnet50"]
+VECTORS = {spec.name for spec in PROXIES if spec.facts.takes == ("vector",)}
+PICTURES = sorted(set(PROXIES.names()) - VECTORS)
+BACKBONES = [spec.name for spec in PROXIES if spec.facts.pretrained]
 
 
 def examples(name: str, size: int = 32, n: int = 4) -> Tensor:
     generator = torch.Generator().manual_seed(0)
-    return torch.randn((n, 10) if name == "mlp" else (n, 3, size, size), generator=generator)
+    return torch.randn((n, 10) if name in VECTORS else (n, 3, size, size), generator=generator)
 
 
 def parameters(proxy: Proxy) -> Tensor:
@@ -84,7 +85,7 @@ def test_a_seed_decides_the_weights_and_global_random_state_stays(name):
 
 @pytest.mark.parametrize("name", PROXIES.names())
 def test_a_proxy_refuses_inputs_it_is_not_made_for(name):
-    other = examples("cnn" if name == "mlp" else "mlp")
+    other = examples("cnn" if name in VECTORS else "mlp")
     with pytest.raises(ConfigError, match=f"'{name}' takes") as caught:
         build_proxy(name, other, 3, seed=0)
     assert "--proxy" in caught.value.hint

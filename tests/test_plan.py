@@ -19,13 +19,12 @@ from cleanlab_lite.plan import (
     choose_device,
     choose_precision,
     default_batch_size,
-    default_learning_rate,
     make_plan,
     missing_files,
 )
 
 CPU = AuditConfig(device="cpu")
-VECTOR_PROXIES = {"mlp"}
+VECTOR_PROXIES = {spec.name for spec in PROXIES if "vector" in spec.facts.takes}
 
 
 def vectors(n: int = 100, k: int = 4, *, unlabelled: int = 0) -> Manifest:
@@ -121,8 +120,18 @@ def test_what_cannot_work_is_refused(changes, message):
 
 
 def test_a_proxy_for_vectors_is_refused_for_pictures(tmp_path):
-    with pytest.raises(ConfigError, match="'mlp' takes vectors"):
+    with pytest.raises(ConfigError, match="'mlp' takes vectors, this manifest holds pictures") as caught:
         make_plan(pictures(tmp_path, n=6), AuditConfig(device="cpu", proxy="mlp"))
+    assert caught.value.hint == "use --proxy cnn"
+
+
+def test_weights_are_refused_before_anything_is_decoded(tmp_path):
+    manifest = pictures(tmp_path, n=6)
+    with pytest.raises(ConfigError, match="'cnn' takes no pretrained weights") as caught:
+        make_plan(manifest, replace(CPU, weights="default"))
+    assert "--proxy resnet18 or resnet50" in caught.value.hint
+    with pytest.raises(ConfigError, match=r"no weights file at .*nowhere\.pt"):
+        make_plan(manifest, replace(CPU, proxy="resnet18", weights=str(tmp_path / "nowhere.pt")))
 
 
 @pytest.mark.parametrize("name", ["cuda", "cuda:99", "mps", "xpu"])
@@ -156,7 +165,26 @@ def test_batches_are_powers_of_two_that_grow_with_the_data(on_gpu):
 def test_every_proxy_can_be_planned(proxy, tmp_path):
     manifest = vectors() if proxy in VECTOR_PROXIES else pictures(tmp_path, n=6)
     plan = make_plan(manifest, AuditConfig(device="cpu", proxy=proxy))
-    assert 0 < plan.learning_rate == default_learning_rate(proxy) <= 1
+    assert (plan.proxy, plan.learning_rate) == (proxy, PROXIES.get(proxy).facts.learning_rate)
+    assert 0 < plan.learning_rate <= 1
+
+
+@pytest.mark.parametrize(
+    ("proxy", "rate"), [("mlp", 0.1), ("cnn", 0.3), ("baseline_cnn", 0.01), ("resnet18", 0.1), ("resnet50", 0.05)]
+)
+def test_learning_rates_are_those_that_were_measured(proxy, rate):
+    assert PROXIES.get(proxy).facts.learning_rate == rate
+
+
+def test_larger_pictures_cost_more_where_the_proxy_sees_every_pixel(tmp_path):
+    manifest = pictures(tmp_path, n=6)
+
+    def seconds(proxy: str, size: int) -> float:
+        many = replace(CPU, proxy=proxy, epochs=10**6, image_size=size)  # so that 5 s of overhead do not count
+        return make_plan(manifest, many).estimated_seconds
+
+    assert seconds("resnet18", 64) == pytest.approx(4 * seconds("resnet18", 32), rel=1e-3)
+    assert seconds("cnn", 64) == seconds("cnn", 32)
 
 
 def test_the_estimate_grows_with_the_work():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import pytest
 
@@ -11,7 +12,7 @@ from cleanlab_lite.detectors import DETECTORS
 from cleanlab_lite.errors import ConfigError
 from cleanlab_lite.losses import LOSSES
 from cleanlab_lite.models import PROXIES
-from cleanlab_lite.registry import Registry, Spec
+from cleanlab_lite.registry import NoFacts, Registry, Spec
 from cleanlab_lite.strategies import STRATEGIES
 
 TABLES = {registry.kind: registry for registry in (LOSSES, STRATEGIES, PROXIES, DETECTORS)}
@@ -54,13 +55,69 @@ def test_a_misspelt_name_finds_its_neighbour(registry):
 
 
 def test_a_strange_name_gets_the_whole_list():
-    registry = Registry("fruit")
+    registry = Registry("fruit", NoFacts)
     registry.register("pear", summary="green", paper="")(list)
     registry.register("apple", summary="red", paper="", needs=("tree",))(dict)
     with pytest.raises(ConfigError, match="unknown fruit 'xyz'") as caught:
         registry.get("xyz")
     assert caught.value.hint == "known: apple, pear"
-    assert registry.get("apple") == Spec("apple", dict, "red", "", ("tree",))
+    assert registry.get("apple") == Spec("apple", dict, "red", "", ("tree",), NoFacts())
+
+
+@dataclass(frozen=True)
+class Taste:
+    sweet: bool = True
+    acid: float = 0.1
+
+    def __post_init__(self) -> None:
+        if self.acid < 0:
+            raise ValueError(f"acid is {self.acid}, must not be negative")
+
+
+def test_an_entry_carries_its_own_facts_and_the_others_have_defaults():
+    registry = Registry("fruit", Taste)
+    registry.register("pear")(list)
+    registry.register("lemon", sweet=False)(list)
+    assert [(spec.name, spec.facts) for spec in registry] == [("lemon", Taste(sweet=False)), ("pear", Taste())]
+
+
+def test_unknown_and_wrong_facts_are_named_where_they_are_registered():
+    registry = Registry("fruit", Taste)
+    with pytest.raises(ValueError, match=r"fruit 'pear': unknown fact 'colour'; known: .*sweet, acid"):
+        registry.register("pear", colour="green", acid=0.2)(list)
+    with pytest.raises(ValueError, match=r"fruit 'pear': acid is -1, must not be negative"):
+        registry.register("pear", acid=-1)(list)
+    assert registry.names() == []
+    with pytest.raises(ValueError, match="unknown fact 'takes'"):
+        LOSSES.register("my_loss", takes=("image",))(list)
+
+
+@pytest.mark.parametrize(
+    ("facts", "message"),
+    [
+        ({"takes": "vector"}, "takes is 'vector', must be a tuple of image, sound, vector"),
+        ({"takes": ("picture",)}, "takes is"),
+        ({"takes": ()}, "must hold one kind at least"),
+        ({"takes": ("image",), "usual_for": ("vector",)}, "those of usual_for"),
+        ({"learning_rate": 0.0}, "learning_rate is 0.0, must be positive"),
+    ],
+)
+def test_facts_of_a_proxy_that_cannot_be(facts, message):
+    with pytest.raises(ValueError, match=message):
+        PROXIES.register("mine", **facts)(list)
+    assert "mine" not in PROXIES.names()
+
+
+def test_every_kind_of_data_has_one_usual_proxy():
+    usual = [kind for spec in PROXIES for kind in spec.facts.usual_for]
+    assert sorted(usual) == ["image", "sound", "vector"]
+
+
+def test_an_audit_sets_options_that_its_detectors_have():
+    for spec in DETECTORS:
+        assert set(spec.facts.given) <= dict(spec.options).keys()
+    with pytest.raises(ValueError, match=r"given is .*, an audit can set trust, seed"):
+        DETECTORS.register("mine", given=("labels",))(list)
 
 
 # --- options behind the name ----------------------------------------------------------------------------------------
@@ -81,7 +138,7 @@ def ripen(
 
 @pytest.fixture
 def orchard() -> Registry:
-    registry = Registry("fruit")
+    registry = Registry("fruit", NoFacts)
     registry.register("pear", summary="green", paper="")(ripen)
     registry.register("plum", summary="blue", paper="")(lambda tree: None)
     return registry

@@ -25,6 +25,8 @@ FEW_SAMPLES = 200  # below it the 99th percentile is one order statistic, and th
     summary="mean logit margin of the given label over training",
     paper="Pleiss et al., NeurIPS 2020",
     needs=("history",),
+    runs=True,
+    given=("first_epoch", "last_epoch"),
 )
 def area_under_margin(
     evidence: Evidence, *, first_epoch: int = 0, last_epoch: int | None = None, threshold: float | None = None

@@ -8,7 +8,22 @@ import numpy as np
 
 from cleanlab_lite.registry import Registry
 
-DETECTORS = Registry("detector")
+GIVEN = ("trust", "seed", "first_epoch", "last_epoch")
+
+
+@dataclass(frozen=True)
+class DetectorFacts:
+    """What an audit must know of a detector."""
+
+    runs: bool = False  # an audit runs it where its evidence is there; the others are functions of the library
+    given: tuple[str, ...] = ()  # its options that an audit sets, of GIVEN
+
+    def __post_init__(self) -> None:
+        if not set(self.given) <= set(GIVEN):
+            raise ValueError(f"given is {self.given!r}, an audit can set {', '.join(GIVEN)}")
+
+
+DETECTORS = Registry("detector", DetectorFacts)
 
 
 @dataclass(frozen=True)

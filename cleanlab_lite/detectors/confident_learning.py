@@ -38,6 +38,7 @@ SLACK = 1e-6  # probabilities this close count as equal
     summary="log-margin of out-of-sample probabilities; off-diagonal of the confident joint",
     paper="Northcutt, Jiang and Chuang, JAIR 2021",
     needs=("pred_probs",),
+    runs=True,
 )
 def confident_learning(evidence: Evidence, *, filter_by: str = "confident_learning") -> Detection:
     """`filter_by`, one of FILTERS, decides `confident_joint_flag`."""

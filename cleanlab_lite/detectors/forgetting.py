@@ -19,6 +19,7 @@ from cleanlab_lite.evidence import Evidence
     summary="share of epochs in which the given label was not predicted; forgetting events",
     paper="Toneva et al., ICLR 2019",
     needs=("history",),
+    runs=True,
 )
 def forgetting(evidence: Evidence, *, first_epoch: int = 0, last_epoch: int | None = None) -> Detection:
     """Epoch window [first_epoch, last_epoch), from 0; `learned_epoch` counts all epochs from 1, -1 is never."""

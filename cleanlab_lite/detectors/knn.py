@@ -23,6 +23,8 @@ BLOCK = 2000  # rows whose votes are held at once
     summary="leave-one-out vote of the nearest neighbours",
     paper="Bahri, Jiang and Gupta, ICML 2020",
     needs=("features",),
+    runs=True,
+    given=("seed",),
 )
 def nearest_neighbor_vote(
     evidence: Evidence, *, k: int | None = None, max_pool: int = 50_000, seed: int = 0

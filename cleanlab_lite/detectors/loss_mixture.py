@@ -23,6 +23,8 @@ HIGH_NOISE = 0.25  # share of negative margins above which the Beta mixture is r
     summary="two-component Beta mixture on the mean loss",
     paper="Arazo et al., ICML 2019",
     needs=("history",),
+    runs=True,
+    given=("first_epoch", "last_epoch"),
 )
 def beta_mixture(evidence: Evidence, *, first_epoch: int = 0, last_epoch: int | None = None) -> Detection:
     """Loss window [first_epoch, last_epoch), from 0. A degenerate Beta mixture gives way to the Gaussian one."""

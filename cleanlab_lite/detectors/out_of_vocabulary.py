@@ -31,6 +31,8 @@ MIN_TRUSTED = 50  # with fewer trusted rows all rows are the reference
     summary="distance to the data, collision entropy, doubt and contest: rows of no class",
     paper="Albert et al. (DSOS), WACV 2022; Kuan and Mueller, 2022",
     needs=("features", "pred_probs"),
+    runs=True,
+    given=("trust", "seed"),
 )
 def out_of_vocabulary(
     evidence: Evidence, *, k: int = 10, trust: np.ndarray | None = None, max_pool: int = 20_000, seed: int = 0

@@ -28,6 +28,8 @@ BLOCK = 10_000
     summary="cosine similarity to density-peak prototypes of each class",
     paper="Han, Luo and Wang, ICCV 2019",
     needs=("features",),
+    runs=True,
+    given=("trust", "seed"),
 )
 def prototype_similarity(
     evidence: Evidence,

@@ -23,6 +23,7 @@ from cleanlab_lite.evidence import Evidence
     summary="how soon the label is forgotten while the network learns other rows only",
     paper="Maini et al., NeurIPS 2022",
     needs=("second_split",),
+    runs=True,
 )
 def second_split_forgetting(evidence: Evidence, *, early: float = 0.5) -> Detection:
     """The score is the epoch of forgetting, one more than there are where the label is remembered.

@@ -26,7 +26,7 @@ from cleanlab_lite.errors import ReportError
 from cleanlab_lite.exporters import charts
 from cleanlab_lite.exporters.manifest import load_manifest
 from cleanlab_lite.exporters.page_data import ISSUES, PageData, known, margins
-from cleanlab_lite.manifest import Manifest
+from cleanlab_lite.manifest import PLURALS, Manifest
 from cleanlab_lite.mixture import BetaMixture, GaussianMixture, fit_beta_mixture, fit_gaussian_mixture
 from cleanlab_lite.progress import OnProgress, ignore
 from cleanlab_lite.report import Report, by_suspicion, suspects
@@ -124,7 +124,7 @@ def _headline(summary: dict[str, Any], folder: Path) -> dict[str, str]:
     about = [
         f"{manifest['rows']:,} rows",
         f"{manifest['classes']:,} classes",
-        {"image": "pictures", "sound": "sounds", "vector": "vectors"}[manifest["modality"]],
+        PLURALS[manifest["modality"]],
         *([f"audited on {finished[:10]}"] if finished else []),
         f"run {summary['run_id']}",
     ]

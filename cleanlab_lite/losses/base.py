@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from cleanlab_lite.errors import ConfigError
-from cleanlab_lite.registry import Registry
+from cleanlab_lite.registry import NoFacts, Registry
 
-LOSSES = Registry("loss")
+LOSSES = Registry("loss", NoFacts)
 
 # logits (b, k), targets (b,) or (b, k), index (b,) -> (b,)
 #

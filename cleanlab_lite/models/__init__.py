@@ -1,5 +1,16 @@
-"""Proxies: small networks trained to be watched. `build_proxy(...)` returns one with an `encoder` and a `head`."""
+"""Proxies: small networks trained to be watched. `build_proxy(...)` returns one with an `encoder` and a `head`.
 
-from cleanlab_lite.models.base import PROXIES, Proxy, build_proxy
+`PROXIES.get(name).function(examples)` builds (encoder, num_features) for inputs like `examples` (b, ...); those that
+start from pretrained weights are given `weights`, too.
+"""
 
-__all__ = ["PROXIES", "Proxy", "build_proxy"]
+from __future__ import annotations
+
+import importlib
+
+from cleanlab_lite.models.base import PROXIES, Proxy, ProxyFacts, build_proxy, require_fit, usual_proxy
+
+for _module in ("backbones", "baseline", "image", "vector"):
+    importlib.import_module(f"cleanlab_lite.models.{_module}")
+
+__all__ = ["PROXIES", "Proxy", "ProxyFacts", "build_proxy", "require_fit", "usual_proxy"]

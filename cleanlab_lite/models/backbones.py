@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from cleanlab_lite.errors import ConfigError
+from cleanlab_lite.models.base import PROXIES
 
 
 def residual_network(name: str) -> Callable[[Tensor, str], tuple[nn.Module, int]]:
@@ -18,10 +19,6 @@ def residual_network(name: str) -> Callable[[Tensor, str], tuple[nn.Module, int]
     def build(examples: Tensor, weights: str) -> tuple[nn.Module, int]:
         import torchvision  # slow to import, and not needed for vectors
 
-        if examples.dim() != 4:
-            raise ConfigError(
-                f"proxy {name!r} takes pictures and sounds, this manifest holds vectors", hint="use --proxy mlp"
-            )
         chosen = None
         if weights == "default":
             chosen = torchvision.models.get_model_weights(name).DEFAULT
@@ -42,6 +39,30 @@ def residual_network(name: str) -> Callable[[Tensor, str], tuple[nn.Module, int]
         return network if examples.shape[1] == 3 else OfOneChannel(network), num_features
 
     return build
+
+
+PROXIES.register(
+    "resnet18",
+    summary="torchvision ResNet-18",
+    paper="He et al., CVPR 2016",
+    takes=("image", "sound"),
+    learning_rate=0.1,
+    pretrained=True,
+    seconds=2e-2,
+    grows_with_size=True,
+    weights_mib=22,
+)(residual_network("resnet18"))
+PROXIES.register(
+    "resnet50",
+    summary="torchvision ResNet-50",
+    paper="He et al., CVPR 2016",
+    takes=("image", "sound"),
+    learning_rate=0.05,
+    pretrained=True,
+    seconds=4e-2,
+    grows_with_size=True,
+    weights_mib=47,
+)(residual_network("resnet50"))
 
 
 class OfOneChannel(nn.Module):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from cleanlab_lite.errors import ConfigError
+from cleanlab_lite.models.base import PROXIES
 
 FILTERS = (24, 48, 48)
 FEATURES = 64
@@ -28,14 +28,17 @@ def convolution(channels_in: int, channels_out: int) -> nn.Sequential:
     )
 
 
-def baseline_cnn_encoder(examples: Tensor, weights: str) -> tuple[nn.Module, int]:
-    """For inputs of the shape of `examples` (b, c, bands, frames). Raises ConfigError for vectors or weights."""
-    if examples.dim() != 4:
-        raise ConfigError(
-            "proxy 'baseline_cnn' takes sounds and pictures, this manifest holds vectors", hint="use --proxy mlp"
-        )
-    if weights:
-        raise ConfigError("proxy 'baseline_cnn' takes no pretrained weights", hint="leave out --weights")
+@PROXIES.register(
+    "baseline_cnn",
+    summary="three 5x5 convolutions for log-mel, dropout",
+    paper="Fonseca et al., WASPAA 2019",
+    takes=("sound", "image"),
+    learning_rate=0.01,
+    seconds=7e-4,
+    weights_mib=1,
+)
+def baseline_cnn_encoder(examples: Tensor) -> tuple[nn.Module, int]:
+    """For inputs of the shape of `examples` (b, c, bands, frames)."""
     first, second, third = FILTERS
     maps = nn.Sequential(
         convolution(examples.shape[1], first),

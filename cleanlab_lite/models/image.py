@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cleanlab_lite.errors import ConfigError
+from cleanlab_lite.models.base import PROXIES
 
 WIDTHS_CPU = (32, 64, 128)  # 1 s for 5,000 pictures of 32 px on 2 cores with bf16
 WIDTHS_GPU = (64, 256, 256)
@@ -69,11 +69,17 @@ def whitening_layer(
     return layer
 
 
-def fast_cnn_encoder(examples: Tensor, weights: str) -> tuple[nn.Module, int]:
-    """Wide on a GPU, narrow on a CPU. Raises ConfigError for vectors or weights."""
-    if examples.dim() != 4:
-        raise ConfigError("proxy 'cnn' takes pictures and sounds, this manifest holds vectors", hint="use --proxy mlp")
-    if weights:
-        raise ConfigError("proxy 'cnn' takes no pretrained weights", hint="use --proxy resnet18 --weights FILE")
+@PROXIES.register(
+    "cnn",
+    summary="whitening layer, three wide blocks, for 32-128 px from scratch",
+    paper="Jordan 2024, airbench",
+    takes=("image", "sound"),
+    usual_for=("image", "sound"),
+    learning_rate=0.3,
+    seconds=4e-4,
+    weights_mib=4,
+)
+def fast_cnn_encoder(examples: Tensor) -> tuple[nn.Module, int]:
+    """Wide on a GPU, narrow on a CPU."""
     encoder = FastCNN(examples, WIDTHS_CPU if examples.device.type == "cpu" else WIDTHS_GPU)
     return encoder, encoder.num_features

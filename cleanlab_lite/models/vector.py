@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from cleanlab_lite.errors import ConfigError
+from cleanlab_lite.models.base import PROXIES
 
 
-def mlp_encoder(examples: Tensor, weights: str) -> tuple[nn.Module, int]:
-    """Two hidden layers. Raises ConfigError for pictures or weights."""
-    if examples.dim() != 2:
-        raise ConfigError("proxy 'mlp' takes vectors, this manifest holds pictures", hint="use --proxy cnn")
-    if weights:
-        raise ConfigError("proxy 'mlp' takes no pretrained weights")
+@PROXIES.register(
+    "mlp",
+    summary="two hidden layers of 512",
+    takes=("vector",),
+    usual_for=("vector",),
+    learning_rate=0.1,
+    seconds=1e-4,
+    weights_mib=1,
+)
+def mlp_encoder(examples: Tensor) -> tuple[nn.Module, int]:
+    """For inputs of the shape of `examples` (b, d)."""
     width = 512
     layers: list[nn.Module] = []
     for size in (examples.shape[1], width):

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from cleanlab_lite.data.loader import Batch, Samples
 from cleanlab_lite.errors import ConfigError
 from cleanlab_lite.losses import LossFunction
-from cleanlab_lite.registry import Registry
+from cleanlab_lite.registry import NoFacts, Registry
 
-STRATEGIES = Registry("strategy")
+STRATEGIES = Registry("strategy", NoFacts)
 
 # Puts more parts around a fresh proxy. What it returns keeps `encoder`, and its forward gives logits (b, k).
 Wrap = Callable[[nn.Module], nn.Module]
