@@ -111,7 +111,7 @@ class Placer:
 
     def notes(self) -> list[str]:
         """What the user should know, a sentence each."""
-        notes = []
+        notes: list[str] = []
         if self._missing:
             notes.append(f"{len(self._missing):,} rows without a file are left out: {_listing(self._missing)}")
         if self._unreadable:
@@ -123,6 +123,15 @@ class Placer:
         if self._copied:
             notes.append(f"{self._copied:,} files are copied: they cannot be hard-linked from where they are")
         return notes
+
+
+def refuse_empty(placed: int, notes: list[str]) -> None:
+    """Raise ConfigError where an export would hold no file; `notes` say what was left out."""
+    if not placed:
+        raise ConfigError(
+            "no row is left, nothing is written" + "".join(f"\n  {note}" for note in notes),
+            hint="export with --format manifest: it needs no files",
+        )
 
 
 def file_names(manifest: Manifest, uris: Iterable[str]) -> list[str]:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from cleanlab_lite.exporters.files import Names, Placer, file_names, local_uris, split_folders
+from cleanlab_lite.exporters.files import Names, Placer, file_names, local_uris, refuse_empty, split_folders
 from cleanlab_lite.exporters.formats import Link
 from cleanlab_lite.exporters.manifest import changed_table, suffix, write_table
 from cleanlab_lite.exporters.policy import Cleaned
@@ -44,7 +44,9 @@ def write(cleaned: Cleaned, target: Path, link: Link) -> list[str]:
     for split, (rows, files) in placed.items():
         part = table.take(pa.array(rows)).add_column(0, "file_name", pa.array(files, pa.string()))
         write_table(source, part, target / split / f"metadata{kind}", kind)
-    return [*notes, *placer.notes()]
+    notes += placer.notes()
+    refuse_empty(len(placed), notes)
+    return notes
 
 
 def _columns(manifest: Manifest, table: pa.Table) -> pa.Table:
