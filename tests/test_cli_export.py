@@ -340,6 +340,52 @@ def test_nothing_is_written_into_what_was_audited(tmp_path, capsys):
     assert tree(folders_of) == before
 
 
+def test_files_of_a_run_and_files_that_are_read_are_never_overwritten(run, capsys):
+    """Also where their ending is that of the format."""
+    other = run.parent / "ann.jsonl"
+    for log in (DecisionLog(run / "decisions.jsonl"), DecisionLog(other)):
+        log.append(Decision("wrong.png", "keep", "dog", reviewer="ann"))
+    (run / "pruned.csv").write_text("of the audit")
+    before = tree_bytes(run) | {"ann": other.read_bytes()}
+    for options, said in (
+        (["--format", "patch", "--output", run / "decisions.jsonl"], "is a file of a run folder"),
+        (["--format", "argilla", "--output", run / "decisions.jsonl"], "is a file of a run folder"),
+        (["--format", "cleanlab", "--output", run / "report.parquet"], "is a file of a run folder"),
+        (["--output", run / "pruned.csv"], "is a file of a run folder"),
+        (["--output", run / "corrected.csv"], "is a file of a run folder"),
+        (["--format", "patch", "--decisions", other, "--output", other], "is read by this command"),
+    ):
+        result = call(capsys, "export", run, *options, "--force")
+        assert result.code == 2 and said in result.err, options
+    assert tree_bytes(run) | {"ann": other.read_bytes()} == before
+
+
+def test_audited_files_are_never_overwritten(run, capsys):
+    (run.parent / "data" / "wrong.png").write_bytes(b"precious")
+    (run.parent / "out.csv").symlink_to(run.parent / "data" / "wrong.png")
+    result = call(capsys, "export", run, "--output", run.parent / "out.csv", "--force")
+    assert result.code == 2 and "is an audited file" in result.err
+    assert (run.parent / "data" / "wrong.png").read_bytes() == b"precious"
+
+
+def test_a_patch_is_not_overwritten_by_what_it_makes(tmp_path, capsys):
+    lines = "".join(json.dumps({"id": str(i), "label": "cat" if i % 2 else "dog", "x": i}) + "\n" for i in range(10))
+    (tmp_path / "m.jsonl").write_text(lines)
+    change = {"id": "1", "row": 1, "old": "cat", "new": "dog", "probability": 0.9, "who": "nlclean", "why": []}
+    patch = tmp_path / "p.jsonl"
+    patch.write_text(json.dumps(change | {"columns": {"label": "label", "id": "id"}, "record": None}) + "\n")
+    before = patch.read_bytes()
+    options = ["--apply", patch, "--to", tmp_path / "m.jsonl", "--force"]
+    result = call(capsys, "export", *options, "--output", patch)
+    assert result.code == 2 and "is read by this command" in result.err
+    assert patch.read_bytes() == before
+    assert call(capsys, "export", *options).code == 0
+
+
+def tree_bytes(folder):
+    return {name: (folder / name).read_bytes() for name in tree(folder)}
+
+
 def test_a_glob_is_not_added_to(tmp_path, capsys, monkeypatch):
     dataset(tmp_path)
     shutil.copy(tmp_path / "data/m.csv", tmp_path / "data/n.csv")

@@ -159,6 +159,7 @@ def command(
         endings=() if format.tree else format.endings or (suffix(manifest),),
         tree=format.tree,
         force=force,
+        inputs=decisions,
     )
     rest: tuple[Any, ...] = (link,) if format.tree else ()
     if format.kind == "review":
@@ -266,7 +267,9 @@ def _apply(
     changes = read_patch(patch)
     manifest = read_labels(to, changes[0].columns)
     word = "restored" if reverse else "patched"
-    target = choose_target(manifest, target, word=word, endings=(suffix(manifest),), tree=False, force=force)
+    target = choose_target(
+        manifest, target, word=word, endings=(suffix(manifest),), tree=False, force=force, inputs=[patch]
+    )
     with replacing(target) as temporary:
         outcome = apply_patch(
             manifest, changes, temporary, reverse=reverse, skip_conflicts=skip_conflicts, max_drop=max_drop
