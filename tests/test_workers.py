@@ -106,6 +106,29 @@ def test_the_console_script_is_not_loaded_by_workers(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "\n", "")
 
 
+# What a packer makes of `nlclean`: one executable that is Python and the program.
+FROZEN = f"""#!{sys.executable}
+import sys
+sys.frozen, sys.executable = True, __file__
+if "-c" in sys.argv:  # packers take care of the resource tracker
+    exec(sys.argv[-1])
+elif sys.argv[1] == "go":
+    exec({SCRIPT!r})
+else:
+    from nlclean.main import main
+    main()
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="starts a file by its first line")
+def test_a_frozen_program_is_its_own_worker(tmp_path: Path) -> None:
+    (tmp_path / "nlclean").write_text(FROZEN)
+    (tmp_path / "nlclean").chmod(0o755)
+    done = subprocess.run([tmp_path / "nlclean", "go"], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == ["before the call", "True", "the end"]
+
+
 OWN_PROCESS = """
 import multiprocessing
 from cleanlab_lite.workers import pool

@@ -111,7 +111,7 @@ class Placer:
 
     def notes(self) -> list[str]:
         """What the user should know, a sentence each."""
-        notes: list[str] = []
+        notes = []
         if self._missing:
             notes.append(f"{len(self._missing):,} rows without a file are left out: {_listing(self._missing)}")
         if self._unreadable:

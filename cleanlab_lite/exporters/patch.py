@@ -132,8 +132,7 @@ def apply_patch(
 
     A row is found by its place and id, else by its id. A change conflicts where the row is gone, where its label is not
     `old` (`new`, to take it back), and where a row to put back is there already or does not fit the columns.
-    Where there is a conflict nothing is written, unless `skip_conflicts`. Raises ConfigError where too many rows would
-    go, see `policy.excess`.
+    Where there is a conflict nothing is written, unless `skip_conflicts`. Raises ConfigError as `policy.excess` says.
     """
     rows = _Rows(manifest)
     conflicts: list[str] = []
@@ -159,9 +158,7 @@ def apply_patch(
             elif (piece := add(change)) is not None:
                 order.insert(min(change.row, len(order)), piece)
                 restored += 1
-    for change in changes:
-        if reverse and change.drop:
-            continue
+    for change in (change for change in changes if not (reverse and change.drop)):
         row = rows.find(change, order)
         before, after = (change.new, change.old) if reverse else (change.old, change.new)
         if row is None:
@@ -177,12 +174,12 @@ def apply_patch(
         elif (piece := add(change)) is not None:
             replaced[row] = piece
             relabelled += 1
+    dropped = [row for row, piece in replaced.items() if piece is None]
     if not conflicts or skip_conflicts:
-        _refuse_excess(manifest, [row for row, piece in replaced.items() if piece is None], decided, max_drop)
-        final = [replaced.get(row, row) for row in order]
+        _refuse_excess(manifest, dropped, decided, max_drop)
+        final = (replaced.get(row, row) for row in order)
         _write(manifest, labels, pieces, [row for row in final if row is not None], target)
-    dropped = sum(piece is None for piece in replaced.values())
-    return Outcome(dropped, restored, relabelled, tuple(conflicts))
+    return Outcome(len(dropped), restored, relabelled, tuple(conflicts))
 
 
 def _refuse_excess(manifest: Manifest, dropped: list[int], decided: set[int], max_drop: float | None) -> None:
