@@ -177,8 +177,7 @@ def apply_patch(
     dropped = [row for row, piece in replaced.items() if piece is None]
     if not conflicts or skip_conflicts:
         _refuse_excess(manifest, dropped, decided, max_drop)
-        final = (replaced.get(row, row) for row in order)
-        _write(manifest, labels, pieces, [row for row in final if row is not None], target)
+        _write(manifest, labels, pieces, [replaced.get(row, row) for row in order], target)
     return Outcome(len(dropped), restored, relabelled, tuple(conflicts))
 
 
@@ -269,12 +268,14 @@ def _piece(manifest: Manifest, record: Record | None) -> pa.Table | str | None:
 
 
 def _write(
-    manifest: Manifest, labels: list[str | None], pieces: list[pa.Table | str], order: list[int], target: Path
+    manifest: Manifest, labels: list[str | None], pieces: list[pa.Table | str], order: list[int | None], target: Path
 ) -> None:
+    """Rows and pieces in this order, where None is no row."""
+    stay = [row for row in order if row is not None]
     table, kind, source = changed_table(manifest, labels), suffix(manifest), manifest.source
     if kind == ".parquet":
         whole = pa.concat_tables([table, *pieces]).unify_dictionaries()
-        write_table(source, whole.take(pa.array(order)), target, kind)
+        write_table(source, whole.take(pa.array(stay)), target, kind)
         return
     columns = (column.to_pylist() for column in table.columns)
     texts: Iterable[str] = (
@@ -283,4 +284,4 @@ def _write(
     lines = [*texts, *pieces]
     with target.open("w", encoding="utf-8", newline="") as file:
         file.write("" if kind == ".jsonl" else csv_line(source, table.column_names))
-        file.writelines(lines[row] for row in order)
+        file.writelines(lines[row] for row in stay)
