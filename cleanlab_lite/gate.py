@@ -277,6 +277,15 @@ def load_baseline(path: Path) -> list[Row]:
     return read_rows(Report.read(path), DecisionLog(path.with_name(DECISIONS)).read())
 
 
+def is_baseline(path: Path) -> bool:
+    """Whether there is a baseline file at `path` that this version can read."""
+    try:
+        parse_baseline(path.read_bytes(), str(path))
+    except (OSError, ReportError):
+        return False
+    return True
+
+
 def baseline_text(rows: Iterable[Row]) -> str:
     """JSON to commit: sorted, a line per content and state, the same for the same rows in any order.
 

@@ -22,7 +22,7 @@ from cleanlab_lite.duplicates import Duplicates, find_copies
 from cleanlab_lite.evidence import Evidence
 from cleanlab_lite.exporters.formats import STEMS, Policy
 from cleanlab_lite.exporters.manifest import save_manifest, suffix, write_manifest
-from cleanlab_lite.exporters.policy import apply_policy
+from cleanlab_lite.exporters.policy import Cleaned, Cleaning, apply_policy
 from cleanlab_lite.manifest import Manifest
 from cleanlab_lite.progress import OnProgress, Progress, ignore
 from cleanlab_lite.report import Report
@@ -125,7 +125,7 @@ def _find(manifest: Manifest, config: AuditConfig, source: Source, run: Run, on_
     about |= {"duplicates": duplicates.facts, "leakage": duplicates.leakage(manifest.splits)}
     about["warnings"] = warnings(verdict, inputs) + about["warnings"] + leaks(manifest, copies["leakage"])
     report = build_report(manifest, verdict, duplicates, inputs.content, inputs.codes, inputs.errors, about)
-    write(run, manifest, seen.evidence, verdict, duplicates, report)
+    write(run, manifest, seen.evidence, verdict, duplicates, report, cleanings(manifest, report))
     run.mark("report")
     return report
 
@@ -360,8 +360,31 @@ def costs(evidence: Evidence, inputs: Inputs, verdict: Verdict) -> list[str]:
     return found
 
 
+def cleanings(manifest: Manifest, report: Report) -> dict[Policy, Cleaning]:
+    """What the policies would do with the manifest; a warning of the report where that is too much to be written."""
+    found: dict[Policy, Cleaning] = {}
+    policies: tuple[Policy, ...] = ("prune", "correct")
+    for policy in policies:
+        cleaning = apply_policy(report.table, manifest.held_back, policy)
+        error = Cleaned(manifest, report.table, cleaning).excess()
+        if error is None:
+            found[policy] = cleaning
+        else:
+            file = f"{STEMS[policy]}{suffix(manifest)}"
+            report.summary["warnings"].append(
+                f"{file} is not in the run folder: {error.message} (`nlclean export --policy {policy}` has --max-drop)"
+            )
+    return found
+
+
 def write(
-    run: Run, manifest: Manifest, evidence: Evidence, verdict: Verdict, duplicates: Duplicates, report: Report
+    run: Run,
+    manifest: Manifest,
+    evidence: Evidence,
+    verdict: Verdict,
+    duplicates: Duplicates,
+    report: Report,
+    cleanings: dict[Policy, Cleaning],
 ) -> None:
     """Everything a user finds in the run folder, each file whole or absent."""
     features = evidence.features
@@ -372,9 +395,7 @@ def write(
     run.write_parquet("classes.parquet", class_table(manifest, verdict))
     run.write_parquet("noise_matrix.parquet", noise_matrix_table(manifest, verdict))
     run.write_parquet("duplicates.parquet", duplicates_table(manifest, duplicates))
-    policies: tuple[Policy, ...] = ("prune", "correct")
-    for policy in policies:
-        cleaning = apply_policy(report.table, manifest.held_back, policy)
+    for policy, cleaning in cleanings.items():
         writer = partial(write_manifest, manifest, keep=cleaning.keep, labels=cleaning.labels)
         run.write(f"{STEMS[policy]}{suffix(manifest)}", writer)
     run.write_json(SUMMARY, report.summary)

@@ -23,6 +23,7 @@ import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from fnmatch import fnmatch
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
@@ -42,6 +43,9 @@ ROOT = Path("nlclean-runs")
 REPORT = "report.parquet"
 JOBS = "jobs"  # folder of what networks saw while they were trained
 _STATE, _LOG, _LOCK, _STAGES, _TEMPORARY = "run.json", "log.jsonl", ".lock", "stages", ".tmp-"
+# Names in a run folder that are for the audit and the review. What is stored as arrays and tables is theirs, too.
+_OWN = (".*", _STATE, _LOG, "summary.json", "decisions.jsonl", "pruned.*", "corrected.*", "*.safetensors", "*.np[yz]")
+_OWN_TABLES = ("report", "manifest", "history", "classes", "noise_matrix", "duplicates")
 
 _held: set[BinaryIO] = set()  # locks of this process
 
@@ -247,6 +251,15 @@ def find_run(path: Path | None, root: Path = ROOT) -> Path:
         hint = f"did you mean {reports[-1]}?" if reports else "name the folder that `nlclean audit` wrote"
         raise ReportError(f"{path} is no run folder: it has no {REPORT}", hint=hint)
     raise ReportError(f"the run in {path} is not finished", hint=_how_to_go_on(state))
+
+
+def is_run_file(path: Path) -> bool:
+    """Whether the file at `path`, there or not, is one that an audit or a review keeps in a run folder."""
+    folder = path.parent.parent if path.parent.name == _STAGES else path.parent
+    if not any((folder / name).is_file() for name in (_STATE, REPORT)):
+        return False
+    tables = (f"{name}.parquet" for name in _OWN_TABLES)
+    return folder != path.parent or any(fnmatch(path.name, pattern) for pattern in (*_OWN, *tables))
 
 
 def read_state(folder: Path) -> dict[str, Any]:

@@ -93,4 +93,8 @@ def program() -> None:
 
 def main() -> NoReturn:
     """Entry point of the `nlclean` script."""
+    if getattr(sys, "frozen", False):  # one executable, which is started again for every worker
+        from multiprocessing.spawn import freeze_support
+
+        freeze_support()
     program.main()

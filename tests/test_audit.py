@@ -32,6 +32,7 @@ from cli_world import Result, call
 import cleanlab_lite as cl
 from cleanlab_lite import clock
 from cleanlab_lite.config import preset
+from cleanlab_lite.exporters import policy
 from cleanlab_lite.pipeline import run_key
 from cleanlab_lite.readers import read_manifest
 from cleanlab_lite.run import Run
@@ -215,6 +216,19 @@ def test_the_test_split_is_audited_and_left_alone(pictures):
     for file in ("pruned.csv", "corrected.csv"):
         written = [line for line in read_lines(pictures.out / file) if ",test," in line]
         assert written == original[1 : HELD_BACK + 1]
+
+
+def test_a_cleaned_manifest_that_lacks_too_much_is_not_written(vector_file, capsys, monkeypatch):
+    monkeypatch.setattr(policy, "MAX_DROP", 0.0)
+    result = call(capsys, "audit", vector_file, "--out", "run", *QUICK)
+    assert result.code == 0
+    assert not Path("run/pruned.parquet").exists() and Path("run/corrected.parquet").exists()
+    (warning,) = (text for text in json.loads(Path("run/summary.json").read_text())["warnings"] if "pruned" in text)
+    assert warning.startswith("pruned.parquet is not in the run folder: too many rows would be dropped")
+    assert "the limit is 0 %" in warning and "--max-drop" in warning
+    assert "pruned.parquet is not in the run folder" in " ".join(result.err.split())
+    assert call(capsys, "export", "run").code == 2
+    assert call(capsys, "export", "run", "--max-drop", "30%").code == 0
 
 
 def test_pruned_and_corrected_keep_the_owners_columns_and_order(pictures):

@@ -380,21 +380,24 @@ def test_the_cache_may_be_deleted_while_it_is_in_use(files, tmp_path):
     assert load_images(uris, S, cache_dir=tmp_path / "cache").decoded == 10
 
 
+# Work for the workers, in a module: they never import the script.
 SLOW = """
-import sys, time
-from pathlib import Path
-from cleanlab_lite.data import cache
-
-cache.CHUNK, cache.POOL_MIN_FILES = 1, 1
+import os, sys, time
 
 def slow(uris):
     with open(sys.argv[1], "a") as file:
-        file.write(f"{__import__('os').getpid()}\\n")
+        file.write(f"{os.getpid()}\\n")
     time.sleep(30)
+"""
+DECODES_SLOWLY = """
+import sys
+from pathlib import Path
+from cleanlab_lite.data import cache
+from slow import slow
 
-if __name__ == "__main__":
-    cache._work = slow
-    cache.load_images(["a", "b", "c"], 32, cache_dir=Path(sys.argv[2]), workers=2)
+cache.CHUNK, cache.POOL_MIN_FILES = 1, 1
+cache._work = slow
+cache.load_images(["a", "b", "c"], 32, cache_dir=Path(sys.argv[2]), workers=2)
 """
 
 
@@ -410,8 +413,9 @@ def gone(pid):
 @pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="looks into /proc")
 def test_workers_do_not_outlive_a_killed_parent(tmp_path):
     (tmp_path / "slow.py").write_text(SLOW)
+    (tmp_path / "script.py").write_text(DECODES_SLOWLY)
     pids = tmp_path / "pids"
-    parent = subprocess.Popen([sys.executable, tmp_path / "slow.py", pids, tmp_path / "cache"])
+    parent = subprocess.Popen([sys.executable, tmp_path / "script.py", pids, tmp_path / "cache"])
     try:
         wait(lambda: pids.exists() and len(pids.read_text().split()) == 2)
     finally:

@@ -148,10 +148,56 @@ def test_the_audited_manifest_is_never_overwritten(run, capsys, option):
     assert Path("data/pets.csv").read_text() == CSV
 
 
+@pytest.mark.parametrize("option", ["--output", "--write-baseline"])
+@pytest.mark.parametrize(
+    "name", ["report.parquet", "manifest.parquet", "summary.json", "decisions.jsonl", "stages/x.json"]
+)
+def test_files_of_a_run_are_never_overwritten(run, capsys, option, name):
+    before = (run / "report.parquet").read_bytes()
+    for folder in (run, make_run(Path("other"), Path("data/pets.csv"), four())):
+        result = call(capsys, "check", run, option, folder / name, "--force")
+        assert result.code == 2 and "is a file of a run folder" in result.err
+        assert not (folder / name).exists() or name.endswith(".parquet")
+    assert (run / "report.parquet").read_bytes() == before
+
+
+@pytest.mark.parametrize("option", ["--output", "--write-baseline"])
+def test_audited_files_are_never_overwritten(run, capsys, option):
+    Path("data/b.png").write_bytes(b"precious")
+    Path("alias").symlink_to("data/b.png")
+    for name in ("data/b.png", "alias", "data/../data/b.png"):
+        result = call(capsys, "check", run, option, name, "--force")
+        assert result.code == 2 and "is an audited file, which is never changed" in result.err
+    assert Path("data/b.png").read_bytes() == b"precious" and Path("alias").is_symlink()
+
+
+def test_a_baseline_is_overwritten_by_a_baseline_only(run, capsys):
+    assert call(capsys, "check", run, "--write-baseline", "b.json").code == 0
+    DecisionLog(run / DECISIONS).append(Decision("b.png", "keep", "dog"))
+    before = Path("b.json").read_bytes()
+    result = call(capsys, "check", run, "--baseline", "b.json", "--output", "b.json", "--force")
+    assert result.code == 2 and "b.json is read by this command" in result.err
+    result = call(capsys, "check", run, "--write-baseline", "b.json", "--output", "./b.json", "--force")
+    assert result.code == 2 and "are both b.json" in result.err
+    assert Path("b.json").read_bytes() == before
+    assert (
+        call(capsys, "check", run, "--baseline", "b.json", "--write-baseline", "b.json").code == 0
+    )  # brought up to date
+    assert Path("b.json").read_bytes() != before
+    for text in ("precious", '{"nlclean_baseline": 99}', "{}"):
+        Path("b.json").write_text(text)
+        result = call(capsys, "check", run, "--write-baseline", "b.json")
+        assert result.code == 2 and "b.json exists" in result.err and Path("b.json").read_text() == text
+    assert call(capsys, "check", run, "--write-baseline", "b.json", "--force").code == 0
+
+
 def test_a_file_is_replaced_whole_and_a_pipe_is_written_to(run, capsys, tmp_path):
     before = set(tmp_path.iterdir())
     Path("out.txt").write_text("old" * 10_000)
-    assert call(capsys, "check", run, "--output", "out.txt").out == "out.txt\n"
+    refused = call(capsys, "check", run, "--output", "out.txt")
+    assert refused.code == 2 and "out.txt exists" in refused.err and "--force" in refused.err
+    assert Path("out.txt").read_text() == "old" * 10_000
+    assert call(capsys, "check", run, "--output", "out.txt", "--force").out == "out.txt\n"
     assert "2 suspects" in Path("out.txt").read_text() and "old" not in Path("out.txt").read_text()
     assert call(capsys, "check", run, "--output", os.devnull).code == 0
     assert Path(os.devnull).exists() and not Path(os.devnull).is_file()
@@ -237,7 +283,7 @@ def test_a_baseline_of_another_dataset(run, capsys):
 def formatted(capsys, form: str, *arguments: object) -> str:
     """The document, printed and written to a file alike."""
     printed = call(capsys, "check", *arguments, "--format", form).out
-    result = call(capsys, "check", *arguments, "--format", form, "--output", "document")
+    result = call(capsys, "check", *arguments, "--format", form, "--output", "document", "--force")
     assert result.out == "document\n"
     assert Path("document").read_text("utf-8") == printed
     return printed

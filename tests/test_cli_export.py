@@ -18,13 +18,18 @@ from cleanlab_lite.exporters.formats import FORMATS
 from cleanlab_lite.exporters.manifest import save_manifest
 from cleanlab_lite.readers import read_manifest
 
-IDS = ["fine.png", "wrong.png", "alien.png", "test.png"]
-LABELS = ["dog", "dog", "cat", "dog"]
+# a quarter of the rows goes, and half of the cats: as much as may go without --max-drop
+IDS = ["fine.png", "wrong.png", "alien.png", "test.png", "rex.png", "bello.png", "lassie.png", "tom.png"]
+LABELS = ["dog", "dog", "cat", "dog", "dog", "dog", "dog", "cat"]
 ORIGINAL = """path,label,split,annotator
 fine.png,dog,train,ann
 wrong.png,dog,train,ann
 alien.png,cat,train,ann
 test.png,dog,test,ann
+rex.png,dog,train,ann
+bello.png,dog,train,ann
+lassie.png,dog,train,ann
+tom.png,cat,train,ann
 """
 
 
@@ -32,7 +37,7 @@ test.png,dog,test,ann
 def run(tmp_path):
     """A finished run of `data/pets.csv`."""
     (tmp_path / "data").mkdir()
-    manifest = make_manifest(tmp_path / "data" / "pets.csv", IDS, LABELS, ["train", "train", "train", "test"])
+    manifest = make_manifest(tmp_path / "data" / "pets.csv", IDS, LABELS, ["train"] * 3 + ["test"] + ["train"] * 4)
     rows = [
         row(IDS[0], split="train"),
         mislabel(IDS[1], split="train", suggestion_confidence=0.7),
@@ -40,6 +45,7 @@ def run(tmp_path):
             IDS[2], split="train", given_label="cat", issue="out_of_vocabulary", action="drop", suggested_label=None
         ),
         mislabel(IDS[3], split="test"),
+        *(row(id, split="train", given_label=label) for id, label in zip(IDS[4:], LABELS[4:], strict=True)),
     ]
     folder = finished_run(tmp_path / "run", make_report(rows))
     save_manifest(manifest, folder / "manifest.parquet")
@@ -54,7 +60,7 @@ def test_pruned_is_the_default_and_lies_beside_the_manifest(run, capsys):
     result = call(capsys, "export", run)
     target = run.parent / "data" / "pets.pruned.csv"
     assert (result.code, result.out) == (0, f"{target}\n")
-    assert result.err == "kept 2, dropped 2, relabelled 0 of 4 rows\n"
+    assert result.err == "kept 6, dropped 2, relabelled 0 of 8 rows\n"
     assert target.read_text() == without("wrong", "alien")
     assert (run.parent / "data" / "pets.csv").read_text() == ORIGINAL
     assert len(list(target.parent.iterdir())) == 2  # no temporary file stays
@@ -65,7 +71,7 @@ def test_corrected(run, capsys):
     result = call(capsys, "export", run, "--policy", "correct", "--output", target)
     assert target.read_text() == without("alien").replace("wrong.png,dog", "wrong.png,cat")
     assert result.err.splitlines() == [
-        "kept 3, dropped 1, relabelled 1 of 4 rows",
+        "kept 7, dropped 1, relabelled 1 of 8 rows",
         f"relative paths in it count from {run.parent / 'data'}",
     ]
 
@@ -78,7 +84,7 @@ def test_min_confidence_and_include_split(run, capsys):
         "path": str(target),
         "format": "manifest",
         "policy": "correct",
-        "kept": 3,
+        "kept": 7,
         "dropped": 1,
         "relabelled": 1,
         "decided_by_people": 0,
@@ -150,6 +156,10 @@ def test_weight(run, capsys):
         "wrong.png,dog,train,ann,1.0",
         "alien.png,cat,train,ann,1.0",
         "test.png,dog,test,ann,1.0",
+        "rex.png,dog,train,ann,1.0",
+        "bello.png,dog,train,ann,1.0",
+        "lassie.png,dog,train,ann,1.0",
+        "tom.png,cat,train,ann,1.0",
     ]
     again = ["--policy", "weight", "--output", run.parent / "x.csv"]
     save_manifest(read_manifest(_with_pictures(target)), run / "manifest.parquet")
@@ -173,7 +183,7 @@ def test_decisions_of_the_run_count(run, capsys):
         "fine.png,dog", "fine.png,cat"
     )
     assert result.err.splitlines() == [
-        "kept 3, dropped 1, relabelled 1 of 4 rows; 2 decided by people",
+        "kept 7, dropped 1, relabelled 1 of 8 rows; 2 decided by people",
         "1 decisions on test or validation rows (--include-split names a split to change) are passed over: 'test.png'",
     ]
 
@@ -195,8 +205,78 @@ def test_decisions_of_other_files_replace_those_of_the_run(run, capsys):
 
 
 def test_max_drop_per_class(run, capsys):
-    call(capsys, "export", run, "--max-drop-per-class", 0.5)
-    assert (run.parent / "data" / "pets.pruned.csv").read_text() == without("wrong")  # 1 of 2 dogs, 0 of 1 cats
+    call(capsys, "export", run, "--max-drop-per-class", 0.4)
+    assert (run.parent / "data" / "pets.pruned.csv").read_text() == without("wrong")  # 2 of 5 dogs, 0 of 2 cats
+
+
+def flagged_run(tmp_path, flagged, classes=("dog", "cat"), rows=10):
+    """A run on `rows` pictures, the classes in turn; those in `flagged` are to be dropped."""
+    labels = [classes[i % len(classes)] for i in range(rows)]
+    entries = [(f"{i}.png", 0, label, "", DROP if i in flagged else {}) for i, label in enumerate(labels)]
+    return saved_run(tmp_path, *dataset(tmp_path, entries, splits=False))
+
+
+DROP = {"issue": "out_of_vocabulary", "action": "drop", "suggested_label": None}
+DATASETS = [name for name, format in FORMATS.items() if format.kind == "dataset"]
+
+
+@pytest.mark.parametrize("name", DATASETS)
+@pytest.mark.parametrize("policy", ["prune", "correct"])
+def test_an_empty_dataset_is_never_written(tmp_path, capsys, name, policy):
+    run = flagged_run(tmp_path, range(10))
+    for options in ([], ["--max-drop", "100%"]):
+        result = call(capsys, "export", run, "--format", name, "--policy", policy, *options)
+        assert (result.code, result.out) == (2, "")
+        assert "all 10 rows that may change would be dropped, and an empty dataset is never written" in result.err
+    assert sorted(path.name for path in (tmp_path / "data").iterdir() if path.suffix != ".png") == ["m.csv"]
+
+
+@pytest.mark.parametrize("name", DATASETS)
+@pytest.mark.parametrize("policy", ["prune", "correct"])
+def test_no_more_than_the_limit_is_dropped_unasked(tmp_path, capsys, name, policy):
+    run = flagged_run(tmp_path, range(4))
+    options = ["--format", name, "--policy", policy, "--json"]
+    result = call(capsys, "export", run, *options)
+    assert (result.code, result.out) == (2, "")
+    assert "4 of 10 rows (40 %, the limit is 30 %)" in result.err and "--max-drop 40%" in result.err
+    assert "class" not in result.err  # 4 of 10 are no more than half of a class
+    assert sorted(path.name for path in (tmp_path / "data").iterdir() if path.suffix != ".png") == ["m.csv"]
+    for share in ("0.39", "39%"):
+        assert "the limit is 39 %" in call(capsys, "export", run, *options, "--max-drop", share).err
+    assert json.loads(call(capsys, "export", run, *options, "--max-drop", "40%").out)["dropped"] == 4
+
+
+def test_no_more_than_half_of_a_class_is_dropped_unasked(tmp_path, capsys):
+    run = flagged_run(tmp_path, [0, 4, 8], classes=("cat", "dog", "dog", "owl"), rows=20)  # 3 of 5 cats
+    result = call(capsys, "export", run)
+    assert result.code == 2 and "nothing is written: 3 of 5 rows of class 'cat' (60 %, the limit is 50 %)" in result.err
+    assert "of 20 rows" not in result.err
+    assert call(capsys, "export", run, "--max-drop", "0.59").code == 2
+    assert call(capsys, "export", run, "--max-drop-per-class", "0.5", "--output", tmp_path / "x.csv").code == 0
+    assert call(capsys, "export", run, "--max-drop", "0.6").code == 0
+
+
+def test_what_people_drop_does_not_count(tmp_path, capsys):
+    run = flagged_run(tmp_path, range(3))
+    log = DecisionLog(run / "decisions.jsonl")
+    for i in range(9):
+        log.append(Decision(f"{i}.png", "drop", ("dog", "cat")[i % 2], reviewer="ann"))
+    document = json.loads(call(capsys, "export", run, "--json").out)
+    assert (document["kept"], document["dropped"]) == (1, 9)
+    log.append(Decision("9.png", "drop", "cat", reviewer="ann"))
+    for policy in ("prune", "correct", "weight"):
+        result = call(capsys, "export", run, "--policy", policy, "--output", tmp_path / "x.csv")
+        assert result.code == 2 and "an empty dataset is never written" in result.err
+
+
+def test_rows_without_files_or_labels_do_not_make_an_empty_folder(tmp_path, capsys):
+    run = flagged_run(tmp_path, [])
+    for path in (tmp_path / "data").glob("*.png"):
+        path.unlink()
+    for name in ("folders", "huggingface"):
+        result = call(capsys, "export", run, "--format", name)
+        assert result.code == 2 and "no row is left, nothing is written\n  10 rows without a file" in result.err
+    assert [path.name for path in (tmp_path / "data").iterdir()] == ["m.csv"]
 
 
 @pytest.fixture
@@ -243,7 +323,7 @@ def test_force_replaces_no_folder_that_an_export_did_not_make(pictures, capsys):
 def test_nothing_is_written_into_what_was_audited(tmp_path, capsys):
     folders_of = tmp_path / "photos"
     earlier = saved_run(tmp_path, *dataset(tmp_path, splits=False))
-    call(capsys, "export", earlier, "--format", "folders", "--output", folders_of)
+    call(capsys, "export", earlier, "--format", "folders", "--output", folders_of, "--max-drop", 1)
     manifest = read_manifest(folders_of)  # an export of earlier is audited
     rows = make_report([row(id) for id in manifest.ids.tolist()])
     run = saved_run(tmp_path / "y", manifest, rows)
@@ -258,6 +338,52 @@ def test_nothing_is_written_into_what_was_audited(tmp_path, capsys):
     result = call(capsys, "export", run, "--format", "folders", "--output", folders_of, "--force")
     assert result.code == 2 and "holds audited files" in result.err
     assert tree(folders_of) == before
+
+
+def test_files_of_a_run_and_files_that_are_read_are_never_overwritten(run, capsys):
+    """Also where their ending is that of the format."""
+    other = run.parent / "ann.jsonl"
+    for log in (DecisionLog(run / "decisions.jsonl"), DecisionLog(other)):
+        log.append(Decision("wrong.png", "keep", "dog", reviewer="ann"))
+    (run / "pruned.csv").write_text("of the audit")
+    before = tree_bytes(run) | {"ann": other.read_bytes()}
+    for options, said in (
+        (["--format", "patch", "--output", run / "decisions.jsonl"], "is a file of a run folder"),
+        (["--format", "argilla", "--output", run / "decisions.jsonl"], "is a file of a run folder"),
+        (["--format", "cleanlab", "--output", run / "report.parquet"], "is a file of a run folder"),
+        (["--output", run / "pruned.csv"], "is a file of a run folder"),
+        (["--output", run / "corrected.csv"], "is a file of a run folder"),
+        (["--format", "patch", "--decisions", other, "--output", other], "is read by this command"),
+    ):
+        result = call(capsys, "export", run, *options, "--force")
+        assert result.code == 2 and said in result.err, options
+    assert tree_bytes(run) | {"ann": other.read_bytes()} == before
+
+
+def test_audited_files_are_never_overwritten(run, capsys):
+    (run.parent / "data" / "wrong.png").write_bytes(b"precious")
+    (run.parent / "out.csv").symlink_to(run.parent / "data" / "wrong.png")
+    result = call(capsys, "export", run, "--output", run.parent / "out.csv", "--force")
+    assert result.code == 2 and "is an audited file" in result.err
+    assert (run.parent / "data" / "wrong.png").read_bytes() == b"precious"
+
+
+def test_a_patch_is_not_overwritten_by_what_it_makes(tmp_path, capsys):
+    lines = "".join(json.dumps({"id": str(i), "label": "cat" if i % 2 else "dog", "x": i}) + "\n" for i in range(10))
+    (tmp_path / "m.jsonl").write_text(lines)
+    change = {"id": "1", "row": 1, "old": "cat", "new": "dog", "probability": 0.9, "who": "nlclean", "why": []}
+    patch = tmp_path / "p.jsonl"
+    patch.write_text(json.dumps(change | {"columns": {"label": "label", "id": "id"}, "record": None}) + "\n")
+    before = patch.read_bytes()
+    options = ["--apply", patch, "--to", tmp_path / "m.jsonl", "--force"]
+    result = call(capsys, "export", *options, "--output", patch)
+    assert result.code == 2 and "is read by this command" in result.err
+    assert patch.read_bytes() == before
+    assert call(capsys, "export", *options).code == 0
+
+
+def tree_bytes(folder):
+    return {name: (folder / name).read_bytes() for name in tree(folder)}
 
 
 def test_a_glob_is_not_added_to(tmp_path, capsys, monkeypatch):
@@ -288,7 +414,7 @@ def test_a_failure_leaves_nothing_behind(pictures, capsys, monkeypatch):
 
 def test_vectors_have_no_files_to_put_into_folders(tmp_path, capsys):
     np.savez(tmp_path / "f.npz", x=np.eye(2), y=np.array(["cat", "dog"]), ids=np.array(["u", "v"]))
-    run = saved_run(tmp_path, read_manifest(tmp_path / "f.npz"), make_report([row("u"), mislabel("v")]))
+    run = saved_run(tmp_path, read_manifest(tmp_path / "f.npz"), make_report([row("u"), row("v")]))
     for name in ("folders", "huggingface", "labelstudio", "fiftyone"):
         result = call(capsys, "export", run, "--format", name)
         assert result.code == 2 and "the rows are of the kind vector" in result.err
@@ -307,6 +433,9 @@ def test_vectors_have_no_files_to_put_into_folders(tmp_path, capsys):
         (["--link", "copy"], "--link does nothing in an export of format manifest"),
         (["--format", "folders", "--policy", "weight"], "--format folders has no place for weights"),
         (["--policy", "weight", "--max-drop-per-class", "0.5"], "weight drops nothing"),
+        (["--policy", "weight", "--max-drop", "0.5"], "weight, which drops nothing"),
+        (["--format", "cleanlab", "--max-drop", "0.5"], "--max-drop does nothing"),
+        (["--max-drop", "60"], "'60' is more than all of it"),
         (["--reverse"], "--reverse does nothing in an export of format manifest"),
         (["--format", "cleanlab", "--output", "x.json"], "it must end in .csv or .parquet"),
         (["--format", "folders", "--output", "report.parquet"], "is a file, this format writes a folder"),
@@ -359,6 +488,7 @@ def test_conflicts_are_all_listed(run, capsys):
         ([], "--apply needs --to MANIFEST"),
         (["--to", "m.csv", "--policy", "correct"], "--policy does nothing in --apply"),
         (["--to", "m.csv", "--format", "folders"], "--format does nothing in --apply"),
+        (["--to", "ok.csv", "--reverse", "--max-drop", "0.5"], "--max-drop does nothing in --apply --reverse"),
         (["--to", "gone.csv"], "'gone.csv' does not exist"),
         (["--to", "m.csv"], "no column 'label' for the label"),
         (["--to", "ok.csv", "--output", "ok.csv", "--force"], "is the audited manifest"),

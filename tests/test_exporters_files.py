@@ -7,6 +7,7 @@ import gc
 import json
 import os
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -17,6 +18,7 @@ from export_world import ROWS, cleaned, dataset, tree
 from cleanlab_lite.errors import ConfigError
 from cleanlab_lite.exporters import fiftyone, folders, huggingface
 from cleanlab_lite.exporters.files import Names, safe_name
+from cleanlab_lite.exporters.reserved import is_reserved
 from cleanlab_lite.readers import read_manifest
 
 
@@ -189,6 +191,24 @@ def test_datasets_reads_the_hugging_face_folder(tmp_path, monkeypatch):
     assert read_manifest(out / "train").table["file_name"].to_pylist() == ["1.png", "2.png", "1-2.png", "4.png"]
 
 
+def test_columns_whose_names_datasets_keeps_are_renamed(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_DATASETS_OFFLINE", "1")
+    _, report = dataset(tmp_path)
+    columns = {name: [f"{name} {row}" for row in range(len(ROWS))] for name in ("image", "file_name", "mask_file_name")}
+    columns |= {"path": [name for name, *_ in ROWS], "label": [label for _, _, label, *_ in ROWS]}
+    write_csv(tmp_path / "data/m.csv", columns)
+    manifest = read_manifest(tmp_path / "data/m.csv", path_column="path")
+    huggingface.write(cleaned(manifest, report), tmp_path / "out", "copy")
+    row = load(tmp_path / "out")["train"][0]
+    assert row.pop("image").size == (16, 16)
+    assert row == {
+        "source_image": "image 0",
+        "file_name_source": "file_name 0",
+        "mask_file_name_source": "mask_file_name 0",
+        "label": "cat",
+    }
+
+
 def test_names_of_splits_in_paths_do_not_make_splits(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_DATASETS_OFFLINE", "1")
     rows = [("test/1.png", 0, "cat", "", {}), ("validation/test_2.png", 1, "dog", "", {}), ("3.png", 2, "owl", "", {})]
@@ -254,6 +274,20 @@ def test_fiftyone(tmp_path):
             "issue": "mislabel",
             "action": "relabel",
             "split": "train",
-            "id": "a/2.png",
+            "sample_id": "a/2.png",
         },
     }
+
+
+def test_fiftyone_itself_imports_the_folder(tmp_path):
+    fields = pytest.importorskip("fiftyone.core.labels")
+    importers = pytest.importorskip("fiftyone.utils.data.importers")
+    manifest, report = dataset(tmp_path)
+    fiftyone.write(manifest, report.table, tmp_path / "out", "copy")
+    with importers.FiftyOneImageClassificationDatasetImporter(dataset_dir=str(tmp_path / "out")) as importer:
+        found = {label.sample_id: (Path(path), label) for path, _, label in importer}
+    assert {id: label.label for id, (_, label) in found.items()} == {name: label for name, _, label, *_ in ROWS}
+    assert all(path.read_bytes() == (tmp_path / "data" / id).read_bytes() for id, (path, _) in found.items())
+    assert found["a/2.png"][1].mistakenness == pytest.approx(0.95)
+    members = {name for name in dir(fields.Classification(label="cat")) if not name.startswith("__")}
+    assert [name for name in sorted(members) if not is_reserved("fiftyone", name)] == []

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +16,14 @@ import pytest
 from cli_world import make_report, mislabel, row
 
 from cleanlab_lite.decisions import Decision
-from cleanlab_lite.errors import ManifestError
+from cleanlab_lite.errors import ConfigError, ManifestError
 from cleanlab_lite.exporters import patch
 from cleanlab_lite.exporters.manifest import suffix, write_manifest
 from cleanlab_lite.exporters.patch import apply_patch, read_patch
 from cleanlab_lite.exporters.policy import Cleaned, apply_policy
 from cleanlab_lite.readers import read_labels, read_manifest
+
+apply_tiny = partial(apply_patch, max_drop=1.0)  # half of these tiny manifests goes
 
 # first and last row go, neighbours go, one is relabelled, one had no label
 VERDICTS = ("drop", "", "drop", "drop", "relabel", "new", "", "drop")
@@ -112,9 +116,9 @@ def test_round_trip_byte_for_byte(tmp_path, name):
     assert patch.write(given, tmp_path / "labels.patch.jsonl") == []
     changes = read_patch(tmp_path / "labels.patch.jsonl")
 
-    outcome = apply_patch(read_labels(path, changes[0].columns), changes, applied)
+    outcome = apply_tiny(read_labels(path, changes[0].columns), changes, applied)
     assert (outcome.dropped, outcome.restored, outcome.relabelled, outcome.conflicts) == (4, 0, 2, ())
-    back = apply_patch(read_labels(applied, changes[0].columns), changes, restored, reverse=True)
+    back = apply_tiny(read_labels(applied, changes[0].columns), changes, restored, reverse=True)
     assert (back.dropped, back.restored, back.relabelled, back.conflicts) == (0, 4, 2, ())
     if ending == ".parquet":
         tables = [pq.read_table(file) for file in (applied, exported, restored, before)]
@@ -142,9 +146,9 @@ def test_arrays_come_back_as_a_table(tmp_path):
     given = Cleaned(manifest, table, apply_policy(table, np.zeros(4, bool), "correct"))
     patch.write(given, tmp_path / "p.jsonl")
     changes = read_patch(tmp_path / "p.jsonl")
-    apply_patch(read_labels(tmp_path / "f.npz", changes[0].columns), changes, tmp_path / "a.csv")
+    apply_tiny(read_labels(tmp_path / "f.npz", changes[0].columns), changes, tmp_path / "a.csv")
     assert (tmp_path / "a.csv").read_text() == "id,label\n0,3\n1,3\n3,5\n"
-    apply_patch(read_labels(tmp_path / "a.csv", changes[0].columns), changes, tmp_path / "b.csv", reverse=True)
+    apply_tiny(read_labels(tmp_path / "a.csv", changes[0].columns), changes, tmp_path / "b.csv", reverse=True)
     assert (tmp_path / "b.csv").read_text() == "id,label\n0,3\n1,5\n2,3\n3,5\n"
 
 
@@ -191,14 +195,14 @@ def test_all_conflicts_are_told_and_nothing_is_written(tmp_path, plain):
     moved = text.replace("a.png,cat", "a.png,owl").replace("d.png,dog,x3\n", "").replace("ä 🐈.png,dog", "ä 🐈.png,cat")
     (tmp_path / "moved.csv").write_text(moved, "utf-8")
     manifest = read_labels(tmp_path / "moved.csv", changes[0].columns)
-    outcome = apply_patch(manifest, changes, tmp_path / "out.csv")
+    outcome = apply_tiny(manifest, changes, tmp_path / "out.csv")
     assert outcome.conflicts == (
         "'a.png': the label is 'owl', not 'cat'",
         "'d.png': the row is gone",
         "'ä 🐈.png': the label is 'cat', not 'dog'",
     )
     assert not (tmp_path / "out.csv").exists()
-    outcome = apply_patch(manifest, changes, tmp_path / "out.csv", skip_conflicts=True)
+    outcome = apply_tiny(manifest, changes, tmp_path / "out.csv", skip_conflicts=True)
     assert (outcome.dropped, outcome.relabelled) == (2, 1)
     assert [cells[:2] for cells in csv.reader(io.StringIO((tmp_path / "out.csv").read_text()))] == [
         *(["path", "label"], ["a.png", "owl"], ["b,\n.png", "cat"], ["ä 🐈.png", "cat"]),
@@ -210,7 +214,7 @@ def test_rows_that_were_added_or_moved_do_no_harm(tmp_path, plain):
     text, changes = plain
     header, *rows = csv.reader(io.StringIO(text))
     (tmp_path / "moved.csv").write_text(csv_text([header, ["new.png", "owl", "y"], *rows[::-1]]), "utf-8")
-    outcome = apply_patch(read_labels(tmp_path / "moved.csv", changes[0].columns), changes, tmp_path / "out.csv")
+    outcome = apply_tiny(read_labels(tmp_path / "moved.csv", changes[0].columns), changes, tmp_path / "out.csv")
     assert outcome.conflicts == ()
     assert [cells[:2] for cells in csv.reader(io.StringIO((tmp_path / "out.csv").read_text()))] == [
         *(["path", "label"], ["new.png", "owl"], ["g.png", "dog"], ["f.png", "dog"], ["ä 🐈.png", "cat"]),
@@ -221,16 +225,16 @@ def test_rows_that_were_added_or_moved_do_no_harm(tmp_path, plain):
 def test_taking_back_what_is_there_or_does_not_fit(tmp_path, plain):
     _, changes = plain
     path = tmp_path / "plain.csv"
-    outcome = apply_patch(read_labels(path, changes[0].columns), changes, tmp_path / "out.csv", reverse=True)
+    outcome = apply_tiny(read_labels(path, changes[0].columns), changes, tmp_path / "out.csv", reverse=True)
     assert [conflict.partition(": ")[2] for conflict in outcome.conflicts] == [
         *["the row is there already"] * 4,
         "the label is 'dog', not 'cat'",
         "the label is None, not 'dog'",
     ]
-    apply_patch(read_labels(path, changes[0].columns), changes, tmp_path / "applied.csv")
+    apply_tiny(read_labels(path, changes[0].columns), changes, tmp_path / "applied.csv")
     wider = (tmp_path / "applied.csv").read_text().replace(",by", ",by,more").replace(",x", ",z,x")
     (tmp_path / "wider.csv").write_text(wider)
-    outcome = apply_patch(
+    outcome = apply_tiny(
         read_labels(tmp_path / "wider.csv", changes[0].columns), changes, tmp_path / "out.csv", reverse=True
     )
     assert len(outcome.conflicts) == 5 and all("other columns" in conflict for conflict in outcome.conflicts)
@@ -243,8 +247,8 @@ def test_a_patch_of_another_format_does_not_fit(tmp_path, plain):
         path.write_text(FILES[name], "utf-8") if name in FILES else parquet(path)
         manifest = read_labels(path, {"label": "label", "path": "path"})
         applied = tmp_path / f"applied{path.suffix}"
-        assert apply_patch(manifest, changes, applied).conflicts == ()  # ids and labels are the same
-        back = apply_patch(read_labels(applied, changes[0].columns), changes, tmp_path / "x", reverse=True)
+        assert apply_tiny(manifest, changes, applied).conflicts == ()  # ids and labels are the same
+        back = apply_tiny(read_labels(applied, changes[0].columns), changes, tmp_path / "x", reverse=True)
         assert len(back.conflicts) == 5 and all("another format" in conflict for conflict in back.conflicts)
 
 
@@ -279,7 +283,23 @@ def test_a_tampered_record_is_refused(tmp_path, plain):
 
 def test_one_class_may_be_left(tmp_path, plain):
     _, changes = plain
+    (tmp_path / "left.csv").write_text("path,label,by\na.png,cat,x0\nz.png,cat,x1\n")
+    manifest = read_labels(tmp_path / "left.csv", changes[0].columns)
+    apply_tiny(manifest, changes[:1], tmp_path / "one.csv")
+    assert (tmp_path / "one.csv").read_text() == "path,label,by\nz.png,cat,x1\n"
+
+
+def test_a_patch_never_drops_too_much_unasked(tmp_path, plain):
+    _, changes = plain
+    manifest = read_labels(tmp_path / "plain.csv", changes[0].columns)
+    with pytest.raises(
+        ConfigError, match=r"4 of 8 rows \(50 %, the limit is 30 %\); 2 of 3 rows of class 'cat'"
+    ) as error:
+        apply_patch(manifest, changes, tmp_path / "out.csv")
+    assert "--max-drop 67%" in error.value.hint and not (tmp_path / "out.csv").exists()
+    by_people = [replace(change, who="ann") for change in changes]
+    assert apply_patch(manifest, by_people, tmp_path / "out.csv").dropped == 4
     (tmp_path / "left.csv").write_text("path,label,by\na.png,cat,x0\n")
     manifest = read_labels(tmp_path / "left.csv", changes[0].columns)
-    apply_patch(manifest, changes[:1], tmp_path / "none.csv")
-    assert (tmp_path / "none.csv").read_text() == "path,label,by\n"
+    with pytest.raises(ConfigError, match="an empty dataset is never written"):
+        apply_tiny(manifest, by_people[:1], tmp_path / "none.csv")

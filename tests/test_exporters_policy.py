@@ -8,7 +8,7 @@ from cli_world import make_report, mislabel, row
 
 from cleanlab_lite.decisions import Decision
 from cleanlab_lite.errors import ConfigError
-from cleanlab_lite.exporters.policy import apply_policy
+from cleanlab_lite.exporters.policy import Cleaned, apply_policy
 
 ROWS = [
     row("fine"),
@@ -161,3 +161,48 @@ def test_decisions_that_fit_no_row_are_passed_over_and_noted():
     assert not cleaning.keep[2] and cleaning.reviewers[2] == "ann"
     with pytest.raises(ConfigError, match="none of the 1 decisions is on a row of this report"):
         apply_policy(table, held_back, "prune", decisions=decisions[1:2])
+
+
+def problem(cleaning_of, held_back=(), max_drop=None, **options):
+    """What would be said instead of writing what the policy prune leaves of these rows."""
+    report = make_report(cleaning_of)
+    held = np.isin(report.table["id"].to_pylist(), held_back)
+    cleaned = Cleaned(None, report.table, apply_policy(report.table, held, "prune", **options))
+    error = cleaned.excess(max_drop)
+    return "" if error is None else error.message.removeprefix("too many rows would be dropped, nothing is written: ")
+
+
+def pets(dogs, cats, wrong_dogs, wrong_cats):
+    make = [(mislabel if i < wrong_dogs else row)(f"dog{i}") for i in range(dogs)]
+    return make + [(mislabel if i < wrong_cats else row)(f"cat{i}", given_label="cat") for i in range(cats)]
+
+
+def test_the_limits_are_shares_of_all_rows_and_of_the_rows_of_a_class_that_may_change():
+    assert problem(pets(8, 2, 3, 0)) == ""
+    assert problem(pets(8, 2, 4, 0)) == "4 of 10 rows (40 %, the limit is 30 %)"
+    assert problem(pets(8, 2, 1, 1)) == ""
+    assert problem(pets(8, 2, 1, 2)) == "2 of 2 rows of class 'cat' (100 %, the limit is 50 %)"
+    # held-back rows count among all rows, not among those of the class
+    assert problem(pets(8, 3, 0, 1), held_back=["cat1"]) == ""
+    assert problem(pets(8, 4, 0, 2), held_back=["cat2"]) == "2 of 3 rows of class 'cat' (66.7 %, the limit is 50 %)"
+    # one limit for both
+    assert problem(pets(8, 2, 6, 0), max_drop=0.75) == ""
+    assert problem(pets(8, 2, 6, 0), max_drop=0.6) == "6 of 8 rows of class 'dog' (75 %, the limit is 60 %)"
+    assert problem(pets(8, 2, 0, 1), max_drop=0.1) == "1 of 2 rows of class 'cat' (50 %, the limit is 10 %)"
+
+
+def test_the_worst_classes_are_named_and_the_others_counted():
+    rows = [mislabel(str(label), given_label=str(label)) for label in range(8)] + [row(f"ok{i}") for i in range(40)]
+    said = problem(rows)
+    assert said.count("of class") == 5 and said.endswith("; and 3 more")
+
+
+def test_held_back_rows_alone_are_no_dataset():
+    assert "empty dataset" in problem(pets(3, 3, 3, 0), held_back=["cat0", "cat1", "cat2"], max_drop=1.0)
+    assert problem(pets(3, 3, 0, 0), held_back=[f"{pet}{i}" for pet in ("dog", "cat") for i in range(3)]) == ""
+
+
+def test_decisions_of_people_are_not_counted():
+    people = [Decision(f"dog{i}", "drop", "dog", reviewer="ann") for i in range(7)]
+    assert problem(pets(8, 2, 8, 0), decisions=people) == ""
+    assert problem(pets(8, 2, 8, 0), decisions=people[:4]) != ""

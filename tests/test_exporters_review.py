@@ -12,7 +12,9 @@ from audit_world import write_csv
 from cli_world import HOSTILE, make_report, mislabel, row
 from export_world import ROWS, dataset
 
-from cleanlab_lite.exporters import argilla, cleanlab, labelstudio
+from cleanlab_lite.exporters import argilla, cleanlab, fiftyone, labelstudio
+from cleanlab_lite.exporters.formats import FORMATS
+from cleanlab_lite.exporters.reserved import RESERVED, free_name, is_reserved
 from cleanlab_lite.readers import read_manifest
 
 
@@ -135,3 +137,28 @@ def test_argilla_records_of_vectors_show_their_ids(tmp_path):
     records = [json.loads(line) for line in (tmp_path / "r.jsonl").read_text().splitlines()]
     assert [record["fields"] for record in records] == [{"text": "u"}, {"text": "v"}]
     assert [record["suggestions"] for record in records] == [{}, {}]
+
+
+@pytest.mark.parametrize(
+    ("receiver", "names"),
+    [
+        ("fiftyone", fiftyone.ATTRIBUTES),
+        ("labelstudio", [*labelstudio.COLUMNS, "segment"]),
+        ("argilla", argilla.METADATA),
+        ("cleanlab", [name for name in cleanlab.COLUMNS if name == "id"]),
+    ],
+)
+def test_no_field_of_ours_has_a_name_that_the_receiver_keeps(receiver, names):
+    assert [name for name in names if is_reserved(receiver, name)] == []
+
+
+def test_every_format_for_another_program_has_its_reserved_names():
+    assert RESERVED.keys() == {name for name, format in FORMATS.items() if format.kind == "review"} | {"huggingface"}
+
+
+def test_reserved_names_become_free_ones():
+    assert free_name("fiftyone", "author", []) == "author"
+    assert free_name("fiftyone", "id", []) == "source_id"
+    assert free_name("huggingface", "x_file_name", []) == "x_file_name_source"
+    taken = ["source_image", "image_source", "image_source_2"]
+    assert free_name("huggingface", "image", taken) == "image_source_3"

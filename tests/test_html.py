@@ -308,6 +308,17 @@ def test_nothing_is_overwritten_unless_forced(run, tmp_path, capsys):
     assert json.loads(result.out) == {"path": str(target), "bytes": target.stat().st_size}
 
 
+def test_the_page_takes_no_audited_file_of_that_name(tmp_path, capsys):
+    run = page_run(tmp_path)
+    (tmp_path / "page.html").symlink_to("0.png")
+    before = (tmp_path / "0.png").read_bytes()
+    result = call(capsys, "report", run, "--html", tmp_path / "page.html", "--force")
+    assert result.code == 2 and "is an audited file" in result.err
+    assert (tmp_path / "0.png").read_bytes() == before
+    for _ in range(2):  # a page may lie in the run folder
+        assert call(capsys, "report", run, "--html", run / "page.html", "--force").code == 0
+
+
 @pytest.mark.parametrize(
     ("name", "code", "said"),
     [

@@ -22,16 +22,13 @@ from __future__ import annotations
 import hashlib
 import itertools
 import math
-import multiprocessing
 import os
-import signal
-import threading
 import time
 import uuid
 import zlib
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
@@ -46,6 +43,7 @@ from cleanlab_lite.data.sound import SoundFormat, sound_header
 from cleanlab_lite.errors import ConfigError, DecodeError
 from cleanlab_lite.manifest import WHOLE, Segment
 from cleanlab_lite.progress import OnProgress, Progress, ignore
+from cleanlab_lite.workers import pool
 
 SIZES = (32, 48, 64, 96, 128)  # pixels; what `choose_image_size` chooses from
 CHUNK = 64  # files per task of a worker
@@ -396,20 +394,17 @@ def _read_chunks(
 def _pooled(
     chunks: list[list[_Place]], form: Format, cached: frozenset[str], workers: int
 ) -> Generator[list[_Row], None, None]:
-    # "spawn": a fork of a process in which torch runs threads may deadlock
-    pool = ProcessPoolExecutor(
-        workers, multiprocessing.get_context("spawn"), initializer=_start_worker, initargs=(form, cached)
-    )
+    executor = pool(workers, _start_worker, (form, cached))
     try:
         ahead: deque[Future[list[_Row]]] = deque()  # bounded, so that results do not pile up in memory
         for chunk in chunks:
-            ahead.append(pool.submit(_work, chunk))
+            ahead.append(executor.submit(_work, chunk))
             if len(ahead) >= 4 * workers:
                 yield ahead.popleft().result()
         while ahead:
             yield ahead.popleft().result()
     finally:
-        pool.shutdown(cancel_futures=True)
+        executor.shutdown(cancel_futures=True)
 
 
 _worker_args: tuple[Format, frozenset[str]]  # of `_read`, the same for all tasks: set once per worker
@@ -418,16 +413,6 @@ _worker_args: tuple[Format, frozenset[str]]  # of `_read`, the same for all task
 def _start_worker(form: Format, cached: frozenset[str]) -> None:
     global _worker_args
     _worker_args = form, cached
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends the pool
-    threading.Thread(target=_exit_with_parent, daemon=True).start()
-
-
-def _exit_with_parent() -> None:
-    """The pool's workers would outlive a parent that was killed."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
 
 
 def _work(places: list[_Place]) -> list[_Row]:

@@ -1,6 +1,7 @@
 """A folder that FiftyOne imports as `fiftyone.types.FiftyOneImageClassificationDataset`: `data/` and `labels.json`.
 
-Every picture is in it under its given label, with the verdict as attributes of the label: `mistakenness` is p_mislabel.
+Every picture is in it under its given label, with the verdict as attributes of the label: `mistakenness` is p_mislabel,
+`sample_id` the id of the row (`id` is that of the label in FiftyOne's database).
 """
 
 from __future__ import annotations
@@ -15,14 +16,14 @@ from cleanlab_lite.exporters.files import Names, Placer, local_uris
 from cleanlab_lite.exporters.formats import Link
 from cleanlab_lite.manifest import Manifest
 
-ATTRIBUTES = {  # attribute -> column of the report
+ATTRIBUTES = {  # attribute -> column of the report; none may be in RESERVED
     "mistakenness": "p_mislabel",
     "suggested_label": "suggested_label",
     "suggestion_confidence": "suggestion_confidence",
     "issue": "issue",
     "action": "action",
     "split": "split",
-    "id": "id",
+    "sample_id": "id",
 }
 
 

@@ -125,6 +125,15 @@ class Placer:
         return notes
 
 
+def refuse_empty(placed: int, notes: list[str]) -> None:
+    """Raise ConfigError where an export would hold no file; `notes` say what was left out."""
+    if not placed:
+        raise ConfigError(
+            "no row is left, nothing is written" + "".join(f"\n  {note}" for note in notes),
+            hint="export with --format manifest: it needs no files",
+        )
+
+
 def file_names(manifest: Manifest, uris: Iterable[str]) -> list[str]:
     """n names of files: their own, of a part of a sound with its place in seconds: `a-1.5-2.wav`."""
     names = []

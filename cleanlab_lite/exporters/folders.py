@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from cleanlab_lite.exporters.files import Names, Placer, file_names, local_uris, renamed, split_folders
+from cleanlab_lite.exporters.files import Names, Placer, file_names, local_uris, refuse_empty, renamed, split_folders
 from cleanlab_lite.exporters.formats import Link
 from cleanlab_lite.exporters.policy import Cleaned
 
@@ -26,17 +26,19 @@ def write(cleaned: Cleaned, target: Path, link: Link) -> list[str]:
     classes, files = Names(), Names()
     folders = {label: classes.claim("", label) for label in _sorted(labels)}
     placer = Placer(target, link)
-    without = 0
+    placed = without = 0
     for row in cleaned.cleaning.keep.nonzero()[0].tolist():
         label = labels[row]
         if label is None:
             without += 1
             continue
         folder = os.path.join(splits[row], folders[label])
-        placer.place(uris[row], os.path.join(folder, files.claim(folder, own[row])), manifest.segment(row))
+        placed += placer.place(uris[row], os.path.join(folder, files.claim(folder, own[row])), manifest.segment(row))
     if without:
         notes.append(f"{without:,} rows without a label are left out")
-    return [*notes, *renamed("class", folders), *placer.notes()]
+    notes += [*renamed("class", folders), *placer.notes()]
+    refuse_empty(placed, notes)
+    return notes
 
 
 def _sorted(labels: list[str | None]) -> list[str]:

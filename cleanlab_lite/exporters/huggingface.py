@@ -2,7 +2,8 @@
 
 `root/train/metadata.csv` and the files beside it, likewise for every other split. The metadata has the columns of the
 manifest, its path column as `file_name` in the first place, and is CSV, JSONL or Parquet as the manifest is. Columns
-that say where in a file a row lies get `source_` before their names: the files written here are those parts.
+that say where in a file a row lies get `source_` before their names: the files written here are those parts. So do
+columns whose names `datasets` keeps for files and for what it makes of them.
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from cleanlab_lite.exporters.files import Names, Placer, file_names, local_uris, split_folders
+from cleanlab_lite.exporters.files import Names, Placer, file_names, local_uris, refuse_empty, split_folders
 from cleanlab_lite.exporters.formats import Link
 from cleanlab_lite.exporters.manifest import changed_table, suffix, write_table
 from cleanlab_lite.exporters.policy import Cleaned
+from cleanlab_lite.exporters.reserved import free_name
+from cleanlab_lite.manifest import Manifest
 
 
 def write(cleaned: Cleaned, target: Path, link: Link) -> list[str]:
@@ -34,19 +37,27 @@ def write(cleaned: Cleaned, target: Path, link: Link) -> list[str]:
             rows, files = placed.setdefault(split, ([], []))
             rows.append(row)
             files.append(name)
-    table = changed_table(manifest, cleaning.labels, cleaning.weights)
+    table = _columns(manifest, changed_table(manifest, cleaning.labels, cleaning.weights))
+    kind = suffix(manifest)
+    kind = ".csv" if kind == ".tsv" else kind
+    source = replace(manifest.source, delimiter=",")
+    for split, (rows, files) in placed.items():
+        part = table.take(pa.array(rows)).add_column(0, "file_name", pa.array(files, pa.string()))
+        write_table(source, part, target / split / f"metadata{kind}", kind)
+    notes += placer.notes()
+    refuse_empty(len(placed), notes)
+    return notes
+
+
+def _columns(manifest: Manifest, table: pa.Table) -> pa.Table:
+    """The user's columns but that of the paths, under names that are free in a folder of `datasets`."""
+    if manifest.source.path_column is not None:
+        table = table.drop_columns([manifest.source.path_column])
     for column in manifest.source.segment_columns:
         name = f"source_{column}"
         while name in table.column_names:
             name = f"source_{name}"
         table = table.rename_columns({column: name})
-    # `datasets` makes a column image or audio of the files
-    taken = {manifest.source.path_column, "file_name", manifest.modality.replace("sound", "audio")}
-    others = [name for name in table.column_names if name not in taken]
-    kind = suffix(manifest)
-    kind = ".csv" if kind == ".tsv" else kind
-    source = replace(manifest.source, delimiter=",")
-    for split, (rows, files) in placed.items():
-        part = table.select(others).take(pa.array(rows)).add_column(0, "file_name", pa.array(files, pa.string()))
-        write_table(source, part, target / split / f"metadata{kind}", kind)
-    return [*notes, *placer.notes()]
+    for column in table.column_names:
+        table = table.rename_columns({column: free_name("huggingface", column, table.column_names)})
+    return table

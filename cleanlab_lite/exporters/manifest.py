@@ -226,6 +226,13 @@ def load_lines(path: str | Path) -> tuple[Source, np.ndarray | None]:
     return _source(facts), np.array(table[column], dtype=np.int64) if column in table.column_names else None
 
 
+def load_uris(path: str | Path) -> np.ndarray | None:
+    """`uris` of a saved manifest, without reading the rest of it. Raises like `load_manifest`."""
+    column = PREFIX + "uri"
+    table, _ = _read_saved(path, [column])
+    return np.array(table[column].to_pylist(), dtype=str) if column in table.column_names else None
+
+
 def _read_saved(path: str | Path, columns: list[str] | None = None) -> tuple[pa.Table, dict[str, Any]]:
     """The table, or those of `columns` that it has, and the facts that go with it."""
     try:

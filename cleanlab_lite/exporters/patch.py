@@ -16,11 +16,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 
 from cleanlab_lite.errors import ManifestError
 from cleanlab_lite.exporters.manifest import changed_table, csv_line, json_lines, suffix, write_table
-from cleanlab_lite.exporters.policy import Cleaned
+from cleanlab_lite.exporters.policy import Cleaned, excess
 from cleanlab_lite.manifest import Manifest
 
 TOOL, UNNAMED = "nlclean", "unnamed"  # who: where no person decided, where one without a name did
@@ -119,13 +120,19 @@ class Outcome:
 
 
 def apply_patch(
-    manifest: Manifest, changes: Sequence[Change], target: Path, *, reverse: bool = False, skip_conflicts: bool = False
+    manifest: Manifest,
+    changes: Sequence[Change],
+    target: Path,
+    *,
+    reverse: bool = False,
+    skip_conflicts: bool = False,
+    max_drop: float | None = None,
 ) -> Outcome:
     """Write `manifest` with the changes made; or taken back, dropped rows being where and as they were.
 
     A row is found by its place and id, else by its id. A change conflicts where the row is gone, where its label is not
     `old` (`new`, to take it back), and where a row to put back is there already or does not fit the columns.
-    Where there is a conflict nothing is written, unless `skip_conflicts`.
+    Where there is a conflict nothing is written, unless `skip_conflicts`. Raises ConfigError as `policy.excess` says.
     """
     rows = _Rows(manifest)
     conflicts: list[str] = []
@@ -133,6 +140,7 @@ def apply_patch(
     order = list(range(len(manifest)))  # rows of the manifest; from its length on, pieces
     labels: list[str | None] = [None] * len(manifest)
     replaced: dict[int, int | None] = {}  # row -> piece in its place, None: it goes
+    decided: set[int] = set()  # rows that people drop
     restored = relabelled = 0
 
     def add(change: Change) -> int | None:
@@ -150,9 +158,7 @@ def apply_patch(
             elif (piece := add(change)) is not None:
                 order.insert(min(change.row, len(order)), piece)
                 restored += 1
-    for change in changes:
-        if reverse and change.drop:
-            continue
+    for change in (change for change in changes if not (reverse and change.drop)):
         row = rows.find(change, order)
         before, after = (change.new, change.old) if reverse else (change.old, change.new)
         if row is None:
@@ -161,17 +167,28 @@ def apply_patch(
             conflicts.append(f"{change.id!r}: the label is {label!r}, not {before!r}")
         elif change.drop:
             replaced[row] = None
+            decided |= set() if change.who == TOOL else {row}
         elif after is not None:
             labels[row] = after
             relabelled += 1
         elif (piece := add(change)) is not None:
             replaced[row] = piece
             relabelled += 1
+    dropped = [row for row, piece in replaced.items() if piece is None]
     if not conflicts or skip_conflicts:
-        final = [replaced.get(row, row) for row in order]
-        _write(manifest, labels, pieces, [row for row in final if row is not None], target)
-    dropped = sum(piece is None for piece in replaced.values())
-    return Outcome(dropped, restored, relabelled, tuple(conflicts))
+        _refuse_excess(manifest, dropped, decided, max_drop)
+        _write(manifest, labels, pieces, [replaced.get(row, row) for row in order], target)
+    return Outcome(len(dropped), restored, relabelled, tuple(conflicts))
+
+
+def _refuse_excess(manifest: Manifest, dropped: list[int], decided: set[int], max_drop: float | None) -> None:
+    """A patch knows no splits: any row may change."""
+    given = [manifest.classes[label] if label >= 0 else None for label in manifest.labels.tolist()]
+    drop, by_people = np.zeros(len(given), dtype=bool), np.zeros(len(given), dtype=bool)
+    drop[dropped] = by_people[list(decided)] = True
+    error = excess(given, np.ones(len(given), dtype=bool), drop, by_people, max_drop)
+    if error is not None:
+        raise error
 
 
 class _Rows:
@@ -251,12 +268,14 @@ def _piece(manifest: Manifest, record: Record | None) -> pa.Table | str | None:
 
 
 def _write(
-    manifest: Manifest, labels: list[str | None], pieces: list[pa.Table | str], order: list[int], target: Path
+    manifest: Manifest, labels: list[str | None], pieces: list[pa.Table | str], order: list[int | None], target: Path
 ) -> None:
+    """Rows and pieces in this order, where None is no row."""
+    stay = [row for row in order if row is not None]
     table, kind, source = changed_table(manifest, labels), suffix(manifest), manifest.source
     if kind == ".parquet":
         whole = pa.concat_tables([table, *pieces]).unify_dictionaries()
-        write_table(source, whole.take(pa.array(order)), target, kind)
+        write_table(source, whole.take(pa.array(stay)), target, kind)
         return
     columns = (column.to_pylist() for column in table.columns)
     texts: Iterable[str] = (
@@ -265,4 +284,4 @@ def _write(
     lines = [*texts, *pieces]
     with target.open("w", encoding="utf-8", newline="") as file:
         file.write("" if kind == ".jsonl" else csv_line(source, table.column_names))
-        file.writelines(lines[row] for row in order)
+        file.writelines(lines[row] for row in stay)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+import math
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +17,10 @@ from cleanlab_lite.manifest import Manifest
 
 # Verdicts that are facts, not estimates: no confidence applies to dropping them.
 _FACTS = ("unreadable", "duplicate_conflict")
-SHOWN = 5  # ids in one message
+SHOWN = 5  # ids or classes in one message
+# What may go without being asked: an audit that flags more has seldom found so many wrong labels.
+MAX_DROP = 0.3  # of all rows
+MAX_DROP_OF_CLASS = 0.5  # of the rows of a class
 
 
 @dataclass(frozen=True)
@@ -25,6 +30,7 @@ class Cleaning:
     keep: np.ndarray  # (n,) bool
     labels: list[str | None]  # n new labels, None where the label stays
     reviewers: list[str | None]  # n names of who decided, None where the tool did
+    open_to_change: np.ndarray  # (n,) bool: not held back, or opened by name
     weights: np.ndarray | None = None  # (n,) float64, 0-1: how much to trust the label; policy weight only
     notes: tuple[str, ...] = ()  # decisions that were passed over, a sentence each
 
@@ -50,6 +56,12 @@ class Cleaned:
         """n labels after cleaning, None where a row has none."""
         given = self.table["given_label"].to_pylist()
         return [old if new is None else new for old, new in zip(given, self.cleaning.labels, strict=True)]
+
+    def excess(self, max_drop: float | None = None) -> ConfigError | None:
+        """What to raise instead of writing this: see `excess`."""
+        decided = np.array([name is not None for name in self.cleaning.reviewers], dtype=bool)
+        given, open_to_change = self.table["given_label"].to_pylist(), self.cleaning.open_to_change
+        return excess(given, open_to_change, ~self.cleaning.keep, decided, max_drop)
 
 
 def apply_policy(
@@ -121,7 +133,66 @@ def apply_policy(
         if weights is not None and decision.action != "unsure":
             weights[row] = 1.0
     spared = _over_the_cap(report_table, open_to_change, drop, fact, reviewers, p, max_drop_per_class)
-    return Cleaning(~drop | spared, labels, reviewers, weights, tuple(notes))
+    return Cleaning(~drop | spared, labels, reviewers, open_to_change, weights, tuple(notes))
+
+
+def excess(
+    given: Sequence[str | None],
+    open_to_change: np.ndarray,
+    drop: np.ndarray,
+    decided: np.ndarray,
+    max_drop: float | None = None,
+) -> ConfigError | None:
+    """What to raise where too much of a dataset would go; None where it would not.
+
+    `given` are the labels of n rows; `open_to_change`, `drop` and `decided` (by people) are (n,) bool. Rows that people
+    drop do not count. The others may be `MAX_DROP` of all rows and `MAX_DROP_OF_CLASS` of those of a class that are
+    open to change, or the share `max_drop` of either. Rows that are open to change must be left in any case.
+    """
+    n = len(given)
+    if drop.any() and not (open_to_change & ~drop).any():
+        return ConfigError(
+            f"all {int(drop.sum()):,} rows that may change would be dropped, and an empty dataset is never written",
+            hint="is the audit to be trusted? `nlclean report` says what it found, `nlclean review` shows the rows",
+        )
+    counted = drop & ~decided
+    losses = [_Loss("", int(counted.sum()), n, MAX_DROP if max_drop is None else max_drop)]
+    labels = np.array(["" if label is None else label for label in given], dtype=object)
+    of_class = MAX_DROP_OF_CLASS if max_drop is None else max_drop
+    may_go = Counter(labels[open_to_change].tolist())
+    losses += [
+        _Loss(f" of class {label!r:.60}", rows, may_go[label], of_class)
+        for label, rows in Counter(labels[counted & open_to_change].tolist()).items()
+        if label
+    ]
+    over = [loss for loss in losses if loss.rows > loss.limit * loss.of + 1e-9]  # 0.3 * 10 is 2.999...
+    if not over:
+        return None
+    over.sort(key=lambda loss: (bool(loss.what), -loss.share))  # of the whole first, then the worst class
+    needed = math.ceil(100 * max(loss.share for loss in over) - 1e-9)
+    more = f"; and {len(over) - SHOWN:,} more" if len(over) > SHOWN else ""
+    return ConfigError(
+        "too many rows would be dropped, nothing is written: " + "; ".join(map(str, over[:SHOWN])) + more,
+        hint=f"look at them with `nlclean review`; --max-drop {needed}% lets them go",
+    )
+
+
+@dataclass(frozen=True)
+class _Loss:
+    """How many rows go of how many."""
+
+    what: str
+    rows: int
+    of: int
+    limit: float  # share that may go
+
+    @property
+    def share(self) -> float:
+        return self.rows / self.of
+
+    def __str__(self) -> str:
+        shares = f"({100 * self.share:.3g} %, the limit is {100 * self.limit:.3g} %)"
+        return f"{self.rows:,} of {self.of:,} rows{self.what} {shares}"
 
 
 def suspicious_first(report_table: pa.Table) -> list[int]:

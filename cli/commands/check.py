@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,6 @@ from ..options import Limit, run_argument, verbosity_options
 
 if TYPE_CHECKING:
     from cleanlab_lite.gate import Gate
-    from cleanlab_lite.manifest import Source
 
 FILE = click.Path(path_type=Path, dir_okay=False)
 
@@ -49,6 +49,7 @@ FILE = click.Path(path_type=Path, dir_okay=False)
     help="junit and sarif are for CI servers, markdown for a pull request.",
 )
 @click.option("--output", "target", type=FILE, metavar="FILE", help="File to write.  [default: stdout]")
+@click.option("--force", is_flag=True, help="Overwrite files; a baseline is overwritten by a baseline in any case.")
 @click.option(
     "--top",
     type=click.IntRange(min=0),
@@ -69,6 +70,7 @@ def command(
     exit_zero: bool,
     form: str,
     target: Path | None,
+    force: bool,
     top: int,
 ) -> None:
     """Hold a run against limits, and against a baseline. Exit 1 above a limit.
@@ -95,9 +97,7 @@ def command(
     source, lines = load_lines(folder / "manifest.parquet")
     if lines is not None and len(lines) != len(report):
         raise ReportError(f"{folder} holds a report on {len(report)} rows and a manifest of {len(lines)}")
-    for path in (target, write_baseline):
-        if path is not None:
-            _spare_manifest(path, source)
+    _choose_files(folder, target, write_baseline, baseline, force)
     gate = judge(
         report.summary,
         read_rows(report, DecisionLog(folder / DECISIONS).read(), lines),
@@ -135,16 +135,25 @@ def _say(gate: Gate, exit_zero: bool) -> bool:
     return gate.exceeded
 
 
+def _choose_files(
+    folder: Path, target: Path | None, write_baseline: Path | None, baseline: Path | None, force: bool
+) -> None:
+    """Raise ConfigError where one of the files must not be written. A baseline may take the place of one: it is made
+    again with every change of the dataset, and the one before is in the history of the repository."""
+    from cleanlab_lite.errors import ConfigError
+    from cleanlab_lite.exporters.target import choose_file
+    from cleanlab_lite.gate import is_baseline
+
+    if target is not None:
+        choose_file(folder, target, force=force, inputs=[baseline] if baseline else [])
+    if write_baseline is not None:
+        choose_file(folder, write_baseline, force=force or is_baseline(write_baseline))
+        if target is not None and os.path.realpath(target) == os.path.realpath(write_baseline):
+            raise ConfigError(f"--output and --write-baseline are both {target}", hint="give another file")
+
+
 def _write(path: Path, text: str) -> None:
     from cleanlab_lite.exporters.target import replacing
 
     with replacing(path, hint="give another file") as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
-
-
-def _spare_manifest(path: Path, source: Source) -> None:
-    from cleanlab_lite.errors import ConfigError
-
-    original = Path(source.file or source.path)
-    if path.exists() and original.exists() and path.samefile(original):
-        raise ConfigError(f"{path} is the audited manifest, which is never changed", hint="give another file")

@@ -11,16 +11,16 @@ from click.core import ParameterSource
 from cleanlab_lite.exporters.formats import FORMATS, LINKS, POLICIES, STEMS, Format, Link, Policy
 
 from .. import diagnostics
-from ..options import json_option, run_argument, verbosity_options
+from ..options import Limit, json_option, run_argument, verbosity_options
 
 if TYPE_CHECKING:
     from cleanlab_lite.exporters.policy import Cleaning
     from cleanlab_lite.manifest import Manifest
     from cleanlab_lite.report import Report
 
-OF_POLICIES = ("policy", "min_confidence", "max_drop_per_class", "include_splits", "decisions")
+OF_POLICIES = ("policy", "min_confidence", "max_drop_per_class", "max_drop", "include_splits", "decisions")
 OF_PATCHES = ("to", "reverse", "skip_conflicts")
-OF_BOTH = ("patch", *OF_PATCHES, "target", "force", "as_json")
+OF_BOTH = ("patch", *OF_PATCHES, "max_drop", "target", "force", "as_json")
 
 
 def _formats(kind: str) -> str:
@@ -80,6 +80,12 @@ A patch is applied, or taken back, with --apply PATCH --to MANIFEST.
     help="Let at most this share of the rows of a class go.",
 )
 @click.option(
+    "--max-drop",
+    type=Limit("share"),
+    metavar="SHARE",
+    help="Refuse to drop more than this, 60% or 0.6, of all rows or of a class.  [default: 30% of all, 50% of a class]",
+)
+@click.option(
     "--include-split",
     "include_splits",
     multiple=True,
@@ -118,6 +124,7 @@ def command(
     target: Path | None,
     min_confidence: float,
     max_drop_per_class: float,
+    max_drop: tuple[float, bool] | None,
     include_splits: tuple[str, ...],
     decisions: tuple[Path, ...],
     link: Link,
@@ -130,8 +137,9 @@ def command(
 ) -> None:
     format = FORMATS[name]
     _refuse_idle_options(ctx, format, patch, to)
+    limit = max_drop[0] if max_drop else None
     if patch is not None and to is not None:
-        _answer(*_apply(patch, to, target, reverse, skip_conflicts, force), as_json)
+        _answer(*_apply(patch, to, target, reverse, skip_conflicts, limit, force), as_json)
         return
 
     from cleanlab_lite.exporters.manifest import suffix
@@ -151,6 +159,7 @@ def command(
         endings=() if format.tree else format.endings or (suffix(manifest),),
         tree=format.tree,
         force=force,
+        inputs=decisions,
     )
     rest: tuple[Any, ...] = (link,) if format.tree else ()
     if format.kind == "review":
@@ -168,8 +177,11 @@ def command(
             include_splits=include_splits,
             decisions=_read_decisions(folder, decisions),
         )
+        cleaned = Cleaned(manifest, report.table, cleaning)
+        if (error := cleaned.excess(limit)) is not None:
+            raise error
         with replacing(target, tree=format.tree) as temporary:
-            notes = format.module().write(Cleaned(manifest, report.table, cleaning), temporary, *rest)
+            notes = format.module().write(cleaned, temporary, *rest)
         facts = {"format": name, "policy": policy, **_counted(cleaning)}
         notes = [*cleaning.notes, *notes]
     _answer(target, facts, notes, as_json)
@@ -185,7 +197,7 @@ def _refuse_idle_options(ctx: click.Context, format: Format, patch: Path | None,
     if patch is not None and to is None:
         raise click.UsageError("--apply needs --to MANIFEST", ctx)
     if patch is not None:
-        idle = given.keys() - {*OF_BOTH}
+        idle = given.keys() - {*OF_BOTH} | (given.keys() & {"max_drop"} if ctx.params["reverse"] else set())
     else:
         idle = given.keys() & {
             *OF_PATCHES,
@@ -194,8 +206,14 @@ def _refuse_idle_options(ctx: click.Context, format: Format, patch: Path | None,
         }
     if idle:
         names = ", ".join(given[name] for name in given if name in idle)
-        where = "--apply" if patch is not None else f"an export of format {format.name}"
+        where = (
+            ("--apply --reverse" if ctx.params["reverse"] else "--apply")
+            if patch is not None
+            else f"an export of format {format.name}"
+        )
         raise click.UsageError(f"{names} does nothing in {where}", ctx)
+    if ctx.params["policy"] == "weight" and "max_drop" in given:
+        raise click.UsageError("--max-drop does nothing with the policy weight, which drops nothing", ctx)
     if ctx.params["policy"] == "weight" and not format.weights:
         raise click.UsageError(f"--format {format.name} has no place for weights", ctx)
 
@@ -231,7 +249,13 @@ def _counted(cleaning: Cleaning) -> dict[str, int]:
 
 
 def _apply(
-    patch: Path, to: str, target: Path | None, reverse: bool, skip_conflicts: bool, force: bool
+    patch: Path,
+    to: str,
+    target: Path | None,
+    reverse: bool,
+    skip_conflicts: bool,
+    max_drop: float | None,
+    force: bool,
 ) -> tuple[Path, dict[str, Any], list[str]]:
     """The file written, what happened, and notes. Raises ConfigError with all conflicts where there are any."""
     from cleanlab_lite.errors import ConfigError
@@ -243,9 +267,13 @@ def _apply(
     changes = read_patch(patch)
     manifest = read_labels(to, changes[0].columns)
     word = "restored" if reverse else "patched"
-    target = choose_target(manifest, target, word=word, endings=(suffix(manifest),), tree=False, force=force)
+    target = choose_target(
+        manifest, target, word=word, endings=(suffix(manifest),), tree=False, force=force, inputs=[patch]
+    )
     with replacing(target) as temporary:
-        outcome = apply_patch(manifest, changes, temporary, reverse=reverse, skip_conflicts=skip_conflicts)
+        outcome = apply_patch(
+            manifest, changes, temporary, reverse=reverse, skip_conflicts=skip_conflicts, max_drop=max_drop
+        )
         if outcome.conflicts and not skip_conflicts:
             raise ConfigError(
                 f"{len(outcome.conflicts):,} of {len(changes):,} changes conflict with {to}, nothing is written:\n"

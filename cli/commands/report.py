@@ -42,8 +42,9 @@ def command(run: Path | None, top: int, schema: bool, page: Path | None, force: 
         output.json_document([dict(zip(keys, map(str, column), strict=True)) for column in COLUMNS])
         return
     if page is not None:
-        _check(page, force)
-        size = _write_page(find_run(run), page)
+        folder = find_run(run)
+        _check(folder, page, force)
+        size = _write_page(folder, page)
         if as_json:
             output.json_document({"path": str(page), "bytes": size})
         else:
@@ -57,16 +58,16 @@ def command(run: Path | None, top: int, schema: bool, page: Path | None, force: 
     (output.report_json if as_json else output.report_view)(report, path, top)
 
 
-def _check(page: Path, force: bool) -> None:
+def _check(folder: Path, page: Path, force: bool) -> None:
     """Raise ConfigError when `page` must not be written."""
     from cleanlab_lite.errors import ConfigError
+    from cleanlab_lite.exporters.target import choose_file
 
     if page.suffix.lower() not in (".html", ".htm"):
         raise ConfigError(f"{page} is no name of a page", hint=f"--html {page.with_suffix('.html')}")
     if page.is_dir():
         raise ConfigError(f"{page} is a folder", hint=f"--html {page / 'report.html'}")
-    if page.exists() and not force:
-        raise ConfigError(f"{page} exists", hint="give another file, or --force to overwrite it")
+    choose_file(folder, page, force=force)
 
 
 def _write_page(folder: Path, page: Path) -> int:

@@ -1,0 +1,84 @@
+"""Worker processes that never import the user's `__main__`.
+
+The processes are spawned: a fork of a process in which torch runs threads may deadlock. But a process that
+`multiprocessing` spawns first imports the `__main__` of its parent. A script without `if __name__ == "__main__"` would
+run again in every worker, and what is no file (stdin, a notebook) cannot be imported at all. Ours start without it.
+So what they are to do must be importable: functions and classes of `__main__` do not exist there.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from multiprocessing import spawn
+from multiprocessing.context import SpawnContext, SpawnProcess
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+_starting = threading.Lock()
+
+
+def pool(
+    workers: int, initializer: Callable[..., object] | None = None, initargs: tuple[Any, ...] = ()
+) -> ProcessPoolExecutor:
+    """An executor of that many processes, which load what `initializer` and the work need and nothing else.
+
+    They leave Ctrl-C to this process, and end with it, however it ends. Where one of them dies, futures raise
+    BrokenProcessPool. What is submitted must be picklable and importable, see above.
+    """
+    return ProcessPoolExecutor(workers, _Context(), _begin, (initializer, initargs))
+
+
+class _Process(SpawnProcess):
+    """A spawned process without the `__main__` of its parent."""
+
+    @staticmethod
+    def _Popen(process_obj: BaseProcess) -> Any:
+        with _hidden_main():
+            return SpawnProcess._Popen(process_obj)  # type: ignore[attr-defined]
+
+
+class _Context(SpawnContext):
+    Process = _Process  # type: ignore[assignment]
+
+
+@contextmanager
+def _hidden_main() -> Iterator[None]:
+    """Processes that this thread starts are not told where `__main__` is. Those of other threads are."""
+    vars(sys.modules["__main__"]).setdefault("__spec__", None)  # some consoles have none, and `spawn` asks for it
+    with _starting:
+        thread, usual = threading.get_ident(), spawn.get_preparation_data
+
+        def preparation(name: str) -> dict[str, Any]:
+            data = usual(name)
+            if threading.get_ident() == thread:
+                data.pop("init_main_from_name", None)
+                data.pop("init_main_from_path", None)
+            return data
+
+        spawn.get_preparation_data = preparation
+        try:
+            yield
+        finally:
+            spawn.get_preparation_data = usual
+
+
+def _begin(initializer: Callable[..., object] | None, initargs: tuple[Any, ...]) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends the pool
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
+    if initializer is not None:
+        initializer(*initargs)
+
+
+def _exit_with_parent() -> None:
+    """Workers would outlive a parent that was killed."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

@@ -1,0 +1,161 @@
+"""Worker processes: they never import the user's `__main__`, however Python was started, and they end with it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+
+import numpy as np
+import pytest
+from audit_world import CLASSES, save_pictures, write_csv
+
+from cleanlab_lite.workers import pool
+
+# No guard. What stands before the call must run once; the work must be done in other processes.
+SCRIPT = """
+import os
+print("before the call")
+from cleanlab_lite.workers import pool
+
+with pool(2) as executor:
+    print(executor.submit(os.getpid).result() != os.getpid())
+print("the end")
+"""
+CONSOLE = f"""
+import sys, types
+sys.modules["__main__"] = types.ModuleType("__main__")
+{{without}}
+exec({SCRIPT!r}, vars(sys.modules["__main__"]))
+"""
+
+
+def run(*arguments: object, folder: Path, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, *map(str, arguments)]
+    return subprocess.run(command, input=stdin, cwd=folder, capture_output=True, text=True, timeout=120)
+
+
+@pytest.fixture
+def package(tmp_path: Path) -> Path:
+    """A folder with the script as a file, as a module of a package, and as the `__main__` of the package."""
+    (tmp_path / "mine").mkdir()
+    for name in ("script.py", "mine/__init__.py", "mine/__main__.py", "mine/part.py"):
+        (tmp_path / name).write_text("" if name.endswith("__init__.py") else SCRIPT)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("arguments", "stdin"),
+    [
+        (["script.py"], ""),
+        (["-m", "mine"], ""),
+        (["-m", "mine.part"], ""),
+        (["-c", SCRIPT], ""),
+        (["-"], SCRIPT),
+        (["-c", CONSOLE.format(without="")], ""),  # as in a notebook: no file, no spec
+        (["-c", CONSOLE.format(without="del sys.modules['__main__'].__spec__")], ""),  # as in some consoles
+    ],
+    ids=["script", "package", "module", "-c", "stdin", "notebook", "console"],
+)
+def test_a_main_without_a_guard_runs_once(package: Path, arguments: list[str], stdin: str) -> None:
+    done = run(*arguments, folder=package, stdin=stdin)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == ["before the call", "True", "the end"]
+
+
+AUDIT = """
+import cleanlab_lite as cl
+from cleanlab_lite.data import cache
+
+print("before the call")
+cache._read = None  # of this process: the files are read by workers, or not at all
+options = dict(epochs=1, ensemble=2, planted=0.0, image_size=8, workers=2, device="cpu")
+print(len(cl.audit("m.csv", **options)))
+"""
+
+
+def test_a_script_without_a_guard_audits_many_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NLCLEAN_CACHE_DIR", str(tmp_path / "cache"))
+    names = [f"{row}.png" for row in range(600)]
+    kinds = np.arange(600) % 3
+    save_pictures(tmp_path, kinds, names)
+    write_csv(tmp_path / "m.csv", {"path": names, "label": [CLASSES[kind] for kind in kinds]})
+    (tmp_path / "script.py").write_text(AUDIT)
+    done = run("script.py", folder=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == ["before the call", "600"]
+
+
+CONSOLE_SCRIPT = """
+import nlclean.main
+from cleanlab_lite.workers import pool
+
+if __name__ == "__main__":
+    with pool(1) as executor:
+        loaded = executor.submit(eval, "set(__import__('sys').modules)").result()
+    print(*{"nlclean", "torch"} & loaded)
+"""
+
+
+def test_the_console_script_is_not_loaded_by_workers(tmp_path: Path) -> None:
+    """Its guard would keep it from running, but every worker would load the command line."""
+    (tmp_path / "nlclean").write_text(CONSOLE_SCRIPT)
+    done = run("nlclean", folder=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "\n", "")
+
+
+# What a packer makes of `nlclean`: one executable that is Python and the program.
+FROZEN = f"""#!{sys.executable}
+import sys
+sys.frozen, sys.executable = True, __file__
+if "-c" in sys.argv:  # packers take care of the resource tracker
+    exec(sys.argv[-1])
+elif sys.argv[1] == "go":
+    exec({SCRIPT!r})
+else:
+    from nlclean.main import main
+    main()
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="starts a file by its first line")
+def test_a_frozen_program_is_its_own_worker(tmp_path: Path) -> None:
+    (tmp_path / "nlclean").write_text(FROZEN)
+    (tmp_path / "nlclean").chmod(0o755)
+    done = subprocess.run([tmp_path / "nlclean", "go"], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == ["before the call", "True", "the end"]
+
+
+OWN_PROCESS = """
+import multiprocessing
+from cleanlab_lite.workers import pool
+
+def work():
+    print("work of __main__")
+
+if __name__ == "__main__":
+    with pool(1) as executor:
+        executor.submit(len, "").result()
+    process = multiprocessing.get_context("spawn").Process(target=work)
+    process.start()
+    process.join()
+"""
+
+
+def test_processes_of_the_user_keep_their_main(tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(OWN_PROCESS)
+    done = run("script.py", folder=tmp_path)
+    assert (done.stdout, done.stderr) == ("work of __main__\n", "")
+
+
+def test_every_worker_is_initialized() -> None:
+    with pool(2, os.chdir, (os.sep,)) as executor:
+        assert {executor.submit(os.getcwd).result() for _ in range(8)} == {os.sep}
+
+
+def test_a_worker_that_dies_is_said_so() -> None:
+    with pool(1) as executor, pytest.raises(BrokenProcessPool):
+        executor.submit(os._exit, 1).result()
