@@ -20,18 +20,18 @@ from cleanlab_lite.data.inputs import Inputs, load_contents, load_inputs
 from cleanlab_lite.duplicates import Duplicates, find_copies
 from cleanlab_lite.evidence import Evidence
 from cleanlab_lite.exporters.formats import STEMS, Policy
-from cleanlab_lite.exporters.manifest import save_manifest, suffix, write_manifest
+from cleanlab_lite.exporters.manifest import suffix, write_manifest
 from cleanlab_lite.exporters.policy import apply_policy
 from cleanlab_lite.manifest import Manifest
 from cleanlab_lite.progress import OnProgress, Progress, ignore
 from cleanlab_lite.report import Report
-from cleanlab_lite.run import REPORT, Run
+from cleanlab_lite.run import Run, layout
+from cleanlab_lite.saved_manifest import save_manifest
 
 if TYPE_CHECKING:
     from cleanlab_lite.plan import Plan
     from cleanlab_lite.warm_start import WarmStart
 
-SUMMARY, MANIFEST = "summary.json", "manifest.parquet"
 SOUND = ("sample_rate", "patch_seconds")  # of a plan
 # What is lost with a kind of evidence.
 WITHOUT = {
@@ -73,17 +73,18 @@ def audit(
         StoppedEarly: the time budget is used up; the same call goes on from there.
     """
     if run.finished:
-        return Report.read(run.path(REPORT))
+        return Report.read(run.path(layout.REPORT))
     if evidence is None:
         planned = make_plan(manifest, config, warm)
         facts = asdict(planned)
     else:
         planned, facts = None, own_facts(manifest, evidence)
     done = run.done("report")  # and killed just after it
-    found = (
-        Report.read(run.path(REPORT)) if done else _find(manifest, planned, config, evidence, warm, run, on_progress)
-    )
-    run.remove("*.npz")  # what every proxy saw is in the history now
+    if done:
+        found = Report.read(run.path(layout.REPORT))
+    else:
+        found = _find(manifest, planned, config, evidence, warm, run, on_progress)
+    run.remove(f"*{layout.ARRAYS}")  # what every proxy saw is in the history now
     run.finish(
         plan=facts, configuration=as_dict(config), fingerprint=manifest.fingerprint, classes=list(manifest.classes)
     )
@@ -101,7 +102,7 @@ def _find(
     on_progress: OnProgress,
 ) -> Report:
     """The stages of an audit, each read where an earlier process has done it. There is a plan or there is evidence."""
-    run.write(MANIFEST, lambda path: save_manifest(manifest, path))
+    run.write(layout.MANIFEST, lambda path: save_manifest(manifest, path))
     if evidence is None:
         assert plan is not None
         inputs, duplicates, evidence = _train(manifest, plan, config, warm, run, on_progress)
@@ -244,7 +245,7 @@ def _stamp(path: str) -> str:
 def describe(
     run: Run, plan: Plan | None, evidence: Evidence, verdict: Verdict, inputs: Inputs, warm: WarmStart | None
 ) -> dict[str, Any]:
-    """What the summary says about the run itself: what was planned, and what trials have chosen."""
+    """Fields of the summary about the run itself: what was planned, and what trials have chosen."""
     about: dict[str, Any] = {
         "run_id": run.run_id,
         "evidence": kinds(evidence),
@@ -333,19 +334,19 @@ def write(
     """Everything a user finds in the run folder, each file whole or absent."""
     features = evidence.features
     if features is not None:
-        run.write("features.npy", lambda path: np.save(path, features))
+        run.write(layout.FEATURES, lambda path: np.save(path, features))
     if evidence.history is not None:
-        run.write_parquet("history.parquet", history_table(manifest, evidence))
-    run.write_parquet("classes.parquet", class_table(manifest, verdict))
-    run.write_parquet("noise_matrix.parquet", noise_matrix_table(manifest, verdict))
-    run.write_parquet("duplicates.parquet", duplicates_table(manifest, duplicates))
+        run.write_parquet(layout.HISTORY, history_table(manifest, evidence))
+    run.write_parquet(layout.CLASSES, class_table(manifest, verdict))
+    run.write_parquet(layout.NOISE_MATRIX, noise_matrix_table(manifest, verdict))
+    run.write_parquet(layout.DUPLICATES, duplicates_table(manifest, duplicates))
     policies: tuple[Policy, ...] = ("prune", "correct")
     for policy in policies:
         cleaning = apply_policy(report.table, manifest.held_back, policy)
         writer = partial(write_manifest, manifest, keep=cleaning.keep, labels=cleaning.labels)
         run.write(f"{STEMS[policy]}{suffix(manifest)}", writer)
-    run.write_json(SUMMARY, report.summary)
-    run.write(REPORT, lambda path: report.write(path, run_id=run.run_id))
+    run.write_json(layout.SUMMARY, report.summary.as_dict())
+    run.write(layout.REPORT, lambda path: report.write(path, run_id=run.run_id))
 
 
 def audit_path(

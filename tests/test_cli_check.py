@@ -9,16 +9,17 @@ import os
 import re
 import shlex
 import xml.etree.ElementTree as ET
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 from cli_world import HOSTILE, call, finished_run, loaded_by, make_manifest, make_report, mislabel, row, summary
 
-from cleanlab_lite.decisions import DECISIONS, Decision, DecisionLog
-from cleanlab_lite.exporters.manifest import load_lines, load_manifest, save_manifest
+from cleanlab_lite.decisions import Decision, DecisionLog
 from cleanlab_lite.readers import read_manifest
 from cleanlab_lite.report import COLUMNS, ISSUES
+from cleanlab_lite.run.layout import DECISIONS
+from cleanlab_lite.saved_manifest import load_lines, load_manifest, save_manifest
 
 CLASSES = ("dog", "cat")
 HOSTILE_LABELS = [
@@ -58,7 +59,7 @@ def _in_the_folder(tmp_path, monkeypatch):
 def make_run(folder: Path, manifest: Path, rows: list[dict], **changes) -> Path:
     """A run of the manifest; row i of the report describes row i of it."""
     read = read_manifest(manifest)
-    about = summary()["manifest"] | {"path": str(manifest.absolute()), "rows": len(read), "labelled": len(read)}
+    about = asdict(summary().manifest) | {"path": str(manifest.absolute()), "rows": len(read), "labelled": len(read)}
     finished_run(folder, make_report(rows, manifest=about, **changes))
     save_manifest(read, folder / "manifest.parquet")
     return folder

@@ -15,8 +15,8 @@ from export_world import ROWS, dataset, saved_run, tree
 from cleanlab_lite.decisions import Decision, DecisionLog
 from cleanlab_lite.exporters import folders
 from cleanlab_lite.exporters.formats import FORMATS
-from cleanlab_lite.exporters.manifest import save_manifest
 from cleanlab_lite.readers import read_manifest
+from cleanlab_lite.saved_manifest import save_manifest
 
 IDS = ["fine.png", "wrong.png", "alien.png", "test.png"]
 LABELS = ["dog", "dog", "cat", "dog"]

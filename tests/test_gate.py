@@ -8,7 +8,7 @@ import random
 import pytest
 from cli_world import make_report, mislabel, row, summary
 
-from cleanlab_lite.decisions import DECISIONS, Decision, DecisionLog
+from cleanlab_lite.decisions import Decision, DecisionLog
 from cleanlab_lite.errors import ReportError
 from cleanlab_lite.gate import (
     CHANGES,
@@ -24,6 +24,7 @@ from cleanlab_lite.gate import (
     suspect_outcome,
 )
 from cleanlab_lite.report import Report
+from cleanlab_lite.run.layout import DECISIONS
 
 
 def rows(*specs: str) -> list[Row]:
@@ -31,7 +32,7 @@ def rows(*specs: str) -> list[Row]:
     found = []
     for place, spec in enumerate(specs):
         content, label, *state = spec.split()
-        found.append(Row(content, label, *(state or ["fine"]), id=f"{place}.png", label_score=1 - place / 100))  # type: ignore[arg-type]
+        found.append(Row(content, label, *(state or ["fine"]), id=f"{place}.png", place=-place))  # type: ignore[arg-type]
     return found
 
 

@@ -124,12 +124,6 @@ def apply_policy(
     return Cleaning(~drop | spared, labels, reviewers, weights, tuple(notes))
 
 
-def suspicious_first(report_table: pa.Table) -> list[int]:
-    """n rows of a report by label_score, lowest first; those that were not judged come last."""
-    score = np.asarray(report_table["label_score"].fill_null(np.inf))
-    return np.argsort(score, kind="stable").tolist()
-
-
 def _matching(
     table: pa.Table, open_to_change: np.ndarray, decisions: Iterable[Decision]
 ) -> tuple[dict[int, Decision], list[str]]:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from cleanlab_lite.gate import Outcome
     from cleanlab_lite.manifest import Manifest
     from cleanlab_lite.report import Report
+    from cleanlab_lite.summary import Summary
     from cleanlab_lite.warm_start import WarmStart
 
 TOP = 20  # suspicious rows on show
@@ -108,7 +109,7 @@ def command(
 
     from .. import output
 
-    for warning in report.summary["warnings"]:
+    for warning in report.summary.warnings:
         diagnostics.warn(warning)
     (output.report_json if as_json else output.report_view)(report, path, TOP)
     if fail_on and (outcome := _outcome(report.summary, fail_on)).exceeded:
@@ -125,7 +126,8 @@ def _audit(
     typed: list[str],
 ) -> tuple[Report, Path]:
     from cleanlab_lite.pipeline import audit, kinds, plan, run_key
-    from cleanlab_lite.run import REPORT, Run
+    from cleanlab_lite.run import Run
+    from cleanlab_lite.run.layout import REPORT
 
     from ..progress import Drawer
 
@@ -174,10 +176,10 @@ def _show(settings: dict[str, Setting], as_json: bool) -> None:
         output.settings_view(settings)
 
 
-def _outcome(summary: dict[str, Any], limit: tuple[float, bool]) -> Outcome:
+def _outcome(summary: Summary, limit: tuple[float, bool]) -> Outcome:
     from cleanlab_lite.gate import Bound, noise_outcome, suspect_outcome
 
     bound = Bound(*limit)
     if bound.is_share:
         return noise_outcome(summary, bound)
-    return suspect_outcome(summary["flagged"], summary["manifest"]["labelled"], bound)
+    return suspect_outcome(summary.flagged, summary.manifest.labelled, bound)

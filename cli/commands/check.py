@@ -80,27 +80,20 @@ def command(
     if max_new_suspects is not None and baseline is None:
         raise click.UsageError("--max-new-suspects needs --baseline: new since when?", ctx)
 
-    from cleanlab_lite.decisions import DECISIONS, DecisionLog
-    from cleanlab_lite.errors import ReportError
     from cleanlab_lite.exporters import gate_formats
-    from cleanlab_lite.exporters.manifest import load_lines
     from cleanlab_lite.gate import Bound, baseline_text, judge, load_baseline, read_rows
-    from cleanlab_lite.report import Report
-    from cleanlab_lite.run import REPORT, find_run
+    from cleanlab_lite.run import RunFolder
 
     from .. import output
 
-    folder = find_run(run)
-    report = Report.read(folder / REPORT)
-    source, lines = load_lines(folder / "manifest.parquet")
-    if lines is not None and len(lines) != len(report):
-        raise ReportError(f"{folder} holds a report on {len(report)} rows and a manifest of {len(lines)}")
+    found = RunFolder(run)
+    source = found.lines.source
     for path in (target, write_baseline):
         if path is not None:
             _spare_manifest(path, source)
     gate = judge(
-        report.summary,
-        read_rows(report, DecisionLog(folder / DECISIONS).read(), lines),
+        found.summary,
+        read_rows(found.report, found.decisions, found.lines.numbers),
         None if baseline is None else load_baseline(baseline),
         max_noise=Bound(*max_noise) if max_noise else None,
         max_suspects=Bound(*max_suspects) if max_suspects else None,

@@ -1,11 +1,4 @@
-"""`Run`: the run folder. Every file is complete or absent, one process writes, a killed run goes on where it stopped.
-
-run.json       key, command and times; `finished` is null until the last stage is done
-log.jsonl      one event a line
-stages/*.json  one marker per finished stage, written after the files that the stage leaves
-.lock          held by the writing process
-.tmp-*         files being written; removed when the run is opened again
-"""
+"""`Run`: a run folder to fill. Every file is whole or absent, one process writes, a killed run goes on where it was."""
 
 from __future__ import annotations
 
@@ -15,13 +8,12 @@ import math
 import os
 import platform
 import re
-import shlex
 import sys
 import time
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
@@ -30,29 +22,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cleanlab_lite.errors import ConfigError, ReportError, RunLocked
-
-if sys.platform == "win32":
-    import msvcrt
-else:
-    import fcntl
-
-ROOT = Path("nlclean-runs")
-REPORT = "report.parquet"
-_STATE, _LOG, _LOCK, _STAGES, _TEMPORARY = "run.json", "log.jsonl", ".lock", "stages", ".tmp-"
-
-_held: set[BinaryIO] = set()  # locks of this process
-
-
-def _let_go() -> None:
-    for lock in _held:
-        lock.close()
-    _held.clear()
-
-
-if hasattr(os, "register_at_fork"):
-    # A forked worker inherits the lock and would keep it after the run itself is killed.
-    os.register_at_fork(after_in_child=_let_go)
+from cleanlab_lite.errors import ReportError
+from cleanlab_lite.run.find import choose, refuse_foreign, safe_stem
+from cleanlab_lite.run.layout import LOG, ROOT, STAGES, STATE, TEMPORARY, marker
+from cleanlab_lite.run.lock import acquire, release
+from cleanlab_lite.run.state import read_json, stored_state
 
 
 class Run:
@@ -65,17 +39,17 @@ class Run:
         self.folder = folder
         self.key = key
         self._lock = lock
-        for leftover in folder.glob(f"{_TEMPORARY}*"):
+        for leftover in folder.glob(f"{TEMPORARY}*"):
             leftover.unlink()
-        _drop_torn_line(folder / _LOG)
-        self._stages = {path.stem: _read_json(path) for path in sorted((folder / _STAGES).glob("*.json"))}
+        _drop_torn_line(folder / LOG)
+        self._stages = {path.stem: read_json(path) for path in sorted((folder / STAGES).glob("*.json"))}
         self.resumed = self._in_order()  # stages that an earlier process did
         self._since = time.monotonic()
-        state = _state(folder)
+        state = stored_state(folder)
         self._state = state or {"key": key, "command": list(command), "created": _now(), "resumed": 0, "finished": None}
         if not self.finished:
             self._state["resumed"] += state is not None
-            self.write_json(_STATE, self._state)
+            self.write_json(STATE, self._state)
             self.log("run opened", pid=os.getpid(), stages_done=self.resumed)
 
     @classmethod
@@ -87,15 +61,15 @@ class Run:
         holds the folder, ReportError when the folder cannot be written.
         """
         with _reporting(out or root):
-            folder = _choose(root / safe_stem(stem), key) if out is None else out
-            _refuse_foreign(folder, key)
+            folder = choose(root / safe_stem(stem), key) if out is None else out
+            refuse_foreign(folder, key)
             folder.mkdir(parents=True, exist_ok=True)
-            lock = _acquire(folder)
+            lock = acquire(folder)
             try:
-                _refuse_foreign(folder, key)  # again: it may have changed before the lock was held
+                refuse_foreign(folder, key)  # again: it may have changed before the lock was held
                 return cls(folder, key, lock, command)
             except BaseException:
-                _release(lock)
+                release(lock)
                 raise
 
     def __enter__(self) -> Run:
@@ -108,7 +82,7 @@ class Run:
 
     def close(self) -> None:
         """Let go of the folder."""
-        _release(self._lock)
+        release(self._lock)
 
     @property
     def run_id(self) -> str:
@@ -139,11 +113,11 @@ class Run:
         if not re.fullmatch(r"[\w.-]+", stage):
             raise ValueError(f"stage {stage!r} is no file name")
         now = time.monotonic()
-        marker = {"finished": _now(), "seconds": round(now - self._since, 3), "facts": _plain(facts)}
-        self.write_json(f"{_STAGES}/{stage}.json", marker)
-        self._stages[stage] = marker
+        done = {"finished": _now(), "seconds": round(now - self._since, 3), "facts": _plain(facts)}
+        self.write_json(marker(stage), done)
+        self._stages[stage] = done
         self._since = now
-        self.log("stage done", stage=stage, seconds=marker["seconds"])
+        self.log("stage done", stage=stage, seconds=done["seconds"])
 
     # files
 
@@ -155,7 +129,7 @@ class Run:
         """
         target = self.path(name)
         # the name comes last: np.savez and others look at the ending
-        temporary = self.folder / f"{_TEMPORARY}{name.replace('/', '-')}"
+        temporary = self.folder / f"{TEMPORARY}{name.replace('/', '-')}"
         try:
             with _reporting(target):
                 writer(temporary)
@@ -204,12 +178,12 @@ class Run:
     def log(self, event: str, **facts: Any) -> None:
         """Append one event, with the time in UTC, to `log.jsonl`."""
         line = json.dumps(_plain({"time": _now(), "event": event, **facts}), allow_nan=False)
-        with _reporting(self.path(_LOG)), self.path(_LOG).open("ab") as file:
+        with _reporting(self.path(LOG)), self.path(LOG).open("ab") as file:
             file.write(line.encode() + b"\n")
 
     def events(self) -> list[dict[str, Any]]:
         """The log so far."""
-        path = self.path(_LOG)
+        path = self.path(LOG)
         return [json.loads(line) for line in path.read_bytes().splitlines()] if path.exists() else []
 
     def finish(self, **info: Any) -> None:
@@ -221,128 +195,7 @@ class Run:
             "seconds": {stage: self._stages[stage]["seconds"] for stage in self._in_order()},
             **info,
         }
-        self.write_json(_STATE, self._state)
-
-
-def find_run(path: Path | None, root: Path = ROOT) -> Path:
-    """The folder of a run: `path` itself, the folder of the report that `path` is, or the newest under `root`.
-
-    Raises ReportError when there is no report there.
-    """
-    if path is None:
-        return _newest(root)
-    folder = path.parent if path.is_file() and path.name == REPORT else path
-    if (folder / REPORT).is_file():
-        return folder
-    if not path.exists():
-        raise ReportError(f"{path} does not exist", hint="name a run folder or the report.parquet in it")
-    if not path.is_dir():
-        raise ReportError(f"{path} is no run folder", hint="name the folder that `nlclean audit` wrote")
-    state = _state(path)
-    if state is None:
-        reports = _reports(path)
-        hint = f"did you mean {reports[-1]}?" if reports else "name the folder that `nlclean audit` wrote"
-        raise ReportError(f"{path} is no run folder: it has no {REPORT}", hint=hint)
-    raise ReportError(f"the run in {path} is not finished", hint=_how_to_go_on(state))
-
-
-def read_state(folder: Path) -> dict[str, Any]:
-    """`run.json` of a run folder. Raises ReportError when there is none."""
-    state = _state(folder)
-    if state is None:
-        raise ReportError(f"{folder} has no {_STATE}", hint="name the folder that `nlclean audit` wrote")
-    return state
-
-
-def safe_stem(stem: str) -> str:
-    """`stem` as a folder name: letters of any script, digits, `_`, `-` and inner dots; at most 60 characters."""
-    return re.sub(r"[^\w.-]+", "-", stem)[:60].strip("-.") or "dataset"
-
-
-def _newest(root: Path) -> Path:
-    reports = _reports(root)
-    if reports:
-        return reports[-1]
-    unfinished = max(root.glob(f"*/*/{_STATE}"), key=lambda path: path.parent.name, default=None)
-    if unfinished is not None:
-        raise ReportError(f"no run under {root} is finished", hint=_how_to_go_on(_read_json(unfinished)))
-    raise ReportError(f"there is no run under {root}", hint="run `nlclean audit MANIFEST` first, or name a run folder")
-
-
-def _reports(root: Path) -> list[Path]:
-    """Run folders one or two levels below `root` that hold a report, oldest report first."""
-    found = [*root.glob(f"*/{REPORT}"), *root.glob(f"*/*/{REPORT}")]
-    return [path.parent for path in sorted(found, key=lambda path: (path.stat().st_mtime_ns, path))]
-
-
-def _how_to_go_on(state: dict[str, Any]) -> str:
-    command = state.get("command")
-    return f"go on with: {shlex.join(command)}" if command else "start it again to go on"
-
-
-def _choose(parent: Path, key: str) -> Path:
-    """The newest unfinished run of `key` in `parent`, else a name that is free."""
-    for folder in sorted(parent.glob(f"????????T??????Z-{key[:8]}"), reverse=True):
-        state = _state(folder)
-        if state is None or (state["key"] == key and state["finished"] is None):
-            return folder
-    moment = datetime.now(UTC)
-    while (folder := parent / f"{moment:%Y%m%dT%H%M%SZ}-{key[:8]}").exists():
-        moment += timedelta(seconds=1)
-    return folder
-
-
-def _refuse_foreign(folder: Path, key: str) -> None:
-    """Raise ConfigError unless `folder` is free, or holds a run of `key`."""
-    if not folder.exists():
-        return
-    if not folder.is_dir():
-        raise ConfigError(f"{folder} is a file, a run needs a folder", hint="choose another --out")
-    state = _state(folder)
-    if state is None:
-        entries = [entry.name for entry in folder.iterdir()]
-        if any(name != _LOCK and not name.startswith(_TEMPORARY) for name in entries):
-            raise ConfigError(f"{folder} is not empty and holds no run", hint="choose another --out, or empty it")
-    elif state["key"] != key:
-        raise ConfigError(
-            f"{folder} holds a run of another manifest or configuration",
-            hint=f"choose another --out, or delete {folder}",
-        )
-
-
-def _acquire(folder: Path) -> BinaryIO:
-    """The lock of the folder, held until released or until this process dies. Raises RunLocked."""
-    lock = (folder / _LOCK).open("a+b")
-    if not _try_lock(lock):
-        lock.seek(0)
-        pid = lock.read(20).decode("ascii", "replace").strip()
-        lock.close()
-        raise RunLocked(
-            f"{folder} is in use by process {pid}" if pid else f"{folder} is in use by another process",
-            hint="wait until it is done, or choose another --out",
-        )
-    lock.truncate(0)
-    lock.write(str(os.getpid()).encode())
-    lock.flush()
-    _held.add(lock)
-    return lock
-
-
-def _try_lock(lock: BinaryIO) -> bool:
-    try:
-        if sys.platform == "win32":
-            lock.seek(1 << 30)  # Windows locks bytes against reading too: one far behind the pid
-            msvcrt.locking(lock.fileno(), msvcrt.LK_NBLCK, 1)
-        else:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError):
-        return False
-    return True
-
-
-def _release(lock: BinaryIO) -> None:
-    _held.discard(lock)
-    lock.close()
+        self.write_json(STATE, self._state)
 
 
 @contextmanager
@@ -373,24 +226,6 @@ def _drop_torn_line(path: Path) -> None:
     if path.exists():
         data = path.read_bytes()
         os.truncate(path, data.rfind(b"\n") + 1)
-
-
-def _state(folder: Path) -> dict[str, Any] | None:
-    """`run.json` of a run folder, None where there is none."""
-    path = folder / _STATE
-    if not path.exists():
-        return None
-    state = _read_json(path)
-    if not {"key", "command", "resumed", "finished"} <= state.keys():
-        raise ReportError(f"{path} is not a file of nlclean", hint="choose another folder")
-    return state
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        return dict(json.loads(path.read_bytes()))
-    except (ValueError, TypeError) as error:
-        raise ReportError(f"{path} is damaged: {error}", hint="delete the run folder and run again") from error
 
 
 def _plain(value: Any) -> Any:
