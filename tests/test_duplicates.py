@@ -28,6 +28,7 @@ from cleanlab_lite.exporters.html import build_page
 from cleanlab_lite.groups import group_pairs, roots
 from cleanlab_lite.report import Report
 from cleanlab_lite.run import RunFolder
+from cleanlab_lite.summary import Leak
 from nlclean.main import program
 
 SIDE = 32
@@ -337,10 +338,9 @@ def test_a_row_without_a_label_contradicts_nobody():
 
 def test_leakage_counts_rows_of_either_split_by_kind():
     found = COPIES.leakage(SPLITS)
-    columns = ("split_a", "split_b", "kind", "rows_a", "rows_b", "share_a", "share_b")
-    assert [tuple(line[name] for name in columns) for line in found] == [
-        ("test", "train", "exact", 1, 1, 1 / 3, 1 / 3),
-        ("test", "train", "perceptual", 1, 2, 1 / 3, 2 / 3),
+    assert found == [
+        Leak("test", "train", "exact", rows_a=1, rows_b=1, share_a=1 / 3, share_b=1 / 3),
+        Leak("test", "train", "perceptual", rows_a=1, rows_b=2, share_a=1 / 3, share_b=2 / 3),
     ]
     assert COPIES.leakage(np.full(8, "")) == [] == COPIES.leakage(np.full(8, "train"))
 

@@ -51,7 +51,9 @@ def changes(now: list[Row], before: list[Row]) -> dict[str, list[str]]:
     [(0.019, 0.02, False), (0.02, 0.02, False), (0.0201, 0.02, True), (0.0, 0.0, False), (None, 1.0, True)],
 )
 def test_noise_against_the_estimate(estimate, bound, exceeded):
-    found = noise_outcome(summary(noise_rate={"estimate": estimate, "low": 0.0, "high": 1.0}), Bound(bound, True))
+    found = noise_outcome(
+        summary(noise_rate={"estimate": estimate, "low": 0.0, "high": 1.0, "method": ""}), Bound(bound, True)
+    )
     assert found.exceeded == exceeded
     assert "limit of" in found.message or "could not be determined" in found.message
 

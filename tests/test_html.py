@@ -332,9 +332,9 @@ def test_the_page_is_written_without_torch(run, tmp_path):
     assert (tmp_path / "x.html").exists()
 
 
-def test_a_manifest_of_another_report_is_refused(tmp_path):
+def test_a_history_of_another_report_is_refused(tmp_path):
     run = page_run(tmp_path)
     table = pa.concat_tables([Report.read(run / "report.parquet").table] * 2)
     Report(table, Report.read(run / "report.parquet").summary).write(run / "report.parquet")
-    with pytest.raises(ReportError, match="manifest of"):
+    with pytest.raises(ReportError, match="a report on 40 rows and a history of 20"):
         build_page(RunFolder(run))
