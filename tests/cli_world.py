@@ -39,7 +39,7 @@ def call(capsys: pytest.CaptureFixture[str], *arguments: object) -> Result:
     return Result(int(stop.value.code or 0), out, err)
 
 
-HEAVY = {"torch", "torchvision", "torchaudio", "numpy", "pyarrow", "scipy", "sklearn", "rich", "pandas"}
+HEAVY = {"torch", "torchvision", "torchaudio", "numpy", "pyarrow", "scipy", "scipy.stats", "sklearn", "rich", "pandas"}
 
 _LOADED = f"""
 import sys

@@ -176,15 +176,10 @@ class Run:
             path.unlink()
 
     def log(self, event: str, **facts: Any) -> None:
-        """Append one event, with the time in UTC, to `log.jsonl`."""
+        """Append one event, with the time in UTC, to the log."""
         line = json.dumps(_plain({"time": _now(), "event": event, **facts}), allow_nan=False)
         with _reporting(self.path(LOG)), self.path(LOG).open("ab") as file:
             file.write(line.encode() + b"\n")
-
-    def events(self) -> list[dict[str, Any]]:
-        """The log so far."""
-        path = self.path(LOG)
-        return [json.loads(line) for line in path.read_bytes().splitlines()] if path.exists() else []
 
     def finish(self, **info: Any) -> None:
         """Write `run.json` in full: versions, platform, seconds per stage, and `info`. The run is then finished."""
