@@ -147,10 +147,10 @@ def read_warm_start(folder: Path, manifest: Manifest, evidence: Evidence | None 
         folder, state = run.folder, run.state
     except ReportError as error:
         raise ConfigError(f"--warm-start: {error.message}", hint=error.hint) from error
-    if state is None or state.finished is None:
+    if state is not None and state.finished is None:
         raise ConfigError(f"--warm-start: the run in {folder} is not finished", hint="finish it first")
     path = run.path(PROXIES)
-    if not path.is_file() or state.plan is None:
+    if state is None or state.plan is None or not path.is_file():
         raise ConfigError(
             f"the run in {folder} has kept no proxies to start from",
             hint="runs of older versions and of your own evidence have none: leave out --warm-start",

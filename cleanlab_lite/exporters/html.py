@@ -28,6 +28,7 @@ from cleanlab_lite.progress import OnProgress, ignore
 from cleanlab_lite.report import Report, by_suspicion, suspects
 from cleanlab_lite.run import RunFolder
 from cleanlab_lite.run.folder import Curves
+from cleanlab_lite.run.layout import DECISIONS
 from cleanlab_lite.summary import ClassNoise, Leak
 
 LIMIT = 15_000_000  # bytes of the whole page
@@ -85,6 +86,7 @@ def _frame(run: RunFolder) -> tuple[bytes, bytes]:
         "script": script,
         "style_hash": _csp_hash(style),
         "script_hash": _csp_hash(script),
+        "journal": DECISIONS,
         **_headline(run),
         "leakage": _leakage(run.summary.leakage),
         "charts": _learning(run.report, run.history),
