@@ -106,9 +106,9 @@ def nlclean(task: Task) -> Iterator[Finding]:
         report = audit(manifest, config, run=run)
         stages = [run.facts(path.stem) for path in run.path("stages").glob("*.json")]
     visits = sum(facts["rows"] * facts["epochs"] for facts in stages if "epochs" in facts)  # one per network trained
-    epochs = report.summary["proxy"]["epochs"]
+    epochs = report.summary.proxy["epochs"]
     judged = report.table["p_mislabel"].is_valid()
-    table, rate = report.table.filter(judged), report.summary["noise_rate"]
+    table, rate = report.table.filter(judged), report.summary.noise_rate
     yield Finding(
         "nlclean",
         np.flatnonzero(judged),
@@ -119,8 +119,8 @@ def nlclean(task: Task) -> Iterator[Finding]:
         p_mislabel=table["p_mislabel"].to_numpy(),
         suggested=table["suggested_label"].fill_null("").to_numpy().astype(str),
         ood_score=table["ood_score"].to_numpy(),
-        noise_rate=rate["estimate"],
-        noise_interval=(rate["low"], rate["high"]),
+        noise_rate=rate.estimate,
+        noise_interval=(rate.low, rate.high),
     )
 
 

@@ -17,7 +17,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from cleanlab_lite.run import JOBS, Run
+from cleanlab_lite.run import Run
+from cleanlab_lite.run.layout import JOBS
 from cleanlab_lite.state import Capture, Tree
 
 INTERVAL = 60.0  # seconds between two checkpoints

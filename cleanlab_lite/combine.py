@@ -18,11 +18,11 @@ from cleanlab_lite.evidence import Evidence
 from cleanlab_lite.groups import differs, roots
 from cleanlab_lite.history import HELD_OUT, History
 from cleanlab_lite.no_class import find_rows_of_no_class
+from cleanlab_lite.report import FLAG
 
 PROTOTYPES = 0.25  # weight in the ranking, in standard deviations; margins have 1
 HEARD = 0.5  # most weight in the ranking of the proxy that was not shown the row
 SURE = 16.0  # nats between two classes; float32 and printed digits round what is beyond to 0 and 1
-FLAG = 0.5  # p_mislabel from which a row is a label issue
 AMBIGUOUS = 0.3  # p_mislabel from which a row without a clear class is worth a look
 OFFER = 0.6  # probability from which a correction is offered
 TRUSTED = 0.2  # p_mislabel up to which a row shows how the classes look

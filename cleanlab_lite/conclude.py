@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from cleanlab_lite.combine import FLAG, TOP, Verdict
+from cleanlab_lite.combine import TOP, Verdict
 from cleanlab_lite.duplicates import Duplicates
 from cleanlab_lite.evidence import Evidence
 from cleanlab_lite.manifest import Manifest
-from cleanlab_lite.report import ACTIONS, ISSUES, SCHEMA, SCHEMA_VERSION, Report
+from cleanlab_lite.report import ACTIONS, FLAG, ISSUES, SCHEMA, SCHEMA_VERSION, Report
+from cleanlab_lite.summary import Audited, ClassNoise, Confusion, Noise, Summary
 
 CONFUSIONS = 50  # pairs of classes kept in the summary
 
@@ -25,7 +26,7 @@ def build_report(
     errors: np.ndarray,
     about: dict[str, Any],
 ) -> Report:
-    """One row per manifest row. `about` is what the summary says beside the verdicts (proxy, seconds, warnings)."""
+    """One row per manifest row. `about` is what the summary says of the run: its optional fields (proxy, warnings)."""
     classes, ids = np.array(manifest.classes, dtype=object), manifest.ids.astype(object)
     columns = verdict.columns
     top, top_known = _top(verdict.posterior)
@@ -72,7 +73,7 @@ def build_report(
     n = len(manifest)
     arrays = [_column(values.get(field.name), field.type, n) for field in SCHEMA]
     table = pa.Table.from_arrays(arrays, schema=SCHEMA)
-    return Report(table, summarise(manifest, verdict, reasons) | about)
+    return Report(table, summarise(manifest, verdict, reasons, about))
 
 
 def label_score(p: np.ndarray, score: np.ndarray) -> np.ndarray:
@@ -84,50 +85,47 @@ def label_score(p: np.ndarray, score: np.ndarray) -> np.ndarray:
     return result
 
 
-def summarise(manifest: Manifest, verdict: Verdict, reasons: list[list[str]]) -> dict[str, Any]:
-    """The numbers about the whole set, JSON types."""
+def summarise(manifest: Manifest, verdict: Verdict, reasons: list[list[str]], about: dict[str, Any]) -> Summary:
+    """The numbers about the whole set."""
     rate = verdict.calibration.rate
-    flagged = np.nan_to_num(verdict.p_mislabel) >= FLAG
-    count = {name: int((verdict.issue == name).sum()) for name in ISSUES}
+    codes = sorted({code for row in reasons for code in row})
+    return Summary(
+        schema_version=SCHEMA_VERSION,
+        manifest=Audited(
+            path=manifest.source.path,
+            rows=len(manifest),
+            labelled=int((manifest.labels >= 0).sum()),
+            classes=manifest.num_classes,
+            modality=manifest.modality,
+            fingerprint=manifest.fingerprint,
+        ),
+        noise_rate=Noise(rate.estimate if np.isfinite(rate.estimate) else None, rate.low, rate.high, rate.method),
+        flagged=int((np.nan_to_num(verdict.p_mislabel) >= FLAG).sum()),
+        issues={name: int((verdict.issue == name).sum()) for name in ISSUES},
+        actions={name: int((verdict.action == name).sum()) for name in ACTIONS},
+        reasons={code: sum(code in row for row in reasons) for code in codes},
+        classes=[ClassNoise(**row) for row in class_table(manifest, verdict).to_pylist()],
+        confusions=_confusions(manifest, verdict),
+        detectors=verdict.facts,
+        **about,
+    )
+
+
+def _confusions(manifest: Manifest, verdict: Verdict) -> list[Confusion]:
+    """Which labels are to become which, most rows first."""
     given, suggested = manifest.labels, verdict.suggested
     pairs = np.stack([given, suggested], axis=1)[(suggested >= 0) & (given >= 0)]
     unique, rows = np.unique(pairs, axis=0, return_counts=True) if len(pairs) else (pairs, np.zeros(0, int))
-    order = np.argsort(-rows, kind="stable")[:CONFUSIONS]
     confidence = np.nan_to_num(verdict.suggestion_confidence)
-    codes = sorted({code for row in reasons for code in row})
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "manifest": {
-            "path": manifest.source.path,
-            "rows": len(manifest),
-            "labelled": int((given >= 0).sum()),
-            "classes": manifest.num_classes,
-            "modality": manifest.modality,
-            "fingerprint": manifest.fingerprint,
-        },
-        "noise_rate": {
-            "estimate": rate.estimate if np.isfinite(rate.estimate) else None,
-            "low": rate.low,
-            "high": rate.high,
-            "method": rate.method,
-        },
-        "flagged": int(flagged.sum()),
-        "issues": count,
-        "actions": {name: int((verdict.action == name).sum()) for name in ACTIONS},
-        "reasons": {code: sum(code in row for row in reasons) for code in codes},
-        "classes": class_table(manifest, verdict).to_pylist(),
-        "confusions": [
-            {
-                "given": manifest.classes[unique[i, 0]],
-                "suggested": manifest.classes[unique[i, 1]],
-                "rows": int(rows[i]),
-                # corrections of this pair that are probably right
-                "expected": float(confidence[(given == unique[i, 0]) & (suggested == unique[i, 1])].sum()),
-            }
-            for i in order
-        ],
-        "detectors": verdict.facts,
-    }
+    return [
+        Confusion(
+            given=manifest.classes[unique[i, 0]],
+            suggested=manifest.classes[unique[i, 1]],
+            rows=int(rows[i]),
+            expected=float(confidence[(given == unique[i, 0]) & (suggested == unique[i, 1])].sum()),
+        )
+        for i in np.argsort(-rows, kind="stable")[:CONFUSIONS]
+    ]
 
 
 def class_table(manifest: Manifest, verdict: Verdict) -> pa.Table:

@@ -18,7 +18,6 @@ import numpy as np
 
 from cleanlab_lite.errors import ReportError
 
-DECISIONS = "decisions.jsonl"  # in the run folder
 ACTIONS = ("keep", "relabel", "drop", "unsure", "undo")
 
 
@@ -137,17 +136,26 @@ def agreement(decisions: Iterable[Decision]) -> Agreement:
     if len(reviewers) < 2 or not common:
         return Agreement(reviewers, len(common), float("nan"))
     categories = sorted({vote for row in common for vote in row.values()}, key=repr)
+    if len(categories) == 1:  # chance is 1
+        return Agreement(reviewers, len(common), float("nan"))
     votes = np.array([[categories.index(row[reviewer]) for reviewer in reviewers] for row in common])
-    one_hot = np.eye(len(categories))[votes]  # (rows, reviewers, categories)
-    if len(reviewers) == 2:
-        observed = float((votes[:, 0] == votes[:, 1]).mean())
-        chance = float((one_hot.mean(axis=0)[0] * one_hot.mean(axis=0)[1]).sum())
-    else:
-        counts = one_hot.sum(axis=1)
-        m = len(reviewers)
-        observed = float(((counts**2).sum(axis=1) - m).mean() / (m * (m - 1)))
-        chance = float((one_hot.mean(axis=(0, 1)) ** 2).sum())
-    return Agreement(reviewers, len(common), (observed - chance) / (1 - chance) if chance < 1 else float("nan"))
+    return Agreement(reviewers, len(common), _cohen(votes) if len(reviewers) == 2 else _fleiss(votes))
+
+
+def _cohen(votes: np.ndarray) -> float:
+    """Kappa of (rows, 2) votes."""
+    from sklearn.metrics import cohen_kappa_score  # a second to load, for two reviewers only
+
+    return float(cohen_kappa_score(votes[:, 0], votes[:, 1]))
+
+
+def _fleiss(votes: np.ndarray) -> float:
+    """Kappa of (rows, m) votes; scikit-learn has none for m reviewers."""
+    m = votes.shape[1]
+    one_hot = np.eye(votes.max() + 1)[votes]  # (rows, m, categories)
+    observed = ((one_hot.sum(axis=1) ** 2).sum(axis=1) - m).mean() / (m * (m - 1))
+    chance = (one_hot.mean(axis=(0, 1)) ** 2).sum()
+    return float((observed - chance) / (1 - chance))
 
 
 def _last_byte(handle: int, size: int) -> bytes:

@@ -7,6 +7,7 @@ import numpy as np
 from cleanlab_lite.errors import ConfigError
 from cleanlab_lite.groups import roots
 from cleanlab_lite.run import Run
+from cleanlab_lite.run.layout import FOLDS
 from cleanlab_lite.task import Task
 from cleanlab_lite.warm_start import WarmStart
 
@@ -57,9 +58,9 @@ def _folds_of_the_run(run: Run, fold: np.ndarray, teachable: np.ndarray) -> np.n
     Raises ConfigError where other rows are teachable than then.
     """
     if not run.done("folds"):
-        run.write_arrays("folds.npz", fold=fold, teachable=teachable)
+        run.write_arrays(FOLDS, fold=fold, teachable=teachable)
         run.mark("folds")
-    began = run.arrays("folds.npz")
+    began = run.arrays(FOLDS)
     changed = np.flatnonzero(began["teachable"] != teachable)
     if len(changed):
         raise ConfigError(

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from itertools import zip_longest
 from pathlib import Path
@@ -20,10 +20,12 @@ from typing import Any, Literal
 
 import numpy as np
 
-from cleanlab_lite.decisions import DECISIONS, Decision, DecisionLog, settle
+from cleanlab_lite.decisions import Decision, DecisionLog, settle
 from cleanlab_lite.errors import ReportError
-from cleanlab_lite.report import Report
-from cleanlab_lite.run import REPORT, find_run
+from cleanlab_lite.report import Report, by_suspicion
+from cleanlab_lite.run import RunFolder
+from cleanlab_lite.run.layout import DECISIONS
+from cleanlab_lite.summary import Summary
 
 BASELINE_VERSION = 1
 CHANGES = ("newly_suspect", "fixed", "relabelled", "added", "removed")
@@ -51,6 +53,11 @@ class Row:
     suggested_label: str | None = None
     p_mislabel: float | None = None
     label_score: float = 1.0  # low is suspicious; 1 where not known
+    place: int = 0  # among all rows of the report, most suspicious first
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON types."""
+        return {name: value for name, value in asdict(self).items() if name != "place"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +105,7 @@ class Outcome:
 class Gate:
     """All that a check found."""
 
-    summary: Mapping[str, Any]  # of the report
+    summary: Summary  # of the report
     rows: Sequence[Row]  # of the run, in manifest order
     changes: Mapping[str, Sequence[Change]] | None  # by name of CHANGES; None without a baseline
     outcomes: Sequence[Outcome]
@@ -118,9 +125,9 @@ class Gate:
         return sum(row.state == "accepted" for row in self.rows)
 
 
-def noise_outcome(summary: Mapping[str, Any], bound: Bound, rows: Sequence[Row] = ()) -> Outcome:
+def noise_outcome(summary: Summary, bound: Bound, rows: Sequence[Row] = ()) -> Outcome:
     """`--max-noise`: the estimate, not an end of its interval, against the bound."""
-    return Outcome("max-noise", bound, summary["noise_rate"]["estimate"], "noise rate", rows)
+    return Outcome("max-noise", bound, summary.noise_rate.estimate, "noise rate", rows)
 
 
 def suspect_outcome(count: int, labelled: int, bound: Bound, rows: Sequence[Row] = ()) -> Outcome:
@@ -130,7 +137,7 @@ def suspect_outcome(count: int, labelled: int, bound: Bound, rows: Sequence[Row]
 
 
 def judge(
-    summary: Mapping[str, Any],
+    summary: Summary,
     rows: Sequence[Row],
     baseline: Sequence[Row] | None = None,
     *,
@@ -161,7 +168,7 @@ def judge(
     if max_noise is not None:
         outcomes.append(noise_outcome(summary, max_noise, worst))
     if max_suspects is not None:
-        outcomes.append(suspect_outcome(len(worst), summary["manifest"]["labelled"], max_suspects, worst))
+        outcomes.append(suspect_outcome(len(worst), summary.manifest.labelled, max_suspects, worst))
     if max_new_suspects is not None:
         assert changes is not None
         new = [change.row for change in changes["newly_suspect"]]
@@ -171,7 +178,7 @@ def judge(
 
 def suspects(rows: Iterable[Row]) -> list[Row]:
     """Most suspicious first."""
-    return sorted((row for row in rows if row.state == "suspect"), key=lambda row: row.label_score)
+    return sorted((row for row in rows if row.state == "suspect"), key=lambda row: row.place)
 
 
 def compare(rows: Sequence[Row], baseline: Sequence[Row]) -> dict[str, list[Change]]:
@@ -200,7 +207,7 @@ def compare(rows: Sequence[Row], baseline: Sequence[Row]) -> dict[str, list[Chan
             changes["relabelled"].append(change)
         if before.state == "suspect" and now.state != "suspect" and (before.content, before.label) not in still:
             changes["fixed"].append(change)
-    changes["newly_suspect"].sort(key=lambda change: change.row.label_score)
+    changes["newly_suspect"].sort(key=lambda change: change.row.place)
     return changes
 
 
@@ -251,12 +258,15 @@ def read_rows(report: Report, decisions: Iterable[Decision] = (), lines: np.ndar
     names = ("id", "content", "given_label", "path", "is_label_issue", "issue", "suggested_label", "p_mislabel")
     columns = [table[name].to_pylist() for name in (*names, "label_score")]
     numbers = [None] * len(report) if lines is None else lines.tolist()
+    places = np.argsort(by_suspicion(table)).tolist()
     rows = []
-    for id, content, label, path, flagged, issue, suggested, p, score, line in zip(*columns, numbers, strict=True):
+    for id, content, label, path, flagged, issue, suggested, p, score, line, place in zip(
+        *columns, numbers, places, strict=True
+    ):
         accepted = id in kept and kept[id] == label
         state: State = "accepted" if accepted else "suspect" if flagged else "fine"
         score = 1.0 if score is None else score
-        rows.append(Row(content or _ID + id, label, state, id, path, line, issue, suggested, p, score))
+        rows.append(Row(content or _ID + id, label, state, id, path, line, issue, suggested, p, score, place))
     return rows
 
 
@@ -266,7 +276,8 @@ def load_baseline(path: Path) -> list[Row]:
     Raises ReportError when it is none of them, or of a newer version.
     """
     if path.is_dir():
-        path = find_run(path) / REPORT
+        run = RunFolder(path)
+        return read_rows(run.report, run.decisions)
     try:
         with path.open("rb") as file:
             is_report = file.read(4) == b"PAR1"

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 Modality = Literal["image", "sound", "vector"]
-PLURALS: dict[Modality, str] = {"image": "pictures", "sound": "sounds", "vector": "vectors"}
+PLURALS: dict[str, str] = {"image": "pictures", "sound": "sounds", "vector": "vectors"}
 
 HELD_BACK_SPLITS = frozenset({"test", "val", "valid", "validation", "dev", "eval"})
 

@@ -24,7 +24,8 @@ from torch import Tensor
 
 from cleanlab_lite.errors import ReportError
 from cleanlab_lite.history import History, smallest_integer
-from cleanlab_lite.run import JOBS, Run
+from cleanlab_lite.run import Run
+from cleanlab_lite.run.layout import JOBS
 
 CURVES = ("loss", "margin", "predicted")
 

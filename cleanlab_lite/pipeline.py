@@ -21,18 +21,18 @@ from cleanlab_lite.data.inputs import Inputs, load_contents, load_inputs
 from cleanlab_lite.duplicates import Duplicates, find_copies
 from cleanlab_lite.evidence import Evidence
 from cleanlab_lite.exporters.formats import STEMS, Policy
-from cleanlab_lite.exporters.manifest import save_manifest, suffix, write_manifest
+from cleanlab_lite.exporters.manifest import suffix, write_manifest
 from cleanlab_lite.exporters.policy import Cleaned, Cleaning, apply_policy
 from cleanlab_lite.manifest import Manifest
 from cleanlab_lite.progress import OnProgress, Progress, ignore
 from cleanlab_lite.report import Report
-from cleanlab_lite.run import REPORT, Run
+from cleanlab_lite.run import Run, layout
+from cleanlab_lite.saved_manifest import save_manifest
 
 if TYPE_CHECKING:
     from cleanlab_lite.plan import Plan
     from cleanlab_lite.warm_start import WarmStart
 
-SUMMARY, MANIFEST, COPIES = "summary.json", "manifest.parquet", "copies.npz"
 SOUND = ("sample_rate", "patch_seconds")  # of a plan
 # What is lost with a kind of evidence.
 WITHOUT = {
@@ -96,10 +96,10 @@ def audit(
         StoppedEarly: the time budget is used up; the same call goes on from there.
     """
     if run.finished:
-        return Report.read(run.path(REPORT))
+        return Report.read(run.path(layout.REPORT))
     source = source or source_of(manifest, config)
     done = run.done("report")  # and killed just after it
-    report = Report.read(run.path(REPORT)) if done else _find(manifest, config, source, run, on_progress)
+    report = Report.read(run.path(layout.REPORT)) if done else _find(manifest, config, source, run, on_progress)
     run.discard()  # what every proxy saw is in the history now
     run.finish(
         plan=source.facts,
@@ -113,7 +113,7 @@ def audit(
 
 def _find(manifest: Manifest, config: AuditConfig, source: Source, run: Run, on_progress: OnProgress) -> Report:
     """The stages of an audit, each read where an earlier process has done it."""
-    run.write(MANIFEST, lambda path: save_manifest(manifest, path))
+    run.write(layout.MANIFEST, lambda path: save_manifest(manifest, path))
     seen = source.look(manifest, run, Clock(config.time_budget, on_progress))
     inputs, duplicates = seen.inputs, seen.duplicates
     on_progress(Progress("judge", 0, 1, "steps"))
@@ -121,7 +121,7 @@ def _find(manifest: Manifest, config: AuditConfig, source: Source, run: Run, on_
     copies = duplicates.reasons(manifest.labels, manifest.splits)
     verdict = replace(verdict, reasons=verdict.reasons | inputs.notes | copies)
     run.mark("judge")
-    about = describe(run, seen, verdict) | source.about(run, seen, verdict)
+    about = describe(run, seen) | source.about(run, seen, verdict)
     about |= {"duplicates": duplicates.facts, "leakage": duplicates.leakage(manifest.splits)}
     about["warnings"] = warnings(verdict, inputs) + about["warnings"] + leaks(manifest, copies["leakage"])
     report = build_report(manifest, verdict, duplicates, inputs.content, inputs.codes, inputs.errors, about)
@@ -246,10 +246,10 @@ def _copies(inputs: Inputs, seen: Inputs, run: Run, clock: Clock) -> Duplicates:
     """The copies among the rows, searched once per run."""
     if not run.done("duplicates"):
         found = find_copies(inputs, seen, on_progress=clock)
-        run.write_arrays(COPIES, **found.arrays())
+        run.write_arrays(layout.COPIES, **found.arrays())
         run.mark("duplicates", **found.facts)
         clock.moved = True
-    return Duplicates.from_arrays(run.arrays(COPIES), run.facts("duplicates"))
+    return Duplicates.from_arrays(run.arrays(layout.COPIES), run.facts("duplicates"))
 
 
 def make_plan(manifest: Manifest, config: AuditConfig, warm: WarmStart | None = None) -> Plan:
@@ -296,8 +296,8 @@ def _stamp(path: str) -> str:
     return f"{found.st_size} {found.st_mtime_ns}"
 
 
-def describe(run: Run, seen: Seen, verdict: Verdict) -> dict[str, Any]:
-    """What the summary says about every audit."""
+def describe(run: Run, seen: Seen) -> dict[str, Any]:
+    """Fields of the summary that every audit has."""
     return {"run_id": run.run_id, "evidence": kinds(seen.evidence)}
 
 
@@ -371,7 +371,7 @@ def cleanings(manifest: Manifest, report: Report) -> dict[Policy, Cleaning]:
             found[policy] = cleaning
         else:
             file = f"{STEMS[policy]}{suffix(manifest)}"
-            report.summary["warnings"].append(
+            report.summary.warnings.append(
                 f"{file} is not in the run folder: {error.message} (`nlclean export --policy {policy}` has --max-drop)"
             )
     return found
@@ -389,17 +389,17 @@ def write(
     """Everything a user finds in the run folder, each file whole or absent."""
     features = evidence.features
     if features is not None:
-        run.write("features.npy", lambda path: np.save(path, features))
+        run.write(layout.FEATURES, lambda path: np.save(path, features))
     if evidence.history is not None:
-        run.write_parquet("history.parquet", history_table(manifest, evidence))
-    run.write_parquet("classes.parquet", class_table(manifest, verdict))
-    run.write_parquet("noise_matrix.parquet", noise_matrix_table(manifest, verdict))
-    run.write_parquet("duplicates.parquet", duplicates_table(manifest, duplicates))
+        run.write_parquet(layout.HISTORY, history_table(manifest, evidence))
+    run.write_parquet(layout.CLASSES, class_table(manifest, verdict))
+    run.write_parquet(layout.NOISE_MATRIX, noise_matrix_table(manifest, verdict))
+    run.write_parquet(layout.DUPLICATES, duplicates_table(manifest, duplicates))
     for policy, cleaning in cleanings.items():
         writer = partial(write_manifest, manifest, keep=cleaning.keep, labels=cleaning.labels)
         run.write(f"{STEMS[policy]}{suffix(manifest)}", writer)
-    run.write_json(SUMMARY, report.summary)
-    run.write(REPORT, lambda path: report.write(path, run_id=run.run_id))
+    run.write_json(layout.SUMMARY, report.summary.as_dict())
+    run.write(layout.REPORT, lambda path: report.write(path, run_id=run.run_id))
 
 
 def audit_path(

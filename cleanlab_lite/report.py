@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,8 +12,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from cleanlab_lite.errors import ReportError
+from cleanlab_lite.summary import Summary
 
 SCHEMA_VERSION = 1
+FLAG = 0.5  # p_mislabel from which a row is a label issue
 
 ISSUES = ("none", "mislabel", "out_of_vocabulary", "ambiguous", "duplicate_conflict", "unreadable", "unlabeled")
 ACTIONS = ("keep", "relabel", "drop", "review")
@@ -29,7 +30,7 @@ COLUMNS: tuple[tuple[str, pa.DataType, str, str], ...] = (
     ("given_label", _S, "a class", "label in the manifest; null where it is missing"),
     ("predicted_label", _S, "a class", "most probable class, from proxies that did not train on the row"),
     ("suggested_label", _S, "a class", "correction on offer; null where none is"),
-    ("is_label_issue", _B, "", "p_mislabel is at least 0.5"),
+    ("is_label_issue", _B, "", f"p_mislabel is at least {FLAG}"),
     ("label_score", _F, "0-1", "label quality, low is suspicious: 1 - p_mislabel with ties broken by the ranking"),
     ("p_mislabel", _F, "0-1", "calibrated probability that the given label is wrong"),
     ("issue", _S, " | ".join(ISSUES), "what is the matter with the row"),
@@ -79,23 +80,24 @@ SCHEMA = pa.schema([pa.field(name, dtype) for name, dtype, _, _ in COLUMNS])
 
 @dataclass(frozen=True)
 class Report:
-    """The verdict on every row (`table`, in `SCHEMA`) and on the whole set (`summary`, JSON types)."""
+    """The verdict on every row (`table`, in `SCHEMA`) and on the whole set (`summary`)."""
 
     table: pa.Table
-    summary: dict[str, Any]
+    summary: Summary
 
     def __len__(self) -> int:
         return self.table.num_rows
 
     def flagged(self) -> pa.Table:
         """Rows with a label issue, most suspicious first."""
-        rows = self.table.filter(self.table["is_label_issue"])
-        return rows.sort_by([("label_score", "ascending")])
+        return self._most_suspicious(flags(self.table, "is_label_issue"))
 
     def suspicious(self) -> pa.Table:
-        """Rows with a label issue or a contradicting copy, in the order of `by_suspicion`."""
+        """Rows with a label issue or a contradicting copy, most suspicious first."""
+        return self._most_suspicious(flags(self.table, "is_label_issue") | contradicts(self.table))
+
+    def _most_suspicious(self, shown: np.ndarray) -> pa.Table:
         order = by_suspicion(self.table)
-        shown = flags(self.table, "is_label_issue") | contradicts(self.table)
         return self.table.take(pa.array(order[shown[order]]))
 
     def write(self, path: Path, *, run_id: str = "") -> None:
@@ -103,7 +105,7 @@ class Report:
         metadata = {
             b"nlclean.schema_version": str(SCHEMA_VERSION).encode(),
             b"nlclean.run_id": run_id.encode(),
-            b"nlclean.summary": json.dumps(self.summary).encode(),
+            b"nlclean.summary": json.dumps(self.summary.as_dict()).encode(),
         }
         pq.write_table(self.table.replace_schema_metadata(metadata), path, compression="zstd")
 
@@ -123,7 +125,13 @@ class Report:
                 f"{path} has schema version {int(version)}, this nlclean reads up to {SCHEMA_VERSION}",
                 hint="upgrade nlclean",
             )
-        return cls(table, json.loads(metadata[b"nlclean.summary"]))
+        try:
+            summary = Summary.from_dict(json.loads(metadata[b"nlclean.summary"]))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ReportError(
+                f"the summary in {path} is damaged: {type(error).__name__}: {error}", hint="run `nlclean audit` again"
+            ) from error
+        return cls(table, summary)
 
 
 def flags(table: pa.Table, name: str) -> np.ndarray:

@@ -28,9 +28,9 @@ from cleanlab_lite.config import AuditConfig
 from cleanlab_lite.errors import ConfigError, ReportError
 from cleanlab_lite.evidence import Evidence
 from cleanlab_lite.manifest import Manifest
-from cleanlab_lite.run import Run, find_run, read_state
+from cleanlab_lite.run import Run, RunFolder
+from cleanlab_lite.run.layout import PROXIES
 
-FILE = "proxies.safetensors"
 OPTIONS = {  # that set what must be the same
     "proxy": "proxy",
     "encoder": "proxy",
@@ -158,19 +158,19 @@ def read_warm_start(folder: Path, manifest: Manifest, evidence: Evidence | None 
             hint="leave out --warm-start",
         )
     try:
-        folder = find_run(folder)
-        state = read_state(folder)
+        run = RunFolder(folder)
+        folder, state = run.folder, run.state
     except ReportError as error:
         raise ConfigError(f"--warm-start: {error.message}", hint=error.hint) from error
-    if state["finished"] is None:
+    if state is not None and state.finished is None:
         raise ConfigError(f"--warm-start: the run in {folder} is not finished", hint="finish it first")
-    path = folder / FILE
-    if not path.is_file():
+    path = run.path(PROXIES)
+    if state is None or state.plan is None or not path.is_file():
         raise ConfigError(
             f"the run in {folder} has kept no proxies to start from",
             hint="runs of older versions and of your own evidence have none: leave out --warm-start",
         )
-    weights: list[dict[str, np.ndarray]] = [{} for _ in range(state["plan"]["ensemble"])]
+    weights: list[dict[str, np.ndarray]] = [{} for _ in range(state.plan["ensemble"])]
     try:
         with safe_open(path, framework="numpy") as file:
             facts = json.loads((file.metadata() or {})["facts"])
@@ -181,11 +181,11 @@ def read_warm_start(folder: Path, manifest: Manifest, evidence: Evidence | None 
             weights[int(m)][parameter] = tensor
     except (OSError, SafetensorError, LookupError, ValueError) as error:
         raise ConfigError(f"cannot read {path}: {error}", hint="leave out --warm-start") from error
-    classes = {name: number for number, name in enumerate(state["classes"])}
+    classes = {name: number for number, name in enumerate(state.classes)}
     return WarmStart(
         folder=folder,
-        key=state["key"],
-        plan=state["plan"],
+        key=state.key,
+        plan=state.plan,
         facts=facts,
         fold_of={row.tobytes().hex(): int(m) for row, m in zip(content, fold, strict=True)},
         weights=weights,
@@ -196,7 +196,7 @@ def read_warm_start(folder: Path, manifest: Manifest, evidence: Evidence | None 
 def save_proxies(
     run: Run, proxies: list[dict[str, np.ndarray]], fold_of: Mapping[str, int], facts: Mapping[str, Any]
 ) -> None:
-    """Write `FILE`.
+    """Write `PROXIES`.
 
     Args:
         proxies: the parameters of each, by name.
@@ -210,4 +210,4 @@ def save_proxies(
         "fold": np.array(list(fold_of.values()), dtype=np.int16),
     }
     tensors |= {f"{m}/{name}": array for m, weights in enumerate(proxies) for name, array in weights.items()}
-    run.write(FILE, lambda path: save_file(tensors, path, metadata={"facts": json.dumps(facts)}))
+    run.write(PROXIES, lambda path: save_file(tensors, path, metadata={"facts": json.dumps(facts)}))

@@ -20,6 +20,7 @@ from .text import escape, format_duration, is_terminal, shorten, supports_color
 if TYPE_CHECKING:
     from cleanlab_lite.gate import Gate
     from cleanlab_lite.report import Report
+    from cleanlab_lite.summary import ClassNoise, Confusion, Leak, Summary
 
 _ID_WIDTH, _LABEL_WIDTH = 40, 24  # characters
 _PIPE_WIDTH = 1000  # characters per line off a terminal: tables take what they need, nothing is cut
@@ -44,40 +45,39 @@ def json_document(value: Any) -> None:
 def report_json(report: Report, path: Path, top: int) -> None:
     """The JSON twin of `report_view`: the summary, `report` (path) and `suspicious` (the `top` rows)."""
     rows = report.suspicious().slice(0, top).select(_SUSPICIOUS_COLUMNS).to_pylist()
-    json_document(report.summary | {"report": str(path), "suspicious": rows})
+    json_document(report.summary.as_dict() | {"report": str(path), "suspicious": rows})
 
 
 def report_view(report: Report, path: Path, top: int) -> None:
     """What a person reads after an audit; the last line is `path`."""
-    summary = _finite(report.summary)
+    summary = report.summary
     _headline(summary)
-    _worst_classes(summary["classes"])
-    _top_confusions(summary["confusions"])
-    if summary.get("leakage"):
-        _leakage(summary["leakage"])
-    if summary.get("search"):
-        _search(summary["search"])
+    _worst_classes(summary.classes)
+    _top_confusions(summary.confusions)
+    _leakage(summary.leakage)
+    if summary.search:
+        _search(summary.search)
     _suspicious_rows(report.suspicious().slice(0, top).to_pylist())
-    _next_steps(escape(shlex.quote(str(path.parent))), summary["actions"])
+    _next_steps(escape(shlex.quote(str(path.parent))), summary.actions)
     line(str(path))
 
 
-def _headline(summary: Mapping[str, Any]) -> None:
-    manifest, rate = summary["manifest"], summary["noise_rate"]
+def _headline(summary: Summary) -> None:
+    manifest, rate = summary.manifest, summary.noise_rate
     line(
-        f"{escape(str(manifest['path']))}: {manifest['rows']:,} rows, {manifest['labelled']:,} labelled, "
-        f"{manifest['classes']:,} classes, {manifest['modality']}"
+        f"{escape(manifest.path)}: {manifest.rows:,} rows, {manifest.labelled:,} labelled, "
+        f"{manifest.classes:,} classes, {manifest.modality}"
     )
     line(
-        f"noise rate: {_percent(rate['estimate'])}, between {_percent(rate['low'])} and {_percent(rate['high'])} "
-        f"({escape(rate['method'])})"
+        f"noise rate: {_percent(rate.estimate)}, between {_percent(rate.low)} and {_percent(rate.high)} "
+        f"({escape(rate.method)})"
     )
-    issues = [f"{name} {count:,}" for name, count in summary["issues"].items() if count and name != "none"]
-    line(f"flagged: {summary['flagged']:,} rows")
+    issues = [f"{name} {count:,}" for name, count in summary.issues.items() if count and name != "none"]
+    line(f"flagged: {summary.flagged:,} rows")
     if issues:
         line(f"issues: {', '.join(issues)}")
-    if summary.get("duplicates"):
-        _copies(summary["duplicates"], summary["reasons"].get("leakage", 0))
+    if summary.duplicates:
+        _copies(summary.duplicates, summary.reasons.get("leakage", 0))
 
 
 def _copies(duplicates: Mapping[str, Any], leaking: int) -> None:
@@ -91,19 +91,19 @@ def _copies(duplicates: Mapping[str, Any], leaking: int) -> None:
         line(f"leakage: {leaking:,} rows have a copy in another split")
 
 
-def _leakage(shared: Sequence[Mapping[str, Any]]) -> None:
+def _leakage(shared: Sequence[Leak]) -> None:
     _table(
         "Leakage between splits",
         ("split", "rows", "share", "split", "rows", "share", "copies"),
         [
             (
-                _label(pair["split_a"]),
-                f"{pair['rows_a']:,}",
-                _percent(pair["share_a"]),
-                _label(pair["split_b"]),
-                f"{pair['rows_b']:,}",
-                _percent(pair["share_b"]),
-                pair["kind"],
+                _label(pair.split_a),
+                f"{pair.rows_a:,}",
+                _percent(pair.share_a),
+                _label(pair.split_b),
+                f"{pair.rows_b:,}",
+                _percent(pair.share_b),
+                pair.kind,
             )
             for pair in shared
         ],
@@ -111,18 +111,18 @@ def _leakage(shared: Sequence[Mapping[str, Any]]) -> None:
     )
 
 
-def _worst_classes(classes: Sequence[Mapping[str, Any]]) -> None:
-    worst = sorted(classes, key=lambda row: -(row["noise_rate"] or 0))[:_WORST_CLASSES]
+def _worst_classes(classes: Sequence[ClassNoise]) -> None:
+    worst = sorted(classes, key=lambda row: -(row.noise_rate or 0))[:_WORST_CLASSES]
     _table(
         "Worst classes",
         ("class", "rows", "flagged", "noise rate", "between"),
         [
             (
-                _label(row["label"]),
-                f"{row['rows']:,}",
-                f"{row['flagged']:,}",
-                _percent(row["noise_rate"]),
-                f"{_percent(row['low'])} - {_percent(row['high'])}",
+                _label(row.label),
+                f"{row.rows:,}",
+                f"{row.flagged:,}",
+                _percent(row.noise_rate),
+                f"{_percent(row.low)} - {_percent(row.high)}",
             )
             for row in worst
         ],
@@ -130,12 +130,12 @@ def _worst_classes(classes: Sequence[Mapping[str, Any]]) -> None:
     )
 
 
-def _top_confusions(confusions: Sequence[Mapping[str, Any]]) -> None:
+def _top_confusions(confusions: Sequence[Confusion]) -> None:
     _table(
         "Top confusions",
         ("given", "suggested", "rows", "expected"),
         [
-            (_label(row["given"]), _label(row["suggested"]), f"{row['rows']:,}", _scalar(row["expected"]))
+            (_label(row.given), _label(row.suggested), f"{row.rows:,}", _scalar(row.expected))
             for row in confusions[:_TOP_CONFUSIONS]
         ],
         right=(2, 3),
@@ -199,7 +199,7 @@ def gate_text(gate: Gate, top: int) -> str:
     """What a person reads after a check: limits, then the `top` suspects, then the `top` rows of every change."""
     from cleanlab_lite.exporters.gate_formats import change_text, headline, suspect_text
 
-    lines = [f"{escape(str(gate.summary['manifest']['path']))}: {headline(gate)}"]
+    lines = [f"{escape(gate.summary.manifest.path)}: {headline(gate)}"]
     lines += [f"{'FAILED' if outcome.exceeded else 'passed'}  {outcome.message}" for outcome in gate.outcomes]
     lists = {"suspects": [suspect_text(gate, row) for row in gate.suspects[:top]]}
     counts = {"suspects": len(gate.suspects)}
@@ -308,7 +308,7 @@ def _label(label: str | None) -> str:
 
 
 def _percent(share: float | None) -> str:
-    return "-" if share is None else f"{share:.1%}".replace("%", " %")
+    return "-" if share is None or not math.isfinite(share) else f"{share:.1%}".replace("%", " %")
 
 
 def _scalar(value: Any) -> str:

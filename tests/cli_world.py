@@ -16,6 +16,7 @@ import pytest
 
 from cleanlab_lite.manifest import Manifest, Source
 from cleanlab_lite.report import SCHEMA, Report
+from cleanlab_lite.summary import Summary
 from nlclean.main import program
 
 HOSTILE = "\x1b[2J[red]cat[/red]\n\u202etxt.exe"  # clears the screen, is rich markup, breaks the line, reverses text
@@ -38,7 +39,7 @@ def call(capsys: pytest.CaptureFixture[str], *arguments: object) -> Result:
     return Result(int(stop.value.code or 0), out, err)
 
 
-HEAVY = {"torch", "torchvision", "torchaudio", "numpy", "pyarrow", "scipy", "sklearn", "rich", "pandas"}
+HEAVY = {"torch", "torchvision", "torchaudio", "numpy", "pyarrow", "scipy", "scipy.stats", "sklearn", "rich", "pandas"}
 
 _LOADED = f"""
 import sys
@@ -113,7 +114,7 @@ def mislabel(id: str, **values: Any) -> dict[str, Any]:
     return row(id) | wrong | values
 
 
-def summary(**values: Any) -> dict[str, Any]:
+def summary(**values: Any) -> Summary:
     base = {
         "schema_version": 1,
         "run_id": "0123abcd",
@@ -129,10 +130,9 @@ def summary(**values: Any) -> dict[str, Any]:
         ],
         "confusions": [{"given": "dog", "suggested": "cat", "rows": 2, "expected": 1.5}],
         "proxy": {"name": "cnn"},
-        "seconds": {"train": 1.0},
         "warnings": [],
     }
-    return base | values
+    return Summary.from_dict(base | values)
 
 
 def make_report(rows: list[dict[str, Any]], **changes: Any) -> Report:

@@ -12,11 +12,12 @@ from cli_world import make_report, row
 from PIL import Image
 
 from cleanlab_lite.decisions import DecisionLog
-from cleanlab_lite.exporters.manifest import save_manifest
 from cleanlab_lite.manifest import Manifest, Modality, Source
+from cleanlab_lite.measured_flags import propose
 from cleanlab_lite.report import Report
+from cleanlab_lite.run import RunFolder
+from cleanlab_lite.saved_manifest import save_manifest
 from nlclean.review.app import ReviewApp
-from nlclean.review.calibrate import propose
 from nlclean.review.queue import Queue
 from nlclean.review.samples import Samples
 
@@ -126,7 +127,7 @@ def write_wav(path: Path, hertz: float) -> None:
 
 
 def open_review(run: Path, *, reviewer: str = "ann", calibrate: bool = False) -> ReviewApp:
-    samples = Samples(run)
+    samples = Samples(RunFolder(run))
     rows = propose(samples.table) if calibrate else None
     queue = Queue(samples.table, DecisionLog(run / "decisions.jsonl"), reviewer, rows)
     return ReviewApp(samples, queue, blind=calibrate)

@@ -9,16 +9,18 @@ import os
 import re
 import shlex
 import xml.etree.ElementTree as ET
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from cli_world import HOSTILE, call, finished_run, loaded_by, make_manifest, make_report, mislabel, row, summary
 
-from cleanlab_lite.decisions import DECISIONS, Decision, DecisionLog
-from cleanlab_lite.exporters.manifest import load_lines, load_manifest, save_manifest
+from cleanlab_lite.decisions import Decision, DecisionLog
 from cleanlab_lite.readers import read_manifest
 from cleanlab_lite.report import COLUMNS, ISSUES
+from cleanlab_lite.run.layout import DECISIONS
+from cleanlab_lite.saved_manifest import load_lines, load_manifest, save_manifest
 
 CLASSES = ("dog", "cat")
 HOSTILE_LABELS = [
@@ -58,9 +60,9 @@ def _in_the_folder(tmp_path, monkeypatch):
 def make_run(folder: Path, manifest: Path, rows: list[dict], **changes) -> Path:
     """A run of the manifest; row i of the report describes row i of it."""
     read = read_manifest(manifest)
-    about = summary()["manifest"] | {"path": str(manifest.absolute()), "rows": len(read), "labelled": len(read)}
+    about = asdict(summary().manifest) | {"path": str(manifest.absolute()), "rows": len(read), "labelled": len(read)}
     finished_run(folder, make_report(rows, manifest=about, **changes))
-    save_manifest(read, folder / "manifest.parquet")
+    save_manifest(replace(read, ids=np.array([each["id"] for each in rows])), folder / "manifest.parquet")
     return folder
 
 
@@ -499,10 +501,9 @@ def test_a_remote_manifest_keeps_its_url(capsys):
 
 
 def test_lines_are_read_without_the_rest(run):
-    source, lines = load_lines(run / "manifest.parquet")
-    whole = load_manifest(run / "manifest.parquet")
-    assert source == whole.source
-    assert lines is not None and lines.tolist() == whole.lines.tolist() == [2, 4, 7, 9]
+    lines, whole = load_lines(run / "manifest.parquet"), load_manifest(run / "manifest.parquet")
+    assert lines.source == whole.source and lines.ids.to_pylist() == whole.ids.tolist()
+    assert lines.numbers is not None and lines.numbers.tolist() == whole.lines.tolist() == [2, 4, 7, 9]
 
 
 def test_check_never_loads_torch(run):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,8 @@ from export_world import ROWS, dataset, saved_run, tree
 from cleanlab_lite.decisions import Decision, DecisionLog
 from cleanlab_lite.exporters import folders
 from cleanlab_lite.exporters.formats import FORMATS
-from cleanlab_lite.exporters.manifest import save_manifest
 from cleanlab_lite.readers import read_manifest
+from cleanlab_lite.saved_manifest import save_manifest
 
 # a quarter of the rows goes, and half of the cats: as much as may go without --max-drop
 IDS = ["fine.png", "wrong.png", "alien.png", "test.png", "rex.png", "bello.png", "lassie.png", "tom.png"]
@@ -334,7 +335,7 @@ def test_nothing_is_written_into_what_was_audited(tmp_path, capsys):
         result = call(capsys, "export", run, *options, "--output", target, "--force")
         assert result.code == 2 and "which is never changed" in result.err, target
     write_csv(tmp_path / "m.csv", {"path": [f"photos/{id}" for id in manifest.ids], "label": ["cat", "dog"] * 2})
-    save_manifest(read_manifest(tmp_path / "m.csv"), run / "manifest.parquet")
+    save_manifest(replace(read_manifest(tmp_path / "m.csv"), ids=manifest.ids), run / "manifest.parquet")
     result = call(capsys, "export", run, "--format", "folders", "--output", folders_of, "--force")
     assert result.code == 2 and "holds audited files" in result.err
     assert tree(folders_of) == before

@@ -27,6 +27,8 @@ from cleanlab_lite.duplicates.perceptual import FARTHEST, RADIUS, hamming_pairs,
 from cleanlab_lite.exporters.html import build_page
 from cleanlab_lite.groups import group_pairs, roots
 from cleanlab_lite.report import Report
+from cleanlab_lite.run import RunFolder
+from cleanlab_lite.summary import Leak
 from nlclean.main import program
 
 SIDE = 32
@@ -336,10 +338,9 @@ def test_a_row_without_a_label_contradicts_nobody():
 
 def test_leakage_counts_rows_of_either_split_by_kind():
     found = COPIES.leakage(SPLITS)
-    columns = ("split_a", "split_b", "kind", "rows_a", "rows_b", "share_a", "share_b")
-    assert [tuple(line[name] for name in columns) for line in found] == [
-        ("test", "train", "exact", 1, 1, 1 / 3, 1 / 3),
-        ("test", "train", "perceptual", 1, 2, 1 / 3, 2 / 3),
+    assert found == [
+        Leak("test", "train", "exact", rows_a=1, rows_b=1, share_a=1 / 3, share_b=1 / 3),
+        Leak("test", "train", "perceptual", rows_a=1, rows_b=2, share_a=1 / 3, share_b=2 / 3),
     ]
     assert COPIES.leakage(np.full(8, "")) == [] == COPIES.leakage(np.full(8, "train"))
 
@@ -419,7 +420,7 @@ def test_an_audit_names_copies_and_leakage(run):
     assert leaks == {f"train/{i:03}.jpg" for i in leaked} | {f"test/{TRAIN + i:03}.jpg" for i in leaked}
     conflicts = {id for id, found in rows.items() if "near_duplicate_conflict" in found["reasons"]}
     assert conflicts == {"train/014.jpg", "test/089.jpg"}
-    assert "duplicate_conflict" not in report.summary["reasons"]  # nearly the same content is no proof
+    assert "duplicate_conflict" not in report.summary.reasons  # nearly the same content is no proof
 
 
 def test_the_summary_and_the_table_of_pairs_agree(run):
@@ -452,7 +453,7 @@ def test_report_and_page_show_the_leakage(run, capsys):
     assert "5 of 30 rows of split test" in shown.err
     as_json = json.loads(call(capsys, "report", run, "--json").out)
     assert [line["kind"] for line in as_json["leakage"]] == ["exact", "perceptual"]
-    page = build_page(run).decode()
+    page = build_page(RunFolder(run)).decode()
     assert "Leakage between splits" in page and "train/007.jpg" in page
 
 
@@ -477,11 +478,11 @@ def test_proof_without_a_model_is_shown_first(tmp_path, capsys):
     assert [line["id"] for line in shown] == order
     text = call(capsys, "report", folder).out
     assert [text.index(f"\n  {id} ") for id in order] == sorted(text.index(f"\n  {id} ") for id in order)
-    page = build_page(folder).decode()
+    page = build_page(RunFolder(folder)).decode()
     places = [page.index(f'["{id}"') for id in [*order, "fine"]]
     assert places == sorted(places)
 
 
 def test_a_report_without_splits_shows_no_leakage(tmp_path, capsys):
     folder = finished_run(tmp_path / "run", make_report([row("a")]))
-    assert "leakage" not in summary() and "eakage" not in call(capsys, "report", folder).out
+    assert not summary().leakage and "eakage" not in call(capsys, "report", folder).out

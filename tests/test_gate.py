@@ -8,7 +8,7 @@ import random
 import pytest
 from cli_world import make_report, mislabel, row, summary
 
-from cleanlab_lite.decisions import DECISIONS, Decision, DecisionLog
+from cleanlab_lite.decisions import Decision, DecisionLog
 from cleanlab_lite.errors import ReportError
 from cleanlab_lite.gate import (
     CHANGES,
@@ -24,6 +24,7 @@ from cleanlab_lite.gate import (
     suspect_outcome,
 )
 from cleanlab_lite.report import Report
+from cleanlab_lite.run.layout import DECISIONS
 
 
 def rows(*specs: str) -> list[Row]:
@@ -31,7 +32,7 @@ def rows(*specs: str) -> list[Row]:
     found = []
     for place, spec in enumerate(specs):
         content, label, *state = spec.split()
-        found.append(Row(content, label, *(state or ["fine"]), id=f"{place}.png", label_score=1 - place / 100))  # type: ignore[arg-type]
+        found.append(Row(content, label, *(state or ["fine"]), id=f"{place}.png", place=-place))  # type: ignore[arg-type]
     return found
 
 
@@ -50,7 +51,9 @@ def changes(now: list[Row], before: list[Row]) -> dict[str, list[str]]:
     [(0.019, 0.02, False), (0.02, 0.02, False), (0.0201, 0.02, True), (0.0, 0.0, False), (None, 1.0, True)],
 )
 def test_noise_against_the_estimate(estimate, bound, exceeded):
-    found = noise_outcome(summary(noise_rate={"estimate": estimate, "low": 0.0, "high": 1.0}), Bound(bound, True))
+    found = noise_outcome(
+        summary(noise_rate={"estimate": estimate, "low": 0.0, "high": 1.0, "method": ""}), Bound(bound, True)
+    )
     assert found.exceeded == exceeded
     assert "limit of" in found.message or "could not be determined" in found.message
 

@@ -25,6 +25,7 @@ from cleanlab_lite.exporters.html import LIMIT, build_page
 from cleanlab_lite.exporters.previews import RATE, SECONDS, SIDE, preview
 from cleanlab_lite.mixture import fit_beta_mixture, fit_gaussian_mixture
 from cleanlab_lite.report import Report, by_suspicion
+from cleanlab_lite.run import RunFolder
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +35,7 @@ def run(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def page(run):
-    return build_page(run)
+    return build_page(RunFolder(run))
 
 
 class Reader(HTMLParser):
@@ -111,7 +112,7 @@ def test_headline_and_charts(page):
 
 def test_a_run_without_history_matrix_and_files_still_has_a_page(tmp_path):
     folder = finished_run(tmp_path / "run", make_report([mislabel("a"), row("b")]))
-    data = island(build_page(folder))
+    data = island(build_page(RunFolder(folder)))
     assert [cells[0] for cells in data["rows"]] == ["a", "b"]
     assert data["details"] == [["", "", [], []]] * 2
 
@@ -124,7 +125,7 @@ def test_the_fitted_mixture_is_the_one_of_the_audit(tmp_path):
     plain = finished_run(tmp_path / "plain", make_report(rows))
     fitted = finished_run(tmp_path / "fitted", make_report(rows, detectors={"bmm": facts}))
     one_bump = finished_run(tmp_path / "one", make_report(rows, detectors={"bmm": facts | {"separated": False}}))
-    assert [b"fit noisy" in build_page(run) for run in (plain, fitted, one_bump)] == [False, True, False]
+    assert [b"fit noisy" in build_page(RunFolder(run)) for run in (plain, fitted, one_bump)] == [False, True, False]
 
 
 @pytest.mark.parametrize("fit", [fit_beta_mixture, fit_gaussian_mixture])
@@ -161,7 +162,8 @@ def test_hostile_text_stays_text(page):
 
 
 def test_control_characters_survive(tmp_path):
-    data = island(build_page(finished_run(tmp_path / "run", make_report([mislabel("a"), row("\u20ac\x00\x1b")]))))
+    run = finished_run(tmp_path / "run", make_report([mislabel("a"), row("\u20ac\x00\x1b")]))
+    data = island(build_page(RunFolder(run)))
     assert data["rows"][1][0] == "\u20ac\x00\x1b"
 
 
@@ -194,16 +196,16 @@ def test_controls_have_names_and_tables_have_headers(page):
 
 
 def test_the_same_run_gives_the_same_bytes(run, page):
-    assert build_page(run) == page
+    assert build_page(RunFolder(run)) == page
 
 
 def test_the_limit_holds_whatever_the_size_of_the_data(tmp_path):
     run = page_run(tmp_path, side=100, fine=120)
-    whole = build_page(run)
+    whole = build_page(RunFolder(run))
     shell = len(whole) - len(json.dumps(island(whole)["rows"])) - len(json.dumps(island(whole)["details"]))
     previous = 121 + WRONG
     for limit in (len(whole) * 2 // 3, len(whole) // 2, shell + 30_000):
-        page = build_page(run, limit=limit)
+        page = build_page(RunFolder(run), limit=limit)
         data = island(page)
         assert len(page) <= limit
         assert len(page) > limit - 6_000  # as full as a row allows
@@ -216,13 +218,13 @@ def test_the_limit_holds_whatever_the_size_of_the_data(tmp_path):
 def test_many_rows_leave_room_for_details(tmp_path):
     rows = [mislabel(f"{i:0200}") for i in range(3000)]
     run = finished_run(tmp_path / "run", make_report(rows))
-    data = island(build_page(run, limit=400_000))
+    data = island(build_page(RunFolder(run), limit=400_000))
     assert 0 < len(data["details"]) <= len(data["rows"]) < 3000
 
 
 def test_a_limit_below_the_empty_page_is_an_error(run):
     with pytest.raises(ReportError, match="without any row"):
-        build_page(run, limit=10_000)
+        build_page(RunFolder(run), limit=10_000)
 
 
 def test_the_limit_is_15_mb():
@@ -341,9 +343,9 @@ def test_the_page_is_written_without_torch(run, tmp_path):
     assert (tmp_path / "x.html").exists()
 
 
-def test_a_manifest_of_another_report_is_refused(tmp_path):
+def test_a_history_of_another_report_is_refused(tmp_path):
     run = page_run(tmp_path)
     table = pa.concat_tables([Report.read(run / "report.parquet").table] * 2)
     Report(table, Report.read(run / "report.parquet").summary).write(run / "report.parquet")
-    with pytest.raises(ReportError, match="manifest of"):
-        build_page(run)
+    with pytest.raises(ReportError, match="a report on 40 rows and a history of 20"):
+        build_page(RunFolder(run))

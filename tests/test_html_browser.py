@@ -16,6 +16,7 @@ from scipy.io import wavfile
 
 from cleanlab_lite.decisions import DecisionLog, settle
 from cleanlab_lite.exporters.html import build_page
+from cleanlab_lite.run import RunFolder
 
 webdriver = pytest.importorskip("selenium.webdriver")
 from selenium.webdriver.chrome.service import Service  # noqa: E402
@@ -50,7 +51,7 @@ def browser(tmp_path_factory):
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
     folder = tmp_path_factory.mktemp("page")
-    (folder / "page.html").write_bytes(build_page(page_run(folder)))
+    (folder / "page.html").write_bytes(build_page(RunFolder(page_run(folder))))
     return folder / "page.html"
 
 
@@ -225,7 +226,7 @@ def test_a_sound_can_be_heard(browser, tmp_path):
     run = page_run(tmp_path)
     tone = np.sin(np.arange(16_000) / 4)
     wavfile.write(tmp_path / "0.png", 8000, tone.astype(np.float32))  # what a file is, its content says
-    (tmp_path / "page.html").write_bytes(build_page(run))
+    (tmp_path / "page.html").write_bytes(build_page(RunFolder(run)))
     page = Page(browser, tmp_path / "page.html", tmp_path)
     page.open()
     page.run("document.querySelector('#detail audio').preload = 'auto'")
@@ -246,7 +247,7 @@ def test_without_storage_it_says_so_and_still_works(page):
 
 def test_only_rows_within_sight_are_drawn(browser, tmp_path):
     file = tmp_path / "many.html"
-    file.write_bytes(build_page(page_run(tmp_path, fine=2000)))
+    file.write_bytes(build_page(RunFolder(page_run(tmp_path, fine=2000))))
     page = Page(browser, file, tmp_path)
     page.open()
     Select(page.find("#show")).select_by_value("all")

@@ -15,8 +15,9 @@ from review_world import CLASSES, FLAGGED, make_run, report_rows, write_wav
 from cleanlab_lite import reasons
 from cleanlab_lite.decisions import Decision, DecisionLog, settle
 from cleanlab_lite.errors import DecodeError
+from cleanlab_lite.measured_flags import clopper_pearson, measure, propose
+from cleanlab_lite.run import RunFolder
 from nlclean.review import player, previews, state
-from nlclean.review.calibrate import clopper_pearson, measure, propose
 from nlclean.review.queue import Queue, order, value_of_a_look
 from nlclean.review.samples import Samples
 
@@ -342,7 +343,7 @@ def test_review_never_loads_torch(run):
 
 
 def test_a_sample_has_neighbours_of_both_classes_curves_and_reasons(tmp_path):
-    samples = Samples(make_run(tmp_path, "vector"))
+    samples = Samples(RunFolder(make_run(tmp_path, "vector")))
     found = samples.sample(FLAGGED[0])  # a bird that is called a cat
     assert found.rival == "bird"
     assert {near.label for near in found.given} == {"cat"} and {near.label for near in found.suggested} == {"bird"}
@@ -358,7 +359,7 @@ def test_a_run_without_features_and_history_is_reviewed_all_the_same(tmp_path):
     run = make_run(tmp_path, "image")
     (run / "features.npy").unlink()
     (run / "history.parquet").unlink()
-    found = Samples(run).sample(FLAGGED[0])
+    found = Samples(RunFolder(run)).sample(FLAGGED[0])
     assert {near.label for near in found.suggested} == {"bird"}
     assert len(found.loss.own) == 0
 
@@ -366,7 +367,7 @@ def test_a_run_without_features_and_history_is_reviewed_all_the_same(tmp_path):
 def test_copies_are_shown_with_their_labels(tmp_path):
     rows = report_rows([f"{i}" for i in range(9)])
     rows[5] |= {"issue": "duplicate_conflict", "duplicate_of": "2"}
-    found = Samples(make_run(tmp_path, "vector", rows))
+    found = Samples(RunFolder(make_run(tmp_path, "vector", rows)))
     assert [(copy.id, copy.label) for copy in found.sample(2).copies] == [("5", "dog")]
     assert [copy.id for copy in found.sample(5).copies] == ["2"]
 

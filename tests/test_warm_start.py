@@ -25,7 +25,8 @@ from cleanlab_lite.models import build_proxy
 from cleanlab_lite.pipeline import audit_path, make_plan
 from cleanlab_lite.readers import read_manifest
 from cleanlab_lite.report import Report
-from cleanlab_lite.warm_start import FILE, read_warm_start
+from cleanlab_lite.run.layout import PROXIES
+from cleanlab_lite.warm_start import read_warm_start
 
 N, OLD = 240, 160  # rows in the end and before
 EPOCHS = 10
@@ -154,7 +155,7 @@ def test_wrong_labels_are_found_among_old_and_new_rows(folder, tmp_path):
         here = {f"r{row}" for row in rows}
         assert sum(found[id] for id in here & wrong) >= 0.8 * len(here & wrong)
         assert sum(found[id] for id in here - wrong) <= 0.05 * len(here)
-    assert report.summary["noise_rate"]["estimate"] == pytest.approx(0.1, abs=0.03)
+    assert report.summary.noise_rate.estimate == pytest.approx(0.1, abs=0.03)
 
 
 def test_corrected_rows_are_not_flagged_again(folder, tmp_path):
@@ -279,13 +280,13 @@ def test_a_run_without_proxies_is_refused(folder, tmp_path, capsys):
     answer = call(capsys, "audit", manifest, "--warm-start", run)
     assert answer.code == 2 and "is not finished" in answer.err
     (run / "run.json").write_text(json.dumps(state))
-    (run / FILE).write_bytes((run / FILE).read_bytes()[:1000])
+    (run / PROXIES).write_bytes((run / PROXIES).read_bytes()[:1000])
     answer = call(capsys, "audit", manifest, "--warm-start", run)
-    assert answer.code == 2 and f"cannot read {run / FILE}" in answer.err
-    save_file({"weights": np.zeros(3, np.float16)}, run / FILE)  # whole, but of another program
+    assert answer.code == 2 and f"cannot read {run / PROXIES}" in answer.err
+    save_file({"weights": np.zeros(3, np.float16)}, run / PROXIES)  # whole, but of another program
     answer = call(capsys, "audit", manifest, "--warm-start", run)
-    assert answer.code == 2 and f"cannot read {run / FILE}" in answer.err
-    (run / FILE).unlink()
+    assert answer.code == 2 and f"cannot read {run / PROXIES}" in answer.err
+    (run / PROXIES).unlink()
     answer = call(capsys, "audit", manifest, "--warm-start", run)
     assert answer.code == 2 and "kept no proxies" in answer.err and "hint: " in answer.err
 

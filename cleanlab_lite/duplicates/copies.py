@@ -18,6 +18,7 @@ from cleanlab_lite.duplicates.embedding import chord, embedding_pairs
 from cleanlab_lite.duplicates.perceptual import correlation, perceptual_pairs, small_clips, small_pictures
 from cleanlab_lite.groups import differs, group_pairs, roots
 from cleanlab_lite.progress import OnProgress, Progress, ignore
+from cleanlab_lite.summary import Leak
 
 KINDS = ("exact", "perceptual", "embedding")
 
@@ -64,7 +65,7 @@ class Duplicates:
             "leakage": named & differs(group, name, named),
         }
 
-    def leakage(self, splits: np.ndarray) -> list[dict[str, Any]]:
+    def leakage(self, splits: np.ndarray) -> list[Leak]:
         """What the splits (n,) str share: per pair of them and kind, rows of either with a copy in the other."""
         names = [str(name) for name in np.unique(splits) if name]
         rows = {name: splits == name for name in names}
@@ -76,15 +77,15 @@ class Duplicates:
                 n_a, n_b = (int(_meets(group, content, rows[x], rows[y], kind).sum()) for x, y in ((a, b), (b, a)))
                 if n_a or n_b:
                     found.append(
-                        {
-                            "split_a": a,
-                            "split_b": b,
-                            "kind": kind,
-                            "rows_a": n_a,
-                            "rows_b": n_b,
-                            "share_a": n_a / int(rows[a].sum()),
-                            "share_b": n_b / int(rows[b].sum()),
-                        }
+                        Leak(
+                            split_a=a,
+                            split_b=b,
+                            kind=kind,
+                            rows_a=n_a,
+                            rows_b=n_b,
+                            share_a=n_a / int(rows[a].sum()),
+                            share_b=n_b / int(rows[b].sum()),
+                        )
                     )
         return found
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from cleanlab_lite.exporters.policy import suspicious_first
 from cleanlab_lite.manifest import Manifest
+from cleanlab_lite.report import by_suspicion
 
 METADATA = ("split", "given_label", "p_mislabel", "label_score", "issue", "action")
 LABELS = ("suggested_label", "suggestion_confidence", "top_labels", "top_probs")
@@ -25,7 +25,7 @@ def write(manifest: Manifest, table: pa.Table, target: Path) -> list[str]:
     uris = manifest.uris.tolist() if manifest.uris is not None else [""] * len(rows)
     field = "image" if manifest.modality == "image" else "text"
     with target.open("w", encoding="utf-8") as file:
-        for position in suspicious_first(table):
+        for position in by_suspicion(table).tolist():
             row = rows[position]
             label, score = row["suggested_label"], row["suggestion_confidence"]
             if label is None and row["top_labels"]:

@@ -38,8 +38,8 @@ def to_json(gate: Gate) -> str:
     document = {
         "version": JSON_VERSION,
         "exceeded": gate.exceeded,
-        "manifest": summary["manifest"],
-        "noise_rate": summary["noise_rate"],
+        "manifest": asdict(summary.manifest),
+        "noise_rate": asdict(summary.noise_rate),
         "suspects": len(gate.suspects),
         "accepted": gate.accepted,
         "limits": [
@@ -47,7 +47,7 @@ def to_json(gate: Gate) -> str:
             for o in gate.outcomes
         ],
         "warnings": list(gate.warnings),
-        "suspicious": [asdict(row) for row in gate.suspects],
+        "suspicious": [row.as_dict() for row in gate.suspects],
         "changes": None
         if gate.changes is None
         else {name: [_change_json(change) for change in changes] for name, changes in gate.changes.items()},
@@ -57,7 +57,7 @@ def to_json(gate: Gate) -> str:
 
 def _change_json(change: Change) -> dict[str, Any]:
     before = change.before
-    return asdict(change.row) | {"before": None if before is None else {"label": before.label, "state": before.state}}
+    return change.row.as_dict() | {"before": None if before is None else {"label": before.label, "state": before.state}}
 
 
 # --- Markdown --------------------------------------------------------------------------------------------------------
@@ -201,13 +201,13 @@ def _fingerprint(row: Row) -> str:
 
 def headline(gate: Gate) -> str:
     """Rows, noise rate and suspects in one line."""
-    manifest, rate = gate.summary["manifest"], gate.summary["noise_rate"]
+    manifest, rate = gate.summary.manifest, gate.summary.noise_rate
     noise = "unknown"
-    if rate["estimate"] is not None:
-        noise = f"{rate['estimate']:.1%}, between {rate['low']:.1%} and {rate['high']:.1%}".replace("%", " %")
+    if rate.estimate is not None:
+        noise = f"{rate.estimate:.1%}, between {rate.low:.1%} and {rate.high:.1%}".replace("%", " %")
     accepted = f", {gate.accepted:,} accepted" if gate.accepted else ""
     return (
-        f"{manifest['rows']:,} rows, {manifest['labelled']:,} labelled; noise rate {noise}; "
+        f"{manifest.rows:,} rows, {manifest.labelled:,} labelled; noise rate {noise}; "
         f"{len(gate.suspects):,} suspects{accepted}"
     )
 
@@ -243,7 +243,7 @@ def _place(gate: Gate, row: Row) -> str:
 
 
 def _manifest_name(gate: Gate) -> str:
-    return PurePath(gate.summary["manifest"]["path"]).name
+    return PurePath(gate.summary.manifest.path).name
 
 
 def printable(text: str) -> str:

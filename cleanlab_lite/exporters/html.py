@@ -11,76 +11,61 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 from collections.abc import Sequence
 from html import escape
 from importlib.resources import files
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from string import Template
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 
 from cleanlab_lite.errors import ReportError
 from cleanlab_lite.exporters import charts
-from cleanlab_lite.exporters.manifest import load_manifest
-from cleanlab_lite.exporters.page_data import ISSUES, PageData, known, margins
-from cleanlab_lite.manifest import PLURALS, Manifest
+from cleanlab_lite.exporters.page_data import ISSUES, PageData, known
+from cleanlab_lite.manifest import PLURALS
 from cleanlab_lite.mixture import BetaMixture, GaussianMixture, fit_beta_mixture, fit_gaussian_mixture
 from cleanlab_lite.progress import OnProgress, ignore
 from cleanlab_lite.report import Report, by_suspicion, suspects
-from cleanlab_lite.run import REPORT
+from cleanlab_lite.run import RunFolder
+from cleanlab_lite.run.folder import Curves
+from cleanlab_lite.run.layout import DECISIONS
+from cleanlab_lite.summary import ClassNoise, Leak
 
-MANIFEST = "manifest.parquet"
 LIMIT = 15_000_000  # bytes of the whole page
 CURVE_ROWS = 100_000  # rows behind the quartiles of the margins, evenly spread
 CLASS_ROWS = 60  # classes in the table of classes
 
 
-def build_page(folder: Path, *, limit: int = LIMIT, on_progress: OnProgress = ignore) -> bytes:
-    """The page about the run in `folder`, at most `limit` bytes of UTF-8. The same run gives the same bytes.
+def build_page(run: RunFolder, *, limit: int = LIMIT, on_progress: OnProgress = ignore) -> bytes:
+    """The page about the run, at most `limit` bytes of UTF-8. The same run gives the same bytes.
 
-    A chart whose file the folder lacks is left out, and so is the preview of a row whose file cannot be read.
+    A chart whose file the run lacks is left out, and so is the preview of a row whose file cannot be read.
     Raises ReportError when there is no report, or when not even an empty table fits into `limit`.
     """
-    report = Report.read(folder / REPORT)
-    before, after = _frame(report, folder)
-    island = PageData(report, limit - len(before) - len(after), limit)
-    island.add_rows(by_suspicion(report.table))
-    manifest = _manifest(folder, len(report))
+    before, after = _frame(run)
+    island = PageData(run.report, limit - len(before) - len(after), limit)
+    island.add_rows(by_suspicion(run.report.table))
+    manifest = run.manifest if run.has_manifest and run.manifest.uris is not None else None
     island.add_examples(manifest)
-    island.add_details(manifest, folder, on_progress)
+    island.add_details(manifest, run.history, on_progress)
     page = before + island.encoded() + after
     if len(page) > limit:
         raise ReportError(f"the page has {len(page):,} bytes without any row, the limit is {limit:,}")
     return page
 
 
-def _quartiles(folder: Path, suspect: np.ndarray) -> dict[str, np.ndarray] | None:
+def _quartiles(history: Curves, suspect: np.ndarray) -> dict[str, np.ndarray]:
     """Quartiles (3, e) of the margins of suspects, and of all other rows."""
     groups = {"all": np.flatnonzero(~suspect), "suspect": np.flatnonzero(suspect)}
     result = {}
     for name, rows in groups.items():
         spread = rows[:: len(rows) // CURVE_ROWS + 1]
-        found = margins(folder, spread)
-        if found is None:
-            return None
+        found = history.read("margin", spread)
         whole = found[np.isfinite(found).all(axis=1)]
         if len(whole):
             result[name] = np.percentile(whole, (25, 50, 75), axis=0)
     return result
-
-
-def _manifest(folder: Path, rows: int) -> Manifest | None:
-    """What says where the rows' files are; None where they have none."""
-    path = folder / MANIFEST
-    if not path.exists():
-        return None
-    manifest = load_manifest(path)
-    if len(manifest) != rows:
-        raise ReportError(f"{folder} holds a report on {rows} rows and a manifest of {len(manifest)}")
-    return None if manifest.uris is None else manifest
 
 
 def _mixture(loss: np.ndarray, facts: dict[str, Any] | None) -> BetaMixture | GaussianMixture | None:
@@ -92,7 +77,7 @@ def _mixture(loss: np.ndarray, facts: dict[str, Any] | None) -> BetaMixture | Ga
     return fit_gaussian_mixture(loss)
 
 
-def _frame(report: Report, folder: Path) -> tuple[bytes, bytes]:
+def _frame(run: RunFolder) -> tuple[bytes, bytes]:
     """The page before and after its data."""
     here = files(__package__)
     style, script = ((here / name).read_text("utf-8") for name in ("page.css", "page.js"))
@@ -102,11 +87,12 @@ def _frame(report: Report, folder: Path) -> tuple[bytes, bytes]:
         "script": script,
         "style_hash": _csp_hash(style),
         "script_hash": _csp_hash(script),
-        **_headline(report.summary, folder),
-        "leakage": _leakage(report.summary.get("leakage") or []),
-        "charts": _learning(report, folder),
-        "classes": _classes(report.summary["classes"]),
-        "matrix": _matrix(folder),
+        "journal": DECISIONS,
+        **_headline(run),
+        "leakage": _leakage(run.summary.leakage),
+        "charts": _learning(run.report, run.history),
+        "classes": _classes(run.summary.classes),
+        "matrix": _matrix(run),
     }
     encoded = [Template(part).substitute(values).encode("utf-8", "xmlcharrefreplace") for part in (before, after)]
     return encoded[0], encoded[1]
@@ -116,25 +102,22 @@ def _csp_hash(text: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
-def _headline(summary: dict[str, Any], folder: Path) -> dict[str, str]:
-    manifest, rate, actions, issues = (summary[name] for name in ("manifest", "noise_rate", "actions", "issues"))
-    state = folder / "run.json"
-    finished = json.loads(state.read_bytes())["finished"] if state.exists() else None
-    name = PurePath(manifest["path"]).name
+def _headline(run: RunFolder) -> dict[str, str]:
+    summary = run.summary
+    manifest, rate, actions, issues = summary.manifest, summary.noise_rate, summary.actions, summary.issues
+    finished = run.state.finished if run.state else None
     about = [
-        f"{manifest['rows']:,} rows",
-        f"{manifest['classes']:,} classes",
-        PLURALS[manifest["modality"]],
+        f"{manifest.rows:,} rows",
+        f"{manifest.classes:,} classes",
+        PLURALS[manifest.modality],
         *([f"audited on {finished[:10]}"] if finished else []),
-        f"run {summary['run_id']}",
+        f"run {summary.run_id}",
     ]
     counts = [f"{ISSUES[issue]}: {count:,}" for issue, count in issues.items() if count and issue != "none"]
     proposals = {"relabel": "to relabel", "drop": "to drop", "review": "to look at"}
     tiles = [
-        _tile(
-            "Noise rate", _percent(rate["estimate"]), f"between {_percent(rate['low'])} and {_percent(rate['high'])}"
-        ),
-        _tile("Probably wrong", f"{summary['flagged']:,}", f"flagged, of {manifest['labelled']:,} labelled rows"),
+        _tile("Noise rate", _percent(rate.estimate), f"between {_percent(rate.low)} and {_percent(rate.high)}"),
+        _tile("Probably wrong", f"{summary.flagged:,}", f"flagged, of {manifest.labelled:,} labelled rows"),
         _tile(
             "Proposed",
             f"{sum(actions.get(action, 0) for action in proposals):,}",
@@ -143,10 +126,10 @@ def _headline(summary: dict[str, Any], folder: Path) -> dict[str, str]:
         _tile("Issues", f"{sum(count for issue, count in issues.items() if issue != 'none'):,}", ", ".join(counts)),
     ]
     return {
-        "name": escape(name),
+        "name": escape(PurePath(manifest.path).name),
         "about": escape(" · ".join(about)),
         "tiles": "".join(tiles),
-        "warnings": "".join(f'<p class="warning">{escape(sentence)}</p>' for sentence in summary["warnings"]),
+        "warnings": "".join(f'<p class="warning">{escape(sentence)}</p>' for sentence in summary.warnings),
     }
 
 
@@ -157,18 +140,17 @@ def _tile(title: str, value: str, note: str) -> str:
     )
 
 
-def _learning(report: Report, folder: Path) -> str:
+def _learning(report: Report, history: Curves | None) -> str:
     suspect = suspects(report.table)
     loss = np.asarray(report.table["loss_mean"].fill_null(np.nan), dtype=np.float64)
     figures = []
     if np.isfinite(loss).any():
-        mixture = _mixture(loss, report.summary.get("detectors", {}).get("bmm"))
+        mixture = _mixture(loss, report.summary.detectors.get("bmm"))
         keys = [("all", "all rows"), ("suspect", "suspects")]
         keys += [("fit clean", "fitted: clean"), ("fit noisy", "fitted: noisy")] if mixture else []
         text = "A row that stays expensive to learn is often mislabelled. The vertical scale is a square root."
         figures.append(_figure("Loss", text, keys, charts.loss_histogram(loss, suspect, mixture)))
-    quartiles = _quartiles(folder, suspect)
-    if quartiles:
+    if history and (quartiles := _quartiles(history, suspect)):
         text = (
             "How far the given label is ahead of the best other class. Lines are medians, bands hold the middle half."
         )
@@ -177,16 +159,16 @@ def _learning(report: Report, folder: Path) -> str:
     return "".join(figures)
 
 
-def _leakage(shared: Sequence[dict[str, Any]]) -> str:
+def _leakage(shared: Sequence[Leak]) -> str:
     """Rows that splits share, a table row per pair of them and kind of copy."""
     if not shared:
         return ""
     lines = [
-        f'<tr><th scope="row" class="text">{escape(pair["split_a"])}</th>'
-        f'<td class="figure">{pair["rows_a"]:,}</td><td class="figure">{_percent(pair["share_a"])}</td>'
-        f'<td class="text">{escape(pair["split_b"])}</td>'
-        f'<td class="figure">{pair["rows_b"]:,}</td><td class="figure">{_percent(pair["share_b"])}</td>'
-        f"<td>{escape(pair['kind'])}</td></tr>"
+        f'<tr><th scope="row" class="text">{escape(pair.split_a)}</th>'
+        f'<td class="figure">{pair.rows_a:,}</td><td class="figure">{_percent(pair.share_a)}</td>'
+        f'<td class="text">{escape(pair.split_b)}</td>'
+        f'<td class="figure">{pair.rows_b:,}</td><td class="figure">{_percent(pair.share_b)}</td>'
+        f"<td>{escape(pair.kind)}</td></tr>"
         for pair in shared
     ]
     note = "Rows of either split with the same or nearly the same content in the other."
@@ -206,30 +188,30 @@ def _figure(title: str, text: str, keys: Sequence[tuple[str, str]], chart: str) 
     )
 
 
-def _classes(classes: Sequence[dict[str, Any]]) -> str:
+def _classes(classes: Sequence[ClassNoise]) -> str:
     """The classes with the highest noise rate, a table row each."""
-    worst = sorted(classes, key=lambda row: (-(known(row["noise_rate"]) or 0), row["label"]))[:CLASS_ROWS]
-    full = max((known(row["high"]) or 0 for row in worst), default=0) or 1
+    worst = sorted(classes, key=lambda row: (-(known(row.noise_rate) or 0), row.label))[:CLASS_ROWS]
+    full = max((known(row.high) or 0 for row in worst), default=0) or 1
     lines = []
     for row in worst:
-        rate, low, high = (known(row[name]) for name in ("noise_rate", "low", "high"))
-        label = escape(row["label"])
+        rate, low, high = map(known, (row.noise_rate, row.low, row.high))
+        label = escape(row.label)
         bar = "" if rate is None else charts.share_bar(rate, low or 0, high or 0, full)
         lines.append(
             f'<tr><th scope="row" class="text" title="{label}">{label}</th><td class="bars">{bar}</td>'
             f'<td class="figure">{_percent(rate)}</td>'
             f'<td class="figure note">{_percent(low)} - {_percent(high)}</td>'
-            f'<td class="figure">{row["flagged"]:,}</td><td class="figure">{row["rows"]:,}</td></tr>'
+            f'<td class="figure">{row.flagged:,}</td><td class="figure">{row.rows:,}</td></tr>'
         )
     more = len(classes) - len(worst)
     return "".join(lines) + (f'<tr><td colspan="6" class="note">and {more:,} more classes</td></tr>' if more else "")
 
 
-def _matrix(folder: Path) -> str:
-    path = folder / "noise_matrix.parquet"
-    if not path.exists():
+def _matrix(run: RunFolder) -> str:
+    matrix = run.noise_matrix
+    if matrix is None:
         return ""
-    labels, cells, left_out = charts.fold_noise_matrix(pq.read_table(path).to_pylist())
+    labels, cells, left_out = charts.fold_noise_matrix(matrix.to_pylist())
     note = "How often rows of a class carry each label, in percent. "
     note += f"The {len(labels)} most confused classes; {left_out:,} others are not drawn." if left_out else ""
     return (

@@ -17,8 +17,8 @@ from urllib.parse import quote
 
 import pyarrow as pa
 
-from cleanlab_lite.exporters.policy import suspicious_first
 from cleanlab_lite.manifest import Manifest
+from cleanlab_lite.report import by_suspicion
 
 COLUMNS = ("id", "split", "given_label", "suggested_label", "p_mislabel", "issue", "action", "reasons")
 
@@ -32,7 +32,7 @@ def write(manifest: Manifest, table: pa.Table, target: Path) -> list[str]:
     root = os.path.commonpath(local) if local else ""
     rows = table.select([*COLUMNS, "label_score", "top_labels", "top_probs", "error"]).to_pylist()
     tasks = []
-    for position in suspicious_first(table):
+    for position in by_suspicion(table).tolist():
         row, uri = rows[position], uris[position]
         if not uri or row["error"] is not None:
             continue

@@ -1,4 +1,4 @@
-"""A `Manifest` back into files: pruned or corrected in the user's own format, or saved whole for a run folder.
+"""A `Manifest` back into files: pruned or corrected, in the user's own format.
 
 Paths are written as the user gave them. Relative ones start from the folder of the original manifest (from the root
 of a class-folder tree), so a file written elsewhere needs that folder to find them.
@@ -12,7 +12,6 @@ import itertools
 import json
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -25,10 +24,6 @@ from cleanlab_lite.exporters.policy import Cleaned
 from cleanlab_lite.manifest import JSON_CELLS, NULLS_WRITTEN, Manifest, Source
 
 SUFFIXES = {"csv": ".csv", "tsv": ".tsv", "jsonl": ".jsonl", "parquet": ".parquet", "folder": ".csv", "arrays": ".csv"}
-
-SAVED = b"nlclean.manifest"  # metadata key of a saved manifest
-SAVED_VERSION = 1
-PREFIX = "__nlclean_"  # columns of a saved manifest that are not the user's
 
 
 def suffix(manifest: Manifest) -> str:
@@ -172,85 +167,3 @@ def _json_texts(field: pa.Field, column: pa.ChunkedArray) -> list[str | None]:
         return values
     null = "null" if NULLS_WRITTEN in metadata else None
     return [null if value is None else json.dumps(value, ensure_ascii=False) for value in values]
-
-
-def save_manifest(manifest: Manifest, path: str | Path) -> None:
-    """Save everything but `features` as one Parquet file (zstd), to be read without the user's files."""
-    arrays = {"id": manifest.ids, "label": manifest.labels, "split": manifest.splits}
-    optional = {"uri": manifest.uris, "line": manifest.lines}
-    arrays |= {name: array for name, array in optional.items() if array is not None}
-    if manifest.segments is not None:
-        arrays |= {"offset": manifest.segments[:, 0], "duration": manifest.segments[:, 1]}
-    table = manifest.table
-    for name, array in arrays.items():
-        table = table.append_column(PREFIX + name, pa.array(array.tolist()))
-    facts = {
-        "version": SAVED_VERSION,
-        "source": asdict(manifest.source),
-        "modality": manifest.modality,
-        "classes": manifest.classes,
-        "fingerprint": manifest.fingerprint,
-    }
-    metadata = {**(table.schema.metadata or {}), SAVED: json.dumps(facts).encode()}
-    pq.write_table(table.replace_schema_metadata(metadata), path, compression="zstd")
-
-
-def load_manifest(path: str | Path) -> Manifest:
-    """Read what `save_manifest` wrote; `features` is None, `fingerprint` is that of the saved manifest.
-
-    Raises ManifestError when the file is not a saved manifest, or one of a newer version.
-    """
-    table, facts = _read_saved(path)
-    metadata = {name: value for name, value in (table.schema.metadata or {}).items() if name != SAVED}
-    own = [name for name in table.column_names if name.startswith(PREFIX)]
-    arrays = {name.removeprefix(PREFIX): table[name].to_pylist() for name in own}
-    return Manifest(
-        table=table.drop_columns(own).replace_schema_metadata(metadata or None),
-        source=_source(facts),
-        modality=facts["modality"],
-        classes=tuple(facts["classes"]),
-        ids=np.array(arrays["id"], dtype=str),
-        labels=np.array(arrays["label"], dtype=np.int64),
-        splits=np.array(arrays["split"], dtype=str),
-        uris=np.array(arrays["uri"], dtype=str) if "uri" in arrays else None,
-        segments=np.array([arrays["offset"], arrays["duration"]]).T if "offset" in arrays else None,
-        lines=np.array(arrays["line"], dtype=np.int64) if "line" in arrays else None,
-        _fingerprint=[facts["fingerprint"]],
-    )
-
-
-def load_lines(path: str | Path) -> tuple[Source, np.ndarray | None]:
-    """`source` and `lines` of a saved manifest, without reading the rest of it. Raises like `load_manifest`."""
-    column = PREFIX + "line"
-    table, facts = _read_saved(path, [column])
-    return _source(facts), np.array(table[column], dtype=np.int64) if column in table.column_names else None
-
-
-def load_uris(path: str | Path) -> np.ndarray | None:
-    """`uris` of a saved manifest, without reading the rest of it. Raises like `load_manifest`."""
-    column = PREFIX + "uri"
-    table, _ = _read_saved(path, [column])
-    return np.array(table[column].to_pylist(), dtype=str) if column in table.column_names else None
-
-
-def _read_saved(path: str | Path, columns: list[str] | None = None) -> tuple[pa.Table, dict[str, Any]]:
-    """The table, or those of `columns` that it has, and the facts that go with it."""
-    try:
-        table = pq.ParquetFile(path).read(columns)
-    except (pa.ArrowException, OSError) as error:
-        raise ManifestError(f"cannot read {str(path)!r}: {error}", hint="run `nlclean audit` again") from error
-    metadata = table.schema.metadata or {}
-    if SAVED not in metadata:
-        raise ManifestError(f"{str(path)!r} is not a manifest saved by nlclean", hint="run `nlclean audit` on it")
-    facts = json.loads(metadata[SAVED])
-    if facts["version"] > SAVED_VERSION:
-        raise ManifestError(
-            f"{str(path)!r} has version {facts['version']}, this nlclean reads up to {SAVED_VERSION}",
-            hint="upgrade nlclean",
-        )
-    return table, facts
-
-
-def _source(facts: dict[str, Any]) -> Source:
-    lists = {name: tuple(facts["source"].get(name, ())) for name in ("notes", "segment_columns")}
-    return Source(**facts["source"] | lists)

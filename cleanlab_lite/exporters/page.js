@@ -109,7 +109,7 @@
     const lines = journal.map(({ id, action, given_label, label, time }) =>
       JSON.stringify({ id, action, given_label, label, reviewer, time }) + "\n");
     const url = URL.createObjectURL(new Blob(lines, { type: "application/x-ndjson" }));
-    el("a", { href: url, download: "decisions.jsonl" }).click();
+    el("a", { href: url, download: $("journal-name").textContent }).click();
     setTimeout(() => URL.revokeObjectURL(url), 60_000);
     unsaved = false;
   };

@@ -9,13 +9,11 @@ from __future__ import annotations
 import json
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from cleanlab_lite.errors import DecodeError
 from cleanlab_lite.exporters.previews import Preview, preview
@@ -23,8 +21,8 @@ from cleanlab_lite.manifest import Manifest
 from cleanlab_lite.progress import OnProgress, Progress
 from cleanlab_lite.reasons import sentences
 from cleanlab_lite.report import Report, suspects
+from cleanlab_lite.run.folder import Curves
 
-HISTORY = "history.parquet"
 ROWS_SHARE = 0.45  # of the limit, for the table without details
 EXAMPLES_SHARE = 0.1  # of the limit, for typical rows of the classes
 EXAMPLES = 3  # typical rows of a class
@@ -64,7 +62,7 @@ class PageData:
         self.table = report.table
         self.limit = limit
         self.left = left
-        self.labels = {entry["label"]: i for i, entry in enumerate(report.summary["classes"])}
+        self.labels = {entry.label: i for i, entry in enumerate(report.summary.classes)}
         self.reasons: dict[str, int] = {}
         self.splits: dict[str, int] = {}
         self.listed = np.zeros(0, dtype=np.int64)  # row numbers of the rows in the page
@@ -72,12 +70,12 @@ class PageData:
         self.details: list[bytes] = []
         self.examples: list[bytes] = []
         self.facts: dict[str, Any] = {
-            "run": report.summary.get("run_id", ""),
+            "run": report.summary.run_id,
             "total": len(report),
             "choices": len(self.labels),  # so many of the labels are classes to choose from
             "confusions": [
-                [self._label(pair["given"]), self._label(pair["suggested"]), pair["rows"], round(pair["expected"], 1)]
-                for pair in report.summary["confusions"][:CONFUSIONS]
+                [self._label(pair.given), self._label(pair.suggested), pair.rows, round(pair.expected, 1)]
+                for pair in report.summary.confusions[:CONFUSIONS]
             ],
             "fields": FIELDS,
             "issues": ISSUES,
@@ -173,9 +171,9 @@ class PageData:
             if not self._add(self.examples, [self._label(names[code]), *pictures], floor):
                 return
 
-    def add_details(self, manifest: Manifest | None, folder: Path, on_progress: OnProgress) -> None:
+    def add_details(self, manifest: Manifest | None, history: Curves | None, on_progress: OnProgress) -> None:
         """Preview, margins and neighbours of the rows of the table, in their order, until the page is full."""
-        curves = _curves(folder, self.listed)
+        curves = _curves(history, self.listed)
         neighbors = self._neighbors()
         total = len(self.listed)
         with ThreadPoolExecutor(THREADS) as pool:
@@ -218,31 +216,11 @@ def _preview(manifest: Manifest | None, row: int) -> Preview | None:
         return None  # the row is shown without; why the audit could not read it is in its `error`
 
 
-def margins(folder: Path, rows: np.ndarray) -> np.ndarray | None:
-    """(len(rows), e) float32 margins by epoch, NaN where not recorded; None where the folder has no history."""
-    path = folder / HISTORY
-    if not path.exists():
-        return None
-    file = pq.ParquetFile(path)
-    width = file.schema_arrow.field("margin").type.list_size
-    result = np.full((len(rows), width), np.nan, dtype=np.float32)
-    order = np.argsort(rows, kind="stable")
-    ascending = rows[order]
-    start = 0
-    for batch in file.iter_batches(batch_size=65_536, columns=["margin"]):
-        first, last = np.searchsorted(ascending, (start, start + len(batch)))
-        values = batch.column(0).flatten().to_numpy(zero_copy_only=False).reshape(-1, width)
-        result[order[first:last]] = values[ascending[first:last] - start]
-        start += len(batch)
-    return result
-
-
-def _curves(folder: Path, rows: np.ndarray) -> list[list[float | None]]:
+def _curves(history: Curves | None, rows: np.ndarray) -> list[list[float | None]]:
     """Margins of `rows` at no more than CURVE_POINTS epochs, evenly spread."""
-    found = margins(folder, rows)
-    if found is None:
+    if history is None:
         return [[] for _ in rows]
-    width = found.shape[1]
+    found, width = history.read("margin", rows), history.epochs
     epochs = np.unique(np.linspace(0, width - 1, min(width, CURVE_POINTS)).round().astype(int))
     return [[_round(value, 1) for value in row] for row in found[:, epochs].tolist()]
 

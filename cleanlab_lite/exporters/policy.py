@@ -195,12 +195,6 @@ class _Loss:
         return f"{self.rows:,} of {self.of:,} rows{self.what} {shares}"
 
 
-def suspicious_first(report_table: pa.Table) -> list[int]:
-    """n rows of a report by label_score, lowest first; those that were not judged come last."""
-    score = np.asarray(report_table["label_score"].fill_null(np.inf))
-    return np.argsort(score, kind="stable").tolist()
-
-
 def _matching(
     table: pa.Table, open_to_change: np.ndarray, decisions: Iterable[Decision]
 ) -> tuple[dict[int, Decision], list[str]]:

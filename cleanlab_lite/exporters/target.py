@@ -14,9 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from cleanlab_lite.errors import ConfigError, ReportError
-from cleanlab_lite.exporters.manifest import load_lines, load_uris
 from cleanlab_lite.manifest import Manifest, Source
-from cleanlab_lite.run import is_run_file, safe_stem
+from cleanlab_lite.run import RunFolder, is_run_file, safe_stem
 
 MARKER = ".nlclean-export"  # in a folder that an export wrote, so that --force replaces no other
 ELSEWHERE = "give another place to write to"
@@ -58,13 +57,11 @@ def choose_target(
     return wanted
 
 
-def choose_file(run: Path, wanted: Path, *, force: bool, inputs: Iterable[Path] = ()) -> Path:
-    """`wanted`, a file to write about the run in this folder. Raises ConfigError as `choose_target` does."""
-    saved = run / "manifest.parquet"
+def choose_file(run: RunFolder, wanted: Path, *, force: bool, inputs: Iterable[Path] = ()) -> Path:
+    """`wanted`, a file to write about a run. Raises ConfigError as `choose_target` does."""
     if wanted.is_dir():
         raise ConfigError(f"{wanted} is a folder", hint=f"name a file: {wanted / 'FILE'}")
-    source = load_lines(saved)[0] if saved.exists() else None
-    refuse_inputs(wanted, source, lambda: _local(load_uris(saved)) if saved.exists() else [], inputs)
+    refuse_inputs(wanted, run.lines.source, lambda: _local(run.manifest.uris), inputs)
     refuse_existing(wanted, force)
     return wanted
 
@@ -75,9 +72,7 @@ def refuse_existing(wanted: Path, force: bool) -> None:
         raise ConfigError(f"{wanted} exists", hint="give another file, or --force to overwrite it")
 
 
-def refuse_inputs(
-    wanted: Path, source: Source | None, uris: Callable[[], Iterable[str]], inputs: Iterable[Path] = ()
-) -> None:
+def refuse_inputs(wanted: Path, source: Source, uris: Callable[[], Iterable[str]], inputs: Iterable[Path] = ()) -> None:
     """Raise ConfigError where `wanted` is, or lies in, what was audited or is read, or is a file of a run.
 
     `source` is the audited manifest. The local files `uris()` of its rows are asked for only where `wanted` is a file.
@@ -85,15 +80,14 @@ def refuse_inputs(
     real = Path(os.path.realpath(wanted))
     if is_run_file(real):
         raise ConfigError(f"{wanted} is a file of a run folder, which only its run changes", hint=ELSEWHERE)
-    if source is not None:
-        original = Path(source.path)
-        audited = Path(os.path.realpath(original))
-        inside = original.is_dir() and audited in (real, *real.parents)
-        many = _is_glob(original) and fnmatch.fnmatch(str(real), source.path)
-        if inside or many:
-            raise ConfigError(f"{wanted} lies in the audited data, which is never changed", hint=ELSEWHERE)
-        if real == audited or (source.file and real == Path(os.path.realpath(source.file))):
-            raise ConfigError(f"{wanted} is the audited manifest, which is never changed", hint=ELSEWHERE)
+    original = Path(source.path)
+    audited = Path(os.path.realpath(original))
+    inside = original.is_dir() and audited in (real, *real.parents)
+    many = _is_glob(original) and fnmatch.fnmatch(str(real), source.path)
+    if inside or many:
+        raise ConfigError(f"{wanted} lies in the audited data, which is never changed", hint=ELSEWHERE)
+    if real == audited or (source.file and real == Path(os.path.realpath(source.file))):
+        raise ConfigError(f"{wanted} is the audited manifest, which is never changed", hint=ELSEWHERE)
     if not wanted.is_file():
         return
     if _file_id(wanted) in map(_file_id, inputs):

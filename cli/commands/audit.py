@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from cleanlab_lite.manifest import Manifest
     from cleanlab_lite.pipeline import Source
     from cleanlab_lite.report import Report
+    from cleanlab_lite.summary import Summary
 
 TOP = 20  # suspicious rows on show
 
@@ -111,7 +112,7 @@ def command(
     diagnostics.note(_in_short(source.facts))
     report, path = _audit(dataset, config, source, run_key(dataset, config, evidence, warm), out, ctx.obj)
 
-    for warning in report.summary["warnings"]:
+    for warning in report.summary.warnings:
         diagnostics.warn(warning)
     (output.report_json if as_json else output.report_view)(report, path, TOP)
     if fail_on and (outcome := _outcome(report.summary, fail_on)).exceeded:
@@ -123,7 +124,8 @@ def _audit(
     dataset: Manifest, config: AuditConfig, source: Source, key: str, out: Path | None, typed: list[str]
 ) -> tuple[Report, Path]:
     from cleanlab_lite.pipeline import audit
-    from cleanlab_lite.run import REPORT, Run
+    from cleanlab_lite.run import Run
+    from cleanlab_lite.run.layout import REPORT
 
     from ..progress import Drawer
 
@@ -158,10 +160,10 @@ def _show(settings: dict[str, Setting], as_json: bool) -> None:
         output.settings_view(settings)
 
 
-def _outcome(summary: dict[str, Any], limit: tuple[float, bool]) -> Outcome:
+def _outcome(summary: Summary, limit: tuple[float, bool]) -> Outcome:
     from cleanlab_lite.gate import Bound, noise_outcome, suspect_outcome
 
     bound = Bound(*limit)
     if bound.is_share:
         return noise_outcome(summary, bound)
-    return suspect_outcome(summary["flagged"], summary["manifest"]["labelled"], bound)
+    return suspect_outcome(summary.flagged, summary.manifest.labelled, bound)

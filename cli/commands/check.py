@@ -14,6 +14,7 @@ from ..options import Limit, run_argument, verbosity_options
 
 if TYPE_CHECKING:
     from cleanlab_lite.gate import Gate
+    from cleanlab_lite.run import RunFolder
 
 FILE = click.Path(path_type=Path, dir_okay=False)
 
@@ -82,25 +83,18 @@ def command(
     if max_new_suspects is not None and baseline is None:
         raise click.UsageError("--max-new-suspects needs --baseline: new since when?", ctx)
 
-    from cleanlab_lite.decisions import DECISIONS, DecisionLog
-    from cleanlab_lite.errors import ReportError
     from cleanlab_lite.exporters import gate_formats
-    from cleanlab_lite.exporters.manifest import load_lines
     from cleanlab_lite.gate import Bound, baseline_text, judge, load_baseline, read_rows
-    from cleanlab_lite.report import Report
-    from cleanlab_lite.run import REPORT, find_run
+    from cleanlab_lite.run import RunFolder
 
     from .. import output
 
-    folder = find_run(run)
-    report = Report.read(folder / REPORT)
-    source, lines = load_lines(folder / "manifest.parquet")
-    if lines is not None and len(lines) != len(report):
-        raise ReportError(f"{folder} holds a report on {len(report)} rows and a manifest of {len(lines)}")
-    _choose_files(folder, target, write_baseline, baseline, force)
+    found = RunFolder(run)
+    source = found.lines.source
+    _choose_files(found, target, write_baseline, baseline, force)
     gate = judge(
-        report.summary,
-        read_rows(report, DecisionLog(folder / DECISIONS).read(), lines),
+        found.summary,
+        read_rows(found.report, found.decisions, found.lines.numbers),
         None if baseline is None else load_baseline(baseline),
         max_noise=Bound(*max_noise) if max_noise else None,
         max_suspects=Bound(*max_suspects) if max_suspects else None,
@@ -136,7 +130,7 @@ def _say(gate: Gate, exit_zero: bool) -> bool:
 
 
 def _choose_files(
-    folder: Path, target: Path | None, write_baseline: Path | None, baseline: Path | None, force: bool
+    run: RunFolder, target: Path | None, write_baseline: Path | None, baseline: Path | None, force: bool
 ) -> None:
     """Raise ConfigError where one of the files must not be written. A baseline may take the place of one: it is made
     again with every change of the dataset, and the one before is in the history of the repository."""
@@ -145,9 +139,9 @@ def _choose_files(
     from cleanlab_lite.gate import is_baseline
 
     if target is not None:
-        choose_file(folder, target, force=force, inputs=[baseline] if baseline else [])
+        choose_file(run, target, force=force, inputs=[baseline] if baseline else [])
     if write_baseline is not None:
-        choose_file(folder, write_baseline, force=force or is_baseline(write_baseline))
+        choose_file(run, write_baseline, force=force or is_baseline(write_baseline))
         if target is not None and os.path.realpath(target) == os.path.realpath(write_baseline):
             raise ConfigError(f"--output and --write-baseline are both {target}", hint="give another file")
 

@@ -14,9 +14,8 @@ from .. import diagnostics
 from ..options import Limit, json_option, run_argument, verbosity_options
 
 if TYPE_CHECKING:
+    from cleanlab_lite.decisions import Decision
     from cleanlab_lite.exporters.policy import Cleaning
-    from cleanlab_lite.manifest import Manifest
-    from cleanlab_lite.report import Report
 
 OF_POLICIES = ("policy", "min_confidence", "max_drop_per_class", "max_drop", "include_splits", "decisions")
 OF_PATCHES = ("to", "reverse", "skip_conflicts")
@@ -145,10 +144,10 @@ def command(
     from cleanlab_lite.exporters.manifest import suffix
     from cleanlab_lite.exporters.policy import Cleaned, apply_policy
     from cleanlab_lite.exporters.target import choose_target, replacing
-    from cleanlab_lite.run import find_run
+    from cleanlab_lite.run import RunFolder
 
-    folder = find_run(run)
-    report, manifest = _load(folder)
+    found = RunFolder(run)
+    report, manifest = found.report, found.manifest
     if format.needs and manifest.modality not in format.needs:
         needs = " or ".join(format.needs)
         raise click.UsageError(f"--format {name} needs {needs} files, and the rows are of the kind {manifest.modality}")
@@ -175,7 +174,7 @@ def command(
             min_confidence=min_confidence,
             max_drop_per_class=max_drop_per_class,
             include_splits=include_splits,
-            decisions=_read_decisions(folder, decisions),
+            decisions=_read_decisions(decisions) if decisions else found.decisions,
         )
         cleaned = Cleaned(manifest, report.table, cleaning)
         if (error := cleaned.excess(limit)) is not None:
@@ -218,23 +217,10 @@ def _refuse_idle_options(ctx: click.Context, format: Format, patch: Path | None,
         raise click.UsageError(f"--format {format.name} has no place for weights", ctx)
 
 
-def _load(folder: Path) -> tuple[Report, Manifest]:
-    from cleanlab_lite.errors import ReportError
-    from cleanlab_lite.exporters.manifest import load_manifest
-    from cleanlab_lite.report import Report
-    from cleanlab_lite.run import REPORT
+def _read_decisions(files: tuple[Path, ...]) -> list[Decision]:
+    from cleanlab_lite.decisions import DecisionLog
 
-    report = Report.read(folder / REPORT)
-    manifest = load_manifest(folder / "manifest.parquet")
-    if len(manifest) != len(report):
-        raise ReportError(f"{folder} holds a report on {len(report)} rows and a manifest of {len(manifest)}")
-    return report, manifest
-
-
-def _read_decisions(folder: Path, files: tuple[Path, ...]) -> list[Any]:
-    from cleanlab_lite.decisions import DECISIONS, DecisionLog
-
-    return [decision for file in files or (folder / DECISIONS,) for decision in DecisionLog(file).read()]
+    return [decision for file in files for decision in DecisionLog(file).read()]
 
 
 def _counted(cleaning: Cleaning) -> dict[str, int]:

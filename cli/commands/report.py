@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from .. import diagnostics
 from ..options import json_option, run_argument, verbosity_options
+
+if TYPE_CHECKING:
+    from cleanlab_lite.run import RunFolder
 
 
 @click.command("report")
@@ -32,8 +36,9 @@ def command(run: Path | None, top: int, schema: bool, page: Path | None, force: 
     The page of --html holds charts, previews and the rows; it has at most 15 MB and loads nothing. Decisions made in
     it are downloaded as decisions.jsonl.
     """
-    from cleanlab_lite.report import COLUMNS, Report
-    from cleanlab_lite.run import REPORT, find_run
+    from cleanlab_lite.report import COLUMNS
+    from cleanlab_lite.run import RunFolder
+    from cleanlab_lite.run.layout import REPORT
 
     from .. import output
 
@@ -42,23 +47,22 @@ def command(run: Path | None, top: int, schema: bool, page: Path | None, force: 
         output.json_document([dict(zip(keys, map(str, column), strict=True)) for column in COLUMNS])
         return
     if page is not None:
-        folder = find_run(run)
-        _check(folder, page, force)
-        size = _write_page(folder, page)
+        found = RunFolder(run)
+        _check(found, page, force)
+        size = _write_page(found, page)
         if as_json:
             output.json_document({"path": str(page), "bytes": size})
         else:
             diagnostics.note(f"{size / 1e6:.1f} MB")
             output.line(str(page))
         return
-    path = find_run(run) / REPORT
-    report = Report.read(path)
-    for warning in report.summary["warnings"]:
+    found = RunFolder(run)
+    for warning in found.summary.warnings:
         diagnostics.warn(warning)
-    (output.report_json if as_json else output.report_view)(report, path, top)
+    (output.report_json if as_json else output.report_view)(found.report, found.path(REPORT), top)
 
 
-def _check(folder: Path, page: Path, force: bool) -> None:
+def _check(run: RunFolder, page: Path, force: bool) -> None:
     """Raise ConfigError when `page` must not be written."""
     from cleanlab_lite.errors import ConfigError
     from cleanlab_lite.exporters.target import choose_file
@@ -67,10 +71,10 @@ def _check(folder: Path, page: Path, force: bool) -> None:
         raise ConfigError(f"{page} is no name of a page", hint=f"--html {page.with_suffix('.html')}")
     if page.is_dir():
         raise ConfigError(f"{page} is a folder", hint=f"--html {page / 'report.html'}")
-    choose_file(folder, page, force=force)
+    choose_file(run, page, force=force)
 
 
-def _write_page(folder: Path, page: Path) -> int:
+def _write_page(run: RunFolder, page: Path) -> int:
     """Write the page of a run, whole or not at all; its bytes."""
     from cleanlab_lite.exporters.html import build_page
     from cleanlab_lite.exporters.target import replacing
@@ -78,7 +82,7 @@ def _write_page(folder: Path, page: Path) -> int:
     from ..progress import Drawer
 
     with Drawer() as drawer:
-        content = build_page(folder, on_progress=drawer)
+        content = build_page(run, on_progress=drawer)
     with replacing(page, hint="give another file") as temporary:
         temporary.write_bytes(content)
     return len(content)

@@ -31,16 +31,16 @@ def command(run: Path | None, reviewer: str | None, calibrate: bool, files: tupl
     Every decision is on disk, in decisions.jsonl of the run folder, before the next row is shown; the same command goes
     on where it stopped. --json prints where the review stands instead.
     """
-    from cleanlab_lite.run import find_run
+    from cleanlab_lite.run import RunFolder
 
     from ..review import session
 
-    folder = find_run(run)
+    found = RunFolder(run)
     if files:
-        session.merge(folder, files)
+        session.merge(found, files)
     if as_json:
-        session.print_state(folder)
+        session.print_state(found)
     elif files:
-        session.print_agreement(folder)
+        session.print_agreement(found)
     else:
-        session.review(folder, reviewer, calibrate=calibrate)
+        session.review(found, reviewer, calibrate=calibrate)

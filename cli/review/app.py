@@ -18,10 +18,10 @@ from textual.widgets import Static
 
 from cleanlab_lite.decisions import Decision, agreement, settle
 from cleanlab_lite.errors import DecodeError
+from cleanlab_lite.measured_flags import measure
 
 from ..text import escape, shorten
 from . import previews, state
-from .calibrate import measure
 from .player import Player
 from .queue import KINDS, Queue, Value
 from .samples import Neighbour, Sample, Samples

@@ -11,10 +11,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from cleanlab_lite.columns import Labels, numbers
 from cleanlab_lite.decisions import Decision, DecisionLog, now
-from cleanlab_lite.report import content_groups, flags
-
-from .columns import Labels, numbers
+from cleanlab_lite.report import content_groups, contradicts, suspects
 
 KINDS = ("issue", "class", "pair")  # of filters
 Value = str | tuple[str, str]  # an issue, a class, or (given label, suggested label)
@@ -37,9 +36,8 @@ def order(table: pa.Table) -> np.ndarray:
 
     Of contradicting copies at least one is wrong for certain, and a person sees at once which.
     """
-    issue = Labels(table, "issue")
-    rows = np.flatnonzero(flags(table, "is_label_issue") | ~issue.equal("none"))
-    conflict = issue.equal("duplicate_conflict")[rows]
+    rows = np.flatnonzero(suspects(table))
+    conflict = contradicts(table)[rows]
     group = np.where(conflict, content_groups(table)[rows], 0)
     p = np.nan_to_num(numbers(table, "p_mislabel"))[rows]
     return rows[np.lexsort((-p, -value_of_a_look(table)[rows], group, ~conflict))]

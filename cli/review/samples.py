@@ -14,16 +14,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from cleanlab_lite.errors import ReportError
-from cleanlab_lite.exporters.manifest import load_manifest
+from cleanlab_lite.columns import Labels, numbers
 from cleanlab_lite.manifest import Segment
 from cleanlab_lite.reasons import sentence
-from cleanlab_lite.report import Report, content_groups, flags
-from cleanlab_lite.run import REPORT
-
-from .columns import Labels, numbers
+from cleanlab_lite.report import content_groups, flags
+from cleanlab_lite.run import RunFolder
+from cleanlab_lite.run.folder import CURVES
 
 NEIGHBOURS = 6  # per class
 SEARCHED = 20_000  # rows of a class that are compared, so that a step takes the same time in any set
@@ -67,18 +64,12 @@ class Sample:
 class Samples:
     """The rows of a finished run.
 
-    Raises ReportError or ManifestError when the folder does not hold one.
+    Raises ReportError when a part of it cannot be read.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.report = Report.read(folder / REPORT)
-        self.manifest = load_manifest(folder / "manifest.parquet")
-        if len(self.manifest) != len(self.report):
-            raise ReportError(
-                f"{folder} holds a report on {len(self.report)} rows and a manifest of {len(self.manifest)}",
-                hint="run `nlclean audit` again",
-            )
+    def __init__(self, run: RunFolder) -> None:
+        self.run = run
+        self.report, self.manifest = run.report, run.manifest
         self._ids = self.table["id"].combine_chunks()
         self._given = Labels(self.table, "given_label")
         self._p, self._flagged = numbers(self.table, "p_mislabel"), flags(self.table, "is_label_issue")
@@ -135,7 +126,7 @@ class Samples:
     def _rows_of(self, ids: list[str] | None, row: int) -> tuple[Neighbour, ...]:
         """The rows with these ids, with their similarity to `row`."""
         rows = np.array(pc.index_in(pa.array(ids or [], pa.string()), value_set=self._ids).to_pylist(), dtype=int)
-        if self._features is None:
+        if self.run.features is None:
             return tuple(map(self._neighbour, rows.tolist()))
         return tuple(map(self._neighbour, rows.tolist(), self._similarity(row, rows).tolist()))
 
@@ -143,7 +134,7 @@ class Samples:
         """The most similar unflagged rows with that label: by the features, without them among the ids."""
         if label is None:
             return ()
-        if self._features is None:
+        if self.run.features is None:
             return tuple(near for near in self._rows_of(ids, row) if near.label == label)[:NEIGHBOURS]
         rows = self._examples(label)
         rows = rows[self._groups[rows] != self._groups[row]]
@@ -155,8 +146,8 @@ class Samples:
 
     def _similarity(self, row: int, others: np.ndarray) -> np.ndarray:
         """(len(others),) cosine similarities of the features; 0 for rows without any."""
-        assert self._features is not None
-        own, rest = (_unit(self._features[rows].astype(np.float32)) for rows in ([row], others))
+        assert self.run.features is not None
+        own, rest = (_unit(self.run.features[rows].astype(np.float32)) for rows in ([row], others))
         return rest @ own[0]
 
     @lru_cache(maxsize=64)  # noqa: B019  there is one Samples in a process
@@ -171,19 +162,12 @@ class Samples:
         return content_groups(self.table)
 
     @cached_property
-    def _features(self) -> np.ndarray | None:
-        """(n, d), left on disk; None where the run has none."""
-        path = self.folder / "features.npy"
-        return np.load(path, mmap_mode="r", allow_pickle=False) if path.exists() else None
-
-    @cached_property
     def _curves(self) -> dict[str, np.ndarray]:
         """(n, e) float32 per quantity, NaN where nothing was recorded; no epochs where the run has no history."""
-        path = self.folder / "history.parquet"
-        if not path.exists():
-            return dict.fromkeys(("loss", "margin"), np.zeros((len(self.report), 0), dtype=np.float32))
-        table = pq.read_table(path, columns=["loss", "margin"])
-        return {name: _matrix(table[name].combine_chunks()) for name in table.column_names}
+        n, history = len(self.report), self.run.history
+        if history is None:
+            return dict.fromkeys(CURVES, np.zeros((n, 0), dtype=np.float32))
+        return {name: history.read(name, np.arange(n)) for name in CURVES}
 
     @cached_property
     def _typical(self) -> dict[str, np.ndarray]:
@@ -198,12 +182,6 @@ class Samples:
 
     def _curve(self, name: str, row: int) -> Curve:
         return Curve(self._curves[name][row], self._typical[name])
-
-
-def _matrix(column: pa.FixedSizeListArray) -> np.ndarray:
-    """(n, e) float32, NaN for null."""
-    width = column.type.list_size
-    return np.asarray(column.flatten().fill_null(float("nan"))).reshape(len(column), width)
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:

@@ -8,18 +8,17 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from cleanlab_lite.decisions import DECISIONS, DecisionLog, agreement, settle
+from cleanlab_lite.decisions import agreement, settle
 from cleanlab_lite.errors import ConfigError, ReportError
-from cleanlab_lite.report import Report
-from cleanlab_lite.run import REPORT
+from cleanlab_lite.measured_flags import measure, propose
+from cleanlab_lite.run import RunFolder
 
 from .. import diagnostics, output
 from ..text import escape, is_terminal, supports_color
 from . import state
-from .calibrate import measure, propose
 
 
-def review(folder: Path, reviewer: str | None, *, calibrate: bool) -> None:
+def review(run: RunFolder, reviewer: str | None, *, calibrate: bool) -> None:
     """Take the terminal over until the reviewer quits, then say where the review stands.
 
     Raises ConfigError where there is no terminal, ReportError when the journal cannot be written.
@@ -36,8 +35,7 @@ def review(folder: Path, reviewer: str | None, *, calibrate: bool) -> None:
     from .samples import Samples
     from .widgets import graphics
 
-    samples = Samples(folder)
-    log = DecisionLog(folder / DECISIONS)
+    samples, log = Samples(run), run.journal
     rows = propose(samples.table) if calibrate else None
     queue = Queue(samples.table, log, reviewer, rows)
     pixels = graphics() if supports_color(sys.stdout) else None
@@ -57,30 +55,27 @@ def review(folder: Path, reviewer: str | None, *, calibrate: bool) -> None:
         for line in state.calibration_lines(measure(samples.table, queue.rows, settle(decisions))):
             output.line(line)
     if len(agreement(decisions).reviewers) > 1:
-        print_agreement(folder)
-    output.line(f"Next: nlclean export {escape(shlex.quote(str(folder)))}")
+        print_agreement(run)
+    output.line(f"Next: nlclean export {escape(shlex.quote(str(run.folder)))}")
 
 
-def merge(folder: Path, files: Sequence[Path]) -> None:
+def merge(run: RunFolder, files: Sequence[Path]) -> None:
     """Put the decisions of other journals into that of the run."""
-    log = DecisionLog(folder / DECISIONS)
-    added = state.merge(log, files)
-    diagnostics.note(f"{added:,} new decisions in {log.path}")
-    unknown = state.describe(Report.read(folder / REPORT).table, log.read())["unknown_ids"]
+    added = state.merge(run.journal, files)
+    diagnostics.note(f"{added:,} new decisions in {run.journal.path}")
+    unknown = state.describe(run.report.table, run.decisions)["unknown_ids"]
     if unknown:
         diagnostics.warn(f"{unknown:,} decided rows are not in this run: was the journal made on another one?")
 
 
-def print_state(folder: Path) -> None:
+def print_state(run: RunFolder) -> None:
     """Where the review stands, as JSON."""
-    report = Report.read(folder / REPORT)
-    journal = folder / DECISIONS
-    output.json_document({"journal": str(journal)} | state.describe(report.table, DecisionLog(journal).read()))
+    output.json_document({"journal": str(run.journal.path)} | state.describe(run.report.table, run.decisions))
 
 
-def print_agreement(folder: Path) -> None:
+def print_agreement(run: RunFolder) -> None:
     """How far the reviewers of a run agree."""
-    output.line(state.agreement_line(agreement(DecisionLog(folder / DECISIONS).read())))
+    output.line(state.agreement_line(agreement(run.decisions)))
 
 
 def _login_name() -> str:

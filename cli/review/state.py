@@ -11,9 +11,9 @@ from typing import Any
 import pyarrow as pa
 
 from cleanlab_lite.decisions import Agreement, Decision, DecisionLog, agreement, settle, standing
+from cleanlab_lite.measured_flags import Measured, Share, measure, propose
 
 from ..text import escape
-from .calibrate import Measured, Share, measure, propose
 from .queue import order
 
 

@@ -12,15 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
+from cleanlab_lite.columns import numbers
 from cleanlab_lite.decisions import Decision
-
-from .columns import numbers
+from cleanlab_lite.report import FLAG
 
 SAMPLE = 40  # rows, half of them flagged
-STRATA = (0.0, 0.05, 0.2, 0.5, 0.8, 0.95, 1.0)  # bounds of p_mislabel; a row is flagged from 0.5
+STRATA = (0.0, 0.05, 0.2, FLAG, 0.8, 0.95, 1.0)  # bounds of p_mislabel
 LEAST = 2  # rows of every stratum
-_FLAG = 0.5
-_TAIL = 0.025  # on either side of a 95 % interval
 
 
 @dataclass(frozen=True)
@@ -54,8 +52,8 @@ def propose(table: pa.Table, *, size: int = SAMPLE, seed: int = 0) -> np.ndarray
     rng = np.random.default_rng(seed)
     p = numbers(table, "p_mislabel")
     strata = _strata(p)
-    flagged = [stratum for stratum in strata if p[stratum[0]] >= _FLAG]
-    unflagged = [stratum for stratum in strata if p[stratum[0]] < _FLAG]
+    flagged = [stratum for stratum in strata if p[stratum[0]] >= FLAG]
+    unflagged = [stratum for stratum in strata if p[stratum[0]] < FLAG]
     available = [sum(map(len, half)) for half in (flagged, unflagged)]
     of_flagged = min(available[0], max(size // 2, size - available[1]))
     chosen = [
@@ -77,7 +75,7 @@ def measure(table: pa.Table, rows: np.ndarray, settled: Mapping[str, Decision]) 
     wrong = dict(zip(rows.tolist(), (action in ("relabel", "drop") for action in actions), strict=True))
     known = dict(zip(rows.tolist(), (action != "unsure" for action in actions), strict=True))
     strata = _strata(p)
-    halves = [[s for s in strata if (p[s[0]] >= _FLAG) == flagged] for flagged in (True, False)]
+    halves = [[s for s in strata if (p[s[0]] >= FLAG) == flagged] for flagged in (True, False)]
     flagged, unflagged = (_estimate(half, p, wrong, known) if half else None for half in halves)
     return Measured(len(rows), decided, flagged, unflagged)
 
@@ -87,19 +85,12 @@ def clopper_pearson(wrong: int, n: int) -> tuple[float, float]:
 
     Wilson's is shorter, but holds too little where one rare error turns up, and rare errors are what is looked for.
     """
+    from scipy.stats import binomtest  # takes longer to load than all else of a review
 
-    def at_most(k: int, p: float) -> float:
-        return sum(math.comb(n, i) * p**i * (1 - p) ** (n - i) for i in range(k + 1))
-
-    def solve(k: int, probability: float) -> float:
-        """The p at which `at_most(k, p)`, which falls with p, is `probability`."""
-        low, high = 0.0, 1.0
-        for _ in range(50):
-            middle = (low + high) / 2
-            low, high = (middle, high) if at_most(k, middle) > probability else (low, middle)
-        return low
-
-    return (solve(wrong - 1, 1 - _TAIL) if wrong else 0.0), (solve(wrong, _TAIL) if wrong < n else 1.0)
+    if not n:
+        return 0.0, 1.0
+    low, high = binomtest(wrong, n).proportion_ci(method="exact")
+    return float(low), float(high)
 
 
 def _estimate(strata: list[np.ndarray], p: np.ndarray, wrong: dict[int, bool], known: dict[int, bool]) -> Share:

@@ -1,0 +1,177 @@
+"""`RunFolder`: a finished run, read. A part is read when it is asked for first, and held against the report once.
+
+Letters: n rows, e epochs, d features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from cleanlab_lite.decisions import Decision, DecisionLog
+from cleanlab_lite.errors import ManifestError, ReportError
+from cleanlab_lite.manifest import Manifest
+from cleanlab_lite.report import Report
+from cleanlab_lite.run.find import find_run
+from cleanlab_lite.run.layout import DECISIONS, FEATURES, HISTORY, MANIFEST, NOISE_MATRIX, REPORT, ROOT
+from cleanlab_lite.run.state import State
+from cleanlab_lite.saved_manifest import Lines, load_lines, load_manifest
+from cleanlab_lite.summary import Summary
+
+CURVES = ("loss", "margin")  # nats, logits
+AGAIN = "run `nlclean audit` again"
+_BLOCK = 65_536  # rows of curves read at a time
+
+
+class RunFolder:
+    """What a run has found. Raises ReportError for a part that is missing, damaged, or of other rows than the report.
+
+    Parts that not every run has are None where they are missing: `state`, `history`, `features`, `noise_matrix`.
+    """
+
+    def __init__(self, path: Path | None = None, root: Path = ROOT) -> None:
+        """`path` is a run folder or the report in it; None stands for the newest run under `root`."""
+        self.folder = find_run(path, root)
+
+    def path(self, name: str) -> Path:
+        """Of a file of `layout`."""
+        return self.folder / name
+
+    @cached_property
+    def report(self) -> Report:
+        return Report.read(self.path(REPORT))
+
+    @property
+    def summary(self) -> Summary:
+        return self.report.summary
+
+    @cached_property
+    def state(self) -> State | None:
+        return State.read(self.folder)
+
+    @property
+    def journal(self) -> DecisionLog:
+        """What people decide goes there."""
+        return DecisionLog(self.path(DECISIONS))
+
+    @property
+    def decisions(self) -> list[Decision]:
+        """What people have decided by now."""
+        return self.journal.read()
+
+    @property
+    def has_manifest(self) -> bool:
+        return self.path(MANIFEST).exists()
+
+    @cached_property
+    def manifest(self) -> Manifest:
+        """What was audited, without its features."""
+        try:
+            manifest = load_manifest(self.path(MANIFEST))
+        except ManifestError as error:
+            raise ReportError(error.message, hint=error.hint) from error
+        self._same_rows("a manifest", pa.chunked_array([pa.array(manifest.ids.tolist(), pa.string())]))
+        return manifest
+
+    @cached_property
+    def lines(self) -> Lines:
+        """Where the rows stand in the user's file; much quicker to read than `manifest`."""
+        try:
+            lines = load_lines(self.path(MANIFEST))
+        except ManifestError as error:
+            raise ReportError(error.message, hint=error.hint) from error
+        self._same_rows("a manifest", lines.ids)
+        return lines
+
+    @cached_property
+    def history(self) -> Curves | None:
+        path = self.path(HISTORY)
+        if not path.exists():
+            return None
+        with _reading(path):
+            file = pq.ParquetFile(path)
+            schema = file.schema_arrow
+        if not all(name in schema.names and pa.types.is_fixed_size_list(schema.field(name).type) for name in CURVES):
+            raise ReportError(f"{path} holds no curves of {' and '.join(CURVES)}", hint=AGAIN)
+        with _reading(path):
+            ids = file.read(["id"])["id"]
+        self._same_rows("a history", ids)
+        return Curves(path, file, schema.field(CURVES[0]).type.list_size)
+
+    @cached_property
+    def features(self) -> np.ndarray | None:
+        """(n, d), left on disk."""
+        path = self.path(FEATURES)
+        if not path.exists():
+            return None
+        with _reading(path):
+            features = np.load(path, mmap_mode="r", allow_pickle=False)
+        if features.ndim != 2 or len(features) != len(self.report):
+            found = " x ".join(map(str, features.shape))
+            raise ReportError(
+                f"{self.folder} holds a report on {len(self.report)} rows and features of {found}", hint=AGAIN
+            )
+        return features
+
+    @property
+    def noise_matrix(self) -> pa.Table | None:
+        """P(given | true), a line per pair of classes."""
+        path = self.path(NOISE_MATRIX)
+        if not path.exists():
+            return None
+        with _reading(path):
+            return pq.read_table(path)
+
+    def _same_rows(self, what: str, ids: pa.ChunkedArray) -> None:
+        """Raise ReportError unless the ids are those of the report, in order."""
+        own = self.report.table["id"]
+        if len(ids) != len(own):
+            raise ReportError(f"{self.folder} holds a report on {len(own)} rows and {what} of {len(ids)}", hint=AGAIN)
+        differs = np.asarray(pc.not_equal(ids.cast(pa.string()), own).fill_null(True))
+        if differs.any():
+            row = int(differs.argmax())
+            raise ReportError(
+                f"{self.folder} holds a report and {what} of different rows: row {row + 1} is "
+                f"{own[row].as_py()!r:.60} in the report and {ids[row].as_py()!r:.60} there",
+                hint=AGAIN,
+            )
+
+
+@dataclass(frozen=True)
+class Curves:
+    """Loss and margin of the n rows after each of e epochs, left on disk."""
+
+    path: Path
+    file: pq.ParquetFile
+    epochs: int
+
+    def read(self, name: str, rows: np.ndarray) -> np.ndarray:
+        """(len(rows), e) float32 of one of `CURVES`, NaN where nothing was recorded."""
+        result = np.full((len(rows), self.epochs), np.nan, dtype=np.float32)
+        order = np.argsort(rows, kind="stable")
+        ascending = rows[order]
+        start = 0
+        with _reading(self.path):
+            for batch in self.file.iter_batches(batch_size=_BLOCK, columns=[name]):
+                first, last = np.searchsorted(ascending, (start, start + len(batch)))
+                values = batch.column(0).flatten().to_numpy(zero_copy_only=False).reshape(-1, self.epochs)
+                result[order[first:last]] = values[ascending[first:last] - start]
+                start += len(batch)
+        return result
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Turn what a damaged file raises into ReportError."""
+    try:
+        yield
+    except (OSError, ValueError, EOFError, KeyError, pa.ArrowException) as error:
+        raise ReportError(f"cannot read {path}: {error}", hint=AGAIN) from error

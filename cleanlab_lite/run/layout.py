@@ -1,0 +1,40 @@
+"""The files of a run folder. Their names stand here and nowhere else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+ROOT = Path("nlclean-runs")  # where run folders go unless --out says otherwise
+
+# what a user finds
+REPORT = "report.parquet"  # a row per manifest row; the summary is in its metadata
+SUMMARY = "summary.json"
+CLASSES = "classes.parquet"  # a row per class
+NOISE_MATRIX = "noise_matrix.parquet"
+DUPLICATES = "duplicates.parquet"  # a row per copy
+HISTORY = "history.parquet"  # loss and margin of every row after each epoch
+FEATURES = "features.npy"  # (n, d)
+MANIFEST = "manifest.parquet"  # as it was read
+PROXIES = "proxies.safetensors"  # what --warm-start starts from
+DECISIONS = "decisions.jsonl"  # the journal of `nlclean review`
+
+# what the run itself needs
+STATE = "run.json"  # key, command and times; `finished` is null until the last stage is done
+LOG = "log.jsonl"  # one event a line
+STAGES = "stages"  # folder of markers, one per finished stage, written after the files that the stage leaves
+LOCK = ".lock"  # held by the writing process
+TEMPORARY = ".tmp-"  # starts the names of files being written; removed when the run is opened again
+ARRAYS = ".npz"  # ends the names of what only an unfinished run needs
+FOLDS, COPIES = f"folds{ARRAYS}", f"copies{ARRAYS}"
+JOBS = "jobs"  # folder of what every network saw while it was trained: gone when the run is finished
+# Names that are for the audit and the review, as patterns; stages and jobs lie in folders of their own.
+OWN = (
+    ".*",
+    *(REPORT, SUMMARY, CLASSES, NOISE_MATRIX, DUPLICATES, HISTORY, FEATURES, MANIFEST, PROXIES, DECISIONS, STATE, LOG),
+    *("pruned.*", "corrected.*", f"*{ARRAYS}"),
+)
+
+
+def marker(stage: str) -> str:
+    """The file that says that a stage is done."""
+    return f"{STAGES}/{stage}.json"

@@ -1,0 +1,122 @@
+"""`Summary`: the numbers about the whole set. `summary.json` is exactly its fields, in their order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, TypeVar
+
+Facts = dict[str, Any]  # JSON types, as the stage that found them says it
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Audited:
+    """The manifest in numbers."""
+
+    path: str
+    rows: int
+    labelled: int
+    classes: int
+    modality: str  # image, sound or vector
+    fingerprint: str = ""
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Share of wrong labels, with the ends of its interval; None where it is not known."""
+
+    estimate: float | None
+    low: float | None
+    high: float | None
+    method: str
+
+
+@dataclass(frozen=True)
+class ClassNoise:
+    """The rows with a given label. Shares are None for a class without rows."""
+
+    label: str
+    rows: int
+    flagged: int
+    noise_rate: float | None
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """Rows with one label to which another one is suggested."""
+
+    given: str
+    suggested: str
+    rows: int
+    expected: float  # corrections of this pair that are probably right
+
+
+@dataclass(frozen=True)
+class Leak:
+    """What two splits share, by one kind of copy."""
+
+    split_a: str
+    split_b: str
+    kind: str
+    rows_a: int  # of split_a, with a copy in split_b
+    rows_b: int
+    share_a: float  # of the rows of split_a
+    share_b: float
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Optional fields were added over time: older runs lack them."""
+
+    schema_version: int
+    manifest: Audited
+    noise_rate: Noise
+    flagged: int  # rows
+    issues: dict[str, int]  # rows by issue
+    actions: dict[str, int]  # rows by action
+    reasons: dict[str, int]  # rows by reason
+    classes: list[ClassNoise]
+    confusions: list[Confusion]  # most rows first
+    detectors: Facts = field(default_factory=dict)  # by detector
+    run_id: str = ""
+    evidence: list[str] = field(default_factory=list)  # kinds
+    proxy: Facts | None = None  # None where nothing was trained
+    search: Facts | None = None  # what `--strategy auto` tried and chose
+    encoder: Facts | None = None
+    warm_start: Facts | None = None
+    device: str | None = None
+    warnings: list[str] = field(default_factory=list)  # a sentence each
+    duplicates: Facts | None = None
+    leakage: list[Leak] = field(default_factory=list)
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> Summary:
+        """What `as_dict` gave. Fields of a newer version are passed over.
+
+        Raises KeyError, TypeError or AttributeError where `stored` is something else.
+        """
+        values = _known(cls, stored) | {
+            "manifest": _read(Audited, stored["manifest"]),
+            "noise_rate": _read(Noise, stored["noise_rate"]),
+            "classes": [_read(ClassNoise, each) for each in stored["classes"]],
+            "confusions": [_read(Confusion, each) for each in stored["confusions"]],
+            "leakage": [_read(Leak, each) for each in stored.get("leakage", ())],
+        }
+        return cls(**values)
+
+    def as_dict(self) -> Facts:
+        """JSON types."""
+        return asdict(self)
+
+
+def _read(kind: type[T], stored: Mapping[str, Any]) -> T:
+    return kind(**_known(kind, stored))
+
+
+def _known(kind: type, stored: Mapping[str, Any]) -> Facts:
+    names = {each.name for each in fields(kind)}
+    return {name: value for name, value in stored.items() if name in names}
