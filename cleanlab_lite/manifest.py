@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import math
 from dataclasses import dataclass, field
@@ -47,9 +48,14 @@ class Source:
     features_column: str | None = None
     segment_columns: tuple[str, ...] = ()  # offset and duration, or start and end; () where rows are whole files
     delimiter: str = ","  # csv and tsv only
-    quoting: int = 0  # csv.QUOTE_MINIMAL or csv.QUOTE_ALL, csv and tsv only
+    quoting: int = 0  # csv.QUOTE_MINIMAL, QUOTE_ALL, or QUOTE_NONE where quotes are text; csv and tsv only
     file: str | None = None  # the text file that `Manifest.lines` count in, absolute; None without lines
     notes: tuple[str, ...] = ()  # what was detected, one sentence each, for the user
+
+    @property
+    def quotes_are_text(self) -> bool:
+        """Whether the file is delimited without quoting, so that quotes come out as they went in."""
+        return self.quoting == csv.QUOTE_NONE
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ that say where in a file a row lies get `source_` before their names: the files 
 
 from __future__ import annotations
 
+import csv
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -45,7 +46,7 @@ def write(cleaned: Cleaned, target: Path, link: Link) -> list[str]:
     others = [name for name in table.column_names if name not in taken]
     kind = suffix(manifest)
     kind = ".csv" if kind == ".tsv" else kind
-    source = replace(manifest.source, delimiter=",")
+    source = replace(manifest.source, delimiter=",", quoting=csv.QUOTE_MINIMAL)  # whatever the manifest does
     for split, (rows, files) in placed.items():
         part = table.select(others).take(pa.array(rows)).add_column(0, "file_name", pa.array(files, pa.string()))
         write_table(source, part, target / split / f"metadata{kind}", kind)
