@@ -11,9 +11,9 @@ from typing import Literal, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-Modality = Literal["image", "sound", "vector"]
+from cleanlab_lite.splits import held_back
 
-HELD_BACK_SPLITS = frozenset({"test", "val", "valid", "validation", "dev", "eval"})
+Modality = Literal["image", "sound", "vector"]
 
 # Metadata of a field of `Manifest.table`, JSONL only: how the cells were written.
 JSON_CELLS = b"nlclean.json"  # cells hold JSON text: the column mixes types, or holds lists or objects
@@ -92,7 +92,7 @@ class Manifest:
     @property
     def held_back(self) -> np.ndarray:
         """(n,) bool: rows of a validation or test split, audited but not changed on export."""
-        return np.isin(np.char.lower(self.splits.astype(str)), sorted(HELD_BACK_SPLITS))
+        return held_back(self.splits)
 
     @property
     def fingerprint(self) -> str:

@@ -33,6 +33,7 @@ from cleanlab_lite.readers.features import column_features, load_features, read_
 from cleanlab_lite.readers.folder import read_tree
 from cleanlab_lite.readers.sniff import modality, sniff
 from cleanlab_lite.readers.tabular import DELIMITED, READERS
+from cleanlab_lite.splits import in_words
 
 __all__ = ["read_labels", "read_manifest", "sniff"]
 
@@ -91,6 +92,8 @@ def read_manifest(
     segment_columns: tuple[str, ...] = ()
     if kind == "sound" and uris is not None:
         segments, segment_columns = make_segments(rows, uris, columns.path == NEMO_PATH)
+    splits = make_splits(rows, columns)
+    split_notes = [sentence] if (sentence := in_words(splits)) else []
     segment_notes = [f"segments of files: {' and '.join(segment_columns)}, in seconds"] if segment_columns else []
     return Manifest(
         table=rows.table,
@@ -106,13 +109,13 @@ def read_manifest(
             delimiter=rows.delimiter,
             quoting=rows.quoting,
             file=None if rows.lines is None else _absolute(rows.path),
-            notes=(*columns.notes, *rows.notes, kind_note, *segment_notes, *label_notes, *id_notes),
+            notes=(*columns.notes, *rows.notes, kind_note, *segment_notes, *split_notes, *label_notes, *id_notes),
         ),
         modality=kind,
         classes=classes,
         ids=ids,
         labels=labels,
-        splits=make_splits(rows, columns),
+        splits=splits,
         uris=uris,
         segments=segments,
         features=matrix,
