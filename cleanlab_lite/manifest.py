@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import math
 from dataclasses import dataclass, field
@@ -10,10 +11,10 @@ from typing import Literal, NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from cleanlab_lite.splits import held_back
+
 Modality = Literal["image", "sound", "vector"]
 PLURALS: dict[str, str] = {"image": "pictures", "sound": "sounds", "vector": "vectors"}
-
-HELD_BACK_SPLITS = frozenset({"test", "val", "valid", "validation", "dev", "eval"})
 
 # Metadata of a field of `Manifest.table`, JSONL only: how the cells were written.
 JSON_CELLS = b"nlclean.json"  # cells hold JSON text: the column mixes types, or holds lists or objects
@@ -48,9 +49,14 @@ class Source:
     features_column: str | None = None
     segment_columns: tuple[str, ...] = ()  # offset and duration, or start and end; () where rows are whole files
     delimiter: str = ","  # csv and tsv only
-    quoting: int = 0  # csv.QUOTE_MINIMAL or csv.QUOTE_ALL, csv and tsv only
+    quoting: int = 0  # csv.QUOTE_MINIMAL, QUOTE_ALL, or QUOTE_NONE where quotes are text; csv and tsv only
     file: str | None = None  # the text file that `Manifest.lines` count in, absolute; None without lines
     notes: tuple[str, ...] = ()  # what was detected, one sentence each, for the user
+
+    @property
+    def quotes_are_text(self) -> bool:
+        """Whether the file is delimited without quoting, so that quotes come out as they went in."""
+        return self.quoting == csv.QUOTE_NONE
 
 
 @dataclass(frozen=True)
@@ -87,7 +93,7 @@ class Manifest:
     @property
     def held_back(self) -> np.ndarray:
         """(n,) bool: rows of a validation or test split, audited but not changed on export."""
-        return np.isin(np.char.lower(self.splits.astype(str)), sorted(HELD_BACK_SPLITS))
+        return held_back(self.splits)
 
     @property
     def fingerprint(self) -> str:

@@ -158,7 +158,7 @@ REFUSED: dict[str, tuple[Callable[[], list[object]], list[str]]] = {
         ["m.csv", "line 3: 1 fields ('b.png')", "expected 2 fields"],
     ),
     "CSV with an open quote": (
-        lambda: text_file('path,label\n"a.png,cat\nb.png,dog\n'),
+        lambda: text_file('path,label\n"a.png,cat\n"b, c.png",dog\n'),
         ["m.csv", "line 2", "is a quote opened and not closed?"],
     ),
     "JSONL with a broken line": (lambda: jsonl(7), ["m.jsonl", "line 8", "one JSON object per line"]),

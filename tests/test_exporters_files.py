@@ -209,6 +209,17 @@ def test_columns_whose_names_datasets_keeps_are_renamed(tmp_path, monkeypatch):
     }
 
 
+def test_hugging_face_metadata_quotes_what_a_tsv_has_as_text(tmp_path):
+    manifest, report = dataset(tmp_path, splits=False)
+    said = ['"Yes, he', 'said"', "a, b", *"cdef"]
+    rows = zip(manifest.ids.tolist(), said, report.table["given_label"].to_pylist(), strict=True)
+    path = tmp_path / "data" / "said.tsv"
+    path.write_text("path\tsaid\tlabel\n" + "".join("\t".join(row) + "\n" for row in rows))
+    out = tmp_path / "out"
+    huggingface.write(cleaned(read_manifest(path), report, "weight"), out, "sym")
+    assert read_manifest(out / "train").table["said"].to_pylist() == said
+
+
 def test_names_of_splits_in_paths_do_not_make_splits(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_DATASETS_OFFLINE", "1")
     rows = [("test/1.png", 0, "cat", "", {}), ("validation/test_2.png", 1, "dog", "", {}), ("3.png", 2, "owl", "", {})]

@@ -37,6 +37,9 @@ def write_and_export(path, text, *, keep=None, labels=None):
         ("m.csv", '"path","label"\n"a.png","1"\n"b.png","2"\n'),
         ("m.tsv", "path\tlabel\na,b.png\tcat\n🐈.png\tdog\n"),
         ("m.csv", "path,label\na.png,1.0\nb.png,2.0\n"),
+        ("m.tsv", 'path\tsaid\tlabel\na.png\t"Hello\tcat\nb.png\tso"\tdog\nc.png\t"a ""b"""\tcat\nd.png\t""\tdog\n'),
+        ("m.csv", 'path;said;label\na.png;"a \\"b\\"";cat\nb.png;"c";dog\n'),
+        ("m.csv", 'path,size,label\na.png,5" tall,cat\nb.png,6",dog\n'),  # either, so as it was
         (
             "m.jsonl",
             '{"path": "ä.png", "label": 1, "x": [1, {"y": 2.50}]}\n{"label": 2, "path": "b.png"}\n'.replace(
@@ -64,6 +67,16 @@ def test_new_labels_are_spelt_as_the_user_spells_them(tmp_path):
     assert out == "path,label\na.png,2.0\nb.png,2.0\n"
     out = write_and_export(tmp_path / "m.csv", "path,label\na.png,1\nb.png,2\n", labels=["new, class", None])
     assert out == 'path,label\na.png,"new, class"\nb.png,2\n'
+
+
+def test_new_labels_where_quotes_are_text(tmp_path):
+    text = 'path\tsaid\tlabel\na.png\t"Hello\tcat\nb.png\tso"\tdog\n'
+    out = write_and_export(tmp_path / "m.tsv", text, labels=["dog", "big cat"])
+    assert out == 'path\tsaid\tlabel\na.png\t"Hello\tdog\nb.png\tso"\tbig cat\n'
+    for bad in ("big\tcat", "big\ncat", '"cat"'):
+        with pytest.raises(ManifestError, match=r"cannot be written into .*m\.tsv.*quotes are text") as error:
+            write_and_export(tmp_path / "m.tsv", text, labels=[bad, None])
+        assert error.value.hint
 
 
 def test_jsonl_keeps_types_and_tells_null_from_absent(tmp_path):

@@ -53,6 +53,7 @@ def csv_text(rows: list[list[str]], **style) -> str:
     return text.getvalue()
 
 
+SAID = ['"open', '"whole"', '"', 'close"', 'a "b" c', '""', "", r'"\"d\""']  # what stays would be quoting, read alone
 NAMES = ["a.png", "b,\n.png", 'c".png', "d.png", "ä 🐈.png", "f.png", "g.png", "h.png"]
 TABLE = [
     ["path", "label", "by"],
@@ -69,6 +70,8 @@ FILES = {
     "tabs.tsv": csv_text(TABLE, delimiter="\t"),
     "ids.csv": csv_text([["id", *TABLE[0]], *([f"r{i}", *cells] for i, cells in enumerate(TABLE[1:]))]),
     "repeated.csv": csv_text([TABLE[0], *(["same.png", *cells[1:]] for cells in TABLE[1:])]),
+    "said.tsv": "path\tlabel\tsaid\n"
+    + "".join(f"{row}.png\t{label}\t{said}\n" for row, (label, said) in enumerate(zip(GIVEN, SAID, strict=True))),
     "lines.jsonl": "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in JSON),
 }
 
@@ -116,9 +119,10 @@ def test_round_trip_byte_for_byte(tmp_path, name):
     assert patch.write(given, tmp_path / "labels.patch.jsonl") == []
     changes = read_patch(tmp_path / "labels.patch.jsonl")
 
-    outcome = apply_tiny(read_labels(path, changes[0].columns), changes, applied)
+    known = {"columns": changes[0].columns, "quotes_are_text": changes[0].quotes_are_text}
+    outcome = apply_tiny(read_labels(path, **known), changes, applied)
     assert (outcome.dropped, outcome.restored, outcome.relabelled, outcome.conflicts) == (4, 0, 2, ())
-    back = apply_tiny(read_labels(applied, changes[0].columns), changes, restored, reverse=True)
+    back = apply_tiny(read_labels(applied, **known), changes, restored, reverse=True)
     assert (back.dropped, back.restored, back.relabelled, back.conflicts) == (0, 4, 2, ())
     if ending == ".parquet":
         tables = [pq.read_table(file) for file in (applied, exported, restored, before)]

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from cleanlab_lite.data import media
-from cleanlab_lite.data.media import decode_image, image_header, read_bytes, thumbnail
+from cleanlab_lite.data.media import decode_image, image_header, opened, read_bytes, thumbnail
 from cleanlab_lite.errors import DecodeError
 
 RNG = np.random.default_rng(0)
@@ -34,7 +34,7 @@ def failure(function, *args):
     return caught.value
 
 
-# --- read_bytes
+# --- read_bytes, opened
 
 
 def test_reads_local_and_remote_files(tmp_path):
@@ -48,12 +48,28 @@ def test_reads_local_and_remote_files(tmp_path):
     assert read_bytes(f"zip://x.bin::{tmp_path}/c.zip") == b"zipped"
 
 
+def open_and_read(uri):
+    with opened(uri) as file:
+        return file.read()
+
+
+@pytest.mark.parametrize("read", [read_bytes, open_and_read])
 @pytest.mark.parametrize("prefix", ["", "file://"])
-def test_unreadable_files_have_codes(tmp_path, prefix):
+def test_unreadable_files_have_codes(tmp_path, prefix, read):
     (tmp_path / "empty").touch()
-    assert failure(read_bytes, f"{prefix}{tmp_path}/empty").code == "file_empty"
-    assert failure(read_bytes, f"{prefix}{tmp_path}/gone").code == "file_missing"
-    assert failure(read_bytes, f"{prefix}{tmp_path}").code == "is_directory"
+    assert failure(read, f"{prefix}{tmp_path}/empty").code == "file_empty"
+    assert failure(read, f"{prefix}{tmp_path}/gone").code == "file_missing"
+    assert failure(read, f"{prefix}{tmp_path}").code == "is_directory"
+
+
+def test_a_file_is_opened_wherever_it_is(tmp_path):
+    (tmp_path / "x.bin").write_bytes(b"abc")
+    with zipfile.ZipFile(tmp_path / "c.zip", "w") as archive:
+        archive.write(tmp_path / "x.bin", "x.bin")
+    for uri in (f"{tmp_path}/x.bin", f"file://{tmp_path}/x.bin", f"zip://x.bin::{tmp_path}/c.zip"):
+        assert open_and_read(uri) == b"abc"
+    assert failure(open_and_read, "").code == "file_missing"
+    assert failure(open_and_read, "nosuchprotocol://bucket/key").code == "not_readable"
 
 
 def test_odd_locations_have_codes(tmp_path):

@@ -96,6 +96,67 @@ def test_lines_are_right_with_newlines_in_fields_blank_lines_bom_and_crlf(tmp_pa
     assert manifest.classes == ("cat", "d\r\n\r\nog")
 
 
+def spoken(delimiter, *sentences):
+    """A manifest without quoting, a row per sentence."""
+    labels = ["cat", "dog", "owl"]
+    rows = [["path", "sentence", "label"]]
+    rows += [[f"{i}.png", sentence, labels[i % 3]] for i, sentence in enumerate(sentences)]
+    return "".join(delimiter.join(row) + "\n" for row in rows)
+
+
+@pytest.mark.parametrize(("ending", "delimiter"), [("tsv", "\t"), ("csv", ","), ("csv", ";"), ("csv", "|")])
+@pytest.mark.parametrize(
+    "sentences",
+    [
+        ["a", '"Hello', 'he said so"', "b", '"whole"', 'in "the" middle'],  # two rows would be merged
+        ["a", "b", '"Hello', "c", "d"],  # the rest would be swallowed
+        ["a", '"Yes" she said', "b", "c"],
+        [r'"a \"big\" cat"', r'"a \"big\" dog"', '""', '"'],  # escaped as Spark and MySQL do
+    ],
+)
+def test_quotes_that_are_text(tmp_path, ending, delimiter, sentences):
+    path = write(tmp_path / f"m.{ending}", spoken(delimiter, *sentences))
+    manifest = read_manifest(path)
+    assert manifest.table["sentence"].to_pylist() == sentences
+    assert given(manifest) == [("cat", "dog", "owl")[i % 3] for i in range(len(sentences))]
+    assert manifest.ids.tolist() == [f"{i}.png" for i in range(len(sentences))]
+    assert manifest.lines.tolist() == list(range(2, len(sentences) + 2))
+    first = next(i for i, text in enumerate(sentences) if text.startswith('"'))
+    (note,) = [note for note in manifest.source.notes if "quotes are text" in note]
+    assert f"'{path}', line {first + 2} has" in note
+
+
+@pytest.mark.parametrize(
+    ("text", "cells"),
+    [
+        ('path,label\n1.png,"cat"\n2.png,dog\n', ["cat", "dog"]),
+        ('path,label\n1.png,"say ""cat"""\n2.png,""""\n', ['say "cat"', '"']),
+        ('path,label\n1.png,"big, cat"\n2.png,"dog"\n', ["big, cat", "dog"]),
+        ('path,label\n1.png,"a\nb"\n2.png,"c\n\nd"\n', ["a\nb", "c\n\nd"]),
+        ('path,label,v,w\n1.png,"a\nb",2,3\n2.png,dog,2,3\n', ["a\nb", "dog"]),
+        ('"path","label"\n"1.png","cat"\n"2.png","dog"\n', ["cat", "dog"]),
+        ('path,label\n1.png,5" cat\n2.png,a "b" c\n', ['5" cat', 'a "b" c']),
+    ],
+)
+def test_quotes_that_are_quoting_or_either(tmp_path, text, cells):
+    manifest = read_manifest(write(tmp_path / "m.csv", text))
+    assert given(manifest) == cells
+    assert not [note for note in manifest.source.notes if "quotes are text" in note]
+
+
+def test_line_breaks_in_a_column_that_stands_alone(tmp_path):
+    """Lines of one field always agree, and say nothing about quotes."""
+    np.save(tmp_path / "f.npy", np.eye(3, dtype=np.float32))
+    path = write(tmp_path / "m.csv", 'label\n"a\nb"\nc\n"a\nb"\n')
+    assert given(read_manifest(path, features=tmp_path / "f.npy")) == ["a\nb", "c", "a\nb"]
+
+
+def test_quotes_are_read_alike_in_all_files_of_a_dataset(tmp_path):
+    write(tmp_path / "set/a.tsv", spoken("\t", "a", '"whole"'))
+    write(tmp_path / "set/b.tsv", spoken("\t", '"open', "b"))
+    assert read_manifest(tmp_path / "set").table["sentence"].to_pylist() == ["a", '"whole"', '"open', "b"]
+
+
 def test_hostile_names_pass_unharmed(tmp_path):
     names = [
         "../../etc/passwd.png",
@@ -124,7 +185,8 @@ def test_broken_text(tmp_path):
         "expected 2 fields",
     )
     fails(write(tmp_path / "many.csv", "path,label\n" + "a\n" * 9), "line 6: 1 fields", "and 4 more lines")
-    fails(write(tmp_path / "quote.csv", 'path,label\na,cat\nb,"dog\nc,cat\n'), "line 3", "quote")
+    fails(write(tmp_path / "quote.csv", 'path,label\na,cat\nb,"dog\n"c,d",cat\n'), "line 3", "quote")
+    fails(write(tmp_path / "back.csv", 'path,label\n"a, \\"b\\"",cat\nb,dog\n'), "line 2", "not with a backslash")
     fails(write(tmp_path / "latin.csv", b"path,label\na,caf\xe9\n"), "line 2, byte offset 16", "0xe9", "iconv")
     fails(write(tmp_path / "utf16.csv", "path,label\na,b\n".encode("utf-16")), "NUL", "line 1", "UTF-16")
     fails(write(tmp_path / "nul.csv", b"path,label\na,b\0\n"), "NUL", "line 2, byte offset 14")

@@ -33,7 +33,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Protocol, TypeVar
+from typing import BinaryIO, ClassVar, Protocol, TypeVar
 
 import numpy as np
 import platformdirs
@@ -165,12 +165,16 @@ def choose_sound_format(
     return SoundFormat(chosen, 0.512 if 0 < seconds <= 0.512 else 1.024), float(seconds)
 
 
-def _headers(uris: Sequence[str] | np.ndarray, read: Callable[[bytes], Header], sample: int = HEADERS) -> list[Header]:
+def _headers(
+    uris: Sequence[str] | np.ndarray, read: Callable[[BinaryIO], Header], sample: int = HEADERS
+) -> list[Header]:
     """What `read` says of `sample` evenly spaced files; nothing of those that cannot be read."""
     found = []
     for row in np.unique(np.linspace(0, len(uris) - 1, min(sample, len(uris))).astype(np.int64)):
         with suppress(DecodeError):  # `load` reports it
-            found.append(read(media.read_bytes(str(uris[row]))))
+            with media.opened(str(uris[row])) as file:
+                header = read(file)
+            found.append(header)
     return found
 
 

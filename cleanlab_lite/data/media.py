@@ -10,7 +10,7 @@ import stat
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 PREPROCESSING_VERSION = 1  # raise it whenever `decode_image` gives other pixels for the same bytes
 
 MAX_FILE_BYTES = 2 << 30  # one row must not exhaust the memory of a worker
+HEADER_BLOCK = 1 << 14  # bytes of a remote file fetched at a time to see its header
 MAX_PIXELS = 178_956_970  # where Pillow itself refuses: twice its warning threshold
 BACKGROUND = 128  # behind transparent pixels: on mid-grey neither black nor white drawings vanish
 
@@ -53,19 +54,51 @@ def read_bytes(uri: str) -> bytes:
     return data
 
 
-def _read_local(path: str) -> bytes:
+@contextmanager
+def opened(uri: str) -> Iterator[BinaryIO]:
+    """A file as `read_bytes` takes it, to look at its header: of a remote file only the blocks looked at are fetched.
+
+    Raises DecodeError as `read_bytes` does, on leaving also for what failed in between.
+    """
+    if not uri:
+        raise DecodeError("the row names no file", code="file_missing")
+    failures, open_ = (_remote_failures, _open_remote) if is_remote(uri) else (_local_failures, _open_local)
+    with failures():
+        file = open_(uri)
     try:
-        found = os.stat(path)
-        if stat.S_ISDIR(found.st_mode):
-            raise DecodeError("this is a directory, not a file", code="is_directory")
-        if not stat.S_ISREG(found.st_mode):  # reading a pipe or a device may never end
-            raise DecodeError("this is a pipe, socket or device, not a file", code="not_readable")
-        if found.st_size > MAX_FILE_BYTES:
-            raise DecodeError(
-                f"the file has {found.st_size} bytes, more than the limit of {MAX_FILE_BYTES}", code="too_large"
-            )
-        with open(path, "rb") as file:
-            return file.read()
+        with failures():
+            size = file.seek(0, io.SEEK_END)
+            file.seek(0)
+        if not size:
+            raise DecodeError("the file has 0 bytes", code="file_empty")
+        yield file
+    finally:
+        with failures():
+            file.close()
+
+
+def _read_local(path: str) -> bytes:
+    with _local_failures(), _open_local(path) as file:
+        return file.read()
+
+
+def _open_local(path: str) -> BinaryIO:
+    found = os.stat(path)
+    if stat.S_ISDIR(found.st_mode):
+        raise DecodeError("this is a directory, not a file", code="is_directory")
+    if not stat.S_ISREG(found.st_mode):  # reading a pipe or a device may never end
+        raise DecodeError("this is a pipe, socket or device, not a file", code="not_readable")
+    if found.st_size > MAX_FILE_BYTES:
+        raise DecodeError(
+            f"the file has {found.st_size} bytes, more than the limit of {MAX_FILE_BYTES}", code="too_large"
+        )
+    return open(path, "rb")
+
+
+@contextmanager
+def _local_failures() -> Iterator[None]:
+    try:
+        yield
     except FileNotFoundError as error:
         raise DecodeError("the file does not exist", code="file_missing") from error
     except (OSError, ValueError) as error:  # ValueError: a NUL byte in the path
@@ -76,9 +109,66 @@ def _read_local(path: str) -> bytes:
 def _read_remote(url: str) -> bytes:
     import fsspec
 
+    with _remote_failures(), fsspec.open(url, "rb") as file:
+        return file.read()
+
+
+def _open_remote(url: str) -> BinaryIO:
+    from fsspec.core import url_to_fs
+
+    system, path = url_to_fs(url)
+    file = system.open(path, "rb", block_size=HEADER_BLOCK)
     try:
-        with fsspec.open(url, "rb") as file:
-            return file.read()
+        file.seek(0, io.SEEK_END)
+    except (OSError, ValueError):  # a server that sends no parts
+        with file:
+            return io.BytesIO(file.read())
+    return io.BufferedReader(_Blocks(file, system))
+
+
+class _Blocks(io.RawIOBase):
+    """What fsspec has opened. Out of the callbacks by which libsndfile reads no exception comes: closing raises it."""
+
+    def __init__(self, file: Any, system: Any) -> None:
+        self._file = file
+        self._system = system  # an archive is closed when nobody holds its file system
+        self._failure: Exception | None = None
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def readinto(self, buffer: Any) -> int:
+        try:
+            data = self._file.read(len(buffer))
+        except Exception as error:  # every fsspec backend has exceptions of its own
+            self._failure = error
+            return 0
+        buffer[: len(data)] = data
+        return len(data)
+
+    def close(self) -> None:
+        if not self.closed:
+            self._file.close()
+            super().close()
+            if self._failure is not None:
+                raise self._failure
+
+
+@contextmanager
+def _remote_failures() -> Iterator[None]:
+    try:
+        yield
+    except DecodeError:
+        raise
     except FileNotFoundError as error:
         raise DecodeError("the file does not exist", code="file_missing") from error
     except IsADirectoryError as error:
@@ -89,10 +179,18 @@ def _read_remote(url: str) -> bytes:
         ) from error
 
 
-def image_header(data: bytes) -> tuple[int, int]:
+def stream_of(data: bytes | BinaryIO) -> tuple[BinaryIO, bytes]:
+    """`data` as a stream at its start, and its first 12 bytes."""
+    stream = io.BytesIO(data) if isinstance(data, bytes) else data
+    head = stream.read(12)
+    stream.seek(0)
+    return stream, head
+
+
+def image_header(data: bytes | BinaryIO) -> tuple[int, int]:
     """Width and height in pixels as stored (EXIF orientation not applied), without decoding.
 
-    Raises DecodeError.
+    Of a stream only the header is read; Pillow wants all of a WebP. Raises DecodeError.
     """
     with _opened(data) as picture:
         return picture.size
@@ -157,14 +255,16 @@ def _upright(picture: Picture, orientation: int | None) -> Picture:
 
 
 @contextmanager
-def _opened(data: bytes) -> Iterator[Picture]:
+def _opened(data: bytes | BinaryIO) -> Iterator[Picture]:
     """The picture, header read; whatever goes wrong inside the block becomes a DecodeError."""
     from PIL import Image, UnidentifiedImageError
 
+    head = b""
     try:
+        stream, head = stream_of(data)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
+            with Image.open(stream, formats=FORMATS) as picture:
                 width, height = picture.size
                 if width * height > MAX_PIXELS:
                     raise DecodeError(
@@ -174,7 +274,7 @@ def _opened(data: bytes) -> Iterator[Picture]:
     except DecodeError:
         raise
     except UnidentifiedImageError as error:  # its own text holds a memory address, no reason
-        raise DecodeError(f"not a picture, or its header is broken; starts with {data[:12]!r}") from error
+        raise DecodeError(f"not a picture, or its header is broken; starts with {head!r}") from error
     except (Image.DecompressionBombError, MemoryError) as error:
         raise DecodeError(f"too large: {_one_line(error) or 'out of memory'}", code="too_large") from error
     except Exception as error:  # on broken bytes Pillow raises nearly anything: OSError, SyntaxError, struct.error ...

@@ -20,10 +20,11 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, BinaryIO, ClassVar
 
 import numpy as np
 
+from cleanlab_lite.data.media import stream_of
 from cleanlab_lite.errors import DecodeError
 from cleanlab_lite.manifest import WHOLE, Segment
 
@@ -102,8 +103,9 @@ class SoundFormat:
         return cut(log_mel(resampled(samples, rate, self.sample_rate), self.sample_rate, self.hop)), notes
 
 
-def sound_header(data: bytes) -> tuple[int, float]:
-    """Sample rate in Hz and duration in seconds, without decoding. Raises DecodeError."""
+def sound_header(data: bytes | BinaryIO) -> tuple[int, float]:
+    """Sample rate in Hz and duration in seconds, without decoding: of a stream only the header, and the end of an Ogg,
+    is read. Raises DecodeError."""
     with _opened(data) as file:
         return file.samplerate, file.frames / file.samplerate
 
@@ -206,16 +208,17 @@ def seek(file: SoundFile, segment: Segment) -> tuple[int, float]:
 
 
 @contextmanager
-def _opened(data: bytes) -> Iterator[SoundFile]:
+def _opened(data: bytes | BinaryIO) -> Iterator[SoundFile]:
     """The sound, header read. Raises DecodeError for what is none, or has an absurd sample rate."""
     import soundfile
 
-    with _quiet() if data[:3] == b"ID3" or data[:1] == b"\xff" else nullcontext():
+    stream, head = stream_of(data)
+    with _quiet() if head[:3] == b"ID3" or head[:1] == b"\xff" else nullcontext():
         try:
-            file = soundfile.SoundFile(io.BytesIO(data))
+            file = soundfile.SoundFile(stream)
         except soundfile.LibsndfileError as error:
             raise DecodeError(
-                f"not a sound, or its header is broken: {error.error_string} Starts with {data[:12]!r}"
+                f"not a sound, or its header is broken: {error.error_string} Starts with {head!r}"
             ) from error
         with file:
             if file.format not in FORMATS or not RATES[0] <= file.samplerate <= RATES[1]:

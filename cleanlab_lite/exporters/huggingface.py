@@ -8,6 +8,7 @@ columns whose names `datasets` keeps for files and for what it makes of them.
 
 from __future__ import annotations
 
+import csv
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -40,7 +41,7 @@ def write(cleaned: Cleaned, target: Path, link: Link) -> list[str]:
     table = _columns(manifest, changed_table(manifest, cleaning.labels, cleaning.weights))
     kind = suffix(manifest)
     kind = ".csv" if kind == ".tsv" else kind
-    source = replace(manifest.source, delimiter=",")
+    source = replace(manifest.source, delimiter=",", quoting=csv.QUOTE_MINIMAL)  # whatever the manifest does
     for split, (rows, files) in placed.items():
         part = table.take(pa.array(rows)).add_column(0, "file_name", pa.array(files, pa.string()))
         write_table(source, part, target / split / f"metadata{kind}", kind)

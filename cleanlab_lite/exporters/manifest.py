@@ -58,7 +58,7 @@ def write_manifest(
 
     `keep` (n,) bool. `labels` (n,) are new label texts, None where the label stays; they are written in the type of
     the label column. `weights` (n,) become a last column `weight` (`weight_2` where there is a `weight` already).
-    Everything else comes out as it went in: CSV keeps delimiter and quoting (with "\\n" line ends),
+    Everything else comes out as it went in: CSV keeps delimiter and quoting, or none (with "\\n" line ends),
     JSONL keeps absent keys absent, Parquet keeps its schema. Class-folder trees and `.npz` files become CSV.
 
     Raises ManifestError when a new label does not fit the type of its column.
@@ -128,9 +128,15 @@ def _relabelled(manifest: Manifest, labels: Sequence[str | None]) -> pa.Table:
 
 def _cells(manifest: Manifest, texts: list[str]) -> pa.Array:
     """Label texts as cells of the label column."""
-    field = manifest.table.schema.field(manifest.source.label_column)
+    field, source = manifest.table.schema.field(manifest.source.label_column), manifest.source
     if JSON_CELLS in (field.metadata or {}):
         return pa.array([json.dumps(text) for text in texts], field.type)
+    if source.quotes_are_text and (bad := [text for text in texts if not fits_unquoted(source, text)]):
+        raise ManifestError(
+            f"new labels {', '.join(map(repr, bad[:5]))} cannot be written into {source.path!r}: quotes are text "
+            f"there, and a field neither begins with one nor holds {source.delimiter!r} or a line break",
+            hint="use other labels, or convert the manifest to JSONL or Parquet before the audit",
+        )
     try:
         return pa.array(texts, pa.string()).cast(field.type)
     except pa.ArrowException as error:
@@ -140,12 +146,17 @@ def _cells(manifest: Manifest, texts: list[str]) -> pa.Array:
         ) from error
 
 
+def fits_unquoted(source: Source, text: str) -> bool:
+    """Whether a field without quoting gives back `text` to every reader."""
+    return not text.startswith('"') and not any(mark in text for mark in (source.delimiter, "\n", "\r"))
+
+
 def _csv_writer(file: TextIO, source: Source) -> Any:
-    quote_all = source.quoting == csv.QUOTE_ALL
     return csv.writer(
         file,
         delimiter=source.delimiter,
-        quoting=csv.QUOTE_ALL if quote_all else csv.QUOTE_MINIMAL,
+        quoting=source.quoting,  # type: ignore[arg-type]
+        quotechar=None if source.quotes_are_text else '"',
         lineterminator="\n",
     )
 

@@ -4,7 +4,8 @@ A line holds `id`, `old` and `new` label (`old` null: there was none; `new` null
 change is right (null where a person decided), `who` ("nlclean" or the reviewer), `why` (reasons of the report), `row`
 (in the manifest, from 0), and `columns` (which one is the label, the id, the path). Where a label alone could not bring
 the row back, `record` holds all of it: the cells of CSV and TSV, the line of JSONL, an Arrow stream in base64 for
-Parquet.
+Parquet. `quotes_are_text` is there, and true, where the manifest is a CSV or TSV without quoting: the rows that show it
+may all go.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ class Change:
     why: list[str]
     columns: dict[str, str]  # role -> column: label, and id and path where there are such
     record: Record | None  # the whole row, where it goes or had no label
+    quotes_are_text: bool = False  # in a manifest without quoting
 
     def __post_init__(self) -> None:
         texts = isinstance(self.id, str) and {type(self.old), type(self.new)} <= {str, type(None)}
@@ -82,8 +84,12 @@ def write(cleaned: Cleaned, target: Path) -> list[str]:
                 why=reasons[row] or [],
                 columns=columns,
                 record=records.get(row),
+                quotes_are_text=source.quotes_are_text,
             )
-            file.write(json.dumps(asdict(change)) + "\n")
+            cells = asdict(change)
+            if not change.quotes_are_text:
+                del cells["quotes_are_text"]
+            file.write(json.dumps(cells) + "\n")
     return []
 
 
@@ -99,7 +105,7 @@ def read_patch(path: Path) -> list[Change]:
     for number, line in enumerate(lines, start=1):
         try:
             cells = json.loads(line)
-            changes.append(Change(**{name: cells[name] for name in names}))
+            changes.append(Change(**{name: cells[name] for name in names if name in cells}))
         except (ValueError, KeyError, TypeError) as error:
             raise ManifestError(f"{path}, line {number} is no line of a patch: {error!r:.100}", hint=HINT) from error
     if not changes:

@@ -90,16 +90,17 @@ def apply_policy(
     passed over and noted.
 
     Rows where `held_back (n,) bool` (test and validation splits) stay as they are, unless their split is in
-    `include_splits` (upper and lower case alike).
+    `include_splits` (upper and lower case alike, blanks around it aside).
 
     Raises ConfigError when a name in there is no split of the report, when no decision fits the report, and when
     `max_drop_per_class` is given to the policy that drops nothing.
     """
-    splits = np.char.lower(_texts(report_table, "split"))
-    wanted = sorted({name.lower() for name in include_splits})
+    given_splits = _texts(report_table, "split")
+    splits = np.array([name.strip().casefold() for name in given_splits.tolist()], dtype=str)
+    wanted = sorted({name.strip().casefold() for name in include_splits})
     unknown = [name for name in wanted if name not in splits]
     if unknown:
-        known = ", ".join(sorted(set(splits) - {""})) or "none"
+        known = ", ".join(sorted(set(given_splits.tolist()) - {""})) or "none"
         raise ConfigError(f"no row has the split {', '.join(map(repr, unknown))}", hint=f"splits: {known}")
     if policy == "weight" and max_drop_per_class < 1:
         raise ConfigError("the policy weight drops nothing", hint="leave --max-drop-per-class out")

@@ -32,7 +32,8 @@ from cleanlab_lite.readers.columns import (
 from cleanlab_lite.readers.features import column_features, load_features, read_npz, vector_columns
 from cleanlab_lite.readers.folder import read_tree
 from cleanlab_lite.readers.sniff import modality, sniff
-from cleanlab_lite.readers.tabular import READERS
+from cleanlab_lite.readers.tabular import DELIMITED, READERS
+from cleanlab_lite.splits import in_words
 
 __all__ = ["read_labels", "read_manifest", "sniff"]
 
@@ -91,6 +92,8 @@ def read_manifest(
     segment_columns: tuple[str, ...] = ()
     if kind == "sound" and uris is not None:
         segments, segment_columns = make_segments(rows, uris, columns.path == NEMO_PATH)
+    splits = make_splits(rows, columns)
+    split_notes = [sentence] if (sentence := in_words(splits)) else []
     segment_notes = [f"segments of files: {' and '.join(segment_columns)}, in seconds"] if segment_columns else []
     return Manifest(
         table=rows.table,
@@ -106,13 +109,13 @@ def read_manifest(
             delimiter=rows.delimiter,
             quoting=rows.quoting,
             file=None if rows.lines is None else _absolute(rows.path),
-            notes=(*columns.notes, *rows.notes, kind_note, *segment_notes, *label_notes, *id_notes),
+            notes=(*columns.notes, *rows.notes, kind_note, *segment_notes, *split_notes, *label_notes, *id_notes),
         ),
         modality=kind,
         classes=classes,
         ids=ids,
         labels=labels,
-        splits=make_splits(rows, columns),
+        splits=splits,
         uris=uris,
         segments=segments,
         features=matrix,
@@ -124,13 +127,14 @@ def _absolute(path: str) -> str:
     return path if is_remote(path) else os.path.abspath(path)
 
 
-def read_labels(path: str | os.PathLike[str], columns: Mapping[str, str]) -> Manifest:
+def read_labels(path: str | os.PathLike[str], columns: Mapping[str, str], *, quotes_are_text: bool = False) -> Manifest:
     """The rows of a manifest with their ids and labels, by `columns`: role (label, path, id) -> name.
 
-    Nothing is detected, and neither files nor features are looked at. Raises ManifestError as `read_manifest` does.
+    Nothing is detected, and neither files nor features are looked at. `quotes_are_text` where that is known of a CSV
+    or TSV, whatever its rows look like now. Raises ManifestError as `read_manifest` does.
     """
     name = os.fspath(path)
-    rows = _read_rows(name)
+    rows = _read_rows(name, quotes_are_text)
     check_columns(rows, columns)
     roles = Columns(columns["label"], columns.get("path"), columns.get("id"))
     labels, classes, _ = make_labels(rows, roles)
@@ -154,20 +158,20 @@ def read_labels(path: str | os.PathLike[str], columns: Mapping[str, str]) -> Man
     )
 
 
-def _read_rows(path: str) -> Rows:
+def _read_rows(path: str, quotes_are_text: bool = False) -> Rows:
     """The rows of whatever `path` is."""
     if is_remote(path):
-        return _read_files([path])
+        return _read_files([path], quotes_are_text)
     if os.path.isdir(path):
-        return _read_folder(path)
+        return _read_folder(path, quotes_are_text)
     if os.path.exists(path):
-        return _read_files([path])
+        return _read_files([path], quotes_are_text)
     if matches := sorted(name for name in glob.glob(path, recursive=True) if os.path.isfile(name)):
-        return _read_files(matches)
+        return _read_files(matches, quotes_are_text)
     raise _not_found(path)
 
 
-def _read_files(paths: list[str]) -> Rows:
+def _read_files(paths: list[str], quotes_are_text: bool) -> Rows:
     endings = sorted({ending(path) for path in paths})
     known = [*READERS, ".npz"]
     if len(endings) > 1:
@@ -182,7 +186,10 @@ def _read_files(paths: list[str]) -> Rows:
             f"{listing(paths, 5)}: unknown ending {endings[0]!r}, expected {', '.join(known)} or a folder",
             hint=UNKNOWN.get(endings[0], "rename the file or convert it"),
         )
-    rows = READERS[endings[0]](paths)
+    if quotes_are_text and endings[0] in DELIMITED:
+        rows = DELIMITED[endings[0]](paths, quotes_are_text=True)
+    else:
+        rows = READERS[endings[0]](paths)
     if all(os.path.splitext(os.path.basename(path))[0] == "metadata" for path in paths):
         return _hugging_face(rows)
     return rows
@@ -194,7 +201,7 @@ def _hugging_face(rows: Rows) -> Rows:
     return replace(rows, known={"path": "file_name"}, notes=(*rows.notes, "Hugging Face metadata: paths in file_name"))
 
 
-def _read_folder(folder: str) -> Rows:
+def _read_folder(folder: str, quotes_are_text: bool) -> Rows:
     """Tables in the folder, or else the class folders in it."""
     names = [name for name in list_folder(folder) if not name.startswith(".")]
     named = [name for name in names if os.path.splitext(name)[0] in TABLES and ending(name) in READERS]
@@ -207,7 +214,7 @@ def _read_folder(folder: str) -> Rows:
             f"{folder!r} holds tables ({listing(tables, 5)}) and folders ({listing(subfolders, 5)}), expected one kind",
             hint=f"name the table, e.g. {os.path.join(folder, tables[0])!r}, or move it away to read class folders",
         )
-    return _read_files([os.path.join(folder, name) for name in tables])
+    return _read_files([os.path.join(folder, name) for name in tables], quotes_are_text)
 
 
 def _with_features(rows: Rows, path: str, features_column: str | None) -> Rows:

@@ -8,6 +8,7 @@ import math
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,7 @@ import pyarrow as pa
 
 from cleanlab_lite.errors import ManifestError
 from cleanlab_lite.readers.base import Rows, holds_json, is_text, listing, locate, plain, storable, texts
+from cleanlab_lite.splits import called_splits, could_hold_splits, from_flags, held_back
 
 ROLES: dict[str, tuple[str, ...]] = {
     "path": (
@@ -24,7 +26,6 @@ ROLES: dict[str, tuple[str, ...]] = {
     ),
     "label": ("label", "labels", "class", "category", "target", "given_label", "y", "command"),
     "id": ("id", "sample_id", "uuid", "key"),
-    "split": ("split", "subset", "partition"),
     "features": ("features", "feature", "embeddings", "embedding", "vectors", "vector"),
 }
 NEMO_PATH = "audio_filepath"
@@ -85,9 +86,10 @@ def find_columns(rows: Rows, asked: Mapping[str, str | None], vectors: Sequence[
         embedded = "features" in chosen
     if "label" not in chosen:
         detect("label", _nemo_labels(names, chosen.get("path")) or alike("label", names))
-    for role in ("id", "split"):
-        if role not in chosen:
-            detect(role, alike(role, names))
+    if "id" not in chosen:
+        detect("id", alike("id", names))
+    if "split" not in chosen:
+        detect("split", _split_columns(rows, [name for name in names if name not in chosen.values()]))
 
     if not embedded and not {"path", "features"} & {*chosen, *problems}:
         problems["path"] = "no path column"
@@ -125,6 +127,36 @@ def check_columns(rows: Rows, asked: Mapping[str, str | None]) -> None:
 
 def _nemo_labels(names: Sequence[str], path: str | None) -> list[str]:
     return [name for name in NEMO_LABELS if name in names][:1] if path == NEMO_PATH else []
+
+
+def _split_columns(rows: Rows, names: Sequence[str]) -> list[str]:
+    """Columns that could be the split: those whose cells name test or validation rows, else those called so.
+
+    Of columns that could be meant, the one that holds back whatever the others do is taken.
+    """
+    called = [name for name in names if called_splits(name)]
+    others = [name for name in names if could_hold_splits(name)]
+    held = _held_back_by(rows, called) or _held_back_by(rows, others)
+    if not held:
+        return called
+    all_held = np.any(list(held.values()), axis=0)
+    return [name for name, mask in held.items() if (mask == all_held).all()][:1] or list(held)
+
+
+def _held_back_by(rows: Rows, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Column -> (n,) bool rows that it holds back, for columns that hold back some."""
+    found = {}
+    for name in names:
+        with suppress(ManifestError):  # numbers or lists, no splits
+            mask = held_back(_splits(rows, name))
+            if mask.any() and not _means_intact(name, mask):
+                found[name] = mask
+    return found
+
+
+def _means_intact(name: str, held: np.ndarray) -> bool:
+    """Whether `is_valid` says of a row that it is whole, not that it is for validation: then it holds for most."""
+    return name.strip().lower() == "is_valid" and bool(held.mean() > 0.5)
 
 
 def make_ids(rows: Rows, columns: Columns) -> tuple[np.ndarray, list[str]]:
@@ -232,9 +264,17 @@ def _number(value: Any, empty: float) -> float:
 
 def make_splits(rows: Rows, columns: Columns) -> np.ndarray:
     """(n,) str, "" where there is none."""
-    if columns.split is None:
-        return np.full(len(rows.table), "", dtype=str)
-    return np.array(texts(rows, columns.split), dtype=str)
+    return np.full(len(rows.table), "", dtype=str) if columns.split is None else _splits(rows, columns.split)
+
+
+def _splits(rows: Rows, name: str) -> np.ndarray:
+    """(n,) str splits by the cells of a column, or by what the answers in a column like `is_test` mean."""
+    column = plain(rows.table, name)
+    if pa.types.is_boolean(column.type):
+        cells = ["" if value is None else str(value) for value in column.to_pylist()]
+    else:
+        cells = texts(rows, name)
+    return np.array(from_flags(name, cells) or cells, dtype=str)
 
 
 def make_labels(rows: Rows, columns: Columns) -> tuple[np.ndarray, tuple[str, ...], list[str]]:

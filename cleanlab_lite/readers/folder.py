@@ -9,10 +9,9 @@ from collections.abc import Iterator
 import pyarrow as pa
 
 from cleanlab_lite.errors import ManifestError
-from cleanlab_lite.manifest import HELD_BACK_SPLITS
 from cleanlab_lite.readers.base import Rows, ending, listing, unreadable
+from cleanlab_lite.splits import split_word
 
-SPLITS = HELD_BACK_SPLITS | {"train", "training", "testing"}
 # Files that lie next to the data without being data; skipped and counted.
 SIDECARS = {".csv", ".tsv", ".json", ".jsonl", ".parquet", ".npy", ".npz", ".txt", ".md", ".xml", ".yaml", ".yml"}
 SIDECARS |= {".html", ".ini", ".db", ".py", ".log"}
@@ -22,8 +21,8 @@ METADATA = {"metadata.csv", "metadata.jsonl", "metadata.parquet"}
 def read_tree(root: str) -> Rows:
     """One row per file, folders and files in sorted order; columns `path` (relative to `root`), `label`, `split`.
 
-    A root that holds only folders named like splits (train, test, val...) has a split level; others have no `split`.
-    Hidden files and folders are ignored. Raises ManifestError when there are no class folders with files.
+    A root that holds only folders named like splits (train, Testing, val2017...) has a split level; others have no
+    `split`. Hidden files and folders are ignored. Raises ManifestError when there are no class folders with files.
     """
     files = list(_walk(root))
     damaged = [path for path in files if any("\udc80" <= char <= "\udcff" for char in path)]
@@ -40,7 +39,7 @@ def read_tree(root: str) -> Rows:
         )
     data = [path for path in files if ending(path) not in SIDECARS]
     tops = {path.partition("/")[0] for path in data if "/" in path}
-    levels = 2 if tops and all(top.lower() in SPLITS for top in tops) and any(p.count("/") > 1 for p in data) else 1
+    levels = 2 if tops and all(map(split_word, tops)) and any(p.count("/") > 1 for p in data) else 1
     rows = [path for path in data if path.count("/") >= levels]
     if not rows:
         kinds = Counter(ending(path) or "no ending" for path in files).most_common(5)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,40 +18,39 @@ from cleanlab_lite.manifest import JSON_CELLS, NULLS_WRITTEN
 from cleanlab_lite.readers.base import Rows, folder_of, is_remote, listing, read_bytes, read_text, storable
 
 DELIMITERS = ",;\t|"
+QUOTED = re.compile(r'"(?:[^"]|"")*"')  # a field in quotes, those inside it doubled
 SHOWN = 5  # bad lines in one message
 RESERVED = "__nlclean_"  # columns of a saved manifest
 
 _ABSENT: Any = object()  # a key that a JSON record does not have
 
 
-def read_csv(paths: Sequence[str]) -> Rows:
-    """Comma, semicolon, tab or bar separated, whichever splits the header into most columns."""
-    return _read_delimited(paths, "csv", DELIMITERS)
+def read_csv(paths: Sequence[str], *, quotes_are_text: bool = False) -> Rows:
+    """Comma, semicolon, tab or bar separated, whichever splits the header into most columns; quotes as `_quoting`."""
+    return _read_delimited(paths, "csv", DELIMITERS, quotes_are_text)
 
 
-def read_tsv(paths: Sequence[str]) -> Rows:
-    """Tab separated, with the quoting rules of CSV."""
-    return _read_delimited(paths, "tsv", "\t")
+def read_tsv(paths: Sequence[str], *, quotes_are_text: bool = False) -> Rows:
+    """Tab separated; quotes as `_quoting` says."""
+    return _read_delimited(paths, "tsv", "\t", quotes_are_text)
 
 
-def _read_delimited(paths: Sequence[str], format: str, delimiters: str) -> Rows:
-    header: list[str] = []
+def _read_delimited(paths: Sequence[str], format: str, delimiters: str, quotes_are_text: bool) -> Rows:
+    contents = {path: read_text(path) for path in paths}
+    first = contents[paths[0]]
+    delimiter = max(delimiters, key=lambda char: _width(paths[0], first, char))
+    header = _header(paths[0], first, delimiter)
+    _check_names(paths[0], header)
+    for path, text in contents.items():
+        if (found := _header(path, text, delimiter)) != header:
+            raise _other_columns(path, found, paths[0], header)
+    quoting, notes = _quoting(contents, delimiter, header, quotes_are_text)
     records: list[list[str]] = []
     lines: list[int] = []
     folders = []
-    delimiter, quoting = delimiters[0], csv.QUOTE_MINIMAL
-    for path in paths:
-        text = read_text(path)
-        if not header:
-            delimiter = max(delimiters, key=lambda char: _width(path, text, char))
-            header = _header(path, text, delimiter)
-            _check_names(path, header)
-            quoted = delimiter.join('"' + name.replace('"', '""') + '"' for name in header)
-            quoting = csv.QUOTE_ALL if text.lstrip("\r\n").startswith(quoted) else csv.QUOTE_MINIMAL
-        elif (found := _header(path, text, delimiter)) != header:
-            raise _other_columns(path, found, paths[0], header)
+    for path, text in contents.items():
         before = len(records)
-        _read_records(path, text, delimiter, header, records, lines)
+        _read_records(path, _parse(path, text, delimiter, quoting), delimiter, header, records, lines)
         folders.append((folder_of(path), len(records) - before))
     _check_rows(paths, len(records))
     columns = zip(*records, strict=True)
@@ -63,12 +63,57 @@ def _read_delimited(paths: Sequence[str], format: str, delimiters: str) -> Rows:
         lines=np.array(lines, dtype=np.int64) if len(paths) == 1 else None,
         delimiter=delimiter,
         quoting=quoting,
+        notes=notes,
     )
 
 
-def _parse(path: str, text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+def _quoting(
+    contents: Mapping[str, str], delimiter: str, header: list[str], quotes_are_text: bool
+) -> tuple[int, tuple[str, ...]]:
+    """How files of one dataset use quotes, as the csv module names it, and a note where that is a guess.
+
+    QUOTE_NONE: quotes are text. Every line splits at the delimiters alone into as many fields as the header, and no
+    field is quoted, or one opens a quote that does not close in it, as sentences do. Where all fields that open a
+    quote close it, it is quoting, unless `quotes_are_text` is known: QUOTE_ALL when the header is quoted, else
+    QUOTE_MINIMAL.
+    """
+    quoted = delimiter.join('"' + name.replace('"', '""') + '"' for name in header)
+    if next(iter(contents.values())).lstrip("\r\n").startswith(quoted):
+        return csv.QUOTE_ALL, ()
+    undecided = quotes_are_text or any('"' in text for text in contents.values())
+    if len(header) < 2 or not undecided:  # lines of one field always agree
+        return csv.QUOTE_MINIMAL, ()
+    opened = False
+    unclosed: tuple[str, int, str] | None = None
+    for path, text in contents.items():
+        parsed = _parse(path, text, delimiter, csv.QUOTE_NONE)
+        if next(parsed)[1] != header:
+            return csv.QUOTE_MINIMAL, ()
+        for line, record in parsed:
+            if len(record) != len(header):
+                return csv.QUOTE_MINIMAL, ()
+            for cell in record:
+                if cell.startswith('"'):
+                    opened = True
+                    if not QUOTED.fullmatch(cell):
+                        unclosed = unclosed or (path, line, cell)
+    if unclosed is None:
+        return (csv.QUOTE_MINIMAL if opened and not quotes_are_text else csv.QUOTE_NONE), ()
+    path, line, cell = unclosed
+    return csv.QUOTE_NONE, (
+        f"quotes are text here, not quoting: {path!r}, line {line} has {cell!r:.60}, which is no quoted field, "
+        f"and every line splits into the {len(header)} fields of the header",
+    )
+
+
+def _parse(path: str, text: str, delimiter: str, quoting: int = csv.QUOTE_MINIMAL) -> Iterator[tuple[int, list[str]]]:
     """Line where the record starts, and its fields; empty lines are skipped, quoted fields may span lines."""
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    reader = csv.reader(
+        io.StringIO(text, newline=""),
+        delimiter=delimiter,
+        strict=True,
+        quoting=csv.QUOTE_NONE if quoting == csv.QUOTE_NONE else csv.QUOTE_MINIMAL,
+    )
     while True:
         line = reader.line_num + 1
         try:
@@ -76,7 +121,8 @@ def _parse(path: str, text: str, delimiter: str) -> Iterator[tuple[int, list[str
         except csv.Error as error:
             raise ManifestError(
                 f"{path!r}, line {line}: {error}, expected a well-formed record",
-                hint="is a quote opened and not closed? A quote inside a quoted field is written twice",
+                hint='is a quote opened and not closed? A quote inside a quoted field is written twice (""), '
+                "not with a backslash",
             ) from None
         if record is None:
             return
@@ -99,13 +145,17 @@ def _width(path: str, text: str, delimiter: str) -> int:
 
 
 def _read_records(
-    path: str, text: str, delimiter: str, header: list[str], records: list[list[str]], lines: list[int]
+    path: str,
+    parsed: Iterator[tuple[int, list[str]]],
+    delimiter: str,
+    header: list[str],
+    records: list[list[str]],
+    lines: list[int],
 ) -> None:
     """Append the records after the header, and their lines. Raises ManifestError when a length differs."""
     width = len(header)
     bad: list[str] = []
     count = 0
-    parsed = _parse(path, text, delimiter)
     next(parsed)
     for line, record in parsed:
         if len(record) == width:
@@ -246,9 +296,9 @@ def _other_columns(path: str, found: Sequence[str], first: str, expected: Sequen
     )
 
 
+DELIMITED: dict[str, Callable[..., Rows]] = {".csv": read_csv, ".tsv": read_tsv}
 READERS: dict[str, Callable[[Sequence[str]], Rows]] = {
-    ".csv": read_csv,
-    ".tsv": read_tsv,
+    **DELIMITED,
     ".jsonl": read_jsonl,
     ".ndjson": read_jsonl,
     ".parquet": read_parquet,

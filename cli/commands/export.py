@@ -251,7 +251,7 @@ def _apply(
     from cleanlab_lite.readers import read_labels
 
     changes = read_patch(patch)
-    manifest = read_labels(to, changes[0].columns)
+    manifest = read_labels(to, changes[0].columns, quotes_are_text=changes[0].quotes_are_text)
     word = "restored" if reverse else "patched"
     target = choose_target(
         manifest, target, word=word, endings=(suffix(manifest),), tree=False, force=force, inputs=[patch]
