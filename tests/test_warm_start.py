@@ -18,11 +18,11 @@ from safetensors.numpy import load_file, save_file
 
 from cleanlab_lite import ensemble
 from cleanlab_lite.config import preset
+from cleanlab_lite.data.inputs import load_inputs
+from cleanlab_lite.data.loader import Samples
 from cleanlab_lite.errors import ConfigError
 from cleanlab_lite.evidence import Evidence
 from cleanlab_lite.history import HELD_OUT
-from cleanlab_lite.data.inputs import load_inputs
-from cleanlab_lite.data.loader import Samples
 from cleanlab_lite.models import build_proxy
 from cleanlab_lite.pipeline import audit_path, plan
 from cleanlab_lite.readers import read_manifest
