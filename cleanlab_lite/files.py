@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from cleanlab_lite.errors import NlcleanError
 
@@ -21,8 +23,8 @@ LONGEST = 200  # characters of a parser's own words in a message
 
 
 @contextmanager
-def reading(name: object, error: type[NlcleanError], *, hint: str = "") -> Iterator[None]:
-    """Turn whatever goes wrong in the block into `error`, which says that `name` cannot be read and why.
+def reading(failure: str, error: type[NlcleanError], *, hint: str = "") -> Iterator[None]:
+    """Turn whatever goes wrong in the block into `error`: `failure` ("cannot read x.npy"), and why.
 
     Errors of nlclean pass: they know better.
     """
@@ -31,7 +33,7 @@ def reading(name: object, error: type[NlcleanError], *, hint: str = "") -> Itera
     except NlcleanError:
         raise
     except Exception as cause:
-        raise error(f"cannot read {name}: {why(cause)}", hint=hint) from cause
+        raise error(f"{failure}: {why(cause)}", hint=hint) from cause
 
 
 def why(cause: Exception) -> str:
@@ -73,12 +75,34 @@ def load_archive(path: Path) -> dict[str, np.ndarray]:
     return arrays
 
 
-def json_object(data: bytes | str) -> dict[str, Any]:
-    """A JSON object. Raises ValueError for everything else, also where it is nested too deeply."""
+def read_table(file: str | os.PathLike[str] | pa.BufferReader, columns: list[str] | None = None) -> pa.Table:
+    """A Parquet file, or those of `columns` that it has; text that is no text is found here. Within `reading`."""
+    # ParquetFile, because pq.read_table takes folders called `key=value` on the way for columns
+    with pq.ParquetFile(file, page_checksum_verification=True) as opened:
+        table = opened.read(columns)
+    table.validate(full=True)
+    return table
+
+
+def json_object(data: bytes | str, **expected: type | tuple[type, ...]) -> dict[str, Any]:
+    """A JSON object that has at least the fields `expected`, of these types.
+
+    Raises ValueError for everything else, also where it is nested too deeply.
+    """
     try:
         found = json.loads(data)
     except RecursionError as error:
-        raise ValueError("JSON that is nested too deeply") from error
+        raise ValueError("it is nested too deeply") from error
     if not isinstance(found, dict):
         raise ValueError(f"expected a JSON object, found {found!r:.60}")
+    check_fields(found, **expected)
     return found
+
+
+def check_fields(found: Mapping[str, Any], **expected: type | tuple[type, ...]) -> None:
+    """Raise ValueError where a field is missing or of another type."""
+    for name, types in expected.items():
+        if name not in found:
+            raise ValueError(f"{name!r} is missing")
+        if not isinstance(found[name], types):
+            raise ValueError(f"{name!r} is {found[name]!r:.60}")

@@ -18,7 +18,6 @@ import re
 import shlex
 import sys
 import time
-import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -31,6 +30,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cleanlab_lite.errors import ConfigError, ReportError, RunLocked
+from cleanlab_lite.files import json_object, load_archive, reading
 
 if sys.platform == "win32":
     import msvcrt
@@ -40,6 +40,9 @@ else:
 ROOT = Path("nlclean-runs")
 REPORT = "report.parquet"
 _STATE, _LOG, _LOCK, _STAGES, _TEMPORARY = "run.json", "log.jsonl", ".lock", "stages", ".tmp-"
+
+_OPENING = {"key": str, "command": list, "resumed": int, "finished": (str, type(None))}  # what run.json always has
+_MARKER = {"finished": str, "seconds": (int, float), "facts": dict}
 
 _held: set[BinaryIO] = set()  # locks of this process
 
@@ -68,7 +71,7 @@ class Run:
         for leftover in folder.glob(f"{_TEMPORARY}*"):
             leftover.unlink()
         _drop_torn_line(folder / _LOG)
-        self._stages = {path.stem: _read_json(path) for path in sorted((folder / _STAGES).glob("*.json"))}
+        self._stages = {path.stem: _read_json(path, **_MARKER) for path in sorted((folder / _STAGES).glob("*.json"))}
         self.resumed = self._in_order()  # stages that an earlier process did
         self._since = time.monotonic()
         state = _state(folder)
@@ -177,7 +180,7 @@ class Run:
         table = table.replace_schema_metadata(
             {**(table.schema.metadata or {}), b"nlclean.run_id": self.run_id.encode()}
         )
-        self.write(name, lambda path: pq.write_table(table, path, compression="zstd"))
+        self.write(name, lambda path: pq.write_table(table, path, compression="zstd", write_page_checksum=True))
 
     def write_arrays(self, name: str, **arrays: np.ndarray) -> None:
         """One .npz file, uncompressed. Raises TypeError for object arrays, which only pickle could store."""
@@ -189,12 +192,8 @@ class Run:
     def arrays(self, name: str) -> dict[str, np.ndarray]:
         """What `write_arrays` stored. Raises ReportError when the file is missing or damaged."""
         path = self.path(name)
-        try:
-            # opened here: of a damaged file np.load keeps the handle
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-                return {key: stored[key] for key in stored.files}
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-            raise ReportError(f"cannot read {path}: {error}", hint=f"delete {self.folder} and run again") from error
+        with reading(f"cannot read {path}", ReportError, hint=f"delete {self.folder} and run again"):
+            return load_archive(path)
 
     def remove(self, pattern: str) -> None:
         """Delete files that later stages do not need."""
@@ -210,7 +209,8 @@ class Run:
     def events(self) -> list[dict[str, Any]]:
         """The log so far."""
         path = self.path(_LOG)
-        return [json.loads(line) for line in path.read_bytes().splitlines()] if path.exists() else []
+        with reading(f"cannot read {path}", ReportError, hint=f"delete {path}, which nothing else needs"):
+            return [json_object(line) for line in path.read_bytes().splitlines()] if path.exists() else []
 
     def finish(self, **info: Any) -> None:
         """Write `run.json` in full: versions, platform, seconds per stage, and `info`. The run is then finished."""
@@ -277,7 +277,11 @@ def _reports(root: Path) -> list[Path]:
 
 def _how_to_go_on(state: dict[str, Any]) -> str:
     command = state.get("command")
-    return f"go on with: {shlex.join(command)}" if command else "start it again to go on"
+    return (
+        f"go on with: {shlex.join(map(str, command))}"
+        if isinstance(command, list) and command
+        else "start it again to go on"
+    )
 
 
 def _choose(parent: Path, key: str) -> Path:
@@ -380,17 +384,14 @@ def _state(folder: Path) -> dict[str, Any] | None:
     path = folder / _STATE
     if not path.exists():
         return None
-    state = _read_json(path)
-    if not {"key", "command", "resumed", "finished"} <= state.keys():
+    if not _OPENING.keys() <= _read_json(path).keys():
         raise ReportError(f"{path} is not a file of nlclean", hint="choose another folder")
-    return state
+    return _read_json(path, **_OPENING)
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        return dict(json.loads(path.read_bytes()))
-    except (ValueError, TypeError) as error:
-        raise ReportError(f"{path} is damaged: {error}", hint="delete the run folder and run again") from error
+def _read_json(path: Path, **expected: Any) -> dict[str, Any]:
+    with reading(f"{path} is damaged", ReportError, hint="delete the run folder and run again"):
+        return json_object(path.read_bytes(), **expected)
 
 
 def _plain(value: Any) -> Any:

@@ -160,7 +160,7 @@ def read_warm_start(folder: Path, manifest: Manifest, evidence: Evidence | None 
             f"the run in {folder} has kept no proxies to start from",
             hint="runs of older versions and of your own evidence have none: leave out --warm-start",
         )
-    with reading(path, ConfigError, hint="leave out --warm-start"):
+    with reading(f"cannot read {path}", ConfigError, hint="leave out --warm-start"):
         with safe_open(path, framework="numpy") as file:
             facts = _facts(path, file.metadata() or {})
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118

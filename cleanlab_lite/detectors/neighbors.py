@@ -15,11 +15,13 @@ def unit_rows(features: np.ndarray) -> np.ndarray:
     """(n, d) float32 rows of length 1; a row of zeros stays zero. Raises EvidenceError where a value is not finite."""
     rows = features.astype(np.float32)
     norms = np.sqrt(np.einsum("nd,nd->n", rows, rows))
+    if len(huge := np.flatnonzero(np.isinf(norms) & np.isfinite(rows).all(axis=1))):  # the squares were too large
+        rows[huge] /= np.abs(rows[huge]).max(axis=1, keepdims=True)
+        norms[huge] = np.linalg.norm(rows[huge], axis=1)
     if not np.isfinite(norms).all():
         bad = np.flatnonzero(~np.isfinite(norms))
         raise EvidenceError(
-            f"features of {len(bad)} rows are not finite or too large, the first is row {bad[0]}",
-            hint="leave out unreadable rows, or rescale the features",
+            f"features of {len(bad)} rows are not finite, the first is row {bad[0]}", hint="leave out unreadable rows"
         )
     rows /= np.maximum(norms, np.finfo(np.float32).tiny)[:, None]
     return rows

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 from collections.abc import Sequence
 from html import escape
 from importlib.resources import files
@@ -20,17 +19,17 @@ from string import Template
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 
 from cleanlab_lite.errors import ReportError
 from cleanlab_lite.exporters import charts
 from cleanlab_lite.exporters.manifest import load_manifest
 from cleanlab_lite.exporters.page_data import ISSUES, PageData, known, margins
+from cleanlab_lite.files import read_table, reading
 from cleanlab_lite.manifest import Manifest
 from cleanlab_lite.mixture import BetaMixture, GaussianMixture, fit_beta_mixture, fit_gaussian_mixture
 from cleanlab_lite.progress import OnProgress, ignore
 from cleanlab_lite.report import Report, by_suspicion, suspects
-from cleanlab_lite.run import REPORT
+from cleanlab_lite.run import REPORT, read_state
 
 MANIFEST = "manifest.parquet"
 LIMIT = 15_000_000  # bytes of the whole page
@@ -119,7 +118,7 @@ def _csp_hash(text: str) -> str:
 def _headline(summary: dict[str, Any], folder: Path) -> dict[str, str]:
     manifest, rate, actions, issues = (summary[name] for name in ("manifest", "noise_rate", "actions", "issues"))
     state = folder / "run.json"
-    finished = json.loads(state.read_bytes())["finished"] if state.exists() else None
+    finished = read_state(folder)["finished"] if state.exists() else None
     name = PurePath(manifest["path"]).name
     about = [
         f"{manifest['rows']:,} rows",
@@ -229,7 +228,9 @@ def _matrix(folder: Path) -> str:
     path = folder / "noise_matrix.parquet"
     if not path.exists():
         return ""
-    labels, cells, left_out = charts.fold_noise_matrix(pq.read_table(path).to_pylist())
+    with reading(f"cannot read {path}", ReportError, hint="run `nlclean audit` again"):
+        table = read_table(path)
+    labels, cells, left_out = charts.fold_noise_matrix(table.to_pylist())
     note = "How often rows of a class carry each label, in percent. "
     note += f"The {len(labels)} most confused classes; {left_out:,} others are not drawn." if left_out else ""
     return (

@@ -17,8 +17,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from cleanlab_lite.errors import DecodeError
+from cleanlab_lite.errors import DecodeError, ReportError
 from cleanlab_lite.exporters.previews import Preview, preview
+from cleanlab_lite.files import reading
 from cleanlab_lite.manifest import Manifest
 from cleanlab_lite.progress import OnProgress, Progress
 from cleanlab_lite.reasons import sentences
@@ -223,7 +224,12 @@ def margins(folder: Path, rows: np.ndarray) -> np.ndarray | None:
     path = folder / HISTORY
     if not path.exists():
         return None
-    file = pq.ParquetFile(path)
+    with reading(f"cannot read {path}", ReportError, hint="run `nlclean audit` again"):
+        return _margins(path, rows)
+
+
+def _margins(path: Path, rows: np.ndarray) -> np.ndarray:
+    file = pq.ParquetFile(path, page_checksum_verification=True)
     width = file.schema_arrow.field("margin").type.list_size
     result = np.full((len(rows), width), np.nan, dtype=np.float32)
     order = np.argsort(rows, kind="stable")

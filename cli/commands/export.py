@@ -214,9 +214,11 @@ def _load(folder: Path) -> tuple[Report, Manifest]:
 
 
 def _read_decisions(folder: Path, files: tuple[Path, ...]) -> list[Any]:
-    from cleanlab_lite.decisions import DECISIONS, DecisionLog
+    from cleanlab_lite.decisions import DECISIONS, DecisionLog, read_journal
 
-    return [decision for file in files or (folder / DECISIONS,) for decision in DecisionLog(file).read()]
+    if not files:
+        return DecisionLog(folder / DECISIONS).read()
+    return [decision for file in files for decision in read_journal(file)]
 
 
 def _counted(cleaning: Cleaning) -> dict[str, int]:

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from cleanlab_lite.errors import ReportError
 from cleanlab_lite.exporters.manifest import load_manifest
+from cleanlab_lite.files import load_arrays, read_table, reading
 from cleanlab_lite.manifest import Segment
 from cleanlab_lite.reasons import sentence
 from cleanlab_lite.report import Report, content_groups, flags
@@ -174,7 +174,14 @@ class Samples:
     def _features(self) -> np.ndarray | None:
         """(n, d), left on disk; None where the run has none."""
         path = self.folder / "features.npy"
-        return np.load(path, mmap_mode="r", allow_pickle=False) if path.exists() else None
+        if not path.exists():
+            return None
+        with reading(f"cannot read {path}", ReportError, hint="run `nlclean audit` again"):
+            features = load_arrays(path)
+            assert isinstance(features, np.ndarray)
+            if features.ndim != 2 or len(features) != len(self.report):
+                raise ValueError(f"it has the shape {features.shape}, the report has {len(self.report)} rows")
+            return features
 
     @cached_property
     def _curves(self) -> dict[str, np.ndarray]:
@@ -182,8 +189,9 @@ class Samples:
         path = self.folder / "history.parquet"
         if not path.exists():
             return dict.fromkeys(("loss", "margin"), np.zeros((len(self.report), 0), dtype=np.float32))
-        table = pq.read_table(path, columns=["loss", "margin"])
-        return {name: _matrix(table[name].combine_chunks()) for name in table.column_names}
+        with reading(f"cannot read {path}", ReportError, hint="run `nlclean audit` again"):
+            table = read_table(path, ["loss", "margin"])
+            return {name: _matrix(table[name].combine_chunks()) for name in ("loss", "margin")}
 
     @cached_property
     def _typical(self) -> dict[str, np.ndarray]:
