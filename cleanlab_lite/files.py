@@ -19,6 +19,9 @@ import pyarrow.parquet as pq
 
 from cleanlab_lite.errors import NlcleanError
 
+FILE_URLS = ("file://", "local://")
+MAX_FILE_BYTES = 2 << 30  # of a file that is read whole; some never end
+PART = 64 << 20  # bytes asked for at a time
 LONGEST = 200  # characters of a parser's own words in a message
 
 
@@ -44,6 +47,25 @@ def why(cause: Exception) -> str:
         return "it is nested too deeply"
     text = " ".join(str(getattr(cause, "strerror", None) or cause).split()) or type(cause).__name__
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+
+
+def local_path(uri: str) -> str:
+    """`uri`, or the path in it where it is the URL of a local file: what holds for local files holds for these, too."""
+    scheme = next((scheme for scheme in FILE_URLS if uri.startswith(scheme) and "::" not in uri), "")
+    return uri.removeprefix(scheme)
+
+
+def read_remote(url: str) -> bytes:
+    """All of a file that fsspec can open. Raises OverflowError beyond `MAX_FILE_BYTES`, and whatever its backends raise."""
+    import fsspec  # slow to import and seldom needed
+
+    data = bytearray()
+    with fsspec.open(url, "rb") as file:
+        while part := file.read(PART):
+            data += part
+            if len(data) > MAX_FILE_BYTES:
+                raise OverflowError(f"the file has more than the limit of {MAX_FILE_BYTES} bytes")
+    return bytes(data)
 
 
 def load_arrays(file: str | os.PathLike[str] | BinaryIO) -> np.ndarray | dict[str, np.ndarray]:

@@ -277,11 +277,9 @@ def _reports(root: Path) -> list[Path]:
 
 def _how_to_go_on(state: dict[str, Any]) -> str:
     command = state.get("command")
-    return (
-        f"go on with: {shlex.join(map(str, command))}"
-        if isinstance(command, list) and command
-        else "start it again to go on"
-    )
+    if not command or not isinstance(command, list):
+        return "start it again to go on"
+    return f"go on with: {shlex.join(map(str, command))}"
 
 
 def _choose(parent: Path, key: str) -> Path:
