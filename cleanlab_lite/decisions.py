@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from cleanlab_lite.errors import ConfigError, ReportError
-from cleanlab_lite.files import reading
+from cleanlab_lite.files import json_value, reading
 
 DECISIONS = "decisions.jsonl"  # in the run folder
 ACTIONS = ("keep", "relabel", "drop", "unsure", "undo")
@@ -40,6 +40,7 @@ class Decision:
             raise ValueError("id, action, reviewer and time must be strings")
         if not {type(self.given_label), type(self.label)} <= {str, type(None)}:
             raise ValueError("given_label and label must be strings or null")
+        (self.label or "").encode()  # ValueError where it holds half a character: no file could hold that label
         if self.action not in ACTIONS:
             raise ValueError(f"unknown action {self.action!r}; known: {', '.join(ACTIONS)}")
         if (self.label is None) == (self.action == "relabel"):
@@ -58,7 +59,7 @@ class DecisionLog:
 
     def append(self, decision: Decision) -> None:
         """Write one line and wait until it is on disk."""
-        line = json.dumps(asdict(decision), ensure_ascii=False).encode() + b"\n"
+        line = json.dumps(asdict(decision), ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
         handle = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
         try:
             size = os.fstat(handle).st_size
@@ -84,8 +85,8 @@ class DecisionLog:
                 continue
             with reading(f"{self.path}, line {number} is no decision", ReportError, hint=HINT):
                 try:
-                    record = json.loads(line)
-                except ValueError:
+                    record = json_value(line)
+                except (json.JSONDecodeError, UnicodeDecodeError):
                     continue  # torn; whole lines are always valid JSON
                 found.append(Decision(**{name: value for name, value in record.items() if name in known}))
         return found

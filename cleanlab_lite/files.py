@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -22,6 +22,8 @@ from cleanlab_lite.errors import NlcleanError
 FILE_URLS = ("file://", "local://")
 MAX_FILE_BYTES = 2 << 30  # of a file that is read whole; some never end
 PART = 64 << 20  # bytes asked for at a time
+DEEPEST = 200  # levels of lists and objects in JSON
+TOO_DEEP = "it is nested too deeply"
 LONGEST = 200  # characters of a parser's own words in a message
 
 
@@ -44,7 +46,7 @@ def why(cause: Exception) -> str:
     if isinstance(cause, KeyError):
         return f"{cause} is missing"
     if isinstance(cause, RecursionError):
-        return "it is nested too deeply"
+        return TOO_DEEP
     text = " ".join(str(getattr(cause, "strerror", None) or cause).split()) or type(cause).__name__
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
 
@@ -56,7 +58,7 @@ def local_path(uri: str) -> str:
 
 
 def read_remote(url: str) -> bytes:
-    """All of a file that fsspec can open. Raises OverflowError beyond `MAX_FILE_BYTES`, and whatever its backends raise."""
+    """All of what fsspec can open. Raises OverflowError beyond `MAX_FILE_BYTES`, and whatever its backends raise."""
     import fsspec  # slow to import and seldom needed
 
     data = bytearray()
@@ -106,15 +108,35 @@ def read_table(file: str | os.PathLike[str] | pa.BufferReader, columns: list[str
     return table
 
 
+def json_value(data: bytes | str) -> Any:
+    """What the JSON says. Raises ValueError where it is none, or is nested deeper than `DEEPEST`.
+
+    How deep Python itself can go depends on the caller: what one step reads, a later one could not.
+    """
+    try:
+        found = json.loads(data)
+    except RecursionError as error:
+        raise ValueError(TOO_DEEP) from error
+    brackets = ("[", "{") if isinstance(data, str) else (b"[", b"{")
+    if sum(map(data.count, brackets)) > DEEPEST:  # type: ignore[arg-type]
+        level, depth = [found], 0
+        while level := [child for part in level for child in _children(part)]:
+            depth += 1
+            if depth > DEEPEST:
+                raise ValueError(TOO_DEEP)
+    return found
+
+
+def _children(part: Any) -> Iterable[Any]:
+    return part.values() if isinstance(part, dict) else part if isinstance(part, list) else ()
+
+
 def json_object(data: bytes | str, **expected: type | tuple[type, ...]) -> dict[str, Any]:
     """A JSON object that has at least the fields `expected`, of these types.
 
     Raises ValueError for everything else, also where it is nested too deeply.
     """
-    try:
-        found = json.loads(data)
-    except RecursionError as error:
-        raise ValueError("it is nested too deeply") from error
+    found = json_value(data)
     if not isinstance(found, dict):
         raise ValueError(f"expected a JSON object, found {found!r:.60}")
     check_fields(found, **expected)

@@ -236,11 +236,16 @@ def _plain(field: pa.Field) -> pa.Field:
     return field.with_type(field.type.value_type) if pa.types.is_dictionary(field.type) else field
 
 
+def _are_cells(values: Iterable[Any]) -> bool:
+    """Text and numbers, as tables hold them."""
+    return all(isinstance(value, str | int | float) for value in values)
+
+
 def _piece(manifest: Manifest, record: Record | None) -> pa.Table | str | None:
     """A row to put back: a line, or a table of one row. None where it does not fit the manifest."""
     kind, schema = suffix(manifest), manifest.table.schema
     if kind in (".csv", ".tsv"):
-        if not isinstance(record, dict) or set(record) != set(schema.names):
+        if not isinstance(record, dict) or set(record) != set(schema.names) or not _are_cells(record.values()):
             return None
         return csv_line(manifest.source, [record[name] for name in schema.names])
     if not isinstance(record, str):

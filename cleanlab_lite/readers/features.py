@@ -144,7 +144,8 @@ def _from_json(rows: Rows, name: str) -> np.ndarray:
     with np.errstate(over="ignore"):
         for row, cell in enumerate(cells):
             if cell is not None:
-                features[row] = cell
+                with reading(f"cannot read the numbers of {rows.path!r}, {rows.where(row)}", ManifestError):
+                    features[row] = cell
     return features
 
 

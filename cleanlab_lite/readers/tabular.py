@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from cleanlab_lite.errors import ManifestError
-from cleanlab_lite.files import read_table, reading
+from cleanlab_lite.files import json_value, read_table, reading
 from cleanlab_lite.manifest import JSON_CELLS, NULLS_WRITTEN
 from cleanlab_lite.readers.base import Rows, folder_of, is_remote, listing, read_bytes, read_text, storable
 
@@ -138,9 +138,9 @@ def read_jsonl(paths: Sequence[str]) -> Rows:
             if not line.strip():
                 continue
             try:
-                record = json.loads(line)
+                record = json_value(line)
                 problem = "" if isinstance(record, dict) else f"found {line!r:.60}"
-            except (ValueError, RecursionError) as error:  # also: an integer of more than 4,300 digits
+            except ValueError as error:  # also: an integer of more than 4,300 digits
                 problem = f"{error} in {line!r:.60}"
             if problem:
                 bad.append(f"line {number}: {problem}")
@@ -199,7 +199,7 @@ def read_parquet(paths: Sequence[str]) -> Rows:
     for path in paths:
         with reading(f"cannot read {path!r}", ManifestError, hint="is it a whole Parquet file?"):
             table = _unmarked(read_table(pa.BufferReader(read_bytes(path)) if is_remote(path) else path))
-        _check_names(path, table.column_names)
+            _check_names(path, table.column_names)
         if tables and not table.schema.equals(tables[0].schema):
             raise _other_columns(path, _typed(table), paths[0], _typed(tables[0]))
         tables.append(table.replace_schema_metadata(tables[0].schema.metadata if tables else table.schema.metadata))
@@ -228,6 +228,8 @@ def _title(paths: Sequence[str]) -> str:
 
 def _check_names(path: str, names: Sequence[str]) -> None:
     repeated = sorted({name for name in names if names.count(name) > 1})
+    if bad := [name for name in names if not storable(name)]:
+        raise ManifestError(f"{path!r}: names of columns hold a NUL or half a character: {listing(bad)}")
     reserved = [name for name in names if name.startswith(RESERVED)]
     if repeated:
         raise ManifestError(
