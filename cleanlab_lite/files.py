@@ -11,13 +11,13 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
-
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from cleanlab_lite.errors import NlcleanError
+
+if TYPE_CHECKING:  # NumPy and Arrow are slow to import, and settings are read without them
+    import numpy as np
+    import pyarrow as pa
 
 FILE_URLS = ("file://", "local://")
 MAX_FILE_BYTES = 2 << 30  # of a file that is read whole; some never end
@@ -75,6 +75,8 @@ def load_arrays(file: str | os.PathLike[str] | BinaryIO) -> np.ndarray | dict[st
 
     Raises anything where the file is not what it should be: to be called within `reading`.
     """
+    import numpy as np
+
     if not isinstance(file, str | os.PathLike):
         return _loaded(np.load(file, allow_pickle=False))
     with open(file, "rb") as opened:  # of a damaged file np.load keeps the handle
@@ -85,7 +87,7 @@ def load_arrays(file: str | os.PathLike[str] | BinaryIO) -> np.ndarray | dict[st
 
 
 def _loaded(found: Any) -> np.ndarray | dict[str, np.ndarray]:
-    if isinstance(found, np.ndarray):
+    if not hasattr(found, "files"):
         return found
     with found:
         return {name: found[name] for name in found.files}
@@ -94,13 +96,15 @@ def _loaded(found: Any) -> np.ndarray | dict[str, np.ndarray]:
 def load_archive(path: Path) -> dict[str, np.ndarray]:
     """The arrays of an `.npz` file. To be called within `reading`."""
     arrays = load_arrays(path)
-    if isinstance(arrays, np.ndarray):
+    if not isinstance(arrays, dict):
         raise ValueError("it holds one array, not an archive of arrays")
     return arrays
 
 
 def read_table(file: str | os.PathLike[str] | pa.BufferReader, columns: list[str] | None = None) -> pa.Table:
     """A Parquet file, or those of `columns` that it has; text that is no text is found here. Within `reading`."""
+    import pyarrow.parquet as pq
+
     # ParquetFile, because pq.read_table takes folders called `key=value` on the way for columns
     with pq.ParquetFile(file, page_checksum_verification=True) as opened:
         table = opened.read(columns)
