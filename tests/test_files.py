@@ -106,7 +106,7 @@ def test_no_flipped_bit_of_a_header_is_a_bug(tmp_path, ending):
     else:
         np.savez_compressed(features, features=values)
     whole, refused = features.read_bytes(), 0
-    for bit in range(0, 8 * min(len(whole), 200), 3):
+    for bit in range(0, 8 * min(len(whole), 200), 11):
         flipped = bytearray(whole)
         flipped[bit // 8] ^= 1 << bit % 8
         features.write_bytes(flipped)
@@ -114,7 +114,7 @@ def test_no_flipped_bit_of_a_header_is_a_bug(tmp_path, ending):
             assert read_manifest(manifest, features=features).features.shape[0] == 6
         except ManifestError:
             refused += 1
-    assert refused > 50
+    assert refused > 20
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
