@@ -16,9 +16,11 @@ from pathlib import Path
 
 import numpy as np
 
-from cleanlab_lite.errors import ReportError
+from cleanlab_lite.errors import ConfigError, ReportError
+from cleanlab_lite.files import json_value, reading
 
 ACTIONS = ("keep", "relabel", "drop", "unsure", "undo")
+HINT = 'a line is {"id": ..., "action": "keep", "given_label": ..., "label": null, "reviewer": ...}'
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,11 @@ class Decision:
     time: str = ""  # UTC, ISO 8601, seconds
 
     def __post_init__(self) -> None:
+        if not {type(self.id), type(self.action), type(self.reviewer), type(self.time)} <= {str}:
+            raise ValueError("id, action, reviewer and time must be strings")
+        if not {type(self.given_label), type(self.label)} <= {str, type(None)}:
+            raise ValueError("given_label and label must be strings or null")
+        (self.label or "").encode()  # ValueError where it holds half a character: no file could hold that label
         if self.action not in ACTIONS:
             raise ValueError(f"unknown action {self.action!r}; known: {', '.join(ACTIONS)}")
         if (self.label is None) == (self.action == "relabel"):
@@ -51,7 +58,7 @@ class DecisionLog:
 
     def append(self, decision: Decision) -> None:
         """Write one line and wait until it is on disk."""
-        line = json.dumps(asdict(decision), ensure_ascii=False).encode() + b"\n"
+        line = json.dumps(asdict(decision), ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
         handle = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
         try:
             size = os.fstat(handle).st_size
@@ -75,18 +82,21 @@ class DecisionLog:
         for number, line in enumerate(lines, start=1):
             if not line.strip():
                 continue
-            try:
-                record = json.loads(line)
-            except ValueError:
-                continue  # torn; whole lines are always valid JSON
-            try:
+            with reading(f"{self.path}, line {number} is no decision", ReportError, hint=HINT):
+                try:
+                    record = json_value(line)
+                except (json.JSONDecodeError, UnicodeDecodeError):
+                    continue  # torn; whole lines are always valid JSON
                 found.append(Decision(**{name: value for name, value in record.items() if name in known}))
-            except (AttributeError, TypeError, ValueError) as error:
-                raise ReportError(
-                    f"{self.path}, line {number} is no decision: {error}",
-                    hint='a line is {"id": ..., "action": "keep", "given_label": ..., "label": null, "reviewer": ...}',
-                ) from error
         return found
+
+
+def read_journal(path: Path) -> list[Decision]:
+    """The decisions in a file that the user has named. Raises ConfigError where a line is none."""
+    try:
+        return DecisionLog(path).read()
+    except ReportError as error:
+        raise ConfigError(error.message, hint=error.hint) from error
 
 
 def standing(decisions: Iterable[Decision]) -> dict[tuple[str, str], Decision]:

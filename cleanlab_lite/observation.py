@@ -14,6 +14,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,6 +24,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from cleanlab_lite.errors import ReportError
+from cleanlab_lite.files import reading
 from cleanlab_lite.history import History, smallest_integer
 from cleanlab_lite.run import Run
 from cleanlab_lite.run.layout import JOBS
@@ -101,10 +103,8 @@ def read_observation(run: Run, stage: str) -> Observation:
     folder = _folder(run, stage)
     arrays = {name: _open(folder / f"{name}.npy", "r") for name in (*CURVES, "logits", "features")}
     path = folder / "weights.safetensors"
-    try:
+    with _reading(path, run.folder):
         weights = load_file(path)
-    except Exception as error:  # whatever a damaged file makes its reader raise
-        raise _damaged(path, error, run.folder) from error
     return Observation(**arrays, weights=weights)
 
 
@@ -136,11 +136,9 @@ def _allocate(path: Path, shape: tuple[int, ...], dtype: np.dtype) -> np.memmap:
 
 
 def _open(path: Path, mode: str) -> np.memmap:
-    try:
+    with _reading(path, path.parents[2]):
         return np.lib.format.open_memmap(path, mode=mode)
-    except Exception as error:  # whatever a damaged file makes its reader raise
-        raise _damaged(path, error, path.parents[2]) from error
 
 
-def _damaged(path: Path, error: Exception, folder: Path) -> ReportError:
-    return ReportError(f"cannot read {path}: {error}", hint=f"delete {folder} and run again")
+def _reading(path: Path, folder: Path) -> AbstractContextManager[None]:
+    return reading(f"cannot read {path}", ReportError, hint=f"delete {folder} and run again")

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from cleanlab_lite.errors import EvidenceError, ManifestError
 from cleanlab_lite.evidence import Evidence
+from cleanlab_lite.files import load_arrays, reading
 from cleanlab_lite.history import HELD_OUT, History
 from cleanlab_lite.manifest import Manifest
 from cleanlab_lite.readers.base import listing
@@ -112,10 +113,8 @@ def load_pred_probs(path: Path, manifest: Manifest) -> np.ndarray:
 
 
 def _matrix(path: Path, manifest: Manifest) -> np.ndarray:
-    try:
-        array = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise EvidenceError(f"cannot read {path}: {error}", hint="save numbers (n, k) with numpy.save") from error
+    with reading(f"cannot read {path}", EvidenceError, hint="save numbers (n, k) with numpy.save"):
+        array = load_arrays(path)
     expected = (len(manifest), manifest.num_classes)
     if not isinstance(array, np.ndarray) or array.shape != expected or array.dtype.kind not in "fiu":
         found = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else "an archive"

@@ -16,13 +16,13 @@ b batch, e epochs. torch is imported only where tensors were recorded.
 from __future__ import annotations
 
 import os
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from cleanlab_lite.errors import EvidenceError
+from cleanlab_lite.files import load_archive, reading
 from cleanlab_lite.history import HELD_OUT, History, statistics
 
 FILE = "history.npz"
@@ -142,13 +142,13 @@ def read_history(folder: str | os.PathLike[str]) -> tuple[History, int]:
     Raises EvidenceError when there is none, when it is damaged, or of a newer version.
     """
     path = Path(folder) / FILE
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in stored.files}
-    except FileNotFoundError as error:
-        raise EvidenceError(f"{folder} holds no {FILE}", hint="give the folder of Recorder.save()") from error
-    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
-        raise EvidenceError(f"cannot read {path}: {error}", hint="save it again with Recorder.save()") from error
+    if not path.exists():
+        raise EvidenceError(f"{folder} holds no {FILE}", hint="give the folder of Recorder.save()")
+    with reading(f"cannot read {path}", EvidenceError, hint="save it again with Recorder.save()"):
+        return _history(path, load_archive(path))
+
+
+def _history(path: Path, arrays: dict[str, np.ndarray]) -> tuple[History, int]:
     if missing := sorted({*FIELDS, "labels", "num_classes", "version"} - arrays.keys()):
         raise EvidenceError(f"{path} lacks {', '.join(missing)}", hint="save it again with Recorder.save()")
     if int(arrays["version"]) > VERSION:

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from cleanlab_lite.errors import ReportError
+from cleanlab_lite.files import json_object, read_table, reading
 from cleanlab_lite.summary import Summary
 
 SCHEMA_VERSION = 1
@@ -107,31 +108,28 @@ class Report:
             b"nlclean.run_id": run_id.encode(),
             b"nlclean.summary": json.dumps(self.summary.as_dict()).encode(),
         }
-        pq.write_table(self.table.replace_schema_metadata(metadata), path, compression="zstd")
+        table = self.table.replace_schema_metadata(metadata)
+        pq.write_table(table, path, compression="zstd", write_page_checksum=True)
 
     @classmethod
     def read(cls, path: Path) -> Report:
         """Read a file that `write` made. Raises ReportError when it is none."""
-        try:
-            table = pq.read_table(path)
-        except (OSError, pa.ArrowInvalid) as error:
-            raise ReportError(f"cannot read {path}: {error}", hint="run `nlclean audit` first") from error
-        metadata = table.schema.metadata or {}
-        version = metadata.get(b"nlclean.schema_version")
-        if version is None:
-            raise ReportError(f"{path} is not a report of nlclean")
-        if int(version) > SCHEMA_VERSION:
-            raise ReportError(
-                f"{path} has schema version {int(version)}, this nlclean reads up to {SCHEMA_VERSION}",
-                hint="upgrade nlclean",
-            )
-        try:
-            summary = Summary.from_dict(json.loads(metadata[b"nlclean.summary"]))
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise ReportError(
-                f"the summary in {path} is damaged: {type(error).__name__}: {error}", hint="run `nlclean audit` again"
-            ) from error
-        return cls(table, summary)
+        with reading(f"cannot read {path}", ReportError, hint="run `nlclean audit` first"):
+            table = read_table(path)
+            metadata = table.schema.metadata or {}
+            version = metadata.get(b"nlclean.schema_version")
+            if version is None:
+                raise ReportError(f"{path} is not a report of nlclean")
+            if int(version) > SCHEMA_VERSION:
+                raise ReportError(
+                    f"{path} has schema version {int(version)}, this nlclean reads up to {SCHEMA_VERSION}",
+                    hint="upgrade nlclean",
+                )
+            if lacking := [field.name for field in SCHEMA if field not in table.schema]:
+                raise ValueError(f"columns are missing or of another type: {', '.join(lacking)}")
+            with reading(f"the summary in {path} is damaged", ReportError, hint="run `nlclean audit` again"):
+                summary = Summary.from_dict(json_object(metadata[b"nlclean.summary"]))
+            return cls(table, summary)
 
 
 def flags(table: pa.Table, name: str) -> np.ndarray:

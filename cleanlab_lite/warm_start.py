@@ -6,6 +6,9 @@ content        (r, 32) uint8, sha256 of the content
 fold           (r,) int16, the proxy that the row was held out of
 <m>/<name>     float16, the parameters of proxy m
 
+and in its metadata `facts`, a JSON object, among them the version. Files without one hold the kernels of CNNs in
+the order in which they lay in memory (channels last) under a shape that names another, and are refused.
+
 A row that is known keeps its fold: a proxy that starts from weights that have seen the row must not judge it as held
 out. The new weights lie between the old ones and a fresh initialisation ("shrink and perturb": Ash and Adams, "On
 warm-starting neural network training", NeurIPS 2020), since proxies that go on from the old ones know all labels by
@@ -21,16 +24,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from cleanlab_lite.config import AuditConfig
 from cleanlab_lite.errors import ConfigError, ReportError
 from cleanlab_lite.evidence import Evidence
+from cleanlab_lite.files import json_object, reading
 from cleanlab_lite.manifest import Manifest
 from cleanlab_lite.run import Run, RunFolder
 from cleanlab_lite.run.layout import PROXIES
 
+VERSION = 2  # of the file of proxies; the first had none
 OPTIONS = {  # that set what must be the same
     "proxy": "proxy",
     "encoder": "proxy",
@@ -170,27 +175,42 @@ def read_warm_start(folder: Path, manifest: Manifest, evidence: Evidence | None 
             f"the run in {folder} has kept no proxies to start from",
             hint="runs of older versions and of your own evidence have none: leave out --warm-start",
         )
-    weights: list[dict[str, np.ndarray]] = [{} for _ in range(state.plan["ensemble"])]
-    try:
+    with reading(f"cannot read {path}", ConfigError, hint="leave out --warm-start"):
         with safe_open(path, framework="numpy") as file:
-            facts = json.loads((file.metadata() or {})["facts"])
+            facts = _facts(path, file.metadata() or {})
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         content, fold = tensors.pop("content"), tensors.pop("fold")
+        weights: list[dict[str, np.ndarray]] = [{} for _ in range(state.plan["ensemble"])]
         for name, tensor in tensors.items():
             m, _, parameter = name.partition("/")
             weights[int(m)][parameter] = tensor
-    except (OSError, SafetensorError, LookupError, ValueError) as error:
-        raise ConfigError(f"cannot read {path}: {error}", hint="leave out --warm-start") from error
-    classes = {name: number for number, name in enumerate(state.classes)}
-    return WarmStart(
-        folder=folder,
-        key=state.key,
-        plan=state.plan,
-        facts=facts,
-        fold_of={row.tobytes().hex(): int(m) for row, m in zip(content, fold, strict=True)},
-        weights=weights,
-        position=np.array([classes.get(name, -1) for name in manifest.classes], dtype=np.int64),
-    )
+        classes = {name: number for number, name in enumerate(state.classes)}
+        return WarmStart(
+            folder=folder,
+            key=state.key,
+            plan=state.plan,
+            facts=facts,
+            fold_of={row.tobytes().hex(): int(m) for row, m in zip(content, fold, strict=True)},
+            weights=weights,
+            position=np.array([classes.get(name, -1) for name in manifest.classes], dtype=np.int64),
+        )
+
+
+def _facts(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
+    """What `save_proxies` was told. Raises ConfigError where the weights are those of another version."""
+    facts = json_object(metadata["facts"])
+    version = int(facts.pop("version", 1))
+    if version < VERSION:
+        raise ConfigError(
+            f"the proxies in {path} are of an older version of nlclean, which wrote the weights in a wrong order",
+            hint="leave out --warm-start, or audit that data again to have proxies to start from",
+        )
+    if version > VERSION:
+        raise ConfigError(
+            f"the proxies in {path} have version {version}, this nlclean reads up to {VERSION}",
+            hint="upgrade nlclean, or leave out --warm-start",
+        )
+    return facts
 
 
 def save_proxies(
@@ -210,4 +230,7 @@ def save_proxies(
         "fold": np.array(list(fold_of.values()), dtype=np.int16),
     }
     tensors |= {f"{m}/{name}": array for m, weights in enumerate(proxies) for name, array in weights.items()}
-    run.write(PROXIES, lambda path: save_file(tensors, path, metadata={"facts": json.dumps(facts)}))
+    # safetensors writes the memory as it lies, whatever the strides say, and proxies are channels_last
+    dense = {name: np.asarray(array, order="C") for name, array in tensors.items()}
+    metadata = {"facts": json.dumps({"version": VERSION, **facts})}  # one entry: of several the order is random
+    run.write(PROXIES, lambda path: save_file(dense, path, metadata=metadata))

@@ -11,6 +11,7 @@ from typing import Any
 
 from cleanlab_lite.config import FIELDS, NOUNS, PRESETS, AuditConfig, suggest, typed, validate
 from cleanlab_lite.errors import ConfigError
+from cleanlab_lite.files import reading
 from cleanlab_lite.registry import TRUTH
 
 KEYS = ("preset", *FIELDS)
@@ -137,10 +138,8 @@ def _file_layers(cwd: Path) -> list[dict[str, Setting]]:
 
 
 def _read_toml(file: Path) -> dict[str, Any]:
-    try:
+    with reading(f"{file} is not valid TOML", ConfigError):
         return tomllib.loads(file.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{file} is not valid TOML: {error}") from error
 
 
 def _origin(table: dict[str, Any], origin: str) -> dict[str, Setting]:

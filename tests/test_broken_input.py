@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
+import shutil
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -136,6 +139,45 @@ def object_array() -> list[object]:
     return ["m.csv", "--features", "f.npy"]
 
 
+def features(content: bytes, name: str = "f.npy") -> list[object]:
+    write_csv(Path("m.csv"), {"id": [str(row) for row in range(N)], "label": LABELS})
+    Path(name).write_bytes(content)
+    return ["m.csv", "--features", name]
+
+
+def npy(values: np.ndarray | None = None, shape: str = "") -> bytes:
+    """An .npy file; one with `shape` claims another than its own."""
+    buffer = io.BytesIO()
+    np.save(buffer, np.ones((N, 4), dtype=np.float32) if values is None else values)
+    content = buffer.getvalue()
+    return content.replace(b"(60, 4), }" + b" " * len(shape), f"{shape}, }}".encode() + b" " * 7) if shape else content
+
+
+def npz(content: bytes, damage: Callable[[bytearray], object] = bytes) -> bytes:
+    """An .npz file of features, of which `damage` changes the compressed bytes."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("features.npy", content)
+    data = bytearray(buffer.getvalue())
+    damage(data)
+    return bytes(data)
+
+
+def flip_payload(data: bytearray) -> None:
+    data[42:60] = b"\xff" * 18  # behind the local header of 30 bytes and the name
+
+
+def jsonl_with(key: str, text: str) -> list[object]:
+    lines = [json.dumps({"vector": [1.0, row], "label": LABELS[row], "id": f"r{row}"}) for row in range(N)]
+    lines[6] = lines[6][:-1] + f', "{key}": {text}}}'
+    return [*text_file("\n".join(lines), "m.jsonl"), "--features-column", "vector"]
+
+
+def not_utf8() -> list[object]:
+    strings = pa.array([f"r{row}".encode() if row else b"\xff" for row in range(N)]).view(pa.string())
+    return [table(id=strings)]
+
+
 REFUSED: dict[str, tuple[Callable[[], list[object]], list[str]]] = {
     # the manifest as a file
     "missing manifest": (lambda: ["nowhere.csv"], ["'nowhere.csv' does not exist"]),
@@ -200,6 +242,25 @@ REFUSED: dict[str, tuple[Callable[[], list[object]], list[str]]] = {
         lambda: [table(embedding=[[row, 1.0] if label == "owl" else None for row, label in enumerate(LABELS)])],
         ["too alike", "at least two classes"],
     ),
+    "vectors beyond a float in JSON": (lambda: jsonl_with("vector", f"[1, 1{'0' * 400}]"), ["line 7", "too large"]),
+    # files that no writer has made
+    "features with a header that breaks off": (lambda: features(npy().replace(b"(60, 4)", b"(60, 4,")), ["f.npy"]),
+    "features with half a header": (lambda: features(npy()[:40]), ["f.npy", "numpy.save"]),
+    "features that claim a huge array": (
+        lambda: features(npz(npy(shape="(60, 99999999999999)")), "f.npz"),
+        ["f.npz", "numpy.savez"],
+    ),
+    "features whose compression is broken": (lambda: features(npz(npy(), flip_payload), "f.npz"), ["f.npz", "decompr"]),
+    "features of nothing": (lambda: features(b""), ["f.npy", "numpy.save"]),
+    "labels of half characters": (
+        lambda: (np.savez("m.npz", features=np.ones((4, 2)), labels=["a", "\ud800", "a", "b"]), ["m.npz"])[1],
+        ["cannot read the labels of 'm.npz'"],
+    ),
+    "JSON without end": (lambda: jsonl_with("x", "[" * 100_000), ["m.jsonl", "line 7", "nested too deeply"]),
+    "JSON that is deep": (lambda: jsonl_with("x", "[" * 300 + "]" * 300), ["line 7", "nested too deeply"]),
+    "a column that is half a character": (lambda: jsonl_with("\\ud800", "1"), ["m.jsonl", "half a character"]),
+    "Parquet with text that is none": (not_utf8, ["m.parquet", "UTF8"]),
+    "deep configuration": (lambda: configured(f"epochs = {'[' * 5000}{']' * 5000}\n"), ["nlclean.toml", "too deeply"]),
     # pictures and sounds
     "empty pictures only": (empty_pictures, ["none of the 60 files can be read", "0 bytes", "--path-column"]),
     "missing pictures only": (
@@ -255,6 +316,29 @@ def test_some_vectors_hold_nan(audit):
     assert "3 of 60 rows could not be read" in result.err
     features = np.load("run/features.npy")
     assert np.isnan(features[[3, 7, 10]]).all() and np.isfinite(np.delete(features, [3, 7, 10], axis=0)).all()
+
+
+def test_vectors_of_any_size(audit):
+    found = []
+    for exponent in (0, 30, -4):
+        assert audit(table(embedding=list(vectors(GIVEN.truth) * np.float32(10.0**exponent))), "--out", "run").code == 0
+        found.append([row["predicted_label"] for row in report()])
+        shutil.rmtree("run")
+    for predicted in found:
+        assert np.mean([label == CLASSES[c] for label, c in zip(predicted, GIVEN.truth, strict=True)]) > 0.8
+
+
+def test_file_urls_are_local_files_and_devices_are_not_read(audit):
+    manifest = photos()
+    urls = [f"file://{Path(f'{row}.png').absolute()}" for row in range(N - 1)] + ["file:///dev/zero"]
+    named = write_csv(Path("urls.csv"), {"path": urls, "label": LABELS})
+    assert audit(manifest, *SMALL).code == 0
+    local = report()
+    shutil.rmtree("run")
+    assert audit(f"file://{named.absolute()}", *SMALL).code == 0
+    rows = report()
+    assert [row["content"] for row in rows[:-1]] == [row["content"] for row in local[:-1]]
+    assert rows[-1]["issue"] == "unreadable" and rows[-1]["reasons"] == ["not_readable"]
 
 
 def test_some_pictures_cannot_be_read(audit):

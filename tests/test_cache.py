@@ -4,6 +4,7 @@ import hashlib
 import io
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,11 +14,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 from PIL import Image
 
 from cleanlab_lite.data import cache, media
 from cleanlab_lite.data.cache import choose_image_size, find_duplicates, load_images, vector_content
+from cleanlab_lite.data.sound import SoundFormat
 from cleanlab_lite.errors import ConfigError, DecodeError
+from cleanlab_lite.manifest import WHOLE
 
 S = 32
 
@@ -239,6 +243,92 @@ def test_a_damaged_pack_that_cannot_be_removed_is_left_alone(files, tmp_path, mo
     DAMAGE["pixels"](packs(tmp_path / "cache")[0])
     monkeypatch.setattr(cache, "_remove", lambda index: None)
     assert np.array_equal(load_images(uris, S, cache_dir=tmp_path / "cache").pixels, expected)
+
+
+def two_pictures(tmp_path, monkeypatch):
+    """A load of two pictures, what it gives, and the files of the cache: pack, index, stat file."""
+    monkeypatch.setattr(cache, "RACY_NS", 0)
+    monkeypatch.setattr(cache.os, "fsync", lambda handle: None)  # thousands of times
+    folder = tmp_path / "cache"
+    uris = [str(tmp_path / f"{i}.png") for i in range(2)]
+    for i, uri in enumerate(uris):
+        Path(uri).write_bytes(picture(i)[0])
+
+    def load():
+        store = load_images(uris, S, cache_dir=folder)
+        assert store.codes.tolist() == ["", ""]
+        return store.pixels
+
+    return load, np.stack([picture(i)[1] for i in range(2)]), folder
+
+
+def two_sounds(tmp_path, monkeypatch):
+    uris = [str(tmp_path / f"{i}.wav") for i in range(2)]
+    for i, uri in enumerate(uris):
+        soundfile.write(uri, np.random.default_rng(i).normal(size=20_000 + 16_000 * i) / 9, 16_000)
+    monkeypatch.setattr(cache, "RACY_NS", 0)
+    monkeypatch.setattr(cache.os, "fsync", lambda handle: None)
+    form = SoundFormat(16_000, 1.024)
+
+    def load():
+        store = cache.load(uris, form, cache_dir=tmp_path / "cache")
+        assert store.codes.tolist() == ["", ""] and store.offsets[-1] == len(store.pixels)
+        return store.pixels
+
+    expected = np.concatenate([form.decode(Path(uri).read_bytes(), WHOLE)[0] for uri in uris])
+    return load, expected, tmp_path / "cache"
+
+
+def two_vectors(tmp_path, monkeypatch):
+    monkeypatch.setattr(cache.os, "fsync", lambda handle: None)
+    expected = np.random.default_rng(0).normal(size=(2, 5)).astype(np.float16)
+    form = cache.FeatureFormat("e" * 64, 5)
+    content = ["a" * 64, "b" * 64]
+
+    def load():
+        return cache.load_features(
+            content, form, lambda rows: expected[rows], batch_size=2, cache_dir=tmp_path / "cache"
+        )[0]
+
+    return load, expected, tmp_path / "cache"
+
+
+# steps without a common divisor with 8, so that each meets every bit of a byte
+@pytest.mark.parametrize(("make", "step"), [(two_vectors, 5), (two_pictures, 13), (two_sounds, 67)])
+def test_no_flipped_bit_stops_a_load_or_changes_what_it_gives(tmp_path, monkeypatch, make, step):
+    load, expected, folder = make(tmp_path, monkeypatch)
+    np.testing.assert_array_equal(load(), expected)
+    whole = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    assert {path.suffix for path in whole} == {".npy", ".txt"}
+    for path, data in whole.items():
+        for bit in [*range(0, 8 * min(len(data), 160), step), *range(8 * 160, 8 * len(data), 4001)]:
+            shutil.rmtree(folder)
+            for other, content in whole.items():
+                other.parent.mkdir(parents=True, exist_ok=True)
+                other.write_bytes(content)
+            flipped = bytearray(data)
+            flipped[bit // 8] ^= 1 << bit % 8
+            path.write_bytes(flipped)
+            for _ in range(2):  # and after what was damaged has been made again
+                np.testing.assert_array_equal(load(), expected, err_msg=f"bit {bit} of {path.name}")
+
+
+def test_a_pack_of_the_right_numbers_in_another_order_counts_for_nothing(tmp_path, monkeypatch):
+    load, expected, folder = two_vectors(tmp_path, monkeypatch)
+    load()
+    (npy,) = folder.rglob("*.npy")
+    np.save(npy, np.asfortranarray(expected))
+    np.testing.assert_array_equal(load(), expected)
+
+
+@pytest.mark.parametrize("layout", [np.asfortranarray, lambda a: np.repeat(a, 2, axis=-1)[..., ::2], np.flip])
+def test_what_is_decoded_is_kept_however_it_lies_in_memory(files, tmp_path, monkeypatch, layout):
+    uris, expected = files
+    original = media.decode_image
+    monkeypatch.setattr(media, "decode_image", lambda data, size: layout(original(data, size)))
+    expected = np.stack([layout(pixels) for pixels in expected])
+    for _ in range(2):  # decoded, and from the cache
+        assert np.array_equal(load_images(uris, S, cache_dir=tmp_path / "cache").pixels, expected)
 
 
 def test_damaged_stat_files_cost_only_time(files, tmp_path, monkeypatch):

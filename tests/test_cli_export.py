@@ -201,7 +201,7 @@ def test_decisions_of_other_files_replace_those_of_the_run(run, capsys):
     assert target.read_text() == without("alien")
     files[0].write_text("{}\n")
     result = call(capsys, "export", run, *options, "--output", target, "--force")
-    assert (result.code, target.read_text()) == (3, without("alien"))
+    assert (result.code, target.read_text()) == (2, without("alien"))
     assert "line 1 is no decision" in result.err
 
 

@@ -30,18 +30,41 @@ def test_a_torn_line_costs_itself_only(tmp_path):
     with log.path.open("ab") as file:
         file.write(b'{"id": "2", "acti')  # a kill in the middle of a write
     log.append(decide("3", "drop"))
-    assert [d.id for d in log.read()] == ["1", "3"]
+    with log.path.open("ab") as file:
+        file.write('{"id": "ü'.encode()[:-1])  # and of a character
+    log.append(decide("4", "drop"))
+    assert [d.id for d in log.read()] == ["1", "3", "4"]
 
 
 @pytest.mark.parametrize(
     "line",
-    ['{"id": "1", "action": "burn", "given_label": null}', "[1]", '{"id": "1"}', '{"id":"1","action":"relabel"}'],
+    [
+        '{"id": "1", "action": "burn", "given_label": null}',
+        "[1]",
+        '{"id": "1"}',
+        '{"id":"1","action":"relabel"}',
+        '{"id": [1], "action": "keep", "given_label": "a"}',
+        '{"id": "1", "action": ["keep"], "given_label": "a"}',
+        '{"id": "1", "action": "keep", "given_label": "a", "reviewer": null}',
+        '{"id": "1", "action": "keep", "given_label": 5}',
+        '{"id": "1", "action": "relabel", "given_label": "a", "label": 5}',
+        '{"id": "1", "action": "relabel", "given_label": "a", "label": "\\ud800"}',
+        "[" * 100_000,
+        "[" * 300 + "]" * 300,
+        "9" * 5000,
+    ],
 )
 def test_a_line_that_is_no_decision_is_named(tmp_path, line):
     path = tmp_path / "decisions.jsonl"
     path.write_text(json.dumps({"id": "0", "action": "keep", "given_label": "a"}) + "\n" + line + "\n")
     with pytest.raises(ReportError, match="line 2"):
         DecisionLog(path).read()
+
+
+def test_names_that_are_not_utf8_are_kept(tmp_path):
+    log = DecisionLog(tmp_path / "decisions.jsonl")
+    log.append(decide("1", "keep", reviewer="ren\udce9"))
+    assert [d.reviewer for d in log.read()] == ["ren\udce9"]
 
 
 def test_a_label_belongs_to_relabel_alone():

@@ -321,6 +321,12 @@ def test_features_that_are_not_finite_are_refused():
     assert not unit_rows(np.zeros((1, 4), dtype=np.float16)).any()
 
 
+@pytest.mark.parametrize("scale", [1e-30, 1e30, 3e38])
+def test_directions_do_not_depend_on_the_scale(scale):
+    features = np.random.default_rng(0).uniform(-1, 1, size=(20, 4)).astype(np.float32)
+    np.testing.assert_allclose(unit_rows(features * np.float32(scale)), unit_rows(features), atol=1e-5)
+
+
 def test_copies_of_a_wrong_label_do_not_vouch_for_each_other():
     task = blobs(300, 3, noise=0.0)
     labels = task.labels.copy()

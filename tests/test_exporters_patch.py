@@ -256,6 +256,12 @@ def test_a_patch_of_another_format_does_not_fit(tmp_path, plain):
         assert len(back.conflicts) == 5 and all("another format" in conflict for conflict in back.conflicts)
 
 
+LINE = (
+    '{"id": "a", "row": 0, "old": "zero", "new": "one", "probability": 0.9, "who": "x", "why": [], '
+    '"columns": {"label": "label"}, "record": null}\n'
+)
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -263,6 +269,12 @@ def test_a_patch_of_another_format_does_not_fit(tmp_path, plain):
         ("{}\n", "line 1 is no line of a patch"),
         ("nonsense\n", "line 1 is no line of a patch"),
         ('["id"]\n', "line 1 is no line of a patch"),
+        ("[" * 100_000 + "\n", "line 1 is no line of a patch"),
+        (LINE.replace('{"label": "label"}', '["label"]'), "line 1 is no line of a patch"),
+        (LINE.replace('{"label": "label"}', '{"label": ["label"]}'), "line 1 is no line of a patch"),
+        (LINE.replace('"row": 0', '"row": true'), "line 1 is no line of a patch"),
+        (LINE.replace('"one"', '"\\ud800"'), "line 1 is no line of a patch"),
+        ("\n" + LINE.replace('"one"', "1"), "line 2 is no line of a patch"),
         ("\xff", "cannot read"),
     ],
 )

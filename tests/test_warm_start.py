@@ -14,10 +14,12 @@ import pytest
 import torch
 from audit_world import CLASSES, findings, save_pictures, task, vectors, write_csv
 from cli_world import call
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
 from cleanlab_lite import ensemble
 from cleanlab_lite.config import preset
+from cleanlab_lite.data.inputs import load_inputs
+from cleanlab_lite.data.loader import Samples
 from cleanlab_lite.errors import ConfigError
 from cleanlab_lite.evidence import Evidence
 from cleanlab_lite.history import HELD_OUT
@@ -25,8 +27,10 @@ from cleanlab_lite.models import build_proxy
 from cleanlab_lite.pipeline import audit_path, make_plan
 from cleanlab_lite.readers import read_manifest
 from cleanlab_lite.report import Report
+from cleanlab_lite.run import Run
 from cleanlab_lite.run.layout import PROXIES
-from cleanlab_lite.warm_start import read_warm_start
+from cleanlab_lite.training import Teaching, fit
+from cleanlab_lite.warm_start import read_warm_start, save_proxies
 
 N, OLD = 240, 160  # rows in the end and before
 EPOCHS = 10
@@ -289,6 +293,99 @@ def test_a_run_without_proxies_is_refused(folder, tmp_path, capsys):
     (run / PROXIES).unlink()
     answer = call(capsys, "audit", manifest, "--warm-start", run)
     assert answer.code == 2 and "kept no proxies" in answer.err and "hint: " in answer.err
+
+
+# --- What the file holds ---------------------------------------------------------------------------------------------
+
+LAYOUTS = {
+    "plain": lambda array: array,
+    "Fortran": np.asfortranarray,
+    "sliced": lambda array: np.repeat(array, 2, axis=-1)[..., ::2],
+    "reversed": lambda array: array[..., ::-1].copy()[..., ::-1],
+    "channels last": lambda array: np.moveaxis(np.moveaxis(array, 1, -1).copy(), -1, 1),
+    "broadcast": lambda array: np.broadcast_to(array[:1], array.shape),
+    "big-endian": lambda array: array.astype(array.dtype.newbyteorder(">")),
+}
+SHAPES = [(4, 3, 3, 2), (5, 7), (1, 6, 1, 1)]
+
+
+def kept(tmp_path: Path, manifest: Path, proxies: list[dict[str, np.ndarray]]) -> list[dict[str, np.ndarray]]:
+    """`proxies`, saved in a finished run and read again."""
+    given = read_manifest(manifest)
+    with Run.start(tmp_path / "kept", "m", "0" * 64) as run:
+        save_proxies(run, proxies, {64 * "a": 0, 64 * "b": 1}, {"epochs": 1})
+        run.write("report.parquet", lambda path: path.write_bytes(b""))
+        run.finish(plan={"ensemble": len(proxies)}, classes=list(given.classes))
+    warm = read_warm_start(tmp_path / "kept", given)
+    assert warm.fold_of == {64 * "a": 0, 64 * "b": 1}
+    return warm.weights
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.int64])
+def test_weights_come_back_however_they_lay_in_memory(folder, tmp_path, layout, dtype):
+    numbers = np.random.default_rng(0)
+    weights = {
+        f"layer{i}.weight": LAYOUTS[layout](numbers.normal(size=shape, scale=9).astype(dtype))
+        for i, shape in enumerate(SHAPES if layout != "channels last" else SHAPES[:1])
+    } | {"scale": np.array(3, dtype)}
+    found = kept(tmp_path, folder / "old.parquet", [weights, weights])
+    for proxy in found:
+        assert proxy.keys() == weights.keys()
+        for name, array in weights.items():
+            np.testing.assert_array_equal(proxy[name], array.astype(dtype), strict=True)
+
+
+def as_state(weights: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:
+    return {name: torch.as_tensor(array).float() for name, array in weights.items()}
+
+
+def test_a_network_for_pictures_comes_back(folder, tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (32, 3, 32, 32), np.uint8)
+    samples = Samples(pixels, np.ones(32, bool), torch.device("cpu"))
+    config = Teaching("cnn", "", "ce", "plain", 1, 16, 0.1, 0.0, False, 1, None)
+    trained = fit(samples, np.arange(32) % 3, np.arange(32), 3, config, seed=0).weights
+    assert any(not weight.is_contiguous() for weight in trained.values())  # channels_last, or this tests nothing
+    floats = {name: weight.half() for name, weight in trained.items() if weight.is_floating_point()}
+    (found,) = kept(tmp_path, folder / "old.parquet", [{name: weight.numpy() for name, weight in floats.items()}])
+    examples = samples.inputs(torch.arange(32))
+    before, after = (build_proxy("cnn", examples, 3, seed=seed).eval() for seed in (1, 2))
+    before.load_state_dict({name: weight.float() for name, weight in floats.items()}, strict=False)
+    after.load_state_dict(as_state(found), strict=False)
+    for (name, old), new in zip(before.named_parameters(), after.parameters(), strict=True):
+        assert torch.equal(old, new), name
+    assert torch.equal(before(examples), after(examples))
+
+
+def test_the_proxies_of_an_audit_of_pictures_still_know_them(tmp_path, watched, monkeypatch):
+    monkeypatch.setenv("NLCLEAN_CACHE_DIR", str(tmp_path / "cache"))
+    names = [f"{row}.png" for row in range(90)]
+    save_pictures(tmp_path, WORLD.truth[:90], names)
+    path = write_csv(tmp_path / "m.csv", {"path": names, "label": [CLASSES[c] for c in WORLD.truth[:90]]})
+    options = OPTIONS | {"ensemble": 2, "image_size": 32, "epochs": 6}
+    audit_path(path, out=tmp_path / "run", loss="ce", strategy="plain", **options)
+    manifest = read_manifest(path)
+    inputs = load_inputs(manifest, 32)
+    samples = Samples(inputs.array, inputs.readable, torch.device("cpu"))
+    held_out = ~trained(watched[0])[:2]
+    for m, weights in enumerate(read_warm_start(tmp_path / "run", manifest).weights):
+        examples = samples.inputs(torch.as_tensor(np.flatnonzero(held_out[m])))
+        proxy = build_proxy("cnn", examples, 3, seed=9).eval()
+        proxy.load_state_dict(as_state(weights), strict=False)
+        predicted = proxy(examples).argmax(dim=1).numpy()
+        assert (predicted == watched[0].pred_probs[held_out[m]].argmax(axis=1)).mean() > 0.9
+        assert (predicted == manifest.labels[held_out[m]]).mean() > 0.9
+
+
+def test_proxies_of_other_versions_are_refused(folder, tmp_path, capsys):
+    run = tmp_path / "old"
+    shutil.copytree(folder / "old", run)
+    tensors = load_file(run / PROXIES)
+    facts = {"epochs": 3, "loss": "ce", "strategy": "plain", "shape": [8], "encoder_fingerprint": ""}
+    for version, said in (({}, "older version of nlclean"), ({"version": 99}, "version 99")):
+        save_file(tensors, run / PROXIES, metadata={"facts": json.dumps(facts | version)})
+        answer = call(capsys, "audit", folder / "grown.parquet", "--warm-start", run, *FLAGS, "--dry-run")
+        assert answer.code == 2 and said in answer.err and "leave out --warm-start" in answer.err
 
 
 def test_own_evidence_has_nothing_to_start(folder, tmp_path):

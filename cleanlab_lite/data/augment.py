@@ -62,7 +62,8 @@ def random_roll(spectrograms: Tensor, frames: int, generator: torch.Generator) -
 def mask_bands(spectrograms: Tensor, generator: torch.Generator) -> Tensor:
     """SpecAugment (Park et al., Interspeech 2019) of normalised (b, c, bands, t): two masks along each of both axes.
 
-    Each is up to 1/5 of its axis wide and sets to 0, the mean.
+    Each is up to 1/5 of its axis wide and sets to 0, the mean. torchaudio's `mask_along_axis_iid` takes no generator,
+    masks channels apart, never reaches the last frame, and needs 3 to 8 times as long on a CPU.
     """
     b, _, bands, t = spectrograms.shape
 

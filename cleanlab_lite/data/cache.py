@@ -550,8 +550,9 @@ class _Cache:
                     file, {"descr": self.form.dtype, "fortran_order": False, "shape": shape}
                 )
                 for block in blocks:
-                    crc = zlib.crc32(block.data, crc)
-                    file.write(block.data)
+                    data = np.ascontiguousarray(block, self.form.dtype).data
+                    crc = zlib.crc32(data, crc)
+                    file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, index.with_suffix(".npy"))
@@ -564,15 +565,14 @@ class _Cache:
 
 def _open_pack(path: Path, form: Layout) -> _Pack | None:
     """The pack with this index, or None when it is not whole."""
-    try:
+    with suppress(Exception):  # NumPy's header parser alone lets a dozen kinds out; whatever it is, the pack is no use
         crc, *lines = path.read_text("ascii").splitlines()
         entries = [_Entry.read(line) for line in lines]
         # Copy on write: torch wants a writeable array, but nothing written to it reaches the file
         pixels = np.load(path.with_suffix(".npy"), mmap_mode="c")
-        if pixels.dtype == form.dtype and pixels.shape == (sum(entry.count for entry in entries), *form.shape):
+        shape = sum(entry.count for entry in entries), *form.shape
+        if pixels.dtype == form.dtype and pixels.shape == shape and pixels.flags.c_contiguous:
             return _Pack(path, int(crc, 16), entries, pixels)
-    except (OSError, ValueError, EOFError):
-        pass
     return None
 
 
@@ -597,7 +597,7 @@ class _StatCache:
         self.content: dict[str, str] = {}
         self._new: dict[str, str] = {}
         for path in sorted(folder.glob("*.txt")):
-            with suppress(FileNotFoundError):  # deleted meanwhile
+            with suppress(Exception):  # deleted meanwhile, not ours to read
                 for line in path.read_text("ascii", errors="replace").splitlines():
                     key, _, content = line.partition(" ")
                     self.content[key] = content

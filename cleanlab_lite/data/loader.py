@@ -45,10 +45,14 @@ class Samples:
         # statistics from an evenly spaced sample: reading all of a memory-mapped set would cost more than it tells
         sample = np.asarray(inputs[rows[:: max(1, len(rows) // 10_000)]], dtype=np.float32)
         axes = (0, 2, 3) if self.is_image else (0,)
-        mean, std = sample.mean(axes), np.maximum(sample.std(axes), 1e-3 if self.is_image else 1e-6)
+        with np.errstate(over="ignore", invalid="ignore"):
+            mean, std = sample.mean(axes), sample.std(axes)
+        if not np.isfinite(std).all():  # huge vectors, whose squares are beyond float32
+            mean, std = sample.mean(axes, dtype=np.float64), sample.std(axes, dtype=np.float64)
+        std = np.maximum(std, 1e-3 if self.is_image else 1e-6)
         shape = (1, -1, 1, 1) if self.is_image else (1, -1)
-        self._mean = torch.tensor(mean, device=device).reshape(shape)
-        self._std = torch.tensor(std, device=device).reshape(shape)
+        self._mean = torch.tensor(mean, dtype=torch.float32, device=device).reshape(shape)
+        self._std = torch.tensor(std, dtype=torch.float32, device=device).reshape(shape)
         if not inputs.flags.writeable:  # a read-only memory map; torch wants to own what it wraps
             inputs = inputs.copy() if inputs.nbytes <= device_limit else inputs
         self._host = inputs

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from cleanlab_lite.errors import DecodeError
+from cleanlab_lite.files import MAX_FILE_BYTES, local_path, read_remote
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
 
 PREPROCESSING_VERSION = 1  # raise it whenever `decode_image` gives other pixels for the same bytes
 
-MAX_FILE_BYTES = 2 << 30  # one row must not exhaust the memory of a worker
 HEADER_BLOCK = 1 << 14  # bytes of a remote file fetched at a time to see its header
 MAX_PIXELS = 178_956_970  # where Pillow itself refuses: twice its warning threshold
 BACKGROUND = 128  # behind transparent pixels: on mid-grey neither black nor white drawings vanish
@@ -48,7 +48,8 @@ def read_bytes(uri: str) -> bytes:
     """
     if not uri:
         raise DecodeError("the row names no file", code="file_missing")
-    data = _read_remote(uri) if is_remote(uri) else _read_local(uri)
+    path = local_path(uri)
+    data = _read_remote(path) if is_remote(path) else _read_local(path)
     if not data:
         raise DecodeError("the file has 0 bytes", code="file_empty")
     return data
@@ -107,10 +108,8 @@ def _local_failures() -> Iterator[None]:
 
 
 def _read_remote(url: str) -> bytes:
-    import fsspec
-
-    with _remote_failures(), fsspec.open(url, "rb") as file:
-        return file.read()
+    with _remote_failures():
+        return read_remote(url)
 
 
 def _open_remote(url: str) -> BinaryIO:
@@ -169,6 +168,8 @@ def _remote_failures() -> Iterator[None]:
         yield
     except DecodeError:
         raise
+    except OverflowError as error:
+        raise DecodeError(str(error), code="too_large") from error
     except FileNotFoundError as error:
         raise DecodeError("the file does not exist", code="file_missing") from error
     except IsADirectoryError as error:

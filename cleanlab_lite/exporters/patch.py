@@ -11,11 +11,12 @@ may all go.
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -23,6 +24,7 @@ import pyarrow as pa
 from cleanlab_lite.errors import ManifestError
 from cleanlab_lite.exporters.manifest import changed_table, csv_line, json_lines, suffix, write_table
 from cleanlab_lite.exporters.policy import Cleaned, excess
+from cleanlab_lite.files import json_object, reading
 from cleanlab_lite.manifest import Manifest
 
 TOOL, UNNAMED = "nlclean", "unnamed"  # who: where no person decided, where one without a name did
@@ -48,7 +50,7 @@ class Change:
 
     def __post_init__(self) -> None:
         texts = isinstance(self.id, str) and {type(self.old), type(self.new)} <= {str, type(None)}
-        if not texts or not isinstance(self.row, int) or self.row < 0 or "label" not in self.columns:
+        if not texts or type(self.row) is not int or self.row < 0 or not _is_columns(self.columns):
             raise ValueError("id, row, old, new or columns are not what they should be")
         if (self.record is None) == (self.drop or self.old is None):
             raise ValueError("a record belongs to rows that go or had no label, and only to them")
@@ -56,6 +58,10 @@ class Change:
     @property
     def drop(self) -> bool:
         return self.new is None
+
+
+def _is_columns(value: Any) -> bool:
+    return isinstance(value, dict) and "label" in value and all(isinstance(name, str) for name in value.values())
 
 
 def write(cleaned: Cleaned, target: Path) -> list[str]:
@@ -97,17 +103,15 @@ def read_patch(path: Path) -> list[Change]:
     """The lines of a patch. Raises ManifestError that names the line when one is none, when the file holds none, and
     when they come from manifests with different columns."""
     names = [field.name for field in fields(Change)]
-    try:
-        lines = path.read_text("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ManifestError(f"cannot read {path}: {error}", hint=HINT) from error
+    with reading(f"cannot read {path}", ManifestError, hint=HINT):
+        lines = path.read_text("utf-8").split("\n")
     changes = []
     for number, line in enumerate(lines, start=1):
-        try:
-            cells = json.loads(line)
-            changes.append(Change(**{name: cells[name] for name in names if name in cells}))
-        except (ValueError, KeyError, TypeError) as error:
-            raise ManifestError(f"{path}, line {number} is no line of a patch: {error!r:.100}", hint=HINT) from error
+        if line.strip():
+            with reading(f"{path}, line {number} is no line of a patch", ManifestError, hint=HINT):
+                cells = json_object(line)
+                json.dumps(cells, ensure_ascii=False).encode()  # half a character has no place in a file
+                changes.append(Change(**{name: cells[name] for name in names if name in cells}))
     if not changes:
         raise ManifestError(f"{path} holds no change", hint=HINT)
     if any(change.columns != changes[0].columns for change in changes):
@@ -255,22 +259,28 @@ def _plain(field: pa.Field) -> pa.Field:
     return field.with_type(field.type.value_type) if pa.types.is_dictionary(field.type) else field
 
 
+def _are_cells(values: Iterable[Any]) -> bool:
+    """Text and numbers, as tables hold them."""
+    return all(isinstance(value, str | int | float) for value in values)
+
+
 def _piece(manifest: Manifest, record: Record | None) -> pa.Table | str | None:
     """A row to put back: a line, or a table of one row. None where it does not fit the manifest."""
     kind, schema = suffix(manifest), manifest.table.schema
     if kind in (".csv", ".tsv"):
-        if not isinstance(record, dict) or set(record) != set(schema.names):
+        if not isinstance(record, dict) or set(record) != set(schema.names) or not _are_cells(record.values()):
             return None
         return csv_line(manifest.source, [record[name] for name in schema.names])
     if not isinstance(record, str):
         return None
-    if kind == ".jsonl":
-        return record if record.startswith("{") and record.endswith("}\n") else None
-    try:
-        row = pa.ipc.open_stream(base64.b64decode(record, validate=True)).read_all()
-        return row.cast(schema)
-    except (binascii.Error, pa.ArrowException, ValueError):
-        return None
+    with suppress(Exception):  # whatever it is, it is no row of this manifest
+        if kind == ".jsonl":
+            json_object(record)
+            return record if record.endswith("}\n") and record.count("\n") == 1 else None
+        row = pa.ipc.open_stream(base64.b64decode(record, validate=True)).read_all().cast(schema)
+        row.validate(full=True)
+        return row if len(row) == 1 else None
+    return None
 
 
 def _write(

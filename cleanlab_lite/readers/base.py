@@ -14,7 +14,10 @@ import numpy as np
 import pyarrow as pa
 
 from cleanlab_lite.errors import ManifestError
+from cleanlab_lite.files import local_path, read_remote, reading, why
 from cleanlab_lite.manifest import JSON_CELLS
+
+PERMISSIONS = "check the path and its permissions"
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,11 @@ def folder_of(path: str) -> str:
 
 
 def locate(path: str, folder: str) -> str:
-    """`path` as an absolute path or URL. Remote and absolute paths are kept as they are, and "" means missing."""
+    """`path` as an absolute path or URL. Remote and absolute paths are kept as they are, and "" means missing.
+
+    The URL of a local file becomes its path.
+    """
+    path, folder = local_path(path), local_path(folder)
     if not path or is_remote(path) or os.path.isabs(path):
         return path
     if is_remote(folder):
@@ -71,33 +78,26 @@ def locate(path: str, folder: str) -> str:
 
 def read_bytes(path: str) -> bytes:
     """The whole file, local or remote. Raises ManifestError, also when it is empty."""
-    try:
-        if is_remote(path):
-            import fsspec  # slow to import and seldom needed
-
-            with fsspec.open(path, "rb") as file:
-                data = file.read()
+    local = local_path(path)
+    with reading(f"cannot read {path!r}", ManifestError, hint=PERMISSIONS):
+        if is_remote(local):
+            data = read_remote(local)
         else:
-            with open(path, "rb") as file:
+            with open(local, "rb") as file:
                 data = file.read()
-    except (OSError, ImportError, ValueError) as error:  # fsspec: no such protocol, or its package is missing
-        raise unreadable(path, error) from error
     if not data:
         raise ManifestError(f"{path!r} is empty (0 bytes)", hint="was it written completely?")
     return data
 
 
 def unreadable(path: str, error: Exception) -> ManifestError:
-    reason = getattr(error, "strerror", None) or error  # without the path, which is named already
-    return ManifestError(f"cannot read {path!r}: {reason}", hint="check the path and its permissions")
+    return ManifestError(f"cannot read {path!r}: {why(error)}", hint=PERMISSIONS)
 
 
 def list_folder(path: str) -> list[str]:
     """Sorted names in a folder. Raises ManifestError when it cannot be read."""
-    try:
+    with reading(f"cannot read {path!r}", ManifestError, hint=PERMISSIONS):
         return sorted(os.listdir(path))
-    except OSError as error:
-        raise unreadable(path, error) from error
 
 
 def read_text(path: str) -> str:

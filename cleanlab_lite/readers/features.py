@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import zipfile
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from cleanlab_lite.errors import ManifestError
+from cleanlab_lite.files import load_arrays, reading
 from cleanlab_lite.readers.base import Rows, ending, folder_of, holds_json, is_remote, listing, read_bytes
 
 FEATURE_KEYS = ("features", "embeddings", "x")
@@ -144,7 +144,8 @@ def _from_json(rows: Rows, name: str) -> np.ndarray:
     with np.errstate(over="ignore"):
         for row, cell in enumerate(cells):
             if cell is not None:
-                features[row] = cell
+                with reading(f"cannot read the numbers of {rows.path!r}, {rows.where(row)}", ManifestError):
+                    features[row] = cell
     return features
 
 
@@ -194,7 +195,8 @@ def _column(path: str, role: str, array: np.ndarray) -> pa.Array:
         raise ManifestError(f"{path!r}: {role} have shape {array.shape}, expected (n,)")
     if array.dtype.kind not in "Uiufb":
         raise ManifestError(f"{path!r}: {role} have type {array.dtype}, expected strings or integers")
-    return pa.array(array.tolist() if array.dtype.kind == "U" else array)
+    with reading(f"cannot read the {role} of {path!r}", ManifestError):  # half characters, floats that Arrow has not
+        return pa.array(array.tolist() if array.dtype.kind == "U" else array)
 
 
 def _load(path: str) -> np.ndarray | dict[str, np.ndarray]:
@@ -203,17 +205,6 @@ def _load(path: str) -> np.ndarray | dict[str, np.ndarray]:
         raise ManifestError(f"{path!r}: unknown ending {ending(path)!r}, expected .npy or .npz")
     if not is_remote(path) and os.path.isdir(path):
         raise ManifestError(f"{path!r} is a folder, expected an .npy or .npz file")
-    try:
-        if is_remote(path) or not os.path.exists(path):
-            loaded = np.load(io.BytesIO(read_bytes(path)))
-        else:
-            loaded = np.load(path, mmap_mode="r")
-        if isinstance(loaded, np.ndarray):
-            return loaded
-        with loaded:
-            return {name: loaded[name] for name in loaded.files}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise ManifestError(
-            f"cannot read {path!r}: {error}",
-            hint="save plain numeric or string arrays with numpy.save or numpy.savez; objects (pickles) are refused",
-        ) from error
+    hint = "save plain numeric or string arrays with numpy.save or numpy.savez; objects (pickles) are refused"
+    with reading(f"cannot read {path!r}", ManifestError, hint=hint):
+        return load_arrays(io.BytesIO(read_bytes(path)) if is_remote(path) or not os.path.exists(path) else path)

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from cleanlab_lite.errors import ManifestError
+from cleanlab_lite.files import json_value, read_table, reading
 from cleanlab_lite.manifest import JSON_CELLS, NULLS_WRITTEN
 from cleanlab_lite.readers.base import Rows, folder_of, is_remote, listing, read_bytes, read_text, storable
 
@@ -188,9 +188,9 @@ def read_jsonl(paths: Sequence[str]) -> Rows:
             if not line.strip():
                 continue
             try:
-                record = json.loads(line)
+                record = json_value(line)
                 problem = "" if isinstance(record, dict) else f"found {line!r:.60}"
-            except (ValueError, RecursionError) as error:  # also: an integer of more than 4,300 digits
+            except ValueError as error:  # also: an integer of more than 4,300 digits
                 problem = f"{error} in {line!r:.60}"
             if problem:
                 bad.append(f"line {number}: {problem}")
@@ -247,12 +247,9 @@ def read_parquet(paths: Sequence[str]) -> Rows:
     """Parquet files of one schema, put one after the other."""
     tables: list[pa.Table] = []
     for path in paths:
-        try:
-            # ParquetFile, because read_table takes folders called `key=value` on the way for columns.
-            table = pq.ParquetFile(pa.BufferReader(read_bytes(path)) if is_remote(path) else path).read()
-        except (pa.ArrowException, OSError) as error:
-            raise ManifestError(f"cannot read {path!r}: {error}", hint="is it a whole Parquet file?") from error
-        _check_names(path, table.column_names)
+        with reading(f"cannot read {path!r}", ManifestError, hint="is it a whole Parquet file?"):
+            table = _unmarked(read_table(pa.BufferReader(read_bytes(path)) if is_remote(path) else path))
+            _check_names(path, table.column_names)
         if tables and not table.schema.equals(tables[0].schema):
             raise _other_columns(path, _typed(table), paths[0], _typed(tables[0]))
         tables.append(table.replace_schema_metadata(tables[0].schema.metadata if tables else table.schema.metadata))
@@ -260,6 +257,15 @@ def read_parquet(paths: Sequence[str]) -> Rows:
     _check_rows(paths, len(table))
     folders = tuple((folder_of(path), len(part)) for path, part in zip(paths, tables, strict=True))
     return Rows(_title(paths), table, "parquet", folders)
+
+
+def _unmarked(table: pa.Table) -> pa.Table:
+    """Without our own marks of JSON in columns: the user's Parquet files have none, and text may be anything."""
+    for i, field in enumerate(table.schema):
+        if field.metadata and JSON_CELLS in field.metadata:
+            rest = {key: value for key, value in field.metadata.items() if key != JSON_CELLS}
+            table = table.set_column(i, field.with_metadata(rest), table.column(i))
+    return table
 
 
 def _typed(table: pa.Table) -> list[str]:
@@ -272,6 +278,8 @@ def _title(paths: Sequence[str]) -> str:
 
 def _check_names(path: str, names: Sequence[str]) -> None:
     repeated = sorted({name for name in names if names.count(name) > 1})
+    if bad := [name for name in names if not storable(name)]:
+        raise ManifestError(f"{path!r}: names of columns hold a NUL or half a character: {listing(bad)}")
     reserved = [name for name in names if name.startswith(RESERVED)]
     if repeated:
         raise ManifestError(

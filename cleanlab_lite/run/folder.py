@@ -5,8 +5,7 @@ Letters: n rows, e epochs, d features.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +17,7 @@ import pyarrow.parquet as pq
 
 from cleanlab_lite.decisions import Decision, DecisionLog
 from cleanlab_lite.errors import ManifestError, ReportError
+from cleanlab_lite.files import load_arrays, read_table, reading
 from cleanlab_lite.manifest import Manifest
 from cleanlab_lite.report import Report
 from cleanlab_lite.run.find import find_run
@@ -97,7 +97,7 @@ class RunFolder:
         if not path.exists():
             return None
         with _reading(path):
-            file = pq.ParquetFile(path)
+            file = pq.ParquetFile(path, page_checksum_verification=True)
             schema = file.schema_arrow
         if not all(name in schema.names and pa.types.is_fixed_size_list(schema.field(name).type) for name in CURVES):
             raise ReportError(f"{path} holds no curves of {' and '.join(CURVES)}", hint=AGAIN)
@@ -113,7 +113,9 @@ class RunFolder:
         if not path.exists():
             return None
         with _reading(path):
-            features = np.load(path, mmap_mode="r", allow_pickle=False)
+            features = load_arrays(path)
+            if not isinstance(features, np.ndarray):
+                raise ValueError("it holds an archive of arrays")
         if features.ndim != 2 or len(features) != len(self.report):
             found = " x ".join(map(str, features.shape))
             raise ReportError(
@@ -128,7 +130,7 @@ class RunFolder:
         if not path.exists():
             return None
         with _reading(path):
-            return pq.read_table(path)
+            return read_table(path)
 
     def _same_rows(self, what: str, ids: pa.ChunkedArray) -> None:
         """Raise ReportError unless the ids are those of the report, in order."""
@@ -168,10 +170,5 @@ class Curves:
         return result
 
 
-@contextmanager
-def _reading(path: Path) -> Iterator[None]:
-    """Turn what a damaged file raises into ReportError."""
-    try:
-        yield
-    except (OSError, ValueError, EOFError, KeyError, pa.ArrowException) as error:
-        raise ReportError(f"cannot read {path}: {error}", hint=AGAIN) from error
+def _reading(path: Path) -> AbstractContextManager[None]:
+    return reading(f"cannot read {path}", ReportError, hint=AGAIN)

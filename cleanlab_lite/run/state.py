@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from cleanlab_lite.errors import ReportError
+from cleanlab_lite.files import json_object, reading
 from cleanlab_lite.run.layout import STATE
 
-_ALWAYS = {"key", "command", "resumed", "finished"}
+ALWAYS = {"key": str, "command": list, "resumed": int, "finished": (str, type(None))}  # fields of run.json
+MARKER = {"finished": str, "seconds": (int, float), "facts": dict}  # of the marker of a stage
 
 
 @dataclass(frozen=True)
@@ -38,15 +39,12 @@ def stored_state(folder: Path) -> dict[str, Any] | None:
     path = folder / STATE
     if not path.exists():
         return None
-    state = read_json(path)
-    if not state.keys() >= _ALWAYS:
+    if not read_json(path).keys() >= ALWAYS.keys():
         raise ReportError(f"{path} is not a file of nlclean", hint="choose another folder")
-    return state
+    return read_json(path, **ALWAYS)
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object in a run folder."""
-    try:
-        return dict(json.loads(path.read_bytes()))
-    except (ValueError, TypeError) as error:
-        raise ReportError(f"{path} is damaged: {error}", hint="delete the run folder and run again") from error
+def read_json(path: Path, **expected: Any) -> dict[str, Any]:
+    """A JSON object in a run folder, with at least the fields `expected`, of these types."""
+    with reading(f"{path} is damaged", ReportError, hint="delete the run folder and run again"):
+        return json_object(path.read_bytes(), **expected)

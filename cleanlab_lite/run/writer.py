@@ -11,7 +11,6 @@ import re
 import shutil
 import sys
 import time
-import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -24,10 +23,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cleanlab_lite.errors import ReportError
+from cleanlab_lite.files import load_archive, reading
 from cleanlab_lite.run.find import choose, refuse_foreign, safe_stem
 from cleanlab_lite.run.layout import ARRAYS, JOBS, LOG, ROOT, STAGES, STATE, TEMPORARY, marker
 from cleanlab_lite.run.lock import acquire, release
-from cleanlab_lite.run.state import read_json, stored_state
+from cleanlab_lite.run.state import MARKER, read_json, stored_state
 
 
 class Run:
@@ -43,7 +43,7 @@ class Run:
         for leftover in folder.glob(f"{TEMPORARY}*"):
             leftover.unlink()
         _drop_torn_line(folder / LOG)
-        self._stages = {path.stem: read_json(path) for path in sorted((folder / STAGES).glob("*.json"))}
+        self._stages = {path.stem: read_json(path, **MARKER) for path in sorted((folder / STAGES).glob("*.json"))}
         self.resumed = self._in_order()  # stages that an earlier process did
         self._since = time.monotonic()
         state = stored_state(folder)
@@ -152,7 +152,7 @@ class Run:
         table = table.replace_schema_metadata(
             {**(table.schema.metadata or {}), b"nlclean.run_id": self.run_id.encode()}
         )
-        self.write(name, lambda path: pq.write_table(table, path, compression="zstd"))
+        self.write(name, lambda path: pq.write_table(table, path, compression="zstd", write_page_checksum=True))
 
     def write_arrays(self, name: str, **arrays: np.ndarray) -> None:
         """One .npz file, uncompressed. Raises TypeError for object arrays, which only pickle could store."""
@@ -164,12 +164,8 @@ class Run:
     def arrays(self, name: str) -> dict[str, np.ndarray]:
         """What `write_arrays` stored. Raises ReportError when the file is missing or damaged."""
         path = self.path(name)
-        try:
-            # opened here: of a damaged file np.load keeps the handle
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-                return {key: stored[key] for key in stored.files}
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-            raise ReportError(f"cannot read {path}: {error}", hint=f"delete {self.folder} and run again") from error
+        with reading(f"cannot read {path}", ReportError, hint=f"delete {self.folder} and run again"):
+            return load_archive(path)
 
     def discard(self) -> None:
         """Delete what only an unfinished run needs: arrays of its stages, and the folder of its jobs."""

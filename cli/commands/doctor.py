@@ -19,7 +19,6 @@ from ..options import json_option, verbosity_options
 PACKAGES = (
     "torch",
     "torchvision",
-    "torchaudio",
     "numpy",
     "scipy",
     "scikit-learn",
@@ -91,7 +90,7 @@ def _decoders() -> dict[str, bool]:
     from PIL import features
 
     decoders = {name: bool(features.check(feature)) for name, feature in _PILLOW_FEATURES.items()}
-    return decoders | {package: find_spec(package) is not None for package in ("soundfile", "torchaudio")}
+    return decoders | {"soundfile": find_spec("soundfile") is not None}
 
 
 def _terminal(environ: Mapping[str, str]) -> dict[str, Any]:

@@ -218,9 +218,9 @@ def _refuse_idle_options(ctx: click.Context, format: Format, patch: Path | None,
 
 
 def _read_decisions(files: tuple[Path, ...]) -> list[Decision]:
-    from cleanlab_lite.decisions import DecisionLog
+    from cleanlab_lite.decisions import read_journal
 
-    return [decision for file in files for decision in DecisionLog(file).read()]
+    return [decision for file in files for decision in read_journal(file)]
 
 
 def _counted(cleaning: Cleaning) -> dict[str, int]:

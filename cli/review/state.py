@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from cleanlab_lite.decisions import Agreement, Decision, DecisionLog, agreement, settle, standing
+from cleanlab_lite.decisions import Agreement, Decision, DecisionLog, agreement, read_journal, settle, standing
 from cleanlab_lite.measured_flags import Measured, Share, measure, propose
 
 from ..text import escape
@@ -26,7 +26,7 @@ def merge(log: DecisionLog, files: Sequence[Path]) -> int:
     added = 0
     for file in files:
         seen: Counter[Decision] = Counter()
-        for decision in DecisionLog(file).read():
+        for decision in read_journal(file):
             seen[decision] += 1
             if seen[decision] > present[decision]:
                 log.append(decision)

@@ -1,0 +1,156 @@
+"""Files that others wrote, or a disk has damaged. One place knows that opening them can raise anything.
+
+The parsers below us (zip, zlib, NumPy's headers, Arrow, JSON) let dozens of kinds of exceptions out where bytes are not
+what they expect: TokenError, RecursionError, MemoryError, zlib.error ... No list of them is ever complete.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from cleanlab_lite.errors import NlcleanError
+
+if TYPE_CHECKING:  # NumPy and Arrow are slow to import, and settings are read without them
+    import numpy as np
+    import pyarrow as pa
+
+FILE_URLS = ("file://", "local://")
+MAX_FILE_BYTES = 2 << 30  # of a file that is read whole; some never end
+PART = 64 << 20  # bytes asked for at a time
+DEEPEST = 200  # levels of lists and objects in JSON
+TOO_DEEP = "it is nested too deeply"
+LONGEST = 200  # characters of a parser's own words in a message
+
+
+@contextmanager
+def reading(failure: str, error: type[NlcleanError], *, hint: str = "") -> Iterator[None]:
+    """Turn whatever goes wrong in the block into `error`: `failure` ("cannot read x.npy"), and why.
+
+    Errors of nlclean pass: they know better.
+    """
+    try:
+        yield
+    except NlcleanError:
+        raise
+    except Exception as cause:
+        raise error(f"{failure}: {why(cause)}", hint=hint) from cause
+
+
+def why(cause: Exception) -> str:
+    """The reason in one line; without the path, which the message names already."""
+    if isinstance(cause, KeyError):
+        return f"{cause} is missing"
+    if isinstance(cause, RecursionError):
+        return TOO_DEEP
+    text = " ".join(str(getattr(cause, "strerror", None) or cause).split()) or type(cause).__name__
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+
+
+def local_path(uri: str) -> str:
+    """`uri`, or the path in it where it is the URL of a local file: what holds for local files holds for these, too."""
+    scheme = next((scheme for scheme in FILE_URLS if uri.startswith(scheme) and "::" not in uri), "")
+    return uri.removeprefix(scheme)
+
+
+def read_remote(url: str) -> bytes:
+    """All of what fsspec can open. Raises OverflowError beyond `MAX_FILE_BYTES`, and whatever its backends raise."""
+    import fsspec  # slow to import and seldom needed
+
+    data = bytearray()
+    with fsspec.open(url, "rb") as file:
+        while part := file.read(PART):
+            data += part
+            if len(data) > MAX_FILE_BYTES:
+                raise OverflowError(f"the file has more than the limit of {MAX_FILE_BYTES} bytes")
+    return bytes(data)
+
+
+def load_arrays(file: str | os.PathLike[str] | BinaryIO) -> np.ndarray | dict[str, np.ndarray]:
+    """One array of an `.npy` file, mapped into memory where it is named, or the arrays of an `.npz`. No pickles.
+
+    Raises anything where the file is not what it should be: to be called within `reading`.
+    """
+    import numpy as np
+
+    if not isinstance(file, str | os.PathLike):
+        return _loaded(np.load(file, allow_pickle=False))
+    with open(file, "rb") as opened:  # of a damaged file np.load keeps the handle
+        if opened.read(6) != np.lib.format.MAGIC_PREFIX:
+            opened.seek(0)
+            return _loaded(np.load(opened, allow_pickle=False))
+    return np.load(file, mmap_mode="r", allow_pickle=False)
+
+
+def _loaded(found: Any) -> np.ndarray | dict[str, np.ndarray]:
+    if not hasattr(found, "files"):
+        return found
+    with found:
+        return {name: found[name] for name in found.files}
+
+
+def load_archive(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of an `.npz` file. To be called within `reading`."""
+    arrays = load_arrays(path)
+    if not isinstance(arrays, dict):
+        raise ValueError("it holds one array, not an archive of arrays")
+    return arrays
+
+
+def read_table(file: str | os.PathLike[str] | pa.BufferReader, columns: list[str] | None = None) -> pa.Table:
+    """A Parquet file, or those of `columns` that it has; text that is no text is found here. Within `reading`."""
+    import pyarrow.parquet as pq
+
+    # ParquetFile, because pq.read_table takes folders called `key=value` on the way for columns
+    with pq.ParquetFile(file, page_checksum_verification=True) as opened:
+        table = opened.read(columns)
+    table.validate(full=True)
+    return table
+
+
+def json_value(data: bytes | str) -> Any:
+    """What the JSON says. Raises ValueError where it is none, or is nested deeper than `DEEPEST`.
+
+    How deep Python itself can go depends on the caller: what one step reads, a later one could not.
+    """
+    try:
+        found = json.loads(data)
+    except RecursionError as error:
+        raise ValueError(TOO_DEEP) from error
+    brackets = ("[", "{") if isinstance(data, str) else (b"[", b"{")
+    if sum(map(data.count, brackets)) > DEEPEST:  # type: ignore[arg-type]
+        level, depth = [found], 0
+        while level := [child for part in level for child in _children(part)]:
+            depth += 1
+            if depth > DEEPEST:
+                raise ValueError(TOO_DEEP)
+    return found
+
+
+def _children(part: Any) -> Iterable[Any]:
+    return part.values() if isinstance(part, dict) else part if isinstance(part, list) else ()
+
+
+def json_object(data: bytes | str, **expected: type | tuple[type, ...]) -> dict[str, Any]:
+    """A JSON object that has at least the fields `expected`, of these types.
+
+    Raises ValueError for everything else, also where it is nested too deeply.
+    """
+    found = json_value(data)
+    if not isinstance(found, dict):
+        raise ValueError(f"expected a JSON object, found {found!r:.60}")
+    check_fields(found, **expected)
+    return found
+
+
+def check_fields(found: Mapping[str, Any], **expected: type | tuple[type, ...]) -> None:
+    """Raise ValueError where a field is missing or of another type."""
+    for name, types in expected.items():
+        if name not in found:
+            raise ValueError(f"{name!r} is missing")
+        if not isinstance(found[name], types):
+            raise ValueError(f"{name!r} is {found[name]!r:.60}")
