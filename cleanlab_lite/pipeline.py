@@ -8,7 +8,6 @@ import json
 import os
 from dataclasses import asdict, replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -346,32 +345,3 @@ def write(
         run.write(f"{STEMS[policy]}{suffix(manifest)}", writer)
     run.write_json(SUMMARY, report.summary)
     run.write(REPORT, lambda path: report.write(path, run_id=run.run_id))
-
-
-def audit_path(
-    path: str | Path,
-    *,
-    history: str | Path | None = None,
-    pred_probs: str | Path | None = None,
-    warm_start: str | Path | None = None,
-    out: Path | None = None,
-    on_progress: OnProgress = ignore,
-    **options: Any,
-) -> Report:
-    """`audit` for Python: read the manifest, open a run folder, audit.
-
-    `options` are `preset` and the fields of AuditConfig; column names go to `read_manifest` before. `history` (a folder
-    of Recorder.save) and `pred_probs` (a file) are audited instead of training, see `own_evidence`; `warm_start` is the
-    folder of an earlier run, see `warm_start`.
-    """
-    from cleanlab_lite.config import preset
-    from cleanlab_lite.own_evidence import own_evidence
-    from cleanlab_lite.readers import read_manifest
-    from cleanlab_lite.warm_start import read_warm_start
-
-    manifest = read_manifest(path)
-    config = preset(options.pop("preset", "balanced"), **options)
-    evidence = own_evidence(manifest, history=history, pred_probs=pred_probs)
-    warm = read_warm_start(Path(warm_start), manifest, evidence) if warm_start else None
-    with Run.start(out, Path(manifest.source.path).stem, run_key(manifest, config, evidence, warm)) as run:
-        return audit(manifest, config, run=run, evidence=evidence, warm=warm, on_progress=on_progress)

@@ -22,7 +22,8 @@ from cleanlab_lite.errors import ConfigError
 from cleanlab_lite.evidence import Evidence
 from cleanlab_lite.history import HELD_OUT
 from cleanlab_lite.models import build_proxy
-from cleanlab_lite.pipeline import audit_path, plan
+from cleanlab_lite.door import audit as audit_path
+from cleanlab_lite.pipeline import plan
 from cleanlab_lite.readers import read_manifest
 from cleanlab_lite.report import Report
 from cleanlab_lite.warm_start import FILE, read_warm_start

@@ -22,10 +22,11 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from cleanlab_lite.errors import ReportError
+from cleanlab_lite.errors import ConfigError, ReportError
 from cleanlab_lite.exporters import charts
 from cleanlab_lite.exporters.manifest import load_manifest
 from cleanlab_lite.exporters.page_data import ISSUES, PageData, known, margins
+from cleanlab_lite.exporters.target import replacing
 from cleanlab_lite.manifest import Manifest
 from cleanlab_lite.mixture import BetaMixture, GaussianMixture, fit_beta_mixture, fit_gaussian_mixture
 from cleanlab_lite.progress import OnProgress, ignore
@@ -55,6 +56,20 @@ def build_page(folder: Path, *, limit: int = LIMIT, on_progress: OnProgress = ig
     if len(page) > limit:
         raise ReportError(f"the page has {len(page):,} bytes without any row, the limit is {limit:,}")
     return page
+
+
+def write_page(folder: Path, page: Path, *, force: bool = False, on_progress: OnProgress = ignore) -> int:
+    """Write the page of a run to a file, whole or not at all; its bytes. Raises ConfigError when it must not be."""
+    if page.suffix.lower() not in (".html", ".htm"):
+        raise ConfigError(f"{page} is no name of a page", hint=f"expected e.g. {page.with_suffix('.html')}")
+    if page.is_dir():
+        raise ConfigError(f"{page} is a folder", hint=f"expected e.g. {page / 'report.html'}")
+    if page.exists() and not force:
+        raise ConfigError(f"{page} exists", hint="give another file, or --force to overwrite it")
+    content = build_page(folder, on_progress=on_progress)
+    with replacing(page, hint="give another file") as temporary:
+        temporary.write_bytes(content)
+    return len(content)
 
 
 def _quartiles(folder: Path, suspect: np.ndarray) -> dict[str, np.ndarray] | None:

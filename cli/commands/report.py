@@ -42,8 +42,12 @@ def command(run: Path | None, top: int, schema: bool, page: Path | None, force: 
         output.json_document([dict(zip(keys, map(str, column), strict=True)) for column in COLUMNS])
         return
     if page is not None:
-        _check(page, force)
-        size = _write_page(find_run(run), page)
+        from cleanlab_lite.exporters.html import write_page
+
+        from ..progress import Drawer
+
+        with Drawer() as drawer:
+            size = write_page(find_run(run), page, force=force, on_progress=drawer)
         if as_json:
             output.json_document({"path": str(page), "bytes": size})
         else:
@@ -55,29 +59,3 @@ def command(run: Path | None, top: int, schema: bool, page: Path | None, force: 
     for warning in report.summary["warnings"]:
         diagnostics.warn(warning)
     (output.report_json if as_json else output.report_view)(report, path, top)
-
-
-def _check(page: Path, force: bool) -> None:
-    """Raise ConfigError when `page` must not be written."""
-    from cleanlab_lite.errors import ConfigError
-
-    if page.suffix.lower() not in (".html", ".htm"):
-        raise ConfigError(f"{page} is no name of a page", hint=f"--html {page.with_suffix('.html')}")
-    if page.is_dir():
-        raise ConfigError(f"{page} is a folder", hint=f"--html {page / 'report.html'}")
-    if page.exists() and not force:
-        raise ConfigError(f"{page} exists", hint="give another file, or --force to overwrite it")
-
-
-def _write_page(folder: Path, page: Path) -> int:
-    """Write the page of a run, whole or not at all; its bytes."""
-    from cleanlab_lite.exporters.html import build_page
-    from cleanlab_lite.exporters.target import replacing
-
-    from ..progress import Drawer
-
-    with Drawer() as drawer:
-        content = build_page(folder, on_progress=drawer)
-    with replacing(page, hint="give another file") as temporary:
-        temporary.write_bytes(content)
-    return len(content)
