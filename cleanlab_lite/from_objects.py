@@ -76,12 +76,12 @@ def from_objects(
     for (module, kind), hint in LAZY.items():
         if _is(data, module, kind):
             raise ManifestError(f"cannot audit a {type(data).__name__}", hint=hint)
-    if labels is not None and not isinstance(data, tuple) and _is_table(data):
-        raise ManifestError(
-            f"labels are given beside a {type(data).__name__}",
-            hint="a table has them in a column, which label_column= names; numbers go in as (X, y)",
-        )
-    if _is_table(data):
+    if _is_table(data) and (labels is None or _is(data, "datasets", "Dataset") or _is(data, "datasets", "DatasetDict")):
+        if labels is not None:
+            raise ManifestError(
+                f"labels are given beside a {type(data).__name__}",
+                hint="it has them in a column, which label_column= names",
+            )
         rows = _of_table(data, name, asked.get("id"), keep)
     else:
         if named := [f"{role}_column=" for role, column in asked.items() if column is not None]:
@@ -144,8 +144,8 @@ def _arrow(data: Any, name: str, id_column: str | None) -> pa.Table:
     """Without metadata: that of pandas holds its version, and the rows would be others with the next one."""
     try:
         if _is(data, "pandas", "DataFrame"):
-            frame = data.reset_index() if id_column in data.index.names and id_column not in data.columns else data
-            frame = frame.rename(columns=str)
+            from_index = id_column is not None and id_column in data.index.names and id_column not in data.columns
+            frame = (data.reset_index() if from_index else data).rename(columns=str)
             if repeated := sorted(set(frame.columns[frame.columns.duplicated()])):
                 raise ManifestError(f"{name!r}: columns named more than once: {listing(repeated)}")
             table = pa.Table.from_pandas(frame, preserve_index=False)
@@ -275,6 +275,8 @@ def label_array(labels: Any) -> pa.Array:
         return labels
     if _is(labels, "polars", "Series"):
         return labels.to_arrow()
+    if not hasattr(labels, "__len__"):
+        raise ManifestError(f"labels are {labels!r:.60}, expected (n,): one per row")
     array = _numpy(labels) if hasattr(labels, "__array__") else None
     if array is not None and array.ndim != 1:
         hint = "labels in one-hot form: .argmax(axis=1)" if array.ndim == 2 and array.shape[1] > 1 else "use .ravel()"
@@ -341,7 +343,8 @@ def _inputs(data: Any, keep: Keeper) -> np.ndarray | list[str]:
     if array.dtype.kind not in "fiub":
         raise ManifestError(
             f"X has type {array.dtype}, expected numbers (n, d), pictures (n, h, w, c), or a list of PIL pictures",
-            hint="X.astype(float) where the cells are numbers; text needs embeddings first",
+            hint="X.astype(float) where the cells are numbers; text needs embeddings first; a table of paths has its "
+            "labels in a column",
         )
     if array.ndim == 2:
         return check_features("X", array.astype(np.float32) if array.dtype == bool else array)

@@ -13,6 +13,7 @@ import io
 import os
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -68,7 +69,8 @@ class ObjectStore:
                 hint="free some space there, or set NLCLEAN_CACHE_DIR to another folder",
             ) from error
         finally:
-            temporary.unlink(missing_ok=True)
+            with suppress(OSError):  # it has its name, or was never made
+                temporary.unlink()
         return str(path)
 
 
