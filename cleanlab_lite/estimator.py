@@ -37,7 +37,8 @@ class LabelIssueDetector(BaseEstimator):
         random_state: an int for the same result every time, None or a RandomState for another one each time.
 
     Attributes, all in the order of the rows of X:
-        p_mislabel_: (n,) calibrated probability that the label is wrong.
+        p_mislabel_: (n,) calibrated probability that the label is wrong; NaN where labels are predicted no better
+            than chance, so that nothing can be said.
         suggested_: (n,) labels in the type of y: the correction on offer, else the label as given.
         is_label_issue_: (n,) bool, p_mislabel_ is at least one half.
         label_scores_: (n,) label quality of 0 to 1, low is suspicious: 1 - p_mislabel_ with ties broken.
@@ -52,7 +53,10 @@ class LabelIssueDetector(BaseEstimator):
         self.random_state = random_state
 
     def fit(self, X: Any, y: Any) -> LabelIssueDetector:
-        """Audit the labels `y` (n,) of the vectors `X` (n, d). Raises ValueError on anything else."""
+        """Audit the labels `y` (n,) of the vectors `X` (n, d).
+
+        Raises ValueError on anything else, and ConfigError where the rows are too few for the proxies.
+        """
         X, y = validate_data(self, X, y, dtype=np.float32, ensure_min_samples=2)
         check_classification_targets(y)
         self.classes_, labels = np.unique(y, return_inverse=True)
@@ -68,12 +72,12 @@ class LabelIssueDetector(BaseEstimator):
             with Run.start(out, "estimator", run_key(manifest, config)) as run:
                 report = audit(manifest, config, run=run)
         table = report.table
-        # rows that could not be judged (no planted error was found, say) are no suspects
-        self.p_mislabel_ = np.asarray(table["p_mislabel"].fill_null(0.0), dtype=np.float64)
-        self.label_scores_ = np.asarray(table["label_score"].fill_null(1.0), dtype=np.float64)
+        self.p_mislabel_ = np.asarray(table["p_mislabel"].fill_null(np.nan), dtype=np.float64)
+        self.label_scores_ = np.asarray(table["label_score"].fill_null(np.nan), dtype=np.float64)
         self.is_label_issue_ = flags(table, "is_label_issue")
         self.ranking_ = by_suspicion(table)
-        self.noise_rate_ = report.summary["noise_rate"]["estimate"]
+        rate = report.summary["noise_rate"]["estimate"]
+        self.noise_rate_ = np.nan if rate is None else rate
         offered = [-1 if label is None else int(label) for label in table["suggested_label"].to_pylist()]
         suggested = np.where(np.array(offered) >= 0, offered, labels)
         self.suggested_ = self.classes_[suggested]
