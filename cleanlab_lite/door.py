@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import importlib
 import inspect
 import math
 import os
@@ -14,11 +15,13 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cleanlab_lite import pipeline
 from cleanlab_lite.config import FIELDS, AuditConfig, preset, validate
 from cleanlab_lite.data.cache import default_cache_dir
 from cleanlab_lite.data.objects import ObjectStore
 from cleanlab_lite.decisions import DECISIONS, DecisionLog
 from cleanlab_lite.errors import ConfigError, ManifestError, NlcleanError, ReportError
+from cleanlab_lite.evidence import Evidence
 from cleanlab_lite.exporters.export import export
 from cleanlab_lite.exporters.formats import FORMATS, LINKS, POLICIES, Link, Policy
 from cleanlab_lite.exporters.html import write_page
@@ -28,10 +31,12 @@ from cleanlab_lite.from_objects import from_objects
 from cleanlab_lite.gate import Bound, Gate, judge, load_baseline, read_rows
 from cleanlab_lite.manifest import Manifest
 from cleanlab_lite.own_evidence import own_evidence
+from cleanlab_lite.pipeline import run_key
 from cleanlab_lite.progress import OnProgress, ignore
 from cleanlab_lite.readers import read_manifest
 from cleanlab_lite.report import Report as ReportTable
 from cleanlab_lite.run import REPORT, Run, find_run
+from cleanlab_lite.warm_start import read_warm_start
 
 if TYPE_CHECKING:
     import pandas
@@ -40,6 +45,7 @@ if TYPE_CHECKING:
 PathLike = str | os.PathLike[str]
 
 MANIFEST = "manifest.parquet"
+ROLES = ("path", "label", "id", "split", "features")  # of columns
 OPTION = re.compile(r"--([a-z]+(?:-[a-z]+)*)")  # in a message
 
 
@@ -88,27 +94,28 @@ def audit(
 
     >>> nlclean.audit(frame, label_column="species", epochs=8).flagged()
     """
-    from cleanlab_lite.pipeline import audit as run_audit
-    from cleanlab_lite.pipeline import run_key
-    from cleanlab_lite.warm_start import read_warm_start
-
-    columns = {
-        "path": path_column,
-        "label": label_column,
-        "id": id_column,
-        "split": split_column,
-        "features": features_column,
-    }
+    names = (path_column, label_column, id_column, split_column, features_column)
     with _spoken_in_python():
         chosen = _configure(config, options)
-        manifest = _manifest_of(data, labels, classes, columns, features)
+        manifest = _manifest_of(data, labels, classes, dict(zip(ROLES, names, strict=True)), features)
         evidence = own_evidence(manifest, history=history, pred_probs=pred_probs)
-        warm = None if warm_start is None else read_warm_start(Path(warm_start), manifest, evidence)
-        key = run_key(manifest, chosen, evidence, warm)
-        folder = None if out is None else Path(out)
-        with Run.start(folder, Path(manifest.source.path).stem, key) as run, _listener(progress) as on_progress:
-            found = run_audit(manifest, chosen, run=run, evidence=evidence, warm=warm, on_progress=on_progress)
-            return Report(found.table, found.summary, run.folder)
+        return _audit(manifest, chosen, evidence, warm_start, out, progress)
+
+
+def _audit(
+    manifest: Manifest,
+    config: AuditConfig,
+    evidence: Evidence | None,
+    warm_start: PathLike | None,
+    out: PathLike | None,
+    progress: bool | OnProgress | None,
+) -> Report:
+    warm = None if warm_start is None else read_warm_start(Path(warm_start), manifest, evidence)
+    folder, stem = None if out is None else Path(out), Path(manifest.source.path).stem
+    key = run_key(manifest, config, evidence, warm)
+    with Run.start(folder, stem, key) as run, _listener(progress) as on_progress:
+        found = pipeline.audit(manifest, config, run=run, evidence=evidence, warm=warm, on_progress=on_progress)
+        return Report(found.table, found.summary, run.folder)
 
 
 def _manifest_of(
@@ -303,8 +310,8 @@ class Report(ReportTable):
                 self.summary,
                 read_rows(self, DecisionLog(folder / DECISIONS).read(), load_lines(folder / MANIFEST)[1]),
                 None if baseline is None else load_baseline(Path(baseline)),
-                max_noise=None if max_noise is None else Bound(max_noise, True),
-                max_suspects=None if max_suspects is None else Bound(max_suspects, isinstance(max_suspects, float)),
+                max_noise=_bound("max_noise", max_noise, share=True),
+                max_suspects=_bound("max_suspects", max_suspects, share=isinstance(max_suspects, float)),
                 max_new_suspects=0 if baseline is not None and max_new_suspects is None else max_new_suspects,
             )
 
@@ -329,6 +336,13 @@ class Report(ReportTable):
         return html_view(self, self._manifest() if there else None)
 
 
+def _bound(name: str, value: float | None, *, share: bool) -> Bound | None:
+    """A limit. A share above 1 would let everything pass: 5 where 0.05 was meant."""
+    if value is not None and not (0 <= value <= 1 if share else value >= 0):
+        raise ConfigError(f"{name} is {value}, must be {'a share of 0 to 1, e.g. 0.05' if share else 'at least 0'}")
+    return None if value is None else Bound(value, share)
+
+
 def _one_of(name: str, value: str, known: Sequence[str]) -> str:
     if value not in known:
         near = difflib.get_close_matches(str(value), known, n=1)
@@ -340,7 +354,7 @@ def _one_of(name: str, value: str, known: Sequence[str]) -> str:
 def _require(package: str) -> Any:
     """A package that the library itself can do without."""
     try:
-        return __import__(package)
+        return importlib.import_module(package)
     except ImportError as error:
         raise ConfigError(f"{package} is not installed", hint=f"pip install {package}") from error
 

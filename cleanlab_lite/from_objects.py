@@ -98,7 +98,7 @@ def from_objects(
         position = rows.table.schema.get_field_index(column)
         table = rows.table.set_column(position, column, named_column)
         rows = replace(rows, table=table, classes=rows.classes | {column: order})
-    return to_manifest(rows, asked, os.path.abspath(name))
+    return to_manifest(rows, asked, os.path.abspath(f"<{name}>"))  # a folder `Dataset` may be there, and is not meant
 
 
 def _is(data: Any, module: str, name: str) -> bool:
@@ -124,7 +124,7 @@ def _is_column(data: Any) -> bool:
 def _kind(data: Any) -> str:
     """What messages and the folder of the run call it."""
     plain = isinstance(data, tuple | list | np.ndarray) or _is(data, "torch", "Tensor")
-    return "arrays" if plain else type(data).__name__.lower()
+    return "arrays" if plain else type(data).__name__
 
 
 # --- tables ---------------------------------------------------------------------------------------------------------

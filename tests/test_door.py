@@ -75,8 +75,8 @@ def in_a_new_process(code: str) -> str:
 def test_both_packages_offer_the_same_objects():
     for name in cleanlab_lite.__all__:
         assert getattr(nlclean, name) is getattr(cleanlab_lite, name)
-    assert {*cleanlab_lite.__all__, "__version__"} == set(nlclean.__all__) <= set(dir(nlclean))
-    assert set(cleanlab_lite.__all__) <= set(dir(cleanlab_lite))
+    assert {*cleanlab_lite.__all__, "__version__"} == set(nlclean.__all__) == set(dir(nlclean))
+    assert set(cleanlab_lite.__all__) == set(dir(cleanlab_lite))
     assert nlclean.__version__ == nlclean.version()
     with pytest.raises(AttributeError, match="audti"):
         _ = nlclean.audti
@@ -353,6 +353,25 @@ def test_a_check_is_that_of_the_command(run, capsys):
     assert not report.check(max_suspects=0.5).exceeded and report.check(max_suspects=0.05).exceeded
     with pytest.raises(ConfigError, match="new since when"):
         report.check(max_new_suspects=3)
+
+
+@pytest.mark.parametrize(
+    "limits", [{"max_noise": 5}, {"max_suspects": 5.0}, {"max_suspects": -1}, {"max_noise": np.nan}]
+)
+def test_limits_that_everything_would_pass(run, limits):
+    with pytest.raises(ConfigError, match=r"must be a share of 0 to 1|at least 0"):
+        nlclean.Report.read(run).check(**limits)
+
+
+def test_a_folder_that_is_called_like_the_object_is_not_meant(here):
+    (here / "DataFrame").mkdir()
+    report = nlclean.audit(frame(), **OPTIONS)
+    assert report.folder is not None and report.folder.parts[:2] == ("nlclean-runs", "DataFrame")
+    target = report.export()
+    assert target == here / "DataFrame.pruned.parquet"
+    kept = pd.read_parquet(target)
+    assert len(kept) == 150 - len(TASK.wrong) and list(kept.columns) == ["embedding", "label"]
+    assert report.export(output="DataFrame/pruned.parquet").exists()
 
 
 def test_a_report_without_its_folder_says_so(run):

@@ -50,7 +50,7 @@ def test_labels_come_back_in_the_type_of_the_user(names):
     truth, labels = (np.minimum(part, 1) if binary else part for part in (TASK.truth, TASK.labels))
     found = LabelIssueDetector(CONFIG).fit(X, names[labels])
     assert found.suggested_.dtype == names.dtype
-    assert (found.suggested_ == names[truth]).mean() > 0.98
+    assert (found.suggested_ == names[truth]).mean() > 0.9
     assert found.classes_.tolist() == sorted(names.tolist())
 
 

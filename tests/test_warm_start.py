@@ -120,7 +120,7 @@ def test_half_the_epochs_and_no_trials(folder, tmp_path, watched):
         folder / "grown.parquet",
         out=tmp_path / "first",
         warm_start=folder / "old",
-        on_progress=lambda event: started.append(event.note),
+        progress=lambda event: started.append(event.note),
         **OPTIONS,
     )
     assert watched[0].history is not None and watched[0].history.shape[1] == EPOCHS // 2

@@ -23,7 +23,10 @@ print("too many wrong labels" if gate.exceeded else "fine")
 # %% The same as an estimator of scikit-learn: nothing is kept but its attributes
 detector = nlclean.LabelIssueDetector(random_state=0).fit(X, y)
 worst = detector.ranking_[: len(wrong)]
-print("row, label, suggestion:", *zip(worst[:5], y[worst[:5]], detector.suggested_[worst[:5]], strict=True))
+print(
+    "row, label, suggestion:",
+    *zip(worst[:5].tolist(), y[worst[:5]].tolist(), detector.suggested_[worst[:5]].tolist(), strict=True),
+)
 
 # %% How well a label fits a row that was not audited: the log-probability of every class
 scores = detector.decision_function(X[:3])
