@@ -95,11 +95,12 @@ def audit(
     >>> nlclean.audit(frame, label_column="species", epochs=8).flagged()
     """
     names = (path_column, label_column, id_column, split_column, features_column)
-    with _spoken_in_python():
+    columns = dict(zip(ROLES, names, strict=True))
+    with _spoken_in_python(), _listener(progress) as on_progress:
         chosen = _configure(config, options)
-        manifest = _manifest_of(data, labels, classes, dict(zip(ROLES, names, strict=True)), features)
+        manifest = _manifest_of(data, labels, classes, columns, features, on_progress)
         evidence = own_evidence(manifest, history=history, pred_probs=pred_probs)
-        return _audit(manifest, chosen, evidence, warm_start, out, progress)
+        return _audit(manifest, chosen, evidence, warm_start, out, on_progress)
 
 
 def _audit(
@@ -108,24 +109,28 @@ def _audit(
     evidence: Evidence | None,
     warm_start: PathLike | None,
     out: PathLike | None,
-    progress: bool | OnProgress | None,
+    on_progress: OnProgress,
 ) -> Report:
     warm = None if warm_start is None else read_warm_start(Path(warm_start), manifest, evidence)
     folder, stem = None if out is None else Path(out), Path(manifest.source.path).stem
-    key = run_key(manifest, config, evidence, warm)
-    with Run.start(folder, stem, key) as run, _listener(progress) as on_progress:
+    with Run.start(folder, stem, run_key(manifest, config, evidence, warm)) as run:
         found = pipeline.audit(manifest, config, run=run, evidence=evidence, warm=warm, on_progress=on_progress)
         return Report(found.table, found.summary, run.folder)
 
 
 def _manifest_of(
-    data: Any, labels: Any, classes: Sequence[str] | None, columns: dict[str, str | None], features: Any
+    data: Any,
+    labels: Any,
+    classes: Sequence[str] | None,
+    columns: dict[str, str | None],
+    features: Any,
+    on_progress: OnProgress,
 ) -> Manifest:
     """What the user says, whatever it is said in."""
     if not isinstance(data, str | os.PathLike | Manifest):
         if isinstance(features, str | os.PathLike):
             raise ManifestError(f"features= names a file, {str(features)!r}", hint="load it: features=numpy.load(...)")
-        keep = ObjectStore(default_cache_dir())
+        keep = ObjectStore(default_cache_dir(), on_progress)
         return from_objects(data, labels, classes=classes, asked=columns, features=features, keep=keep)
     if idle := [name for name, value in (("labels", labels), ("classes", classes)) if value is not None]:
         raise ManifestError(f"{' and '.join(idle)} go with objects in memory, not with a {type(data).__name__}")

@@ -18,11 +18,13 @@ import torch
 from audit_world import picture
 from PIL import Image
 
+from cleanlab_lite.data import objects
 from cleanlab_lite.data.media import decode_image, read_bytes
 from cleanlab_lite.data.objects import ObjectStore
 from cleanlab_lite.errors import ConfigError, ManifestError
 from cleanlab_lite.from_objects import from_objects
 from cleanlab_lite.manifest import Manifest
+from cleanlab_lite.progress import Progress
 from cleanlab_lite.readers import read_manifest
 
 LABELS = ["cat", "dog", "cat", "owl", "dog", "owl"]
@@ -350,6 +352,15 @@ def test_the_same_object_is_written_once(keep, tmp_path):
     assert keep.picture(Image.fromarray(PIXELS[0])) == str(path)
     assert path.stat().st_mtime_ns == changed
     assert [found.name for found in path.parent.iterdir()] == [path.name]
+
+
+def test_writing_many_files_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(objects, "TOLD", 2)
+    events = []
+    store = ObjectStore(tmp_path, events.append)
+    for part in PIXELS:
+        store.picture(part)
+    assert events == [Progress("read", done, 0, "files") for done in (2, 4, 6)]
 
 
 def test_a_deleted_file_comes_back_the_same(keep):

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cleanlab_lite.errors import ConfigError
+from cleanlab_lite.progress import OnProgress, Progress, ignore
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
@@ -28,14 +29,17 @@ FOLDER = "objects-v1"
 WRITTEN = 315_532_800  # seconds, 1 January 1980: the first moment that every file system can hold
 PNG_MODES = ("1", "L", "LA", "RGB", "RGBA", "I;16")  # that a PNG gives back as they are
 TIFF_MODES = ("I", "F")  # 32 bits a pixel
+TOLD = 500  # files between two events of progress
 COMPRESSION = 1  # of PNG: a third larger than the default and several times as fast
 
 
 class ObjectStore:
     """Files named by what is in them. Every method returns the absolute path. Raises ConfigError on a full disk."""
 
-    def __init__(self, cache_dir: Path) -> None:
+    def __init__(self, cache_dir: Path, on_progress: OnProgress = ignore) -> None:
         self._folder = Path(os.path.abspath(cache_dir)) / FOLDER
+        self._on_progress = on_progress
+        self._seen = 0
 
     def picture(self, picture: Picture | np.ndarray) -> str:
         """Losslessly, upright (EXIF): a PIL picture, or uint8 (h, w) or (h, w, c) with c of 1, 3 or 4."""
@@ -54,6 +58,9 @@ class ObjectStore:
         return self._put(hashlib.sha256(data).hexdigest() + ending, lambda: data)
 
     def _put(self, name: str, encode: Callable[[], bytes]) -> str:
+        self._seen += 1
+        if self._seen % TOLD == 0:
+            self._on_progress(Progress("read", self._seen, 0, "files"))
         path = self._folder / name[:2] / name
         temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")
         try:
