@@ -18,7 +18,7 @@ import numpy as np
 
 from benchmarks import data
 from cleanlab_lite.benchmark import metrics
-from cleanlab_lite.pipeline import audit_path
+from cleanlab_lite.door import audit
 from cleanlab_lite.report import Report
 
 HEADS = ("seed", "audit", "AP", "AP old", "AP new", "noise rate", "rate error", "ECE", "flagged again", "passes", "s")
@@ -50,7 +50,7 @@ def compare(args: argparse.Namespace, seed: int, folder: Path) -> None:
     def run(name: str, chosen: np.ndarray, **options: Any) -> tuple[Report, float]:
         manifest = save(folder, dataset, given, chosen)
         since = time.monotonic()
-        report = audit_path(manifest, out=folder / name, seed=seed, ensemble=args.ensemble, **options)
+        report = audit(manifest, out=folder / name, seed=seed, ensemble=args.ensemble, **options)
         return report, time.monotonic() - since
 
     first, _ = run("first", rows[:before])

@@ -1,27 +1,40 @@
 """Find wrong labels in image, sound and embedding datasets.
 
-    import cleanlab_lite as cl
-    report = cl.audit("manifest.csv")
+    import nlclean
+    report = nlclean.audit("manifest.csv")
     report.flagged().to_pandas()
 
-Names are imported when they are first used, so `import cleanlab_lite` costs nothing.
+`nlclean` offers the same names, they are the same objects. They are imported when they are first used, so that the
+import costs nothing, and torch is loaded when training starts.
 """
 
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # for editors and type checkers; tests/test_door.py holds it against the table
+    from cleanlab_lite.config import AuditConfig as AuditConfig
+    from cleanlab_lite.door import Report as Report
+    from cleanlab_lite.door import audit as audit
+    from cleanlab_lite.estimator import LabelIssueDetector as LabelIssueDetector
+    from cleanlab_lite.evidence import Evidence as Evidence
+    from cleanlab_lite.history import History as History
+    from cleanlab_lite.manifest import Manifest as Manifest
+    from cleanlab_lite.readers import read_manifest as read_manifest
+    from cleanlab_lite.recorder import Recorder as Recorder
 
 _PUBLIC = {
-    "audit": ("cleanlab_lite.pipeline", "audit_path"),
+    "audit": ("cleanlab_lite.door", "audit"),
     "read_manifest": ("cleanlab_lite.readers", "read_manifest"),
     "Manifest": ("cleanlab_lite.manifest", "Manifest"),
     "Evidence": ("cleanlab_lite.evidence", "Evidence"),
     "Recorder": ("cleanlab_lite.recorder", "Recorder"),
     "History": ("cleanlab_lite.history", "History"),
-    "Report": ("cleanlab_lite.report", "Report"),
+    "Report": ("cleanlab_lite.door", "Report"),
     "AuditConfig": ("cleanlab_lite.config", "AuditConfig"),
     "PROXIES": ("cleanlab_lite.models", "PROXIES"),
+    "LabelIssueDetector": ("cleanlab_lite.estimator", "LabelIssueDetector"),
 }
 
 __all__ = list(_PUBLIC)
@@ -32,3 +45,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module, attribute = _PUBLIC[name]
     return getattr(importlib.import_module(module), attribute)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

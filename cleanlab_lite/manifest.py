@@ -40,8 +40,8 @@ WHOLE = Segment(0.0, math.inf)
 class Source:
     """Where the rows came from and how to write them again."""
 
-    path: str  # as the user gave it, absolute
-    format: str  # "csv", "tsv", "jsonl", "parquet", "folder", "arrays"
+    path: str  # as the user gave it, absolute; of objects in memory, `<kind>` in the working folder
+    format: str  # "csv", "tsv", "jsonl", "parquet", "folder", "arrays", "table"
     label_column: str
     path_column: str | None = None  # None for embeddings
     id_column: str | None = None

@@ -24,14 +24,17 @@ SUM = 0.01  # by which a row of probabilities may miss 1: half precision, printe
 
 
 def own_evidence(
-    manifest: Manifest, *, history: str | os.PathLike[str] | None, pred_probs: str | os.PathLike[str] | None
+    manifest: Manifest,
+    *,
+    history: str | os.PathLike[str] | None,
+    pred_probs: str | os.PathLike[str] | np.ndarray | None,
 ) -> Evidence | None:
     """A folder of `Recorder.save` and a file of probabilities, with the vectors of the manifest if it has any.
 
     None where neither is given. The probabilities are a table (CSV, TSV, JSONL, Parquet) with a column per class, named
     like it, and perhaps the manifest's column of ids, by which the rows are then matched; or an .npy file (n, k) with
     its columns in the order of `manifest.classes`. That they come from models that did not train on the row is the
-    user's promise.
+    user's promise. An array (n, k) is taken like an .npy file.
 
     Raises EvidenceError when something does not fit the manifest.
     """
@@ -42,7 +45,7 @@ def own_evidence(
         num_classes=manifest.num_classes,
         history=None if history is None else load_history(Path(history), manifest),
         features=manifest.features,
-        pred_probs=None if pred_probs is None else load_pred_probs(Path(pred_probs), manifest),
+        pred_probs=None if pred_probs is None else load_pred_probs(pred_probs, manifest),
     )
 
 
@@ -91,9 +94,14 @@ def load_history(folder: Path, manifest: Manifest) -> History:
     return History(history.loss, history.margin, in_manifest[history.predicted], trained_on[None])
 
 
-def load_pred_probs(path: Path, manifest: Manifest) -> np.ndarray:
+def load_pred_probs(given: str | os.PathLike[str] | np.ndarray, manifest: Manifest) -> np.ndarray:
     """(n, k) float32 probabilities, rows and columns in the order of the manifest, each row with the sum 1."""
-    probabilities = _matrix(path, manifest) if path.suffix.lower() == ".npy" else _named_columns(path, manifest)
+    if isinstance(given, str | os.PathLike):
+        path: Path | str = Path(given)
+        is_matrix = Path(given).suffix.lower() == ".npy"
+        probabilities = _read_matrix(Path(given), manifest) if is_matrix else _named_columns(Path(given), manifest)
+    else:
+        path, probabilities = "pred_probs", _matrix("pred_probs", np.asarray(given), manifest)
     bad = ~np.isfinite(probabilities).all(axis=1) | (probabilities < 0).any(axis=1)
     if bad.any():
         raise EvidenceError(
@@ -112,9 +120,12 @@ def load_pred_probs(path: Path, manifest: Manifest) -> np.ndarray:
     return (probabilities / sums[:, None]).astype(np.float32)
 
 
-def _matrix(path: Path, manifest: Manifest) -> np.ndarray:
+def _read_matrix(path: Path, manifest: Manifest) -> np.ndarray:
     with reading(f"cannot read {path}", EvidenceError, hint="save numbers (n, k) with numpy.save"):
-        array = load_arrays(path)
+        return _matrix(str(path), load_arrays(path), manifest)
+
+
+def _matrix(path: str, array: np.ndarray | dict[str, np.ndarray], manifest: Manifest) -> np.ndarray:
     expected = (len(manifest), manifest.num_classes)
     if not isinstance(array, np.ndarray) or array.shape != expected or array.dtype.kind not in "fiu":
         found = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else "an archive"

@@ -8,7 +8,6 @@ import json
 import os
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -256,7 +255,7 @@ def make_plan(manifest: Manifest, config: AuditConfig, warm: WarmStart | None = 
     """Raises ConfigError when the options do not fit the data, the machine, or the earlier run."""
     from cleanlab_lite import plan as planning
 
-    return planning.make_plan(manifest, validate(config), warm)
+    return planning.make_plan(manifest, config, warm)
 
 
 def kinds(evidence: Evidence) -> list[str]:
@@ -268,7 +267,7 @@ def run_key(
     manifest: Manifest, config: AuditConfig, evidence: Evidence | None = None, warm: WarmStart | None = None
 ) -> str:
     """sha256 of all that decides the findings: data, options, earlier run, version. It names the run."""
-    options = {name: value for name, value in as_dict(config).items() if name not in EXECUTION}
+    options = {name: value for name, value in as_dict(validate(config)).items() if name not in EXECUTION}
     facts = [manifest.fingerprint, _file_facts(manifest), options, importlib.metadata.version("nlclean")]
     if config.weights not in ("", "default"):
         facts.append(_stamp(config.weights))
@@ -400,33 +399,3 @@ def write(
         run.write(f"{STEMS[policy]}{suffix(manifest)}", writer)
     run.write_json(layout.SUMMARY, report.summary.as_dict())
     run.write(layout.REPORT, lambda path: report.write(path, run_id=run.run_id))
-
-
-def audit_path(
-    path: str | Path,
-    *,
-    history: str | Path | None = None,
-    pred_probs: str | Path | None = None,
-    warm_start: str | Path | None = None,
-    out: Path | None = None,
-    on_progress: OnProgress = ignore,
-    **options: Any,
-) -> Report:
-    """`audit` for Python: read the manifest, open a run folder, audit.
-
-    `options` are `preset` and the fields of AuditConfig; column names go to `read_manifest` before. `history` (a folder
-    of Recorder.save) and `pred_probs` (a file) are audited instead of training, see `own_evidence`; `warm_start` is the
-    folder of an earlier run, see `warm_start`.
-    """
-    from cleanlab_lite.config import preset
-    from cleanlab_lite.own_evidence import own_evidence
-    from cleanlab_lite.readers import read_manifest
-    from cleanlab_lite.warm_start import read_warm_start
-
-    manifest = read_manifest(path)
-    config = preset(options.pop("preset", "balanced"), **options)
-    evidence = own_evidence(manifest, history=history, pred_probs=pred_probs)
-    warm = read_warm_start(Path(warm_start), manifest, evidence) if warm_start else None
-    source = source_of(manifest, config, evidence=evidence, warm=warm)
-    with Run.start(out, Path(manifest.source.path).stem, run_key(manifest, config, evidence, warm)) as run:
-        return audit(manifest, config, run=run, source=source, on_progress=on_progress)

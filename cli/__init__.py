@@ -1,6 +1,44 @@
-"""The command line of nlclean: `python -m nlclean` and the `nlclean` script."""
+"""Find wrong labels in image, sound and embedding datasets.
+
+    import nlclean
+    report = nlclean.audit("manifest.csv")
+
+The public names are those of the library `cleanlab_lite`, loaded when they are first used. This package is also the
+program: `python -m nlclean` and the `nlclean` script.
+"""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import cleanlab_lite as _library  # imports nothing
+
+if TYPE_CHECKING:
+    from cleanlab_lite import AuditConfig as AuditConfig
+    from cleanlab_lite import Evidence as Evidence
+    from cleanlab_lite import History as History
+    from cleanlab_lite import LabelIssueDetector as LabelIssueDetector
+    from cleanlab_lite import Manifest as Manifest
+    from cleanlab_lite import Recorder as Recorder
+    from cleanlab_lite import Report as Report
+    from cleanlab_lite import audit as audit
+    from cleanlab_lite import read_manifest as read_manifest
+
+    __version__: str
+
+__all__ = [*_library.__all__, "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return version()
+    if name not in _library.__all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(_library, name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
 
 
 def version() -> str:

@@ -1,4 +1,4 @@
-"""Draws the library's progress events on stderr: bars on a terminal, a line every 30 s elsewhere."""
+"""Draws the library's progress events: bars on a terminal and in a notebook, a line every 30 s on stderr elsewhere."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,18 @@ PATIENCE = 2.0  # seconds a stage may take before anything is drawn
 INTERVAL = 30.0  # seconds between lines where there is no terminal
 
 
+def watched() -> bool:
+    """Whether somebody sees bars: on a terminal that is no log of CI, or in a notebook."""
+    return (is_terminal(sys.stderr) and not os.environ.get("CI")) or _in_notebook()
+
+
+def _in_notebook() -> bool:
+    """Whether rich can draw in a notebook: asked of IPython as rich does, and ipywidgets is what it draws with."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    return type(shell).__name__ == "ZMQInteractiveShell" and find_spec("ipywidgets") is not None
+
+
 class Drawer:
     """A listener for `on_progress`, and a context manager that leaves the terminal as it was.
 
@@ -30,7 +43,7 @@ class Drawer:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._live = is_terminal(sys.stderr) and not os.environ.get("CI")
+        self._live = watched()
         self._bars: Bars | None = None
         self._task: TaskID | None = None
         self._first: Progress | None = None  # event that opened the current stage

@@ -16,6 +16,9 @@ WITHOUT_TORCH = [
     "cleanlab_lite.combine",
     "cleanlab_lite.config",
     "cleanlab_lite.detectors",
+    "cleanlab_lite.door",
+    "cleanlab_lite.estimator",
+    "cleanlab_lite.from_objects",
     *(
         f"cleanlab_lite.exporters.{name}"
         for name in ("argilla", "cleanlab", "fiftyone", "folders", "huggingface", "labelstudio", "manifest", "patch")
@@ -31,6 +34,7 @@ WITHOUT_TORCH = [
     "cleanlab_lite.recorder",
     "cleanlab_lite.report",
     "cleanlab_lite.run",
+    "nlclean",
     "nlclean.main",
     "nlclean.commands.audit",
     "nlclean.commands.check",

@@ -451,7 +451,7 @@ def _finished(run: Path) -> str:
 
 def test_python_api_does_what_the_command_does(vector_file, here, capsys):
     seen = []
-    report = cl.audit(vector_file, out=here / "python", **OPTIONS, on_progress=seen.append)
+    report = cl.audit(vector_file, out=here / "python", **OPTIONS, progress=seen.append)
     assert isinstance(report, cl.Report)
     assert {event.stage for event in seen} >= {"train", "judge"}
     scores = report.flagged()["label_score"].to_pylist()

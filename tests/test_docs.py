@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import re
+import runpy
 import shlex
 import shutil
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from cli_world import call
 from review_world import write_wav
 
 import cleanlab_lite as cl
-from cleanlab_lite import pipeline
+from cleanlab_lite import door
 from cleanlab_lite.config import FIELDS, Group
 from cleanlab_lite.decisions import Decision, DecisionLog
 from cleanlab_lite.detectors import DETECTORS
@@ -170,7 +171,7 @@ def folder(kept, monkeypatch):
     for name, value in SMALL.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(cl.PROXIES, "_specs", dict(cl.PROXIES._specs))  # what an example registers is gone after it
-    monkeypatch.setattr(pipeline, "audit_path", functools.partial(pipeline.audit_path, **OPTIONS))  # reads no variables
+    monkeypatch.setattr(door, "audit", functools.partial(door.audit, **OPTIONS))  # reads no variables
     return here
 
 
@@ -198,6 +199,13 @@ def test_the_examples_run(block, folder, capsys):
             result = call(capsys, *words(example))
             fails = re.match(FAILS, example) and "--exit-zero" not in example
             assert result.code == (1 if fails else 0), f"{example}\n{result.err}"
+
+
+@pytest.mark.parametrize("script", sorted((ROOT / "docs" / "examples").glob("*.py")), ids=lambda path: path.stem)
+def test_the_example_scripts_find_what_they_planted(script, folder, capsys):
+    after = runpy.run_path(str(script))
+    assert after["found"] > 0.8
+    assert "planted errors" in capsys.readouterr().out
 
 
 def test_no_reason_is_stale():

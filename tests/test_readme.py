@@ -11,8 +11,8 @@ from pathlib import Path
 import click
 import pytest
 
-import cleanlab_lite
-from cleanlab_lite.report import COLUMNS, Report
+import nlclean
+from cleanlab_lite.report import COLUMNS
 from nlclean.diagnostics import ExitCode
 from nlclean.main import COMMANDS, program
 
@@ -97,7 +97,7 @@ def test_python_names():
     blocks = re.findall(r"(?:^    (?:import|from) .*\n(?:^    .*\n|^\n)*)", TEXT, re.MULTILINE)
     blocks += re.findall(r"^```python\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
     assert blocks
-    known = {"cl": cleanlab_lite, "report": Report}
+    known = {"nlclean": nlclean, "report": nlclean.Report}
     for block in blocks:
         for node in ast.walk(ast.parse(textwrap.dedent(block))):
             if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in known:

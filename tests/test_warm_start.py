@@ -20,11 +20,12 @@ from cleanlab_lite import ensemble
 from cleanlab_lite.config import preset
 from cleanlab_lite.data.inputs import load_inputs
 from cleanlab_lite.data.loader import Samples
+from cleanlab_lite.door import audit
 from cleanlab_lite.errors import ConfigError
 from cleanlab_lite.evidence import Evidence
 from cleanlab_lite.history import HELD_OUT
 from cleanlab_lite.models import build_proxy
-from cleanlab_lite.pipeline import audit_path, make_plan
+from cleanlab_lite.pipeline import make_plan
 from cleanlab_lite.readers import read_manifest
 from cleanlab_lite.report import Report
 from cleanlab_lite.run import Run
@@ -53,7 +54,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save(folder / "old.parquet", np.arange(OLD), WORLD.labels[:OLD])
     rows = np.random.default_rng(5).permutation(N)
     save(folder / "grown.parquet", rows, WORLD.labels[rows])
-    audit_path(folder / "old.parquet", out=folder / "old", epochs=EPOCHS, **OPTIONS)
+    audit(folder / "old.parquet", out=folder / "old", epochs=EPOCHS, **OPTIONS)
     return folder
 
 
@@ -89,7 +90,7 @@ def flagged(report: Report) -> dict[str, bool]:
 
 
 def test_no_proxy_judges_a_row_as_held_out_that_it_starts_from(folder, tmp_path, watched):
-    audit_path(folder / "old.parquet", out=tmp_path / "old", epochs=2, seed=3, **OPTIONS)
+    audit(folder / "old.parquet", out=tmp_path / "old", epochs=2, seed=3, **OPTIONS)
     rows = np.concatenate([np.random.default_rng(1).permutation(N), [4, 4, N - 1]])  # copies, of old rows and of a new
     ids = np.arange(len(rows))
     grown = tmp_path / "grown.parquet"
@@ -97,7 +98,7 @@ def test_no_proxy_judges_a_row_as_held_out_that_it_starts_from(folder, tmp_path,
         pa.table({"key": ids, "embedding": list(FEATURES[rows]), "label": [CLASSES[c] for c in WORLD.labels[rows]]}),
         grown,
     )
-    audit_path(grown, out=tmp_path / "grown", warm_start=tmp_path / "old", seed=4, **OPTIONS)
+    audit(grown, out=tmp_path / "grown", warm_start=tmp_path / "old", seed=4, **OPTIONS)
     before, after = map(trained, watched)
     known = rows < OLD
     np.testing.assert_array_equal(after[:, known], before[:, rows[known]])
@@ -112,19 +113,19 @@ def test_no_proxy_judges_a_row_as_held_out_that_it_starts_from(folder, tmp_path,
 
 def test_rows_that_come_back_keep_their_fold(folder, tmp_path, watched):
     few = save(tmp_path / "few.parquet", np.arange(60), WORLD.labels[:60])
-    audit_path(folder / "old.parquet", out=tmp_path / "all", epochs=1, **OPTIONS)
-    audit_path(few, out=tmp_path / "few", epochs=1, warm_start=tmp_path / "all", **OPTIONS)
-    audit_path(folder / "old.parquet", out=tmp_path / "back", epochs=1, seed=5, warm_start=tmp_path / "few", **OPTIONS)
+    audit(folder / "old.parquet", out=tmp_path / "all", epochs=1, **OPTIONS)
+    audit(few, out=tmp_path / "few", epochs=1, warm_start=tmp_path / "all", **OPTIONS)
+    audit(folder / "old.parquet", out=tmp_path / "back", epochs=1, seed=5, warm_start=tmp_path / "few", **OPTIONS)
     np.testing.assert_array_equal(trained(watched[2]), trained(watched[0]))
 
 
 def test_half_the_epochs_and_no_trials(folder, tmp_path, watched):
     started = []
-    audit_path(
+    audit(
         folder / "grown.parquet",
         out=tmp_path / "first",
         warm_start=folder / "old",
-        on_progress=lambda event: started.append(event.note),
+        progress=lambda event: started.append(event.note),
         **OPTIONS,
     )
     assert watched[0].history is not None and watched[0].history.shape[1] == EPOCHS // 2
@@ -134,7 +135,7 @@ def test_half_the_epochs_and_no_trials(folder, tmp_path, watched):
     assert facts["warm_start"] == {"run_id": earlier, "known_rows": OLD, "epochs_from_scratch": EPOCHS}
     assert facts["proxy"]["epochs"] == EPOCHS // 2
     # a third audit that starts from the second does not train half as long again
-    audit_path(folder / "grown.parquet", out=tmp_path / "second", warm_start=tmp_path / "first", **OPTIONS)
+    audit(folder / "grown.parquet", out=tmp_path / "second", warm_start=tmp_path / "first", **OPTIONS)
     assert watched[1].history is not None and watched[1].history.shape[1] == EPOCHS // 2
 
 
@@ -152,7 +153,7 @@ def test_the_plan_says_so(folder, capsys):
 
 
 def test_wrong_labels_are_found_among_old_and_new_rows(folder, tmp_path):
-    report = audit_path(folder / "grown.parquet", out=tmp_path / "run", warm_start=folder / "old", **OPTIONS)
+    report = audit(folder / "grown.parquet", out=tmp_path / "run", warm_start=folder / "old", **OPTIONS)
     found = flagged(report)
     wrong = {f"r{row}" for row in WORLD.wrong}
     for rows in (range(OLD), range(OLD, N)):
@@ -169,7 +170,7 @@ def test_corrected_rows_are_not_flagged_again(folder, tmp_path):
     manifest = save(tmp_path / "corrected.parquet", np.arange(N), labels)
     before = flagged(Report.read(folder / "old" / "report.parquet"))
     assert sum(before[f"r{row}"] for row in corrected) >= 0.9 * len(corrected)
-    found = flagged(audit_path(manifest, out=tmp_path / "run", warm_start=folder / "old", **OPTIONS))
+    found = flagged(audit(manifest, out=tmp_path / "run", warm_start=folder / "old", **OPTIONS))
     assert not any(found[f"r{row}"] for row in corrected)
     assert sum(found[f"r{row}"] for row in WORLD.wrong if row >= OLD) >= 0.8 * (WORLD.wrong >= OLD).sum()
 
@@ -189,7 +190,7 @@ def test_classes_are_matched_by_name_and_new_ones_start_fresh(folder, tmp_path):
     torch.testing.assert_close(proxy.head.weight[1:], (fresh.head.weight[1:] + old) / 2)
     assert not torch.equal(proxy.encoder[0].weight, fresh.encoder[0].weight)
 
-    found = flagged(audit_path(grown, out=tmp_path / "run", warm_start=folder / "old", **OPTIONS))
+    found = flagged(audit(grown, out=tmp_path / "run", warm_start=folder / "old", **OPTIONS))
     assert sum(found[f"r{row}"] for row in rows[labels == 3]) <= 0.1 * (labels == 3).sum()
 
 
@@ -363,7 +364,7 @@ def test_the_proxies_of_an_audit_of_pictures_still_know_them(tmp_path, watched, 
     save_pictures(tmp_path, WORLD.truth[:90], names)
     path = write_csv(tmp_path / "m.csv", {"path": names, "label": [CLASSES[c] for c in WORLD.truth[:90]]})
     options = OPTIONS | {"ensemble": 2, "image_size": 32, "epochs": 6}
-    audit_path(path, out=tmp_path / "run", loss="ce", strategy="plain", **options)
+    audit(path, out=tmp_path / "run", loss="ce", strategy="plain", **options)
     manifest = read_manifest(path)
     inputs = load_inputs(manifest, 32)
     samples = Samples(inputs.array, inputs.readable, torch.device("cpu"))
@@ -392,4 +393,4 @@ def test_own_evidence_has_nothing_to_start(folder, tmp_path):
     probabilities = tmp_path / "p.npy"
     np.save(probabilities, np.full((N, 3), 1 / 3))
     with pytest.raises(ConfigError, match="nothing is trained"):
-        audit_path(folder / "grown.parquet", pred_probs=probabilities, warm_start=folder / "old")
+        audit(folder / "grown.parquet", pred_probs=probabilities, warm_start=folder / "old")

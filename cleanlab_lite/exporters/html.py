@@ -14,15 +14,16 @@ import hashlib
 from collections.abc import Sequence
 from html import escape
 from importlib.resources import files
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from string import Template
 from typing import Any
 
 import numpy as np
 
-from cleanlab_lite.errors import ReportError
+from cleanlab_lite.errors import ConfigError, ReportError
 from cleanlab_lite.exporters import charts
 from cleanlab_lite.exporters.page_data import ISSUES, PageData, known
+from cleanlab_lite.exporters.target import choose_file, replacing
 from cleanlab_lite.manifest import PLURALS
 from cleanlab_lite.mixture import BetaMixture, GaussianMixture, fit_beta_mixture, fit_gaussian_mixture
 from cleanlab_lite.progress import OnProgress, ignore
@@ -53,6 +54,19 @@ def build_page(run: RunFolder, *, limit: int = LIMIT, on_progress: OnProgress = 
     if len(page) > limit:
         raise ReportError(f"the page has {len(page):,} bytes without any row, the limit is {limit:,}")
     return page
+
+
+def write_page(run: RunFolder, page: Path, *, force: bool = False, on_progress: OnProgress = ignore) -> int:
+    """Write the page of a run to a file, whole or not at all; its bytes. Raises ConfigError when it must not be."""
+    if page.suffix.lower() not in (".html", ".htm"):
+        raise ConfigError(f"{page} is no name of a page", hint=f"expected e.g. {page.with_suffix('.html')}")
+    if page.is_dir():
+        raise ConfigError(f"{page} is a folder", hint=f"expected e.g. {page / 'report.html'}")
+    choose_file(run, page, force=force)
+    content = build_page(run, on_progress=on_progress)
+    with replacing(page, hint="give another file") as temporary:
+        temporary.write_bytes(content)
+    return len(content)
 
 
 def _quartiles(history: Curves, suspect: np.ndarray) -> dict[str, np.ndarray]:

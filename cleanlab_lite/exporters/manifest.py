@@ -24,6 +24,7 @@ from cleanlab_lite.exporters.policy import Cleaned
 from cleanlab_lite.manifest import JSON_CELLS, NULLS_WRITTEN, Manifest, Source
 
 SUFFIXES = {"csv": ".csv", "tsv": ".tsv", "jsonl": ".jsonl", "parquet": ".parquet", "folder": ".csv", "arrays": ".csv"}
+SUFFIXES |= {"table": ".parquet"}  # a table in memory: Parquet keeps the types of its columns
 
 
 def suffix(manifest: Manifest) -> str:

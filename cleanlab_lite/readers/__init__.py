@@ -35,7 +35,7 @@ from cleanlab_lite.readers.sniff import modality, sniff
 from cleanlab_lite.readers.tabular import DELIMITED, READERS
 from cleanlab_lite.splits import in_words
 
-__all__ = ["read_labels", "read_manifest", "sniff"]
+__all__ = ["read_labels", "read_manifest", "sniff", "to_manifest"]
 
 TABLES = ("metadata", "manifest")  # by these names the table of a folder is known, whatever else lies there
 UNKNOWN = {
@@ -77,6 +77,11 @@ def read_manifest(
     rows = _read_rows(name)
     if features is not None:
         rows = _with_features(rows, os.fspath(features), features_column)
+    return to_manifest(rows, asked, _absolute(name))
+
+
+def to_manifest(rows: Rows, asked: Mapping[str, str | None], path: str) -> Manifest:
+    """What the rows mean, whatever they were read from; `asked` is role -> column, `path` is for `Source.path`."""
     columns = find_columns(rows, asked, vector_columns(rows.table))
     labels, classes, label_notes = make_labels(rows, columns)
     check_classes(rows, columns.label, labels, classes)
@@ -98,7 +103,7 @@ def read_manifest(
     return Manifest(
         table=rows.table,
         source=Source(
-            path=_absolute(name),
+            path=path,
             format=rows.format,
             label_column=columns.label,
             path_column=columns.path,

@@ -33,6 +33,8 @@ class Rows:
     quoting: int = csv.QUOTE_MINIMAL
     known: dict[str, str] = field(default_factory=dict)  # role -> column, where the format fixes it
     features: np.ndarray | None = None  # (n, d) float32
+    numbered: bool = False  # rows without an id column are called by their numbers, not by their paths
+    classes: dict[str, tuple[str, ...]] = field(default_factory=dict)  # column -> its classes in their own order
     notes: tuple[str, ...] = ()
 
     def where(self, row: int) -> str:

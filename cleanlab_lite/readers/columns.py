@@ -169,7 +169,7 @@ def make_ids(rows: Rows, columns: Columns) -> tuple[np.ndarray, list[str]]:
         ids = texts(rows, columns.id)
         _check_ids(rows, columns, ids)
         return np.array(ids, dtype=str), []
-    if columns.path is None:
+    if columns.path is None or rows.numbered:
         return np.arange(len(rows.table)).astype(str), ["ids: row numbers, from 0"]
     ids = [path or str(row) for row, path in enumerate(texts(rows, columns.path))]
     taken = set(ids)
@@ -278,7 +278,8 @@ def _splits(rows: Rows, name: str) -> np.ndarray:
 
 
 def make_labels(rows: Rows, columns: Columns) -> tuple[np.ndarray, tuple[str, ...], list[str]]:
-    """(n,) int64 class of every row, -1 where the label is missing; the class names, sorted; and notes.
+    """(n,) int64 class of every row, -1 where the label is missing; the class names, sorted unless the rows know
+    their order; and notes.
 
     Missing is an empty, blank or null cell, and NaN in a float column. Raises ManifestError when the cells are no
     classes: decimal fractions or lists.
@@ -291,6 +292,9 @@ def make_labels(rows: Rows, columns: Columns) -> tuple[np.ndarray, tuple[str, ..
     classes = sorted({name for name in names if name is not None})
     if all(map(INTEGER.fullmatch, classes)):
         classes.sort(key=int)
+    if order := rows.classes.get(columns.label):
+        place = {name: position for position, name in enumerate(order)}
+        classes.sort(key=place.__getitem__)
     index = {name: position for position, name in enumerate(classes)}
     lookup = np.array([-1 if name is None else index[name] for name in names] + [-1])  # code -1 is a null cell
     labels = lookup[codes].astype(np.int64)

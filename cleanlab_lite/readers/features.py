@@ -38,7 +38,7 @@ def read_npz(path: str) -> Rows:
             f"{path!r}: no array for {' and '.join(missing)}; found {listing(list(arrays)) or 'none'}",
             hint="expected `features` (n, d) and `labels` (n,), and `ids` (n,) if you have them",
         )
-    features = _checked(path, arrays[names["features"]])
+    features = check_features(path, arrays[names["features"]])
     ids = arrays[names["ids"]] if "ids" in names else np.arange(len(features)).astype(str)
     columns = {"id": _column(path, "ids", ids), "label": _column(path, "labels", arrays[names["labels"]])}
     for name, column in columns.items():
@@ -67,7 +67,7 @@ def load_features(path: str, rows: Rows) -> np.ndarray:
         if name is None:
             raise ManifestError(f"{path!r}: no array called {listing(FEATURE_KEYS)}; found {listing(list(arrays))}")
         arrays = arrays[name]
-    features = _checked(path, arrays)
+    features = check_features(path, arrays)
     n = len(rows.table)
     if len(features) != n:
         raise ManifestError(
@@ -92,7 +92,7 @@ def column_features(rows: Rows, name: str) -> np.ndarray:
             f"{rows.path!r}: column {name!r} has type {rows.table.schema.field(name).type}, expected lists of numbers"
         )
     features = _from_json(rows, name) if holds_json(rows.table, name) else _from_lists(rows, name)
-    return _checked(f"{rows.path}, column {name}", features)
+    return check_features(f"{rows.path}, column {name}", features)
 
 
 def _is_vector(dtype: pa.DataType) -> bool:
@@ -165,7 +165,7 @@ def _one_length(rows: Rows, name: str, lengths: np.ndarray) -> int:
     return expected
 
 
-def _checked(path: str, features: np.ndarray) -> np.ndarray:
+def check_features(path: str, features: np.ndarray) -> np.ndarray:
     """`features` as (n, d) float32. Rows with NaN or infinite values are legal, a matrix without any other is not."""
     if features.ndim != 2:
         raise ManifestError(f"{path!r}: features have shape {features.shape}, expected (n, d)")

@@ -40,7 +40,7 @@ def _read_delimited(paths: Sequence[str], format: str, delimiters: str, quotes_a
     first = contents[paths[0]]
     delimiter = max(delimiters, key=lambda char: _width(paths[0], first, char))
     header = _header(paths[0], first, delimiter)
-    _check_names(paths[0], header)
+    check_names(paths[0], header)
     for path, text in contents.items():
         if (found := _header(path, text, delimiter)) != header:
             raise _other_columns(path, found, paths[0], header)
@@ -52,7 +52,7 @@ def _read_delimited(paths: Sequence[str], format: str, delimiters: str, quotes_a
         before = len(records)
         _read_records(path, _parse(path, text, delimiter, quoting), delimiter, header, records, lines)
         folders.append((folder_of(path), len(records) - before))
-    _check_rows(paths, len(records))
+    check_rows(paths, len(records))
     columns = zip(*records, strict=True)
     table = pa.table({name: pa.array(cells, pa.string()) for name, cells in zip(header, columns, strict=True)})
     return Rows(
@@ -204,9 +204,9 @@ def read_jsonl(paths: Sequence[str]) -> Rows:
                 hint="a JSON array can be converted with `jq -c '.[]' OLD > NEW.jsonl`",
             )
         folders.append((folder_of(path), len(records) - before))
-    _check_rows(paths, len(records))
+    check_rows(paths, len(records))
     names = list(dict.fromkeys(key for record in records for key in record))
-    _check_names(_title(paths), names)
+    check_names(_title(paths), names)
     columns = [_json_column(name, [record.get(name, _ABSENT) for record in records]) for name in names]
     return Rows(
         path=_title(paths),
@@ -249,12 +249,12 @@ def read_parquet(paths: Sequence[str]) -> Rows:
     for path in paths:
         with reading(f"cannot read {path!r}", ManifestError, hint="is it a whole Parquet file?"):
             table = _unmarked(read_table(pa.BufferReader(read_bytes(path)) if is_remote(path) else path))
-            _check_names(path, table.column_names)
+            check_names(path, table.column_names)
         if tables and not table.schema.equals(tables[0].schema):
             raise _other_columns(path, _typed(table), paths[0], _typed(tables[0]))
         tables.append(table.replace_schema_metadata(tables[0].schema.metadata if tables else table.schema.metadata))
     table = pa.concat_tables(tables)
-    _check_rows(paths, len(table))
+    check_rows(paths, len(table))
     folders = tuple((folder_of(path), len(part)) for path, part in zip(paths, tables, strict=True))
     return Rows(_title(paths), table, "parquet", folders)
 
@@ -276,7 +276,7 @@ def _title(paths: Sequence[str]) -> str:
     return paths[0] if len(paths) == 1 else f"{paths[0]} and {len(paths) - 1} more"
 
 
-def _check_names(path: str, names: Sequence[str]) -> None:
+def check_names(path: str, names: Sequence[str]) -> None:
     repeated = sorted({name for name in names if names.count(name) > 1})
     if bad := [name for name in names if not storable(name)]:
         raise ManifestError(f"{path!r}: names of columns hold a NUL or half a character: {listing(bad)}")
@@ -292,7 +292,7 @@ def _check_names(path: str, names: Sequence[str]) -> None:
         )
 
 
-def _check_rows(paths: Sequence[str], n: int) -> None:
+def check_rows(paths: Sequence[str], n: int) -> None:
     if not n:
         raise ManifestError(f"{_title(paths)!r} has no rows", hint="expected one row per sample")
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from cleanlab_lite.exporters.formats import FORMATS, LINKS, POLICIES, STEMS, Format, Link, Policy
+from cleanlab_lite.exporters.formats import FORMATS, LINKS, POLICIES, Format, Link, Policy
 
 from .. import diagnostics
 from ..options import Limit, json_option, run_argument, verbosity_options
@@ -141,49 +141,33 @@ def command(
         _answer(*_apply(patch, to, target, reverse, skip_conflicts, limit, force), as_json)
         return
 
-    from cleanlab_lite.exporters.manifest import suffix
-    from cleanlab_lite.exporters.policy import Cleaned, apply_policy
-    from cleanlab_lite.exporters.target import choose_target, replacing
+    from cleanlab_lite.exporters.export import export
     from cleanlab_lite.run import RunFolder
 
     found = RunFolder(run)
-    report, manifest = found.report, found.manifest
-    if format.needs and manifest.modality not in format.needs:
-        needs = " or ".join(format.needs)
-        raise click.UsageError(f"--format {name} needs {needs} files, and the rows are of the kind {manifest.modality}")
-    target = choose_target(
+    manifest = found.manifest
+    exported = export(
+        found.report,
         manifest,
+        format,
         target,
-        word=format.word or STEMS[policy],
-        endings=() if format.tree else format.endings or (suffix(manifest),),
-        tree=format.tree,
+        policy=policy,
+        min_confidence=min_confidence,
+        max_drop_per_class=max_drop_per_class,
+        max_drop=limit,
+        include_splits=include_splits,
+        decisions=_read_decisions(decisions) if decisions else found.decisions,
+        link=link,
         force=force,
         inputs=decisions,
     )
-    rest: tuple[Any, ...] = (link,) if format.tree else ()
-    if format.kind == "review":
-        with replacing(target, tree=format.tree) as temporary:
-            notes = format.module().write(manifest, report.table, temporary, *rest)
+    facts: dict[str, Any] = {"format": name}
+    if exported.cleaning is None:
         diagnostics.note(f"{len(manifest):,} rows")
-        facts: dict[str, Any] = {"format": name, "rows": len(manifest)}
+        facts |= {"rows": len(manifest)}
     else:
-        cleaning = apply_policy(
-            report.table,
-            manifest.held_back,
-            policy,
-            min_confidence=min_confidence,
-            max_drop_per_class=max_drop_per_class,
-            include_splits=include_splits,
-            decisions=_read_decisions(decisions) if decisions else found.decisions,
-        )
-        cleaned = Cleaned(manifest, report.table, cleaning)
-        if (error := cleaned.excess(limit)) is not None:
-            raise error
-        with replacing(target, tree=format.tree) as temporary:
-            notes = format.module().write(cleaned, temporary, *rest)
-        facts = {"format": name, "policy": policy, **_counted(cleaning)}
-        notes = [*cleaning.notes, *notes]
-    _answer(target, facts, notes, as_json)
+        facts |= {"policy": policy, **_counted(exported.cleaning)}
+    _answer(exported.path, facts, exported.notes, as_json)
 
 
 def _refuse_idle_options(ctx: click.Context, format: Format, patch: Path | None, to: str | None) -> None:

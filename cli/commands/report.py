@@ -11,7 +11,7 @@ from .. import diagnostics
 from ..options import json_option, run_argument, verbosity_options
 
 if TYPE_CHECKING:
-    from cleanlab_lite.run import RunFolder
+    pass
 
 
 @click.command("report")
@@ -47,9 +47,12 @@ def command(run: Path | None, top: int, schema: bool, page: Path | None, force: 
         output.json_document([dict(zip(keys, map(str, column), strict=True)) for column in COLUMNS])
         return
     if page is not None:
-        found = RunFolder(run)
-        _check(found, page, force)
-        size = _write_page(found, page)
+        from cleanlab_lite.exporters.html import write_page
+
+        from ..progress import Drawer
+
+        with Drawer() as drawer:
+            size = write_page(RunFolder(run), page, force=force, on_progress=drawer)
         if as_json:
             output.json_document({"path": str(page), "bytes": size})
         else:
@@ -60,29 +63,3 @@ def command(run: Path | None, top: int, schema: bool, page: Path | None, force: 
     for warning in found.summary.warnings:
         diagnostics.warn(warning)
     (output.report_json if as_json else output.report_view)(found.report, found.path(REPORT), top)
-
-
-def _check(run: RunFolder, page: Path, force: bool) -> None:
-    """Raise ConfigError when `page` must not be written."""
-    from cleanlab_lite.errors import ConfigError
-    from cleanlab_lite.exporters.target import choose_file
-
-    if page.suffix.lower() not in (".html", ".htm"):
-        raise ConfigError(f"{page} is no name of a page", hint=f"--html {page.with_suffix('.html')}")
-    if page.is_dir():
-        raise ConfigError(f"{page} is a folder", hint=f"--html {page / 'report.html'}")
-    choose_file(run, page, force=force)
-
-
-def _write_page(run: RunFolder, page: Path) -> int:
-    """Write the page of a run, whole or not at all; its bytes."""
-    from cleanlab_lite.exporters.html import build_page
-    from cleanlab_lite.exporters.target import replacing
-
-    from ..progress import Drawer
-
-    with Drawer() as drawer:
-        content = build_page(run, on_progress=drawer)
-    with replacing(page, hint="give another file") as temporary:
-        temporary.write_bytes(content)
-    return len(content)
