@@ -21,8 +21,10 @@ if TYPE_CHECKING:  # for editors and type checkers; tests/test_door.py holds it 
     from cleanlab_lite.evidence import Evidence as Evidence
     from cleanlab_lite.history import History as History
     from cleanlab_lite.manifest import Manifest as Manifest
+    from cleanlab_lite.models import PROXIES as PROXIES
     from cleanlab_lite.readers import read_manifest as read_manifest
     from cleanlab_lite.recorder import Recorder as Recorder
+    from cleanlab_lite.run import RunFolder as RunFolder
 
 _PUBLIC = {
     "audit": ("cleanlab_lite.door", "audit"),
@@ -32,6 +34,7 @@ _PUBLIC = {
     "Recorder": ("cleanlab_lite.recorder", "Recorder"),
     "History": ("cleanlab_lite.history", "History"),
     "Report": ("cleanlab_lite.door", "Report"),
+    "RunFolder": ("cleanlab_lite.run", "RunFolder"),
     "AuditConfig": ("cleanlab_lite.config", "AuditConfig"),
     "PROXIES": ("cleanlab_lite.models", "PROXIES"),
     "LabelIssueDetector": ("cleanlab_lite.estimator", "LabelIssueDetector"),

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import cleanlab_lite as _library  # imports nothing
 
 if TYPE_CHECKING:
+    from cleanlab_lite import PROXIES as PROXIES
     from cleanlab_lite import AuditConfig as AuditConfig
     from cleanlab_lite import Evidence as Evidence
     from cleanlab_lite import History as History
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from cleanlab_lite import Manifest as Manifest
     from cleanlab_lite import Recorder as Recorder
     from cleanlab_lite import Report as Report
+    from cleanlab_lite import RunFolder as RunFolder
     from cleanlab_lite import audit as audit
     from cleanlab_lite import read_manifest as read_manifest
 

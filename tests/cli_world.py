@@ -7,7 +7,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -171,8 +171,13 @@ def fake_pipeline(monkeypatch: pytest.MonkeyPatch, audit: Any) -> None:
     pipeline = ModuleType("cleanlab_lite.pipeline")
     pipeline.__dict__["audit"] = audit
     pipeline.__dict__["run_key"] = lambda manifest, config, evidence, warm: "ab" * 32
-    pipeline.__dict__["kinds"] = pipeline.__dict__["own_facts"] = None  # of evidence that the user brings
-    pipeline.__dict__["plan"] = lambda manifest, config, warm: {
+    pipeline.__dict__["source_of"] = fake_source
+    monkeypatch.setitem(sys.modules, pipeline.__name__, pipeline)
+
+
+def fake_source(manifest: Manifest, config: Any, **_: None) -> SimpleNamespace:
+    """Of evidence: a plan and nothing else."""
+    plan = {
         "rows": len(manifest),
         "ensemble": config.ensemble,
         "proxy": "mlp",
@@ -189,4 +194,4 @@ def fake_pipeline(monkeypatch: pytest.MonkeyPatch, audit: Any) -> None:
         "warm_start": "",
         "estimated_seconds": 95,
     }
-    monkeypatch.setitem(sys.modules, pipeline.__name__, pipeline)
+    return SimpleNamespace(facts=plan)

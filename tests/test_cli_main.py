@@ -38,7 +38,7 @@ def audit(tmp_path, monkeypatch, capsys):
     report = make_report([row("a.png"), mislabel("b.png")])
 
     def run(*arguments, error: BaseException | None = None):
-        def pipeline(given, config, *, run, evidence, warm, on_progress):
+        def pipeline(given, config, *, run, source, on_progress):
             if error:
                 raise error
             on_progress(Progress("train", 1, 1, "epochs"))

@@ -104,7 +104,8 @@ def test_type_checkers_see_what_is_there(package):
 def test_an_import_loads_nothing_and_looking_around_loads_no_torch():
     heavy = "print(*sorted({'torch', 'numpy', 'pyarrow', 'sklearn', 'rich', 'click', 'pandas'} & set(sys.modules)))"
     assert in_a_new_process(f"import sys, nlclean, cleanlab_lite; dir(nlclean); {heavy}") == ""
-    code = "import sys, nlclean; [getattr(nlclean, name) for name in nlclean.__all__]; print('torch' in sys.modules)"
+    every = "[getattr(nlclean, name) for name in nlclean.__all__ if name != 'PROXIES']"  # networks
+    code = f"import sys, nlclean; {every}; print('torch' in sys.modules)"
     assert in_a_new_process(code) == "False"
 
 
@@ -150,7 +151,7 @@ def test_a_config_is_taken_and_changed_by_options(here):
     report = nlclean.audit(frame(), config=config, epochs=np.int64(1), out="run")
     stored = json.loads((here / "run" / "run.json").read_text())["configuration"]
     assert (stored["seed"], stored["epochs"], stored["ensemble"]) == (3, 1, 2)
-    assert report.summary["proxy"]["epochs"] == 1
+    assert report.summary.proxy["epochs"] == 1
 
 
 @pytest.mark.parametrize(
@@ -163,10 +164,10 @@ def test_a_config_is_taken_and_changed_by_options(here):
         ({"epochs": "8"}, "epochs is '8', must be a whole number"),
         ({"epochs": 2.5}, "epochs is 2.5, must be a whole number"),
         ({"epochs": True}, "must be a whole number"),
-        ({"second_split": 1}, "must be True or False"),
+        ({"second_split": 1}, "must be true or false"),
         ({"l1": float("nan")}, "l1 is nan, must be a number"),
         ({"device": 0}, "device is 0, must be text"),
-        ({"epochs": -1}, "must not be negative"),
+        ({"epochs": -1}, "epochs is -1, must be at least 1, or 0"),
         ({"preset": "quick"}, "unknown preset 'quick'"),
         ({"preset": "fast", "config": AuditConfig()}, "both given"),
         ({"config": {"epochs": 3}}, "config is a dict"),
@@ -199,7 +200,7 @@ def test_data_that_cannot_be_understood(arguments, options, said):
 def test_probabilities_as_an_array():
     sure = np.full((150, 3), 0.05) + 0.85 * np.eye(3)[TASK.truth]
     report = nlclean.audit((vectors(TASK.truth), TASK.labels), pred_probs=sure, classes=["owl", "cat", "dog"])
-    assert report.summary["evidence"] == ["pred_probs", "features"]
+    assert report.summary.evidence == ["pred_probs", "features"]
     wrong = set(map(str, TASK.wrong))
     assert set(report.suspicious()["id"].to_pylist()[: len(wrong)]) == wrong
     with pytest.raises(EvidenceError, match=r"pred_probs holds float64 \(150, 2\)"):

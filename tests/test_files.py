@@ -17,9 +17,9 @@ from cli_world import call
 
 from cleanlab_lite import files
 from cleanlab_lite.data import media
+from cleanlab_lite.door import audit
 from cleanlab_lite.errors import ConfigError, DecodeError, ManifestError, ReportError
 from cleanlab_lite.files import DEEPEST, json_object, json_value, load_arrays, local_path, reading, why
-from cleanlab_lite.pipeline import audit_path
 from cleanlab_lite.readers import read_manifest
 from cleanlab_lite.recorder import Recorder, read_history
 from cleanlab_lite.run import Run
@@ -151,7 +151,7 @@ def test_what_the_user_recorded_is_what_the_run_holds(tmp_path, layout):
     features = vectors(WORLD.truth)
     np.savez(tmp_path / "m.npz", features=LAYOUTS[layout](features), labels=[CLASSES[c] for c in WORLD.labels])
     np.testing.assert_array_equal(read_manifest(tmp_path / "m.npz").features, features)
-    audit_path(tmp_path / "m.npz", out=tmp_path / "run", history=tmp_path / "recorded")
+    audit(tmp_path / "m.npz", out=tmp_path / "run", history=tmp_path / "recorded")
     np.testing.assert_array_equal(np.load(tmp_path / "run" / "features.npy"), features)
     table = pq.read_table(tmp_path / "run" / "history.parquet").to_pydict()
     for name in ("loss", "margin"):
@@ -166,7 +166,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("files")
     table = {"key": [f"r{row}" for row in range(N)], "embedding": list(vectors(WORLD.truth))}
     pq.write_table(pa.table(table | {"label": [CLASSES[c] for c in WORLD.labels]}), folder / "m.parquet")
-    audit_path(folder / "m.parquet", out=folder / "run", ensemble=2, epochs=2, device="cpu")
+    audit(folder / "m.parquet", out=folder / "run", ensemble=2, epochs=2, device="cpu")
     line = {"id": "r1", "action": "keep", "given_label": CLASSES[0]}
     (folder / "run" / "decisions.jsonl").write_text(json.dumps(line) + "\n")
     return folder
@@ -241,7 +241,7 @@ def test_an_unfinished_run_with_damaged_arrays_says_so(finished, tmp_path, capsy
     manifest, run = finished / "m.parquet", tmp_path / "run"
     audit = ("audit", manifest, "--out", run, *QUICK)
     assert call(capsys, *audit, "--time-budget", "0.001s").code == 4
-    arrays = run / "proxy-0.npz"
+    arrays = run / "copies.npz"
     arrays.write_bytes(DAMAGES[damage](arrays.read_bytes()))
     answer = call(capsys, *audit)
     assert answer.code == 3 and f"cannot read {arrays}" in answer.err and "run again" in answer.err

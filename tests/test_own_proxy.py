@@ -41,7 +41,7 @@ def test_three_lines_make_a_proxy_for_vectors(tmp_path):
     small = task(90, wrong=8)
     path = vector_parquet(tmp_path / "vectors.parquet", small)
     report = cl.audit(path, proxy="tiny", out=tmp_path / "run", **OPTIONS | {"epochs": 16})
-    assert report.summary["proxy"]["proxy"] == "tiny"
+    assert report.summary.proxy["proxy"] == "tiny"
     assert json.loads((tmp_path / "run" / "run.json").read_text())["plan"]["learning_rate"] == 0.2
     assert pq.read_table(tmp_path / "run" / "report.parquet").num_rows == 90
     assert found(report, small.wrong) > 0.7

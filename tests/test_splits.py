@@ -9,12 +9,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from audit_world import CLASSES, save_pictures, write_csv
-from cli_world import call, finished_run, make_report, mislabel
+from cli_world import call, finished_run, make_report, mislabel, row
 
 from cleanlab_lite.decisions import Decision, DecisionLog
 from cleanlab_lite.errors import ManifestError
-from cleanlab_lite.exporters.manifest import save_manifest
 from cleanlab_lite.readers import read_manifest
+from cleanlab_lite.saved_manifest import save_manifest
 from cleanlab_lite.splits import is_held_back, split_word
 
 HELD_BACK = (
@@ -142,16 +142,20 @@ def tree(folder, *tops):
 
 
 def audited(folder, path, ids=None):
-    """A run in which every row is to go, by the report and by a person."""
+    """A run in which every row is to go, by the report and by a person, but the first that is not protected."""
     manifest = read_manifest(path)
     rows = [
         mislabel(id, action="drop", split=split or None, given_label=manifest.classes[label])
         for id, split, label in zip(manifest.ids.tolist(), manifest.splits.tolist(), manifest.labels, strict=True)
     ]
+    stays = int(np.flatnonzero(~manifest.held_back)[0])
+    rows[stays] = row(
+        str(manifest.ids[stays]), split=str(manifest.splits[stays]), given_label=rows[stays]["given_label"]
+    )
     run = finished_run(folder / "run", make_report(rows))
     save_manifest(manifest, run / "manifest.parquet")
     log = DecisionLog(run / "decisions.jsonl")
-    for entry in rows:
+    for entry in [*rows[:stays], *rows[stays + 1 :]]:
         log.append(Decision(entry["id"], "drop", entry["given_label"], reviewer="ann"))
     return run, manifest
 
@@ -172,9 +176,10 @@ def test_protected_folders_stay(tmp_path, capsys, tops, stay):
     result = call(capsys, "export", run, "--output", target)
     assert result.code == 0, result.err
     kept = [line.split(",")[0] for line in target.read_text().splitlines()[1:]]
-    assert kept == [id for id in manifest.ids.tolist() if id.startswith(f"{stay}/")]
-    assert len(kept) == 2 * len(CLASSES)
-    assert f"{len(kept)} decisions on test or validation rows" in result.err
+    protected = [id for id in manifest.ids.tolist() if id.startswith(f"{stay}/")]
+    assert len(protected) == 2 * len(CLASSES)
+    assert [id for id in kept if id.startswith(f"{stay}/")] == protected and len(kept) == len(protected) + 1
+    assert f"{len(protected)} decisions on test or validation rows" in result.err
 
 
 def test_a_split_is_opened_as_the_user_spells_it(tmp_path, capsys):
@@ -183,7 +188,7 @@ def test_a_split_is_opened_as_the_user_spells_it(tmp_path, capsys):
     manifest(tmp_path, "Usage", cells)
     run, _ = audited(tmp_path, tmp_path / "m.csv")
     target = tmp_path / "out.csv"
-    for asked, kept in (((), "12"), (("Test ",), "2"), (("test",), "2"), (("PrivateTest", "Test"), "")):
+    for asked, kept in (((), "012"), (("Test ",), "02"), (("test",), "02"), (("PrivateTest", "Test"), "0")):
         options = [text for name in asked for text in ("--include-split", name)]
         result = call(capsys, "export", run, "--output", target, "--force", *options)
         assert result.code == 0, result.err
