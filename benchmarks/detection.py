@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import data
-from cleanlab_lite.benchmark import metrics
+from cleanlab_lite import measure as metrics
 from cleanlab_lite.errors import NlcleanError
 
 ROOT = Path(__file__).parents[1]
@@ -113,7 +113,7 @@ def run_method(name: str, task: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def measure(finding: dict[str, Any], dataset: data.Dataset) -> dict[str, float]:
-    """Every measure of `cleanlab_lite.benchmark.metrics`; NaN where the method says nothing."""
+    """Every measure of `cleanlab_lite.measure`; NaN where the method says nothing."""
     given, truth = dataset.given[finding["rows"]], dataset.truth[finding["rows"]]
     wrong, score = given != truth, np.array(finding["score"])
     found = {

@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks import data
-from cleanlab_lite.benchmark import metrics
+from cleanlab_lite import measure as metrics
 from cleanlab_lite.door import audit
-from cleanlab_lite.report import Report
+from cleanlab_lite.run.report import Report
 
 HEADS = ("seed", "audit", "AP", "AP old", "AP new", "noise rate", "rate error", "ECE", "flagged again", "passes", "s")
 

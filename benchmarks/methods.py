@@ -22,21 +22,21 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from benchmarks import data
-from cleanlab_lite.benchmark import metrics
-from cleanlab_lite.calibration import calibrate
+from cleanlab_lite import measure as metrics
 from cleanlab_lite.clock import Clock
-from cleanlab_lite.combine import rank
 from cleanlab_lite.config import preset
 from cleanlab_lite.data.inputs import Inputs, load_inputs
-from cleanlab_lite.detectors import DETECTORS
-from cleanlab_lite.ensemble import prepare, watch
-from cleanlab_lite.losses import LOSSES
-from cleanlab_lite.plan import Plan, make_plan
-from cleanlab_lite.readers import read_manifest
+from cleanlab_lite.judge.calibration import calibrate
+from cleanlab_lite.judge.detectors import DETECTORS
+from cleanlab_lite.judge.verdict import rank
+from cleanlab_lite.manifest.readers import read_manifest
 from cleanlab_lite.run import Run
-from cleanlab_lite.strategies import STRATEGIES
-from cleanlab_lite.task import Task
-from cleanlab_lite.training import Observation, fit
+from cleanlab_lite.train.ensemble import prepare, watch
+from cleanlab_lite.train.fit import Observation, fit
+from cleanlab_lite.train.losses import LOSSES
+from cleanlab_lite.train.plan import Plan, make_plan
+from cleanlab_lite.train.strategies import STRATEGIES
+from cleanlab_lite.train.task import Task
 
 HELD_OUT = 0.1  # of the rows with given labels: what a choice without clean labels can go by
 LATE = 0.25  # of the epochs, for the swing of the accuracy

@@ -21,14 +21,14 @@ from scipy.special import softmax
 
 from cleanlab_lite.config import AuditConfig, preset
 from cleanlab_lite.data.inputs import load_inputs
-from cleanlab_lite.ensemble import prepare
-from cleanlab_lite.manifest import Manifest
+from cleanlab_lite.manifest.manifest import Manifest
+from cleanlab_lite.manifest.readers import read_manifest
 from cleanlab_lite.pipeline import audit, run_key
-from cleanlab_lite.plan import make_plan
-from cleanlab_lite.readers import read_manifest
 from cleanlab_lite.run import Run
-from cleanlab_lite.task import Task as LearningTask
-from cleanlab_lite.training import Observation, fit
+from cleanlab_lite.train.ensemble import prepare
+from cleanlab_lite.train.fit import Observation, fit
+from cleanlab_lite.train.plan import make_plan
+from cleanlab_lite.train.task import Task as LearningTask
 
 
 @dataclass(frozen=True)

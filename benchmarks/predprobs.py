@@ -16,8 +16,8 @@ import pyarrow.csv as pc
 from cleanlab.filter import find_label_issues as cleanlab_issues
 from cleanlab.rank import get_label_quality_scores
 
-from cleanlab_lite.benchmark import metrics
-from cleanlab_lite.detectors import confident_learning as ours
+from cleanlab_lite import measure as metrics
+from cleanlab_lite.judge.detectors import confident_learning as ours
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -20,7 +20,7 @@ import torch
 from benchmarks.peers import METHODS, Task
 from cleanlab_lite.data.inputs import load_inputs
 from cleanlab_lite.errors import NlcleanError
-from cleanlab_lite.plan import choose_device, make_plan
+from cleanlab_lite.train.plan import choose_device, make_plan
 
 MAXRSS_PER_MIB = 2**20 if sys.platform == "darwin" else 2**10  # bytes there, KiB elsewhere
 

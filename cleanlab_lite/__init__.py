@@ -18,25 +18,25 @@ if TYPE_CHECKING:  # for editors and type checkers; tests/test_door.py holds it 
     from cleanlab_lite.door import Report as Report
     from cleanlab_lite.door import audit as audit
     from cleanlab_lite.estimator import LabelIssueDetector as LabelIssueDetector
-    from cleanlab_lite.evidence import Evidence as Evidence
-    from cleanlab_lite.history import History as History
-    from cleanlab_lite.manifest import Manifest as Manifest
-    from cleanlab_lite.models import PROXIES as PROXIES
-    from cleanlab_lite.readers import read_manifest as read_manifest
-    from cleanlab_lite.recorder import Recorder as Recorder
+    from cleanlab_lite.evidence.evidence import Evidence as Evidence
+    from cleanlab_lite.evidence.history import History as History
+    from cleanlab_lite.evidence.recorder import Recorder as Recorder
+    from cleanlab_lite.manifest.manifest import Manifest as Manifest
+    from cleanlab_lite.manifest.readers import read_manifest as read_manifest
     from cleanlab_lite.run import RunFolder as RunFolder
+    from cleanlab_lite.train.models import PROXIES as PROXIES
 
 _PUBLIC = {
     "audit": ("cleanlab_lite.door", "audit"),
-    "read_manifest": ("cleanlab_lite.readers", "read_manifest"),
-    "Manifest": ("cleanlab_lite.manifest", "Manifest"),
-    "Evidence": ("cleanlab_lite.evidence", "Evidence"),
-    "Recorder": ("cleanlab_lite.recorder", "Recorder"),
-    "History": ("cleanlab_lite.history", "History"),
+    "read_manifest": ("cleanlab_lite.manifest.readers", "read_manifest"),
+    "Manifest": ("cleanlab_lite.manifest.manifest", "Manifest"),
+    "Evidence": ("cleanlab_lite.evidence.evidence", "Evidence"),
+    "Recorder": ("cleanlab_lite.evidence.recorder", "Recorder"),
+    "History": ("cleanlab_lite.evidence.history", "History"),
     "Report": ("cleanlab_lite.door", "Report"),
     "RunFolder": ("cleanlab_lite.run", "RunFolder"),
     "AuditConfig": ("cleanlab_lite.config", "AuditConfig"),
-    "PROXIES": ("cleanlab_lite.models", "PROXIES"),
+    "PROXIES": ("cleanlab_lite.train.models", "PROXIES"),
     "LabelIssueDetector": ("cleanlab_lite.estimator", "LabelIssueDetector"),
 }
 

@@ -17,24 +17,24 @@ from cleanlab_lite import pipeline
 from cleanlab_lite.config import FIELDS, AuditConfig, preset, validate
 from cleanlab_lite.data.cache import default_cache_dir
 from cleanlab_lite.data.objects import ObjectStore
-from cleanlab_lite.decisions import read_journal
 from cleanlab_lite.errors import ConfigError, ManifestError, NlcleanError, ReportError
-from cleanlab_lite.evidence import Evidence
-from cleanlab_lite.exporters.export import export
-from cleanlab_lite.exporters.formats import FORMATS, LINKS, POLICIES, Link, Policy
-from cleanlab_lite.exporters.html import write_page
-from cleanlab_lite.exporters.notebook import headline, html_view
-from cleanlab_lite.from_objects import from_objects
-from cleanlab_lite.gate import Bound, Gate, judge, load_baseline, read_rows
-from cleanlab_lite.manifest import Manifest
-from cleanlab_lite.own_evidence import own_evidence
+from cleanlab_lite.evidence.decisions import read_journal
+from cleanlab_lite.evidence.evidence import Evidence
+from cleanlab_lite.evidence.own import own_evidence
+from cleanlab_lite.export.export import export
+from cleanlab_lite.export.formats import FORMATS, LINKS, POLICIES, Link, Policy
+from cleanlab_lite.manifest.from_objects import from_objects
+from cleanlab_lite.manifest.manifest import Manifest
+from cleanlab_lite.manifest.readers import read_manifest
 from cleanlab_lite.pipeline import run_key, source_of
 from cleanlab_lite.progress import OnProgress, ignore
-from cleanlab_lite.readers import read_manifest
-from cleanlab_lite.report import Report as ReportTable
+from cleanlab_lite.report.gate import Bound, Gate, judge, load_baseline, read_rows
+from cleanlab_lite.report.page.html import write_page
+from cleanlab_lite.report.page.notebook import headline, html_view
 from cleanlab_lite.run import Run, RunFolder
 from cleanlab_lite.run.layout import REPORT
-from cleanlab_lite.warm_start import read_warm_start
+from cleanlab_lite.run.report import Report as ReportTable
+from cleanlab_lite.train.warm_start import read_warm_start
 
 if TYPE_CHECKING:
     import pandas

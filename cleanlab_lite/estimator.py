@@ -16,10 +16,10 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from cleanlab_lite.config import AuditConfig, validate
-from cleanlab_lite.manifest import Manifest, Source
+from cleanlab_lite.manifest.manifest import Manifest, Source
 from cleanlab_lite.pipeline import audit, run_key
-from cleanlab_lite.report import by_suspicion, flags
 from cleanlab_lite.run import Run
+from cleanlab_lite.run.report import by_suspicion, flags
 
 # Half of what the command trains: on vectors of a few thousand rows that is seconds.
 CONFIG = AuditConfig(ensemble=3)

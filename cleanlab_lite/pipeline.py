@@ -13,24 +13,24 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from cleanlab_lite.clock import Clock
-from cleanlab_lite.combine import Verdict, combine
-from cleanlab_lite.conclude import build_report, class_table, duplicates_table, history_table, noise_matrix_table
 from cleanlab_lite.config import AuditConfig, as_dict, validate
+from cleanlab_lite.copies import Duplicates, find_copies
 from cleanlab_lite.data.inputs import Inputs, load_contents, load_inputs
-from cleanlab_lite.duplicates import Duplicates, find_copies
-from cleanlab_lite.evidence import Evidence
-from cleanlab_lite.exporters.formats import STEMS, Policy
-from cleanlab_lite.exporters.manifest import suffix, write_manifest
-from cleanlab_lite.exporters.policy import Cleaned, Cleaning, apply_policy
-from cleanlab_lite.manifest import Manifest
+from cleanlab_lite.evidence.evidence import Evidence
+from cleanlab_lite.export.formats import STEMS, Policy
+from cleanlab_lite.export.manifest import suffix, write_manifest
+from cleanlab_lite.export.policy import Cleaned, Cleaning, apply_policy
+from cleanlab_lite.judge.verdict import Verdict, combine
+from cleanlab_lite.manifest.manifest import Manifest
+from cleanlab_lite.manifest.saved import save_manifest
 from cleanlab_lite.progress import OnProgress, Progress, ignore
-from cleanlab_lite.report import Report
+from cleanlab_lite.report.tables import build_report, class_table, duplicates_table, history_table, noise_matrix_table
 from cleanlab_lite.run import Run, layout
-from cleanlab_lite.saved_manifest import save_manifest
+from cleanlab_lite.run.report import Report
 
 if TYPE_CHECKING:
-    from cleanlab_lite.plan import Plan
-    from cleanlab_lite.warm_start import WarmStart
+    from cleanlab_lite.train.plan import Plan
+    from cleanlab_lite.train.warm_start import WarmStart
 
 SOUND = ("sample_rate", "patch_seconds")  # of a plan
 # What is lost with a kind of evidence.
@@ -158,8 +158,8 @@ class Proxies:
         return asdict(self.plan)
 
     def look(self, manifest: Manifest, run: Run, clock: Clock) -> Seen:
-        from cleanlab_lite.ensemble import watch  # torch: an audit of the user's own evidence does without
-        from cleanlab_lite.task import Task
+        from cleanlab_lite.train.ensemble import watch  # torch: an audit of the user's own evidence does without
+        from cleanlab_lite.train.task import Task
 
         inputs, seen = self._inputs(manifest, run, clock)
         duplicates = _copies(inputs, seen, run, clock)
@@ -193,7 +193,7 @@ class Proxies:
         """The decoded data, and what the proxies are going to see: these, or what a frozen encoder makes of them."""
         plan, encoder = self.plan, None
         if plan.encoder:  # before the pictures are decoded: its weights may not fit
-            from cleanlab_lite.models.encoders import describe_encoder, load_encoder
+            from cleanlab_lite.train.models.encoders import describe_encoder, load_encoder
 
             encoder = load_encoder(describe_encoder(plan.encoder, plan.image_size), plan.encoder_weights)
             if self.warm is not None:
@@ -204,8 +204,8 @@ class Proxies:
             return inputs, inputs
         import torch
 
-        from cleanlab_lite.encode import encode
-        from cleanlab_lite.ensemble import PRECISIONS
+        from cleanlab_lite.train.encode import encode
+        from cleanlab_lite.train.ensemble import PRECISIONS
 
         device, autocast = torch.device(plan.device), PRECISIONS[plan.encoder_precision]
         vectors, computed = encode(inputs, encoder, device=device, autocast=autocast, on_progress=clock)
@@ -253,7 +253,7 @@ def _copies(inputs: Inputs, seen: Inputs, run: Run, clock: Clock) -> Duplicates:
 
 def make_plan(manifest: Manifest, config: AuditConfig, warm: WarmStart | None = None) -> Plan:
     """Raises ConfigError when the options do not fit the data, the machine, or the earlier run."""
-    from cleanlab_lite import plan as planning
+    from cleanlab_lite.train import plan as planning
 
     return planning.make_plan(manifest, config, warm)
 

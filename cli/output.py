@@ -18,9 +18,9 @@ from .settings import Setting
 from .text import escape, format_duration, is_terminal, shorten, supports_color
 
 if TYPE_CHECKING:
-    from cleanlab_lite.gate import Gate
-    from cleanlab_lite.report import Report
-    from cleanlab_lite.summary import ClassNoise, Confusion, Leak, Summary
+    from cleanlab_lite.report.gate import Gate
+    from cleanlab_lite.run.report import Report
+    from cleanlab_lite.run.summary import ClassNoise, Confusion, Leak, Summary
 
 _ID_WIDTH, _LABEL_WIDTH = 40, 24  # characters
 _PIPE_WIDTH = 1000  # characters per line off a terminal: tables take what they need, nothing is cut
@@ -197,7 +197,7 @@ def _next_steps(folder: str, actions: Mapping[str, int]) -> None:
 
 def gate_text(gate: Gate, top: int) -> str:
     """What a person reads after a check: limits, then the `top` suspects, then the `top` rows of every change."""
-    from cleanlab_lite.exporters.gate_formats import change_text, headline, suspect_text
+    from cleanlab_lite.report.gate_formats import change_text, headline, suspect_text
 
     lines = [f"{escape(gate.summary.manifest.path)}: {headline(gate)}"]
     lines += [f"{'FAILED' if outcome.exceeded else 'passed'}  {outcome.message}" for outcome in gate.outcomes]

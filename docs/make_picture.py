@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.terminal_theme import MONOKAI
 from rich.text import Text
 
-from cleanlab_lite.decisions import DECISIONS, DecisionLog
+from cleanlab_lite.evidence.decisions import DECISIONS, DecisionLog
 from nlclean.review.app import ReviewApp
 from nlclean.review.queue import Queue
 from nlclean.review.samples import Samples

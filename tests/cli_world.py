@@ -14,9 +14,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from cleanlab_lite.manifest import Manifest, Source
-from cleanlab_lite.report import SCHEMA, Report
-from cleanlab_lite.summary import Summary
+from cleanlab_lite.manifest.manifest import Manifest, Source
+from cleanlab_lite.run.report import SCHEMA, Report
+from cleanlab_lite.run.summary import Summary
 from nlclean.main import program
 
 HOSTILE = "\x1b[2J[red]cat[/red]\n\u202etxt.exe"  # clears the screen, is rich markup, breaks the line, reverses text

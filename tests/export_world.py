@@ -8,11 +8,11 @@ import numpy as np
 from audit_world import CLASSES, save_pictures, write_csv
 from cli_world import finished_run, make_report, mislabel, row
 
-from cleanlab_lite.exporters.policy import Cleaned, apply_policy
-from cleanlab_lite.manifest import Manifest
-from cleanlab_lite.readers import read_manifest
-from cleanlab_lite.report import Report
-from cleanlab_lite.saved_manifest import save_manifest
+from cleanlab_lite.export.policy import Cleaned, apply_policy
+from cleanlab_lite.manifest.manifest import Manifest
+from cleanlab_lite.manifest.readers import read_manifest
+from cleanlab_lite.manifest.saved import save_manifest
+from cleanlab_lite.run.report import Report
 
 # file, class of the picture, label given, split, what the report says
 ROWS: list[tuple[str, int, str, str, dict]] = [

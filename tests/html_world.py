@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from audit_world import picture
 from cli_world import finished_run, make_manifest, make_report, mislabel, row
 
-from cleanlab_lite.saved_manifest import save_manifest
+from cleanlab_lite.manifest.saved import save_manifest
 
 HOSTILE = "</script><img src=x onerror=alert(1)>&\u202e'\"${x}$data"
 EPOCHS = 4

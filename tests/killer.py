@@ -25,9 +25,11 @@ import pyarrow.compute  # noqa: F401
 import rich.table  # noqa: F401
 import torch._dynamo  # noqa: F401
 
-from cleanlab_lite import pipeline, readers, training  # noqa: F401
+from cleanlab_lite import pipeline  # noqa: F401
 from cleanlab_lite.data import cache
+from cleanlab_lite.manifest import readers  # noqa: F401
 from cleanlab_lite.run import Run
+from cleanlab_lite.train import fit as training
 from nlclean import output  # noqa: F401
 from nlclean.commands import audit  # noqa: F401
 from nlclean.main import program

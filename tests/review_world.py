@@ -11,12 +11,12 @@ import pyarrow.parquet as pq
 from cli_world import make_report, row
 from PIL import Image
 
-from cleanlab_lite.decisions import DecisionLog
-from cleanlab_lite.manifest import Manifest, Modality, Source
-from cleanlab_lite.measured_flags import propose
-from cleanlab_lite.report import Report
+from cleanlab_lite.evidence.decisions import DecisionLog
+from cleanlab_lite.manifest.manifest import Manifest, Modality, Source
+from cleanlab_lite.manifest.saved import save_manifest
+from cleanlab_lite.report.measured_flags import propose
 from cleanlab_lite.run import RunFolder
-from cleanlab_lite.saved_manifest import save_manifest
+from cleanlab_lite.run.report import Report
 from nlclean.review.app import ReviewApp
 from nlclean.review.queue import Queue
 from nlclean.review.samples import Samples

@@ -32,9 +32,9 @@ from cli_world import Result, call
 import cleanlab_lite as cl
 from cleanlab_lite import clock
 from cleanlab_lite.config import preset
-from cleanlab_lite.exporters import policy
+from cleanlab_lite.export import policy
+from cleanlab_lite.manifest.readers import read_manifest
 from cleanlab_lite.pipeline import run_key
-from cleanlab_lite.readers import read_manifest
 from cleanlab_lite.run import Run
 
 

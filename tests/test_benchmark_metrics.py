@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cleanlab_lite.benchmark import metrics
+from cleanlab_lite import measure as metrics
 from cleanlab_lite.errors import EvidenceError
 
 ROOT = Path(__file__).parents[1]

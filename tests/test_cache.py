@@ -21,7 +21,7 @@ from cleanlab_lite.data import cache, media
 from cleanlab_lite.data.cache import choose_image_size, find_duplicates, load_images, vector_content
 from cleanlab_lite.data.sound import SoundFormat
 from cleanlab_lite.errors import ConfigError, DecodeError
-from cleanlab_lite.manifest import WHOLE
+from cleanlab_lite.manifest.manifest import WHOLE
 
 S = 32
 

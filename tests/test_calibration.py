@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cleanlab_lite.benchmark.metrics import expected_calibration_error
-from cleanlab_lite.calibration import (
+from cleanlab_lite.evidence.evidence import Evidence, Plants
+from cleanlab_lite.evidence.history import History
+from cleanlab_lite.judge.calibration import (
     Calibration,
     calibrate,
     hit_chance,
@@ -18,8 +19,7 @@ from cleanlab_lite.calibration import (
     tail_rate,
     wrong_probability,
 )
-from cleanlab_lite.evidence import Evidence, Plants
-from cleanlab_lite.history import History
+from cleanlab_lite.measure import expected_calibration_error
 
 
 def simulate(

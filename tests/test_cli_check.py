@@ -16,11 +16,11 @@ import numpy as np
 import pytest
 from cli_world import HOSTILE, call, finished_run, loaded_by, make_manifest, make_report, mislabel, row, summary
 
-from cleanlab_lite.decisions import Decision, DecisionLog
-from cleanlab_lite.readers import read_manifest
-from cleanlab_lite.report import COLUMNS, ISSUES
+from cleanlab_lite.evidence.decisions import Decision, DecisionLog
+from cleanlab_lite.manifest.readers import read_manifest
+from cleanlab_lite.manifest.saved import load_lines, load_manifest, save_manifest
 from cleanlab_lite.run.layout import DECISIONS
-from cleanlab_lite.saved_manifest import load_lines, load_manifest, save_manifest
+from cleanlab_lite.run.report import COLUMNS, ISSUES
 
 CLASSES = ("dog", "cat")
 HOSTILE_LABELS = [

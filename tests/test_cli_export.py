@@ -13,11 +13,11 @@ from audit_world import write_csv
 from cli_world import call, finished_run, loaded_by, make_manifest, make_report, mislabel, row
 from export_world import ROWS, dataset, saved_run, tree
 
-from cleanlab_lite.decisions import Decision, DecisionLog
-from cleanlab_lite.exporters import folders
-from cleanlab_lite.exporters.formats import FORMATS
-from cleanlab_lite.readers import read_manifest
-from cleanlab_lite.saved_manifest import save_manifest
+from cleanlab_lite.evidence.decisions import Decision, DecisionLog
+from cleanlab_lite.export import folders
+from cleanlab_lite.export.formats import FORMATS
+from cleanlab_lite.manifest.readers import read_manifest
+from cleanlab_lite.manifest.saved import save_manifest
 
 # a quarter of the rows goes, and half of the cats: as much as may go without --max-drop
 IDS = ["fine.png", "wrong.png", "alien.png", "test.png", "rex.png", "bello.png", "lassie.png", "tom.png"]

@@ -193,7 +193,7 @@ def test_logs_and_warnings_follow_the_verbosity(capsys):
     for level, count in ((-1, 0), (0, 1), (1, 3), (2, 4)):
         diagnostics.set_verbosity(level)
         for say in ("debug", "info", "warning"):
-            getattr(logging.getLogger("cleanlab_lite.training"), say)("news")
+            getattr(logging.getLogger("cleanlab_lite.train.fit"), say)("news")
         logging.getLogger("py.warnings").warning("third.py:1: DeprecationWarning: old")
         assert len(capsys.readouterr().err.splitlines()) == count
 
@@ -220,7 +220,7 @@ def test_report_never_loads_torch(tmp_path):
 
 
 def test_methods(capsys):
-    from cleanlab_lite.strategies import STRATEGIES
+    from cleanlab_lite.train.strategies import STRATEGIES
 
     tables = json.loads(call(capsys, "methods", "--json").out)
     assert list(tables) == ["losses", "strategies", "detectors", "proxies"]

@@ -10,7 +10,7 @@ import sys
 import pytest
 from cli_world import HOSTILE, HOSTILE_SHOWN, call, finished_run, make_report, mislabel, on_terminal, row
 
-from cleanlab_lite.report import COLUMNS
+from cleanlab_lite.run.report import COLUMNS
 from nlclean.text import escape, shorten
 
 ROWS = [

@@ -10,8 +10,11 @@ import pytest
 from scipy.special import softmax
 from worlds import World, auroc, blobs
 
-from cleanlab_lite import combine as rules
-from cleanlab_lite.combine import (
+from cleanlab_lite.errors import EvidenceError
+from cleanlab_lite.evidence.evidence import Evidence
+from cleanlab_lite.evidence.history import HELD_OUT, History
+from cleanlab_lite.judge import verdict as rules
+from cleanlab_lite.judge.verdict import (
     Verdict,
     best_other,
     class_posterior,
@@ -25,10 +28,7 @@ from cleanlab_lite.combine import (
     rank,
     settle_conflicts,
 )
-from cleanlab_lite.errors import EvidenceError
-from cleanlab_lite.evidence import Evidence
-from cleanlab_lite.history import HELD_OUT, History
-from cleanlab_lite.report import ACTIONS, ISSUES, SCHEMA
+from cleanlab_lite.run.report import ACTIONS, ISSUES, SCHEMA
 
 UNREADABLE, UNLABELED = [3, 4], [10, 11, 12]
 

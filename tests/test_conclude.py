@@ -12,16 +12,16 @@ import pyarrow as pa
 import pytest
 from worlds import World, blobs
 
-from cleanlab_lite.combine import Verdict, combine
-from cleanlab_lite.conclude import build_report, class_table, history_table, label_score, noise_matrix_table
+from cleanlab_lite.copies import find_copies
 from cleanlab_lite.data.inputs import Inputs
-from cleanlab_lite.duplicates import find_copies
-from cleanlab_lite.evidence import Evidence
-from cleanlab_lite.history import HELD_OUT, History
-from cleanlab_lite.manifest import Manifest, Source
+from cleanlab_lite.evidence.evidence import Evidence
+from cleanlab_lite.evidence.history import HELD_OUT, History
+from cleanlab_lite.judge.verdict import Verdict, combine
+from cleanlab_lite.manifest.manifest import Manifest, Source
 from cleanlab_lite.pipeline import warnings
-from cleanlab_lite.report import ACTIONS, ISSUES, SCHEMA, SCHEMA_VERSION, Report
-from cleanlab_lite.summary import Summary
+from cleanlab_lite.report.tables import build_report, class_table, history_table, label_score, noise_matrix_table
+from cleanlab_lite.run.report import ACTIONS, ISSUES, SCHEMA, SCHEMA_VERSION, Report
+from cleanlab_lite.run.summary import Summary
 
 N, K = 240, 4
 UNREADABLE, UNLABELED, COPY = [7, 200], [9], 30

@@ -10,15 +10,15 @@ import torch
 from test_ensemble import KEY, inputs_of
 from worlds import auroc, blobs
 
-from cleanlab_lite import jobs
 from cleanlab_lite.clock import Clock
-from cleanlab_lite.data.augment import random_flip, random_shift
-from cleanlab_lite.data.loader import Samples
-from cleanlab_lite.losses import LOSSES
 from cleanlab_lite.run import Run
-from cleanlab_lite.strategies import STRATEGIES
-from cleanlab_lite.task import Task
-from cleanlab_lite.training import Observation, Teaching, fit
+from cleanlab_lite.train import jobs
+from cleanlab_lite.train.augment import random_flip, random_shift
+from cleanlab_lite.train.fit import Observation, Teaching, fit
+from cleanlab_lite.train.loader import Samples
+from cleanlab_lite.train.losses import LOSSES
+from cleanlab_lite.train.strategies import STRATEGIES
+from cleanlab_lite.train.task import Task
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 

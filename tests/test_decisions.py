@@ -7,8 +7,8 @@ import math
 
 import pytest
 
-from cleanlab_lite.decisions import Decision, DecisionLog, agreement, settle, standing
 from cleanlab_lite.errors import ReportError
+from cleanlab_lite.evidence.decisions import Decision, DecisionLog, agreement, settle, standing
 
 
 def decide(row: str, action: str, reviewer: str = "ann", label: str | None = None) -> Decision:

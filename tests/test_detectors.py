@@ -10,22 +10,22 @@ import numpy as np
 import pytest
 from worlds import auroc, blobs
 
-from cleanlab_lite.detectors import DETECTORS, confident_learning
-from cleanlab_lite.detectors.aum import aum_threshold, below_threshold, longest_negative_streak, planted_aum
-from cleanlab_lite.detectors.cartography import data_map
-from cleanlab_lite.detectors.ctrl import k_means, smooth
-from cleanlab_lite.detectors.fine import alignment
-from cleanlab_lite.detectors.forgetting import count_events
-from cleanlab_lite.detectors.marvel import negative_windows
-from cleanlab_lite.detectors.neighbors import nearest_neighbors, unit_rows
-from cleanlab_lite.detectors.out_of_vocabulary import collision_entropy, contest, percentile_within
-from cleanlab_lite.detectors.prototypes import density_and_eta, density_peaks
-from cleanlab_lite.detectors.second_split import forgotten_at
-from cleanlab_lite.detectors.simifeat import lowest_of_each_class, soft_labels, transition_matrix
 from cleanlab_lite.errors import ConfigError, EvidenceError
-from cleanlab_lite.evidence import Evidence
-from cleanlab_lite.history import HELD_OUT, History
-from cleanlab_lite.report import SCHEMA
+from cleanlab_lite.evidence.evidence import Evidence
+from cleanlab_lite.evidence.history import HELD_OUT, History
+from cleanlab_lite.judge.detectors import DETECTORS, confident_learning
+from cleanlab_lite.judge.detectors.aum import aum_threshold, below_threshold, longest_negative_streak, planted_aum
+from cleanlab_lite.judge.detectors.cartography import data_map
+from cleanlab_lite.judge.detectors.ctrl import k_means, smooth
+from cleanlab_lite.judge.detectors.fine import alignment
+from cleanlab_lite.judge.detectors.forgetting import count_events
+from cleanlab_lite.judge.detectors.marvel import negative_windows
+from cleanlab_lite.judge.detectors.out_of_vocabulary import collision_entropy, contest, percentile_within
+from cleanlab_lite.judge.detectors.prototypes import density_and_eta, density_peaks
+from cleanlab_lite.judge.detectors.second_split import forgotten_at
+from cleanlab_lite.judge.detectors.simifeat import lowest_of_each_class, soft_labels, transition_matrix
+from cleanlab_lite.judge.neighbors import nearest_neighbors, unit_rows
+from cleanlab_lite.run.report import SCHEMA
 
 ALL = DETECTORS.names()
 RANKERS = [name for name in ALL if name != "ood"]  # ood ranks rows of no class, not wrong labels

@@ -22,8 +22,8 @@ from review_world import write_wav
 import cleanlab_lite as cl
 from cleanlab_lite import door
 from cleanlab_lite.config import FIELDS, Group
-from cleanlab_lite.decisions import Decision, DecisionLog
-from cleanlab_lite.detectors import DETECTORS
+from cleanlab_lite.evidence.decisions import Decision, DecisionLog
+from cleanlab_lite.judge.detectors import DETECTORS
 from nlclean.main import COMMANDS, program
 from nlclean.options import default_text, flags, limits
 

@@ -21,10 +21,10 @@ from cli_world import HOSTILE, call, make_report, mislabel, on_terminal, row
 import cleanlab_lite
 import nlclean
 from cleanlab_lite.config import FIELDS, AuditConfig
-from cleanlab_lite.decisions import Decision, DecisionLog
 from cleanlab_lite.errors import ConfigError, EvidenceError, ManifestError, ReportError
-from cleanlab_lite.exporters.notebook import html_view
+from cleanlab_lite.evidence.decisions import Decision, DecisionLog
 from cleanlab_lite.progress import Progress
+from cleanlab_lite.report.page.notebook import html_view
 
 ROOT = Path(__file__).parents[1]
 TASK = task()

@@ -18,17 +18,17 @@ from PIL import Image, ImageEnhance
 from scipy.ndimage import gaussian_filter
 from scipy.signal import resample_poly
 
+from cleanlab_lite.copies import Duplicates, embedding, find_copies
+from cleanlab_lite.copies.perceptual import FARTHEST, RADIUS, hamming_pairs, small_pictures, usual_distance
 from cleanlab_lite.data.cache import find_duplicates, vector_content
 from cleanlab_lite.data.inputs import Inputs
 from cleanlab_lite.data.media import decode_image
 from cleanlab_lite.data.sound import SoundFormat
-from cleanlab_lite.duplicates import Duplicates, embedding, find_copies
-from cleanlab_lite.duplicates.perceptual import FARTHEST, RADIUS, hamming_pairs, small_pictures, usual_distance
-from cleanlab_lite.exporters.html import build_page
 from cleanlab_lite.groups import group_pairs, roots
-from cleanlab_lite.report import Report
+from cleanlab_lite.report.page.html import build_page
 from cleanlab_lite.run import RunFolder
-from cleanlab_lite.summary import Leak
+from cleanlab_lite.run.report import Report
+from cleanlab_lite.run.summary import Leak
 from nlclean.main import program
 
 SIDE = 32
@@ -386,7 +386,7 @@ def leaking(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def run(leaking: Path) -> Path:
-    from cleanlab_lite import folds
+    from cleanlab_lite.train import folds
 
     def dealt(*given):
         FOLDS.append(assign(*given))

@@ -20,12 +20,12 @@ from torch import nn
 from cleanlab_lite.clock import Clock
 from cleanlab_lite.config import AuditConfig, preset
 from cleanlab_lite.data.inputs import Inputs, load_inputs
-from cleanlab_lite.encode import encode, features
 from cleanlab_lite.errors import ConfigError, StoppedEarly
-from cleanlab_lite.models.encoders import Encoder, describe_encoder, load_encoder
+from cleanlab_lite.manifest.readers import read_manifest
 from cleanlab_lite.pipeline import run_key
-from cleanlab_lite.plan import make_plan
-from cleanlab_lite.readers import read_manifest
+from cleanlab_lite.train.encode import encode, features
+from cleanlab_lite.train.models.encoders import Encoder, describe_encoder, load_encoder
+from cleanlab_lite.train.plan import make_plan
 
 NAME, SIZE, N = "torchvision:resnet18", 32, 60
 CPU = torch.device("cpu")
@@ -152,7 +152,7 @@ def interrupting(monkeypatch: pytest.MonkeyPatch, after: int) -> None:
         left[0] -= 1
         return features(*given)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("cleanlab_lite.encode.features", stop)
+    monkeypatch.setattr("cleanlab_lite.train.encode.features", stop)
 
 
 def test_a_stop_in_the_middle_loses_nothing(manifest, weights, monkeypatch, here):

@@ -15,23 +15,23 @@ from scipy.special import softmax
 from worlds import World, auroc, blobs
 
 from cleanlab_lite import clock as clocks
-from cleanlab_lite import jobs, trials
 from cleanlab_lite.clock import Clock
 from cleanlab_lite.config import AuditConfig
 from cleanlab_lite.data.cache import vector_content
 from cleanlab_lite.data.inputs import Inputs
-from cleanlab_lite.detectors import DETECTORS
-from cleanlab_lite.ensemble import inverse_temperature, watch
 from cleanlab_lite.errors import ConfigError, StoppedEarly
-from cleanlab_lite.evidence import Evidence
-from cleanlab_lite.folds import assign_folds, choose_folds, keep_folds
-from cleanlab_lite.history import HELD_OUT
-from cleanlab_lite.plan import Plan
-from cleanlab_lite.planting import plant
+from cleanlab_lite.evidence.evidence import Evidence
+from cleanlab_lite.evidence.history import HELD_OUT
+from cleanlab_lite.judge.detectors import DETECTORS
 from cleanlab_lite.progress import Progress, ignore
 from cleanlab_lite.run import Run
-from cleanlab_lite.task import Task
-from cleanlab_lite.trials import doubled_epochs
+from cleanlab_lite.train import jobs, trials
+from cleanlab_lite.train.ensemble import inverse_temperature, watch
+from cleanlab_lite.train.folds import assign_folds, choose_folds, keep_folds
+from cleanlab_lite.train.plan import Plan
+from cleanlab_lite.train.planting import plant
+from cleanlab_lite.train.task import Task
+from cleanlab_lite.train.trials import doubled_epochs
 
 KEY = "0123456789abcdef"
 PLAN = Plan(

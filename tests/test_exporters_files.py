@@ -16,10 +16,10 @@ from audit_world import CLASSES, save_pictures, write_csv
 from export_world import ROWS, cleaned, dataset, tree
 
 from cleanlab_lite.errors import ConfigError
-from cleanlab_lite.exporters import fiftyone, folders, huggingface
-from cleanlab_lite.exporters.files import Names, safe_name
-from cleanlab_lite.exporters.reserved import is_reserved
-from cleanlab_lite.readers import read_manifest
+from cleanlab_lite.export import fiftyone, folders, huggingface
+from cleanlab_lite.export.files import Names, safe_name
+from cleanlab_lite.export.reserved import is_reserved
+from cleanlab_lite.manifest.readers import read_manifest
 
 
 @pytest.mark.parametrize(

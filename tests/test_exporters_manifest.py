@@ -11,9 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from cleanlab_lite.errors import ManifestError
-from cleanlab_lite.exporters.manifest import suffix, write_manifest
-from cleanlab_lite.readers import read_manifest
-from cleanlab_lite.saved_manifest import load_manifest, save_manifest
+from cleanlab_lite.export.manifest import suffix, write_manifest
+from cleanlab_lite.manifest.readers import read_manifest
+from cleanlab_lite.manifest.saved import load_manifest, save_manifest
 
 
 def everything(manifest):

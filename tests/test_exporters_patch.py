@@ -15,13 +15,13 @@ import pyarrow.parquet as pq
 import pytest
 from cli_world import make_report, mislabel, row
 
-from cleanlab_lite.decisions import Decision
 from cleanlab_lite.errors import ConfigError, ManifestError
-from cleanlab_lite.exporters import patch
-from cleanlab_lite.exporters.manifest import suffix, write_manifest
-from cleanlab_lite.exporters.patch import apply_patch, read_patch
-from cleanlab_lite.exporters.policy import Cleaned, apply_policy
-from cleanlab_lite.readers import read_labels, read_manifest
+from cleanlab_lite.evidence.decisions import Decision
+from cleanlab_lite.export import patch
+from cleanlab_lite.export.manifest import suffix, write_manifest
+from cleanlab_lite.export.patch import apply_patch, read_patch
+from cleanlab_lite.export.policy import Cleaned, apply_policy
+from cleanlab_lite.manifest.readers import read_labels, read_manifest
 
 apply_tiny = partial(apply_patch, max_drop=1.0)  # half of these tiny manifests goes
 

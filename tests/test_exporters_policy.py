@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from cli_world import make_report, mislabel, row
 
-from cleanlab_lite.decisions import Decision
 from cleanlab_lite.errors import ConfigError
-from cleanlab_lite.exporters.policy import Cleaned, apply_policy
+from cleanlab_lite.evidence.decisions import Decision
+from cleanlab_lite.export.policy import Cleaned, apply_policy
 
 ROWS = [
     row("fine"),

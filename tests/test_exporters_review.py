@@ -12,10 +12,10 @@ from audit_world import write_csv
 from cli_world import HOSTILE, make_report, mislabel, row
 from export_world import ROWS, dataset
 
-from cleanlab_lite.exporters import argilla, cleanlab, fiftyone, labelstudio
-from cleanlab_lite.exporters.formats import FORMATS
-from cleanlab_lite.exporters.reserved import RESERVED, free_name, is_reserved
-from cleanlab_lite.readers import read_manifest
+from cleanlab_lite.export import argilla, cleanlab, fiftyone, labelstudio
+from cleanlab_lite.export.formats import FORMATS
+from cleanlab_lite.export.reserved import RESERVED, free_name, is_reserved
+from cleanlab_lite.manifest.readers import read_manifest
 
 
 @pytest.mark.parametrize("ending", ["csv", "parquet"])

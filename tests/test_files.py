@@ -19,9 +19,9 @@ from cleanlab_lite import files
 from cleanlab_lite.data import media
 from cleanlab_lite.door import audit
 from cleanlab_lite.errors import ConfigError, DecodeError, ManifestError, ReportError
+from cleanlab_lite.evidence.recorder import Recorder, read_history
 from cleanlab_lite.files import DEEPEST, json_object, json_value, load_arrays, local_path, reading, why
-from cleanlab_lite.readers import read_manifest
-from cleanlab_lite.recorder import Recorder, read_history
+from cleanlab_lite.manifest.readers import read_manifest
 from cleanlab_lite.run import Run
 
 N = 40

@@ -22,10 +22,10 @@ from cleanlab_lite.data import objects
 from cleanlab_lite.data.media import decode_image, read_bytes
 from cleanlab_lite.data.objects import ObjectStore
 from cleanlab_lite.errors import ConfigError, ManifestError
-from cleanlab_lite.from_objects import from_objects
-from cleanlab_lite.manifest import Manifest
+from cleanlab_lite.manifest.from_objects import from_objects
+from cleanlab_lite.manifest.manifest import Manifest
+from cleanlab_lite.manifest.readers import read_manifest
 from cleanlab_lite.progress import Progress
-from cleanlab_lite.readers import read_manifest
 
 LABELS = ["cat", "dog", "cat", "owl", "dog", "owl"]
 NAMES = ("owl", "cat", "dog")  # not sorted
@@ -406,7 +406,7 @@ def test_a_cache_that_cannot_be_written(tmp_path):
 def test_no_package_is_imported_for_what_is_not_of_it(tmp_path):
     code = """
 import sys, numpy
-from cleanlab_lite.from_objects import from_objects
+from cleanlab_lite.manifest.from_objects import from_objects
 from_objects((numpy.eye(4), ["a", "b", "a", "b"]), asked={}, keep=None)
 print(*sorted({"torch", "datasets", "polars", "PIL"} & set(sys.modules)))
 """

@@ -8,9 +8,9 @@ import random
 import pytest
 from cli_world import make_report, mislabel, row, summary
 
-from cleanlab_lite.decisions import Decision, DecisionLog
 from cleanlab_lite.errors import ReportError
-from cleanlab_lite.gate import (
+from cleanlab_lite.evidence.decisions import Decision, DecisionLog
+from cleanlab_lite.report.gate import (
     CHANGES,
     Bound,
     Row,
@@ -23,8 +23,8 @@ from cleanlab_lite.gate import (
     read_rows,
     suspect_outcome,
 )
-from cleanlab_lite.report import Report
 from cleanlab_lite.run.layout import DECISIONS
+from cleanlab_lite.run.report import Report
 
 
 def rows(*specs: str) -> list[Row]:

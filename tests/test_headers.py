@@ -19,8 +19,8 @@ from cleanlab_lite.config import AuditConfig
 from cleanlab_lite.data.cache import choose_image_size, choose_sound_format
 from cleanlab_lite.data.media import image_header
 from cleanlab_lite.data.sound import SoundFormat, sound_header
-from cleanlab_lite.plan import make_plan
-from cleanlab_lite.readers import read_manifest
+from cleanlab_lite.manifest.readers import read_manifest
+from cleanlab_lite.train.plan import make_plan
 
 HEADER = 64 << 10  # bytes; the files have megabytes
 # libsndfile looks for the last page of an Ogg in the last 64 KiB

@@ -20,12 +20,12 @@ from PIL import Image
 
 from cleanlab_lite.data.media import thumbnail
 from cleanlab_lite.errors import DecodeError, ReportError
-from cleanlab_lite.exporters.charts import MAX_CELLS, component_densities, fold_noise_matrix
-from cleanlab_lite.exporters.html import LIMIT, build_page
-from cleanlab_lite.exporters.previews import RATE, SECONDS, SIDE, preview
-from cleanlab_lite.mixture import fit_beta_mixture, fit_gaussian_mixture
-from cleanlab_lite.report import Report, by_suspicion
+from cleanlab_lite.judge.mixture import fit_beta_mixture, fit_gaussian_mixture
+from cleanlab_lite.report.page.charts import MAX_CELLS, component_densities, fold_noise_matrix
+from cleanlab_lite.report.page.html import LIMIT, build_page
+from cleanlab_lite.report.page.previews import RATE, SECONDS, SIDE, preview
 from cleanlab_lite.run import RunFolder
+from cleanlab_lite.run.report import Report, by_suspicion
 
 
 @pytest.fixture(scope="module")

@@ -14,8 +14,8 @@ import pytest
 from html_world import FINE, HOSTILE, WRONG, page_run
 from scipy.io import wavfile
 
-from cleanlab_lite.decisions import DecisionLog, settle
-from cleanlab_lite.exporters.html import build_page
+from cleanlab_lite.evidence.decisions import DecisionLog, settle
+from cleanlab_lite.report.page.html import build_page
 from cleanlab_lite.run import RunFolder
 
 webdriver = pytest.importorskip("selenium.webdriver")

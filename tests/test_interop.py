@@ -11,7 +11,7 @@ import pytest
 from audit_world import OPTIONS, task, vector_parquet
 
 import cleanlab_lite as cl
-from cleanlab_lite.report import SCHEMA, SCHEMA_VERSION
+from cleanlab_lite.run.report import SCHEMA, SCHEMA_VERSION
 
 TABLES = ("report", "classes", "noise_matrix", "history")
 LISTS = ("neighbors", "top_labels", "top_probs", "reasons")

@@ -15,18 +15,18 @@ from test_ensemble import KEY, inputs_of
 from test_training import CONFIG, NOT_ALONE, pictures
 from worlds import blobs
 
-from cleanlab_lite import checkpoint
 from cleanlab_lite.clock import Clock
 from cleanlab_lite.data.inputs import Inputs
 from cleanlab_lite.errors import ReportError, StoppedEarly
-from cleanlab_lite.jobs import Bench, Job, run_jobs
-from cleanlab_lite.losses import LOSSES
-from cleanlab_lite.observation import Observation
 from cleanlab_lite.run import Run
-from cleanlab_lite.strategies import STRATEGIES
-from cleanlab_lite.task import Task
-from cleanlab_lite.training import Teaching
-from cleanlab_lite.warm_start import Continue
+from cleanlab_lite.train import checkpoint
+from cleanlab_lite.train.fit import Teaching
+from cleanlab_lite.train.jobs import Bench, Job, run_jobs
+from cleanlab_lite.train.losses import LOSSES
+from cleanlab_lite.train.observation import Observation
+from cleanlab_lite.train.strategies import STRATEGIES
+from cleanlab_lite.train.task import Task
+from cleanlab_lite.train.warm_start import Continue
 
 WORLD = blobs(100, 3, 0.1)
 TASK = Task.of(WORLD.labels, 3, inputs_of(WORLD, (3,)))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from cleanlab_lite.data.augment import (
+from cleanlab_lite.train.augment import (
     blur_vectors,
     distort,
     flips_preserve_labels,
@@ -15,7 +15,7 @@ from cleanlab_lite.data.augment import (
     random_shift,
     random_tone,
 )
-from cleanlab_lite.data.loader import Samples
+from cleanlab_lite.train.loader import Samples
 
 CPU = torch.device("cpu")
 

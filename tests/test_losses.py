@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from cleanlab_lite.errors import ConfigError, EvidenceError
-from cleanlab_lite.losses import LOSSES, asymmetry_ratio
+from cleanlab_lite.train.losses import LOSSES, asymmetry_ratio
 
 Z = torch.tensor(
     [[2.0, 1.0, 0.1, -1.0], [0.5, 2.5, -0.5, 0.0], [-1.0, 0.0, 1.5, 3.0], [0.2, 0.1, 0.0, -0.1]], dtype=torch.float64

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cleanlab_lite.mixture import (
+from cleanlab_lite.judge.mixture import (
     BetaMixture,
     beta_log_density,
     beta_moments,

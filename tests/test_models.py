@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from cleanlab_lite.errors import ConfigError
-from cleanlab_lite.models import PROXIES, Proxy, build_proxy
-from cleanlab_lite.models.backbones import load_weights
-from cleanlab_lite.models.image import whitening_layer
+from cleanlab_lite.train.models import PROXIES, Proxy, build_proxy
+from cleanlab_lite.train.models.backbones import load_weights
+from cleanlab_lite.train.models.image import whitening_layer
 
 VECTORS = {spec.name for spec in PROXIES if spec.facts.takes == ("vector",)}
 PICTURES = sorted(set(PROXIES.names()) - VECTORS)
@@ -241,7 +241,7 @@ def test_weights_that_cannot_be_fetched_say_what_else_to_do(monkeypatch):
 
 def test_torchvision_is_loaded_only_for_its_backbones():
     code = (
-        "import sys, torch; from cleanlab_lite.models import build_proxy;"
+        "import sys, torch; from cleanlab_lite.train.models import build_proxy;"
         "build_proxy('mlp', torch.zeros(2, 3), 2, seed=0); build_proxy('cnn', torch.randn(2, 3, 32, 32), 2, seed=0);"
         "print('torchvision' in sys.modules)"
     )

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from worlds import blobs
 
-from cleanlab_lite.benchmark.metrics import auroc
-from cleanlab_lite.calibration import Calibration, NoiseRate
-from cleanlab_lite.combine import combine, with_rows_of_no_class
-from cleanlab_lite.no_class import find_rows_of_no_class, hide_class, signs, unexplained
+from cleanlab_lite.judge.calibration import Calibration, NoiseRate
+from cleanlab_lite.judge.no_class import find_rows_of_no_class, hide_class, signs, unexplained
+from cleanlab_lite.judge.verdict import combine, with_rows_of_no_class
+from cleanlab_lite.measure import auroc
 
 K = 8
 

@@ -16,8 +16,8 @@ from audit_world import CLASSES, save_pictures, task, vectors, write_csv
 from cli_world import Result, call, loaded_by
 
 import cleanlab_lite as cl
-from cleanlab_lite.recorder import read_history
-from cleanlab_lite.report import SCHEMA
+from cleanlab_lite.evidence.recorder import read_history
+from cleanlab_lite.run.report import SCHEMA
 
 N = 300
 GIVEN = task(N, wrong=30)

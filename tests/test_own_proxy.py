@@ -14,9 +14,9 @@ from torch import nn
 import cleanlab_lite as cl
 from cleanlab_lite.config import AuditConfig
 from cleanlab_lite.errors import ConfigError
-from cleanlab_lite.models import ProxyFacts, build_proxy
-from cleanlab_lite.models.base import modality_of
-from cleanlab_lite.plan import make_plan
+from cleanlab_lite.train.models import ProxyFacts, build_proxy
+from cleanlab_lite.train.models.base import modality_of
+from cleanlab_lite.train.plan import make_plan
 
 
 @pytest.fixture(autouse=True)

@@ -12,9 +12,9 @@ import torch
 
 from cleanlab_lite.config import AuditConfig, preset
 from cleanlab_lite.errors import ConfigError
-from cleanlab_lite.manifest import Manifest, Source
-from cleanlab_lite.models import PROXIES
-from cleanlab_lite.plan import (
+from cleanlab_lite.manifest.manifest import Manifest, Source
+from cleanlab_lite.train.models import PROXIES
+from cleanlab_lite.train.plan import (
     as_dict,
     choose_device,
     choose_precision,

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from cleanlab_lite.errors import ManifestError
-from cleanlab_lite.readers import read_manifest, sniff
+from cleanlab_lite.manifest.readers import read_manifest, sniff
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(16)
 WAV = b"RIFF\x24\x00\x00\x00WAVEfmt " + bytes(16)

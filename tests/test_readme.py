@@ -12,7 +12,7 @@ import click
 import pytest
 
 import nlclean
-from cleanlab_lite.report import COLUMNS
+from cleanlab_lite.run.report import COLUMNS
 from nlclean.diagnostics import ExitCode
 from nlclean.main import COMMANDS, program
 

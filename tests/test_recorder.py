@@ -12,11 +12,11 @@ import torch
 from torch import nn
 
 import cleanlab_lite as cl
-from cleanlab_lite import recorder as module
 from cleanlab_lite.errors import EvidenceError
-from cleanlab_lite.history import HELD_OUT
-from cleanlab_lite.recorder import FILE, Recorder, read_history
-from cleanlab_lite.training import statistics
+from cleanlab_lite.evidence import recorder as module
+from cleanlab_lite.evidence.history import HELD_OUT
+from cleanlab_lite.evidence.recorder import FILE, Recorder, read_history
+from cleanlab_lite.train.fit import statistics
 
 N, K, E = 37, 4, 3
 

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 import pytest
 
-from cleanlab_lite.detectors import DETECTORS
 from cleanlab_lite.errors import ConfigError
-from cleanlab_lite.losses import LOSSES
-from cleanlab_lite.models import PROXIES
+from cleanlab_lite.judge.detectors import DETECTORS
 from cleanlab_lite.registry import NoFacts, Registry, Spec
-from cleanlab_lite.strategies import STRATEGIES
+from cleanlab_lite.train.losses import LOSSES
+from cleanlab_lite.train.models import PROXIES
+from cleanlab_lite.train.strategies import STRATEGIES
 
 TABLES = {registry.kind: registry for registry in (LOSSES, STRATEGIES, PROXIES, DETECTORS)}
 METHODS = [(kind, spec) for kind, registry in TABLES.items() for spec in registry]

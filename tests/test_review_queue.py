@@ -12,10 +12,10 @@ import pytest
 from cli_world import HOSTILE, HOSTILE_SHOWN, call, finished_run, loaded_by, make_report, mislabel, row
 from review_world import CLASSES, FLAGGED, make_run, report_rows, write_wav
 
-from cleanlab_lite import reasons
-from cleanlab_lite.decisions import Decision, DecisionLog, settle
 from cleanlab_lite.errors import DecodeError
-from cleanlab_lite.measured_flags import clopper_pearson, measure, propose
+from cleanlab_lite.evidence.decisions import Decision, DecisionLog, settle
+from cleanlab_lite.report import reasons
+from cleanlab_lite.report.measured_flags import clopper_pearson, measure, propose
 from cleanlab_lite.run import RunFolder
 from nlclean.review import player, previews, state
 from nlclean.review.queue import Queue, order, value_of_a_look

@@ -13,11 +13,11 @@ import pytest
 from cli_world import call, finished_run, loaded_by, make_report, mislabel, row
 from review_world import EPOCHS, ROWS, make_run
 
-from cleanlab_lite.decisions import Decision
 from cleanlab_lite.errors import ReportError
-from cleanlab_lite.report import Report, by_suspicion
+from cleanlab_lite.evidence.decisions import Decision
 from cleanlab_lite.run import RunFolder, layout
-from cleanlab_lite.summary import Summary
+from cleanlab_lite.run.report import Report, by_suspicion
+from cleanlab_lite.run.summary import Summary
 
 
 @pytest.fixture

@@ -9,15 +9,15 @@ import pytest
 from test_ensemble import CONFIG, KEY, PLAN, inputs_of
 from worlds import blobs
 
-from cleanlab_lite import search as searching
 from cleanlab_lite.clock import Clock
 from cleanlab_lite.config import AuditConfig
-from cleanlab_lite.ensemble import watch
-from cleanlab_lite.losses import LOSSES
 from cleanlab_lite.run import Run
-from cleanlab_lite.search import RECIPES, Recipe, candidates, most_trials, search
-from cleanlab_lite.strategies import STRATEGIES
-from cleanlab_lite.task import Task
+from cleanlab_lite.train import search as searching
+from cleanlab_lite.train.ensemble import watch
+from cleanlab_lite.train.losses import LOSSES
+from cleanlab_lite.train.search import RECIPES, Recipe, candidates, most_trials, search
+from cleanlab_lite.train.strategies import STRATEGIES
+from cleanlab_lite.train.task import Task
 
 DEFAULT = Recipe("ce", "plain")
 ARMS = [DEFAULT, Recipe("gce", "plain"), Recipe("elr", "plain"), Recipe("ce", "dividemix")]

@@ -20,13 +20,13 @@ from cleanlab_lite.data.cache import choose_sound_format, content_of, load
 from cleanlab_lite.data.inputs import load_contents, load_inputs
 from cleanlab_lite.data.sound import SoundFormat, cut_out, read_samples
 from cleanlab_lite.errors import DecodeError
-from cleanlab_lite.exporters import argilla, folders, huggingface, labelstudio
-from cleanlab_lite.exporters.policy import Cleaned, apply_policy
-from cleanlab_lite.exporters.previews import preview
-from cleanlab_lite.manifest import WHOLE, Manifest, Segment
-from cleanlab_lite.readers import read_manifest
-from cleanlab_lite.report import Report
-from cleanlab_lite.saved_manifest import load_manifest, save_manifest
+from cleanlab_lite.export import argilla, folders, huggingface, labelstudio
+from cleanlab_lite.export.policy import Cleaned, apply_policy
+from cleanlab_lite.manifest.manifest import WHOLE, Manifest, Segment
+from cleanlab_lite.manifest.readers import read_manifest
+from cleanlab_lite.manifest.saved import load_manifest, save_manifest
+from cleanlab_lite.report.page.previews import preview
+from cleanlab_lite.run.report import Report
 from nlclean.review import previews
 
 RATE = 8000

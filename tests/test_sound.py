@@ -16,19 +16,19 @@ from audit_world import OPTIONS, findings, write_csv
 
 from cleanlab_lite.config import AuditConfig
 from cleanlab_lite.data import cache, sound
-from cleanlab_lite.data.augment import mask_bands, random_roll
 from cleanlab_lite.data.cache import choose_sound_format, load
 from cleanlab_lite.data.inputs import load_inputs
-from cleanlab_lite.data.loader import Samples
 from cleanlab_lite.data.sound import SIDE, SoundFormat, patch_starts, sound_header
 from cleanlab_lite.errors import ConfigError, DecodeError, StoppedEarly
-from cleanlab_lite.models import build_proxy
+from cleanlab_lite.manifest.readers import read_manifest
 from cleanlab_lite.pipeline import audit, run_key
-from cleanlab_lite.plan import make_plan
-from cleanlab_lite.readers import read_manifest
 from cleanlab_lite.run import Run
-from cleanlab_lite.strategies import Learner
-from cleanlab_lite.training import Teaching, fit, observe
+from cleanlab_lite.train.augment import mask_bands, random_roll
+from cleanlab_lite.train.fit import Teaching, fit, observe
+from cleanlab_lite.train.loader import Samples
+from cleanlab_lite.train.models import build_proxy
+from cleanlab_lite.train.plan import make_plan
+from cleanlab_lite.train.strategies import Learner
 
 CPU = torch.device("cpu")
 FORM = SoundFormat(8000, 1.024)

@@ -11,11 +11,11 @@ import pytest
 from audit_world import CLASSES, save_pictures, write_csv
 from cli_world import call, finished_run, make_report, mislabel, row
 
-from cleanlab_lite.decisions import Decision, DecisionLog
 from cleanlab_lite.errors import ManifestError
-from cleanlab_lite.readers import read_manifest
-from cleanlab_lite.saved_manifest import save_manifest
-from cleanlab_lite.splits import is_held_back, split_word
+from cleanlab_lite.evidence.decisions import Decision, DecisionLog
+from cleanlab_lite.manifest.readers import read_manifest
+from cleanlab_lite.manifest.saved import save_manifest
+from cleanlab_lite.manifest.splits import is_held_back, split_word
 
 HELD_BACK = (
     *("test", "TEST", "Test ", "testing", "Testing", "test_set", "testset", "Test-Set", "tests", "test2017", "test 1"),

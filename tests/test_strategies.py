@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cleanlab_lite.data.loader import Batch, Samples
-from cleanlab_lite.strategies import STRATEGIES, Learner, Observed, Setting, Strategy
+from cleanlab_lite.train.loader import Batch, Samples
+from cleanlab_lite.train.strategies import STRATEGIES, Learner, Observed, Setting, Strategy
 
 N = 12
 PARTIAL = {"dividemix", "fixmatch", "meta_loss"}  # hold rows back, or take some of them more often

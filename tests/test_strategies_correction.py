@@ -13,17 +13,17 @@ from test_training import fit_all, mean_loss, samples_of
 from torch import Tensor, nn
 from worlds import World, auroc, blobs
 
-from cleanlab_lite import training
 from cleanlab_lite.errors import ConfigError
-from cleanlab_lite.losses import LOSSES
-from cleanlab_lite.strategies import STRATEGIES, Observed, Strategy
-from cleanlab_lite.strategies.attention_mixup import Attentive
-from cleanlab_lite.strategies.confidence_branch import trusted
-from cleanlab_lite.strategies.dynamic_bootstrap import bootstrapped
-from cleanlab_lite.strategies.meta_loss import exponent, generalized, hypergradient, look_ahead
-from cleanlab_lite.strategies.noise_dependent_smoothing import smoothed, upper_of_two_means
-from cleanlab_lite.strategies.parts import class_balance, mix, one_hot
-from cleanlab_lite.strategies.self_learning import temperature
+from cleanlab_lite.train import fit as training
+from cleanlab_lite.train.losses import LOSSES
+from cleanlab_lite.train.strategies import STRATEGIES, Observed, Strategy
+from cleanlab_lite.train.strategies.attention_mixup import Attentive
+from cleanlab_lite.train.strategies.confidence_branch import trusted
+from cleanlab_lite.train.strategies.dynamic_bootstrap import bootstrapped
+from cleanlab_lite.train.strategies.meta_loss import exponent, generalized, hypergradient, look_ahead
+from cleanlab_lite.train.strategies.noise_dependent_smoothing import smoothed, upper_of_two_means
+from cleanlab_lite.train.strategies.parts import class_balance, mix, one_hot
+from cleanlab_lite.train.strategies.self_learning import temperature
 
 # the batch of four rows on which all methods are compared
 Z = torch.tensor([[2, 1, 0.1, -1], [0.5, 2.5, -0.5, 0], [-1, 0, 1.5, 3], [0.2, 0.1, 0, -0.1]], dtype=torch.float64)

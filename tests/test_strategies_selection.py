@@ -15,18 +15,18 @@ from test_training import CONFIG, CPU, fit_all, pictures, samples_of
 from torch import Tensor, nn
 from worlds import auroc, blobs
 
-from cleanlab_lite import training
-from cleanlab_lite.data.loader import Batch, Samples
-from cleanlab_lite.detectors.density import EASY, HARD, SEMI_HARD, class_densities, three_clusters
 from cleanlab_lite.errors import ConfigError
-from cleanlab_lite.strategies import Observed, Strategy
-from cleanlab_lite.strategies.co_divide import Divided
-from cleanlab_lite.strategies.co_teaching import forget_at, small_losses
-from cleanlab_lite.strategies.discard import mean_of_survivors
-from cleanlab_lite.strategies.dividemix import co_refine, squared_distance
-from cleanlab_lite.strategies.fixmatch import confident_guess
-from cleanlab_lite.strategies.marvel import chance_of_streak, current_streak, default_streak
-from cleanlab_lite.strategies.parts import (
+from cleanlab_lite.judge.detectors.density import EASY, HARD, SEMI_HARD, class_densities, three_clusters
+from cleanlab_lite.train import fit as training
+from cleanlab_lite.train.loader import Batch, Samples
+from cleanlab_lite.train.strategies import Observed, Strategy
+from cleanlab_lite.train.strategies.co_divide import Divided
+from cleanlab_lite.train.strategies.co_teaching import forget_at, small_losses
+from cleanlab_lite.train.strategies.discard import mean_of_survivors
+from cleanlab_lite.train.strategies.dividemix import co_refine, squared_distance
+from cleanlab_lite.train.strategies.fixmatch import confident_guess
+from cleanlab_lite.train.strategies.marvel import chance_of_streak, current_streak, default_streak
+from cleanlab_lite.train.strategies.parts import (
     batches_over,
     class_balance,
     cross_entropy,
@@ -36,8 +36,8 @@ from cleanlab_lite.strategies.parts import (
     sharpen,
     within_quota,
 )
-from cleanlab_lite.strategies.promix import balanced_small, matched
-from cleanlab_lite.strategies.prune import largest
+from cleanlab_lite.train.strategies.promix import balanced_small, matched
+from cleanlab_lite.train.strategies.prune import largest
 
 # methods_training.md, section 0
 Z = torch.tensor(

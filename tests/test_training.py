@@ -11,14 +11,14 @@ import torch
 from torch import Tensor, nn
 from worlds import World, auroc, blobs
 
-from cleanlab_lite import training
 from cleanlab_lite.clock import Clock
-from cleanlab_lite.data.loader import Samples
-from cleanlab_lite.losses import LOSSES
-from cleanlab_lite.models import Proxy
 from cleanlab_lite.progress import Progress
-from cleanlab_lite.strategies import STRATEGIES, Learner
-from cleanlab_lite.training import Observation, Teaching, fit, observe, principal_features, recalibrate, statistics
+from cleanlab_lite.train import fit as training
+from cleanlab_lite.train.fit import Observation, Teaching, fit, observe, principal_features, recalibrate, statistics
+from cleanlab_lite.train.loader import Samples
+from cleanlab_lite.train.losses import LOSSES
+from cleanlab_lite.train.models import Proxy
+from cleanlab_lite.train.strategies import STRATEGIES, Learner
 
 CPU = torch.device("cpu")
 CONFIG = Teaching(

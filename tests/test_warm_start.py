@@ -16,22 +16,22 @@ from audit_world import CLASSES, findings, save_pictures, task, vectors, write_c
 from cli_world import call
 from safetensors.numpy import load_file, save_file
 
-from cleanlab_lite import ensemble
 from cleanlab_lite.config import preset
 from cleanlab_lite.data.inputs import load_inputs
-from cleanlab_lite.data.loader import Samples
 from cleanlab_lite.door import audit
 from cleanlab_lite.errors import ConfigError
-from cleanlab_lite.evidence import Evidence
-from cleanlab_lite.history import HELD_OUT
-from cleanlab_lite.models import build_proxy
+from cleanlab_lite.evidence.evidence import Evidence
+from cleanlab_lite.evidence.history import HELD_OUT
+from cleanlab_lite.manifest.readers import read_manifest
 from cleanlab_lite.pipeline import make_plan
-from cleanlab_lite.readers import read_manifest
-from cleanlab_lite.report import Report
 from cleanlab_lite.run import Run
 from cleanlab_lite.run.layout import PROXIES
-from cleanlab_lite.training import Teaching, fit
-from cleanlab_lite.warm_start import read_warm_start, save_proxies
+from cleanlab_lite.run.report import Report
+from cleanlab_lite.train import ensemble
+from cleanlab_lite.train.fit import Teaching, fit
+from cleanlab_lite.train.loader import Samples
+from cleanlab_lite.train.models import build_proxy
+from cleanlab_lite.train.warm_start import read_warm_start, save_proxies
 
 N, OLD = 240, 160  # rows in the end and before
 EPOCHS = 10

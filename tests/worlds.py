@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cleanlab_lite.evidence import Evidence
-from cleanlab_lite.history import HELD_OUT, History
+from cleanlab_lite.evidence.evidence import Evidence
+from cleanlab_lite.evidence.history import HELD_OUT, History
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ import platformdirs
 from cleanlab_lite.data import media
 from cleanlab_lite.data.sound import SoundFormat, sound_header
 from cleanlab_lite.errors import ConfigError, DecodeError
-from cleanlab_lite.manifest import WHOLE, Segment
+from cleanlab_lite.manifest.manifest import WHOLE, Segment
 from cleanlab_lite.progress import OnProgress, Progress, ignore
 from cleanlab_lite.workers import pool
 

@@ -18,7 +18,7 @@ from cleanlab_lite.data.cache import (
 from cleanlab_lite.data.media import is_remote, read_bytes
 from cleanlab_lite.data.sound import SoundFormat
 from cleanlab_lite.errors import ConfigError, DecodeError
-from cleanlab_lite.manifest import Manifest
+from cleanlab_lite.manifest.manifest import Manifest
 from cleanlab_lite.progress import OnProgress, Progress, ignore
 
 HEARD = 1000  # files between two events of progress

@@ -26,7 +26,7 @@ import numpy as np
 
 from cleanlab_lite.data.media import stream_of
 from cleanlab_lite.errors import DecodeError
-from cleanlab_lite.manifest import WHOLE, Segment
+from cleanlab_lite.manifest.manifest import WHOLE, Segment
 
 if TYPE_CHECKING:
     from soundfile import SoundFile

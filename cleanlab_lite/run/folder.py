@@ -15,16 +15,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from cleanlab_lite.decisions import Decision, DecisionLog
 from cleanlab_lite.errors import ManifestError, ReportError
+from cleanlab_lite.evidence.decisions import Decision, DecisionLog
 from cleanlab_lite.files import load_arrays, read_table, reading
-from cleanlab_lite.manifest import Manifest
-from cleanlab_lite.report import Report
+from cleanlab_lite.manifest.manifest import Manifest
+from cleanlab_lite.manifest.saved import Lines, load_lines, load_manifest
 from cleanlab_lite.run.find import find_run
 from cleanlab_lite.run.layout import DECISIONS, FEATURES, HISTORY, MANIFEST, NOISE_MATRIX, REPORT, ROOT
+from cleanlab_lite.run.report import Report
 from cleanlab_lite.run.state import State
-from cleanlab_lite.saved_manifest import Lines, load_lines, load_manifest
-from cleanlab_lite.summary import Summary
+from cleanlab_lite.run.summary import Summary
 
 CURVES = ("loss", "margin")  # nats, logits
 AGAIN = "run `nlclean audit` again"

@@ -15,11 +15,11 @@ from ..settings import Setting, resolve, to_config
 
 if TYPE_CHECKING:
     from cleanlab_lite.config import AuditConfig
-    from cleanlab_lite.gate import Outcome
-    from cleanlab_lite.manifest import Manifest
+    from cleanlab_lite.manifest.manifest import Manifest
     from cleanlab_lite.pipeline import Source
-    from cleanlab_lite.report import Report
-    from cleanlab_lite.summary import Summary
+    from cleanlab_lite.report.gate import Outcome
+    from cleanlab_lite.run.report import Report
+    from cleanlab_lite.run.summary import Summary
 
 TOP = 20  # suspicious rows on show
 
@@ -78,7 +78,7 @@ def command(
     if manifest is None:
         raise click.UsageError("Missing argument 'MANIFEST'.", ctx)
 
-    from cleanlab_lite.readers import read_manifest
+    from cleanlab_lite.manifest.readers import read_manifest
 
     dataset = read_manifest(
         manifest,
@@ -93,12 +93,12 @@ def command(
         diagnostics.note(sentence)
     evidence = None
     if history or pred_probs:
-        from cleanlab_lite.own_evidence import own_evidence
+        from cleanlab_lite.evidence.own import own_evidence
 
         evidence = own_evidence(dataset, history=history, pred_probs=pred_probs)
     warm = None
     if warm_start:
-        from cleanlab_lite.warm_start import read_warm_start
+        from cleanlab_lite.train.warm_start import read_warm_start
 
         warm = read_warm_start(warm_start, dataset, evidence)
     from cleanlab_lite.pipeline import run_key, source_of
@@ -161,7 +161,7 @@ def _show(settings: dict[str, Setting], as_json: bool) -> None:
 
 
 def _outcome(summary: Summary, limit: tuple[float, bool]) -> Outcome:
-    from cleanlab_lite.gate import Bound, noise_outcome, suspect_outcome
+    from cleanlab_lite.report.gate import Bound, noise_outcome, suspect_outcome
 
     bound = Bound(*limit)
     if bound.is_share:

@@ -13,7 +13,7 @@ from ..diagnostics import ExitCode
 from ..options import Limit, run_argument, verbosity_options
 
 if TYPE_CHECKING:
-    from cleanlab_lite.gate import Gate
+    from cleanlab_lite.report.gate import Gate
     from cleanlab_lite.run import RunFolder
 
 FILE = click.Path(path_type=Path, dir_okay=False)
@@ -83,8 +83,8 @@ def command(
     if max_new_suspects is not None and baseline is None:
         raise click.UsageError("--max-new-suspects needs --baseline: new since when?", ctx)
 
-    from cleanlab_lite.exporters import gate_formats
-    from cleanlab_lite.gate import Bound, baseline_text, judge, load_baseline, read_rows
+    from cleanlab_lite.report import gate_formats
+    from cleanlab_lite.report.gate import Bound, baseline_text, judge, load_baseline, read_rows
     from cleanlab_lite.run import RunFolder
 
     from .. import output
@@ -135,8 +135,8 @@ def _choose_files(
     """Raise ConfigError where one of the files must not be written. A baseline may take the place of one: it is made
     again with every change of the dataset, and the one before is in the history of the repository."""
     from cleanlab_lite.errors import ConfigError
-    from cleanlab_lite.exporters.target import choose_file
-    from cleanlab_lite.gate import is_baseline
+    from cleanlab_lite.export.target import choose_file
+    from cleanlab_lite.report.gate import is_baseline
 
     if target is not None:
         choose_file(run, target, force=force, inputs=[baseline] if baseline else [])
@@ -147,7 +147,7 @@ def _choose_files(
 
 
 def _write(path: Path, text: str) -> None:
-    from cleanlab_lite.exporters.target import replacing
+    from cleanlab_lite.export.target import replacing
 
     with replacing(path, hint="give another file") as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from cleanlab_lite.exporters.formats import FORMATS, LINKS, POLICIES, Format, Link, Policy
+from cleanlab_lite.export.formats import FORMATS, LINKS, POLICIES, Format, Link, Policy
 
 from .. import diagnostics
 from ..options import Limit, json_option, run_argument, verbosity_options
 
 if TYPE_CHECKING:
-    from cleanlab_lite.decisions import Decision
-    from cleanlab_lite.exporters.policy import Cleaning
+    from cleanlab_lite.evidence.decisions import Decision
+    from cleanlab_lite.export.policy import Cleaning
 
 OF_POLICIES = ("policy", "min_confidence", "max_drop_per_class", "max_drop", "include_splits", "decisions")
 OF_PATCHES = ("to", "reverse", "skip_conflicts")
@@ -141,7 +141,7 @@ def command(
         _answer(*_apply(patch, to, target, reverse, skip_conflicts, limit, force), as_json)
         return
 
-    from cleanlab_lite.exporters.export import export
+    from cleanlab_lite.export.export import export
     from cleanlab_lite.run import RunFolder
 
     found = RunFolder(run)
@@ -202,7 +202,7 @@ def _refuse_idle_options(ctx: click.Context, format: Format, patch: Path | None,
 
 
 def _read_decisions(files: tuple[Path, ...]) -> list[Decision]:
-    from cleanlab_lite.decisions import read_journal
+    from cleanlab_lite.evidence.decisions import read_journal
 
     return [decision for file in files for decision in read_journal(file)]
 
@@ -229,10 +229,10 @@ def _apply(
 ) -> tuple[Path, dict[str, Any], list[str]]:
     """The file written, what happened, and notes. Raises ConfigError with all conflicts where there are any."""
     from cleanlab_lite.errors import ConfigError
-    from cleanlab_lite.exporters.manifest import suffix
-    from cleanlab_lite.exporters.patch import apply_patch, read_patch
-    from cleanlab_lite.exporters.target import choose_target, replacing
-    from cleanlab_lite.readers import read_labels
+    from cleanlab_lite.export.manifest import suffix
+    from cleanlab_lite.export.patch import apply_patch, read_patch
+    from cleanlab_lite.export.target import choose_target, replacing
+    from cleanlab_lite.manifest.readers import read_labels
 
     changes = read_patch(patch)
     manifest = read_labels(to, changes[0].columns, quotes_are_text=changes[0].quotes_are_text)

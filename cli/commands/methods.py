@@ -38,11 +38,11 @@ def command(table: str | None, as_json: bool) -> None:
 
 
 def _rows(table: str) -> list[dict[str, Any]]:
-    from cleanlab_lite.detectors import DETECTORS
-    from cleanlab_lite.losses import LOSSES
-    from cleanlab_lite.models import PROXIES
+    from cleanlab_lite.judge.detectors import DETECTORS
     from cleanlab_lite.registry import Registry
-    from cleanlab_lite.strategies import STRATEGIES
+    from cleanlab_lite.train.losses import LOSSES
+    from cleanlab_lite.train.models import PROXIES
+    from cleanlab_lite.train.strategies import STRATEGIES
 
     registries: dict[str, Registry[Any]] = {
         "losses": LOSSES,

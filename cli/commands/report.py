@@ -36,9 +36,9 @@ def command(run: Path | None, top: int, schema: bool, page: Path | None, force: 
     The page of --html holds charts, previews and the rows; it has at most 15 MB and loads nothing. Decisions made in
     it are downloaded as decisions.jsonl.
     """
-    from cleanlab_lite.report import COLUMNS
     from cleanlab_lite.run import RunFolder
     from cleanlab_lite.run.layout import REPORT
+    from cleanlab_lite.run.report import COLUMNS
 
     from .. import output
 
@@ -47,7 +47,7 @@ def command(run: Path | None, top: int, schema: bool, page: Path | None, force: 
         output.json_document([dict(zip(keys, map(str, column), strict=True)) for column in COLUMNS])
         return
     if page is not None:
-        from cleanlab_lite.exporters.html import write_page
+        from cleanlab_lite.report.page.html import write_page
 
         from ..progress import Drawer
 

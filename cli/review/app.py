@@ -16,9 +16,9 @@ from textual.theme import Theme
 from textual.widget import Widget
 from textual.widgets import Static
 
-from cleanlab_lite.decisions import Decision, agreement, settle
 from cleanlab_lite.errors import DecodeError
-from cleanlab_lite.measured_flags import measure
+from cleanlab_lite.evidence.decisions import Decision, agreement, settle
+from cleanlab_lite.report.measured_flags import measure
 
 from ..text import escape, shorten
 from . import previews, state

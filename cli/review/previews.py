@@ -14,7 +14,7 @@ import numpy as np
 
 from cleanlab_lite.data import media
 from cleanlab_lite.data.sound import read_samples, sound_header
-from cleanlab_lite.manifest import WHOLE, Segment
+from cleanlab_lite.manifest.manifest import WHOLE, Segment
 
 LONGEST, THUMBNAIL = 1024, 128  # pixels kept of a picture, and of a neighbour's
 SECONDS = 60  # of a sound, from its start

@@ -11,9 +11,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cleanlab_lite.columns import Labels, numbers
-from cleanlab_lite.decisions import Decision, DecisionLog, now
-from cleanlab_lite.report import content_groups, contradicts, suspects
+from cleanlab_lite.evidence.decisions import Decision, DecisionLog, now
+from cleanlab_lite.run.columns import Labels, numbers
+from cleanlab_lite.run.report import content_groups, contradicts, suspects
 
 KINDS = ("issue", "class", "pair")  # of filters
 Value = str | tuple[str, str]  # an issue, a class, or (given label, suggested label)

@@ -15,12 +15,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cleanlab_lite.columns import Labels, numbers
-from cleanlab_lite.manifest import Segment
-from cleanlab_lite.reasons import sentence
-from cleanlab_lite.report import content_groups, flags
+from cleanlab_lite.manifest.manifest import Segment
+from cleanlab_lite.report.reasons import sentence
 from cleanlab_lite.run import RunFolder
+from cleanlab_lite.run.columns import Labels, numbers
 from cleanlab_lite.run.folder import CURVES
+from cleanlab_lite.run.report import content_groups, flags
 
 NEIGHBOURS = 6  # per class
 SEARCHED = 20_000  # rows of a class that are compared, so that a step takes the same time in any set

@@ -8,9 +8,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from cleanlab_lite.decisions import agreement, settle
 from cleanlab_lite.errors import ConfigError, ReportError
-from cleanlab_lite.measured_flags import measure, propose
+from cleanlab_lite.evidence.decisions import agreement, settle
+from cleanlab_lite.report.measured_flags import measure, propose
 from cleanlab_lite.run import RunFolder
 
 from .. import diagnostics, output

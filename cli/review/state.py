@@ -10,8 +10,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from cleanlab_lite.decisions import Agreement, Decision, DecisionLog, agreement, read_journal, settle, standing
-from cleanlab_lite.measured_flags import Measured, Share, measure, propose
+from cleanlab_lite.evidence.decisions import Agreement, Decision, DecisionLog, agreement, read_journal, settle, standing
+from cleanlab_lite.report.measured_flags import Measured, Share, measure, propose
 
 from ..text import escape
 from .queue import order

@@ -19,7 +19,7 @@ from textual.strip import Strip
 from textual.widget import Widget
 from textual.widgets import Static
 
-from cleanlab_lite.decisions import Decision
+from cleanlab_lite.evidence.decisions import Decision
 
 from ..text import escape, shorten
 from .previews import Paint, braille, sparkline, tile

@@ -1,1 +1,0 @@
-"""Measuring: planted noise and metrics, shared by the commands that measure and by benchmarks/."""

@@ -1,0 +1,1 @@
+"""What training saw, what the user brings, what people decided."""

@@ -1,0 +1,103 @@
+"""`Evidence`: what training saw. Detectors are pure functions of it.
+
+Letters: n samples, k classes, d features, m networks, e epochs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+
+from cleanlab_lite.errors import EvidenceError
+from cleanlab_lite.evidence.history import History
+
+
+@dataclass(frozen=True)
+class Plants:
+    """Rows whose label was replaced by a wrong one for one proxy, so that it is known how wrong labels look."""
+
+    proxy: int  # index in the history
+    rows: np.ndarray  # (p,) int64
+    labels: np.ndarray  # (p,) int64, the planted label
+    instance_level: np.ndarray  # (p,) bool: drawn from the row's own probabilities, else from those of its class
+
+    def select(self, rows: np.ndarray, n: int) -> Plants:
+        """The plants among a subset of n rows (index or mask), renumbered."""
+        position = np.full(n, -1)
+        position[rows] = np.arange(len(position[rows]))
+        here = position[self.rows] >= 0
+        return Plants(self.proxy, position[self.rows[here]], self.labels[here], self.instance_level[here])
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Arrays over the same n samples. A field is None when nothing recorded it."""
+
+    labels: np.ndarray  # (n,) int64, given label, -1 where there is none
+    num_classes: int
+    history: History | None = None
+    features: np.ndarray | None = None  # (n, d) float16 or float32, penultimate layer, not normalised
+    pred_probs: np.ndarray | None = None  # (n, k) float32, each row from proxies that did not train on it
+    # (n, k) float32, mean over all cross-fitted proxies, scaled like pred_probs; None: the logarithm of pred_probs
+    logits: np.ndarray | None = None
+    plants: Plants | None = None
+    # (e + 1, n) int32, class predicted by a network that had learned the row: before, and after each epoch of, learning
+    # other rows only
+    second_split: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        n = len(self.labels)
+        for name in ("features", "pred_probs", "logits"):
+            array = getattr(self, name)
+            if array is not None and len(array) != n:
+                raise EvidenceError(f"{name} has {len(array)} rows, labels has {n}")
+        for name in ("pred_probs", "logits"):
+            array = getattr(self, name)
+            if array is not None and array.shape[1] != self.num_classes:
+                raise EvidenceError(f"{name} has {array.shape[1]} columns for {self.num_classes} classes")
+        if self.history is not None and self.history.shape[2] != n:
+            raise EvidenceError(f"history has {self.history.shape[2]} samples, labels has {n}")
+        if self.second_split is not None and self.second_split.shape[1] != n:
+            raise EvidenceError(f"second_split has {self.second_split.shape[1]} columns, labels has {n} rows")
+        if n and (self.labels.min() < -1 or self.labels.max() >= self.num_classes):
+            raise EvidenceError(
+                f"labels must lie in -1..{self.num_classes - 1}, found {self.labels.min()}..{self.labels.max()}"
+            )
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def require(self, *names: str) -> None:
+        """Raise EvidenceError when one of the fields is None."""
+        missing = [name for name in names if getattr(self, name) is None]
+        if missing:
+            raise EvidenceError(f"this detector needs {', '.join(missing)}, which the run did not record")
+
+    def fingerprint(self) -> str:
+        """sha256 over the arrays that a user can bring: history, features, out-of-sample probabilities."""
+        history = self.history
+        recorded = (history.loss, history.margin, history.predicted, history.trained_on) if history else (None,)
+        digest = hashlib.sha256()
+        for array in (self.labels, *recorded, self.features, self.pred_probs):
+            digest.update(b"-" if array is None else f"{array.dtype} {array.shape}".encode())
+            digest.update(b"" if array is None else np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()
+
+    def select(self, rows: np.ndarray) -> Evidence:
+        """The same evidence for a subset of rows (index or mask)."""
+
+        def part(array: np.ndarray | None) -> np.ndarray | None:
+            return None if array is None else array[rows]
+
+        return Evidence(
+            labels=self.labels[rows],
+            num_classes=self.num_classes,
+            history=None if self.history is None else self.history.select(rows),
+            features=part(self.features),
+            pred_probs=part(self.pred_probs),
+            logits=part(self.logits),
+            plants=None if self.plants is None else self.plants.select(rows, len(self)),
+            second_split=None if self.second_split is None else self.second_split[:, rows],
+        )

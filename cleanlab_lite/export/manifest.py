@@ -1,0 +1,181 @@
+"""A `Manifest` back into files: pruned or corrected, in the user's own format.
+
+Paths are written as the user gave them. Relative ones start from the folder of the original manifest (from the root
+of a class-folder tree), so a file written elsewhere needs that folder to find them.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+import json
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from cleanlab_lite.errors import ManifestError
+from cleanlab_lite.export.policy import Cleaned
+from cleanlab_lite.manifest.manifest import JSON_CELLS, NULLS_WRITTEN, Manifest, Source
+
+SUFFIXES = {"csv": ".csv", "tsv": ".tsv", "jsonl": ".jsonl", "parquet": ".parquet", "folder": ".csv", "arrays": ".csv"}
+SUFFIXES |= {"table": ".parquet"}  # a table in memory: Parquet keeps the types of its columns
+
+
+def suffix(manifest: Manifest) -> str:
+    """Ending of the file that `write_manifest` makes."""
+    return SUFFIXES[manifest.source.format]
+
+
+def write(cleaned: Cleaned, target: Path) -> list[str]:
+    """The rows that stay, in the format of `suffix`."""
+    manifest, cleaning = cleaned.manifest, cleaned.cleaning
+    write_manifest(manifest, target, keep=cleaning.keep, labels=cleaning.labels, weights=cleaning.weights)
+    base = base_folder(manifest)
+    relative = manifest.source.path_column and target.parent.resolve() != Path(base).resolve()
+    return [f"relative paths in it count from {base}"] if relative else []
+
+
+def base_folder(manifest: Manifest) -> str:
+    """The folder, or URL, that relative paths of the manifest start from."""
+    path = manifest.source.path
+    return path if os.path.isdir(path) else os.path.dirname(path)
+
+
+def write_manifest(
+    manifest: Manifest,
+    path: str | Path,
+    *,
+    keep: np.ndarray,
+    labels: Sequence[str | None] | None,
+    weights: np.ndarray | None = None,
+) -> None:
+    """Write the user's columns, in order and in the format of `suffix`, for the rows to keep.
+
+    `keep` (n,) bool. `labels` (n,) are new label texts, None where the label stays; they are written in the type of
+    the label column. `weights` (n,) become a last column `weight` (`weight_2` where there is a `weight` already).
+    Everything else comes out as it went in: CSV keeps delimiter and quoting, or none (with "\\n" line ends),
+    JSONL keeps absent keys absent, Parquet keeps its schema. Class-folder trees and `.npz` files become CSV.
+
+    Raises ManifestError when a new label does not fit the type of its column.
+    """
+    n = len(manifest)
+    if len(keep) != n or (labels is not None and len(labels) != n):
+        raise ValueError(f"keep and labels must have {n} rows")
+    table = changed_table(manifest, labels, weights).filter(pa.array(np.asarray(keep, dtype=bool)))
+    write_table(manifest.source, table, Path(path), suffix(manifest))
+
+
+def changed_table(
+    manifest: Manifest, labels: Sequence[str | None] | None, weights: np.ndarray | None = None
+) -> pa.Table:
+    """The user's columns with new labels, and a column of weights where there are any."""
+    table = manifest.table if labels is None else _relabelled(manifest, labels)
+    if weights is None:
+        return table
+    numbered = (f"weight_{number}" for number in itertools.count(2))
+    name = next(name for name in itertools.chain(["weight"], numbered) if name not in table.column_names)
+    return table.append_column(name, pa.array(np.round(weights, 4)))
+
+
+def write_table(source: Source, table: pa.Table, path: Path, kind: str) -> None:
+    """Write rows and columns of a manifest as a file of `kind`, one of the values of SUFFIXES."""
+    if kind == ".parquet":
+        pq.write_table(table, path, compression="zstd")
+        return
+    with path.open("w", encoding="utf-8", newline="") as file:
+        if kind == ".jsonl":
+            file.writelines(json_lines(table))
+        else:
+            writer = _csv_writer(file, source)
+            writer.writerow(table.column_names)
+            writer.writerows(zip(*(column.to_pylist() for column in table.columns), strict=True))
+
+
+def csv_line(source: Source, cells: Sequence[object]) -> str:
+    """One record as `write_table` writes it."""
+    text = io.StringIO(newline="")
+    _csv_writer(text, source).writerow(cells)
+    return text.getvalue()
+
+
+def _relabelled(manifest: Manifest, labels: Sequence[str | None]) -> pa.Table:
+    """The table with new labels. A cell is copied from a row of that class, so it is written as the user writes it."""
+    name = manifest.source.label_column
+    index = {text: position for position, text in enumerate(manifest.classes)}
+    first = np.full(manifest.num_classes, -1)  # a row of every class
+    rows = np.flatnonzero(manifest.labels >= 0)[::-1]
+    first[manifest.labels[rows]] = rows
+    column = manifest.table[name]
+    take = np.arange(len(manifest))
+    new: dict[str, int] = {}  # labels that no row has yet, put behind the column
+    for row, text in enumerate(labels):
+        if text is None:
+            continue
+        if (position := index.get(text)) is None:
+            take[row] = len(manifest) + new.setdefault(text, len(new))
+        elif position != manifest.labels[row]:
+            take[row] = first[position]
+    if new:
+        column = pa.chunked_array([*column.chunks, _cells(manifest, list(new))])
+    position = manifest.table.schema.get_field_index(name)
+    return manifest.table.set_column(position, manifest.table.schema.field(name), column.take(pa.array(take)))
+
+
+def _cells(manifest: Manifest, texts: list[str]) -> pa.Array:
+    """Label texts as cells of the label column."""
+    field, source = manifest.table.schema.field(manifest.source.label_column), manifest.source
+    if JSON_CELLS in (field.metadata or {}):
+        return pa.array([json.dumps(text) for text in texts], field.type)
+    if source.quotes_are_text and (bad := [text for text in texts if not fits_unquoted(source, text)]):
+        raise ManifestError(
+            f"new labels {', '.join(map(repr, bad[:5]))} cannot be written into {source.path!r}: quotes are text "
+            f"there, and a field neither begins with one nor holds {source.delimiter!r} or a line break",
+            hint="use other labels, or convert the manifest to JSONL or Parquet before the audit",
+        )
+    try:
+        return pa.array(texts, pa.string()).cast(field.type)
+    except pa.ArrowException as error:
+        raise ManifestError(
+            f"new labels {', '.join(map(repr, texts[:5]))} do not fit the column {field.name!r} of type {field.type}",
+            hint="use labels of that type, or convert the column to strings before the audit",
+        ) from error
+
+
+def fits_unquoted(source: Source, text: str) -> bool:
+    """Whether a field without quoting gives back `text` to every reader."""
+    return not text.startswith('"') and not any(mark in text for mark in (source.delimiter, "\n", "\r"))
+
+
+def _csv_writer(file: TextIO, source: Source) -> Any:
+    return csv.writer(
+        file,
+        delimiter=source.delimiter,
+        quoting=source.quoting,  # type: ignore[arg-type]
+        quotechar=None if source.quotes_are_text else '"',
+        lineterminator="\n",
+    )
+
+
+def json_lines(table: pa.Table) -> Iterator[str]:
+    """One line per row, as `write_table` writes it."""
+    names = [json.dumps(name, ensure_ascii=False) for name in table.column_names]
+    columns = [_json_texts(field, column) for field, column in zip(table.schema, table.columns, strict=True)]
+    for cells in zip(*columns, strict=True):
+        record = (f"{name}: {cell}" for name, cell in zip(names, cells, strict=True) if cell is not None)
+        yield "{" + ", ".join(record) + "}\n"
+
+
+def _json_texts(field: pa.Field, column: pa.ChunkedArray) -> list[str | None]:
+    """Cells as JSON text, None where the key was absent."""
+    metadata = field.metadata or {}
+    values = column.to_pylist()
+    if JSON_CELLS in metadata:
+        return values
+    null = "null" if NULLS_WRITTEN in metadata else None
+    return [null if value is None else json.dumps(value, ensure_ascii=False) for value in values]

@@ -1,0 +1,97 @@
+"""Agreement of the given label with the labels of the nearest rows in feature space, the row itself left out.
+
+Bahri, Jiang and Gupta, "Deep k-NN for noisy labels", ICML 2020. Exact, by cosine similarity.
+
+Rows with equal features share one vote, split by their labels, and none of them votes for another: otherwise
+copies of a wrong label vouch for each other. Misses errors that a whole neighbourhood shares.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cleanlab_lite.evidence.evidence import Evidence
+from cleanlab_lite.judge.detectors.base import DETECTORS, Detection
+from cleanlab_lite.judge.neighbors import nearest_neighbors
+
+SHOWN = 10  # neighbours in the report
+BLOCK = 2000  # rows whose votes are held at once
+
+
+@DETECTORS.register(
+    "knn",
+    summary="leave-one-out vote of the nearest neighbours",
+    paper="Bahri, Jiang and Gupta, ICML 2020",
+    needs=("features",),
+    runs=True,
+    given=("seed",),
+)
+def nearest_neighbor_vote(
+    evidence: Evidence, *, k: int | None = None, max_pool: int = 50_000, seed: int = 0
+) -> Detection:
+    """k is 50, or 10 where the smallest class has fewer than 200 rows.
+
+    Above `max_pool` distinct rows the neighbours are sought among that many, drawn with `seed`: time grows with
+    n * max_pool. Classes vote with weight 1/sqrt(size) when the largest is over 10 times the smallest.
+    """
+    evidence.require("features")
+    features, labels, num_classes = evidence.features, evidence.labels, evidence.num_classes
+    assert features is not None
+    from scipy.sparse import csr_matrix
+
+    n = len(labels)
+    sizes = np.bincount(labels, minlength=num_classes)
+    present = sizes[sizes > 0]
+    smallest, largest = (int(present.min()), int(present.max())) if n else (0, 0)
+    k = k or (10 if smallest < 200 else 50)
+    class_weight = 1 / np.sqrt(np.maximum(sizes, 1)) if largest > 10 * smallest else np.ones(num_classes)
+
+    first, group, count = _equal_rows(features)
+    among = None
+    if len(first) > max_pool:
+        among = np.sort(np.random.default_rng(seed).choice(len(first), max_pool, replace=False))
+    nearest, similarity = nearest_neighbors(features[first], max(k, SHOWN), among=among)
+    # (u, k) the vote of each distinct row, split by the labels of the rows that share it
+    votes = csr_matrix((class_weight[labels] / count[group], (group, labels)), shape=(len(first), num_classes))
+
+    agreement, score = np.full(n, np.nan), np.full(n, np.nan)
+    suggestion = np.full(n, -1, dtype=np.int64)
+    for start in range(0, n, BLOCK):
+        rows = np.arange(start, min(start + BLOCK, n))
+        given = labels[rows]
+        voters, closeness = nearest[group[rows], :k], similarity[group[rows], :k]
+        valid = voters >= 0
+        ends = np.concatenate([[0], valid.sum(axis=1).cumsum()])
+        shape = (len(rows), len(first))
+        total = (csr_matrix((np.ones(ends[-1]), voters[valid], ends), shape=shape) @ votes).toarray()
+        cast = total.sum(axis=1)
+        total /= np.maximum(cast, np.finfo(float).tiny)[:, None]
+        own = total[np.arange(len(rows)), given]
+        # equal votes for two other classes: the closer neighbours decide
+        tie = (csr_matrix((closeness[valid].astype(np.float64), voters[valid], ends), shape=shape) @ votes).toarray()
+        total[np.arange(len(rows)), given] = -1
+        rival = np.argmax(total + 1e-6 * tie / k, axis=1)
+        margin = own - np.maximum(total[np.arange(len(rows)), rival], 0)
+        heard = cast > 0
+        agreement[rows], score[rows] = np.where(heard, own, np.nan), np.where(heard, margin, np.nan)
+        suggestion[rows] = np.where(heard, np.where(margin < -1e-9, rival, given), -1)
+
+    shown = nearest[group, :SHOWN]
+    return Detection(
+        score=score,
+        columns={
+            "knn_label": suggestion,
+            "knn_agreement": agreement,
+            "neighbors": np.where(shown >= 0, first[shown], -1),
+        },
+        reasons={"neighbours_disagree": (suggestion >= 0) & (suggestion != labels)},
+        facts={"k": k, "distinct_rows": len(first)},
+    )
+
+
+def _equal_rows(features: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Groups of equal rows: first row of each (u,), group of each row (n,), size of each (u,)."""
+    rows = np.ascontiguousarray(features + features.dtype.type(0))  # -0.0 becomes 0.0
+    keys = rows.view(np.dtype((np.void, rows.dtype.itemsize * rows.shape[1])))[:, 0]
+    _, first, group, count = np.unique(keys, return_index=True, return_inverse=True, return_counts=True)
+    return first, group, count

@@ -1,0 +1,130 @@
+"""Density-peak prototypes: a few typical rows per class, and the class whose prototypes a row resembles most.
+
+Han, Luo and Wang, "Deep self-learning from noisy labels", ICCV 2019. Per class, of m rows drawn at random with
+cosine similarities S (m, m):
+
+    rho_i = sum_j sign(S_ij - S_c), S_c the 60th percentile of S        density
+    eta_i = max of S_ij over denser j; min_j S_ij for the densest       similarity to a denser mode
+    prototypes: of the rows with eta < 0.95, the p with the largest rho
+
+Class similarity is the mean cosine similarity to the prototypes, which is the dot product with their mean.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cleanlab_lite.evidence.evidence import Evidence
+from cleanlab_lite.judge.detectors.base import DETECTORS, Detection
+from cleanlab_lite.judge.neighbors import unit_rows
+
+SMALL_CLASS = 20  # below it there is no density to speak of, and the class mean is the prototype
+MIN_TRUSTED = 50  # with fewer trusted rows in a class, all of its rows are drawn from
+BLOCK = 10_000
+
+
+@DETECTORS.register(
+    "prototypes",
+    summary="cosine similarity to density-peak prototypes of each class",
+    paper="Han, Luo and Wang, ICCV 2019",
+    needs=("features",),
+    runs=True,
+    given=("trust", "seed"),
+)
+def prototype_similarity(
+    evidence: Evidence,
+    *,
+    prototypes: int = 8,
+    sample: int = 1280,
+    trust: np.ndarray | None = None,
+    seed: int = 0,
+) -> Detection:
+    """`prototypes` (p) per class from `sample` (m) rows. trust (n,) in 0..1: rows at 0.5 or less are not drawn."""
+    evidence.require("features")
+    assert evidence.features is not None
+    rows, labels, num_classes = unit_rows(evidence.features), evidence.labels, evidence.num_classes
+    rng = np.random.default_rng(seed)
+    centers = class_centers(rows, labels, num_classes, rng, prototypes=prototypes, sample=sample, trust=trust)
+    sizes = np.bincount(labels, minlength=num_classes)
+    small = sizes < SMALL_CLASS
+    totals = np.zeros_like(centers)
+    np.add.at(totals, labels[small[labels]], rows[small[labels]])
+
+    n = len(labels)
+    given, rival = np.empty(n), np.empty(n)
+    suggestion = np.empty(n, dtype=np.int64)
+    for start in range(0, n, BLOCK):
+        block, own = rows[start : start + BLOCK], labels[start : start + BLOCK]
+        index = np.arange(len(block))
+        similarity = block @ centers.T
+        similarity[:, sizes == 0] = -np.inf
+        alone = np.flatnonzero(small[own])  # a mean of few rows would resemble each of them: leave the row out
+        without = unit_rows(totals[own[alone]] - block[alone])
+        similarity[alone, own[alone]] = np.where(sizes[own[alone]] > 1, (without * block[alone]).sum(axis=1), 0)
+        part = slice(start, start + len(block))
+        suggestion[part] = similarity.argmax(axis=1)
+        given[part] = similarity[index, own]
+        similarity[index, own] = -np.inf
+        rival[part] = similarity.max(axis=1)
+    several = np.count_nonzero(sizes) > 1
+    return Detection(
+        score=given - rival if several else np.full(n, np.nan),
+        columns={
+            "prototype_label": suggestion,
+            "prototype_similarity_given": given,
+            "prototype_similarity_suggested": np.where(suggestion == labels, given, rival),
+        },
+        reasons={"prototypes_disagree": suggestion != labels},
+    )
+
+
+def class_centers(
+    rows: np.ndarray,
+    labels: np.ndarray,
+    num_classes: int,
+    rng: np.random.Generator,
+    *,
+    prototypes: int = 8,
+    sample: int = 1280,
+    trust: np.ndarray | None = None,
+) -> np.ndarray:
+    """(k, d) float32 mean of each class's prototypes among rows (n, d) of length 1; zeros for a class without rows.
+
+    The dot product with it is the mean cosine similarity to the prototypes.
+    """
+    centers = np.zeros((num_classes, rows.shape[1]), dtype=np.float32)
+    sizes = np.bincount(labels, minlength=num_classes)
+    by_class = np.split(np.argsort(labels, kind="stable"), np.cumsum(sizes)[:-1])
+    for c, members in enumerate(by_class):
+        if len(members) < SMALL_CLASS:
+            centers[c] = unit_rows(rows[members].sum(axis=0)[None])[0]
+            continue
+        trusted = members if trust is None else members[trust[members] > 0.5]
+        drawn = trusted if len(trusted) >= MIN_TRUSTED else members
+        if len(drawn) > sample:
+            drawn = rng.choice(drawn, sample, replace=False)
+        peaks = density_peaks(rows[drawn] @ rows[drawn].T, prototypes)
+        centers[c] = rows[drawn[peaks]].mean(axis=0) if len(peaks) else unit_rows(rows[drawn].mean(axis=0)[None])[0]
+    return centers
+
+
+def density_peaks(similarity: np.ndarray, prototypes: int = 8, max_eta: float = 0.95) -> np.ndarray:
+    """Indices of at most `prototypes` rows of similarity (m, m), densest first; fewer rather than near-duplicates."""
+    _, eta, order = density_and_eta(similarity)
+    return order[eta[order] < max_eta][:prototypes]
+
+
+def density_and_eta(similarity: np.ndarray, quantile: float = 0.6) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """rho (m,) int, eta (m,), and the rows in order of falling density, of similarity (m, m).
+
+    Equal densities are ordered by total similarity, then by index, so that just one row is the densest.
+    """
+    m = len(similarity)
+    cut = np.quantile(similarity[~np.eye(m, dtype=bool)], quantile)
+    rho = np.sign(similarity - cut).sum(axis=1, dtype=np.int64)
+    order = np.lexsort((np.arange(m), -similarity.sum(axis=1, dtype=np.float64), -rho))
+    ordered = similarity[np.ix_(order, order)]
+    eta = np.empty(m, dtype=similarity.dtype)
+    eta[order] = np.where(np.tri(m, k=-1, dtype=bool), ordered, -np.inf).max(axis=1)
+    eta[order[0]] = similarity[order[0]].min()
+    return rho, eta, order

@@ -1,0 +1,372 @@
+"""From evidence to verdicts: one ranking, one calibrated probability per row, and what to do with the row.
+
+Letters: n samples, k classes, m proxies, p planted rows. All functions are pure; rows are in manifest order.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from cleanlab_lite.errors import EvidenceError
+from cleanlab_lite.evidence.evidence import Evidence
+from cleanlab_lite.evidence.history import HELD_OUT, History
+from cleanlab_lite.groups import differs, roots
+from cleanlab_lite.judge.calibration import Calibration, NoiseRate, calibrate, ceiling, scale_odds
+from cleanlab_lite.judge.detectors import DETECTORS
+from cleanlab_lite.judge.detectors.base import mean_over_epochs
+from cleanlab_lite.judge.no_class import find_rows_of_no_class
+from cleanlab_lite.run.report import FLAG
+
+PROTOTYPES = 0.25  # weight in the ranking, in standard deviations; margins have 1
+HEARD = 0.5  # most weight in the ranking of the proxy that was not shown the row
+SURE = 16.0  # nats between two classes; float32 and printed digits round what is beyond to 0 and 1
+AMBIGUOUS = 0.3  # p_mislabel from which a row without a clear class is worth a look
+OFFER = 0.6  # probability from which a correction is offered
+TRUSTED = 0.2  # p_mislabel up to which a row shows how the classes look
+UNLIKE = 0.99  # a wrong row without a clear class belongs to none when it is stranger than this share of them
+CERTAIN = 0.8  # p_mislabel from which a wrong row without a correction is dropped rather than reviewed
+TOP = 3  # classes listed per row
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The judgement on n rows. Arrays are NaN, -1 or "" where there is nothing to say."""
+
+    score: np.ndarray  # (n,) float64, the ranking, higher is cleaner
+    calibration: Calibration  # of the judged rows: probability and noise rate
+    judged: np.ndarray  # (n,) bool, labelled, readable, and with evidence
+    p_mislabel: np.ndarray  # (n,) float64
+    posterior: np.ndarray  # (n, k) float32, probability that the true class is each of the k
+    predicted: np.ndarray  # (n,) int64, most probable class out of sample; -1 without out-of-sample probabilities
+    suggested: np.ndarray  # (n,) int64, correction on offer
+    suggestion_confidence: np.ndarray  # (n,) float64
+    issue: np.ndarray  # (n,) str
+    action: np.ndarray  # (n,) str
+    weight: np.ndarray  # (n,) float64, 0..1
+    columns: dict[str, np.ndarray]  # what the detectors measured
+    reasons: dict[str, np.ndarray]  # reason code -> (n,) bool
+    facts: dict[str, object]  # of the detectors, JSON types
+
+
+def combine(evidence: Evidence, readable: np.ndarray, duplicate_of: np.ndarray, *, seed: int = 0) -> Verdict:
+    """Judge every row that there is evidence for. What needs evidence that is not there is left out.
+
+    Args:
+        readable: (n,) bool.
+        duplicate_of: (n,) int64, first row with the same content, -1 for that row itself and for unique rows.
+
+    Raises:
+        EvidenceError: neither a history nor out-of-sample probabilities.
+    """
+    labels = evidence.labels
+    known = readable & (labels >= 0)
+    judged = known & recorded(evidence)
+    if known.any() and not judged.any():
+        raise EvidenceError("no readable, labelled row has a history or out-of-sample probabilities")
+    part = evidence.select(np.flatnonzero(judged))
+    ranking = rank(part, seed=seed)
+    calibration = with_rows_of_no_class(part, ranking, calibrate(part, ranking, seed=seed), seed=seed)
+    score, p = _spread(ranking, judged), _spread(calibration.p_mislabel, judged)
+    conflict = conflicting_duplicates(labels, duplicate_of, readable)
+    p = settle_conflicts(p, labels, duplicate_of, conflict)
+
+    columns, reasons, facts = detect(part, trust=1 - p[judged], seed=seed)
+    columns = {name: _spread(values, judged) for name, values in columns.items()}
+    reasons = {name: _spread(values, judged) for name, values in reasons.items()}
+    if "neighbors" in columns:  # detectors number the judged rows
+        found = columns["neighbors"] >= 0
+        columns["neighbors"] = np.where(found, np.flatnonzero(judged)[np.maximum(columns["neighbors"], 0)], -1)
+    reasons["duplicate_conflict"] = conflict
+
+    rate = float(np.nan_to_num(calibration.rate.estimate))
+    posterior = class_posterior(*class_evidence(evidence, np.flatnonzero(judged), rate), labels, p)
+    best, confidence = best_other(posterior, labels)
+    issue = decide_issue(readable, labels, p, confidence, columns.get("ood_score", np.zeros(len(labels))), conflict)
+    offered = (
+        np.isin(issue, ("mislabel", "duplicate_conflict", "ambiguous")) & (p >= FLAG) & (confidence >= OFFER)
+    ) | ((issue == "unlabeled") & (confidence >= OFFER))
+    predicted = np.full(len(labels), -1)
+    if evidence.pred_probs is not None:
+        predicted[readable] = np.nan_to_num(evidence.pred_probs[readable], nan=-1).argmax(axis=1)
+    return Verdict(
+        score=score,
+        calibration=calibration,
+        judged=judged,
+        p_mislabel=p,
+        posterior=posterior,
+        predicted=predicted,
+        suggested=np.where(offered, best, -1),
+        suggestion_confidence=np.where(offered, confidence, np.nan),
+        issue=issue,
+        action=decide_action(issue, p, offered),
+        weight=np.where(known, 1 - np.nan_to_num(p), 0.0),
+        columns=columns,
+        reasons=reasons,
+        facts=facts | {"judged_rows": len(part)},
+    )
+
+
+def rank(evidence: Evidence, *, seed: int) -> np.ndarray:
+    """(n,) float64 ranking, higher is cleaner: margins, and a little of the likeness to the prototypes of the class.
+
+    Margins order rows best where errors are spread over classes. Where a class is often mistaken for one other, the
+    proxies learn the mistake; the densest rows of a class still show what it looks like. Measured in RESULTS.md.
+    """
+    margins = margins_of(evidence)
+    if evidence.features is None:
+        return margins
+    trust = 1 - calibrate(evidence, margins, seed=seed).p_mislabel
+    likeness = np.nan_to_num(DETECTORS.get("prototypes").function(evidence, trust=trust, seed=seed).score)
+    return margins / deviation(margins) + PROTOTYPES * likeness / deviation(likeness)
+
+
+def margins_of(evidence: Evidence) -> np.ndarray:
+    """(n,) float64 margin of the given label by what there is of it, below 0 where another class is ahead.
+
+    The proxies' own history holds the view of proxies that were not shown the row. A history of one training does not:
+    out-of-sample probabilities add it, with the same weight, or stand alone.
+    """
+    history, pred_probs = evidence.history, evidence.pred_probs
+    if history is not None and (pred_probs is None or held_out(history).any()):
+        return mean_margins(evidence)
+    out_of_sample = np.clip(DETECTORS.get("confident_learning").function(evidence).score, -SURE, SURE)
+    if history is None:
+        return out_of_sample
+    in_sample = mean_margins(evidence)
+    return mean_over_epochs(np.stack([values / deviation(values) for values in (in_sample, out_of_sample)]))
+
+
+def deviation(values: np.ndarray) -> float:
+    """Standard deviation of values (n,) without those that are NaN; 1 where all are alike."""
+    return float(np.std(values[np.isfinite(values)])) or 1.0
+
+
+def recorded(evidence: Evidence) -> np.ndarray:
+    """(n,) bool: rows with a history or out-of-sample probabilities."""
+    rows = np.zeros(len(evidence), dtype=bool)
+    if evidence.history is not None:
+        rows |= np.isfinite(evidence.history.margin).any(axis=(0, 1))
+    if evidence.pred_probs is not None:
+        rows |= np.isfinite(evidence.pred_probs).all(axis=1)
+    return rows
+
+
+def held_out(history: History) -> np.ndarray:
+    """(m, n) bool: the proxy was watched on the row without having been shown its label."""
+    return (history.trained_on == HELD_OUT) & np.isfinite(history.margin).any(axis=1)
+
+
+def mean_margins(evidence: Evidence) -> np.ndarray:
+    """(n,) float64 logit margin of the given label, mean over good epochs and all proxies; NaN where none watched.
+
+    A proxy that was shown a planted label for the row does not count. The proxies that trained on a row tell how hard
+    its label was to learn, the one that it was held out of what the others think of it. All count alike unless labels
+    are learned by heart: then the latter has as much weight as is `memorised`, up to that of all the others together.
+    """
+    history, labels = evidence.history, evidence.labels
+    assert history is not None
+    first, end = history.safe_window(labels)
+    margin = mean_over_epochs(history.margin[:, first:end].astype(np.float32).swapaxes(0, 1))  # (m, n)
+    out = held_out(history)
+    counts = np.isfinite(margin) & (out | (history.trained_on == labels))
+    trained = mean_over_epochs(np.where(counts & ~out, margin, np.nan))
+    others = mean_over_epochs(np.where(counts & out, margin, np.nan))
+    alike = (counts & out).sum(axis=0) / np.maximum(counts.sum(axis=0), 1)
+    weight = np.maximum(alike, min(memorised(evidence), HEARD))
+    mean = weight * others + (1 - weight) * trained
+    return np.where(np.isnan(trained), others, np.where(np.isnan(others), trained, mean)).astype(np.float64)
+
+
+def memorised(evidence: Evidence) -> float:
+    """Share, 0..1, of the given labels that are not predicted out of sample but are once they were trained on."""
+    history, labels = evidence.history, evidence.labels
+    assert history is not None
+    first, end = history.safe_window(labels)
+    right = (history.predicted[:, first:end] == labels).mean(axis=1)  # (m, n)
+    seen, unseen = history.seen(labels), held_out(history) & (labels >= 0)
+    if not seen.any() or not unseen.any():
+        return 0.0
+    missed = 1 - right[unseen].mean()
+    return float(np.clip((right[seen].mean() - right[unseen].mean()) / max(missed, 1e-12), 0, 1))
+
+
+def with_rows_of_no_class(
+    evidence: Evidence, ranking: np.ndarray, mislabelled: Calibration, *, seed: int
+) -> Calibration:
+    """The calibration with what planted errors do not know: rows of no class, where there are any to be seen.
+
+    p of a row is that of being mislabelled, or else of no class; made to fall along the ranking, which stays as it is.
+    """
+    from sklearn.isotonic import IsotonicRegression
+
+    rate, p = mislabelled.rate, mislabelled.p_mislabel
+    if evidence.pred_probs is None or not (np.isfinite(p).all() and np.isfinite(evidence.pred_probs).all()):
+        return mislabelled
+    found = find_rows_of_no_class(evidence.labels, evidence.pred_probs, p, seed=seed)
+    if found is None:
+        return mislabelled
+    p = IsotonicRegression(increasing=False).fit(ranking, p + (1 - p) * found.p).predict(ranking)
+    most = ceiling(evidence)
+    p = scale_odds(p, most) if p.mean() > most else p
+    high = min(rate.high + found.most, 1.0)
+    rate = NoiseRate(float(p.mean()), rate.low, max(high, float(p.mean())), f"{rate.method}, hidden classes")
+    return Calibration(rate, p, scale_odds(p, rate.low), scale_odds(p, rate.high))
+
+
+def detect(
+    evidence: Evidence, *, trust: np.ndarray, seed: int
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, object]]:
+    """Run the detectors of an audit that have their evidence: report columns, reasons, and facts by detector."""
+    columns: dict[str, np.ndarray] = {}
+    reasons: dict[str, np.ndarray] = {}
+    facts: dict[str, object] = {}
+    window: dict[str, int] = {}
+    if evidence.history is not None:
+        window["first_epoch"], window["last_epoch"] = evidence.history.safe_window(evidence.labels)
+    options: dict[str, Any] = {"trust": trust, "seed": seed, "first_epoch": 0, "last_epoch": None, **window}
+    for spec in DETECTORS:
+        if not spec.facts.runs or any(getattr(evidence, need) is None for need in spec.needs):
+            continue
+        detection = spec.function(evidence, **{name: options[name] for name in spec.facts.given})
+        columns |= detection.columns
+        reasons |= detection.reasons
+        facts[spec.name] = detection.facts
+    facts["window"] = window
+    return columns, reasons, facts
+
+
+def conflicting_duplicates(labels: np.ndarray, duplicate_of: np.ndarray, readable: np.ndarray) -> np.ndarray:
+    """(n,) bool: rows whose content occurs with another label too. Proof of an error, without a model."""
+    known = readable & (labels >= 0)
+    return known & differs(roots(duplicate_of), labels, known)
+
+
+def settle_conflicts(p: np.ndarray, labels: np.ndarray, duplicate_of: np.ndarray, conflict: np.ndarray) -> np.ndarray:
+    """(n,) probabilities that respect: of the labels of one content, at most one is right.
+
+    With independent p_l, P(label l is right) is proportional to (1 - p_l) / p_l, and P(none) to 1.
+    """
+    p = p.copy()
+    group = roots(duplicate_of)
+    for g in np.unique(group[conflict]):
+        rows = np.flatnonzero(conflict & (group == g))
+        mean = {label: p[rows[labels[rows] == label]].mean() for label in np.unique(labels[rows])}
+        odds = {label: (1 - value) / max(value, 1e-3) for label, value in mean.items()}
+        total = 1 + sum(odds.values())
+        for row in rows:
+            p[row] = 1 - odds[labels[row]] / total
+    return p
+
+
+def label_free_sharpness(pred_probs: np.ndarray, labels: np.ndarray, rate: float) -> np.float32:
+    """The power of `pred_probs` (n, k) that makes them probabilities of the true class.
+
+    They were fitted to the given labels (n,), of which a share `rate` is wrong, and so are too flat. Maximises the
+    likelihood of labels that are true with probability 1 - rate, else uniform over the other classes.
+    """
+    from scipy.optimize import minimize_scalar
+    from scipy.special import log_softmax
+
+    log_p = np.log(np.maximum(pred_probs, 1e-12)).astype(np.float64)
+    k = pred_probs.shape[1]
+
+    def loss(log_power: float) -> float:
+        own = np.exp(log_softmax(log_p * np.exp(log_power), axis=1)[np.arange(len(labels)), labels])
+        return -float(np.log((1 - rate) * own + rate * (1 - own) / (k - 1) + 1e-12).mean())
+
+    return np.float32(np.exp(minimize_scalar(loss, bounds=(-3, 3), method="bounded").x))
+
+
+def class_evidence(evidence: Evidence, rows: np.ndarray, rate: float) -> tuple[np.ndarray, np.ndarray]:
+    """(n, k) logits that share out what the given label lost, and (n, k) probabilities where there is no label.
+
+    Out-of-sample probabilities are sharpened by the judged `rows`, of whose labels a share `rate` is wrong. Without
+    any, the epochs of the history vote with their predictions: before a network learns a wrong label by heart, it
+    predicts the class that the row looks like.
+    """
+    if evidence.pred_probs is None:
+        assert evidence.history is not None
+        votes = prediction_shares(evidence.history, evidence.num_classes)
+        return np.log(np.maximum(votes, 1e-3)), votes
+    pred_probs = evidence.pred_probs
+    logits = np.log(np.maximum(pred_probs, 1e-12)) if evidence.logits is None else evidence.logits
+    return label_free_sharpness(pred_probs[rows], evidence.labels[rows], rate) * logits, pred_probs
+
+
+def prediction_shares(history: History, num_classes: int) -> np.ndarray:
+    """(n, k) float32 share of all epochs and proxies in which each class was predicted; NaN where none was."""
+    m, e, n = history.shape
+    votes = np.zeros((n, num_classes), dtype=np.float32)
+    for predicted in history.predicted.reshape(m * e, n):
+        rows = np.flatnonzero(predicted >= 0)
+        votes[rows, predicted[rows]] += 1
+    total = votes.sum(axis=1, keepdims=True)
+    return np.where(total > 0, votes / np.maximum(total, 1), np.nan)
+
+
+def class_posterior(logits: np.ndarray, pred_probs: np.ndarray, labels: np.ndarray, p: np.ndarray) -> np.ndarray:
+    """(n, k) float32: 1 - p for the given class, the rest shared like the proxies' mean logits without it.
+
+    Rows without a label take their probabilities as they are.
+    """
+    rows = np.flatnonzero(labels >= 0)
+    result = pred_probs.copy()
+    others = logits[rows].astype(np.float32)
+    others[np.arange(len(rows)), labels[rows]] = -np.inf
+    others -= others.max(axis=1, keepdims=True)
+    share = np.exp(others)
+    share /= share.sum(axis=1, keepdims=True)
+    result[rows] = share * p[rows, None].astype(np.float32)
+    result[rows, labels[rows]] = 1 - p[rows]
+    return result
+
+
+def best_other(posterior: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(n,) most probable class other than the given one, and its probability; of any class where there is no label."""
+    others = np.nan_to_num(posterior, nan=-1.0)
+    rows = np.flatnonzero(labels >= 0)
+    others[rows, labels[rows]] = -1
+    best = others.argmax(axis=1)
+    return best, np.maximum(others[np.arange(len(best)), best], 0).astype(np.float64)
+
+
+def decide_issue(
+    readable: np.ndarray,
+    labels: np.ndarray,
+    p: np.ndarray,
+    confidence: np.ndarray,
+    ood_score: np.ndarray,
+    conflict: np.ndarray,
+) -> np.ndarray:
+    """(n,) str. A wrong row is out of the vocabulary when no class claims it and it is unlike the others."""
+    wrong = p >= FLAG
+    trusted = ood_score[p < TRUSTED]
+    strange = max(np.quantile(trusted, UNLIKE), 0.5) if len(trusted) else 0.5
+    no_class = wrong & (confidence < OFFER) & (np.nan_to_num(ood_score) >= strange)
+    undecided = (p >= AMBIGUOUS) & (p < FLAG) & (confidence < AMBIGUOUS)
+    conditions = [~readable, labels < 0, conflict, no_class, wrong, undecided]
+    names = ["unreadable", "unlabeled", "duplicate_conflict", "out_of_vocabulary", "mislabel", "ambiguous"]
+    return np.select(conditions, names, default="none")
+
+
+def decide_action(issue: np.ndarray, p: np.ndarray, offered: np.ndarray) -> np.ndarray:
+    """(n,) str. Rows of no class are dropped, never relabelled; without a clear correction a person decides."""
+    wrong = np.nan_to_num(p) >= FLAG
+    conditions = [
+        np.isin(issue, ("unreadable", "out_of_vocabulary")),
+        offered,
+        (issue == "mislabel") & (np.nan_to_num(p) >= CERTAIN),
+        np.isin(issue, ("unlabeled", "ambiguous")) | wrong,
+    ]
+    return np.select(conditions, ["drop", "relabel", "drop", "review"], default="keep")
+
+
+def _spread(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Values of the judged rows at their places among all n: NaN, -1 or False elsewhere."""
+    empty: object = np.nan if values.dtype.kind == "f" else False if values.dtype.kind == "b" else -1
+    result = np.full((len(rows), *values.shape[1:]), empty, dtype=values.dtype)
+    result[rows] = values
+    return result

@@ -1,0 +1,1 @@
+"""What the user says: the manifest, how it is read and saved."""

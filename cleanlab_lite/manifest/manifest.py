@@ -1,0 +1,117 @@
+"""`Manifest`: what the user says. Rows are in the order of the user's file, and stay so everywhere."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import math
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from cleanlab_lite.manifest.splits import held_back
+
+Modality = Literal["image", "sound", "vector"]
+PLURALS: dict[str, str] = {"image": "pictures", "sound": "sounds", "vector": "vectors"}
+
+# Metadata of a field of `Manifest.table`, JSONL only: how the cells were written.
+JSON_CELLS = b"nlclean.json"  # cells hold JSON text: the column mixes types, or holds lists or objects
+NULLS_WRITTEN = b"nlclean.null"  # a null was written as null; otherwise the key was absent
+
+
+class Segment(NamedTuple):
+    """A part of a sound. NaN where the row does not hold a number."""
+
+    offset: float  # seconds from the start of the file
+    duration: float  # seconds, infinite: to the end
+
+    def __str__(self) -> str:
+        if math.isinf(self.duration):
+            return f"from {self.offset:g} s"
+        return f"{self.offset:g} to {self.offset + self.duration:g} s"
+
+
+WHOLE = Segment(0.0, math.inf)
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the rows came from and how to write them again."""
+
+    path: str  # as the user gave it, absolute; of objects in memory, `<kind>` in the working folder
+    format: str  # "csv", "tsv", "jsonl", "parquet", "folder", "arrays", "table"
+    label_column: str
+    path_column: str | None = None  # None for embeddings
+    id_column: str | None = None
+    split_column: str | None = None
+    features_column: str | None = None
+    segment_columns: tuple[str, ...] = ()  # offset and duration, or start and end; () where rows are whole files
+    delimiter: str = ","  # csv and tsv only
+    quoting: int = 0  # csv.QUOTE_MINIMAL, QUOTE_ALL, or QUOTE_NONE where quotes are text; csv and tsv only
+    file: str | None = None  # the text file that `Manifest.lines` count in, absolute; None without lines
+    notes: tuple[str, ...] = ()  # what was detected, one sentence each, for the user
+
+    @property
+    def quotes_are_text(self) -> bool:
+        """Whether the file is delimited without quoting, so that quotes come out as they went in."""
+        return self.quoting == csv.QUOTE_NONE
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A dataset as its owner describes it.
+
+    Shapes: n samples, d features. `labels[i] == -1` means that row i has no label.
+    """
+
+    table: pa.Table  # the user's columns, untouched and in order, n rows
+    source: Source
+    modality: Modality
+    classes: tuple[str, ...]  # class names; `labels` indexes into it
+    ids: np.ndarray  # (n,) str, unique
+    labels: np.ndarray  # (n,) int64
+    splits: np.ndarray  # (n,) str, "" where the manifest has no split
+    uris: np.ndarray | None = None  # (n,) str, absolute path or URL; "" where missing
+    segments: np.ndarray | None = None  # (n, 2) float64, a `Segment` per row; None: the rows are whole files
+    features: np.ndarray | None = None  # (n, d) float32, embeddings only; NaN rows are unreadable
+    lines: np.ndarray | None = None  # (n,) int64, line of the row in its text file, from 1
+    _fingerprint: list[str] = field(default_factory=list, repr=False, compare=False)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.classes)
+
+    def segment(self, row: int) -> Segment:
+        """The part of its file that row `row` is about."""
+        return WHOLE if self.segments is None else Segment(*self.segments[row].tolist())
+
+    @property
+    def held_back(self) -> np.ndarray:
+        """(n,) bool: rows of a validation or test split, audited but not changed on export."""
+        return held_back(self.splits)
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 over the user's columns, ids, labels, classes, locations, segments and features: the identity of the
+        dataset."""
+        if not self._fingerprint:
+            digest = hashlib.sha256()
+            for array in (self.ids, self.splits, self.uris):
+                digest.update("\x1f".join(map(str, array if array is not None else ())).encode())
+                digest.update(b"\x1e")
+            digest.update("\x1f".join(self.classes).encode())
+            digest.update(np.ascontiguousarray(self.labels).tobytes())
+            for numbers in (self.segments, self.features):
+                if numbers is not None:
+                    digest.update(np.ascontiguousarray(numbers).tobytes())
+            columns = pa.BufferOutputStream()
+            with pa.ipc.new_stream(columns, self.table.schema) as stream:
+                stream.write_table(self.table.combine_chunks())
+            digest.update(columns.getvalue())
+            self._fingerprint.append(digest.hexdigest())
+        return self._fingerprint[0]

@@ -1,0 +1,240 @@
+"""Readers: from the user's files to a `Manifest`.
+
+To add a format, write a reader that returns `base.Rows` and give it an ending in `tabular.READERS`,
+or a case in `_read_rows`; everything after that is common to all formats.
+"""
+
+from __future__ import annotations
+
+import difflib
+import glob
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from cleanlab_lite.errors import ManifestError
+from cleanlab_lite.manifest.manifest import Manifest, Modality, Source
+from cleanlab_lite.manifest.readers.base import Rows, ending, is_remote, list_folder, listing
+from cleanlab_lite.manifest.readers.columns import (
+    NEMO_PATH,
+    Columns,
+    check_classes,
+    check_columns,
+    find_columns,
+    make_ids,
+    make_labels,
+    make_segments,
+    make_splits,
+    make_uris,
+)
+from cleanlab_lite.manifest.readers.features import column_features, load_features, read_npz, vector_columns
+from cleanlab_lite.manifest.readers.folder import read_tree
+from cleanlab_lite.manifest.readers.sniff import modality, sniff
+from cleanlab_lite.manifest.readers.tabular import DELIMITED, READERS
+from cleanlab_lite.manifest.splits import in_words
+
+__all__ = ["read_labels", "read_manifest", "sniff", "to_manifest"]
+
+TABLES = ("metadata", "manifest")  # by these names the table of a folder is known, whatever else lies there
+UNKNOWN = {
+    "": "the format is taken from the ending; rename the file, e.g. to manifest.csv",
+    ".json": "a JSON array can be converted with `jq -c '.[]' OLD.json > NEW.jsonl`",
+    ".npy": "give it with --features, next to a table of labels",
+    ".txt": "rename it to .csv or .tsv if it is a table with a header line",
+}
+
+
+def read_manifest(
+    path: str | os.PathLike[str],
+    *,
+    path_column: str | None = None,
+    label_column: str | None = None,
+    id_column: str | None = None,
+    split_column: str | None = None,
+    features_column: str | None = None,
+    features: str | os.PathLike[str] | None = None,
+) -> Manifest:
+    """Read a dataset as its owner describes it.
+
+    `path` is a CSV, TSV, JSONL or Parquet file, a folder or glob of them, a folder with a `manifest.*` or a Hugging
+    Face `metadata.*`, a class-per-folder tree, or an `.npz` of features and labels; files may be URLs (fsspec).
+    Columns are detected by their names unless named here, and `Source.notes` says what was detected.
+    `features` is an `.npy` or `.npz` file with row i for row i of the manifest. Whether the samples' files exist is
+    not checked: rows that cannot be read are found when they are decoded.
+
+    Raises ManifestError with file, line, what was found and what was expected.
+    """
+    asked = {
+        "path": path_column,
+        "label": label_column,
+        "id": id_column,
+        "split": split_column,
+        "features": features_column,
+    }
+    name = os.fspath(path)
+    rows = _read_rows(name)
+    if features is not None:
+        rows = _with_features(rows, os.fspath(features), features_column)
+    return to_manifest(rows, asked, _absolute(name))
+
+
+def to_manifest(rows: Rows, asked: Mapping[str, str | None], path: str) -> Manifest:
+    """What the rows mean, whatever they were read from; `asked` is role -> column, `path` is for `Source.path`."""
+    columns = find_columns(rows, asked, vector_columns(rows.table))
+    labels, classes, label_notes = make_labels(rows, columns)
+    check_classes(rows, columns.label, labels, classes)
+    ids, id_notes = make_ids(rows, columns)
+    uris = make_uris(rows, columns)
+    matrix = rows.features if columns.features is None else column_features(rows, columns.features)
+    kind: Modality = "vector"
+    if matrix is not None:
+        kind_note = f"modality: vector ({matrix.shape[1]} features)"
+    else:
+        kind, kind_note = modality(rows.path, () if uris is None else uris.tolist())
+    segments: np.ndarray | None = None
+    segment_columns: tuple[str, ...] = ()
+    if kind == "sound" and uris is not None:
+        segments, segment_columns = make_segments(rows, uris, columns.path == NEMO_PATH)
+    splits = make_splits(rows, columns)
+    split_notes = [sentence] if (sentence := in_words(splits)) else []
+    segment_notes = [f"segments of files: {' and '.join(segment_columns)}, in seconds"] if segment_columns else []
+    return Manifest(
+        table=rows.table,
+        source=Source(
+            path=path,
+            format=rows.format,
+            label_column=columns.label,
+            path_column=columns.path,
+            id_column=columns.id,
+            split_column=columns.split,
+            features_column=columns.features,
+            segment_columns=segment_columns,
+            delimiter=rows.delimiter,
+            quoting=rows.quoting,
+            file=None if rows.lines is None else _absolute(rows.path),
+            notes=(*columns.notes, *rows.notes, kind_note, *segment_notes, *split_notes, *label_notes, *id_notes),
+        ),
+        modality=kind,
+        classes=classes,
+        ids=ids,
+        labels=labels,
+        splits=splits,
+        uris=uris,
+        segments=segments,
+        features=matrix,
+        lines=rows.lines,
+    )
+
+
+def _absolute(path: str) -> str:
+    return path if is_remote(path) else os.path.abspath(path)
+
+
+def read_labels(path: str | os.PathLike[str], columns: Mapping[str, str], *, quotes_are_text: bool = False) -> Manifest:
+    """The rows of a manifest with their ids and labels, by `columns`: role (label, path, id) -> name.
+
+    Nothing is detected, and neither files nor features are looked at. `quotes_are_text` where that is known of a CSV
+    or TSV, whatever its rows look like now. Raises ManifestError as `read_manifest` does.
+    """
+    name = os.fspath(path)
+    rows = _read_rows(name, quotes_are_text)
+    check_columns(rows, columns)
+    roles = Columns(columns["label"], columns.get("path"), columns.get("id"))
+    labels, classes, _ = make_labels(rows, roles)
+    return Manifest(
+        table=rows.table,
+        source=Source(
+            path=_absolute(name),
+            format=rows.format,
+            label_column=roles.label,
+            path_column=roles.path,
+            id_column=roles.id,
+            delimiter=rows.delimiter,
+            quoting=rows.quoting,
+        ),
+        modality="vector",  # rows of labels and whatever comes with them
+        classes=classes,
+        ids=make_ids(rows, roles)[0],
+        labels=labels,
+        splits=np.full(len(rows.table), "", dtype=str),
+        lines=rows.lines,
+    )
+
+
+def _read_rows(path: str, quotes_are_text: bool = False) -> Rows:
+    """The rows of whatever `path` is."""
+    if is_remote(path):
+        return _read_files([path], quotes_are_text)
+    if os.path.isdir(path):
+        return _read_folder(path, quotes_are_text)
+    if os.path.exists(path):
+        return _read_files([path], quotes_are_text)
+    if matches := sorted(name for name in glob.glob(path, recursive=True) if os.path.isfile(name)):
+        return _read_files(matches, quotes_are_text)
+    raise _not_found(path)
+
+
+def _read_files(paths: list[str], quotes_are_text: bool) -> Rows:
+    endings = sorted({ending(path) for path in paths})
+    known = [*READERS, ".npz"]
+    if len(endings) > 1:
+        raise ManifestError(
+            f"{listing(paths, 5)} have the endings {listing(endings)}, expected one format",
+            hint="name one file, or narrow the glob",
+        )
+    if endings == [".npz"] and len(paths) == 1:
+        return read_npz(paths[0])
+    if endings[0] not in READERS:
+        raise ManifestError(
+            f"{listing(paths, 5)}: unknown ending {endings[0]!r}, expected {', '.join(known)} or a folder",
+            hint=UNKNOWN.get(endings[0], "rename the file or convert it"),
+        )
+    if quotes_are_text and endings[0] in DELIMITED:
+        rows = DELIMITED[endings[0]](paths, quotes_are_text=True)
+    else:
+        rows = READERS[endings[0]](paths)
+    if all(os.path.splitext(os.path.basename(path))[0] == "metadata" for path in paths):
+        return _hugging_face(rows)
+    return rows
+
+
+def _hugging_face(rows: Rows) -> Rows:
+    if "file_name" not in rows.table.column_names:
+        return rows
+    return replace(rows, known={"path": "file_name"}, notes=(*rows.notes, "Hugging Face metadata: paths in file_name"))
+
+
+def _read_folder(folder: str, quotes_are_text: bool) -> Rows:
+    """Tables in the folder, or else the class folders in it."""
+    names = [name for name in list_folder(folder) if not name.startswith(".")]
+    named = [name for name in names if os.path.splitext(name)[0] in TABLES and ending(name) in READERS]
+    tables = named or [name for name in names if ending(name) in READERS]
+    subfolders = [name for name in names if os.path.isdir(os.path.join(folder, name))]
+    if not tables:
+        return read_tree(folder)
+    if not named and subfolders:
+        raise ManifestError(
+            f"{folder!r} holds tables ({listing(tables, 5)}) and folders ({listing(subfolders, 5)}), expected one kind",
+            hint=f"name the table, e.g. {os.path.join(folder, tables[0])!r}, or move it away to read class folders",
+        )
+    return _read_files([os.path.join(folder, name) for name in tables], quotes_are_text)
+
+
+def _with_features(rows: Rows, path: str, features_column: str | None) -> Rows:
+    if rows.features is not None or features_column is not None:
+        other = f"column {features_column!r}" if features_column else f"{rows.path!r}"
+        raise ManifestError(f"features are given twice: in {path!r} and in {other}", hint="leave one of them out")
+    return replace(rows, features=load_features(path, rows), notes=(*rows.notes, f"features: {path}"))
+
+
+def _not_found(path: str) -> ManifestError:
+    folder, name = os.path.split(os.path.abspath(path))
+    if glob.has_magic(path):
+        return ManifestError(f"no file matches {path!r}", hint="quote the glob, and use ** for folders in folders")
+    if not os.path.isdir(folder):
+        return ManifestError(f"{path!r} does not exist, nor does the folder {folder!r}", hint="check the path")
+    near = difflib.get_close_matches(name, list_folder(folder), n=3)
+    hint = f"did you mean {' or '.join(repr(other) for other in near)}?" if near else f"looked in {folder!r}"
+    return ManifestError(f"{path!r} does not exist", hint=hint)

@@ -1,0 +1,100 @@
+"""Modality by content: the first bytes of the files decide, their names only where no file can be opened."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from typing import Literal
+
+from cleanlab_lite.errors import ManifestError
+from cleanlab_lite.manifest.readers.base import ending, is_remote
+
+Media = Literal["image", "sound"]
+
+FILES = 20  # opened at most
+TRIES = 500  # rows looked at for files that exist
+HEAD = 32  # bytes read of each
+
+IMAGE_MAGIC = (
+    b"\xff\xd8\xff",  # JPEG
+    b"\x89PNG\r\n\x1a\n",
+    b"GIF87a",
+    b"GIF89a",
+    b"II*\0",  # TIFF, and BigTIFF with "+"
+    b"MM\0*",
+    b"II+\0",
+    b"MM\0+",
+)
+SOUND_MAGIC = (b"fLaC", b"OggS", b"ID3")
+BMP_HEADER_SIZES = {12, 16, 40, 52, 56, 64, 108, 124}
+
+IMAGE_ENDINGS = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
+SOUND_ENDINGS = {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3"}
+
+
+def sniff(first_bytes: bytes) -> Media | None:
+    """Kind of a media file by its first bytes (32 are enough); None when they are neither."""
+    if first_bytes.startswith(IMAGE_MAGIC):
+        return "image"
+    if first_bytes.startswith(SOUND_MAGIC):
+        return "sound"
+    if first_bytes[:4] in (b"RIFF", b"RF64"):
+        kinds: dict[bytes, Media] = {b"WEBP": "image", b"WAVE": "sound"}
+        return kinds.get(first_bytes[8:12])
+    if first_bytes[:2] == b"BM" and int.from_bytes(first_bytes[14:18], "little") in BMP_HEADER_SIZES:
+        return "image"
+    return "sound" if _is_mp3_frame(first_bytes) else None
+
+
+def _is_mp3_frame(head: bytes) -> bool:
+    """Frame header of MPEG audio layer III: 11 sync bits, version, layer, bit rate and sample rate not reserved."""
+    if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE0 != 0xE0:
+        return False
+    version, layer = head[1] >> 3 & 3, head[1] >> 1 & 3
+    return version != 1 and layer == 1 and head[2] >> 4 != 15 and head[2] >> 2 & 3 != 3
+
+
+def modality(path: str, uris: Sequence[str]) -> tuple[Media, str]:
+    """Kind of the files at `uris`, and one sentence on how it was found.
+
+    Raises ManifestError naming `path` when neither content nor endings decide.
+    """
+    if not any(uris):
+        raise ManifestError(f"{path!r}: the path column is empty in all {len(uris)} rows")
+    spread = uris[:: max(1, len(uris) // TRIES)]
+    kinds: Counter[Media | None] = Counter()
+    for uri in spread:
+        if kinds.total() == FILES:
+            break
+        if uri and not is_remote(uri) and (head := _head(uri)):
+            kinds[sniff(head)] += 1
+    if kinds:
+        return _decide(path, kinds, f"content of {kinds.total()} files")
+    endings = Counter(ending(uri) for uri in spread if uri)
+    for name, count in endings.items():
+        kinds["image" if name in IMAGE_ENDINGS else "sound" if name in SOUND_ENDINGS else None] += count
+    return _decide(path, kinds, f"file endings ({', '.join(sorted(endings)) or 'none'}), as no file could be opened")
+
+
+def _head(path: str) -> bytes:
+    """The first bytes of a regular file; nothing where there is none, which is an unreadable row later on."""
+    if not os.path.isfile(path):
+        return b""
+    try:
+        with open(path, "rb") as file:
+            return file.read(HEAD)
+    except OSError:
+        return b""
+
+
+def _decide(path: str, kinds: Counter[Media | None], how: str) -> tuple[Media, str]:
+    images, sounds = kinds["image"], kinds["sound"]
+    if not images and not sounds:
+        raise ManifestError(
+            f"{path!r}: neither images nor sounds, by {how}",
+            hint="read are JPEG, PNG, WebP, BMP, TIFF, GIF, WAV, FLAC, OGG and MP3, or vectors with --features; "
+            "are the paths relative to the manifest?",
+        )
+    kind: Media = "image" if images >= sounds else "sound"
+    return kind, f"modality: {kind} (by {how})"

@@ -1,0 +1,1 @@
+"""What we conclude: tables, sentences, the gate, the page."""

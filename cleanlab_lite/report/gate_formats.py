@@ -1,0 +1,261 @@
+"""What a check found, for other programs: JSON, Markdown for a pull request, JUnit XML, SARIF 2.1.0.
+
+Labels and ids are strangers' texts. Where a program shows them as they are, control characters, marks that reorder
+text, and what XML cannot hold are written as `\\x1b`, `\\u202e`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import xml.etree.ElementTree as ET
+from collections.abc import Sequence
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path, PurePath
+from typing import Any
+from urllib.parse import quote
+
+from cleanlab_lite.manifest.manifest import Source
+from cleanlab_lite.report.gate import Change, Gate, Row
+
+JSON_VERSION = 1
+WIDTH = 80  # characters of an id or a label in Markdown, JUnit and messages
+SARIF_SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
+RULES = {
+    "mislabel": "The given label is probably wrong.",
+    "out_of_vocabulary": "The sample probably belongs to no class of the dataset.",
+    "duplicate_conflict": "The same content has different labels, and this one is probably wrong.",
+}
+_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ufffe\uffff\ud800-\udfff]")
+
+
+def to_json(gate: Gate) -> str:
+    """All rows of every list, texts as they are."""
+    summary = gate.summary
+    document = {
+        "version": JSON_VERSION,
+        "exceeded": gate.exceeded,
+        "manifest": asdict(summary.manifest),
+        "noise_rate": asdict(summary.noise_rate),
+        "suspects": len(gate.suspects),
+        "accepted": gate.accepted,
+        "limits": [
+            {"limit": o.limit, "bound": o.bound.value, "found": o.found, "exceeded": o.exceeded, "message": o.message}
+            for o in gate.outcomes
+        ],
+        "warnings": list(gate.warnings),
+        "suspicious": [row.as_dict() for row in gate.suspects],
+        "changes": None
+        if gate.changes is None
+        else {name: [_change_json(change) for change in changes] for name, changes in gate.changes.items()},
+    }
+    return json.dumps(document, indent=2, allow_nan=False) + "\n"
+
+
+def _change_json(change: Change) -> dict[str, Any]:
+    before = change.before
+    return change.row.as_dict() | {"before": None if before is None else {"label": before.label, "state": before.state}}
+
+
+# --- Markdown --------------------------------------------------------------------------------------------------------
+
+
+def to_markdown(gate: Gate, top: int) -> str:
+    """A comment for a pull request: limits, counts, and the `top` rows of every list folded away."""
+    verdict = "a limit is exceeded" if gate.exceeded else "within the limits" if gate.outcomes else "no limits"
+    parts = [f"### nlclean check: {verdict}", _code(_manifest_name(gate)) + ": " + headline(gate) + "."]
+    if gate.outcomes:
+        cells = [(f"`{o.limit}`", "**exceeded**" if o.exceeded else "passed", o.message) for o in gate.outcomes]
+        parts.append(_table(("limit", "", "found"), cells))
+    parts += [f"> {warning}" for warning in gate.warnings]
+    lists: dict[str, Sequence[Change]] = {"suspects": [Change(row, row) for row in gate.suspects]}
+    if gate.changes is not None:
+        lists |= gate.changes
+        counts = [(name.replace("_", " "), f"{len(changes):,}") for name, changes in gate.changes.items()]
+        parts.append(_table(("since the baseline", "rows"), counts))
+    for name, changes in lists.items():
+        if changes:
+            shown = "" if len(changes) <= top else f", {top:,} of them here"
+            title = f"{len(changes):,} {name.replace('_', ' ')}{shown}"
+            header = ("line", "id", "given", "suggested", "p(wrong)", "issue")
+            rows = [_cells(change) for change in changes[:top]]
+            parts.append(f"<details><summary>{title}</summary>\n\n{_table(header, rows)}\n\n</details>")
+    return "\n\n".join(parts) + "\n"
+
+
+def _cells(change: Change) -> tuple[str, ...]:
+    row, before = change.row, change.before
+    given = _code(row.label)
+    if before is not None and before.label != row.label:
+        given = f"{_code(before.label)} to {given}"
+    p = "" if row.p_mislabel is None else f"{row.p_mislabel:.2f}"
+    return (
+        "" if row.line is None else str(row.line),
+        _code(row.id or row.content),
+        given,
+        _code(row.suggested_label),
+        p,
+        row.issue,
+    )
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def _code(text: str | None) -> str:
+    """`text` as a code span, in which nothing is markup, a link or a mention; a bar would still end the cell."""
+    if text is None:
+        return ""
+    text = _shorten(printable(text)) or " "
+    fence = "`" * (max(map(len, re.findall("`+", text)), default=0) + 1)
+    text = re.sub(r"(\\*)\|", lambda found: found[1] * 2 + r"\|", text)
+    return f"{fence} {text} {fence}" if "`" in text else f"{fence}{text}{fence}"
+
+
+# --- JUnit -----------------------------------------------------------------------------------------------------------
+
+
+def to_junit(gate: Gate, top: int) -> str:
+    """A test case per limit; a failure holds the `top` rows that count towards it."""
+    failures = str(sum(outcome.exceeded for outcome in gate.outcomes))
+    totals = {"tests": str(len(gate.outcomes)), "failures": failures, "errors": "0", "time": "0"}
+    suites = ET.Element("testsuites", {"name": "nlclean", **totals})
+    suite = ET.SubElement(suites, "testsuite", {"name": "nlclean check", **totals, "skipped": "0"})
+    for outcome in gate.outcomes:
+        case = ET.SubElement(suite, "testcase", {"classname": "nlclean.check", "name": outcome.limit, "time": "0"})
+        if outcome.exceeded:
+            failure = ET.SubElement(case, "failure", {"message": printable(outcome.message), "type": outcome.limit})
+            lines = [suspect_text(gate, row) for row in outcome.rows[:top]]
+            if len(outcome.rows) > top:
+                lines.append(f"and {len(outcome.rows) - top:,} more")
+            failure.text = "\n".join(lines)
+    output = ET.SubElement(suite, "system-out")
+    output.text = f"{printable(_manifest_name(gate))}: {headline(gate)}"
+    ET.indent(suites)
+    return '<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(suites, encoding="unicode") + "\n"
+
+
+# --- SARIF -----------------------------------------------------------------------------------------------------------
+
+
+def to_sarif(gate: Gate, source: Source, root: Path) -> str:
+    """Every suspect as a result at its line of the manifest; an error where a limit it counts towards is exceeded.
+
+    A file under `root`, which must be absolute, gets a URI relative to it. Rows of a class-folder tree point at their
+    file; rows of a manifest without lines (Parquet, arrays) at the manifest.
+    """
+    failed = {row for outcome in gate.outcomes if outcome.exceeded for row in outcome.rows}
+    new = None if gate.changes is None else {change.row for change in gate.changes["newly_suspect"]}
+    results = []
+    for row in gate.suspects:
+        result: dict[str, Any] = {
+            "ruleId": row.issue,
+            "ruleIndex": list(RULES).index(row.issue),
+            "level": "error" if row in failed else "warning",
+            "message": {"text": message(row)},
+            "locations": [_location(row, source, root)],
+            "partialFingerprints": {"nlcleanRow/v1": _fingerprint(row)},
+        }
+        if new is not None:
+            result["baselineState"] = "new" if row in new else "unchanged"
+        results.append(result)
+    rules = [{"id": name, "shortDescription": {"text": text}} for name, text in RULES.items()]
+    driver = {"name": "nlclean", "version": version("nlclean"), "rules": rules}
+    document = {
+        "$schema": SARIF_SCHEMA,
+        "version": "2.1.0",
+        "runs": [{"tool": {"driver": driver}, "columnKind": "unicodeCodePoints", "results": results}],
+    }
+    return json.dumps(document, indent=2, allow_nan=False) + "\n"
+
+
+def _location(row: Row, source: Source, root: Path) -> dict[str, Any]:
+    path = source.file or source.path
+    if source.format == "folder" and row.path:
+        path = f"{source.path.rstrip('/')}/{row.path}"
+    physical: dict[str, Any] = {"artifactLocation": {"uri": _uri(path, root)}}
+    if row.line is not None:
+        physical["region"] = {"startLine": row.line}
+    return {"physicalLocation": physical, "logicalLocations": [{"name": printable(row.id)}]}
+
+
+def _uri(path: str, root: Path) -> str:
+    if "://" in path:
+        return quote(path, safe=":/?&=%")
+    if PurePath(path).is_relative_to(root):
+        return quote(os.fsencode(PurePath(path).relative_to(root).as_posix()))
+    return Path(path).as_uri()
+
+
+def _fingerprint(row: Row) -> str:
+    return hashlib.sha256(json.dumps([row.content, row.label]).encode()).hexdigest()[:32]
+
+
+# --- Texts -----------------------------------------------------------------------------------------------------------
+
+
+def headline(gate: Gate) -> str:
+    """Rows, noise rate and suspects in one line."""
+    manifest, rate = gate.summary.manifest, gate.summary.noise_rate
+    noise = "unknown"
+    if rate.estimate is not None:
+        noise = f"{rate.estimate:.1%}, between {rate.low:.1%} and {rate.high:.1%}".replace("%", " %")
+    accepted = f", {gate.accepted:,} accepted" if gate.accepted else ""
+    return (
+        f"{manifest.rows:,} rows, {manifest.labelled:,} labelled; noise rate {noise}; "
+        f"{len(gate.suspects):,} suspects{accepted}"
+    )
+
+
+def suspect_text(gate: Gate, row: Row) -> str:
+    """The message with the place before it, as compilers write it: `pets.csv:12: ...`."""
+    return f"{_place(gate, row)} {message(row)}"
+
+
+def change_text(gate: Gate, change: Change) -> str:
+    """The row with its label, and the one before if it is another."""
+    row, before = change.row, change.before
+    label = _named(row.label)
+    if before is not None and before.label != row.label:
+        label = f"{_named(before.label)} -> {label}"
+    return f"{_place(gate, row)} {_named(row.id or row.content)}: {label}"
+
+
+def message(row: Row) -> str:
+    """What is the matter with a suspect."""
+    p = "" if row.p_mislabel is None else f" (p {row.p_mislabel:.2f})"
+    text = f"{_named(row.id)}: label {_named(row.label)} is probably wrong{p}"
+    if row.suggested_label is not None:
+        text += f", {_named(row.suggested_label)} fits better"
+    elif row.issue == "out_of_vocabulary":
+        text += ", no class fits"
+    return text
+
+
+def _place(gate: Gate, row: Row) -> str:
+    line = "" if row.line is None else f"{row.line}:"
+    return f"{printable(_manifest_name(gate))}:{line}"
+
+
+def _manifest_name(gate: Gate) -> str:
+    return PurePath(gate.summary.manifest.path).name
+
+
+def printable(text: str) -> str:
+    r"""`text` with control characters, bidirectional marks and surrogates written as `\x1b`, `\n`, `\u202e`..."""
+    return _UNSAFE.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
+
+
+def _named(text: str | None) -> str:
+    return "no label" if text is None else f"'{_shorten(printable(text))}'"
+
+
+def _shorten(text: str) -> str:
+    """The ends tell names apart."""
+    half = WIDTH // 2 - 2
+    return text if len(text) <= WIDTH else f"{text[:half]}...{text[-half:]}"

@@ -1,0 +1,239 @@
+"""One offline page about a run: charts, pictures, and a table in which a person decides about rows.
+
+A single file without any reference to elsewhere. What people wrote (labels, ids, paths) travels as JSON and reaches the
+page as text only; the content security policy lets nothing but this very script and style run, and nothing be fetched.
+
+The page never exceeds its limit: rows are added in order of suspicion until their share of it is used up, then details
+(preview, margins, neighbours) in the same order until it is full. What is left out is counted.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Sequence
+from html import escape
+from importlib.resources import files
+from pathlib import Path, PurePath
+from string import Template
+from typing import Any
+
+import numpy as np
+
+from cleanlab_lite.errors import ConfigError, ReportError
+from cleanlab_lite.export.target import choose_file, replacing
+from cleanlab_lite.judge.mixture import BetaMixture, GaussianMixture, fit_beta_mixture, fit_gaussian_mixture
+from cleanlab_lite.manifest.manifest import PLURALS
+from cleanlab_lite.progress import OnProgress, ignore
+from cleanlab_lite.report.page import charts
+from cleanlab_lite.report.page.page_data import ISSUES, PageData, known
+from cleanlab_lite.run import RunFolder
+from cleanlab_lite.run.folder import Curves
+from cleanlab_lite.run.layout import DECISIONS
+from cleanlab_lite.run.report import Report, by_suspicion, suspects
+from cleanlab_lite.run.summary import ClassNoise, Leak
+
+LIMIT = 15_000_000  # bytes of the whole page
+CURVE_ROWS = 100_000  # rows behind the quartiles of the margins, evenly spread
+CLASS_ROWS = 60  # classes in the table of classes
+
+
+def build_page(run: RunFolder, *, limit: int = LIMIT, on_progress: OnProgress = ignore) -> bytes:
+    """The page about the run, at most `limit` bytes of UTF-8. The same run gives the same bytes.
+
+    A chart whose file the run lacks is left out, and so is the preview of a row whose file cannot be read.
+    Raises ReportError when there is no report, or when not even an empty table fits into `limit`.
+    """
+    before, after = _frame(run)
+    island = PageData(run.report, limit - len(before) - len(after), limit)
+    island.add_rows(by_suspicion(run.report.table))
+    manifest = run.manifest if run.has_manifest and run.manifest.uris is not None else None
+    island.add_examples(manifest)
+    island.add_details(manifest, run.history, on_progress)
+    page = before + island.encoded() + after
+    if len(page) > limit:
+        raise ReportError(f"the page has {len(page):,} bytes without any row, the limit is {limit:,}")
+    return page
+
+
+def write_page(run: RunFolder, page: Path, *, force: bool = False, on_progress: OnProgress = ignore) -> int:
+    """Write the page of a run to a file, whole or not at all; its bytes. Raises ConfigError when it must not be."""
+    if page.suffix.lower() not in (".html", ".htm"):
+        raise ConfigError(f"{page} is no name of a page", hint=f"expected e.g. {page.with_suffix('.html')}")
+    if page.is_dir():
+        raise ConfigError(f"{page} is a folder", hint=f"expected e.g. {page / 'report.html'}")
+    choose_file(run, page, force=force)
+    content = build_page(run, on_progress=on_progress)
+    with replacing(page, hint="give another file") as temporary:
+        temporary.write_bytes(content)
+    return len(content)
+
+
+def _quartiles(history: Curves, suspect: np.ndarray) -> dict[str, np.ndarray]:
+    """Quartiles (3, e) of the margins of suspects, and of all other rows."""
+    groups = {"all": np.flatnonzero(~suspect), "suspect": np.flatnonzero(suspect)}
+    result = {}
+    for name, rows in groups.items():
+        spread = rows[:: len(rows) // CURVE_ROWS + 1]
+        found = history.read("margin", spread)
+        whole = found[np.isfinite(found).all(axis=1)]
+        if len(whole):
+            result[name] = np.percentile(whole, (25, 50, 75), axis=0)
+    return result
+
+
+def _mixture(loss: np.ndarray, facts: dict[str, Any] | None) -> BetaMixture | GaussianMixture | None:
+    """What the loss mixture of the audit found, fitted again: the iterations it took make it the same."""
+    if facts is None or facts["degenerate"] or not facts["separated"]:
+        return None  # no two groups were found
+    if facts["family"] == "beta":
+        return fit_beta_mixture(loss, max_iterations=facts["iterations"])
+    return fit_gaussian_mixture(loss)
+
+
+def _frame(run: RunFolder) -> tuple[bytes, bytes]:
+    """The page before and after its data."""
+    here = files(__package__)
+    style, script = ((here / name).read_text("utf-8") for name in ("page.css", "page.js"))
+    before, after = (here / "page.html").read_text("utf-8").split("$data")
+    values = {
+        "style": style,
+        "script": script,
+        "style_hash": _csp_hash(style),
+        "script_hash": _csp_hash(script),
+        "journal": DECISIONS,
+        **_headline(run),
+        "leakage": _leakage(run.summary.leakage),
+        "charts": _learning(run.report, run.history),
+        "classes": _classes(run.summary.classes),
+        "matrix": _matrix(run),
+    }
+    encoded = [Template(part).substitute(values).encode("utf-8", "xmlcharrefreplace") for part in (before, after)]
+    return encoded[0], encoded[1]
+
+
+def _csp_hash(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def _headline(run: RunFolder) -> dict[str, str]:
+    summary = run.summary
+    manifest, rate, actions, issues = summary.manifest, summary.noise_rate, summary.actions, summary.issues
+    finished = run.state.finished if run.state else None
+    about = [
+        f"{manifest.rows:,} rows",
+        f"{manifest.classes:,} classes",
+        PLURALS[manifest.modality],
+        *([f"audited on {finished[:10]}"] if finished else []),
+        f"run {summary.run_id}",
+    ]
+    counts = [f"{ISSUES[issue]}: {count:,}" for issue, count in issues.items() if count and issue != "none"]
+    proposals = {"relabel": "to relabel", "drop": "to drop", "review": "to look at"}
+    tiles = [
+        _tile("Noise rate", _percent(rate.estimate), f"between {_percent(rate.low)} and {_percent(rate.high)}"),
+        _tile("Probably wrong", f"{summary.flagged:,}", f"flagged, of {manifest.labelled:,} labelled rows"),
+        _tile(
+            "Proposed",
+            f"{sum(actions.get(action, 0) for action in proposals):,}",
+            ", ".join(f"{actions.get(action, 0):,} {text}" for action, text in proposals.items()),
+        ),
+        _tile("Issues", f"{sum(count for issue, count in issues.items() if issue != 'none'):,}", ", ".join(counts)),
+    ]
+    return {
+        "name": escape(PurePath(manifest.path).name),
+        "about": escape(" · ".join(about)),
+        "tiles": "".join(tiles),
+        "warnings": "".join(f'<p class="warning">{escape(sentence)}</p>' for sentence in summary.warnings),
+    }
+
+
+def _tile(title: str, value: str, note: str) -> str:
+    return (
+        f'<div class="tile"><h2>{escape(title)}</h2><p class="value">{escape(value)}</p>'
+        f'<p class="note">{escape(note)}</p></div>'
+    )
+
+
+def _learning(report: Report, history: Curves | None) -> str:
+    suspect = suspects(report.table)
+    loss = np.asarray(report.table["loss_mean"].fill_null(np.nan), dtype=np.float64)
+    figures = []
+    if np.isfinite(loss).any():
+        mixture = _mixture(loss, report.summary.detectors.get("bmm"))
+        keys = [("all", "all rows"), ("suspect", "suspects")]
+        keys += [("fit clean", "fitted: clean"), ("fit noisy", "fitted: noisy")] if mixture else []
+        text = "A row that stays expensive to learn is often mislabelled. The vertical scale is a square root."
+        figures.append(_figure("Loss", text, keys, charts.loss_histogram(loss, suspect, mixture)))
+    if history and (quartiles := _quartiles(history, suspect)):
+        text = (
+            "How far the given label is ahead of the best other class. Lines are medians, bands hold the middle half."
+        )
+        keys = [("all", "all others"), ("suspect", "suspects")]
+        figures.append(_figure("Margin while learning", text, keys, charts.margin_curves(quartiles)))
+    return "".join(figures)
+
+
+def _leakage(shared: Sequence[Leak]) -> str:
+    """Rows that splits share, a table row per pair of them and kind of copy."""
+    if not shared:
+        return ""
+    lines = [
+        f'<tr><th scope="row" class="text">{escape(pair.split_a)}</th>'
+        f'<td class="figure">{pair.rows_a:,}</td><td class="figure">{_percent(pair.share_a)}</td>'
+        f'<td class="text">{escape(pair.split_b)}</td>'
+        f'<td class="figure">{pair.rows_b:,}</td><td class="figure">{_percent(pair.share_b)}</td>'
+        f"<td>{escape(pair.kind)}</td></tr>"
+        for pair in shared
+    ]
+    note = "Rows of either split with the same or nearly the same content in the other."
+    heads = [f'<th scope="col">{head}</th>' for head in ("Split", "Rows", "Share", "Split", "Rows", "Share", "Copies")]
+    return (
+        f'<div class="pair"><div class="card"><h2>Leakage between splits</h2><p class="note">{note}</p>'
+        f'<table class="classes"><thead><tr>{"".join(heads)}</tr></thead>'
+        f"<tbody>{''.join(lines)}</tbody></table></div></div>"
+    )
+
+
+def _figure(title: str, text: str, keys: Sequence[tuple[str, str]], chart: str) -> str:
+    legend = "".join(f'<li><i class="key {kind}"></i>{name}</li>' for kind, name in keys)
+    return (
+        f'<figure class="card"><figcaption><h2>{title}</h2><p class="note">{text}</p></figcaption>{chart}'
+        f'<ul class="legend">{legend}</ul></figure>'
+    )
+
+
+def _classes(classes: Sequence[ClassNoise]) -> str:
+    """The classes with the highest noise rate, a table row each."""
+    worst = sorted(classes, key=lambda row: (-(known(row.noise_rate) or 0), row.label))[:CLASS_ROWS]
+    full = max((known(row.high) or 0 for row in worst), default=0) or 1
+    lines = []
+    for row in worst:
+        rate, low, high = map(known, (row.noise_rate, row.low, row.high))
+        label = escape(row.label)
+        bar = "" if rate is None else charts.share_bar(rate, low or 0, high or 0, full)
+        lines.append(
+            f'<tr><th scope="row" class="text" title="{label}">{label}</th><td class="bars">{bar}</td>'
+            f'<td class="figure">{_percent(rate)}</td>'
+            f'<td class="figure note">{_percent(low)} - {_percent(high)}</td>'
+            f'<td class="figure">{row.flagged:,}</td><td class="figure">{row.rows:,}</td></tr>'
+        )
+    more = len(classes) - len(worst)
+    return "".join(lines) + (f'<tr><td colspan="6" class="note">and {more:,} more classes</td></tr>' if more else "")
+
+
+def _matrix(run: RunFolder) -> str:
+    matrix = run.noise_matrix
+    if matrix is None:
+        return ""
+    labels, cells, left_out = charts.fold_noise_matrix(matrix.to_pylist())
+    note = "How often rows of a class carry each label, in percent. "
+    note += f"The {len(labels)} most confused classes; {left_out:,} others are not drawn." if left_out else ""
+    return (
+        f'<figure class="card"><figcaption><h2>Who is mistaken for whom</h2><p class="note">{note}</p></figcaption>'
+        f"{charts.heat_map(labels, cells)}</figure>"
+    )
+
+
+def _percent(share: float | None) -> str:
+    finite = known(share)
+    return "unknown" if finite is None else f"{100 * finite:.1f} %"

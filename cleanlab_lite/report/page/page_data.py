@@ -1,0 +1,243 @@
+"""The rows of the page as JSON, most suspicious first, as many as fit.
+
+The table comes first, to its share of the page; then details (preview, margins, neighbours) in the same order until
+the page is full. Text of strangers is JSON here, and text only in the page.
+"""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from cleanlab_lite.errors import DecodeError
+from cleanlab_lite.manifest.manifest import Manifest
+from cleanlab_lite.progress import OnProgress, Progress
+from cleanlab_lite.report.page.previews import Preview, preview
+from cleanlab_lite.report.reasons import sentences
+from cleanlab_lite.run.folder import Curves
+from cleanlab_lite.run.report import Report, suspects
+
+ROWS_SHARE = 0.45  # of the limit, for the table without details
+EXAMPLES_SHARE = 0.1  # of the limit, for typical rows of the classes
+EXAMPLES = 3  # typical rows of a class
+NEIGHBORS = 6  # of a row
+CURVE_POINTS = 24  # of a row's margins, at most
+CONFUSIONS = 12
+BLOCK = 2048  # rows of the report turned into Python objects at a time
+PREVIEWS = 128  # decoded at a time, by
+THREADS = 4
+
+# What a row of the page holds, in this order; nulls at the end are cut off.
+FIELDS = (
+    "id", "given", "suggested", "p", "confidence", "issue", "action", "reasons", "probable", "loss", "aum",
+    "knn", "agreement", "learned", "forgotten", "path", "split", "duplicate", "near", "error",
+)  # fmt: skip
+_COLUMNS = (
+    "id", "path", "split", "given_label", "suggested_label", "p_mislabel", "suggestion_confidence", "issue", "action",
+    "reasons", "top_labels", "top_probs", "loss_mean", "aum", "knn_label", "knn_agreement", "learned_epoch",
+    "forgetting_events", "duplicate_of", "near_duplicate_of", "error",
+)  # fmt: skip
+
+ISSUES = {
+    "none": "no issue",
+    "mislabel": "wrong label",
+    "out_of_vocabulary": "no class fits",
+    "ambiguous": "ambiguous",
+    "duplicate_conflict": "duplicate with another label",
+    "unreadable": "unreadable",
+    "unlabeled": "no label",
+}
+
+
+class PageData:
+    """The data of the page as JSON, and how many bytes are left for more."""
+
+    def __init__(self, report: Report, left: int, limit: int) -> None:
+        self.table = report.table
+        self.limit = limit
+        self.left = left
+        self.labels = {entry.label: i for i, entry in enumerate(report.summary.classes)}
+        self.reasons: dict[str, int] = {}
+        self.splits: dict[str, int] = {}
+        self.listed = np.zeros(0, dtype=np.int64)  # row numbers of the rows in the page
+        self.rows: list[bytes] = []
+        self.details: list[bytes] = []
+        self.examples: list[bytes] = []
+        self.facts: dict[str, Any] = {
+            "run": report.summary.run_id,
+            "total": len(report),
+            "choices": len(self.labels),  # so many of the labels are classes to choose from
+            "confusions": [
+                [self._label(pair.given), self._label(pair.suggested), pair.rows, round(pair.expected, 1)]
+                for pair in report.summary.confusions[:CONFUSIONS]
+            ],
+            "fields": FIELDS,
+            "issues": ISSUES,
+            "sentences": {code: f"{text}." for code, text in sentences().items()},
+        }
+        self.left = left - len(_json(self.facts | self._vocabularies())) - len(b',"rows":[],"details":[],"examples":[]')
+
+    def _vocabularies(self) -> dict[str, list[str]]:
+        return {"labels": list(self.labels), "reasons": list(self.reasons), "splits": list(self.splits)}
+
+    def encoded(self) -> bytes:
+        parts = {name: b",".join(getattr(self, name)) for name in ("rows", "details", "examples")}
+        arrays = b",".join(b'"%s":[%s]' % (name.encode(), part) for name, part in parts.items())
+        return _json(self.facts | self._vocabularies())[:-1] + b"," + arrays + b"}"
+
+    def _add(self, into: list[bytes], value: Any, floor: int = 0) -> bool:
+        """Append `value` when more than `floor` bytes are left after it."""
+        text = _json(value)
+        if self.left - len(text) - 1 < floor:
+            return False
+        into.append(text)
+        self.left -= len(text) + 1
+        return True
+
+    def add_rows(self, order: np.ndarray) -> None:
+        """The table of the page, in `order`."""
+        floor = max(0, self.left - int(ROWS_SHARE * self.limit))
+        columns = self.table.select(_COLUMNS)
+        for start in range(0, len(order), BLOCK):
+            for record in columns.take(pa.array(order[start : start + BLOCK])).to_pylist():
+                if not self._add(self.rows, self._row(record), floor):
+                    self.listed = order[: len(self.rows)]
+                    return
+        self.listed = order
+
+    def _row(self, record: dict[str, Any]) -> list[Any]:
+        values = {
+            "id": record["id"],
+            "given": self._label(record["given_label"]),
+            "suggested": self._label(record["suggested_label"]),
+            "p": _round(record["p_mislabel"], 3),
+            "confidence": _round(record["suggestion_confidence"], 2),
+            "issue": record["issue"],
+            "action": record["action"],
+            "reasons": [self._index(self.reasons, code) for code in record["reasons"] or ()],
+            "probable": [
+                value
+                for label, p in zip(record["top_labels"] or (), record["top_probs"] or (), strict=True)
+                for value in (self._label(label), _round(p, 2))
+            ],
+            "loss": _round(record["loss_mean"], 2),
+            "aum": _round(record["aum"], 2),
+            "knn": self._label(record["knn_label"]),
+            "agreement": _round(record["knn_agreement"], 2),
+            "learned": record["learned_epoch"],
+            "forgotten": _round(record["forgetting_events"], 1),
+            "path": record["path"] if record["path"] != record["id"] else None,
+            "split": None if record["split"] is None else self._index(self.splits, record["split"]),
+            "duplicate": record["duplicate_of"],
+            "near": record["near_duplicate_of"],
+            "error": record["error"],
+        }
+        cells = [values[name] for name in FIELDS]
+        while cells[-1] is None:
+            cells.pop()
+        return cells
+
+    def _label(self, label: str | None) -> int | None:
+        return None if label is None else self._index(self.labels, label)
+
+    def _index(self, vocabulary: dict[str, int], name: str) -> int:
+        """The number of `name`; a name not met before takes its bytes from what is left."""
+        if name not in vocabulary:
+            vocabulary[name] = len(vocabulary)
+            self.left -= len(_json(name)) + 1
+        return vocabulary[name]
+
+    def add_examples(self, manifest: Manifest | None) -> None:
+        """A few rows per class that are surely right, to compare with; the classes with most suspects first."""
+        if manifest is None:
+            return
+        floor = max(0, self.left - int(EXAMPLES_SHARE * self.limit))
+        score = np.asarray(self.table["label_score"].fill_null(-1.0))
+        given = self.table["given_label"].combine_chunks().dictionary_encode()
+        codes = np.asarray(given.indices.fill_null(-1))
+        names = given.dictionary.to_pylist()
+        flagged = np.bincount(codes[suspects(self.table) & (codes >= 0)], minlength=len(names))
+        best = np.lexsort((-score, codes))  # class by class
+        starts = np.searchsorted(codes[best], np.arange(len(names) + 1))
+        for code in np.argsort(-flagged, kind="stable"):
+            rows = best[starts[code] : starts[code + 1]][:EXAMPLES]
+            pictures = [found.picture for row in rows if (found := _preview(manifest, row))]
+            if not self._add(self.examples, [self._label(names[code]), *pictures], floor):
+                return
+
+    def add_details(self, manifest: Manifest | None, history: Curves | None, on_progress: OnProgress) -> None:
+        """Preview, margins and neighbours of the rows of the table, in their order, until the page is full."""
+        curves = _curves(history, self.listed)
+        neighbors = self._neighbors()
+        total = len(self.listed)
+        with ThreadPoolExecutor(THREADS) as pool:
+            for start in range(0, total, PREVIEWS):
+                on_progress(Progress("page", start, total, "rows"))
+                rows = self.listed[start : start + PREVIEWS]
+                previews = pool.map(partial(_preview, manifest), rows.tolist())
+                for position, found in enumerate(previews, start=start):
+                    seen = found or Preview()
+                    detail = [seen.picture, seen.sound, curves[position], neighbors[position]]
+                    if not self._add(self.details, detail):
+                        on_progress(Progress("page", total, total, "rows"))
+                        return
+        on_progress(Progress("page", total, total, "rows"))
+
+    def _neighbors(self) -> list[list[Any]]:
+        """Of every row of the page: positions in it, or [id, label] of rows that are not in it."""
+        lists = self.table["neighbors"].take(pa.array(self.listed)).combine_chunks()
+        lists = pc.list_slice(lists, 0, NEIGHBORS)
+        parents = np.asarray(pc.list_parent_indices(lists))
+        ids = pc.list_flatten(lists)
+        found = np.asarray(pc.index_in(ids, value_set=self.table["id"]).fill_null(-1))
+        position = np.full(len(self.table), -1)
+        position[self.listed] = np.arange(len(self.listed))
+        labels = self.table["given_label"].take(pa.array(np.maximum(found, 0))).to_pylist() if len(found) else []
+        result: list[list[Any]] = [[] for _ in self.listed]
+        for parent, row, id, label in zip(parents, found, ids.to_pylist(), labels, strict=True):
+            if row >= 0:  # else it is not in the report
+                in_page = position[row] >= 0
+                result[parent].append(int(position[row]) if in_page else [id, self._label(label)])
+        return result
+
+
+def _preview(manifest: Manifest | None, row: int) -> Preview | None:
+    if manifest is None or manifest.uris is None or not manifest.uris[row]:
+        return None
+    try:
+        return preview(manifest.uris[row], manifest.segment(row))
+    except DecodeError:
+        return None  # the row is shown without; why the audit could not read it is in its `error`
+
+
+def _curves(history: Curves | None, rows: np.ndarray) -> list[list[float | None]]:
+    """Margins of `rows` at no more than CURVE_POINTS epochs, evenly spread."""
+    if history is None:
+        return [[] for _ in rows]
+    found, width = history.read("margin", rows), history.epochs
+    epochs = np.unique(np.linspace(0, width - 1, min(width, CURVE_POINTS)).round().astype(int))
+    return [[_round(value, 1) for value in row] for row in found[:, epochs].tolist()]
+
+
+def known(value: float | None) -> float | None:
+    return None if value is None or not np.isfinite(value) else value
+
+
+def _round(value: float | None, digits: int) -> float | int | None:
+    """A short number for JSON: 1 for 1.0, None for NaN."""
+    if (finite := known(value)) is None:
+        return None
+    rounded = round(finite, digits)
+    return int(rounded) if rounded == int(rounded) else rounded
+
+
+def _json(value: Any) -> bytes:
+    """Compact JSON that cannot end the script element it lies in. Lone surrogates become JSON's own escapes."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return text.replace("<", "\\u003c").encode("utf-8", "backslashreplace")

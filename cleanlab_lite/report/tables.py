@@ -1,0 +1,250 @@
+"""From verdicts to tables: the report, a row per class, the noise matrix, the history of every row, the summary."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from cleanlab_lite.copies import Duplicates
+from cleanlab_lite.evidence.evidence import Evidence
+from cleanlab_lite.judge.verdict import TOP, Verdict
+from cleanlab_lite.manifest.manifest import Manifest
+from cleanlab_lite.run.report import ACTIONS, FLAG, ISSUES, SCHEMA, SCHEMA_VERSION, Report
+from cleanlab_lite.run.summary import Audited, ClassNoise, Confusion, Noise, Summary
+
+CONFUSIONS = 50  # pairs of classes kept in the summary
+
+
+def build_report(
+    manifest: Manifest,
+    verdict: Verdict,
+    duplicates: Duplicates,
+    content: np.ndarray,
+    codes: np.ndarray,
+    errors: np.ndarray,
+    about: dict[str, Any],
+) -> Report:
+    """One row per manifest row. `about` is what the summary says of the run: its optional fields (proxy, warnings)."""
+    classes, ids = np.array(manifest.classes, dtype=object), manifest.ids.astype(object)
+    columns = verdict.columns
+    top, top_known = _top(verdict.posterior)
+    reasons = _reasons(verdict, codes)
+    source = manifest.source
+    paths = manifest.table[source.path_column] if source.path_column else pa.nulls(len(manifest), pa.string())
+    values: dict[str, Any] = {
+        "id": ids,
+        "path": paths.cast(pa.string()),
+        "split": _nullable(manifest.splits.astype(object), manifest.splits != ""),
+        "given_label": _named(classes, manifest.labels),
+        "predicted_label": _named(classes, verdict.predicted),
+        "suggested_label": _named(classes, verdict.suggested),
+        "is_label_issue": np.nan_to_num(verdict.p_mislabel) >= FLAG,
+        "label_score": label_score(verdict.p_mislabel, verdict.score),
+        "p_mislabel": verdict.p_mislabel,
+        "issue": verdict.issue,
+        "suggestion_confidence": verdict.suggestion_confidence,
+        "action": verdict.action,
+        "weight": verdict.weight,
+        "duplicate_of": _named(ids, duplicates.by_kind["exact"]),
+        "near_duplicate_of": _named(ids, np.where(duplicates.near, duplicates.copy_of, -1)),
+        "near_duplicate_similarity": np.where(duplicates.near, duplicates.similarity, np.nan),
+        "content": _nullable(content.astype("U16").astype(object), content != ""),
+        "neighbors": [
+            [ids[j] for j in row if j >= 0] if judged else None
+            for row, judged in zip(columns["neighbors"], verdict.judged, strict=True)
+        ]
+        if "neighbors" in columns
+        else None,
+        "top_labels": [list(classes[row]) if known else None for row, known in zip(top, top_known, strict=True)],
+        "top_probs": [
+            verdict.posterior[i, row].tolist() if known else None
+            for i, (row, known) in enumerate(zip(top, top_known, strict=True))
+        ],
+        "reasons": reasons,
+        "error": _nullable(errors.astype(object), errors != ""),
+    }
+    for name, array in columns.items():
+        if name not in values:
+            values[name] = _named(classes, array) if name.endswith("_label") else array
+        if array.dtype.kind == "b":
+            values[name] = pa.array(array, mask=~verdict.judged)
+    n = len(manifest)
+    arrays = [_column(values.get(field.name), field.type, n) for field in SCHEMA]
+    table = pa.Table.from_arrays(arrays, schema=SCHEMA)
+    return Report(table, summarise(manifest, verdict, reasons, about))
+
+
+def label_score(p: np.ndarray, score: np.ndarray) -> np.ndarray:
+    """(n,) 1 - p, with rows of the same p (to .001) told apart by the ranking."""
+    known = np.isfinite(p) & np.isfinite(score)
+    result = np.where(np.isfinite(p), 1 - p, np.nan)
+    rank = np.argsort(np.argsort(score[known], kind="stable")) / max(known.sum(), 1)
+    result[known] = 0.999 * result[known] + 0.001 * rank
+    return result
+
+
+def summarise(manifest: Manifest, verdict: Verdict, reasons: list[list[str]], about: dict[str, Any]) -> Summary:
+    """The numbers about the whole set."""
+    rate = verdict.calibration.rate
+    codes = sorted({code for row in reasons for code in row})
+    return Summary(
+        schema_version=SCHEMA_VERSION,
+        manifest=Audited(
+            path=manifest.source.path,
+            rows=len(manifest),
+            labelled=int((manifest.labels >= 0).sum()),
+            classes=manifest.num_classes,
+            modality=manifest.modality,
+            fingerprint=manifest.fingerprint,
+        ),
+        noise_rate=Noise(rate.estimate if np.isfinite(rate.estimate) else None, rate.low, rate.high, rate.method),
+        flagged=int((np.nan_to_num(verdict.p_mislabel) >= FLAG).sum()),
+        issues={name: int((verdict.issue == name).sum()) for name in ISSUES},
+        actions={name: int((verdict.action == name).sum()) for name in ACTIONS},
+        reasons={code: sum(code in row for row in reasons) for code in codes},
+        classes=[ClassNoise(**row) for row in class_table(manifest, verdict).to_pylist()],
+        confusions=_confusions(manifest, verdict),
+        detectors=verdict.facts,
+        **about,
+    )
+
+
+def _confusions(manifest: Manifest, verdict: Verdict) -> list[Confusion]:
+    """Which labels are to become which, most rows first."""
+    given, suggested = manifest.labels, verdict.suggested
+    pairs = np.stack([given, suggested], axis=1)[(suggested >= 0) & (given >= 0)]
+    unique, rows = np.unique(pairs, axis=0, return_counts=True) if len(pairs) else (pairs, np.zeros(0, int))
+    confidence = np.nan_to_num(verdict.suggestion_confidence)
+    return [
+        Confusion(
+            given=manifest.classes[unique[i, 0]],
+            suggested=manifest.classes[unique[i, 1]],
+            rows=int(rows[i]),
+            expected=float(confidence[(given == unique[i, 0]) & (suggested == unique[i, 1])].sum()),
+        )
+        for i in np.argsort(-rows, kind="stable")[:CONFUSIONS]
+    ]
+
+
+def class_table(manifest: Manifest, verdict: Verdict) -> pa.Table:
+    """A row per class, by given label: rows, flagged, noise rate with the interval of the calibration."""
+    calibration, judged = verdict.calibration, verdict.judged
+    label = manifest.labels[judged]
+    p = verdict.p_mislabel[judged]
+    k = manifest.num_classes
+    rows = np.bincount(label, minlength=k)
+
+    def mean(values: np.ndarray) -> np.ndarray:
+        return np.bincount(label, weights=values, minlength=k) / np.maximum(rows, 1)
+
+    spread = 1.96 * np.sqrt(mean(p * (1 - p)) / np.maximum(rows, 1))  # of the count of wrong rows, given the p
+    rate = np.where(rows > 0, mean(p), np.nan)
+    return pa.table(
+        {
+            "label": list(manifest.classes),
+            "rows": rows,
+            "flagged": np.bincount(label, weights=p >= FLAG, minlength=k).astype(np.int64),
+            "noise_rate": pa.array(rate, from_pandas=True),
+            "low": pa.array(np.clip(np.minimum(mean(calibration.p_low), rate) - spread, 0, 1), from_pandas=True),
+            "high": pa.array(np.clip(np.maximum(mean(calibration.p_high), rate) + spread, 0, 1), from_pandas=True),
+        }
+    )
+
+
+def noise_matrix_table(manifest: Manifest, verdict: Verdict) -> pa.Table:
+    """P(given | true) and the expected number of rows, a line per pair of classes that has at least 0.05 rows."""
+    judged = np.flatnonzero(verdict.judged)
+    k = manifest.num_classes
+    expected = np.zeros((k, k))  # [given, true]
+    np.add.at(expected, manifest.labels[judged], verdict.posterior[judged])
+    probability = expected / np.maximum(expected.sum(axis=0, keepdims=True), 1e-12)
+    given, true = np.nonzero(expected >= 0.05)
+    classes = np.array(manifest.classes, dtype=object)
+    return pa.table(
+        {
+            "true_label": classes[true],
+            "given_label": classes[given],
+            "probability": probability[given, true],
+            "expected_rows": expected[given, true],
+        }
+    )
+
+
+def duplicates_table(manifest: Manifest, duplicates: Duplicates) -> pa.Table:
+    """A line per copy, with the first row of its group."""
+    others = np.flatnonzero(duplicates.copy_of >= 0)
+    first = duplicates.copy_of[others]
+    ids, classes = manifest.ids.astype(object), np.array(manifest.classes, dtype=object)
+    labels = _named(classes, manifest.labels)
+    splits = _nullable(manifest.splits.astype(object), manifest.splits != "")
+    text = {"id": ids, "label": labels, "split": splits}
+    sides = {
+        f"{name}_{side}": pa.array(values[rows], pa.string())
+        for name, values in text.items()
+        for side, rows in (("a", first), ("b", others))
+    }
+    kind = pa.array(duplicates.kind[others].astype(object), pa.string())
+    similarity = pa.array(duplicates.similarity[others].astype(np.float32))
+    order = ("id_a", "id_b", "kind", "similarity", "label_a", "label_b", "split_a", "split_b")
+    return pa.table(sides | {"kind": kind, "similarity": similarity}).select(order)
+
+
+def history_table(manifest: Manifest, evidence: Evidence) -> pa.Table:
+    """Loss and margin of every row after each epoch, mean over the proxies that trained on its given label."""
+    history = evidence.history
+    assert history is not None
+    width = history.shape[1]
+
+    def curves(values: np.ndarray) -> pa.FixedSizeListArray:
+        mean = history.mean_over_proxies(values, evidence.labels).T.astype(np.float32)
+        return pa.FixedSizeListArray.from_arrays(pa.array(mean.ravel(), from_pandas=True), width)
+
+    return pa.table(
+        {
+            "id": manifest.ids.astype(object),
+            "loss": curves(history.loss),  # nats
+            "margin": curves(history.margin),  # logits
+        }
+    )
+
+
+def _top(posterior: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(n, TOP) most probable classes, and (n,) bool where there is a posterior."""
+    known = np.isfinite(posterior).all(axis=1)
+    filled = np.where(known[:, None], posterior, 0)
+    return np.argsort(-filled, axis=1, kind="stable")[:, :TOP], known
+
+
+def _reasons(verdict: Verdict, codes: np.ndarray) -> list[list[str]]:
+    result: list[list[str]] = [[code] if code else [] for code in codes]
+    for code in sorted(verdict.reasons):
+        for row in np.flatnonzero(verdict.reasons[code]):
+            result[row].append(code)
+    return result
+
+
+def _named(names: np.ndarray, index: np.ndarray) -> np.ndarray:
+    """(n,) object: names[index], None where index is -1."""
+    return _nullable(names[np.maximum(index, 0)], index >= 0)
+
+
+def _nullable(values: np.ndarray, known: np.ndarray) -> np.ndarray:
+    result = values.copy()
+    result[~known] = None
+    return result
+
+
+def _column(values: Any, dtype: pa.DataType, n: int) -> pa.Array | pa.ChunkedArray:
+    """Of the schema's type; NaN, and -1 of counts, become null. A column that no detector filled is null."""
+    if values is None:
+        return pa.nulls(n, dtype)
+    if isinstance(values, pa.ChunkedArray | pa.Array):
+        return values
+    if isinstance(values, np.ndarray) and values.dtype.kind == "f" and pa.types.is_floating(dtype):
+        return pa.array(values.astype(np.float32), dtype, from_pandas=True)
+    if isinstance(values, np.ndarray) and pa.types.is_integer(dtype):
+        numbers = np.nan_to_num(values.astype(np.float64), nan=-1).round().astype(np.int32)
+        return pa.array(numbers, dtype, mask=numbers < 0)
+    return pa.array(list(values), dtype)

@@ -1,5 +1,0 @@
-"""Plain training: one network, the loss as it is."""
-
-from cleanlab_lite.strategies.base import STRATEGIES, Strategy
-
-STRATEGIES.register("plain", summary="one network, the loss as it is", paper="")(Strategy)

@@ -1,0 +1,1 @@
+"""Networks that are trained to be watched: all that needs torch. Nothing is imported here."""

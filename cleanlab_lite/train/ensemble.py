@@ -1,0 +1,279 @@
+"""The ensemble that is watched: cross-fitted proxies, and one that is shown planted errors.
+
+Every row is held out of exactly one cross-fitted proxy. That proxy votes on it without having seen its label;
+the others show how hard its label was to learn. Both kinds of margin are evidence, so the folds serve the
+ranking and the votes with the same compute. The last proxy trains on all rows, a tenth of them with a planted
+wrong label (see `planting`). Where it is asked for, two more networks learn one half of the rows and then the other
+(see the detector `second_split`).
+
+Letters: n samples, k classes, m proxies, e epochs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax, softmax
+
+from cleanlab_lite.clock import Clock
+from cleanlab_lite.config import AuditConfig
+from cleanlab_lite.evidence.evidence import Evidence, Plants
+from cleanlab_lite.evidence.history import HELD_OUT, History
+from cleanlab_lite.run import Run
+from cleanlab_lite.train.augment import flips_preserve_labels
+from cleanlab_lite.train.fit import Start, Teaching
+from cleanlab_lite.train.folds import choose_folds, halves
+from cleanlab_lite.train.jobs import Bench, Job, run_jobs
+from cleanlab_lite.train.observation import Observation, allocate_history
+from cleanlab_lite.train.plan import Plan
+from cleanlab_lite.train.planting import plant, share_to_plant
+from cleanlab_lite.train.task import Task
+from cleanlab_lite.train.trials import Chosen, choose_epochs, choose_recipe
+from cleanlab_lite.train.warm_start import Continue, WarmStart, save_proxies
+
+PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+SEED_STRIDE = 1000  # between proxies, so that no two share the seed of anything
+REPEAT_STRIDE = 500  # between two trainings of one proxy
+TEMPERATURE_ROWS = 50_000  # plenty for one number
+DEVICE_GIB = 4.0  # of inputs on the device, where the user leaves it open
+
+
+def watch(
+    task: Task, plan: Plan, config: AuditConfig, *, run: Run, clock: Clock, warm: WarmStart | None = None
+) -> Evidence:
+    """Train the ensemble, a stage of the run per proxy, and gather what it saw.
+
+    Args:
+        warm: the proxies to start from; rows that they know keep their folds.
+
+    Raises:
+        ConfigError: too few rows, or rows too alike, to learn anything from; or `warm` does not fit.
+        StoppedEarly: the time budget is used up; what was trained so far is saved.
+    """
+    ensemble = Ensemble(task, plan, config, run, clock, warm)
+    half = halves(task, config.seed) if config.second_split else None
+    chosen = ensemble.choose()
+    clock.expect((ensemble.proxies + (half is not None) * 4) * chosen.teaching.epochs)
+    gathered = Gathered(task, run, ensemble.proxies, chosen.teaching.epochs)
+    for m, seen in enumerate(ensemble.cross_fitted(chosen)):
+        gathered.add(m, seen, ensemble.fold == m)
+    pred_probs, scale = gathered.votes()
+    plants = None
+    if config.planted:
+        plants = ensemble.plants(pred_probs, gathered.mean_logits)
+        gathered.add_planted(ensemble.planted(chosen, plants), plants)
+    ensemble.keep(chosen, gathered.weights)
+    evidence = Evidence(
+        labels=task.labels,
+        num_classes=task.num_classes,
+        history=gathered.history,
+        features=gathered.features,
+        pred_probs=pred_probs,
+        logits=scale * gathered.mean_logits,
+        plants=plants,
+    )
+    if half is None:
+        return evidence
+    return replace(evidence, second_split=ensemble.second_split(chosen, half))
+
+
+def prepare(task: Task, plan: Plan, config: AuditConfig) -> tuple[Bench, Teaching]:
+    """The data on its device, and how every proxy is taught. The epochs are 0 where they are chosen by trial."""
+    bench = Bench(task, plan.device, (config.max_memory or DEVICE_GIB) * 2**30)
+    samples, teachable = bench.samples(task.main.name), task.teachable
+    mirrored = samples.is_image and not samples.is_sound
+    return bench, Teaching(
+        proxy=plan.proxy,
+        weights="" if plan.encoder else config.weights,
+        loss=plan.loss,
+        strategy=plan.strategy,
+        epochs=plan.epochs,
+        batch_size=plan.batch_size,
+        learning_rate=plan.learning_rate,
+        weight_decay=config.weight_decay,
+        l1=config.l1,
+        flip=mirrored and flips_preserve_labels(task.main.inputs.array, task.labels, np.flatnonzero(teachable)),
+        shift=max(1, samples.sample_shape[-1] // 8) if samples.is_image else 0,
+        autocast=PRECISIONS[plan.precision],
+    )
+
+
+class Ensemble:
+    """The jobs of an audit, and what they need to know of each other."""
+
+    def __init__(
+        self, task: Task, plan: Plan, config: AuditConfig, run: Run, clock: Clock, warm: WarmStart | None
+    ) -> None:
+        self.task, self.plan, self.config, self.run, self.clock, self.warm = task, plan, config, run, clock, warm
+        self.bench, self.teaching = prepare(task, plan, config)
+        self.fold = choose_folds(task, plan.ensemble, config.seed, run, warm)  # (n,) int64
+        self.proxies = plan.ensemble + (config.planted > 0)
+
+    def choose(self) -> Chosen:
+        """Epochs and recipe, by trials where they are left open."""
+
+        def attempt(stage: str, m: int, teaching: Teaching, note: str, repeat: int) -> np.ndarray:
+            return self.do(self.without_fold(stage, m, teaching, note, repeat)).logits
+
+        chosen = choose_epochs(self.task, self.fold, self.teaching, attempt)
+        if self.plan.recipes == 1:
+            return chosen
+        asked, budget = (self.config.loss, self.config.strategy), self.config.search_budget
+        return choose_recipe(self.task, self.fold, chosen, asked, self.run, attempt, budget=budget)
+
+    def cross_fitted(self, chosen: Chosen) -> Iterator[Observation]:
+        """What each of the proxies saw that are trained without a fold."""
+        jobs = (
+            self.without_fold(chosen.stage(m), m, chosen.teaching, f"proxy {m + 1}/{self.proxies}", warm=True)
+            for m in range(self.plan.ensemble)
+        )
+        for m, seen in enumerate(run_jobs(jobs, self.bench, self.run, self.clock)):
+            self.clock.reach((m + 1) * chosen.teaching.epochs)  # whoever trained it
+            yield seen
+
+    def do(self, job: Job) -> Observation:
+        return next(run_jobs([job], self.bench, self.run, self.clock))
+
+    def without_fold(
+        self, stage: str, m: int, teaching: Teaching, note: str, repeat: int = 0, *, warm: bool = False
+    ) -> Job:
+        """Proxy m, trained on the teachable rows of all other folds."""
+        rows = np.flatnonzero(self.task.teachable & (self.fold != m))
+        start = self.warm.starter(m) if warm and self.warm else None
+        return self.job(stage, m, rows, teaching, note, repeat=repeat, start=start)
+
+    def job(
+        self,
+        stage: str,
+        m: int,
+        rows: np.ndarray,
+        teaching: Teaching,
+        note: str,
+        *,
+        labels: np.ndarray | None = None,
+        repeat: int = 0,
+        start: Start | None = None,
+    ) -> Job:
+        """The job of network m, with `labels` (n,) in place of the given ones."""
+        shown = self.task.labels if labels is None else labels  # held-out rows are judged by their given label
+        seed = (self.config.seed + m) * SEED_STRIDE + repeat * REPEAT_STRIDE
+        return Job(stage, self.task.main.name, rows, shown, teaching, seed, note, start)
+
+    def plants(self, pred_probs: np.ndarray, logits: np.ndarray) -> Plants:
+        """The errors to plant, drawn from what the cross-fitted proxies confuse."""
+        rows = np.flatnonzero(self.task.teachable)
+        share = share_to_plant(self.config.planted, len(rows))
+        return plant(self.task.labels, rows, pred_probs, logits, share, self.plan.ensemble, self.config.seed)
+
+    def planted(self, chosen: Chosen, plants: Plants) -> Observation:
+        """What the proxy saw that learned them."""
+        labels = self.task.labels.copy()
+        labels[plants.rows] = plants.labels
+        rows, note = np.flatnonzero(self.task.teachable), f"proxy {self.proxies}/{self.proxies}"
+        seen = self.do(self.job("planted", self.plan.ensemble, rows, chosen.teaching, note, labels=labels))
+        self.clock.reach(self.proxies * chosen.teaching.epochs)
+        return seen
+
+    def second_split(self, chosen: Chosen, half: np.ndarray) -> np.ndarray:
+        """(e + 1, n) what a network that had learned a row predicted before and while it learned the other half."""
+        first, second = (self._learn_halves(chosen, half, number) for number in (0, 1))
+        return np.where(half == 0, first, second)
+
+    def _learn_halves(self, chosen: Chosen, half: np.ndarray, first: int) -> np.ndarray:
+        """(e + 1, n) int32 predictions of a network that learns half `first`, then the other."""
+        # the network must learn every label of the first half, so nothing that resists wrong ones
+        teaching = replace(chosen.teaching, loss="ce", strategy="plain")
+        number, note = self.proxies + first, f"second split {first + 1}/2"
+
+        def learn(part: int, stage: str, start: Start | None = None) -> Observation:
+            rows = np.flatnonzero(self.task.teachable & (half == part))
+            return self.do(self.job(stage, number, rows, teaching, note, start=start))
+
+        before = self.proxies + 2 * first
+        learned = learn(first, f"second-split-{first}")
+        self.clock.reach((before + 1) * teaching.epochs)
+        other = learn(1 - first, f"second-split-{first}-other", Continue(learned.weights))
+        self.clock.reach((before + 2) * teaching.epochs)
+        return np.concatenate([learned.predicted[-1:], other.predicted]).astype(np.int32)
+
+    def keep(self, chosen: Chosen, weights: list[dict[str, np.ndarray]]) -> None:
+        """Leave the proxies for a later audit to start from."""
+        task, warm, teaching = self.task, self.warm, chosen.teaching
+        facts = {
+            "epochs": warm.full_epochs if warm else teaching.epochs,
+            "loss": teaching.loss,
+            "strategy": teaching.strategy,
+            "shape": self.bench.samples(task.main.name).sample_shape,
+            "encoder_fingerprint": self.run.facts("encode")["fingerprint"] if self.plan.encoder else "",
+        }
+        content = task.main.inputs.content[task.teachable].tolist()
+        learned = dict(zip(content, self.fold[task.teachable].tolist(), strict=True))
+        # the weights remember rows that are gone: should they come back, they keep their folds
+        save_proxies(self.run, weights, (warm.fold_of if warm else {}) | learned, facts)
+
+
+@dataclass
+class Gathered:
+    """What all proxies saw, put together one by one: no array of all of them is in memory, or there twice."""
+
+    task: Task
+    run: Run
+    proxies: int
+    epochs: int
+    weights: list[dict[str, np.ndarray]] = field(default_factory=list)  # of the cross-fitted ones, by name
+    _features: list[np.ndarray] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        n, k = len(self.task), self.task.num_classes
+        self.history: History = allocate_history(self.run, self.proxies, self.epochs, n, k)  # memory maps
+        self.held_out = np.full((n, k), np.nan, dtype=np.float32)  # logits by the proxy that a row was held out of
+        self.mean_logits = np.zeros((n, k), dtype=np.float32)  # over the cross-fitted proxies
+
+    def add(self, m: int, seen: Observation, held_out: np.ndarray) -> None:
+        """Cross-fitted proxy m, which did not see the rows `held_out` (n,) bool."""
+        self._record(m, seen, np.where(self.task.teachable & ~held_out, self.task.labels, HELD_OUT))
+        self.held_out[held_out] = seen.logits[held_out]
+        self.mean_logits += seen.logits
+        self._features.append(seen.features)
+        floats = {name: weight for name, weight in seen.weights.items() if weight.is_floating_point()}
+        self.weights.append({name: weight.half().numpy() for name, weight in floats.items()})
+
+    def add_planted(self, seen: Observation, plants: Plants) -> None:
+        """The last proxy, which was shown planted labels."""
+        shown = self.task.taught
+        shown[plants.rows] = plants.labels
+        self._record(self.proxies - 1, seen, shown)
+
+    def _record(self, m: int, seen: Observation, trained_on: np.ndarray) -> None:
+        history = self.history
+        history.loss[m], history.margin[m], history.predicted[m] = seen.loss, seen.margin, seen.predicted
+        history.trained_on[m] = trained_on
+
+    def votes(self) -> tuple[np.ndarray, np.float32]:
+        """(n, k) float32 out-of-sample probabilities, and the factor of logits that makes them such."""
+        self.mean_logits /= len(self.weights)
+        scale = inverse_temperature(self.held_out, self.task.taught)
+        return softmax(scale * self.held_out, axis=1), scale
+
+    @property
+    def features(self) -> np.ndarray:
+        """(n, d) float16 of the cross-fitted proxies, side by side."""
+        return np.concatenate(self._features, axis=1)
+
+
+def inverse_temperature(logits: np.ndarray, labels: np.ndarray) -> np.float32:
+    """The factor of held-out logits (n, k) that makes the labels (n,) most likely; rows with -1 or NaN do not count.
+
+    Proxies taught with mixup or a bounded loss are under-confident (Guo et al., ICML 2017, for the remedy).
+    """
+    rows = np.flatnonzero((labels >= 0) & np.isfinite(logits[:, 0]))[:TEMPERATURE_ROWS]
+    sample = logits[rows].astype(np.float64)
+
+    def loss(log_factor: float) -> float:
+        return -float(log_softmax(sample * np.exp(log_factor), axis=1)[np.arange(len(rows)), labels[rows]].mean())
+
+    return np.float32(np.exp(minimize_scalar(loss, bounds=(-4, 4), method="bounded").x))

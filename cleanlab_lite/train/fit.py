@@ -1,0 +1,343 @@
+"""Training observes: one loop for every method, and one place where history is written.
+
+Letters: n samples, k classes, d features, b batch, e epochs, m proxies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from cleanlab_lite.clock import Clock, Pulse
+from cleanlab_lite.errors import StoppedEarly
+from cleanlab_lite.evidence.history import statistics
+from cleanlab_lite.train.augment import blur_vectors, distort, mask_bands, random_flip, random_roll, random_shift
+from cleanlab_lite.train.checkpoint import Checkpoint, Keeper, Snapshot
+from cleanlab_lite.train.loader import Batch, Samples
+from cleanlab_lite.train.losses import LOSSES
+from cleanlab_lite.train.models import Proxy, build_proxy
+from cleanlab_lite.train.observation import Curves, Observation
+from cleanlab_lite.train.state import restore
+from cleanlab_lite.train.strategies import STRATEGIES, Learner, Observed, Setting, Wrap
+
+RECALIBRATION_ROWS = 1024  # enough for stable batch-norm statistics, few enough to be cheap
+LATE_SHARE = 0.25  # logits are averaged over the last quarter of the epochs
+FEATURES = 32  # dimensions kept of the penultimate layer: principal components
+
+Start = Callable[[Proxy], object]  # fills a fresh network, in place, with what was learned before
+
+
+@dataclass(frozen=True)
+class Teaching:
+    """How one proxy is taught; nothing is "auto" here."""
+
+    proxy: str
+    weights: str
+    loss: str  # with its options, as `Registry.parse` reads them
+    strategy: str
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    weight_decay: float
+    flip: bool  # mirror pictures: wrong for letters and digits
+    shift: int  # pixels, or frames of a spectrogram
+    autocast: torch.dtype | None
+    l1: float = 0.0  # penalty on the weights
+
+
+def fit(
+    samples: Samples,
+    targets: np.ndarray,
+    rows: np.ndarray,
+    num_classes: int,
+    teaching: Teaching,
+    *,
+    seed: int,
+    start: Start | None = None,
+    pulse: Pulse | None = None,
+    curves: Curves | None = None,
+    keeper: Keeper | None = None,
+    point: Checkpoint | None = None,
+) -> Observation:
+    """Train one proxy on `rows` and observe every readable row after each epoch.
+
+    Args:
+        targets: (n,) int64, label of each row for training and observing; -1 where there is none.
+        rows: (r,) int64 rows to learn from.
+        seed: of the initialisation, the order of the batches and the augmentation.
+        start: given every fresh network; the schedule begins anew.
+        pulse: hears of every step and epoch, and may stop the training.
+        curves: where the epochs are recorded; in memory by default.
+        keeper: keeps checkpoints; `point` is the one to go on from, whose epochs `curves` holds.
+
+    Raises:
+        StoppedEarly: by `pulse`; a checkpoint is left where there is a keeper.
+    """
+    training = Training(samples, targets, rows, num_classes, teaching, seed, start, curves)
+    pulse = pulse or Clock().pulse(teaching.epochs, "training")
+    with torch.random.fork_rng(devices=[samples.device] if samples.device.type == "cuda" else []):
+        torch.manual_seed(seed)  # dropout draws from the global generator
+        for epoch in range(point.epoch if point else 0, teaching.epochs):
+            pulse.epoch = epoch
+            training.learn(epoch, pulse, keeper, point if point and point.epoch == epoch else None)
+            training.look(epoch, pulse)
+            pulse.end_epoch(epoch)
+    return training.observation()
+
+
+class Training:
+    """The training of one proxy: what `fit` was told, and all that changes on the way."""
+
+    def __init__(
+        self,
+        samples: Samples,
+        targets: np.ndarray,
+        rows: np.ndarray,
+        num_classes: int,
+        teaching: Teaching,
+        seed: int,
+        start: Start | None,
+        curves: Curves | None = None,
+    ) -> None:
+        self.samples, self.targets, self.rows, self.teaching, self.seed = samples, targets, rows, teaching, seed
+        build_loss, loss_options = LOSSES.parse(teaching.loss)
+        build_strategy, strategy_options = STRATEGIES.parse(teaching.strategy)
+        batch_size = min(teaching.batch_size, len(rows))
+        augmenting = Augmenting(samples, teaching, torch.Generator().manual_seed(seed))
+        self.setting = Setting(
+            samples=samples,
+            rows=rows,
+            targets=torch.as_tensor(targets, device=samples.device),
+            num_classes=num_classes,
+            loss=build_loss.function(len(samples), num_classes, **loss_options),
+            epochs=teaching.epochs,
+            batch_size=batch_size,
+            generator=augmenting.generator,
+            augment=augmenting.weakly,
+            augment_strongly=augmenting.strongly,
+            new_learner=self._new_learner(num_classes, teaching.epochs * max(1, len(rows) // batch_size), start),
+        )
+        self.strategy = build_strategy.function(self.setting, **strategy_options)
+        n = len(samples)
+        self.curves = curves or Curves.empty(teaching.epochs, n, num_classes)
+        self.late = np.zeros((n, num_classes), dtype=np.float32)
+        self.late_epochs = max(1, round(LATE_SHARE * teaching.epochs))
+        self.logits: np.ndarray | None = None  # (networks, n, k) of the last pass, for strategies that read them
+
+    def _new_learner(self, num_classes: int, steps: int, start: Start | None) -> Callable[..., Learner]:
+        seeds = iter(range(self.seed, self.seed + 500))
+        teaching, rows = self.teaching, self.rows
+
+        def new_learner(wrap: Wrap | None = None) -> Learner:
+            device = self.samples.device
+            examples = self.samples.inputs(torch.as_tensor(rows[:: max(1, len(rows) // 2000)], device=device))
+            network = build_proxy(teaching.proxy, examples, num_classes, seed=next(seeds), weights=teaching.weights)
+            if start is not None:
+                start(network)
+            return Learner(
+                wrap(network).to(device) if wrap else network,
+                steps=steps,
+                learning_rate=teaching.learning_rate,
+                weight_decay=teaching.weight_decay,
+                l1=teaching.l1,
+                autocast=teaching.autocast,
+            )
+
+        return new_learner
+
+    def learn(self, epoch: int, pulse: Pulse, keeper: Keeper | None, point: Checkpoint | None) -> None:
+        """The steps of one epoch, those before `point` left out. Raises StoppedEarly when its time is up."""
+        if point:
+            self.restore(point.begun)
+            self.late = self.late if point.late is None else point.late.numpy()
+        begun = point.begun if point else self.snapshot() if keeper else None
+        for learner in self.strategy.learners:
+            learner.network.train()
+        if hasattr(self.setting.loss, "start_epoch"):
+            self.setting.loss.start_epoch(epoch)
+        batches, drawn = self.batches(epoch), []
+        if point:
+            drawn = self.draw_again(batches, point)
+
+        facts = facts_of(self.rows, self.teaching, self.seed)
+
+        def save() -> None:
+            if keeper and begun:
+                now = self.snapshot() if drawn else begun
+                states = torch.stack(drawn) if drawn else torch.zeros(0, 0, dtype=torch.uint8)
+                late = torch.from_numpy(self.late) if epoch >= self.teaching.epochs - self.late_epochs else None
+                self.curves.flush()
+                keeper.save(Checkpoint(epoch, len(drawn), begun, now, states, late, facts))
+
+        while True:
+            if keeper and keeper.due:
+                save()
+            state = self.setting.generator.get_state()
+            batch = next(batches, None)
+            if batch is None:
+                return
+            self.strategy.step(epoch, batch)
+            drawn.append(state)
+            try:
+                pulse.step()
+            except StoppedEarly:
+                save()
+                raise
+
+    def batches(self, epoch: int) -> Iterator[Batch]:
+        """Those of one epoch, drawn one by one."""
+        seen = self.curves
+        observed = Observed(seen.loss[:epoch], seen.margin[:epoch], seen.predicted[:epoch], self.logits)
+        return iter(self.strategy.batches(epoch, observed))
+
+    def draw_again(self, batches: Iterator[Batch], point: Checkpoint) -> list[Tensor]:
+        """Leave out the batches that were learned, and go on from there; the states that each was drawn with."""
+        drawn = [state.clone() for state in point.generator]  # each with its own memory, or torch reads another
+        for state in drawn:
+            self.setting.generator.set_state(state)
+            next(batches)
+        if drawn:
+            self.restore(point.now)
+        return drawn
+
+    def look(self, epoch: int, pulse: Pulse) -> None:
+        """Observe every readable row after an epoch. Raises StoppedEarly when its time is up."""
+        logits = observe(self.strategy.learners, self.samples, self.rows, pulse.look)
+        mean = logits[0] if len(logits) == 1 else logits.mean(axis=0)
+        curves = self.curves
+        curves.loss[epoch], curves.margin[epoch], curves.predicted[epoch] = statistics(mean, self.targets)
+        if epoch >= self.teaching.epochs - self.late_epochs:
+            self.late += mean / self.late_epochs
+        self.logits = logits if self.strategy.reads_logits else None
+
+    def observation(self) -> Observation:
+        """After the last epoch."""
+        seen, learners = self.curves, self.strategy.learners
+        features = principal_features(learners, self.samples)
+        return Observation(
+            seen.loss, seen.margin, seen.predicted, self.late, features, learners[0].network.state_dict()
+        )
+
+    def snapshot(self) -> Snapshot:
+        """All that changes on the way, but for the curves and the sum of late logits."""
+        return Snapshot.of(self._changing(), constant=(self.samples, self.setting, self.setting.targets))
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """The objects as they were at an earlier moment."""
+        changing = restore(snapshot.tree, snapshot.tensors, self._changing())
+        self.logits = changing["logits"]
+        torch.set_rng_state(changing["random"])
+        if changing["random_cuda"] is not None:
+            torch.cuda.set_rng_state(changing["random_cuda"].cpu(), self.samples.device)
+
+    def _changing(self) -> dict[str, Any]:
+        cuda = self.samples.device.type == "cuda"
+        return {
+            "strategy": self.strategy,
+            "loss": self.setting.loss,
+            "generator": self.setting.generator,
+            "logits": self.logits,
+            "random": torch.get_rng_state(),
+            "random_cuda": torch.cuda.get_rng_state(self.samples.device) if cuda else None,
+        }
+
+
+def facts_of(rows: np.ndarray, teaching: Teaching, seed: int) -> dict[str, Any]:
+    """What must be the same for a training to go on from a checkpoint, JSON types."""
+    named = ("epochs", "batch_size", "proxy", "loss", "strategy")
+    return {"rows": len(rows), "seed": seed} | {name: getattr(teaching, name) for name in named}
+
+
+@dataclass(frozen=True)
+class Augmenting:
+    """How batches are augmented, by what they hold."""
+
+    samples: Samples
+    teaching: Teaching
+    generator: torch.Generator
+
+    def weakly(self, inputs: Tensor) -> Tensor:
+        shift = self.teaching.shift
+        if self.samples.is_sound:
+            return random_roll(inputs, shift, self.generator)
+        if not self.samples.is_image:
+            return inputs
+        if self.teaching.flip:
+            inputs = random_flip(inputs, self.generator)
+        return random_shift(inputs, shift, self.generator) if shift else inputs
+
+    def strongly(self, inputs: Tensor) -> Tensor:
+        if self.samples.is_sound:
+            return mask_bands(self.weakly(inputs), self.generator)
+        if self.samples.is_image:
+            return distort(self.weakly(inputs), self.generator)
+        return blur_vectors(inputs, self.generator)
+
+
+@torch.no_grad()
+def observe(
+    learners: list[Learner], samples: Samples, rows: np.ndarray, look: Callable[[], None] = lambda: None
+) -> np.ndarray:
+    """(networks, n, k) float32 logits from a clean, unaugmented pass over all readable rows; NaN for the others.
+
+    Batch-norm statistics are recalibrated first: in a short training they lag behind the weights, and a mean over
+    epochs would inherit the garbage. `look` is called on the way and may raise to stop.
+    """
+    usable = np.flatnonzero(samples.usable)
+    passes = []
+    for learner in learners:
+        recalibrate(learner, samples, rows)
+        learner.network.eval()
+
+        def compute(inputs: Tensor, learner: Learner = learner) -> Tensor:
+            look()
+            return learner.logits(inputs)
+
+        passes.append(samples.averaged(usable, observing_batch(samples.device), compute).cpu().numpy())
+    everywhere = np.full((len(passes), len(samples), passes[0].shape[1]), np.nan, dtype=np.float32)
+    for network, logits in enumerate(passes):
+        everywhere[network, usable] = logits
+    return everywhere
+
+
+def observing_batch(device: torch.device) -> int:
+    """Small enough for the caches of a CPU, large enough to fill a GPU."""
+    return 256 if device.type == "cpu" else 4096
+
+
+@torch.no_grad()
+def recalibrate(learner: Learner, samples: Samples, rows: np.ndarray) -> None:
+    """Replace the running statistics of every batch norm by plain means over some unaugmented training rows."""
+    norms = [layer for layer in learner.network.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
+    if not norms:
+        return
+    momenta = [layer.momentum for layer in norms]
+    for layer in norms:
+        layer.reset_running_stats()
+        layer.momentum = None  # cumulative average
+    learner.network.train()
+    for index in samples.batches(rows[:: max(1, len(rows) // RECALIBRATION_ROWS)][:RECALIBRATION_ROWS], 256):
+        if len(index) > 1:
+            learner.logits(samples.inputs(index))
+    for layer, momentum in zip(norms, momenta, strict=True):
+        layer.momentum = momentum
+
+
+@torch.no_grad()
+def principal_features(learners: list[Learner], samples: Samples) -> np.ndarray:
+    """(n, d) float16 leading principal components of the first network's penultimate layer, each row of norm 1."""
+    network: Any = learners[0].network  # anything with an `encoder`
+    network.eval()
+    usable = np.flatnonzero(samples.usable)
+    raw = samples.averaged(usable, observing_batch(samples.device), lambda x: network.encoder(x).float())
+    raw -= raw.mean(0)
+    _, vectors = torch.linalg.eigh((raw.T @ raw).cpu().double())  # not every device has float64
+    projected = raw @ vectors[:, -FEATURES:].to(raw)
+    result = np.full((len(samples), projected.shape[1]), np.nan, dtype=np.float16)
+    result[usable] = torch.nn.functional.normalize(projected).cpu().numpy()
+    return result

@@ -1,0 +1,329 @@
+"""What an audit is going to do: every choice left open resolved against the data and the machine."""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from cleanlab_lite.config import AuditConfig
+from cleanlab_lite.data.cache import choose_image_size, choose_sound_format
+from cleanlab_lite.data.media import is_remote
+from cleanlab_lite.data.sound import SoundFormat
+from cleanlab_lite.errors import ConfigError
+from cleanlab_lite.manifest.manifest import PLURALS, Manifest, Modality
+from cleanlab_lite.registry import Spec
+from cleanlab_lite.train.losses import LOSSES
+from cleanlab_lite.train.models import PROXIES, ProxyFacts, require_fit, usual_proxy
+from cleanlab_lite.train.models.encoders import EncoderSpec, describe_encoder, is_encoder
+from cleanlab_lite.train.search import Recipe, candidates, most_trials
+from cleanlab_lite.train.strategies import STRATEGIES
+from cleanlab_lite.train.warm_start import WarmStart
+
+GPU_SPEEDUP = 60.0  # of one CPU core
+SECOND_SPLIT_COST = 2.5  # proxies: four trainings, each on half the rows but observing all of them
+ENCODER_FLOPS, ENCODER_FLOPS_GPU = 3e10, 2e13  # per second, of one CPU core and of a GPU: for the estimate only
+TYPICAL_EPOCHS = 20  # for the estimate, where the epochs are chosen by trial
+# measured: vectors are memorised at once without mixup, pictures are learned too slowly with it
+USUAL_STRATEGY: dict[Modality, str] = {"vector": "mixup", "image": "plain", "sound": "plain"}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Nothing is "auto" here."""
+
+    rows: int
+    labelled: int
+    classes: int
+    modality: str
+    missing_files: int  # local paths where there is no file
+    device: str
+    precision: str  # "fp32", "bf16" or "fp16"
+    proxy: str
+    loss: str  # with its options
+    strategy: str
+    recipes: int  # that are tried before one is chosen; 1: the above is taken
+    epochs: int  # 0: chosen by trial
+    ensemble: int
+    image_size: int  # pixels, 0 for vectors
+    batch_size: int
+    learning_rate: float
+    estimated_seconds: float
+    memory_gib: float
+    disk_mib: float
+    sample_rate: int = 0  # Hz, 0 unless sounds
+    patch_seconds: float = 0.0  # 0 unless sounds
+    encoder: str = ""  # "": the proxy sees the pictures themselves
+    encoder_weights: str = ""
+    encoder_precision: str = ""
+    encoder_features: int = 0  # dimensions of its vectors
+    encoder_reason: str = ""
+    warm_start: str = ""  # id of the run whose proxies the cross-fitted ones start from; "": they start from scratch
+
+    @property
+    def sound(self) -> SoundFormat | None:
+        """What clips become; None unless sounds."""
+        return SoundFormat(self.sample_rate, self.patch_seconds) if self.sample_rate else None
+
+
+@dataclass(frozen=True)
+class Form:
+    """What becomes of a sample before a proxy sees it."""
+
+    modality: Modality  # as the proxy sees it: what a frozen encoder makes of a picture is a vector
+    image_size: int = 0  # pixels that pictures are resized to, for the encoder too; 0 unless pictures
+    sound: SoundFormat | None = None
+    patches: int = 1  # of a clip, on average
+    decoded: int = 0  # bytes of a sample on disk; 0 where nothing is decoded
+    dimensions: int = 0  # numbers of a sample that the proxy sees
+
+    @property
+    def side(self) -> int:
+        """Pixels, or frames of a patch; 0 for vectors."""
+        if self.is_vector:
+            return 0
+        return self.sound.shape[-1] if self.sound else self.image_size
+
+    @property
+    def is_vector(self) -> bool:
+        return self.modality == "vector"
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What the audit is going to cost, by what was measured elsewhere."""
+
+    seconds: float
+    memory_gib: float
+    disk_mib: float
+
+
+def make_plan(manifest: Manifest, config: AuditConfig, warm: WarmStart | None = None) -> Plan:
+    """Raises ConfigError for unknown names, an absent device, or a proxy that does not fit the data or `warm`."""
+    if warm is not None:
+        config = settle(config, warm)
+    device = choose_device(config.device)
+    encoder = choose_encoder(manifest, config) if is_encoder(config.proxy) else None
+    proxy = choose_proxy(manifest, config, encoder)
+    recipes = choose_recipes(manifest, config, "vector" if encoder else manifest.modality)
+    form = choose_form(manifest, config, encoder, warm)
+    labelled = int((manifest.labels >= 0).sum())
+    if config.ensemble > labelled:
+        raise ConfigError(f"ensemble is {config.ensemble}, the manifest has {labelled} labelled rows")
+    if warm is not None:
+        require_same(warm, manifest, config, proxy.name, encoder, form)
+    on_gpu = not device.startswith("cpu")
+    cost = estimate(manifest, config, proxy.facts, encoder, form, len(recipes), on_gpu)
+    return Plan(
+        rows=len(manifest),
+        labelled=labelled,
+        classes=manifest.num_classes,
+        modality=manifest.modality,
+        missing_files=missing_files(manifest),
+        device=device,
+        precision=choose_precision(config.precision, device, form.is_vector),
+        proxy=proxy.name,
+        loss=recipes[0].loss,
+        strategy=recipes[0].strategy,
+        recipes=len(recipes),
+        epochs=config.epochs,
+        ensemble=config.ensemble,
+        image_size=form.image_size,
+        batch_size=config.batch_size or default_batch_size(labelled, on_gpu),
+        learning_rate=config.learning_rate or proxy.facts.learning_rate,
+        estimated_seconds=cost.seconds,
+        memory_gib=cost.memory_gib,
+        disk_mib=cost.disk_mib,
+        sample_rate=form.sound.sample_rate if form.sound else 0,
+        patch_seconds=form.sound.patch_seconds if form.sound else 0.0,
+        warm_start=warm.run_id if warm else "",
+        **(encoder_facts(encoder, config, device) if encoder else {}),
+    )
+
+
+def settle(config: AuditConfig, warm: WarmStart) -> AuditConfig:
+    """What is left open as the earlier run has settled it. Raises ConfigError for what a warm start cannot do."""
+    if config.second_split:
+        raise ConfigError(
+            "second_split learns from scratch, a warm start does not",
+            hint="use --no-second-split, or no --warm-start",
+        )
+    return warm.settle(config)
+
+
+def choose_proxy(manifest: Manifest, config: AuditConfig, encoder: EncoderSpec | None) -> Spec[ProxyFacts]:
+    """The proxy that is named, or usual for such data. Raises ConfigError where it or its weights do not fit."""
+    if encoder is not None:  # the weights are the encoder's
+        return usual_proxy("vector")
+    proxy = usual_proxy(manifest.modality) if config.proxy == "auto" else PROXIES.get(config.proxy)
+    require_fit(proxy, manifest.modality, config.weights)
+    require_weights(config.weights)
+    return proxy
+
+
+def require_weights(weights: str) -> None:
+    """Raises ConfigError where a file is named that is not there."""
+    if weights not in ("", "default") and not os.path.isfile(weights):
+        raise ConfigError(f"no weights file at {weights}")
+
+
+def choose_recipes(manifest: Manifest, config: AuditConfig, modality: Modality) -> tuple[Recipe, ...]:
+    """The recipes to try, the default first; one where nothing is searched. Raises ConfigError on wrong options."""
+    chosen = Recipe(
+        "ce" if config.loss in ("default", "auto") else config.loss,
+        USUAL_STRATEGY[modality] if config.strategy in ("default", "auto") else config.strategy,
+    )
+    searching = "auto" in (config.loss, config.strategy)
+    recipes = candidates(config.loss, config.strategy, chosen) if searching else (chosen,)
+    for recipe in recipes:
+        build_loss, options = LOSSES.parse(recipe.loss)
+        build_loss.function(1, manifest.num_classes, **options)  # raises on values out of range
+        STRATEGIES.parse(recipe.strategy)
+    return recipes
+
+
+def choose_form(manifest: Manifest, config: AuditConfig, encoder: EncoderSpec | None, warm: WarmStart | None) -> Form:
+    """The sizes that pictures and sounds are brought to: those that are named, of the encoder, or by the files."""
+    if manifest.features is not None:
+        return Form("vector", dimensions=manifest.features.shape[1])
+    if manifest.modality == "image" and manifest.uris is not None:
+        size = encoder.image_size if encoder else config.image_size or choose_image_size(manifest.uris)
+        pixels = 3 * size**2
+        if encoder:
+            return Form("vector", size, decoded=pixels, dimensions=encoder.num_features)
+        return Form("image", size, decoded=pixels, dimensions=pixels)
+    if manifest.modality == "sound" and manifest.uris is not None:
+        sound, clip_seconds = choose_sound_format(manifest.uris, config.sample_rate, manifest.segments)
+        if warm is not None and warm.plan["patch_seconds"]:
+            sound = replace(sound, patch_seconds=warm.plan["patch_seconds"])
+        patches = sound.patches(clip_seconds)
+        numbers = patches * math.prod(sound.shape)
+        return Form("sound", sound=sound, patches=patches, decoded=numbers, dimensions=numbers)
+    return Form(manifest.modality)
+
+
+def require_same(
+    warm: WarmStart, manifest: Manifest, config: AuditConfig, proxy: str, encoder: EncoderSpec | None, form: Form
+) -> None:
+    """Raises ConfigError where the proxies of the earlier run are of another make than those of this one."""
+    warm.require(
+        modality=manifest.modality,
+        proxy=proxy,
+        encoder=encoder.name if encoder else "",
+        ensemble=config.ensemble,
+        image_size=form.image_size,
+        sample_rate=form.sound.sample_rate if form.sound else 0,
+        **({} if manifest.features is None else {"shape": list(manifest.features.shape[1:])}),
+    )
+
+
+def encoder_facts(encoder: EncoderSpec, config: AuditConfig, device: str) -> dict[str, Any]:
+    """The part of a plan that is about a frozen encoder."""
+    return {
+        "encoder": encoder.name,
+        "encoder_weights": config.weights,
+        "encoder_precision": choose_precision(config.precision, device, vectors=False),
+        "encoder_features": encoder.num_features,
+        "encoder_reason": "named by --proxy; frozen: a picture passes it once, and the proxies learn on its vectors",
+    }
+
+
+def estimate(
+    manifest: Manifest,
+    config: AuditConfig,
+    proxy: ProxyFacts,
+    encoder: EncoderSpec | None,
+    form: Form,
+    recipes: int,
+    on_gpu: bool,
+) -> Estimate:
+    """What an audit with so many recipes to try costs."""
+    n = len(manifest)
+    epochs = config.epochs or TYPICAL_EPOCHS
+    proxies = config.ensemble + (config.planted > 0)
+    trials = most_trials(recipes, config.ensemble)
+    speed = GPU_SPEEDUP if on_gpu else float(os.cpu_count() or 1) ** 0.7
+    training = seconds_per_sample(proxy, form) * epochs * n / speed  # of one proxy
+    searching = min(training * trials, config.search_budget or math.inf)
+    encoding = encoder.flops * n / (ENCODER_FLOPS_GPU if on_gpu else ENCODER_FLOPS * speed) if encoder else 0.0
+    history = 8 * proxies * epochs * n + 4 * n * manifest.num_classes * proxies  # bytes
+    inputs = n * form.dimensions * (4 if form.is_vector else 1)
+    vectors = 2 * n * form.dimensions if encoder else 0
+    weights_mib = proxy.weights_mib * (2 * proxies + trials)  # of every stage, and those that stay
+    return Estimate(
+        seconds=round(5 + encoding + (proxies + SECOND_SPLIT_COST * config.second_split) * training + searching),
+        memory_gib=round(1 + (inputs + 2 * history) / 2**30, 1),
+        disk_mib=round((n * form.decoded + vectors + history) / 2**20 + weights_mib + 1),
+    )
+
+
+def seconds_per_sample(proxy: ProxyFacts, form: Form) -> float:
+    """Per epoch on one CPU core. A step learns from one patch of a clip, observing sees all."""
+    growth = (form.side / 32) ** 2 if proxy.grows_with_size and form.side else 1.0
+    return proxy.seconds * growth * (3 + form.patches) / 4
+
+
+def choose_encoder(manifest: Manifest, config: AuditConfig) -> EncoderSpec:
+    """The pretrained encoder that the configuration names. Raises ConfigError where it does not fit."""
+    if manifest.modality != "image":
+        raise ConfigError(
+            f"encoder {config.proxy!r} takes pictures, this manifest holds {PLURALS[manifest.modality]}",
+            hint="leave out --proxy",
+        )
+    if not config.weights:
+        raise ConfigError(
+            f"encoder {config.proxy!r} knows nothing without weights",
+            hint="--weights FILE, or --weights default to download those that the library publishes",
+        )
+    require_weights(config.weights)
+    return describe_encoder(config.proxy, config.image_size)
+
+
+def as_dict(plan: Plan) -> dict[str, Any]:
+    return asdict(plan)
+
+
+def default_batch_size(labelled: int, on_gpu: bool) -> int:
+    """The power of two nearest below 1/40 of the rows: noise needs many steps, a GPU needs wide ones."""
+    most = 512 if on_gpu else 128
+    return min(max(1 << max(labelled // 40, 1).bit_length() - 1, 32), most)
+
+
+def missing_files(manifest: Manifest) -> int:
+    if manifest.modality == "vector" or manifest.uris is None:
+        return 0
+    return sum(1 for uri in manifest.uris if not is_remote(uri) and not os.path.isfile(uri))
+
+
+def choose_device(name: str) -> str:
+    """ "auto" takes CUDA, then MPS, then the CPU. Raises ConfigError when the named device is not there."""
+    import torch
+
+    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    if name == "auto":
+        return "cuda" if cuda else "mps" if mps else "cpu"
+    try:
+        kind = torch.device(name)
+    except RuntimeError as error:
+        raise ConfigError(f"unknown device {name!r}", hint="auto, cpu, cuda, cuda:1 or mps") from error
+    there = {"cpu": True, "cuda": cuda and (kind.index or 0) < torch.cuda.device_count(), "mps": mps}
+    if not there.get(kind.type, False):
+        raise ConfigError(f"device {name!r} is not available here", hint="`nlclean doctor` lists the devices")
+    return name
+
+
+def choose_precision(name: str, device: str, vectors: bool) -> str:
+    """bf16 where the hardware multiplies it, else fp16 on a GPU, else fp32; vectors are too cheap to round."""
+    if name != "auto":
+        return name
+    if vectors:
+        return "fp32"
+    import torch
+
+    if device.startswith("cuda"):
+        return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+    if device == "cpu" and hasattr(torch.cpu, "get_capabilities"):
+        known = torch.cpu.get_capabilities()
+        return "bf16" if known.get("avx512_bf16") or known.get("amx_bf16") else "fp32"
+    return "fp32"

@@ -1,0 +1,150 @@
+"""What a strategy is given (`Setting`), what it moves (`Learner`), and the three verbs it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from cleanlab_lite.errors import ConfigError
+from cleanlab_lite.registry import NoFacts, Registry
+from cleanlab_lite.train.loader import Batch, Samples
+from cleanlab_lite.train.losses import LossFunction
+
+STRATEGIES = Registry("strategy", NoFacts)
+
+# Puts more parts around a fresh proxy. What it returns keeps `encoder`, and its forward gives logits (b, k).
+Wrap = Callable[[nn.Module], nn.Module]
+
+SHORTEST_SCHEDULE = 5  # steps; torch's one-cycle schedule divides by zero where the warm-up, a quarter, is one step
+
+
+class Learner:
+    """A network with its optimiser and schedule. Gradients are clipped at norm 5, whatever the scale of the loss."""
+
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        steps: int,
+        learning_rate: float,
+        weight_decay: float,
+        autocast: torch.dtype | None,
+        l1: float = 0.0,
+    ) -> None:
+        self.network = network
+        self._device = next(network.parameters()).device
+        self._autocast = autocast
+        steps = max(steps, SHORTEST_SCHEDULE)
+        trained = [p for p in network.parameters() if p.requires_grad]
+        self._weights = [p for p in trained if p.dim() > 1]
+        self._l1 = l1
+        groups = [
+            {"params": self._weights, "weight_decay": weight_decay},
+            {"params": [p for p in trained if p.dim() <= 1], "weight_decay": 0.0},  # biases and norms
+        ]
+        self._optimizer = torch.optim.SGD(groups, lr=learning_rate, momentum=0.9, nesterov=True)
+        self._schedule = torch.optim.lr_scheduler.OneCycleLR(
+            self._optimizer, learning_rate, total_steps=steps, pct_start=0.25, cycle_momentum=False
+        )
+        self._scaler = torch.amp.GradScaler(self._device.type, enabled=autocast is torch.float16)
+        self._steps_left = steps - 1
+
+    def logits(self, inputs: Tensor) -> Tensor:
+        """(b, k) float32 logits of `inputs`, under the learner's precision."""
+        with self.precision():
+            return self.network(inputs).float()
+
+    def precision(self) -> torch.autocast:
+        """The context to run parts of the network in."""
+        return torch.autocast(self._device.type, dtype=self._autocast, enabled=self._autocast is not None)
+
+    @property
+    def rate(self) -> float:
+        """Learning rate of the next step."""
+        return self._optimizer.param_groups[0]["lr"]
+
+    def update(self, loss: Tensor) -> None:
+        """One step down the gradient of a scalar, and of the l1 norm of the weights where that is penalised."""
+        if self._l1:
+            loss = loss + self._l1 * sum(weight.abs().sum() for weight in self._weights)
+        self._optimizer.zero_grad(set_to_none=True)
+        self._scaler.scale(loss).backward()
+        self._scaler.unscale_(self._optimizer)
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
+        self._scaler.step(self._optimizer)
+        scale = self._scaler.get_scale()
+        self._scaler.update()
+        skipped = self._scaler.get_scale() < scale  # the gradient overflowed, in fp16 only
+        if self._steps_left and not skipped:
+            self._schedule.step()
+            self._steps_left -= 1
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What the clean passes after each epoch so far have seen, for all n rows. Learn from `Setting.rows` only."""
+
+    loss: np.ndarray  # (epoch, n) float16, cross entropy of the label, mean over the networks' logits
+    margin: np.ndarray  # (epoch, n) float16
+    predicted: np.ndarray  # (epoch, n) signed integers
+    # (networks, n, k) float32 of the last pass, for strategies that declare `reads_logits`; None before the first
+    logits: np.ndarray | None
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Everything a strategy may use; it reaches for nothing else."""
+
+    samples: Samples
+    rows: np.ndarray  # (r,) int64, the rows to learn from
+    targets: Tensor  # (n,) int64 on the device, label to learn; -1 outside `rows` is possible
+    num_classes: int
+    loss: LossFunction
+    epochs: int
+    batch_size: int
+    generator: torch.Generator  # on the host
+    augment: Callable[[Tensor], Tensor]  # a batch of inputs -> the same, augmented
+    augment_strongly: Callable[[Tensor], Tensor]  # -> the same, hardly recognisable
+    new_learner: Callable[..., Learner]  # (wrap=None): each call initialises with another seed; see `Wrap`
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """What the schedule of a learner counts on."""
+        return max(1, len(self.rows) // self.batch_size)
+
+
+class Strategy:
+    """Plain training; others override what differs.
+
+    Whatever changes on the way is an attribute: a killed training goes on from the attributes (see `state`).
+    """
+
+    reads_logits = False  # of the last clean pass, which are many numbers to keep
+
+    def __init__(self, setting: Setting, wrap: Wrap | None = None) -> None:
+        self.setting = setting
+        self.learners = [setting.new_learner(wrap)]
+
+    def batches(self, epoch: int, observed: Observed) -> Iterator[Batch]:
+        """The batches of one epoch."""
+        s = self.setting
+        return s.samples.shuffled(s.rows, s.targets, s.batch_size, s.generator)
+
+    def step(self, epoch: int, batch: Batch) -> None:
+        """Learn from one batch."""
+        learner = self.learners[0]
+        values = self.setting.loss(learner.logits(self.setting.augment(batch.inputs)), batch.targets, batch.index)
+        learner.update(values.mean())
+
+
+def reject(strategy: str, problems: Mapping[str, bool]) -> None:
+    """Raise ConfigError with every message whose flag is true."""
+    found = [message for message, is_wrong in problems.items() if is_wrong]
+    if found:
+        raise ConfigError(
+            f"strategy {strategy}: {'; '.join(found)}", hint="`nlclean methods strategies` lists the options"
+        )

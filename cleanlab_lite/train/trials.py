@@ -1,0 +1,96 @@
+"""Trials: how long to teach, and by which recipe, where the user leaves that open. A trial that wins is a proxy.
+
+Judged by the agreement of held-out predictions with the given labels. Wrong labels lower the agreement of every
+candidate alike, so their order holds without clean labels (Chen et al., AAAI 2021); memorising shows as a fall.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from cleanlab_lite.run import Run
+from cleanlab_lite.train.fit import Teaching
+from cleanlab_lite.train.search import FOLDS, Recipe, candidates, search
+from cleanlab_lite.train.task import Task
+
+FEWEST_EPOCHS, MOST_EPOCHS = 8, 32  # that are tried where the user leaves the choice
+WORTH_DOUBLING = 0.01  # gain in held-out agreement
+
+# (stage, proxy whose fold is held out, teaching, note, repeat) -> (n, k) logits of a network that is so taught
+Attempt = Callable[[str, int, Teaching, str, int], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """How every proxy is taught, and the stages of proxies that trials have trained already, by their number."""
+
+    teaching: Teaching
+    stages: dict[int, str]
+
+    def stage(self, m: int) -> str:
+        """Of cross-fitted proxy m."""
+        return self.stages.get(m, f"proxy-{m}")
+
+
+def choose_epochs(task: Task, fold: np.ndarray, teaching: Teaching, attempt: Attempt) -> Chosen:
+    """Double the epochs as long as the held-out rows agree better with their given labels; those that were named."""
+    if teaching.epochs:
+        return Chosen(teaching, {})
+
+    def trial(epochs: int) -> np.ndarray:
+        return attempt(f"trial-{epochs}", 0, replace(teaching, epochs=epochs), f"trying {epochs} epochs", 0)
+
+    epochs = doubled_epochs(trial, task.labels, task.teachable & (fold == 0))
+    return Chosen(replace(teaching, epochs=epochs), {0: f"trial-{epochs}"})
+
+
+def doubled_epochs(trial: Callable[[int], np.ndarray], labels: np.ndarray, held_out: np.ndarray) -> int:
+    """The number of epochs, doubled while the agreement on `held_out` rows (n,) bool gains `WORTH_DOUBLING`.
+
+    `trial(epochs)` gives the logits (n, k) of a proxy trained so long.
+    """
+    epochs, best = FEWEST_EPOCHS, -1.0
+    while True:
+        agreement = float((trial(epochs)[held_out].argmax(axis=1) == labels[held_out]).mean())
+        if agreement < best + WORTH_DOUBLING:
+            return epochs // 2
+        if epochs * 2 > MOST_EPOCHS:
+            return epochs
+        epochs, best = epochs * 2, agreement
+
+
+def choose_recipe(
+    task: Task,
+    fold: np.ndarray,
+    chosen: Chosen,
+    asked: tuple[str, str],
+    run: Run,
+    attempt: Attempt,
+    *,
+    budget: float,
+) -> Chosen:
+    """The loss and strategy that a search over held-out rows finds, `asked` being what the user said of the two."""
+    teaching = chosen.teaching
+    recipes = candidates(*asked, Recipe(teaching.loss, teaching.strategy))
+
+    def trial(recipe: int, m: int, repeat: int) -> np.ndarray:
+        tried = replace(teaching, loss=recipes[recipe].loss, strategy=recipes[recipe].strategy)
+        stage = trial_stage(recipe, m, repeat, chosen.stages)
+        return attempt(stage, m, tried, f"trying {recipes[recipe]}", repeat).argmax(axis=1)
+
+    if not run.done("search"):
+        run.mark("search", **search(recipes, trial, task.taught, fold, budget=budget).facts())
+    found = Recipe(**run.facts("search")["chosen"])
+    number = recipes.index(found)
+    stages = {m: trial_stage(number, m, 0, chosen.stages) for m in range(min(FOLDS, int(fold.max()) + 1))}
+    return Chosen(replace(teaching, loss=found.loss, strategy=found.strategy), stages)
+
+
+def trial_stage(recipe: int, m: int, repeat: int, trained: dict[int, str]) -> str:
+    """The stage of a search's trial. Those of the default, number 0, and of the first seed are proxies of its own."""
+    if recipe == 0 and repeat == 0:
+        return trained.get(m, f"proxy-{m}")
+    return f"search-{recipe}-{m}-{repeat}"
