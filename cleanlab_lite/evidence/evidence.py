@@ -86,7 +86,9 @@ class Evidence:
         return digest.hexdigest()
 
     def select(self, rows: np.ndarray) -> Evidence:
-        """The same evidence for a subset of rows (index or mask)."""
+        """The same evidence for a subset of rows (index or mask); itself where these are all, in order."""
+        if len(rows) == len(self) and (rows.all() if rows.dtype == bool else (rows == np.arange(len(self))).all()):
+            return self
 
         def part(array: np.ndarray | None) -> np.ndarray | None:
             return None if array is None else array[rows]

@@ -9,6 +9,7 @@ import numpy as np
 from cleanlab_lite.errors import EvidenceError
 
 STRIDE = 64  # columns per group in the first pass of the top-k search
+HELD = 1 << 24  # similarities in memory at a time, 64 MiB
 
 
 def unit_rows(features: np.ndarray) -> np.ndarray:
@@ -32,7 +33,7 @@ def unit_rows(features: np.ndarray) -> np.ndarray:
 def nearest_neighbors(
     features: np.ndarray,
     k: int,
-    block: int = 2000,
+    block: int = 2000,  # rows at a time, fewer where that would be more than `HELD`
     *,
     among: np.ndarray | None = None,
     on_rows: Callable[[int], None] = lambda _: None,
@@ -53,7 +54,8 @@ def nearest_neighbors(
     indices = np.full((n, k), -1, dtype=np.int64)
     similarities = np.full((n, k), np.nan, dtype=np.float32)
     found = min(k, len(among))
-    padded = np.empty((min(block, n), groups * STRIDE), dtype=np.float32)
+    block = max(1, min(block, n, HELD // (groups * STRIDE)))
+    padded = np.empty((block, groups * STRIDE), dtype=np.float32)
     for start in range(0, n if found else 0, block):
         stop = min(start + block, n)
         sims = padded[: stop - start]

@@ -169,7 +169,7 @@ def mean_margins(evidence: Evidence) -> np.ndarray:
     history, labels = evidence.history, evidence.labels
     assert history is not None
     first, end = history.safe_window(labels)
-    margin = mean_over_epochs(history.margin[:, first:end].astype(np.float32).swapaxes(0, 1))  # (m, n)
+    margin = np.stack([mean_over_epochs(proxy[first:end].astype(np.float32)) for proxy in history.margin])  # (m, n)
     out = held_out(history)
     counts = np.isfinite(margin) & (out | (history.trained_on == labels))
     trained = mean_over_epochs(np.where(counts & ~out, margin, np.nan))
