@@ -1,0 +1,60 @@
+"""How much memory an audit of many rows takes beside its data: no array of all proxies is there twice."""
+
+from __future__ import annotations
+
+import tracemalloc
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_ensemble import KEY, PLAN
+
+from cleanlab_lite.clock import Clock
+from cleanlab_lite.config import AuditConfig
+from cleanlab_lite.data.inputs import Inputs
+from cleanlab_lite.evidence.evidence import Evidence
+from cleanlab_lite.judge.verdict import combine
+from cleanlab_lite.run import Run
+from cleanlab_lite.train.ensemble import watch
+from cleanlab_lite.train.task import Task
+
+K, D = 10, 32
+MIB = 2**20
+
+
+def many(n: int) -> Task:
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, K, n)
+    array = (2 * rng.normal(size=(K, D))[labels] + rng.normal(size=(n, D))).astype(np.float32)
+    labels = np.where(rng.random(n) < 0.1, rng.integers(0, K, n), labels)
+    nothing = np.zeros(n, dtype="U1")
+    content = np.array([f"{row:064x}" for row in range(n)])
+    return Task.of(labels, K, Inputs(array, nothing, nothing, np.full(n, -1), decoded=0, content=content))
+
+
+def watched(folder: Path, n: int, proxies: int, epochs: int) -> Evidence:
+    task = many(n)
+    plan = replace(PLAN, rows=n, labelled=n, classes=K, epochs=epochs, ensemble=proxies, batch_size=512)
+    config = AuditConfig(ensemble=proxies, epochs=epochs)
+    with Run.start(folder, "many", KEY) as run:
+        return watch(task, plan, config, run=run, clock=Clock())
+
+
+@pytest.mark.slow
+def test_fifty_thousand_rows_take_half_of_what_they_did(tmp_path):
+    """Five proxies of four epochs, and one with planted errors. Before the memory maps: 90 and 799 MiB."""
+    watched(tmp_path / "first", 600, 2, 1)  # what is imported on the way does not count
+    tracemalloc.start()
+    try:
+        evidence = watched(tmp_path / "run", 50_000, 5, 4)
+        watching = tracemalloc.get_traced_memory()[1]
+        tracemalloc.reset_peak()
+        combine(evidence, np.ones(50_000, bool), np.full(50_000, -1))
+        judging = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert watching < 45 * MIB
+    assert judging < 400 * MIB
+    assert isinstance(evidence.history.margin, np.memmap)
+    assert evidence.history.predicted.dtype == np.int8
