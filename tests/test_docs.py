@@ -170,9 +170,9 @@ def folder(kept, monkeypatch):
     monkeypatch.setenv("NLCLEAN_CACHE_DIR", str(kept / "cache"))
     for name, value in SMALL.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(cl.PROXIES, "_specs", dict(cl.PROXIES._specs))  # what an example registers is gone after it
     monkeypatch.setattr(door, "audit", functools.partial(door.audit, **OPTIONS))  # reads no variables
-    return here
+    with cl.PROXIES.temporarily():  # what an example registers is gone after it
+        yield here
 
 
 def parse(example: str) -> None:

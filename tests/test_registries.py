@@ -64,6 +64,17 @@ def test_a_strange_name_gets_the_whole_list():
     assert registry.get("apple") == Spec("apple", dict, "red", "", ("tree",), NoFacts())
 
 
+def test_what_is_registered_for_a_while_is_gone_after_it():
+    registry = Registry("fruit", NoFacts)
+    registry.register("pear")(list)
+    for _ in range(2):
+        with pytest.raises(KeyError), registry.temporarily():
+            registry.register("apple")(dict)
+            assert registry.names() == ["apple", "pear"]
+            raise KeyError
+        assert registry.names() == ["pear"]
+
+
 @dataclass(frozen=True)
 class Taste:
     sweet: bool = True

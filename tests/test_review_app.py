@@ -259,15 +259,15 @@ def test_playing_a_sound(tmp_path, monkeypatch):
         assert "No player was found" in told(app)
         monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
         await press(pilot, "p")
-        assert app._player.playing
+        assert app.player.playing
         await press(pilot, "p")
-        assert not app._player.playing
+        assert not app.player.playing
         await press(pilot, "p", "right")  # the next row is silent until it is asked for
-        assert not app._player.playing
+        assert not app.player.playing
         await press(pilot, "p")
 
     drive(app, steps)
-    assert not app._player.playing  # nor does it play on after the end
+    assert not app.player.playing  # nor does it play on after the end
 
 
 def test_nothing_to_play(run):
