@@ -234,7 +234,7 @@ def encoder(machine: Machine) -> str:
     return str(path)
 
 
-@pytest.mark.parametrize("stage", ["decode", "encode", "duplicates", "proxy 1/2", "proxy 2/2", "planted"])
+@pytest.mark.parametrize("stage", ["decode", "encode", "duplicates", "proxy 1/3", "proxy 3/3"])
 def test_a_time_budget_stops_any_stage_and_the_same_command_goes_on(machine, encoder, monkeypatch, capsys, stage):
     """An hour passes at the second look at the clock in that stage."""
     run = machine.folder / f"stopped-{stage[:5]}{stage[-3:-2]}"

@@ -288,7 +288,11 @@ def test_a_batch_larger_than_the_data_is_one_batch():
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES.names())
-@pytest.mark.parametrize("world", [{"n": 400, "k": 3, "noise": 0.1}, {"n": 400, "k": 8, "noise": 0.2}], ids=str)
+@pytest.mark.parametrize(
+    "world",
+    [{"n": 400, "k": 3, "noise": 0.1}, pytest.param({"n": 400, "k": 8, "noise": 0.2}, marks=pytest.mark.slow)],
+    ids=str,
+)
 def test_wrong_labels_have_a_low_area_under_the_margin(strategy, world):
     task = blobs(**world)
     margin = fit_all(task, strategy=strategy, epochs=5).margin.astype(np.float32).mean(axis=0)
