@@ -26,19 +26,14 @@ import pandas  # noqa: F401
 import pyarrow.compute  # noqa: F401
 import rich.table  # noqa: F401
 import scipy.optimize  # noqa: F401
-import sklearn.isotonic  # noqa: F401
-import sklearn.linear_model  # noqa: F401
-import sklearn.preprocessing  # noqa: F401
 import torch._dynamo  # noqa: F401
+from sklearn import isotonic, linear_model, preprocessing  # noqa: F401
 
 from cleanlab_lite import pipeline  # noqa: F401
 from cleanlab_lite.data import media
 from cleanlab_lite.manifest import readers  # noqa: F401
 from cleanlab_lite.run import Run
-from cleanlab_lite.train import (
-    checkpoint,
-    ensemble,  # noqa: F401
-)
+from cleanlab_lite.train import checkpoint, ensemble  # noqa: F401
 from cleanlab_lite.train import fit as training
 from cleanlab_lite.train.strategies import Learner
 from nlclean import output, progress  # noqa: F401
