@@ -50,7 +50,7 @@ async def settle(pilot: Pilot) -> None:
     """Until files are loaded and everything is drawn. A worker that waits for a dialog is not waited for."""
     await pilot.pause()
     for worker in list(pilot.app.workers):
-        if worker.name == "_load" and not worker.is_cancelled:
+        if worker.group == "files" and not worker.is_cancelled:
             await worker.wait()
     await pilot.pause()
 
@@ -165,6 +165,20 @@ def test_another_label(run):
         assert journal(run) == [("15", "relabel", "dog"), ("11", "relabel", "cat"), ("07", "relabel", "zebra")]
         await press(pilot, "l", *"cat", "enter")  # as given
         assert journal(run)[-1] == ("03", "keep", None)
+
+    drive(app, steps)
+
+
+def test_a_window_that_changes_its_size_keeps_the_question(tmp_path):
+    run = make_run(tmp_path, "image")
+    app = open_review(run)
+
+    async def steps(pilot):
+        await press(pilot, "l")
+        await pilot.resize_terminal(100, 30)  # reads the files again
+        await settle(pilot)
+        await press(pilot, "d", "o", "enter")
+        assert journal(run) == [("15.png", "relabel", "dog")]
 
     drive(app, steps)
 

@@ -236,7 +236,7 @@ class ReviewApp(App[None]):
         else:
             self._load(sample)
 
-    @work(thread=True, exclusive=True)
+    @work(thread=True, exclusive=True, group="files")  # a group of its own: those of dialogs are not to be cancelled
     def _load(self, sample: Sample) -> None:
         """Read the files: they may be large, or far away."""
         loaded: previews.Preview | DecodeError
