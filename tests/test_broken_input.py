@@ -542,7 +542,7 @@ def test_a_damaged_file_of_an_unfinished_run_is_named(capsys):
         Path(f"run/stages/{name}.json").unlink()
     state = json.loads(Path("run/run.json").read_text())
     Path("run/run.json").write_text(json.dumps(state | {"finished": None}))
-    Path("run/folds.npz").write_bytes(b"PK\x03\x04" + bytes(500))  # as a failing disk may leave it
+    Path("run/copies.npz").write_bytes(b"PK\x03\x04" + bytes(500))  # as a failing disk may leave it
     result = call(capsys, *command)
     assert (result.code, result.out) == (3, "")
-    assert "cannot read run/folds.npz" in result.err and "delete run" in result.err
+    assert "cannot read run/copies.npz" in result.err and "delete run" in result.err
