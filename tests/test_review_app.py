@@ -17,6 +17,7 @@ import pytest
 from cli_world import HOSTILE, HOSTILE_SHOWN
 from review_world import make_run, open_review, report_rows
 from textual.pilot import Pilot
+from textual.strip import Strip
 
 from nlclean.review import app as app_module
 from nlclean.review.app import KEYS, ReviewApp
@@ -61,10 +62,14 @@ async def press(pilot: Pilot, *keys: str) -> None:
         await settle(pilot)
 
 
+def strips(app: ReviewApp) -> list[Strip]:
+    """What is on the screen, line by line. Textual has no public name for it but as SVG."""
+    return app.screen._compositor.render_strips()
+
+
 def lines(app: ReviewApp) -> list[str]:
     """What is on the screen, as text."""
-    strips = app.screen._compositor.render_strips()
-    return ["".join(segment.text for segment in strip).rstrip() for strip in strips]
+    return ["".join(segment.text for segment in strip).rstrip() for strip in strips(app)]
 
 
 def shown(app: ReviewApp) -> str:
@@ -407,13 +412,11 @@ def test_without_colour_there_is_no_colour_code(tmp_path, monkeypatch):
 
     async def steps(pilot):
         assert re.search("[\u2801-\u28ff]{4}", shown(app))  # the picture, in Braille dots
-        strips = app.screen._compositor.render_strips()
         for name in ("color", "bgcolor"):
-            colors = {getattr(segment.style, name) for strip in strips for segment in strip if segment.style}
+            colors = {getattr(segment.style, name) for strip in strips(app) for segment in strip if segment.style}
             assert {color.name for color in colors if color} == {"default"}
         await press(pilot, "l", "down")
-        strips = app.screen._compositor.render_strips()
-        marked = "".join(segment.text for strip in strips for segment in strip if segment.style.underline)
+        marked = "".join(segment.text for strip in strips(app) for segment in strip if segment.style.underline)
         assert marked.strip() == "cat  as given"  # what is chosen stands out all the same
 
     drive(app, steps)
