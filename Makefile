@@ -1,4 +1,4 @@
-.PHONY: check lint test
+.PHONY: check lint test slow
 
 check: lint test
 
@@ -9,3 +9,6 @@ lint:
 
 test:
 	pytest
+
+slow:
+	pytest -m slow

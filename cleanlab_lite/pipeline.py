@@ -304,13 +304,15 @@ def _encoder_facts(run: Run, plan: Plan) -> dict[str, Any] | None:
     """Which pretrained encoder made the features, and why; None where the proxies saw the data themselves."""
     if not plan.encoder:
         return None
+    encoded = run.facts("encode")
     return {
         "name": plan.encoder,
         "reason": plan.encoder_reason,
         "image_size": plan.image_size,
         "features": plan.encoder_features,
         "precision": plan.encoder_precision,
-        **run.facts("encode"),
+        "weights": encoded["weights"],
+        "fingerprint": encoded["fingerprint"],  # how many were computed is no finding: it depends on the cache
     }
 
 

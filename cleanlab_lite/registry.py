@@ -12,6 +12,7 @@ import math
 import types
 import typing
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from typing import Any, Generic, TypeVar
 
@@ -74,6 +75,15 @@ class Registry(Generic[Facts]):
             return function
 
         return add
+
+    @contextmanager
+    def temporarily(self) -> Iterator[None]:
+        """What is registered inside `with` is gone after it, so that it can be registered again."""
+        before = dict(self._specs)
+        try:
+            yield
+        finally:
+            self._specs = before
 
     def get(self, name: str) -> Spec[Facts]:
         """The row called `name`. Raises ConfigError with the nearest names."""

@@ -2,8 +2,10 @@
 
     {"arguments": ["audit", ...], "at": 3}  ->  {"code": -9, "steps": ["write run.json", "write manifest.parquet", ...]}
 
-A step is a file of the run half written ("write NAME"), an epoch trained and observed ("epoch"), a picture decoded
-("decode"). The process is killed at step `at`, counted from 0; null lets it live. `steps` are those it came to.
+A step is a file of the run half written ("write NAME"), a batch learned ("learn"), an epoch trained and observed
+("epoch"), a picture decoded ("decode"). The process is killed at step `at`, counted from 0; null lets it live. `steps`
+are those it came to. Where `of` is given, only steps that start with it are counted. A checkpoint is left every
+`interval` seconds of training, where that is given.
 
 torch is imported once, here, where it has no reason yet to start threads, and every job is a fork.
 """
@@ -23,14 +25,18 @@ from typing import Any, BinaryIO
 import pandas  # noqa: F401
 import pyarrow.compute  # noqa: F401
 import rich.table  # noqa: F401
+import scipy.optimize  # noqa: F401
 import torch._dynamo  # noqa: F401
+from sklearn import isotonic, linear_model, preprocessing  # noqa: F401
 
 from cleanlab_lite import pipeline  # noqa: F401
-from cleanlab_lite.data import cache
+from cleanlab_lite.data import media
 from cleanlab_lite.manifest import readers  # noqa: F401
 from cleanlab_lite.run import Run
+from cleanlab_lite.train import checkpoint, ensemble  # noqa: F401
 from cleanlab_lite.train import fit as training
-from nlclean import output  # noqa: F401
+from cleanlab_lite.train.strategies import Learner
+from nlclean import output, progress  # noqa: F401
 from nlclean.commands import audit  # noqa: F401
 from nlclean.main import program
 
@@ -40,14 +46,16 @@ HANGS_AFTER = 120  # seconds
 class Killer:
     """Counts steps, keeps a record of them, and kills the process at the one it waits for."""
 
-    def __init__(self, at: int | None, record: BinaryIO) -> None:
-        self.at, self.record = at, record
+    def __init__(self, at: int | None, of: str, record: BinaryIO) -> None:
+        self.at, self.of, self.record = at, of, record
         self.steps = 0
 
     def now(self, step: str) -> bool:
         """Whether this step is the one."""
         self.record.write(step.encode() + b"\n")
         self.record.flush()
+        if not step.startswith(self.of):
+            return False
         self.steps += 1
         return self.steps - 1 == self.at
 
@@ -76,7 +84,9 @@ class Killer:
             return wrapped
 
         Run.write = torn_write  # type: ignore[method-assign]
-        training.observe, cache._decode = after("epoch", training.observe), after("decode", cache._decode)
+        Learner.update = after("learn", Learner.update)  # type: ignore[method-assign]
+        training.observe = after("epoch", training.observe)
+        media.decode_image = after("decode", media.decode_image)
 
 
 def run(job: dict[str, Any]) -> dict[str, Any]:
@@ -88,7 +98,8 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
             silence = os.open(os.devnull, os.O_RDWR)
             for stream in (0, 1, 2):
                 os.dup2(silence, stream)
-            Killer(job["at"], record).watch()
+            Killer(job["at"], job.get("of", ""), record).watch()
+            checkpoint.INTERVAL = job.get("interval", checkpoint.INTERVAL)
             try:
                 program.main(job["arguments"])
             except SystemExit as end:

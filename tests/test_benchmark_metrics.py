@@ -153,6 +153,7 @@ def benchmark(*arguments: object) -> subprocess.CompletedProcess:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
 
 
+@pytest.mark.slow
 def test_benchmark_matches_truth_by_path_and_gives_peers_the_same_means(tmp_path: Path) -> None:
     wrong = write_dataset(tmp_path)
     out = tmp_path / "out.json"
@@ -170,6 +171,7 @@ def test_benchmark_matches_truth_by_path_and_gives_peers_the_same_means(tmp_path
     assert "| nlclean | " in result.stdout and "easy (embeddings)" in result.stdout
 
 
+@pytest.mark.slow
 def test_benchmark_names_what_is_missing(tmp_path: Path) -> None:
     write_dataset(tmp_path)
     assert "known: easy" in benchmark("--data", tmp_path, "--labels", "hard").stderr

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
@@ -18,7 +19,7 @@ import soundfile
 from PIL import Image
 
 from cleanlab_lite.data import cache, media
-from cleanlab_lite.data.cache import choose_image_size, find_duplicates, load_images, vector_content
+from cleanlab_lite.data.cache import ImageFormat, choose_image_size, find_duplicates, load_images, vector_content
 from cleanlab_lite.data.sound import SoundFormat
 from cleanlab_lite.errors import ConfigError, DecodeError
 from cleanlab_lite.manifest.manifest import WHOLE
@@ -241,7 +242,15 @@ def test_a_damaged_pack_that_cannot_be_removed_is_left_alone(files, tmp_path, mo
     uris, expected = files
     load_images(uris, S, cache_dir=tmp_path / "cache")
     DAMAGE["pixels"](packs(tmp_path / "cache")[0])
-    monkeypatch.setattr(cache, "_remove", lambda index: None)
+
+    remove = Path.unlink
+
+    def in_use(path, missing_ok=False):
+        if path.suffix in (".npy", ".txt"):
+            raise PermissionError
+        remove(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", in_use)
     assert np.array_equal(load_images(uris, S, cache_dir=tmp_path / "cache").pixels, expected)
 
 
@@ -399,29 +408,48 @@ def test_worker_processes_give_what_this_process_gives(tmp_path, decodes):
     assert again.decoded == 0 and np.array_equal(again.pixels, store.pixels)
 
 
-def _crash(uris):
-    os._exit(1)
+class CrashingFormat(ImageFormat):
+    """Ends the process that decodes, unless it is that of the test."""
+
+    def decode(self, data, segment=WHOLE):
+        if multiprocessing.parent_process() is not None:
+            os._exit(1)
+        return super().decode(data, segment)
 
 
 def test_crashed_workers_do_not_end_the_run(files, tmp_path, monkeypatch):
     uris, expected = files
     monkeypatch.setattr(cache, "POOL_MIN_FILES", 1)
     monkeypatch.setattr(cache, "CHUNK", 2)
-    monkeypatch.setattr(cache, "_work", _crash)
-    store = load_images(uris, S, cache_dir=tmp_path / "cache", workers=2)
+    store = cache.load(uris, CrashingFormat(S), cache_dir=tmp_path / "cache", workers=2)
     assert np.array_equal(store.pixels, expected) and store.decoded == 10
 
 
 def test_a_pool_that_breaks_half_way_repeats_nothing(files, tmp_path, monkeypatch, decodes):
     uris, expected = files
 
-    def breaks(chunks, size, cached, workers):
-        yield cache._read(chunks[0], size, cached)
-        raise BrokenProcessPool
+    class BreakingPool:
+        """Does the first task that it is given, right here; its workers die in the second."""
+
+        def __init__(self, workers, start, arguments):
+            start(*arguments)
+            self.given = 0
+
+        def submit(self, work, chunk):
+            self.given += 1
+            future = Future()
+            if self.given == 1:
+                future.set_result(work(chunk))
+            else:
+                future.set_exception(BrokenProcessPool())
+            return future
+
+        def shutdown(self, cancel_futures):
+            pass
 
     monkeypatch.setattr(cache, "POOL_MIN_FILES", 1)
     monkeypatch.setattr(cache, "CHUNK", 2)
-    monkeypatch.setattr(cache, "_pooled", breaks)
+    monkeypatch.setattr(cache, "pool", BreakingPool)
     assert np.array_equal(load_images(uris, S, cache_dir=tmp_path / "cache", workers=2).pixels, expected)
     assert len(decodes) == 10
 
@@ -473,21 +501,22 @@ def test_the_cache_may_be_deleted_while_it_is_in_use(files, tmp_path):
 # Work for the workers, in a module: they never import the script.
 SLOW = """
 import os, sys, time
+from cleanlab_lite.data.cache import ImageFormat
 
-def slow(uris):
-    with open(sys.argv[1], "a") as file:
-        file.write(f"{os.getpid()}\\n")
-    time.sleep(30)
+class SlowFormat(ImageFormat):
+    def decode(self, data, segment):
+        with open(sys.argv[1], "a") as file:
+            file.write(f"{os.getpid()}\\n")
+        time.sleep(30)
 """
 DECODES_SLOWLY = """
 import sys
 from pathlib import Path
 from cleanlab_lite.data import cache
-from slow import slow
+from slow import SlowFormat
 
 cache.CHUNK, cache.POOL_MIN_FILES = 1, 1
-cache._work = slow
-cache.load_images(["a", "b", "c"], 32, cache_dir=Path(sys.argv[2]), workers=2)
+cache.load([__file__] * 3, SlowFormat(32), cache_dir=Path(sys.argv[2]), workers=2)
 """
 
 

@@ -170,9 +170,9 @@ def folder(kept, monkeypatch):
     monkeypatch.setenv("NLCLEAN_CACHE_DIR", str(kept / "cache"))
     for name, value in SMALL.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(cl.PROXIES, "_specs", dict(cl.PROXIES._specs))  # what an example registers is gone after it
     monkeypatch.setattr(door, "audit", functools.partial(door.audit, **OPTIONS))  # reads no variables
-    return here
+    with cl.PROXIES.temporarily():  # what an example registers is gone after it
+        yield here
 
 
 def parse(example: str) -> None:
@@ -186,7 +186,21 @@ def parse(example: str) -> None:
 # --- tests ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("block", ALL, ids=lambda block: f"{block.page}: {block.title}")
+def trains(block: Block) -> bool:
+    return any(re.search(r"^nlclean audit |\baudit\(|\.fit\(", line, re.MULTILINE) for line in block.examples)
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        pytest.param(
+            block,
+            id=f"{block.page}: {block.title}",
+            marks=pytest.mark.slow if trains(block) and block.page != "README.md" else (),
+        )
+        for block in ALL
+    ],
+)
 def test_the_examples_run(block, folder, capsys):
     for example in block.examples:
         if is_python(example):
@@ -201,6 +215,7 @@ def test_the_examples_run(block, folder, capsys):
             assert result.code == (1 if fails else 0), f"{example}\n{result.err}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("script", sorted((ROOT / "docs" / "examples").glob("*.py")), ids=lambda path: path.stem)
 def test_the_example_scripts_find_what_they_planted(script, folder, capsys):
     after = runpy.run_path(str(script))

@@ -21,6 +21,7 @@ X, NAMES = vectors(TASK.truth), np.array(CLASSES)
 
 # None is expected to fail. Those for classifiers, regressors and outlier detectors do not apply: `predict` is missing,
 # because labels are judged and rows are not classified.
+@pytest.mark.slow
 @parametrize_with_checks([LabelIssueDetector(TINY)])
 def test_scikit_learn(estimator, check):
     check(estimator)

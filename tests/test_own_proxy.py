@@ -22,9 +22,10 @@ from cleanlab_lite.train.plan import make_plan
 @pytest.fixture(autouse=True)
 def own_table(monkeypatch, tmp_path):
     """What a test registers is gone after it."""
-    monkeypatch.setattr(cl.PROXIES, "_specs", dict(cl.PROXIES._specs))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("NLCLEAN_CACHE_DIR", str(tmp_path / "cache"))
+    with cl.PROXIES.temporarily():
+        yield
 
 
 def found(report: cl.Report, wrong: np.ndarray) -> float:

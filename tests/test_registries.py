@@ -64,6 +64,21 @@ def test_a_strange_name_gets_the_whole_list():
     assert registry.get("apple") == Spec("apple", dict, "red", "", ("tree",), NoFacts())
 
 
+def test_what_is_registered_for_a_while_is_gone_after_it():
+    registry = Registry("fruit", NoFacts)
+    registry.register("pear")(list)
+
+    def two() -> None:
+        registry.register("apple")(dict)
+        assert registry.names() == ["apple", "pear"]
+        registry.register("pear")(dict)
+
+    for _ in range(2):
+        with pytest.raises(ValueError, match="'pear' is registered twice"), registry.temporarily():
+            two()
+        assert registry.names() == ["pear"]
+
+
 @dataclass(frozen=True)
 class Taste:
     sweet: bool = True

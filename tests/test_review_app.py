@@ -17,6 +17,7 @@ import pytest
 from cli_world import HOSTILE, HOSTILE_SHOWN
 from review_world import make_run, open_review, report_rows
 from textual.pilot import Pilot
+from textual.strip import Strip
 
 from nlclean.review import app as app_module
 from nlclean.review.app import KEYS, ReviewApp
@@ -50,7 +51,7 @@ async def settle(pilot: Pilot) -> None:
     """Until files are loaded and everything is drawn. A worker that waits for a dialog is not waited for."""
     await pilot.pause()
     for worker in list(pilot.app.workers):
-        if worker.name == "_load" and not worker.is_cancelled:
+        if worker.group == "files" and not worker.is_cancelled:
             await worker.wait()
     await pilot.pause()
 
@@ -61,10 +62,14 @@ async def press(pilot: Pilot, *keys: str) -> None:
         await settle(pilot)
 
 
+def strips(app: ReviewApp) -> list[Strip]:
+    """What is on the screen, line by line. Textual has no public name for it but as SVG."""
+    return app.screen._compositor.render_strips()
+
+
 def lines(app: ReviewApp) -> list[str]:
     """What is on the screen, as text."""
-    strips = app.screen._compositor.render_strips()
-    return ["".join(segment.text for segment in strip).rstrip() for strip in strips]
+    return ["".join(segment.text for segment in strip).rstrip() for strip in strips(app)]
 
 
 def shown(app: ReviewApp) -> str:
@@ -169,6 +174,20 @@ def test_another_label(run):
     drive(app, steps)
 
 
+def test_a_window_that_changes_its_size_keeps_the_question(tmp_path):
+    run = make_run(tmp_path, "image")
+    app = open_review(run)
+
+    async def steps(pilot):
+        await press(pilot, "l")
+        await pilot.resize_terminal(100, 30)  # reads the files again
+        await settle(pilot)
+        await press(pilot, "d", "o", "enter")
+        assert journal(run) == [("15.png", "relabel", "dog")]
+
+    drive(app, steps)
+
+
 def test_filters(run):
     app = open_review(run)
 
@@ -259,15 +278,15 @@ def test_playing_a_sound(tmp_path, monkeypatch):
         assert "No player was found" in told(app)
         monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
         await press(pilot, "p")
-        assert app._player.playing
+        assert app.player.playing
         await press(pilot, "p")
-        assert not app._player.playing
+        assert not app.player.playing
         await press(pilot, "p", "right")  # the next row is silent until it is asked for
-        assert not app._player.playing
+        assert not app.player.playing
         await press(pilot, "p")
 
     drive(app, steps)
-    assert not app._player.playing  # nor does it play on after the end
+    assert not app.player.playing  # nor does it play on after the end
 
 
 def test_nothing_to_play(run):
@@ -393,13 +412,11 @@ def test_without_colour_there_is_no_colour_code(tmp_path, monkeypatch):
 
     async def steps(pilot):
         assert re.search("[\u2801-\u28ff]{4}", shown(app))  # the picture, in Braille dots
-        strips = app.screen._compositor.render_strips()
         for name in ("color", "bgcolor"):
-            colors = {getattr(segment.style, name) for strip in strips for segment in strip if segment.style}
+            colors = {getattr(segment.style, name) for strip in strips(app) for segment in strip if segment.style}
             assert {color.name for color in colors if color} == {"default"}
         await press(pilot, "l", "down")
-        strips = app.screen._compositor.render_strips()
-        marked = "".join(segment.text for strip in strips for segment in strip if segment.style.underline)
+        marked = "".join(segment.text for strip in strips(app) for segment in strip if segment.style.underline)
         assert marked.strip() == "cat  as given"  # what is chosen stands out all the same
 
     drive(app, steps)

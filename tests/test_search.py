@@ -135,6 +135,7 @@ def run_search(folder: Path, labels: np.ndarray, world, monkeypatch: pytest.Monk
         return run.facts("search")
 
 
+@pytest.mark.slow
 def test_gce_is_found_under_symmetric_noise_and_nothing_in_shuffled_labels(tmp_path, monkeypatch):
     world = blobs(600, 3, 0.4)
     found = run_search(tmp_path / "noisy", world.labels, world, monkeypatch)

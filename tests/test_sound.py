@@ -319,6 +319,13 @@ def clips(counts: list[int], seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     return patches, np.cumsum([0, *counts])
 
 
+def one_by_one(patches: np.ndarray, usable: np.ndarray | None = None) -> torch.Tensor:
+    """(p, 1, 8, 8) patches as networks see them: each a clip of its own."""
+    p = len(patches)
+    samples = Samples(patches, np.ones(p, bool) if usable is None else usable, CPU, offsets=np.arange(p + 1))
+    return samples.inputs(torch.arange(p))
+
+
 @pytest.mark.parametrize("limit", [0, 2**30])
 @pytest.mark.parametrize("size", [1, 4, 7, 100])
 def test_a_clip_is_the_mean_over_its_patches(size, limit):
@@ -334,7 +341,7 @@ def test_a_clip_is_the_mean_over_its_patches(size, limit):
 
     rows = np.array([6, 1, 0, 3])
     found = samples.averaged(rows, size, compute)
-    values = (torch.from_numpy(patches).float() - samples._mean) / samples._std
+    values = one_by_one(patches)
     expected = torch.stack([compute(values[offsets[row] : offsets[row + 1]]).mean(dim=0) for row in rows])
     torch.testing.assert_close(found, expected)
     assert max(seen) <= max(size, 4)  # a clip is not divided
@@ -345,7 +352,7 @@ def test_training_draws_every_patch_and_only_those_of_the_clip():
     counts = [1, 3, 5]
     patches, offsets = clips(counts)
     samples = Samples(patches, np.ones(3, bool), CPU, offsets=offsets)
-    place = {samples._normalised(torch.tensor([i])).numpy().tobytes(): i for i in range(9)}
+    place = {values.numpy().tobytes(): i for i, values in enumerate(one_by_one(patches))}
     seen = {0: set(), 1: set(), 2: set()}
     generator = torch.Generator().manual_seed(0)
     for _ in range(60):
@@ -361,7 +368,10 @@ def test_unusable_clips_do_not_count_in_the_statistics():
     patches, offsets = clips([2, 1, 3])
     patches[2] = 0
     samples = Samples(patches, np.array([True, False, True]), CPU, offsets=offsets)
-    assert float(samples._mean) == pytest.approx(patches[[0, 1, 3, 4, 5]].mean(), rel=1e-5)
+    seen = samples.averaged(np.array([0, 2]), 8, lambda inputs: inputs.flatten(1)).numpy()
+    kept = patches[[0, 1, 3, 4, 5]].astype(np.float64)
+    expected = (np.stack([kept[:2].mean(axis=0), kept[2:].mean(axis=0)]) - kept.mean()) / kept.std()
+    np.testing.assert_allclose(seen, expected.reshape(2, -1), atol=1e-5)
 
 
 def test_masks_and_shifts():
@@ -391,7 +401,7 @@ def test_logits_of_a_clip_are_the_mean_of_those_of_its_patches():
     counts = [2, 1, 4, 3]
     patches, offsets = clips(counts)
     samples = Samples(patches, np.array([True, True, False, True]), CPU, offsets=offsets)
-    values = samples._normalised(torch.arange(10))
+    values = one_by_one(patches, np.repeat(samples.usable, counts))
     learner = Learner(
         build_proxy("cnn", values, 3, seed=0), steps=5, learning_rate=0.1, weight_decay=0.0, autocast=None
     )

@@ -213,7 +213,7 @@ def test_the_schedule_rises_to_the_learning_rate_and_may_be_outlasted(steps):
     learner = learner_of(network, steps=steps, learning_rate=0.3)
     rates = []
     for _ in range(steps + 10):
-        rates.append(learner._optimizer.param_groups[0]["lr"])
+        rates.append(learner.rate)
         learner.update(network(torch.ones(1, 2)).sum())
     assert max(rates) <= 0.3 + 1e-9
     assert rates[-1] < rates[0] < 0.3

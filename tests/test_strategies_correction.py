@@ -409,6 +409,7 @@ def test_clean_data_do_not_raise_q(built):
     assert learned_q(built, 0.0, "mae") < 0.8
 
 
+@pytest.mark.slow
 def test_cross_entropy_on_noisy_rows_rewards_memorising_and_a_symmetric_loss_does_not(built):
     assert learned_q(built, 0.3, "ce") < 0.1
     assert learned_q(built, 0.3, "mae") > 0.4

@@ -709,11 +709,11 @@ def test_only_a_confident_prediction_of_the_given_label_selects():
 def test_a_uniform_prior_changes_no_softmax():
     strategy, _, _ = build("promix")
     even = torch.full((6, 3), 1 / 3)
-    shift, rest = strategy._track_priors(0, even, torch.arange(6) < 3)
+    shift, rest = strategy.track_priors(0, even, torch.arange(6) < 3)
     for values in (shift, rest):
         torch.testing.assert_close((Z[:, :3].float() + values).softmax(1), Z[:, :3].float().softmax(1))
     tilted = torch.tensor([[0.8, 0.1, 0.1]]).repeat(6, 1)
-    shift, rest = strategy._track_priors(0, tilted, torch.ones(6, dtype=torch.bool))
+    shift, rest = strategy.track_priors(0, tilted, torch.ones(6, dtype=torch.bool))
     assert shift[0] > shift[1] and torch.equal(shift[1], shift[2])
     assert rest.unique().numel() == 1  # no such row was seen
 

@@ -100,7 +100,7 @@ class ReviewApp(App[None]):
         self.failure: OSError | None = None  # of the journal
         self._graphics = graphics
         self._sound: previews.Sound | None = None
-        self._player = Player()
+        self.player = Player()
         self._said = ""
 
     def compose(self) -> ComposeResult:
@@ -120,7 +120,7 @@ class ReviewApp(App[None]):
         self.call_after_refresh(self._show)
 
     def on_unmount(self) -> None:
-        self._player.stop()
+        self.player.stop()
 
     # keys
 
@@ -202,9 +202,9 @@ class ReviewApp(App[None]):
     def action_play(self) -> None:
         if self._sound is None:
             self._warn("There is no sound to play.")
-        elif self._player.playing:
-            self._player.stop()
-        elif not self._player.play(self._sound):
+        elif self.player.playing:
+            self.player.stop()
+        elif not self.player.play(self._sound):
             self._warn("No player was found. Install one of afplay, paplay, aplay or ffplay.")
 
     def action_help(self) -> None:
@@ -213,7 +213,7 @@ class ReviewApp(App[None]):
     # drawing
 
     def _show(self) -> None:
-        self._player.stop()
+        self.player.stop()
         row = self.queue.row
         self.query_one("#top", Static).update(self._top_line())
         self.query_one("#keys", Static).update(_key_line(self.size.width))
@@ -236,7 +236,7 @@ class ReviewApp(App[None]):
         else:
             self._load(sample)
 
-    @work(thread=True, exclusive=True)
+    @work(thread=True, exclusive=True, group="files")  # a group of its own: those of dialogs are not to be cancelled
     def _load(self, sample: Sample) -> None:
         """Read the files: they may be large, or far away."""
         loaded: previews.Preview | DecodeError

@@ -134,7 +134,7 @@ class ProMix(Strategy):
         weak_logits, strong_logits = logits.chunk(2, dim=1)
         belief = weak_logits[0].detach()
         selected = self.small[batch.network, batch.index] | matched(belief, batch.targets, self.confidence)
-        shift, rest_shift = self._track_priors(batch.network, belief.softmax(dim=1), selected)
+        shift, rest_shift = self.track_priors(batch.network, belief.softmax(dim=1), selected)
         w = ramp(epoch, self.warmup_epochs, self.rise_epochs)
         loss, chosen = torch.zeros((), device=belief.device), torch.nonzero(selected)[:, 0]
         if len(chosen) > 1:
@@ -160,7 +160,7 @@ class ProMix(Strategy):
         with learner.precision():
             return network.both(inputs).float()
 
-    def _track_priors(self, network: int, probabilities: Tensor, selected: Tensor) -> tuple[Tensor, Tensor]:
+    def track_priors(self, network: int, probabilities: Tensor, selected: Tensor) -> tuple[Tensor, Tensor]:
         """Update the priors; (k,) shift of the logits of selected rows, and of the rest."""
         for part, rows in ((SELECTED, selected), (REST, ~selected)):
             if rows.any():
