@@ -41,7 +41,7 @@ class Clock:
         """Raises StoppedEarly when the time is up. `where` says what was being done."""
         if self.moved and self.deadline is not None and time.monotonic() > self.deadline:
             raise StoppedEarly(
-                f"the time budget of {self.budget:.0f} s is used up ({where})",
+                f"the time budget of {self.budget:.10g} s is used up ({where})",
                 hint="the same command goes on from here",
             )
 

@@ -19,6 +19,7 @@ from cleanlab_lite.errors import ConfigError
 
 Group = Literal["how thorough", "the proxy", "how it is taught", "the machine"]
 Unit = Literal["", "px", "Hz", "s", "GiB"]
+UNITS: dict[Unit, str] = {"": "", "px": " of pixels", "Hz": " of Hz", "s": " of seconds", "GiB": " of GiB"}
 NOUNS: dict[type, str] = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
 
 
@@ -193,8 +194,8 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 def preset(name: str, **changes: Any) -> AuditConfig:
     """The configuration of a preset with some values changed. Raises ConfigError on unknown names or bad values."""
-    if name not in PRESETS:
-        raise ConfigError(f"unknown preset {name!r}{suggest(name, PRESETS)}", hint=f"known: {', '.join(PRESETS)}")
+    if not isinstance(name, str) or name not in PRESETS:
+        raise ConfigError(f"unknown preset {name!r}{suggest(str(name), PRESETS)}", hint=f"known: {', '.join(PRESETS)}")
     if unknown := [option for option in changes if option not in FIELDS]:
         raise ConfigError(
             "; ".join(f"unknown option {option!r}{suggest(option, FIELDS)}" for option in unknown),
@@ -235,7 +236,7 @@ def typed(name: str, value: Any) -> Any:
             return float(value)
         if kind is int and is_number and int(value) == value and abs(value) < 2**63:
             return int(value)
-    raise ConfigError(f"{name} is {value!r}, must be {NOUNS[kind]}")
+    raise ConfigError(f"{name} is {value!r}, must be {NOUNS[kind]}{UNITS[FIELDS[name].unit]}")
 
 
 def suggest(name: str, known: Iterable[str]) -> str:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,7 +44,9 @@ if TYPE_CHECKING:
 PathLike = str | os.PathLike[str]
 
 ROLES = ("path", "label", "id", "split", "features")  # of columns
-OPTION = re.compile(r"--([a-z]+(?:-[a-z]+)*)")  # in a message
+# In a message: a command in backticks, or an option with what may be its value ("--out DIR", "--max-drop 14%").
+OPTION = re.compile(r"`[^`]*`|--([a-z]+(?:-[a-z]+)*)(?: (?!or |to |names )('[^']*'|[^\s,;)`]*[^\s,;:)`]))?")
+SWITCHES = {"force": "force=True", **{f"no-{name}".replace("_", "-"): f"{name}=False" for name in FIELDS}}
 
 
 def audit(
@@ -169,6 +172,8 @@ def _configure(config: AuditConfig | None, options: dict[str, Any]) -> AuditConf
 @contextmanager
 def _listener(progress: bool | OnProgress | None) -> Iterator[OnProgress]:
     """What `progress` stands for."""
+    if isinstance(progress, str):
+        raise ConfigError(f"progress is {progress!r:.60}, must be None, True, False, or a function of an event")
     if callable(progress):
         yield progress
     elif progress is False:
@@ -191,10 +196,26 @@ def _spoken_in_python() -> Iterator[None]:
         yield
     except NlcleanError as error:
         error.message, error.hint = (
-            OPTION.sub(lambda match: match[1].replace("-", "_") + "=", text) for text in (error.message, error.hint)
+            OPTION.sub(_as_argument, text).replace("the same command", "the same call")
+            for text in (error.message, error.hint)
         )
         error.args = (error.message,)
         raise
+
+
+def _as_argument(found: re.Match[str]) -> str:
+    """`--max-drop 14%` is `max_drop=0.14`; a command in backticks is for the command line and stays."""
+    option, value = found.groups()
+    if option is None:
+        return found[0]
+    if option in SWITCHES:
+        return SWITCHES[option] + (f" {value}" if value else "")
+    name = option.replace("-", "_") + "="
+    if value is None:
+        return name
+    if value.endswith("%"):
+        return f"{name}{float(value[:-1]) / 100:g}"
+    return name + (value if value.startswith("'") else repr(value))
 
 
 # --- the report -----------------------------------------------------------------------------------------------------
@@ -238,8 +259,8 @@ class Report(ReportTable):
         min_confidence: float = 0.0,
         max_drop_per_class: float = 1.0,
         max_drop: float | None = None,
-        include_splits: Sequence[str] = (),
-        decisions: Sequence[PathLike] = (),
+        include_splits: str | Sequence[str] = (),
+        decisions: PathLike | Sequence[PathLike] = (),
         link: Link = "hard",
         force: bool = False,
     ) -> Path:
@@ -258,7 +279,14 @@ class Report(ReportTable):
                 raise ConfigError(f"the format {format} holds every row: policy= does nothing")
             if policy == "weight" and not chosen.weights:
                 raise ConfigError(f"the format {format} has no place for weights")
-            run, files = self._run(), [Path(path) for path in decisions]
+            for name, share in (
+                ("min_confidence", min_confidence),
+                ("max_drop_per_class", max_drop_per_class),
+                ("max_drop", max_drop),
+            ):
+                _bound(name, share, share=True)
+            journals = [decisions] if isinstance(decisions, str | os.PathLike) else decisions
+            run, files = self._run(), [Path(path) for path in journals]
             read = [decision for file in files for decision in read_journal(file)]
             return export(
                 self,
@@ -269,7 +297,7 @@ class Report(ReportTable):
                 min_confidence=min_confidence,
                 max_drop_per_class=max_drop_per_class,
                 max_drop=max_drop,
-                include_splits=include_splits,
+                include_splits=[include_splits] if isinstance(include_splits, str) else include_splits,
                 decisions=read if files else run.decisions,
                 link=link,
                 force=force,
@@ -324,6 +352,8 @@ class Report(ReportTable):
 
 def _bound(name: str, value: float | None, *, share: bool) -> Bound | None:
     """A limit. A share above 1 would let everything pass: 5 where 0.05 was meant."""
+    if value is not None and not isinstance(value, Real):
+        raise ConfigError(f"{name} is {value!r:.60}, must be a number" + (", e.g. 0.05" if share else ""))
     if value is not None and not (0 <= value <= 1 if share else value >= 0):
         raise ConfigError(f"{name} is {value}, must be {'a share of 0 to 1, e.g. 0.05' if share else 'at least 0'}")
     return None if value is None else Bound(value, share)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cleanlab_lite.config import FIELDS
+from cleanlab_lite.export.formats import STEMS
 
 from .settings import Setting
 from .text import escape, format_duration, is_terminal, shorten, supports_color
@@ -58,7 +59,7 @@ def report_view(report: Report, path: Path, top: int) -> None:
     if summary.search:
         _search(summary.search)
     _suspicious_rows(report.suspicious().slice(0, top).to_pylist())
-    _next_steps(escape(shlex.quote(str(path.parent))), summary.actions)
+    _next_steps(path.parent, summary)
     line(str(path))
 
 
@@ -183,14 +184,21 @@ def _suspicious_rows(rows: Sequence[Mapping[str, Any]]) -> None:
     )
 
 
-def _next_steps(folder: str, actions: Mapping[str, int]) -> None:
+def _next_steps(run: Path, summary: Summary) -> None:
+    """Commands to paste. A cleaned manifest that the audit has refused to write is none of them."""
+    folder = escape(shlex.quote(str(run)))
+    relabel, drop = (summary.actions.get(action, 0) for action in ("relabel", "drop"))
+    steps = []
+    if summary.flagged:
+        steps.append((f"nlclean review {folder}", "look at the flagged rows, one by one"))
+    if summary.flagged and any(run.glob(f"{STEMS['prune']}.*")):
+        steps.append((f"nlclean export {folder} --policy prune", "without the flagged rows"))
+    if relabel + drop and any(run.glob(f"{STEMS['correct']}.*")):
+        steps.append((f"nlclean export {folder} --policy correct", f"{relabel:,} to relabel, {drop:,} to drop"))
+    width = max((len(command) for command, _ in steps), default=0)
     line("Next:")
-    line(f"  nlclean review {folder}                     # look at the flagged rows, one by one")
-    line(f"  nlclean export {folder} --policy prune     # without the flagged rows")
-    line(
-        f"  nlclean export {folder} --policy correct   "
-        f"# {actions.get('relabel', 0):,} to relabel, {actions.get('drop', 0):,} to drop"
-    )
+    for command, comment in steps:
+        line(f"  {command:<{width}}   # {comment}")
     line(f"  nlclean report {folder} --json --top 100")
     line()
 

@@ -23,7 +23,11 @@ ROWS = [
 
 @pytest.fixture
 def run(tmp_path):
-    return finished_run(tmp_path / "nlclean-runs" / "pets" / "20260101T000000Z-0123abcd", make_report(ROWS))
+    folder = tmp_path / "nlclean-runs" / "pets" / "20260101T000000Z-0123abcd"
+    finished_run(folder, make_report(ROWS))
+    for name in ("pruned.csv", "corrected.csv"):  # which an audit leaves
+        (folder / name).touch()
+    return folder
 
 
 def test_the_view_says_rate_classes_confusions_rows_and_what_next(run, capsys):
@@ -93,9 +97,19 @@ def test_warnings_go_to_stderr(tmp_path, capsys):
     assert call(capsys, "report", "-q", folder).err == ""
 
 
+def test_what_the_audit_refused_to_clean_is_not_advised(run, capsys):
+    (run / "pruned.csv").unlink()
+    steps = call(capsys, "report", run).out.split("Next:")[1]
+    assert "nlclean review" in steps and "--policy correct" in steps and "--policy prune" not in steps
+
+
 def test_nothing_flagged_is_no_table(tmp_path, capsys):
     empty = make_report([row("a")], flagged=0, confusions=[], issues={"none": 1}, actions={"keep": 1})
-    out = call(capsys, "report", finished_run(tmp_path / "run", empty)).out
+    folder = finished_run(tmp_path / "run", empty)
+    for name in ("pruned.csv", "corrected.csv"):
+        (folder / name).touch()
+    out = call(capsys, "report", folder).out
+    assert "nlclean review" not in out and "nlclean export" not in out
     assert "flagged: 0 rows\n" in out
     assert "Most suspicious" not in out
     assert "Top confusions" not in out

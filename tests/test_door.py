@@ -21,6 +21,7 @@ from cli_world import HOSTILE, call, make_report, mislabel, on_terminal, row
 import cleanlab_lite
 import nlclean
 from cleanlab_lite.config import FIELDS, AuditConfig
+from cleanlab_lite.door import _spoken_in_python
 from cleanlab_lite.errors import ConfigError, EvidenceError, ManifestError, ReportError
 from cleanlab_lite.evidence.decisions import Decision, DecisionLog
 from cleanlab_lite.progress import Progress
@@ -169,6 +170,10 @@ def test_a_config_is_taken_and_changed_by_options(here):
         ({"device": 0}, "device is 0, must be text"),
         ({"epochs": -1}, "epochs is -1, must be at least 1, or 0"),
         ({"preset": "quick"}, "unknown preset 'quick'"),
+        ({"preset": None}, "unknown preset None"),
+        ({"preset": ["fast"]}, "unknown preset"),
+        ({"time_budget": "5m"}, "time_budget is '5m', must be a number of seconds"),
+        ({"progress": "bar"}, "progress is 'bar', must be None, True, False"),
         ({"preset": "fast", "config": AuditConfig()}, "both given"),
         ({"config": {"epochs": 3}}, "config is a dict"),
     ],
@@ -308,8 +313,17 @@ def test_decisions_come_before_the_verdict(run):
         ({"link": "soft"}, "must be one of hard, sym, copy"),
         ({"format": "cleanlab", "policy": "prune"}, "policy= does nothing"),
         ({"format": "patch", "policy": "weight"}, "no place for weights"),
-        ({"output": "there.csv"}, "force= to overwrite"),
-        ({"output": "x.txt"}, "must end in .csv"),
+        ({"output": "there.csv"}, "force=True to overwrite"),
+        ({"output": "x.txt"}, r"must end in .csv\n.*output='FILE.csv'$"),
+        ({"format": "folders", "output": "."}, "the folder that you are in"),
+        ({"max_drop": 0.01, "output": "x.csv"}, r"; max_drop=0\.\d+ lets them go"),
+        ({"max_drop": 60}, "max_drop is 60, must be a share of 0 to 1"),
+        ({"max_drop": "60%"}, "max_drop is '60%', must be a number, e.g. 0.05"),
+        ({"min_confidence": 2}, "min_confidence is 2, must be a share"),
+        ({"max_drop_per_class": -1}, "max_drop_per_class is -1, must be a share"),
+        ({"decisions": "nowhere.jsonl"}, "nowhere.jsonl is no file"),
+        ({"decisions": ["nowhere.jsonl"]}, "nowhere.jsonl is no file"),
+        ({"include_splits": "test"}, "no row has the split 'test'"),
     ],
 )
 def test_what_is_not_exported(run, here, options, said):
@@ -321,7 +335,7 @@ def test_what_is_not_exported(run, here, options, said):
 
 def test_vectors_are_no_files():
     report = nlclean.audit(frame(), **OPTIONS)
-    with pytest.raises(ConfigError, match="needs image or sound files"):
+    with pytest.raises(ConfigError, match="format='folders' needs image or sound files"):
         report.export("folders", output="x")
 
 
@@ -331,9 +345,11 @@ def test_the_page_is_that_of_the_command(run, capsys):
     assert call(capsys, "report", run, "--html", "command.html").code == 0
     assert Path("python.html").read_bytes() == Path("command.html").read_bytes()
     assert b"data:image/webp" in Path("python.html").read_bytes()
-    with pytest.raises(ConfigError, match="force= to overwrite"):
+    with pytest.raises(ConfigError, match="force=True to overwrite"):
         report.page("python.html")
     report.page("python.html", force=True)
+    with pytest.raises(ConfigError, match="is a folder"):
+        report.page(".")
 
 
 def test_a_check_is_that_of_the_command(run, capsys):
@@ -351,13 +367,16 @@ def test_a_check_is_that_of_the_command(run, capsys):
     assert not report.check(max_suspects=0.5).exceeded and report.check(max_suspects=0.05).exceeded
     with pytest.raises(ConfigError, match="new since when"):
         report.check(max_new_suspects=3)
+    with pytest.raises(ReportError, match="make one with `nlclean check --write-baseline FILE`"):
+        report.check(baseline="nowhere.json")
 
 
 @pytest.mark.parametrize(
-    "limits", [{"max_noise": 5}, {"max_suspects": 5.0}, {"max_suspects": -1}, {"max_noise": np.nan}]
+    "limits",
+    [{"max_noise": 5}, {"max_suspects": 5.0}, {"max_suspects": -1}, {"max_noise": np.nan}, {"max_noise": "5%"}],
 )
 def test_limits_that_everything_would_pass(run, limits):
-    with pytest.raises(ConfigError, match=r"must be a share of 0 to 1|at least 0"):
+    with pytest.raises(ConfigError, match=r"must be a share of 0 to 1|at least 0|a number, e\.g\. 0\.05"):
         nlclean.Report.read(run).check(**limits)
 
 
@@ -370,6 +389,28 @@ def test_a_folder_that_is_called_like_the_object_is_not_meant(here):
     kept = pd.read_parquet(target)
     assert len(kept) == 150 - len(TASK.wrong) and list(kept.columns) == ["embedding", "label"]
     assert report.export(output="DataFrame/pruned.parquet").exists()
+
+
+@pytest.mark.parametrize(
+    ("command", "call"),
+    [
+        ("name another column, e.g. --id-column 'a b'", "name another column, e.g. id_column='a b'"),
+        ("use --proxy mlp or resnet, or leave out --weights", "use proxy='mlp' or resnet, or leave out weights="),
+        ("use --no-second-split, or no --warm-start", "use second_split=False, or no warm_start="),
+        ("choose another --out, or --force to replace it", "choose another out=, or force=True to replace it"),
+        ("export with --format manifest: it needs no files", "export with format='manifest': it needs no files"),
+        ("`nlclean check --write-baseline FILE`; --out DIR", "`nlclean check --write-baseline FILE`; out='DIR'"),
+        ("the same command goes on", "the same call goes on"),
+    ],
+)
+def test_messages_of_commands_are_spoken_in_python(command, call):
+    with pytest.raises(ConfigError) as caught, _spoken_in_python():
+        raise ConfigError("x", hint=command)
+    assert caught.value.hint == call
+
+
+def test_a_run_folder_is_named_as_text(run):
+    assert len(nlclean.RunFolder("run").report) == 150
 
 
 def test_a_report_without_its_folder_says_so(run):

@@ -64,7 +64,7 @@ def test_held_back_splits_change_only_when_named():
 def test_a_split_that_does_not_exist_is_an_error():
     with pytest.raises(ConfigError, match="no row has the split 'tset'") as error:
         decide("prune", include_splits=["tset", "val"])
-    assert "Test, val" in error.value.hint
+    assert "'Test', 'val'" in error.value.hint
 
 
 def test_a_relabel_without_a_suggestion_keeps_the_label():

@@ -241,8 +241,10 @@ def test_numbers_as_labels(read, y):
         PIXELS.astype(np.float64) / 255,
         torch.tensor(PIXELS).permute(0, 3, 1, 2),
         torch.tensor(PIXELS).permute(0, 3, 1, 2) / 255,
+        torch.tensor(PIXELS),
+        list(torch.tensor(PIXELS).permute(0, 3, 1, 2)),
     ],
-    ids=["uint8", "list", "PIL", "float", "tensor", "float tensor"],
+    ids=["uint8", "list", "PIL", "float", "tensor", "float tensor", "channels last", "list of tensors"],
 )
 def test_pictures_keep_their_pixels(read, X):
     found = read(X, LABELS)
@@ -276,8 +278,13 @@ class Pairs(torch.utils.data.Dataset):
 
 @pytest.mark.parametrize(
     "inputs",
-    [torch.tensor(PIXELS).permute(0, 3, 1, 2) / 255, list(PIXELS), [Image.fromarray(part) for part in PIXELS]],
-    ids=["tensors", "arrays", "PIL"],
+    [
+        torch.tensor(PIXELS).permute(0, 3, 1, 2) / 255,
+        torch.tensor(PIXELS),
+        list(PIXELS),
+        [Image.fromarray(part) for part in PIXELS],
+    ],
+    ids=["tensors", "channels last", "arrays", "PIL"],
 )
 def test_a_torch_dataset_of_pictures(read, inputs):
     found = read(Pairs(inputs, NUMBERS, NAMES))
@@ -305,6 +312,7 @@ def test_a_torch_dataset_of_vectors(read):
         (PIXELS / 255 + np.nan, LABELS, "floats from nan"),
         (PIXELS.astype(np.int64), LABELS, "type int64, expected uint8"),
         (PIXELS.transpose(0, 3, 1, 2), LABELS, "channels first"),
+        (torch.tensor(PIXELS[..., :2]), LABELS, rf"shape \({', '.join(map(str, PIXELS[..., :2].shape))}\)"),
         ([[1, 2], [3]], LABELS, "every row needs the same length"),
         (VECTORS, np.eye(6)[:, :3], "argmax"),
         (VECTORS, [1, "a", 2, 3, 4, 5], "labels hold 'int', 'str'"),
@@ -316,11 +324,12 @@ def test_a_torch_dataset_of_vectors(read):
         (pandas_frame(), LABELS, "type object.*labels in a column"),
         (datasets.Dataset.from_pandas(pandas_frame()), LABELS, "it has them in a column"),
         (pandas_frame()[:0], None, "has no rows"),
-        (pandas_frame().assign(what=[1, "a", 2, 3, 4, 5]), None, "a column cannot be read.*what"),
+        (pandas_frame().assign(what=[1, "a", 2, 3, 4, 5]), None, r"a column cannot be read: Could .*; .* column what"),
+        (pd.DataFrame(VECTORS).assign(label=LABELS), None, "vectors in columns of their own.*to_numpy"),
         (pd.concat([pandas_frame(), pandas_frame()], axis=1), None, "more than once"),
         (Pairs(VECTORS, LABELS), LABELS, "yields"),
         (VECTORS, 3, "labels are 3"),
-        (torch.utils.data.TensorDataset(torch.tensor(VECTORS)), None, r"expected \(input, label\)"),
+        (torch.utils.data.TensorDataset(torch.tensor(VECTORS)), None, r"a tuple of 1, expected \(input, label\)"),
         (Pairs(["a"] * 6, LABELS), None, "input of row 0 is a str"),
         (Pairs([[1.0]] * 6, LABELS), None, "input of row 0 is a list"),
         (Pairs([np.ones(3), np.ones(2)], LABELS[:2]), None, "2 to 3 numbers"),
@@ -331,9 +340,9 @@ def test_what_cannot_be_audited_says_why(read, data, labels, said):
         read(data, labels)
 
 
-@pytest.mark.parametrize("classes", [("cat", "dog"), ("cat", "dog", "cat")])
+@pytest.mark.parametrize("classes", [("cat", "dog"), ("cat", "dog", "cat"), "cdo"])
 def test_classes_that_do_not_fit(read, classes):
-    with pytest.raises(ManifestError, match=r"no class, first 'owl' in row 3|names a class twice"):
+    with pytest.raises(ManifestError, match=r"no class, first 'owl' in row 3|names a class twice|expected a list"):
         read((VECTORS, LABELS), classes=classes)
 
 

@@ -275,6 +275,37 @@ def test_a_writer_that_fails_leaves_nothing(tmp_path: Path) -> None:
         assert sorted(path.name for path in run.folder.iterdir()) == [".lock", "log.jsonl", "run.json"]
 
 
+NO_ROOM = """
+import resource
+import numpy as np, pyarrow as pa, pyarrow.parquet as pq, safetensors.numpy
+from cleanlab_lite.errors import ReportError
+
+values = np.random.default_rng(0).random(100_000)
+writers = {
+    "array": lambda path: np.save(path, values),
+    "parquet": lambda path: pq.write_table(pa.table({"a": values}), path),
+    "safetensors": lambda path: safetensors.numpy.save_file({"a": values}, path),
+}
+with Run.start(Path(sys.argv[1]), "", "0" * 64) as run:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (65_536, 65_536))  # bytes of a file: larger ones are refused
+    for name, writer in writers.items():
+        try:
+            run.write(f"{name}.npy", writer)
+        except ReportError as error:
+            print(name, "|", error.message, "|", error.hint, flush=True)
+"""
+
+
+def test_a_file_that_the_disk_refuses_is_no_bug_of_ours(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", PREAMBLE + NO_ROOM, tmp_path / "run"], capture_output=True, text=True, check=True
+    )
+    lines = [line.split(" | ") for line in done.stdout.splitlines()]
+    assert [line[0] for line in lines] == ["array", "parquet", "safetensors"]
+    assert all("cannot write" in line[1] and "goes on from here" in line[2] for line in lines)
+    assert not list((tmp_path / "run").glob("*.npy"))
+
+
 def test_json_takes_numpy_and_stays_valid(tmp_path: Path) -> None:
     with start(tmp_path) as run:
         run.write_json("deep/a.json", {"n": np.int64(3), "x": (np.float32(0.5), float("nan"), np.inf), 4: "木\udc80"})

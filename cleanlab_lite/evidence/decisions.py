@@ -92,7 +92,9 @@ class DecisionLog:
 
 
 def read_journal(path: Path) -> list[Decision]:
-    """The decisions in a file that the user has named. Raises ConfigError where a line is none."""
+    """The decisions in a file that the user has named. Raises ConfigError where there is none, or a line is none."""
+    if not path.is_file():
+        raise ConfigError(f"{path} is no file", hint="name a file of decisions, as `nlclean review` writes them")
     try:
         return DecisionLog(path).read()
     except ReportError as error:

@@ -100,7 +100,7 @@ def apply_policy(
     wanted = sorted({name.strip().casefold() for name in include_splits})
     unknown = [name for name in wanted if name not in splits]
     if unknown:
-        known = ", ".join(sorted(set(given_splits.tolist()) - {""})) or "none"
+        known = ", ".join(map(repr, sorted(set(given_splits.tolist()) - {""}))) or "none"
         raise ConfigError(f"no row has the split {', '.join(map(repr, unknown))}", hint=f"splits: {known}")
     if policy == "weight" and max_drop_per_class < 1:
         raise ConfigError("the policy weight drops nothing", hint="leave --max-drop-per-class out")

@@ -49,6 +49,8 @@ def choose_target(
         raise ConfigError(f"{wanted} is a folder", hint=f"--output {wanted / ('FILE' + endings[0])}")
     if tree and wanted.exists() and not wanted.is_dir():
         raise ConfigError(f"{wanted} is a file, this format writes a folder", hint="give another --output")
+    if tree and wanted.is_dir() and wanted.samefile(Path.cwd()):
+        raise ConfigError(f"{wanted} is the folder that you are in", hint="name a new one: --output clean")
     refuse_inputs(wanted, manifest.source, lambda: _local(manifest.uris), inputs)
     if tree and wanted.is_dir() and any(wanted.iterdir()):
         _refuse_folder(manifest, wanted, force)

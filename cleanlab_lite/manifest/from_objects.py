@@ -154,8 +154,9 @@ def _arrow(data: Any, name: str, id_column: str | None) -> pa.Table:
         else:
             table = pa.table(data)
     except pa.ArrowException as error:
+        reason = "; ".join(map(str, error.args))  # of several the last names the column
         raise ManifestError(
-            f"{name!r}: a column cannot be read: {' '.join(str(error).split())}",
+            f"{name!r}: a column cannot be read: {' '.join(reason.split())}",
             hint="each column needs one type; pictures go in as a list with labels=, or as paths",
         ) from error
     return table.replace_schema_metadata(None)
@@ -239,6 +240,8 @@ def name_classes(column: Any, classes: Sequence[str], where: str) -> tuple[pa.Ar
 
     Numbers count `classes` from 0, -1 is missing; names must be among them. Raises ManifestError.
     """
+    if isinstance(classes, str):
+        raise ManifestError(f"classes= is {classes!r:.60}, expected a list of names")
     names = tuple(map(str, classes))
     if len(set(names)) < len(names):
         raise ManifestError(f"classes= names a class twice: {listing(names)}")
@@ -335,7 +338,7 @@ def _inputs(data: Any, keep: Keeper) -> np.ndarray | list[str]:
         if _is_picture(data[0]):
             return [keep.picture(_checked_picture(item, row)) for row, item in enumerate(data)]
         if hasattr(data[0], "shape") and len(data[0].shape) in (2, 3):
-            return [_keep_array(_numpy(item), f"row {row} of X", keep) for row, item in enumerate(data)]
+            return [_keep_array(_channels_last(item), f"row {row} of X", keep) for row, item in enumerate(data)]
     try:
         array = _numpy(data)
     except ValueError as error:  # lists of different lengths
@@ -350,10 +353,9 @@ def _inputs(data: Any, keep: Keeper) -> np.ndarray | list[str]:
         return check_features("X", array.astype(np.float32) if array.dtype == bool else array)
     if array.ndim == 1:
         raise ManifestError(f"X has shape {array.shape}, expected (n, d)", hint="one number per row: X.reshape(-1, 1)")
-    if array.ndim == 4 and _is(data, "torch", "Tensor"):
-        array = array.transpose(0, 2, 3, 1)
     if array.ndim not in (3, 4):
         raise ManifestError(f"X has shape {array.shape}, expected (n, d) or (n, h, w, c)")
+    array = _channels_last(data) if array.ndim == 4 else array
     channels = array.shape[3] if array.ndim == 4 else 1
     parts = (_bytes_of(array[start : start + BLOCK], "X", channels) for start in range(0, len(array), BLOCK))
     return [keep.picture(pixels) for part in parts for pixels in part]
@@ -402,7 +404,7 @@ def _of_torch(data: Any, keep: Keeper) -> tuple[np.ndarray | list[str], pa.Array
         item = data[row]
         if not isinstance(item, tuple | list) or len(item) != 2:
             raise ManifestError(
-                f"row {row} of the dataset is a {type(item).__name__}, expected (input, label)",
+                f"row {row} of the dataset is {_form(item)}, expected (input, label)",
                 hint="wrap it in a Dataset whose __getitem__ returns a pair",
             )
         inputs.append(_torch_input(item[0], row, keep))
@@ -419,6 +421,10 @@ def _of_torch(data: Any, keep: Keeper) -> tuple[np.ndarray | list[str], pa.Array
     return check_features("the dataset", np.stack(inputs)), given
 
 
+def _form(item: Any) -> str:
+    return f"a {type(item).__name__}" + (f" of {len(item)}" if isinstance(item, tuple | list) else "")
+
+
 def _torch_input(value: Any, row: int, keep: Keeper) -> str | np.ndarray:
     """Path of a picture, or a vector (d,)."""
     if _is_picture(value):
@@ -430,11 +436,16 @@ def _torch_input(value: Any, row: int, keep: Keeper) -> str | np.ndarray:
     array = _numpy(value)
     if array.ndim == 1:
         return array
-    if array.ndim == 3 and _is(value, "torch", "Tensor"):
-        array = array.transpose(1, 2, 0)
     if array.ndim in (2, 3):
-        return _keep_array(array, f"the input of row {row}", keep)
+        return _keep_array(_channels_last(value), f"the input of row {row}", keep)
     raise ManifestError(f"the input of row {row} has shape {array.shape}, expected (c, h, w) or (d,)")
+
+
+def _channels_last(value: Any) -> np.ndarray:
+    """Pictures as arrays. Channels of a tensor come first, as torch has them, unless they cannot be there."""
+    array = _numpy(value)
+    first = _is(value, "torch", "Tensor") and array.ndim > 2 and array.shape[-3] in CHANNELS
+    return np.moveaxis(array, -3, -1) if first else array
 
 
 def _numpy(value: Any) -> np.ndarray:

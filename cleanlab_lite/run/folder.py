@@ -5,6 +5,7 @@ Letters: n rows, e epochs, d features.
 
 from __future__ import annotations
 
+import os
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
@@ -37,9 +38,9 @@ class RunFolder:
     Parts that not every run has are None where they are missing: `state`, `history`, `features`, `noise_matrix`.
     """
 
-    def __init__(self, path: Path | None = None, root: Path = ROOT) -> None:
+    def __init__(self, path: str | os.PathLike[str] | None = None, root: Path = ROOT) -> None:
         """`path` is a run folder or the report in it; None stands for the newest run under `root`."""
-        self.folder = find_run(path, root)
+        self.folder = find_run(None if path is None else Path(path), root)
 
     def path(self, name: str) -> Path:
         """Of a file of `layout`."""

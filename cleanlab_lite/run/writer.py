@@ -21,9 +21,10 @@ from typing import Any, BinaryIO
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from safetensors import SafetensorError
 
 from cleanlab_lite.errors import ReportError
-from cleanlab_lite.files import load_archive, reading
+from cleanlab_lite.files import load_archive, reading, why
 from cleanlab_lite.run.find import choose, refuse_foreign, safe_stem
 from cleanlab_lite.run.layout import ARRAYS, JOBS, LOG, ROOT, STAGES, STATE, TEMPORARY, marker
 from cleanlab_lite.run.lock import acquire, release
@@ -196,9 +197,9 @@ def _reporting(path: Path) -> Iterator[None]:
     """Turn what the operating system refuses into ReportError."""
     try:
         yield
-    except OSError as error:
+    except (OSError, SafetensorError) as error:  # safetensors packs a full disk into an error of its own
         raise ReportError(
-            f"cannot write {path}: {error.strerror or error}",
+            f"cannot write {path}: {why(error)}",
             hint="check free space and permissions, or choose another --out; the same command goes on from here",
         ) from error
 

@@ -7,7 +7,7 @@ import json
 import math
 import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -98,8 +98,7 @@ def find_columns(rows: Rows, asked: Mapping[str, str | None], vectors: Sequence[
     if problems:
         raise ManifestError(
             f"{rows.path!r}: {'; '.join(problems.values())}; columns found: {listing(names)}",
-            hint=f"name them with {', '.join(f'--{role}-column' for role in problems)}; "
-            "the first line of a CSV must hold the column names",
+            hint=_how_to_name(rows, problems),
         )
     notes = [
         f"{role} column: {name} ({'named' if role in named else 'detected'})"
@@ -107,6 +106,16 @@ def find_columns(rows: Rows, asked: Mapping[str, str | None], vectors: Sequence[
         if role not in rows.known or role in named
     ]
     return Columns(**chosen, notes=tuple(notes))
+
+
+def _how_to_name(rows: Rows, roles: Iterable[str]) -> str:
+    hint = f"name them with {', '.join(f'--{role}-column' for role in roles)}"
+    if rows.format in ("csv", "tsv"):
+        return f"{hint}; the first line of a CSV must hold the column names"
+    numbers = [field.name for field in rows.table.schema if pa.types.is_floating(field.type)]
+    if rows.format == "table" and "path" in roles and len(numbers) > 1:
+        return f"{hint}; vectors in columns of their own go in as (frame[columns].to_numpy(), frame[label])"
+    return hint
 
 
 def check_columns(rows: Rows, asked: Mapping[str, str | None]) -> None:

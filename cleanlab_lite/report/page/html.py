@@ -58,10 +58,10 @@ def build_page(run: RunFolder, *, limit: int = LIMIT, on_progress: OnProgress = 
 
 def write_page(run: RunFolder, page: Path, *, force: bool = False, on_progress: OnProgress = ignore) -> int:
     """Write the page of a run to a file, whole or not at all; its bytes. Raises ConfigError when it must not be."""
-    if page.suffix.lower() not in (".html", ".htm"):
-        raise ConfigError(f"{page} is no name of a page", hint=f"expected e.g. {page.with_suffix('.html')}")
     if page.is_dir():
         raise ConfigError(f"{page} is a folder", hint=f"expected e.g. {page / 'report.html'}")
+    if page.suffix.lower() not in (".html", ".htm"):
+        raise ConfigError(f"{page} is no name of a page", hint=f"expected e.g. {page.with_suffix('.html')}")
     choose_file(run, page, force=force)
     content = build_page(run, on_progress=on_progress)
     with replacing(page, hint="give another file") as temporary:
