@@ -41,6 +41,7 @@ import platformdirs
 from cleanlab_lite.data import media
 from cleanlab_lite.data.sound import SoundFormat, sound_header
 from cleanlab_lite.errors import ConfigError, DecodeError
+from cleanlab_lite.files import is_remote, whole
 from cleanlab_lite.manifest.manifest import WHOLE, Segment
 from cleanlab_lite.progress import OnProgress, Progress, ignore
 from cleanlab_lite.workers import pool
@@ -541,23 +542,19 @@ class _Cache:
     def _write(self, entries: list[_Entry], blocks: Iterable[np.ndarray]) -> _Pack:
         """Write a new pack; `blocks` are (r, *shape) and together hold the arrays of all entries."""
         index = self.folder / f"{uuid.uuid4().hex}.txt"
-        temporary = index.with_suffix(".npy.tmp")
+        pack_path, temporary = index.with_suffix(".npy"), index.with_suffix(".npy.tmp")
         crc = _crc(entries)
         shape = (sum(entry.count for entry in entries), *self.form.shape)
-        with _writing(self.folder, temporary):
-            with open(temporary, "wb") as file:
-                np.lib.format.write_array_header_1_0(
-                    file, {"descr": self.form.dtype, "fortran_order": False, "shape": shape}
-                )
-                for block in blocks:
-                    data = np.ascontiguousarray(block, self.form.dtype).data
-                    crc = zlib.crc32(data, crc)
-                    file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, index.with_suffix(".npy"))
+        with _writing(self.folder), whole(pack_path, temporary), open(temporary, "wb") as file:
+            np.lib.format.write_array_header_1_0(
+                file, {"descr": self.form.dtype, "fortran_order": False, "shape": shape}
+            )
+            for block in blocks:
+                data = np.ascontiguousarray(block, self.form.dtype).data
+                crc = zlib.crc32(data, crc)
+                file.write(data)
         _write_text(index, [f"{crc:08x}", *map(str, entries)])
-        pixels = np.load(index.with_suffix(".npy"), mmap_mode="c")
+        pixels = np.load(pack_path, mmap_mode="c")
         pack = _Pack(index, crc, entries, pixels)
         self.packs.append(pack)
         return pack
@@ -604,7 +601,7 @@ class _StatCache:
 
     def key(self, uri: str) -> str:
         """The fingerprint of a file that is settled, else ""."""
-        if not uri or media.is_remote(uri):
+        if not uri or is_remote(uri):
             return ""
         try:
             found = os.stat(uri)
@@ -628,17 +625,13 @@ class _StatCache:
 
 def _write_text(path: Path, lines: Iterable[str]) -> None:
     temporary = path.with_suffix(".txt.tmp")
-    with _writing(path.parent, temporary):
-        with open(temporary, "w", encoding="ascii", newline="\n") as file:
-            file.writelines(f"{line}\n" for line in lines)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+    with _writing(path.parent), whole(path, temporary), open(temporary, "w", encoding="ascii", newline="\n") as file:
+        file.writelines(f"{line}\n" for line in lines)
 
 
 @contextmanager
-def _writing(folder: Path, temporary: Path | None = None) -> Iterator[None]:
-    """Makes the folder; leaves no temporary file behind, whatever happens; says which folder is full or forbidden."""
+def _writing(folder: Path) -> Iterator[None]:
+    """Makes the folder, and says which one is full or forbidden."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         yield
@@ -647,9 +640,6 @@ def _writing(folder: Path, temporary: Path | None = None) -> Iterator[None]:
             f"cannot write the cache in {folder}: {error.strerror or error}",
             hint="free some space there, or set NLCLEAN_CACHE_DIR to another folder",
         ) from error
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
 
 
 def _sweep(folder: Path) -> None:

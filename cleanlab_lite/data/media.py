@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import logging
 import os
-import re
 import stat
 import warnings
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from cleanlab_lite.errors import DecodeError
-from cleanlab_lite.files import MAX_FILE_BYTES, local_path, read_remote
+from cleanlab_lite.files import MAX_FILE_BYTES, is_remote, local_path, read_remote
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
@@ -29,16 +28,10 @@ BACKGROUND = 128  # behind transparent pixels: on mid-grey neither black nor whi
 # Pillow also opens formats that start other programs (EPS) or fetch other files; these do not.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 
-_REMOTE = re.compile(r"[A-Za-z][A-Za-z0-9+.:-]*://")
 _ORIENTATION = 0x0112  # EXIF tag
 
 # A handler keeps Pillow's log messages off stderr where nobody has configured logging.
 logging.getLogger("PIL").addHandler(logging.NullHandler())
-
-
-def is_remote(uri: str) -> bool:
-    """Whether `uri` is for fsspec (`s3://…`, `zip://a.png::b.zip`), not a local path."""
-    return _REMOTE.match(uri) is not None
 
 
 def read_bytes(uri: str) -> bytes:

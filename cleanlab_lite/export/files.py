@@ -18,6 +18,7 @@ from cleanlab_lite.data.media import read_bytes
 from cleanlab_lite.data.sound import cut_out
 from cleanlab_lite.errors import ConfigError, DecodeError
 from cleanlab_lite.export.formats import Link
+from cleanlab_lite.files import is_remote
 from cleanlab_lite.manifest.manifest import WHOLE, Manifest, Segment
 
 SHOWN = 5  # names in one message
@@ -149,7 +150,7 @@ def file_names(manifest: Manifest, uris: Iterable[str]) -> list[str]:
 def local_uris(manifest: Manifest) -> list[str]:
     """n absolute paths, "" where the manifest has none. Raises ConfigError when files are remote."""
     uris: list[str] = manifest.uris.tolist() if manifest.uris is not None else [""] * len(manifest)
-    remote = [uri for uri in uris if "://" in uri]
+    remote = [uri for uri in uris if is_remote(uri)]
     if remote:
         raise ConfigError(
             f"{len(remote):,} files are remote, e.g. {remote[0]!r:.80}; this format needs files on this machine",

@@ -18,6 +18,7 @@ from pathlib import Path, PurePath
 from typing import Any
 from urllib.parse import quote
 
+from cleanlab_lite.files import is_remote
 from cleanlab_lite.manifest.manifest import Source
 from cleanlab_lite.report.gate import Change, Gate, Row
 
@@ -185,7 +186,7 @@ def _location(row: Row, source: Source, root: Path) -> dict[str, Any]:
 
 
 def _uri(path: str, root: Path) -> str:
-    if "://" in path:
+    if is_remote(path):
         return quote(path, safe=":/?&=%")
     if PurePath(path).is_relative_to(root):
         return quote(os.fsencode(PurePath(path).relative_to(root).as_posix()))

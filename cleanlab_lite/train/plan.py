@@ -9,9 +9,9 @@ from typing import Any
 
 from cleanlab_lite.config import AuditConfig
 from cleanlab_lite.data.cache import choose_image_size, choose_sound_format
-from cleanlab_lite.data.media import is_remote
 from cleanlab_lite.data.sound import SoundFormat
 from cleanlab_lite.errors import ConfigError
+from cleanlab_lite.files import is_remote
 from cleanlab_lite.manifest.manifest import PLURALS, Manifest, Modality
 from cleanlab_lite.registry import Spec
 from cleanlab_lite.train.losses import LOSSES

@@ -15,8 +15,9 @@ from dataclasses import replace
 import numpy as np
 
 from cleanlab_lite.errors import ManifestError
+from cleanlab_lite.files import is_remote
 from cleanlab_lite.manifest.manifest import Manifest, Modality, Source
-from cleanlab_lite.manifest.readers.base import Rows, ending, is_remote, list_folder, listing
+from cleanlab_lite.manifest.readers.base import Rows, ending, list_folder, listing
 from cleanlab_lite.manifest.readers.columns import (
     NEMO_PATH,
     Columns,

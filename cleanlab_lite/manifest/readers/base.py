@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from cleanlab_lite.errors import ManifestError
-from cleanlab_lite.files import local_path, read_remote, reading, why
+from cleanlab_lite.files import is_remote, local_path, read_remote, reading, why
 from cleanlab_lite.manifest.manifest import JSON_CELLS
 
 PERMISSIONS = "check the path and its permissions"
@@ -40,10 +40,6 @@ class Rows:
     def where(self, row: int) -> str:
         """How to name a row in a message; row numbers count from 0 as arrays do."""
         return f"row {row}" if self.lines is None else f"line {self.lines[row]}"
-
-
-def is_remote(path: str) -> bool:
-    return "://" in path
 
 
 def ending(path: str) -> str:

@@ -12,8 +12,8 @@ import numpy as np
 import pyarrow as pa
 
 from cleanlab_lite.errors import ManifestError
-from cleanlab_lite.files import load_arrays, reading
-from cleanlab_lite.manifest.readers.base import Rows, ending, folder_of, holds_json, is_remote, listing, read_bytes
+from cleanlab_lite.files import is_remote, load_arrays, reading
+from cleanlab_lite.manifest.readers.base import Rows, ending, folder_of, holds_json, listing, read_bytes
 
 FEATURE_KEYS = ("features", "embeddings", "x")
 LABEL_KEYS = ("labels", "y")

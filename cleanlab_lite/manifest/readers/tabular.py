@@ -13,9 +13,9 @@ import numpy as np
 import pyarrow as pa
 
 from cleanlab_lite.errors import ManifestError
-from cleanlab_lite.files import json_value, read_table, reading
+from cleanlab_lite.files import is_remote, json_value, read_table, reading
 from cleanlab_lite.manifest.manifest import JSON_CELLS, NULLS_WRITTEN
-from cleanlab_lite.manifest.readers.base import Rows, folder_of, is_remote, listing, read_bytes, read_text, storable
+from cleanlab_lite.manifest.readers.base import Rows, folder_of, listing, read_bytes, read_text, storable
 
 DELIMITERS = ",;\t|"
 QUOTED = re.compile(r'"(?:[^"]|"")*"')  # a field in quotes, those inside it doubled
