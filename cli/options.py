@@ -26,7 +26,7 @@ def config_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """
     for name, option in reversed(FIELDS.items()):
         command = click.option(
-            "/".join(flags(name)),
+            "/".join(flag_names(name)),
             name,
             default=None,
             metavar=_metavar(option),
@@ -37,7 +37,7 @@ def config_options(command: Callable[..., Any]) -> Callable[..., Any]:
     )
 
 
-def flags(name: str) -> tuple[str, ...]:
+def flag_names(name: str) -> tuple[str, ...]:
     """How a field of AuditConfig is spelled: one flag, or two for a switch."""
     spelled = name.replace("_", "-")
     return (f"--{spelled}", f"--no-{spelled}") if FIELDS[name].kind is bool else (f"--{spelled}",)

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 from cleanlab_lite.config import FIELDS
 
-from .settings import Setting
+from .settings import OptionValue
 from .text import escape, format_duration, is_terminal, shorten, supports_color
 
 if TYPE_CHECKING:
     from cleanlab_lite.report.gate import Gate
-    from cleanlab_lite.run.report import Report
+    from cleanlab_lite.run.report import ReportTable
     from cleanlab_lite.run.summary import ClassNoise, Confusion, Leak, Summary
 
 _ID_WIDTH, _LABEL_WIDTH = 40, 24  # characters
@@ -42,13 +42,13 @@ def json_document(value: Any) -> None:
     line(json.dumps(_finite(value), indent=2, allow_nan=False))
 
 
-def report_json(report: Report, path: Path, top: int) -> None:
+def report_json(report: ReportTable, path: Path, top: int) -> None:
     """The JSON twin of `report_view`: the summary, `report` (path) and `suspicious` (the `top` rows)."""
     rows = report.suspicious().slice(0, top).select(_SUSPICIOUS_COLUMNS).to_pylist()
     json_document(report.summary.as_dict() | {"report": str(path), "suspicious": rows})
 
 
-def report_view(report: Report, path: Path, top: int) -> None:
+def report_view(report: ReportTable, path: Path, top: int) -> None:
     """What a person reads after an audit; the last line is `path`."""
     summary = report.summary
     _headline(summary)
@@ -197,9 +197,9 @@ def _next_steps(folder: str, actions: Mapping[str, int]) -> None:
 
 def gate_text(gate: Gate, top: int) -> str:
     """What a person reads after a check: limits, then the `top` suspects, then the `top` rows of every change."""
-    from cleanlab_lite.report.gate_formats import change_text, headline, suspect_text
+    from cleanlab_lite.report.gate_formats import change_text, gate_headline, suspect_text
 
-    lines = [f"{escape(gate.summary.manifest.path)}: {headline(gate)}"]
+    lines = [f"{escape(gate.summary.manifest.path)}: {gate_headline(gate)}"]
     lines += [f"{'FAILED' if outcome.exceeded else 'passed'}  {outcome.message}" for outcome in gate.outcomes]
     lists = {"suspects": [suspect_text(gate, row) for row in gate.suspects[:top]]}
     counts = {"suspects": len(gate.suspects)}
@@ -226,7 +226,7 @@ def plan_view(plan: Mapping[str, Any]) -> None:
         line(f"{name.replace('_', ' '):<{width}}  {escape(_scalar(value))}")
 
 
-def settings_view(settings: Mapping[str, Setting]) -> None:
+def settings_view(settings: Mapping[str, OptionValue]) -> None:
     """Value, origin and meaning of every setting, as lines that nlclean.toml would take."""
     pairs = [f"{name} = {json.dumps(setting.value)}" for name, setting in settings.items()]
     width = max(map(len, pairs))

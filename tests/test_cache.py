@@ -286,7 +286,7 @@ def two_vectors(tmp_path, monkeypatch):
     content = ["a" * 64, "b" * 64]
 
     def load():
-        return cache.load_features(
+        return cache.load_vectors(
             content, form, lambda rows: expected[rows], batch_size=2, cache_dir=tmp_path / "cache"
         )[0]
 

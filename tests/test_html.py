@@ -25,7 +25,7 @@ from cleanlab_lite.report.page.charts import MAX_CELLS, component_densities, fol
 from cleanlab_lite.report.page.html import LIMIT, build_page
 from cleanlab_lite.report.page.previews import RATE, SECONDS, SIDE, preview
 from cleanlab_lite.run import RunFolder
-from cleanlab_lite.run.report import Report, by_suspicion
+from cleanlab_lite.run.report import ReportTable, by_suspicion
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +63,7 @@ class Reader(HTMLParser):
 
 
 def test_rows_are_those_of_the_report_most_suspicious_first(run, page):
-    data, table = island(page), Report.read(run / "report.parquet").table
+    data, table = island(page), ReportTable.read(run / "report.parquet").table
     order = by_suspicion(table)
     fields, labels = data["fields"], data["labels"]
     assert [cells[0] for cells in data["rows"]] == [table["id"][int(i)].as_py() for i in order]
@@ -345,7 +345,7 @@ def test_the_page_is_written_without_torch(run, tmp_path):
 
 def test_a_history_of_another_report_is_refused(tmp_path):
     run = page_run(tmp_path)
-    table = pa.concat_tables([Report.read(run / "report.parquet").table] * 2)
-    Report(table, Report.read(run / "report.parquet").summary).write(run / "report.parquet")
+    table = pa.concat_tables([ReportTable.read(run / "report.parquet").table] * 2)
+    ReportTable(table, ReportTable.read(run / "report.parquet").summary).write(run / "report.parquet")
     with pytest.raises(ReportError, match="a report on 40 rows and a history of 20"):
         build_page(RunFolder(run))

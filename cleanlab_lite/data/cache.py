@@ -95,7 +95,7 @@ class Layout(Protocol):
         """As NumPy writes it in a file, byte order included."""
 
 
-class Format(Layout, Protocol):
+class Decoder(Layout, Protocol):
     """How one file becomes arrays. Travels to the worker processes."""
 
     def decode(self, data: bytes, segment: Segment) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -193,7 +193,7 @@ def load_images(
 
 def load(
     uris: Sequence[str] | np.ndarray,
-    form: Format,
+    form: Decoder,
     *,
     segments: np.ndarray | None = None,
     cache_dir: Path,
@@ -228,7 +228,7 @@ def load(
     )
 
 
-def load_features(
+def load_vectors(
     content: Sequence[str] | np.ndarray,
     form: FeatureFormat,
     compute: Callable[[np.ndarray], np.ndarray],
@@ -315,7 +315,7 @@ class _Row:
 _Place = tuple[str, Segment]
 
 
-def _read(places: list[_Place], form: Format, cached: frozenset[str]) -> list[_Row]:
+def _read(places: list[_Place], form: Decoder, cached: frozenset[str]) -> list[_Row]:
     """A row for each; rows of one file that follow each other share its bytes."""
     rows = []
     for uri, group in itertools.groupby(places, key=lambda place: place[0]):
@@ -330,7 +330,7 @@ def _read(places: list[_Place], form: Format, cached: frozenset[str]) -> list[_R
     return rows
 
 
-def _decode(data: bytes, file: str, segment: Segment, form: Format, cached: frozenset[str]) -> _Row:
+def _decode(data: bytes, file: str, segment: Segment, form: Decoder, cached: frozenset[str]) -> _Row:
     content = content_of(file, segment)
     if content in cached:
         return _Row(content, file=file)
@@ -342,7 +342,7 @@ def _decode(data: bytes, file: str, segment: Segment, form: Format, cached: froz
 
 
 def _fill(
-    cache: _Cache, form: Format, stats: _StatCache, places: list[_Place], workers: int, on_progress: OnProgress
+    cache: _Cache, form: Decoder, stats: _StatCache, places: list[_Place], workers: int, on_progress: OnProgress
 ) -> tuple[list[_Row], int]:
     """A _Row without pixels for every place, the pixels all in `cache`; and how many had to be decoded."""
     cached = cache.contents()
@@ -381,7 +381,7 @@ def _fill(
 
 
 def _read_chunks(
-    chunks: list[list[_Place]], form: Format, cached: frozenset[str], workers: int
+    chunks: list[list[_Place]], form: Decoder, cached: frozenset[str], workers: int
 ) -> Generator[list[_Row], None, None]:
     """Results of `_read` per chunk, in order, from worker processes where that pays."""
     workers = min(workers or _cores(), len(chunks))
@@ -397,7 +397,7 @@ def _read_chunks(
 
 
 def _pooled(
-    chunks: list[list[_Place]], form: Format, cached: frozenset[str], workers: int
+    chunks: list[list[_Place]], form: Decoder, cached: frozenset[str], workers: int
 ) -> Generator[list[_Row], None, None]:
     executor = pool(workers, _start_worker, (form, cached))
     try:
@@ -412,10 +412,10 @@ def _pooled(
         executor.shutdown(cancel_futures=True)
 
 
-_worker_args: tuple[Format, frozenset[str]]  # of `_read`, the same for all tasks: set once per worker
+_worker_args: tuple[Decoder, frozenset[str]]  # of `_read`, the same for all tasks: set once per worker
 
 
-def _start_worker(form: Format, cached: frozenset[str]) -> None:
+def _start_worker(form: Decoder, cached: frozenset[str]) -> None:
     global _worker_args
     _worker_args = form, cached
 

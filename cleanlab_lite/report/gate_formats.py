@@ -20,7 +20,7 @@ from urllib.parse import quote
 
 from cleanlab_lite.files import is_remote
 from cleanlab_lite.manifest.manifest import Source
-from cleanlab_lite.report.gate import Change, Gate, Row
+from cleanlab_lite.report.gate import Gate, Row, RowChange
 
 JSON_VERSION = 1
 WIDTH = 80  # characters of an id or a label in Markdown, JUnit and messages
@@ -56,7 +56,7 @@ def to_json(gate: Gate) -> str:
     return json.dumps(document, indent=2, allow_nan=False) + "\n"
 
 
-def _change_json(change: Change) -> dict[str, Any]:
+def _change_json(change: RowChange) -> dict[str, Any]:
     before = change.before
     return change.row.as_dict() | {"before": None if before is None else {"label": before.label, "state": before.state}}
 
@@ -67,12 +67,12 @@ def _change_json(change: Change) -> dict[str, Any]:
 def to_markdown(gate: Gate, top: int) -> str:
     """A comment for a pull request: limits, counts, and the `top` rows of every list folded away."""
     verdict = "a limit is exceeded" if gate.exceeded else "within the limits" if gate.outcomes else "no limits"
-    parts = [f"### nlclean check: {verdict}", _code(_manifest_name(gate)) + ": " + headline(gate) + "."]
+    parts = [f"### nlclean check: {verdict}", _code(_manifest_name(gate)) + ": " + gate_headline(gate) + "."]
     if gate.outcomes:
         cells = [(f"`{o.limit}`", "**exceeded**" if o.exceeded else "passed", o.message) for o in gate.outcomes]
         parts.append(_table(("limit", "", "found"), cells))
     parts += [f"> {warning}" for warning in gate.warnings]
-    lists: dict[str, Sequence[Change]] = {"suspects": [Change(row, row) for row in gate.suspects]}
+    lists: dict[str, Sequence[RowChange]] = {"suspects": [RowChange(row, row) for row in gate.suspects]}
     if gate.changes is not None:
         lists |= gate.changes
         counts = [(name.replace("_", " "), f"{len(changes):,}") for name, changes in gate.changes.items()]
@@ -87,7 +87,7 @@ def to_markdown(gate: Gate, top: int) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _cells(change: Change) -> tuple[str, ...]:
+def _cells(change: RowChange) -> tuple[str, ...]:
     row, before = change.row, change.before
     given = _code(row.label)
     if before is not None and before.label != row.label:
@@ -136,7 +136,7 @@ def to_junit(gate: Gate, top: int) -> str:
                 lines.append(f"and {len(outcome.rows) - top:,} more")
             failure.text = "\n".join(lines)
     output = ET.SubElement(suite, "system-out")
-    output.text = f"{printable(_manifest_name(gate))}: {headline(gate)}"
+    output.text = f"{printable(_manifest_name(gate))}: {gate_headline(gate)}"
     ET.indent(suites)
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(suites, encoding="unicode") + "\n"
 
@@ -200,7 +200,7 @@ def _fingerprint(row: Row) -> str:
 # --- Texts -----------------------------------------------------------------------------------------------------------
 
 
-def headline(gate: Gate) -> str:
+def gate_headline(gate: Gate) -> str:
     """Rows, noise rate and suspects in one line."""
     manifest, rate = gate.summary.manifest, gate.summary.noise_rate
     noise = "unknown"
@@ -218,7 +218,7 @@ def suspect_text(gate: Gate, row: Row) -> str:
     return f"{_place(gate, row)} {message(row)}"
 
 
-def change_text(gate: Gate, change: Change) -> str:
+def change_text(gate: Gate, change: RowChange) -> str:
     """The row with its label, and the one before if it is another."""
     row, before = change.row, change.before
     label = _named(row.label)

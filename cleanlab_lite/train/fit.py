@@ -17,7 +17,7 @@ from cleanlab_lite.clock import Clock, Pulse
 from cleanlab_lite.errors import StoppedEarly
 from cleanlab_lite.evidence.history import statistics
 from cleanlab_lite.train.augment import blur_vectors, distort, mask_bands, random_flip, random_roll, random_shift
-from cleanlab_lite.train.checkpoint import Checkpoint, Keeper, Snapshot
+from cleanlab_lite.train.checkpoint import Checkpoint, CheckpointKeeper, Snapshot
 from cleanlab_lite.train.loader import Batch, Samples
 from cleanlab_lite.train.losses import LOSSES
 from cleanlab_lite.train.models import Proxy, build_proxy
@@ -61,7 +61,7 @@ def fit(
     start: Start | None = None,
     pulse: Pulse | None = None,
     curves: Curves | None = None,
-    keeper: Keeper | None = None,
+    keeper: CheckpointKeeper | None = None,
     point: Checkpoint | None = None,
 ) -> Observation:
     """Train one proxy on `rows` and observe every readable row after each epoch.
@@ -150,7 +150,7 @@ class Training:
 
         return new_learner
 
-    def learn(self, epoch: int, pulse: Pulse, keeper: Keeper | None, point: Checkpoint | None) -> None:
+    def learn(self, epoch: int, pulse: Pulse, keeper: CheckpointKeeper | None, point: Checkpoint | None) -> None:
         """The steps of one epoch, those before `point` left out. Raises StoppedEarly when its time is up."""
         if point:
             self.restore(point.begun)

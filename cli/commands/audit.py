@@ -11,14 +11,14 @@ import click
 from .. import diagnostics
 from ..diagnostics import ExitCode
 from ..options import Limit, config_options, json_option, verbosity_options
-from ..settings import Setting, resolve, to_config
+from ..settings import OptionValue, resolve, to_config
 
 if TYPE_CHECKING:
     from cleanlab_lite.config import AuditConfig
     from cleanlab_lite.manifest.manifest import Manifest
-    from cleanlab_lite.pipeline import Source
-    from cleanlab_lite.report.gate import Outcome
-    from cleanlab_lite.run.report import Report
+    from cleanlab_lite.pipeline import EvidenceSource
+    from cleanlab_lite.report.gate import LimitOutcome
+    from cleanlab_lite.run.report import ReportTable
     from cleanlab_lite.run.summary import Summary
 
 TOP = 20  # suspicious rows on show
@@ -121,8 +121,8 @@ def command(
 
 
 def _audit(
-    dataset: Manifest, config: AuditConfig, source: Source, key: str, out: Path | None, typed: list[str]
-) -> tuple[Report, Path]:
+    dataset: Manifest, config: AuditConfig, source: EvidenceSource, key: str, out: Path | None, typed: list[str]
+) -> tuple[ReportTable, Path]:
     from cleanlab_lite.pipeline import audit
     from cleanlab_lite.run import Run
     from cleanlab_lite.run.layout import REPORT
@@ -151,7 +151,7 @@ def _in_short(plan: dict[str, Any]) -> str:
     )
 
 
-def _show(settings: dict[str, Setting], as_json: bool) -> None:
+def _show(settings: dict[str, OptionValue], as_json: bool) -> None:
     from .. import output
 
     if as_json:
@@ -160,7 +160,7 @@ def _show(settings: dict[str, Setting], as_json: bool) -> None:
         output.settings_view(settings)
 
 
-def _outcome(summary: Summary, limit: tuple[float, bool]) -> Outcome:
+def _outcome(summary: Summary, limit: tuple[float, bool]) -> LimitOutcome:
     from cleanlab_lite.report.gate import Bound, noise_outcome, suspect_outcome
 
     bound = Bound(*limit)

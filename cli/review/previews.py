@@ -35,7 +35,7 @@ class Sound:
 
 
 @dataclass(frozen=True)
-class Preview:
+class Drawing:
     """How to draw a sample, and a line about it."""
 
     paint: Paint
@@ -43,18 +43,18 @@ class Preview:
     sound: Sound | None = None
 
 
-def load(uri: str, modality: str, segment: Segment = WHOLE) -> Preview:
+def drawing(uri: str, modality: str, segment: Segment = WHOLE) -> Drawing:
     """The preview of a file, or a part of a sound. Raises DecodeError."""
     data = media.read_bytes(uri)
     if modality == "sound":
         sound = decode_sound(data, segment)
-        return Preview(lambda width, height: paint_sound(sound, width, height), _caption(sound), sound)
+        return Drawing(lambda width, height: paint_sound(sound, width, height), _caption(sound), sound)
     pixels = np.asarray(media.thumbnail(data, LONGEST).convert("RGB"))
-    return Preview(lambda width, height: fit(pixels, width, height), f"{pixels.shape[1]} x {pixels.shape[0]}")
+    return Drawing(lambda width, height: scale_to(pixels, width, height), f"{pixels.shape[1]} x {pixels.shape[0]}")
 
 
 @lru_cache(maxsize=512)
-def thumbnail(uri: str) -> np.ndarray:
+def neighbour_picture(uri: str) -> np.ndarray:
     """(h, w, 3) uint8, no side above `THUMBNAIL` pixels. Raises DecodeError."""
     return np.asarray(media.thumbnail(media.read_bytes(uri), THUMBNAIL).convert("RGB"))
 
@@ -66,7 +66,7 @@ def tile(thumbnails: Sequence[np.ndarray], background: tuple[int, int, int]) -> 
         step = height + max(height // 8, 1)
         strip = np.full((height, width, 3), background, dtype=np.uint8)
         for place, pixels in enumerate(thumbnails[: (width + step - height) // step]):
-            small = fit(pixels, height, height)
+            small = scale_to(pixels, height, height)
             top, left = (height - small.shape[0]) // 2, place * step + (height - small.shape[1]) // 2
             strip[top : top + small.shape[0], left : left + small.shape[1]] = small
         return strip
@@ -74,7 +74,7 @@ def tile(thumbnails: Sequence[np.ndarray], background: tuple[int, int, int]) -> 
     return paint
 
 
-def fit(pixels: np.ndarray, width: int, height: int) -> np.ndarray:
+def scale_to(pixels: np.ndarray, width: int, height: int) -> np.ndarray:
     """`pixels` (h, w, 3) enlarged or reduced to fill `width` x `height` in their own proportions."""
     from PIL import Image
 

@@ -17,7 +17,7 @@ from ..text import escape
 from .queue import order
 
 
-def merge(log: DecisionLog, files: Sequence[Path]) -> int:
+def add_decisions(log: DecisionLog, files: Sequence[Path]) -> int:
     """Append the lines of other journals that `log` does not have yet; returns how many.
 
     Lines are counted, so a file that grew from a copy of this journal adds its new lines only.

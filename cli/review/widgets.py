@@ -116,7 +116,7 @@ class PixelCanvas(Container):
         self._picture.image = picture  # type: ignore[attr-defined]
 
 
-class Preview(Vertical):
+class PreviewPane(Vertical):
     """The sample itself: drawn, with a caption, or in words where it cannot be drawn."""
 
     def __init__(self, widget: type[Widget] | None, *, id: str) -> None:
@@ -143,7 +143,7 @@ class Preview(Vertical):
         self._caption.update(Content(caption))
 
 
-class Evidence(Static):
+class EvidencePane(Static):
     """What the audit knows about the row. `blind` leaves only what the owner of the data said."""
 
     def __init__(self, *, id: str) -> None:

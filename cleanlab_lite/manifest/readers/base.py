@@ -74,7 +74,7 @@ def locate(path: str, folder: str) -> str:
     return os.path.join(folder, path)
 
 
-def read_bytes(path: str) -> bytes:
+def read_file(path: str) -> bytes:
     """The whole file, local or remote. Raises ManifestError, also when it is empty."""
     local = local_path(path)
     with reading(f"cannot read {path!r}", ManifestError, hint=PERMISSIONS):
@@ -100,7 +100,7 @@ def list_folder(path: str) -> list[str]:
 
 def read_text(path: str) -> str:
     """The whole file as text. Raises ManifestError where it is not UTF-8 (a byte order mark is accepted)."""
-    data = read_bytes(path)
+    data = read_file(path)
 
     def place(offset: int) -> str:
         line = data.count(b"\n", 0, offset) + 1

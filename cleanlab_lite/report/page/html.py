@@ -28,9 +28,9 @@ from cleanlab_lite.progress import OnProgress, ignore
 from cleanlab_lite.report.page import charts
 from cleanlab_lite.report.page.page_data import ISSUES, PageData, known
 from cleanlab_lite.run import RunFolder
-from cleanlab_lite.run.folder import Curves
+from cleanlab_lite.run.folder import StoredCurves
 from cleanlab_lite.run.layout import DECISIONS
-from cleanlab_lite.run.report import Report, by_suspicion, suspects
+from cleanlab_lite.run.report import ReportTable, by_suspicion, suspects
 from cleanlab_lite.run.summary import ClassNoise, Leak
 
 LIMIT = 15_000_000  # bytes of the whole page
@@ -69,7 +69,7 @@ def write_page(run: RunFolder, page: Path, *, force: bool = False, on_progress: 
     return len(content)
 
 
-def _quartiles(history: Curves, suspect: np.ndarray) -> dict[str, np.ndarray]:
+def _quartiles(history: StoredCurves, suspect: np.ndarray) -> dict[str, np.ndarray]:
     """Quartiles (3, e) of the margins of suspects, and of all other rows."""
     groups = {"all": np.flatnonzero(~suspect), "suspect": np.flatnonzero(suspect)}
     result = {}
@@ -154,7 +154,7 @@ def _tile(title: str, value: str, note: str) -> str:
     )
 
 
-def _learning(report: Report, history: Curves | None) -> str:
+def _learning(report: ReportTable, history: StoredCurves | None) -> str:
     suspect = suspects(report.table)
     loss = np.asarray(report.table["loss_mean"].fill_null(np.nan), dtype=np.float64)
     figures = []

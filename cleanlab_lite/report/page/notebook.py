@@ -12,7 +12,7 @@ from cleanlab_lite.errors import DecodeError
 from cleanlab_lite.manifest.manifest import Manifest
 from cleanlab_lite.report.page.page_data import ISSUES
 from cleanlab_lite.report.page.previews import Preview, preview
-from cleanlab_lite.run.report import Report, by_suspicion, suspects
+from cleanlab_lite.run.report import ReportTable, by_suspicion, suspects
 
 TOP = 20  # rows on show
 LONGEST = 60  # characters of a label or an id
@@ -20,7 +20,7 @@ COLUMNS = ("id", "given_label", "suggested_label", "p_mislabel", "issue", "actio
 HEADS = ("", "row", "given", "suggested", "p", "issue", "action")
 
 
-def headline(report: Report) -> str:
+def headline(report: ReportTable) -> str:
     """Rows, flagged rows and the noise rate with its interval."""
     rate = report.summary.noise_rate
     found = [rate.estimate, rate.low, rate.high]
@@ -32,7 +32,7 @@ def headline(report: Report) -> str:
     return f"{len(report):,} rows, {report.summary.flagged:,} flagged, {noise}"
 
 
-def html_view(report: Report, manifest: Manifest | None = None, top: int = TOP) -> str:
+def html_view(report: ReportTable, manifest: Manifest | None = None, top: int = TOP) -> str:
     """A fragment of HTML without scripts and without references to elsewhere. Text of strangers is escaped.
 
     Pictures are shown, and sounds played, where `manifest` says where the files are and they can be read.
