@@ -48,7 +48,7 @@ class Contest:
 
 @dataclass(frozen=True)
 class Finding:
-    """What a method says about the n usable rows. A field is None, or NaN, where it says nothing."""
+    """What a method says about the n teachable rows. A field is None, or NaN, where it says nothing."""
 
     method: str
     rows: np.ndarray  # (n,) rows of the manifest: readable and labelled

@@ -142,9 +142,11 @@ def source_of(
     Raises:
         ConfigError: the options do not fit the data, the machine, or the earlier run.
     """
-    return (
-        Proxies(make_plan(manifest, config, warm), config, warm) if evidence is None else Recorded(manifest, evidence)
-    )
+    if evidence is not None:
+        return Recorded(manifest, evidence)
+    from cleanlab_lite.train.plan import make_plan  # torch
+
+    return Proxies(make_plan(manifest, config, warm), config, warm)
 
 
 @dataclass(frozen=True)
@@ -251,13 +253,6 @@ def _copies(inputs: Inputs, seen: Inputs, run: Run, clock: Clock) -> Duplicates:
         run.mark("duplicates", **found.facts)
         clock.moved = True
     return Duplicates.from_arrays(run.arrays(layout.COPIES), run.facts("duplicates"))
-
-
-def make_plan(manifest: Manifest, config: AuditConfig, warm: WarmStart | None = None) -> Plan:
-    """Raises ConfigError when the options do not fit the data, the machine, or the earlier run."""
-    from cleanlab_lite.train import plan as planning
-
-    return planning.make_plan(manifest, config, warm)
 
 
 def kinds(evidence: Evidence) -> list[str]:

@@ -217,10 +217,10 @@ def gate_text(gate: Gate, top: int) -> str:
     return "\n".join(lines) + "\n"
 
 
-def plan_view(plan: Mapping[str, Any]) -> None:
+def forecast_view(facts: Mapping[str, Any]) -> None:
     """What `audit --dry-run` would do."""
-    width = max(map(len, plan))
-    for name, value in plan.items():
+    width = max(map(len, facts))
+    for name, value in facts.items():
         if name == "estimated_seconds":
             name, value = "estimated_time", format_duration(value)
         line(f"{name.replace('_', ' '):<{width}}  {escape(_scalar(value))}")

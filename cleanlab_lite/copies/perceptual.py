@@ -13,10 +13,10 @@ from itertools import pairwise
 
 import numpy as np
 
+from cleanlab_lite.arrays import unit_rows
 from cleanlab_lite.data.inputs import Inputs
 from cleanlab_lite.data.sound import RANGE_DB, SIDE
 from cleanlab_lite.groups import group_pairs, roots
-from cleanlab_lite.judge.neighbors import unit_rows
 
 # Measured on 25,000 pictures of CIFAR-10 and 2,062 photographs of hands: of copies resized, brighter by a fifth, with
 # more contrast or as JPEG of quality 40, at least 98.8 % are found, of quality 20 at least 91.8 %; cropped by 4 % few.

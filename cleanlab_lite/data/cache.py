@@ -179,18 +179,6 @@ def _headers(
     return found
 
 
-def load_images(
-    uris: Sequence[str] | np.ndarray,
-    size: int,
-    *,
-    cache_dir: Path,
-    workers: int = 0,
-    on_progress: OnProgress = ignore,
-) -> Store:
-    """`load` for pictures of `size` x `size` pixels."""
-    return load(uris, ImageFormat(size), cache_dir=cache_dir, workers=workers, on_progress=on_progress)
-
-
 def load(
     uris: Sequence[str] | np.ndarray,
     form: Decoder,

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cleanlab_lite.arrays import kappa
 from cleanlab_lite.evidence.evidence import Evidence
 from cleanlab_lite.judge.mixture import fit_gaussians_by_bic
 
@@ -107,14 +108,6 @@ def ceiling(evidence: Evidence) -> float:
     if evidence.pred_probs is None:
         return 1.0
     return float((evidence.pred_probs.argmax(axis=1) != evidence.labels).mean())
-
-
-def kappa(predicted: np.ndarray, labels: np.ndarray) -> float:
-    """Cohen's kappa (1960) of two (n,) labellings: agreement beyond chance, 1 where it is full."""
-    k = int(max(predicted.max(initial=0), labels.max(initial=0))) + 1
-    share_a, share_b = (np.bincount(x, minlength=k) / max(len(x), 1) for x in (predicted, labels))
-    chance = float(share_a @ share_b)
-    return (float((predicted == labels).mean()) - chance) / max(1 - chance, 1e-12)
 
 
 def hit_chance(labels: np.ndarray, pred_probs: np.ndarray, ranking: np.ndarray, rate: float) -> float:

@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
+from cleanlab_lite.arrays import mean_over_epochs, without_own
 from cleanlab_lite.errors import EvidenceError
 from cleanlab_lite.evidence.evidence import Evidence
 from cleanlab_lite.evidence.history import HELD_OUT, History
 from cleanlab_lite.groups import differs, roots
 from cleanlab_lite.judge.calibration import Calibration, NoiseRate, calibrate, ceiling, scale_odds
 from cleanlab_lite.judge.detectors import DETECTORS
-from cleanlab_lite.judge.detectors.base import mean_over_epochs
 from cleanlab_lite.judge.no_class import find_rows_of_no_class
 from cleanlab_lite.run.report import FLAG
 
@@ -314,8 +314,7 @@ def class_posterior(logits: np.ndarray, pred_probs: np.ndarray, labels: np.ndarr
     """
     rows = np.flatnonzero(labels >= 0)
     result = pred_probs.copy()
-    others = logits[rows].astype(np.float32)
-    others[np.arange(len(rows)), labels[rows]] = -np.inf
+    others = without_own(logits[rows].astype(np.float32), labels[rows])
     others -= others.max(axis=1, keepdims=True)
     share = np.exp(others)
     share /= share.sum(axis=1, keepdims=True)

@@ -195,8 +195,8 @@ def choose_form(manifest: Manifest, config: AuditConfig, encoder: EncoderSpec | 
         return Form("image", size, decoded=pixels, dimensions=pixels)
     if manifest.modality == "sound" and manifest.uris is not None:
         sound, clip_seconds = choose_sound_format(manifest.uris, config.sample_rate, manifest.segments)
-        if warm is not None and warm.plan["patch_seconds"]:
-            sound = replace(sound, patch_seconds=warm.plan["patch_seconds"])
+        if warm is not None and warm.planned["patch_seconds"]:
+            sound = replace(sound, patch_seconds=warm.planned["patch_seconds"])
         patches = sound.patches(clip_seconds)
         numbers = patches * math.prod(sound.shape)
         return Form("sound", sound=sound, patches=patches, decoded=numbers, dimensions=numbers)

@@ -107,7 +107,7 @@ def command(
 
     source = source_of(dataset, config, evidence=evidence, warm=warm)
     if dry_run:
-        (output.json_document if as_json else output.plan_view)(source.facts)
+        (output.json_document if as_json else output.forecast_view)(source.facts)
         return
     diagnostics.note(_in_short(source.facts))
     report, path = _audit(dataset, config, source, run_key(dataset, config, evidence, warm), out, ctx.obj)
@@ -133,21 +133,21 @@ def _audit(
         return audit(dataset, config, run=run, source=source, on_progress=drawer), run.path(REPORT)
 
 
-def _in_short(plan: dict[str, Any]) -> str:
+def _in_short(facts: dict[str, Any]) -> str:
     """What was chosen, in one line."""
-    if "evidence" in plan:
-        return f"evidence: {plan['evidence']}; nothing is trained"
-    size = f"{plan['image_size']} px, " if plan["image_size"] else ""
-    if plan["sample_rate"]:
-        size = f"{plan['sample_rate'] / 1000:g} kHz, patches of {plan['patch_seconds']:g} s, "
-    if plan["encoder"]:
-        size = f"on vectors of the frozen {plan['encoder']} ({plan['encoder_features']}-d, {size[:-2]}), "
-    epochs = f"{plan['epochs']} epochs" if plan["epochs"] else "epochs by trial"
-    if plan["warm_start"]:
-        epochs += f" from the proxies of run {plan['warm_start']}"
+    if "evidence" in facts:
+        return f"evidence: {facts['evidence']}; nothing is trained"
+    size = f"{facts['image_size']} px, " if facts["image_size"] else ""
+    if facts["sample_rate"]:
+        size = f"{facts['sample_rate'] / 1000:g} kHz, patches of {facts['patch_seconds']:g} s, "
+    if facts["encoder"]:
+        size = f"on vectors of the frozen {facts['encoder']} ({facts['encoder_features']}-d, {size[:-2]}), "
+    epochs = f"{facts['epochs']} epochs" if facts["epochs"] else "epochs by trial"
+    if facts["warm_start"]:
+        epochs += f" from the proxies of run {facts['warm_start']}"
     return (
-        f"{plan['ensemble']} proxies {plan['proxy']}, {size}{plan['strategy']} with {plan['loss']}, {epochs}, "
-        f"batches of {plan['batch_size']}, on {plan['device']} in {plan['precision']}"
+        f"{facts['ensemble']} proxies {facts['proxy']}, {size}{facts['strategy']} with {facts['loss']}, {epochs}, "
+        f"batches of {facts['batch_size']}, on {facts['device']} in {facts['precision']}"
     )
 
 

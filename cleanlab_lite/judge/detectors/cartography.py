@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from cleanlab_lite.arrays import mean_over_epochs
 from cleanlab_lite.evidence.evidence import Evidence
-from cleanlab_lite.judge.detectors.base import DETECTORS, Detection, mean_over_epochs
+from cleanlab_lite.judge.detectors.base import DETECTORS, Detection
 
 
 @DETECTORS.register(

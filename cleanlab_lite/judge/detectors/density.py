@@ -15,9 +15,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from cleanlab_lite.arrays import unit_rows
 from cleanlab_lite.evidence.evidence import Evidence
 from cleanlab_lite.judge.detectors.base import DETECTORS, Detection
-from cleanlab_lite.judge.neighbors import unit_rows
 
 NEAR = 0.6  # share of the pairs that are near
 BLOCK = 10_000

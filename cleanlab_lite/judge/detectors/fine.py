@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from cleanlab_lite.arrays import unit_rows
 from cleanlab_lite.evidence.evidence import Evidence
 from cleanlab_lite.judge.detectors.base import DETECTORS, Detection
 from cleanlab_lite.judge.mixture import fit_gaussian_mixture
-from cleanlab_lite.judge.neighbors import unit_rows
 
 
 @DETECTORS.register(

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from cleanlab_lite.arrays import mean_over_epochs
 from cleanlab_lite.evidence.evidence import Evidence
-from cleanlab_lite.judge.detectors.base import DETECTORS, Detection, mean_over_epochs
+from cleanlab_lite.judge.detectors.base import DETECTORS, Detection
 from cleanlab_lite.judge.mixture import BetaMixture, GaussianMixture, fit_beta_mixture, fit_gaussian_mixture
 
 HIGH_NOISE = 0.25  # share of negative margins above which the Beta mixture is run to convergence

@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from cleanlab_lite.arrays import largest_other, unit_rows
 from cleanlab_lite.evidence.evidence import Evidence
 from cleanlab_lite.judge.detectors.base import DETECTORS, Detection
-from cleanlab_lite.judge.neighbors import unit_rows
 
 SMALL_CLASS = 20  # below it there is no density to speak of, and the class mean is the prototype
 MIN_TRUSTED = 50  # with fewer trusted rows in a class, all of its rows are drawn from
@@ -55,7 +55,6 @@ def prototype_similarity(
     suggestion = np.empty(n, dtype=np.int64)
     for start in range(0, n, BLOCK):
         block, own = rows[start : start + BLOCK], labels[start : start + BLOCK]
-        index = np.arange(len(block))
         similarity = block @ centers.T
         similarity[:, sizes == 0] = -np.inf
         alone = np.flatnonzero(small[own])  # a mean of few rows would resemble each of them: leave the row out
@@ -63,9 +62,8 @@ def prototype_similarity(
         similarity[alone, own[alone]] = np.where(sizes[own[alone]] > 1, (without * block[alone]).sum(axis=1), 0)
         part = slice(start, start + len(block))
         suggestion[part] = similarity.argmax(axis=1)
-        given[part] = similarity[index, own]
-        similarity[index, own] = -np.inf
-        rival[part] = similarity.max(axis=1)
+        given[part] = similarity[np.arange(len(block)), own]
+        rival[part] = largest_other(similarity, own)
     several = np.count_nonzero(sizes) > 1
     return Detection(
         score=given - rival if several else np.full(n, np.nan),
