@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from cleanlab_lite.errors import NlcleanError
+from cleanlab_lite.text import one_line
 
 if TYPE_CHECKING:  # NumPy and Arrow are slow to import, and settings are read without them
     import numpy as np
@@ -80,8 +81,7 @@ def why(cause: Exception) -> str:
         return f"{cause} is missing"
     if isinstance(cause, RecursionError):
         return TOO_DEEP
-    text = " ".join(str(getattr(cause, "strerror", None) or cause).split()) or type(cause).__name__
-    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+    return one_line(str(getattr(cause, "strerror", None) or cause), LONGEST) or type(cause).__name__
 
 
 def is_remote(path: str) -> bool:

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cleanlab_lite.config import FIELDS
+from cleanlab_lite.text import escape, percent, shorten
 
 from .settings import OptionValue
-from .text import escape, format_duration, is_terminal, shorten, supports_color
+from .terminal import format_duration, is_terminal, supports_color
 
 if TYPE_CHECKING:
     from cleanlab_lite.report.gate import Gate
@@ -69,7 +70,7 @@ def _headline(summary: Summary) -> None:
         f"{manifest.classes:,} classes, {manifest.modality}"
     )
     line(
-        f"noise rate: {_percent(rate.estimate)}, between {_percent(rate.low)} and {_percent(rate.high)} "
+        f"noise rate: {percent(rate.estimate)}, between {percent(rate.low)} and {percent(rate.high)} "
         f"({escape(rate.method)})"
     )
     issues = [f"{name} {count:,}" for name, count in summary.issues.items() if count and name != "none"]
@@ -86,7 +87,7 @@ def _copies(duplicates: Mapping[str, Any], leaking: int) -> None:
     if kinds:
         line(f"copies: {', '.join(kinds)}")
     if search.get("recall") is not None:
-        line(f"copies among vectors were searched by faiss, which finds {_percent(search['recall'])} of all neighbours")
+        line(f"copies among vectors were searched by faiss, which finds {percent(search['recall'])} of all neighbours")
     if leaking:
         line(f"leakage: {leaking:,} rows have a copy in another split")
 
@@ -99,10 +100,10 @@ def _leakage(shared: Sequence[Leak]) -> None:
             (
                 _label(pair.split_a),
                 f"{pair.rows_a:,}",
-                _percent(pair.share_a),
+                percent(pair.share_a),
                 _label(pair.split_b),
                 f"{pair.rows_b:,}",
-                _percent(pair.share_b),
+                percent(pair.share_b),
                 pair.kind,
             )
             for pair in shared
@@ -121,8 +122,8 @@ def _worst_classes(classes: Sequence[ClassNoise]) -> None:
                 _label(row.label),
                 f"{row.rows:,}",
                 f"{row.flagged:,}",
-                _percent(row.noise_rate),
-                f"{_percent(row.low)} - {_percent(row.high)}",
+                percent(row.noise_rate),
+                f"{percent(row.low)} - {percent(row.high)}",
             )
             for row in worst
         ],
@@ -152,7 +153,7 @@ def _search(search: Mapping[str, Any]) -> None:
                 escape(row["strategy"]),
                 escape(row["loss"]),
                 f"{row['trials']:,}",
-                _percent(row["agreement"]),
+                percent(row["agreement"]),
                 f"{100 * row['behind']:.1f} ± {100 * row['standard_error']:.1f}",
                 f"{row['seconds']:,.1f}",
             )
@@ -305,10 +306,6 @@ def _width() -> int:
 
 def _label(label: str | None) -> str:
     return "-" if label is None else shorten(escape(label), _LABEL_WIDTH)
-
-
-def _percent(share: float | None) -> str:
-    return "-" if share is None or not math.isfinite(share) else f"{share:.1%}".replace("%", " %")
 
 
 def _scalar(value: Any) -> str:

@@ -146,7 +146,7 @@ def test_unchanged_old_files_are_not_even_read(files, tmp_path, monkeypatch):
 def test_sizes_and_versions_are_kept_apart(files, tmp_path, monkeypatch):
     uris, _ = files
     assert cache.load(uris, PICTURES, cache_dir=tmp_path / "cache").decoded == 10
-    assert cache.load(uris, 48, cache_dir=tmp_path / "cache").pixels.shape == (10, 3, 48, 48)
+    assert cache.load(uris, ImageFormat(48), cache_dir=tmp_path / "cache").pixels.shape == (10, 3, 48, 48)
     monkeypatch.setattr(media, "PREPROCESSING_VERSION", media.PREPROCESSING_VERSION + 1)
     assert cache.load(uris, PICTURES, cache_dir=tmp_path / "cache").decoded == 10
 

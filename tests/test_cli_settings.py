@@ -9,7 +9,7 @@ from cleanlab_lite.config import FIELDS, AuditConfig
 from cleanlab_lite.errors import ConfigError
 from nlclean.options import default_text, flag_names, limits
 from nlclean.settings import OptionValue, convert, parse_duration, parse_size, resolve, to_config
-from nlclean.text import format_duration
+from nlclean.terminal import format_duration
 
 
 @pytest.fixture

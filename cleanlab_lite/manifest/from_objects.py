@@ -21,10 +21,11 @@ import pyarrow as pa
 from cleanlab_lite.errors import ManifestError
 from cleanlab_lite.manifest.manifest import Manifest
 from cleanlab_lite.manifest.readers import to_manifest
-from cleanlab_lite.manifest.readers.base import Rows, listing
+from cleanlab_lite.manifest.readers.base import Rows
 from cleanlab_lite.manifest.readers.columns import find_columns
 from cleanlab_lite.manifest.readers.features import check_features, vector_columns
 from cleanlab_lite.manifest.readers.tabular import check_names, check_rows
+from cleanlab_lite.text import listing
 
 TAKEN = (
     "a path, a Manifest, a pandas or polars DataFrame, an Arrow table, a Hugging Face Dataset, (X, y) arrays, "

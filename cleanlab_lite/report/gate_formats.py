@@ -21,6 +21,7 @@ from urllib.parse import quote
 from cleanlab_lite.files import is_remote
 from cleanlab_lite.manifest.manifest import Source
 from cleanlab_lite.report.gate import Gate, Row, RowChange
+from cleanlab_lite.text import escape, percent, shorten
 
 JSON_VERSION = 1
 WIDTH = 80  # characters of an id or a label in Markdown, JUnit and messages
@@ -30,7 +31,6 @@ RULES = {
     "out_of_vocabulary": "The sample probably belongs to no class of the dataset.",
     "duplicate_conflict": "The same content has different labels, and this one is probably wrong.",
 }
-_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ufffe\uffff\ud800-\udfff]")
 
 
 def to_json(gate: Gate) -> str:
@@ -112,7 +112,7 @@ def _code(text: str | None) -> str:
     """`text` as a code span, in which nothing is markup, a link or a mention; a bar would still end the cell."""
     if text is None:
         return ""
-    text = _shorten(printable(text)) or " "
+    text = shorten(escape(text), WIDTH) or " "
     fence = "`" * (max(map(len, re.findall("`+", text)), default=0) + 1)
     text = re.sub(r"(\\*)\|", lambda found: found[1] * 2 + r"\|", text)
     return f"{fence} {text} {fence}" if "`" in text else f"{fence}{text}{fence}"
@@ -130,13 +130,13 @@ def to_junit(gate: Gate, top: int) -> str:
     for outcome in gate.outcomes:
         case = ET.SubElement(suite, "testcase", {"classname": "nlclean.check", "name": outcome.limit, "time": "0"})
         if outcome.exceeded:
-            failure = ET.SubElement(case, "failure", {"message": printable(outcome.message), "type": outcome.limit})
+            failure = ET.SubElement(case, "failure", {"message": escape(outcome.message), "type": outcome.limit})
             lines = [suspect_text(gate, row) for row in outcome.rows[:top]]
             if len(outcome.rows) > top:
                 lines.append(f"and {len(outcome.rows) - top:,} more")
             failure.text = "\n".join(lines)
     output = ET.SubElement(suite, "system-out")
-    output.text = f"{printable(_manifest_name(gate))}: {gate_headline(gate)}"
+    output.text = f"{escape(_manifest_name(gate))}: {gate_headline(gate)}"
     ET.indent(suites)
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(suites, encoding="unicode") + "\n"
 
@@ -182,7 +182,7 @@ def _location(row: Row, source: Source, root: Path) -> dict[str, Any]:
     physical: dict[str, Any] = {"artifactLocation": {"uri": _uri(path, root)}}
     if row.line is not None:
         physical["region"] = {"startLine": row.line}
-    return {"physicalLocation": physical, "logicalLocations": [{"name": printable(row.id)}]}
+    return {"physicalLocation": physical, "logicalLocations": [{"name": escape(row.id)}]}
 
 
 def _uri(path: str, root: Path) -> str:
@@ -205,7 +205,7 @@ def gate_headline(gate: Gate) -> str:
     manifest, rate = gate.summary.manifest, gate.summary.noise_rate
     noise = "unknown"
     if rate.estimate is not None:
-        noise = f"{rate.estimate:.1%}, between {rate.low:.1%} and {rate.high:.1%}".replace("%", " %")
+        noise = f"{percent(rate.estimate)}, between {percent(rate.low)} and {percent(rate.high)}"
     accepted = f", {gate.accepted:,} accepted" if gate.accepted else ""
     return (
         f"{manifest.rows:,} rows, {manifest.labelled:,} labelled; noise rate {noise}; "
@@ -240,23 +240,12 @@ def message(row: Row) -> str:
 
 def _place(gate: Gate, row: Row) -> str:
     line = "" if row.line is None else f"{row.line}:"
-    return f"{printable(_manifest_name(gate))}:{line}"
+    return f"{escape(_manifest_name(gate))}:{line}"
 
 
 def _manifest_name(gate: Gate) -> str:
     return PurePath(gate.summary.manifest.path).name
 
 
-def printable(text: str) -> str:
-    r"""`text` with control characters, bidirectional marks and surrogates written as `\x1b`, `\n`, `\u202e`..."""
-    return _UNSAFE.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
-
-
 def _named(text: str | None) -> str:
-    return "no label" if text is None else f"'{_shorten(printable(text))}'"
-
-
-def _shorten(text: str) -> str:
-    """The ends tell names apart."""
-    half = WIDTH // 2 - 2
-    return text if len(text) <= WIDTH else f"{text[:half]}...{text[-half:]}"
+    return "no label" if text is None else f"'{shorten(escape(text), WIDTH)}'"

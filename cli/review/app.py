@@ -19,14 +19,14 @@ from textual.widgets import Static
 from cleanlab_lite.errors import DecodeError
 from cleanlab_lite.evidence.decisions import Decision, agreement, settle
 from cleanlab_lite.report.measured_flags import measure
+from cleanlab_lite.text import escape, shorten
 
-from ..text import escape, shorten
 from . import previews, state
 from .player import Player
 from .queue import KINDS, Queue, Value
 from .samples import Neighbour, Sample, SampleReader
 from .screens import Ask, Choice, Help, Pick
-from .widgets import ROOMY, EvidencePane, Examples, Neighbours, PreviewPane, neighbourhood, percent
+from .widgets import ROOMY, EvidencePane, Examples, Neighbours, PreviewPane, chance, neighbourhood
 
 KEYS = (  # key, in the last line, what it does
     ("k", "keep", "keep: the given label is right"),
@@ -317,7 +317,7 @@ class ReviewApp(App[None]):
         chances = {} if self.blind else dict(zip(values["top_labels"] or [], values["top_probs"] or [], strict=True))
         given = values["given_label"]
         order = [*chances, *(label for label in self.samples.classes if label not in chances)]
-        about = {label: percent(p) for label, p in chances.items()} | {given: "as given"}
+        about = {label: chance(p) for label, p in chances.items()} | {given: "as given"}
         return [(label, about.get(label, ""), label) for label in order]
 
     def _warn(self, message: str) -> None:

@@ -12,9 +12,10 @@ from cleanlab_lite.errors import ConfigError, ReportError
 from cleanlab_lite.evidence.decisions import agreement, settle
 from cleanlab_lite.report.measured_flags import measure, propose
 from cleanlab_lite.run import RunFolder
+from cleanlab_lite.text import escape
 
 from .. import diagnostics, output
-from ..text import escape, is_terminal, supports_color
+from ..terminal import is_terminal, supports_color
 from . import state
 
 

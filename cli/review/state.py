@@ -12,8 +12,8 @@ import pyarrow as pa
 
 from cleanlab_lite.evidence.decisions import Agreement, Decision, DecisionLog, agreement, read_journal, settle, standing
 from cleanlab_lite.report.measured_flags import Measured, Share, measure, propose
+from cleanlab_lite.text import escape
 
-from ..text import escape
 from .queue import order
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
@@ -118,12 +117,6 @@ def read_text(path: str) -> str:
             f"{place(error.start)}: byte 0x{data[error.start]:02x} is not UTF-8",
             hint="convert the file, e.g. `iconv -f WINDOWS-1252 -t UTF-8 OLD > NEW`",
         ) from None
-
-
-def listing(names: Sequence[str], limit: int = 20) -> str:
-    """Names for a message, quoted, the first `limit` of them."""
-    shown = ", ".join(repr(name) for name in names[:limit])
-    return f"{shown} and {len(names) - limit} more" if len(names) > limit else shown
 
 
 def holds_json(table: pa.Table, name: str) -> bool:

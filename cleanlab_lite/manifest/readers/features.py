@@ -13,7 +13,8 @@ import pyarrow as pa
 
 from cleanlab_lite.errors import ManifestError
 from cleanlab_lite.files import is_remote, load_arrays, reading
-from cleanlab_lite.manifest.readers.base import Rows, ending, folder_of, holds_json, listing, read_file
+from cleanlab_lite.manifest.readers.base import Rows, ending, folder_of, holds_json, read_file
+from cleanlab_lite.text import listing
 
 FEATURE_KEYS = ("features", "embeddings", "x")
 LABEL_KEYS = ("labels", "y")

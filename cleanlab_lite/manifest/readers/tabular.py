@@ -15,7 +15,8 @@ import pyarrow as pa
 from cleanlab_lite.errors import ManifestError
 from cleanlab_lite.files import is_remote, json_value, read_table, reading
 from cleanlab_lite.manifest.manifest import JSON_CELLS, NULLS_WRITTEN
-from cleanlab_lite.manifest.readers.base import Rows, folder_of, listing, read_file, read_text, storable
+from cleanlab_lite.manifest.readers.base import Rows, folder_of, read_file, read_text, storable
+from cleanlab_lite.text import listing
 
 DELIMITERS = ",;\t|"
 QUOTED = re.compile(r'"(?:[^"]|"")*"')  # a field in quotes, those inside it doubled

@@ -12,6 +12,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Sequence
+from functools import partial
 from html import escape
 from importlib.resources import files
 from pathlib import Path, PurePath
@@ -32,10 +33,13 @@ from cleanlab_lite.run.folder import StoredCurves
 from cleanlab_lite.run.layout import DECISIONS
 from cleanlab_lite.run.report import ReportTable, by_suspicion, suspects
 from cleanlab_lite.run.summary import ClassNoise, Leak
+from cleanlab_lite.text import percent
 
 LIMIT = 15_000_000  # bytes of the whole page
 CURVE_ROWS = 100_000  # rows behind the quartiles of the margins, evenly spread
 CLASS_ROWS = 60  # classes in the table of classes
+
+_percent = partial(percent, unknown="unknown")
 
 
 def build_page(run: RunFolder, *, limit: int = LIMIT, on_progress: OnProgress = ignore) -> bytes:
@@ -232,8 +236,3 @@ def _matrix(run: RunFolder) -> str:
         f'<figure class="card"><figcaption><h2>Who is mistaken for whom</h2><p class="note">{note}</p></figcaption>'
         f"{charts.heat_map(labels, cells)}</figure>"
     )
-
-
-def _percent(share: float | None) -> str:
-    finite = known(share)
-    return "unknown" if finite is None else f"{100 * finite:.1f} %"
