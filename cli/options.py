@@ -64,6 +64,17 @@ def _metavar(option: Option) -> str | None:
     return _METAVARS.get(option.unit, _TYPE_METAVARS[option.kind])
 
 
+def together(*options: Callable[..., Any]) -> Callable[..., Any]:
+    """Several options as one decorator; help shows them in this order."""
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
 def run_argument(command: Callable[..., Any]) -> Callable[..., Any]:
     """RUN: a run folder or its report.parquet; None stands for the newest run."""
     return click.argument("run", required=False, type=click.Path(path_type=Path))(command)

@@ -169,8 +169,7 @@ def judge(
         outcomes.append(noise_outcome(summary, max_noise, worst))
     if max_suspects is not None:
         outcomes.append(suspect_outcome(len(worst), summary.manifest.labelled, max_suspects, worst))
-    if max_new_suspects is not None:
-        assert changes is not None
+    if max_new_suspects is not None and changes is not None:
         new = [change.row for change in changes["newly_suspect"]]
         outcomes.append(LimitOutcome("max-new-suspects", Bound(max_new_suspects, False), len(new), "new suspects", new))
     return Gate(summary, rows, changes, outcomes, warnings)

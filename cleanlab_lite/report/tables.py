@@ -193,8 +193,7 @@ def duplicates_table(manifest: Manifest, duplicates: Duplicates) -> pa.Table:
 
 def history_table(manifest: Manifest, evidence: Evidence) -> pa.Table:
     """Loss and margin of every row after each epoch, mean over the proxies that trained on its given label."""
-    history = evidence.history
-    assert history is not None
+    history = evidence.need_history()
     width = history.shape[1]
 
     def curves(values: np.ndarray) -> pa.FixedSizeListArray:

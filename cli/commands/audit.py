@@ -10,7 +10,7 @@ import click
 
 from .. import diagnostics
 from ..diagnostics import ExitCode
-from ..options import Limit, config_options, json_option, verbosity_options
+from ..options import Limit, config_options, json_option, together, verbosity_options
 from ..settings import OptionValue, resolve, to_config
 
 if TYPE_CHECKING:
@@ -24,18 +24,29 @@ if TYPE_CHECKING:
 TOP = 20  # suspicious rows on show
 
 
+READING = ("path_column", "label_column", "id_column", "split_column", "features_column", "features")
+
+_PATH = click.Path(path_type=Path)
+_reading_options = together(
+    click.option("--path-column", help="Column of the files.  [default: detected]"),
+    click.option("--label-column", help="Column of the labels.  [default: detected]"),
+    click.option("--id-column", help="Column that identifies a row.  [default: detected, else the path]"),
+    click.option("--split-column", help="Column of the split.  [default: detected]"),
+    click.option("--features-column", help="Column of the embeddings.  [default: detected]"),
+    click.option("--features", type=_PATH, help="File of embeddings, aligned by row."),
+)
+_evidence_options = together(
+    click.option("--history", type=_PATH, help="Folder of a Recorder; nothing is trained then."),
+    click.option("--pred-probs", type=_PATH, help="Out-of-sample probabilities; nothing is trained."),
+    click.option("--warm-start", type=_PATH, help="Earlier run whose proxies to start from."),
+)
+
+
 @click.command("audit")
 @click.argument("manifest", required=False)
-@click.option("--path-column", help="Column of the files.  [default: detected]")
-@click.option("--label-column", help="Column of the labels.  [default: detected]")
-@click.option("--id-column", help="Column that identifies a row.  [default: detected, else the path]")
-@click.option("--split-column", help="Column of the split.  [default: detected]")
-@click.option("--features-column", help="Column of the embeddings.  [default: detected]")
-@click.option("--features", type=click.Path(path_type=Path), help="File of embeddings, aligned by row.")
-@click.option("--history", type=click.Path(path_type=Path), help="Folder of a Recorder; nothing is trained then.")
-@click.option("--pred-probs", type=click.Path(path_type=Path), help="Out-of-sample probabilities; nothing is trained.")
-@click.option("--warm-start", type=click.Path(path_type=Path), help="Earlier run whose proxies to start from.")
-@click.option("--out", type=click.Path(path_type=Path), help="Run folder.  [default: a new one under nlclean-runs/]")
+@_reading_options
+@_evidence_options
+@click.option("--out", type=_PATH, help="Run folder.  [default: a new one under nlclean-runs/]")
 @config_options
 @click.option(
     "--fail-on", type=Limit("rows"), metavar="LIMIT", help="Exit 1 above a noise rate (5%) or flagged rows (100)."
@@ -48,12 +59,6 @@ TOP = 20  # suspicious rows on show
 def command(
     ctx: click.Context,
     manifest: str | None,
-    path_column: str | None,
-    label_column: str | None,
-    id_column: str | None,
-    split_column: str | None,
-    features_column: str | None,
-    features: Path | None,
     history: Path | None,
     pred_probs: Path | None,
     warm_start: Path | None,
@@ -62,7 +67,7 @@ def command(
     dry_run: bool,
     show_config: bool,
     as_json: bool,
-    **flags: str | bool | None,
+    **given: Any,
 ) -> None:
     """Find the wrong labels of MANIFEST.
 
@@ -70,7 +75,8 @@ def command(
     class, or an .npz file. With --history or --pred-probs it is audited from that evidence, see docs/own_evidence.md;
     otherwise small networks are trained. The last line on stdout is the path of the report.
     """
-    settings = resolve(flags, environ=os.environ, cwd=Path.cwd())
+    reading = {name: given.pop(name) for name in READING}
+    settings = resolve(given, environ=os.environ, cwd=Path.cwd())
     config = to_config(settings)
     if show_config:
         _show(settings, as_json)
@@ -78,19 +84,7 @@ def command(
     if manifest is None:
         raise click.UsageError("Missing argument 'MANIFEST'.", ctx)
 
-    from cleanlab_lite.manifest.readers import read_manifest
-
-    dataset = read_manifest(
-        manifest,
-        path_column=path_column,
-        label_column=label_column,
-        id_column=id_column,
-        split_column=split_column,
-        features_column=features_column,
-        features=features,
-    )
-    for sentence in dataset.source.notes:
-        diagnostics.note(sentence)
+    dataset = _read(manifest, reading)
     evidence = None
     if history or pred_probs:
         from cleanlab_lite.evidence.own import own_evidence
@@ -118,6 +112,16 @@ def command(
     if fail_on and (outcome := _outcome(report.summary, fail_on)).exceeded:
         diagnostics.error(outcome.message)
         ctx.exit(ExitCode.GATE_FAILED)
+
+
+def _read(path: str, reading: dict[str, Any]) -> Manifest:
+    """The manifest, and what was detected on stderr."""
+    from cleanlab_lite.manifest.readers import read_manifest
+
+    dataset = read_manifest(path, **reading)
+    for sentence in dataset.source.notes:
+        diagnostics.note(sentence)
+    return dataset
 
 
 def _audit(

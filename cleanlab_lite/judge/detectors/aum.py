@@ -33,9 +33,7 @@ def area_under_margin(
     evidence: Evidence, *, first_epoch: int = 0, last_epoch: int | None = None, threshold: float | None = None
 ) -> Detection:
     """Epoch window [first_epoch, last_epoch), from 0. Without `threshold`, planted rows of the history give one."""
-    evidence.require("history")
-    history, labels = evidence.history, evidence.labels
-    assert history is not None
+    history, labels = evidence.need_history(), evidence.labels
     margin = history.mean_over_proxies(history.margin[:, first_epoch:last_epoch], labels)
     aum = mean_over_epochs(margin)
     facts: dict[str, object] = {}

@@ -43,9 +43,7 @@ SLACK = 1e-6  # probabilities this close count as equal
 )
 def confident_learning(evidence: Evidence, *, filter_by: str = "confident_learning") -> Detection:
     """`filter_by`, one of FILTERS, decides `confident_joint_flag`."""
-    evidence.require("pred_probs")
-    labels, pred_probs = evidence.labels, evidence.pred_probs
-    assert pred_probs is not None
+    labels, pred_probs = evidence.labels, evidence.need("pred_probs")
     flag = find_label_issues(labels, pred_probs, filter_by=filter_by)
     calibrated = calibrate_joint(confident_joint(labels, pred_probs)[0], labels)
     return Detection(

@@ -25,9 +25,7 @@ from cleanlab_lite.judge.mixture import fit_gaussian_mixture
 )
 def fine(evidence: Evidence) -> Detection:
     """A class whose scores have one bump, or hardly any rows, flags none."""
-    evidence.require("features")
-    assert evidence.features is not None
-    rows, labels = unit_rows(evidence.features), evidence.labels
+    rows, labels = unit_rows(evidence.need("features")), evidence.labels
     score = np.empty(len(labels))
     noisy = np.zeros(len(labels), dtype=bool)
     rates = []

@@ -48,9 +48,7 @@ def gaussian_mixture(evidence: Evidence, *, first_epoch: int = 0, last_epoch: in
 
 def _losses(evidence: Evidence, first_epoch: int, last_epoch: int | None) -> tuple[np.ndarray, np.ndarray, float]:
     """Mean loss over the window (n,), last recorded loss (n,), and the share of rows with a negative mean margin."""
-    evidence.require("history")
-    history, labels = evidence.history, evidence.labels
-    assert history is not None
+    history, labels = evidence.need_history(), evidence.labels
     loss = history.mean_over_proxies(history.loss, labels)
     margin = mean_over_epochs(history.mean_over_proxies(history.margin[:, first_epoch:last_epoch], labels))
     last = np.full(len(labels), np.nan)

@@ -40,9 +40,7 @@ def prototype_similarity(
     seed: int = 0,
 ) -> Detection:
     """`prototypes` (p) per class from `sample` (m) rows. trust (n,) in 0..1: rows at 0.5 or less are not drawn."""
-    evidence.require("features")
-    assert evidence.features is not None
-    rows, labels, num_classes = unit_rows(evidence.features), evidence.labels, evidence.num_classes
+    rows, labels, num_classes = unit_rows(evidence.need("features")), evidence.labels, evidence.num_classes
     rng = np.random.default_rng(seed)
     centers = class_centers(rows, labels, num_classes, rng, prototypes=prototypes, sample=sample, trust=trust)
     sizes = np.bincount(labels, minlength=num_classes)
