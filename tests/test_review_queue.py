@@ -12,6 +12,7 @@ import pytest
 from cli_world import HOSTILE, HOSTILE_SHOWN, call, finished_run, loaded_by, make_report, mislabel, row
 from review_world import CLASSES, FLAGGED, make_run, report_rows, write_wav
 
+from cleanlab_lite.data.sound import spectrogram
 from cleanlab_lite.errors import DecodeError
 from cleanlab_lite.evidence.decisions import Decision, DecisionLog, settle
 from cleanlab_lite.report import reasons
@@ -405,7 +406,7 @@ def test_a_tone_is_a_line_in_the_spectrogram_and_a_swell_in_the_waveform(tmp_pat
     for hertz in (300.0, 2700.0):
         write_wav(tmp_path / "tone.wav", hertz)
         sound = previews.drawing(str(tmp_path / "tone.wav"), "sound").sound
-        levels.append(previews.spectrogram(sound, 40, 32).mean(axis=1).argmax())
+        levels.append(spectrogram(sound.wave, sound.rate, 40, 32).mean(axis=1).argmax())
         assert previews.paint_sound(sound, 40, 32).shape == (32, 40, 3)
     assert levels[0] > levels[1]  # low tones are low
     wave = previews.waveform(sound, 40, 9).any(axis=2).sum(axis=0)
