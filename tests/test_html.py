@@ -290,7 +290,7 @@ def test_short_compressed_sounds_travel_as_they_are(tmp_path, content, sound):
         b"no picture",
         b"RIFF____WAVEfmt ",
         b"RIFF____WAVE",
-        b"RIFF____WAVE" + bytes(4) + b"\x40\x1f" + bytes(99),  # a chunk that says it goes on behind the end
+        b"RIFF\x64\0\0\0WAVE" + bytes(4) + b"\x40\x1f" + bytes(99),  # a chunk that says it goes on behind the end
         b"OggS" + bytes(99_999),
     ],
 )
