@@ -92,7 +92,7 @@ def compare(dataset: data.Dataset, args: argparse.Namespace, seed: int, folder: 
         since = time.monotonic()
         result = run_method(name, task, folder)
         for finding in result["findings"]:
-            assert not records or np.array_equal(finding["rows"], records[0]["rows"]), "methods differ in usable rows"
+            assert not records or np.array_equal(finding["rows"], records[0]["rows"]), "other rows than before"
             facts = {"seed": seed, "device": result["device"], "torch": result["torch"]}
             records.append(finding | facts | measure(finding, dataset))
         if name == "nlclean":

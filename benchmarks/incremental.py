@@ -19,7 +19,7 @@ import numpy as np
 from benchmarks import data
 from cleanlab_lite import measure as metrics
 from cleanlab_lite.door import audit
-from cleanlab_lite.run.report import Report
+from cleanlab_lite.run.report import ReportTable
 
 HEADS = ("seed", "audit", "AP", "AP old", "AP new", "noise rate", "rate error", "ECE", "flagged again", "passes", "s")
 
@@ -47,7 +47,7 @@ def compare(args: argparse.Namespace, seed: int, folder: Path) -> None:
     rows = np.random.default_rng(seed).permutation(len(dataset.given))[: args.rows]
     given, truth, before = dataset.given.copy(), dataset.truth, len(rows) - args.new
 
-    def run(name: str, chosen: np.ndarray, **options: Any) -> tuple[Report, float]:
+    def run(name: str, chosen: np.ndarray, **options: Any) -> tuple[ReportTable, float]:
         manifest = save(folder, dataset, given, chosen)
         since = time.monotonic()
         report = audit(manifest, out=folder / name, seed=seed, ensemble=args.ensemble, **options)

@@ -28,11 +28,11 @@ from cleanlab_lite.run import Run
 from cleanlab_lite.train.ensemble import prepare
 from cleanlab_lite.train.fit import Observation, fit
 from cleanlab_lite.train.plan import make_plan
-from cleanlab_lite.train.task import Task as LearningTask
+from cleanlab_lite.train.task import Task
 
 
 @dataclass(frozen=True)
-class Task:
+class Contest:
     """What a method is told."""
 
     manifest: str
@@ -48,7 +48,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Finding:
-    """What a method says about the n usable rows. A field is None, or NaN, where it says nothing."""
+    """What a method says about the n teachable rows. A field is None, or NaN, where it says nothing."""
 
     method: str
     rows: np.ndarray  # (n,) rows of the manifest: readable and labelled
@@ -63,29 +63,29 @@ class Finding:
     noise_interval: tuple[float, float] | None = None  # 95 %
 
 
-class Bench:
-    """The data of a task on its device, and the proxy of nlclean to be trained on it. Counts row visits."""
+class Arena:
+    """The data of a contest on its device, and the proxy of nlclean to be trained on it. Counts row visits."""
 
-    def __init__(self, task: Task) -> None:
-        manifest, config = task.read()
+    def __init__(self, contest: Contest) -> None:
+        manifest, config = contest.read()
         plan = make_plan(manifest, config)
         inputs = load_inputs(manifest, plan.image_size, plan.sound, workers=config.workers)
-        learned = LearningTask.of(manifest.labels, manifest.num_classes, inputs)
-        bench, self._teaching = prepare(learned, plan, config)
-        self.samples = bench.samples(learned.main.name)
+        task = Task.of(manifest.labels, manifest.num_classes, inputs)
+        bench, self._teaching = prepare(task, plan, config)
+        self.samples = bench.samples(task.main.name)
         self.labels = manifest.labels  # (all rows,)
         self.rows = np.flatnonzero(inputs.readable & (manifest.labels >= 0))  # (n,)
         self.given = manifest.labels[self.rows]
         self.classes = np.array(manifest.classes)
-        self.task, self.seed, self.visits = task, config.seed, 0
+        self.contest, self.seed, self.visits = contest, config.seed, 0
         self.taught = f"{plan.loss}, {plan.strategy}"  # how nlclean teaches
 
     def train(
         self, rows: np.ndarray, seed: int, *, plain: bool = True, labels: np.ndarray | None = None, extra: int = 0
     ) -> Observation:
         """One network: plain cross entropy, or taught as nlclean's are. `extra` classes beside those of the data."""
-        self.visits += len(rows) * self.task.epochs
-        teaching = replace(self._teaching, epochs=self.task.epochs)
+        self.visits += len(rows) * self.contest.epochs
+        teaching = replace(self._teaching, epochs=self.contest.epochs)
         if plain:
             teaching = replace(teaching, loss="ce", strategy="plain")
         labels = self.labels if labels is None else labels
@@ -93,15 +93,15 @@ class Bench:
 
     def repeats(self, visits: int) -> int:
         """How often something of so many row visits must be done to use the budget."""
-        return max(1, math.ceil(self.task.budget / visits))
+        return max(1, math.ceil(self.contest.budget / visits))
 
     def finding(self, method: str, score: np.ndarray, **more: Any) -> Finding:
-        return Finding(method, self.rows, score, self.visits, self.task.epochs, **more)
+        return Finding(method, self.rows, score, self.visits, self.contest.epochs, **more)
 
 
-def nlclean(task: Task) -> Iterator[Finding]:
+def nlclean(contest: Contest) -> Iterator[Finding]:
     """The audit with its defaults. Row visits include the trials that chose the epochs, and the planted proxy."""
-    manifest, config = task.read()
+    manifest, config = contest.read()
     with TemporaryDirectory() as folder, Run.start(Path(folder) / "run", "run", run_key(manifest, config)) as run:
         report = audit(manifest, config, run=run)
         stages = [run.facts(path.stem) for path in run.path("stages").glob("*.json")]
@@ -124,7 +124,7 @@ def nlclean(task: Task) -> Iterator[Finding]:
     )
 
 
-def cleanlab(task: Task, *, plain: bool = True) -> Iterator[Finding]:
+def cleanlab(contest: Contest, *, plain: bool = True) -> Iterator[Finding]:
     """cleanlab 2 on out-of-sample probabilities: confident learning (Northcutt et al., JAIR 2021).
 
     Its two usual pairs: ranked by self-confidence with the default filter, and ranked by normalised margin with
@@ -132,126 +132,126 @@ def cleanlab(task: Task, *, plain: bool = True) -> Iterator[Finding]:
     joint. 1 - self-confidence stands for p_mislabel. The probabilities are from logits averaged over the last quarter
     of the epochs, which helps a little.
     """
-    bench = Bench(task)
-    name = f"cleanlab ({'ce, plain' if plain else bench.taught})"
-    repeats = bench.repeats((task.folds - 1) * len(bench.rows) * task.epochs)
-    total = np.zeros((len(bench.rows), len(bench.classes)))
+    arena = Arena(contest)
+    name = f"cleanlab ({'ce, plain' if plain else arena.taught})"
+    repeats = arena.repeats((contest.folds - 1) * len(arena.rows) * contest.epochs)
+    total = np.zeros((len(arena.rows), len(arena.classes)))
     for repeat in range(repeats):
-        total += out_of_sample(bench, repeat, plain=plain)
+        total += out_of_sample(arena, repeat, plain=plain)
         if repeat == 0:
-            yield from confident_learning(bench, f"{name} {task.folds}-fold", total)
+            yield from confident_learning(arena, f"{name} {contest.folds}-fold", total)
     if repeats > 1:
-        yield from confident_learning(bench, f"{name} repeated {task.folds}-fold", total / repeats)
+        yield from confident_learning(arena, f"{name} repeated {contest.folds}-fold", total / repeats)
 
 
-def out_of_sample(bench: Bench, repeat: int, *, plain: bool) -> np.ndarray:
+def out_of_sample(arena: Arena, repeat: int, *, plain: bool) -> np.ndarray:
     """(n, k) float64 probabilities from a stratified cross-validation."""
     from sklearn.model_selection import StratifiedKFold
 
-    folds = bench.task.folds
-    pred_probs = np.empty((len(bench.rows), len(bench.classes)))
-    splitter = StratifiedKFold(folds, shuffle=True, random_state=1000 * bench.seed + repeat)
-    for fold, (train, test) in enumerate(splitter.split(bench.rows, bench.given)):
-        seen = bench.train(bench.rows[train], repeat * folds + fold, plain=plain)
-        pred_probs[test] = softmax(seen.logits[bench.rows[test]].astype(np.float64), axis=1)
+    folds = arena.contest.folds
+    pred_probs = np.empty((len(arena.rows), len(arena.classes)))
+    splitter = StratifiedKFold(folds, shuffle=True, random_state=1000 * arena.seed + repeat)
+    for fold, (train, test) in enumerate(splitter.split(arena.rows, arena.given)):
+        seen = arena.train(arena.rows[train], repeat * folds + fold, plain=plain)
+        pred_probs[test] = softmax(seen.logits[arena.rows[test]].astype(np.float64), axis=1)
     return pred_probs
 
 
-def confident_learning(bench: Bench, name: str, pred_probs: np.ndarray) -> Iterator[Finding]:
+def confident_learning(arena: Arena, name: str, pred_probs: np.ndarray) -> Iterator[Finding]:
     from cleanlab.count import compute_confident_joint
     from cleanlab.filter import find_label_issues
     from cleanlab.rank import get_label_quality_scores
 
-    joint = compute_confident_joint(bench.given, pred_probs)
-    predicted = bench.classes[pred_probs.argmax(axis=1)]
+    joint = compute_confident_joint(arena.given, pred_probs)
+    predicted = arena.classes[pred_probs.argmax(axis=1)]
     pairs = {"self_confidence": "prune_by_noise_rate", "normalized_margin": "prune_by_class"}
     for ranking, filter_by in pairs.items():
-        flagged = find_label_issues(bench.given, pred_probs, filter_by=filter_by, n_jobs=1)
-        yield bench.finding(
+        flagged = find_label_issues(arena.given, pred_probs, filter_by=filter_by, n_jobs=1)
+        yield arena.finding(
             f"{name}, {ranking}, {filter_by}",
-            get_label_quality_scores(bench.given, pred_probs, method=ranking),
+            get_label_quality_scores(arena.given, pred_probs, method=ranking),
             flagged=flagged,
-            p_mislabel=1 - pred_probs[np.arange(len(predicted)), bench.given] if ranking == "self_confidence" else None,
+            p_mislabel=1 - pred_probs[np.arange(len(predicted)), arena.given] if ranking == "self_confidence" else None,
             suggested=np.where(flagged, predicted, ""),
             noise_rate=float(1 - np.trace(joint) / joint.sum()),
         )
 
 
-def aum(task: Task) -> Iterator[Finding]:
+def aum(contest: Contest) -> Iterator[Finding]:
     """Area under the margin of networks trained on all rows (Pleiss et al., NeurIPS 2020), as the `aum` package has it.
 
     AUM_i = mean over epochs of z_y - max_{k != y} z_k. Margins are taken in a clean pass after each epoch rather than
     in the training pass. The package offers no flags without threshold samples: see `aum_threshold`.
     """
-    bench = Bench(task)
-    repeats = bench.repeats(len(bench.rows) * task.epochs)
-    total = np.zeros(len(bench.rows))
+    arena = Arena(contest)
+    repeats = arena.repeats(len(arena.rows) * contest.epochs)
+    total = np.zeros(len(arena.rows))
     for repeat in range(repeats):
-        total += mean_margin(bench.train(bench.rows, repeat), bench.rows)
+        total += mean_margin(arena.train(arena.rows, repeat), arena.rows)
         if repeat == 0:
-            yield bench.finding("AUM, one network", total.copy())
+            yield arena.finding("AUM, one network", total.copy())
     if repeats > 1:
-        yield bench.finding("AUM, several networks", total / repeats)
+        yield arena.finding("AUM, several networks", total / repeats)
 
 
-def aum_threshold(task: Task) -> Iterator[Finding]:
+def aum_threshold(contest: Contest) -> Iterator[Finding]:
     """The paper's two runs, each with n / (k + 1) other rows shown under an extra class.
 
     A row is flagged when in every run in which it kept its label its AUM is below the 99th percentile of those rows.
     """
-    bench = Bench(task)
-    n, k = len(bench.rows), len(bench.classes)
-    order = np.random.default_rng(bench.seed).permutation(n)
+    arena = Arena(contest)
+    n, k = len(arena.rows), len(arena.classes)
+    order = np.random.default_rng(arena.seed).permutation(n)
     total, runs, flagged = np.zeros(n), np.zeros(n), np.ones(n, dtype=bool)
     for run, shown in enumerate(np.split(order, [n // (k + 1), 2 * (n // (k + 1))])[:2]):
-        labels = bench.labels.copy()
-        labels[bench.rows[shown]] = k
-        margin = mean_margin(bench.train(bench.rows, run, labels=labels, extra=1), bench.rows)
+        labels = arena.labels.copy()
+        labels[arena.rows[shown]] = k
+        margin = mean_margin(arena.train(arena.rows, run, labels=labels, extra=1), arena.rows)
         kept = np.ones(n, dtype=bool)
         kept[shown] = False
         total[kept] += margin[kept]
         runs += kept
         flagged &= ~kept | (margin < np.percentile(margin[shown], 99))
-    yield bench.finding("AUM, two runs with threshold samples", total / runs, flagged=flagged)
+    yield arena.finding("AUM, two runs with threshold samples", total / runs, flagged=flagged)
 
 
 def mean_margin(seen: Observation, rows: np.ndarray) -> np.ndarray:
     return seen.margin[:, rows].astype(np.float64).mean(axis=0)
 
 
-def small_loss(task: Task) -> Iterator[Finding]:
+def small_loss(contest: Contest) -> Iterator[Finding]:
     """Loss of networks trained on all rows, split by a Gaussian mixture: the criterion of DivideMix (ICLR 2020).
 
     With the last loss, as DivideMix has it, and with the mean over the epochs, which is harder to memorise away.
     """
-    bench = Bench(task)
-    repeats = bench.repeats(len(bench.rows) * task.epochs)
-    last, mean = np.zeros(len(bench.rows)), np.zeros(len(bench.rows))
+    arena = Arena(contest)
+    repeats = arena.repeats(len(arena.rows) * contest.epochs)
+    last, mean = np.zeros(len(arena.rows)), np.zeros(len(arena.rows))
     for repeat in range(repeats):
-        loss = bench.train(bench.rows, repeat).loss[:, bench.rows].astype(np.float64)
+        loss = arena.train(arena.rows, repeat).loss[:, arena.rows].astype(np.float64)
         last += loss[-1]
         mean += loss.mean(axis=0)
         if repeat == 0 or repeat == repeats - 1:
             networks = "one network" if repeat == 0 else "several networks"
-            yield split_losses(bench, f"small loss + GMM, last epoch, {networks}", last / (repeat + 1))
-            yield split_losses(bench, f"small loss + GMM, mean over epochs, {networks}", mean / (repeat + 1))
+            yield split_losses(arena, f"small loss + GMM, last epoch, {networks}", last / (repeat + 1))
+            yield split_losses(arena, f"small loss + GMM, mean over epochs, {networks}", mean / (repeat + 1))
 
 
-def split_losses(bench: Bench, name: str, loss: np.ndarray) -> Finding:
+def split_losses(arena: Arena, name: str, loss: np.ndarray) -> Finding:
     """Two Gaussians on the losses scaled to 0..1, with DivideMix's settings. Its posterior ranks like the loss."""
     from sklearn.mixture import GaussianMixture
 
     scaled = ((loss - loss.min()) / max(np.ptp(loss), 1e-12))[:, None]
-    mixture = GaussianMixture(2, max_iter=10, tol=1e-2, reg_covar=5e-4, random_state=bench.seed).fit(scaled)
+    mixture = GaussianMixture(2, max_iter=10, tol=1e-2, reg_covar=5e-4, random_state=arena.seed).fit(scaled)
     noisy = mixture.predict_proba(scaled)[:, mixture.means_[:, 0].argmax()]
-    return bench.finding(name, -loss, flagged=noisy > 0.5, p_mislabel=noisy, noise_rate=float(noisy.mean()))
+    return arena.finding(name, -loss, flagged=noisy > 0.5, p_mislabel=noisy, noise_rate=float(noisy.mean()))
 
 
-def cleanlab_taught(task: Task) -> Iterator[Finding]:
+def cleanlab_taught(contest: Contest) -> Iterator[Finding]:
     """cleanlab on probabilities of proxies that are taught like nlclean's."""
-    return cleanlab(task, plain=False)
+    return cleanlab(contest, plain=False)
 
 
-METHODS: dict[str, Callable[[Task], Iterator[Finding]]] = {
+METHODS: dict[str, Callable[[Contest], Iterator[Finding]]] = {
     method.__name__: method for method in (nlclean, cleanlab, cleanlab_taught, aum, aum_threshold, small_loss)
 }

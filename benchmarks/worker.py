@@ -1,7 +1,7 @@
-"""One method in a process of its own, whose peak memory is thus its own: `python -m benchmarks.worker METHOD TASK OUT`.
+"""One method in a process of its own, whose peak memory is thus its own: `python -m benchmarks.worker METHOD FILE OUT`.
 
-TASK is a JSON file of `peers.Task`; OUT receives `{"device", "torch", "findings"}`. The method "decode" only fills the
-cache of decoded pictures, so that none of the others pays for it.
+FILE is a JSON file of `peers.Contest`; OUT receives `{"device", "torch", "findings"}`. The method "decode" only
+fills the cache of decoded pictures, so that none of the others pays for it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.peers import METHODS, Task
+from benchmarks.peers import METHODS, Contest
 from cleanlab_lite.data.inputs import load_inputs
 from cleanlab_lite.errors import NlcleanError
 from cleanlab_lite.train.plan import choose_device, make_plan
@@ -26,16 +26,16 @@ MAXRSS_PER_MIB = 2**20 if sys.platform == "darwin" else 2**10  # bytes there, Ki
 
 
 def main(method: str, task_file: str, out: str) -> None:
-    task = Task(**json.loads(Path(task_file).read_text("utf-8")))
-    device = choose_device(task.options.get("device", "auto"))
+    contest = Contest(**json.loads(Path(task_file).read_text("utf-8")))
+    device = choose_device(contest.options.get("device", "auto"))
     findings = []
     if method == "decode":
-        manifest, config = task.read()
+        manifest, config = contest.read()
         plan = make_plan(manifest, config)
         load_inputs(manifest, plan.image_size, plan.sound, workers=config.workers)
     else:
         start = time.monotonic()
-        for finding in METHODS[method](task):
+        for finding in METHODS[method](contest):
             cost = {"seconds": time.monotonic() - start, "peak_mib": peak_mib(), "device_peak_mib": device_peak_mib()}
             findings.append(asdict(finding) | cost)
     name = torch.cuda.get_device_name(device) if device.startswith("cuda") else device

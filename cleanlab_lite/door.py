@@ -34,7 +34,7 @@ from cleanlab_lite.report.page.html import write_page
 from cleanlab_lite.report.page.notebook import headline, html_view
 from cleanlab_lite.run import Run, RunFolder
 from cleanlab_lite.run.layout import REPORT
-from cleanlab_lite.run.report import Report as ReportTable
+from cleanlab_lite.run.report import ReportTable
 from cleanlab_lite.train.warm_start import read_warm_start
 
 if TYPE_CHECKING:

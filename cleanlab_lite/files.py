@@ -1,4 +1,4 @@
-"""Files that others wrote, or a disk has damaged. One place knows that opening them can raise anything.
+"""Files: written whole or not at all, and read although others wrote them, or a disk has damaged them.
 
 The parsers below us (zip, zlib, NumPy's headers, Arrow, JSON) let dozens of kinds of exceptions out where bytes are not
 what they expect: TokenError, RecursionError, MemoryError, zlib.error ... No list of them is ever complete.
@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from cleanlab_lite.errors import NlcleanError
+from cleanlab_lite.text import one_line
 
 if TYPE_CHECKING:  # NumPy and Arrow are slow to import, and settings are read without them
     import numpy as np
@@ -25,6 +28,37 @@ PART = 64 << 20  # bytes asked for at a time
 DEEPEST = 200  # levels of lists and objects in JSON
 TOO_DEEP = "it is nested too deeply"
 LONGEST = 200  # characters of a parser's own words in a message
+_REMOTE = re.compile(r"[A-Za-z][A-Za-z0-9+.:-]*://")
+
+
+@contextmanager
+def whole(target: Path, temporary: Path | None = None, *, durable: bool = True) -> Iterator[Path]:
+    """A path to write to, which becomes `target` when the block ends well; nothing stays of it when it does not.
+
+    Whoever reads sees the old file or the new one, never a part; after a power cut too, if `durable`. What is written
+    lies in `temporary` meanwhile, by default beside the target under a name of this process. Raises OSError.
+    """
+    temporary = temporary or target.with_name(f".{os.getpid()}.{target.name}")  # the ending is what writers look at
+    try:
+        yield temporary
+        if durable:
+            _sync(temporary)
+        os.replace(temporary, target)
+        if durable:
+            _sync(target.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    """Force a file, or the entries of a folder, to the disk."""
+    if path.is_dir() and sys.platform == "win32":
+        return  # Windows cannot open a folder, and journals renames itself
+    handle = os.open(path, os.O_RDONLY if sys.platform != "win32" else os.O_RDWR)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 @contextmanager
@@ -47,8 +81,12 @@ def why(cause: Exception) -> str:
         return f"{cause} is missing"
     if isinstance(cause, RecursionError):
         return TOO_DEEP
-    text = " ".join(str(getattr(cause, "strerror", None) or cause).split()) or type(cause).__name__
-    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+    return one_line(str(getattr(cause, "strerror", None) or cause), LONGEST) or type(cause).__name__
+
+
+def is_remote(path: str) -> bool:
+    """Whether it is for fsspec (`s3://…`, `zip://a.png::b.zip`); a folder on the way to a local file may end in ":"."""
+    return _REMOTE.match(path) is not None
 
 
 def local_path(uri: str) -> str:

@@ -26,7 +26,7 @@ from cleanlab_lite.manifest.saved import save_manifest
 from cleanlab_lite.progress import OnProgress, Progress, ignore
 from cleanlab_lite.report.tables import build_report, class_table, duplicates_table, history_table, noise_matrix_table
 from cleanlab_lite.run import Run, layout
-from cleanlab_lite.run.report import Report
+from cleanlab_lite.run.report import ReportTable
 
 if TYPE_CHECKING:
     from cleanlab_lite.train.plan import Plan
@@ -53,7 +53,7 @@ VIEWS = {"image": "pixels", "sound": "patches", "vector": "vectors"}  # of the d
 EXECUTION = ("time_budget", "workers", "max_memory")  # options that change how a run goes, not what it finds
 
 
-class Source(Protocol):
+class EvidenceSource(Protocol):
     """Where an audit's evidence comes from."""
 
     @property
@@ -81,9 +81,9 @@ def audit(
     config: AuditConfig,
     *,
     run: Run,
-    source: Source | None = None,
+    source: EvidenceSource | None = None,
     on_progress: OnProgress = ignore,
-) -> Report:
+) -> ReportTable:
     """Find the wrong labels of a manifest and fill the run folder. A finished run is read, not repeated.
 
     Args:
@@ -95,10 +95,10 @@ def audit(
         StoppedEarly: the time budget is used up; the same call goes on from there.
     """
     if run.finished:
-        return Report.read(run.path(layout.REPORT))
+        return ReportTable.read(run.path(layout.REPORT))
     source = source or source_of(manifest, config)
     done = run.done("report")  # and killed just after it
-    report = Report.read(run.path(layout.REPORT)) if done else _find(manifest, config, source, run, on_progress)
+    report = ReportTable.read(run.path(layout.REPORT)) if done else _find(manifest, config, source, run, on_progress)
     run.discard()  # what every proxy saw is in the history now
     run.finish(
         plan=source.facts,
@@ -110,7 +110,9 @@ def audit(
     return report
 
 
-def _find(manifest: Manifest, config: AuditConfig, source: Source, run: Run, on_progress: OnProgress) -> Report:
+def _find(
+    manifest: Manifest, config: AuditConfig, source: EvidenceSource, run: Run, on_progress: OnProgress
+) -> ReportTable:
     """The stages of an audit, each read where an earlier process has done it."""
     run.write(layout.MANIFEST, lambda path: save_manifest(manifest, path))
     seen = source.look(manifest, run, Clock(config.time_budget, on_progress))
@@ -120,7 +122,7 @@ def _find(manifest: Manifest, config: AuditConfig, source: Source, run: Run, on_
     copies = duplicates.reasons(manifest.labels, manifest.splits)
     verdict = replace(verdict, reasons=verdict.reasons | inputs.notes | copies)
     run.mark("judge")
-    about = describe(run, seen) | source.about(run, seen, verdict)
+    about = facts_of_all(run, seen) | source.about(run, seen, verdict)
     about |= {"duplicates": duplicates.facts, "leakage": duplicates.leakage(manifest.splits)}
     about["warnings"] = warnings(verdict, inputs) + about["warnings"] + leaks(manifest, copies["leakage"])
     report = build_report(manifest, verdict, duplicates, inputs.content, inputs.codes, inputs.errors, about)
@@ -131,7 +133,7 @@ def _find(manifest: Manifest, config: AuditConfig, source: Source, run: Run, on_
 
 def source_of(
     manifest: Manifest, config: AuditConfig, *, evidence: Evidence | None = None, warm: WarmStart | None = None
-) -> Source:
+) -> EvidenceSource:
     """Where the evidence comes from: recorded elsewhere, of the manifest's rows, or proxies to train.
 
     Args:
@@ -140,9 +142,11 @@ def source_of(
     Raises:
         ConfigError: the options do not fit the data, the machine, or the earlier run.
     """
-    return (
-        Proxies(make_plan(manifest, config, warm), config, warm) if evidence is None else Recorded(manifest, evidence)
-    )
+    if evidence is not None:
+        return Recorded(manifest, evidence)
+    from cleanlab_lite.train.plan import make_plan  # torch
+
+    return Proxies(make_plan(manifest, config, warm), config, warm)
 
 
 @dataclass(frozen=True)
@@ -251,13 +255,6 @@ def _copies(inputs: Inputs, seen: Inputs, run: Run, clock: Clock) -> Duplicates:
     return Duplicates.from_arrays(run.arrays(layout.COPIES), run.facts("duplicates"))
 
 
-def make_plan(manifest: Manifest, config: AuditConfig, warm: WarmStart | None = None) -> Plan:
-    """Raises ConfigError when the options do not fit the data, the machine, or the earlier run."""
-    from cleanlab_lite.train import plan as planning
-
-    return planning.make_plan(manifest, config, warm)
-
-
 def kinds(evidence: Evidence) -> list[str]:
     """What there is of the evidence that a user can bring."""
     return [name for name in WITHOUT if getattr(evidence, name) is not None]
@@ -295,7 +292,7 @@ def _stamp(path: str) -> str:
     return f"{found.st_size} {found.st_mtime_ns}"
 
 
-def describe(run: Run, seen: Seen) -> dict[str, Any]:
+def facts_of_all(run: Run, seen: Seen) -> dict[str, Any]:
     """Fields of the summary that every audit has."""
     return {"run_id": run.run_id, "evidence": kinds(seen.evidence)}
 
@@ -361,7 +358,7 @@ def costs(evidence: Evidence, inputs: Inputs, verdict: Verdict) -> list[str]:
     return found
 
 
-def cleanings(manifest: Manifest, report: Report) -> dict[Policy, Cleaning]:
+def cleanings(manifest: Manifest, report: ReportTable) -> dict[Policy, Cleaning]:
     """What the policies would do with the manifest; a warning of the report where that is too much to be written."""
     found: dict[Policy, Cleaning] = {}
     policies: tuple[Policy, ...] = ("prune", "correct")
@@ -384,7 +381,7 @@ def write(
     evidence: Evidence,
     verdict: Verdict,
     duplicates: Duplicates,
-    report: Report,
+    report: ReportTable,
     cleanings: dict[Policy, Cleaning],
 ) -> None:
     """Everything a user finds in the run folder, each file whole or absent."""

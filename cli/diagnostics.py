@@ -8,8 +8,9 @@ import traceback
 from enum import IntEnum
 
 from cleanlab_lite.errors import ConfigError, ManifestError, NlcleanError, RunLocked, StoppedEarly
+from cleanlab_lite.text import escape
 
-from .text import escape, supports_color
+from .terminal import supports_color
 
 
 class ExitCode(IntEnum):

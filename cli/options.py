@@ -26,7 +26,7 @@ def config_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """
     for name, option in reversed(FIELDS.items()):
         command = click.option(
-            "/".join(flags(name)),
+            "/".join(flag_names(name)),
             name,
             default=None,
             metavar=_metavar(option),
@@ -37,7 +37,7 @@ def config_options(command: Callable[..., Any]) -> Callable[..., Any]:
     )
 
 
-def flags(name: str) -> tuple[str, ...]:
+def flag_names(name: str) -> tuple[str, ...]:
     """How a field of AuditConfig is spelled: one flag, or two for a switch."""
     spelled = name.replace("_", "-")
     return (f"--{spelled}", f"--no-{spelled}") if FIELDS[name].kind is bool else (f"--{spelled}",)
@@ -62,6 +62,17 @@ def _metavar(option: Option) -> str | None:
     if option.choices:
         return f"[{'|'.join(option.choices)}]"
     return _METAVARS.get(option.unit, _TYPE_METAVARS[option.kind])
+
+
+def together(*options: Callable[..., Any]) -> Callable[..., Any]:
+    """Several options as one decorator; help shows them in this order."""
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
 
 
 def run_argument(command: Callable[..., Any]) -> Callable[..., Any]:

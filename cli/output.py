@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 from cleanlab_lite.config import FIELDS
 from cleanlab_lite.export.formats import STEMS
+from cleanlab_lite.text import escape, percent, shorten
 
-from .settings import Setting
-from .text import escape, format_duration, is_terminal, shorten, supports_color
+from .settings import OptionValue
+from .terminal import format_duration, is_terminal, supports_color
 
 if TYPE_CHECKING:
     from cleanlab_lite.report.gate import Gate
-    from cleanlab_lite.run.report import Report
+    from cleanlab_lite.run.report import ReportTable
     from cleanlab_lite.run.summary import ClassNoise, Confusion, Leak, Summary
 
 _ID_WIDTH, _LABEL_WIDTH = 40, 24  # characters
@@ -43,13 +44,13 @@ def json_document(value: Any) -> None:
     line(json.dumps(_finite(value), indent=2, allow_nan=False))
 
 
-def report_json(report: Report, path: Path, top: int) -> None:
+def report_json(report: ReportTable, path: Path, top: int) -> None:
     """The JSON twin of `report_view`: the summary, `report` (path) and `suspicious` (the `top` rows)."""
     rows = report.suspicious().slice(0, top).select(_SUSPICIOUS_COLUMNS).to_pylist()
     json_document(report.summary.as_dict() | {"report": str(path), "suspicious": rows})
 
 
-def report_view(report: Report, path: Path, top: int) -> None:
+def report_view(report: ReportTable, path: Path, top: int) -> None:
     """What a person reads after an audit; the last line is `path`."""
     summary = report.summary
     _headline(summary)
@@ -70,7 +71,7 @@ def _headline(summary: Summary) -> None:
         f"{manifest.classes:,} classes, {manifest.modality}"
     )
     line(
-        f"noise rate: {_percent(rate.estimate)}, between {_percent(rate.low)} and {_percent(rate.high)} "
+        f"noise rate: {percent(rate.estimate)}, between {percent(rate.low)} and {percent(rate.high)} "
         f"({escape(rate.method)})"
     )
     issues = [f"{name} {count:,}" for name, count in summary.issues.items() if count and name != "none"]
@@ -87,7 +88,7 @@ def _copies(duplicates: Mapping[str, Any], leaking: int) -> None:
     if kinds:
         line(f"copies: {', '.join(kinds)}")
     if search.get("recall") is not None:
-        line(f"copies among vectors were searched by faiss, which finds {_percent(search['recall'])} of all neighbours")
+        line(f"copies among vectors were searched by faiss, which finds {percent(search['recall'])} of all neighbours")
     if leaking:
         line(f"leakage: {leaking:,} rows have a copy in another split")
 
@@ -100,10 +101,10 @@ def _leakage(shared: Sequence[Leak]) -> None:
             (
                 _label(pair.split_a),
                 f"{pair.rows_a:,}",
-                _percent(pair.share_a),
+                percent(pair.share_a),
                 _label(pair.split_b),
                 f"{pair.rows_b:,}",
-                _percent(pair.share_b),
+                percent(pair.share_b),
                 pair.kind,
             )
             for pair in shared
@@ -122,8 +123,8 @@ def _worst_classes(classes: Sequence[ClassNoise]) -> None:
                 _label(row.label),
                 f"{row.rows:,}",
                 f"{row.flagged:,}",
-                _percent(row.noise_rate),
-                f"{_percent(row.low)} - {_percent(row.high)}",
+                percent(row.noise_rate),
+                f"{percent(row.low)} - {percent(row.high)}",
             )
             for row in worst
         ],
@@ -153,7 +154,7 @@ def _search(search: Mapping[str, Any]) -> None:
                 escape(row["strategy"]),
                 escape(row["loss"]),
                 f"{row['trials']:,}",
-                _percent(row["agreement"]),
+                percent(row["agreement"]),
                 f"{100 * row['behind']:.1f} ± {100 * row['standard_error']:.1f}",
                 f"{row['seconds']:,.1f}",
             )
@@ -205,9 +206,9 @@ def _next_steps(run: Path, summary: Summary) -> None:
 
 def gate_text(gate: Gate, top: int) -> str:
     """What a person reads after a check: limits, then the `top` suspects, then the `top` rows of every change."""
-    from cleanlab_lite.report.gate_formats import change_text, headline, suspect_text
+    from cleanlab_lite.report.gate_formats import change_text, gate_headline, suspect_text
 
-    lines = [f"{escape(gate.summary.manifest.path)}: {headline(gate)}"]
+    lines = [f"{escape(gate.summary.manifest.path)}: {gate_headline(gate)}"]
     lines += [f"{'FAILED' if outcome.exceeded else 'passed'}  {outcome.message}" for outcome in gate.outcomes]
     lists = {"suspects": [suspect_text(gate, row) for row in gate.suspects[:top]]}
     counts = {"suspects": len(gate.suspects)}
@@ -225,16 +226,16 @@ def gate_text(gate: Gate, top: int) -> str:
     return "\n".join(lines) + "\n"
 
 
-def plan_view(plan: Mapping[str, Any]) -> None:
+def forecast_view(facts: Mapping[str, Any]) -> None:
     """What `audit --dry-run` would do."""
-    width = max(map(len, plan))
-    for name, value in plan.items():
+    width = max(map(len, facts))
+    for name, value in facts.items():
         if name == "estimated_seconds":
             name, value = "estimated_time", format_duration(value)
         line(f"{name.replace('_', ' '):<{width}}  {escape(_scalar(value))}")
 
 
-def settings_view(settings: Mapping[str, Setting]) -> None:
+def settings_view(settings: Mapping[str, OptionValue]) -> None:
     """Value, origin and meaning of every setting, as lines that nlclean.toml would take."""
     pairs = [f"{name} = {json.dumps(setting.value)}" for name, setting in settings.items()]
     width = max(map(len, pairs))
@@ -313,10 +314,6 @@ def _width() -> int:
 
 def _label(label: str | None) -> str:
     return "-" if label is None else shorten(escape(label), _LABEL_WIDTH)
-
-
-def _percent(share: float | None) -> str:
-    return "-" if share is None or not math.isfinite(share) else f"{share:.1%}".replace("%", " %")
 
 
 def _scalar(value: Any) -> str:

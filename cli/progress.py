@@ -11,9 +11,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from cleanlab_lite.progress import Progress
+from cleanlab_lite.text import escape
 
 from . import diagnostics
-from .text import escape, format_duration, is_terminal, supports_color
+from .terminal import format_duration, is_terminal, supports_color
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars

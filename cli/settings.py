@@ -24,14 +24,14 @@ _SIZE = re.compile(rf"{_NUMBER}\s*([kmgt])(ib|b|)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
-class Setting:
+class OptionValue:
     """A value and where it came from."""
 
     value: Any
     origin: str  # "default", "preset fast", path of a file, "NLCLEAN_EPOCHS", "--epochs"
 
 
-def resolve(flags: Mapping[str, str | bool | None], *, environ: Mapping[str, str], cwd: Path) -> dict[str, Setting]:
+def resolve(flags: Mapping[str, str | bool | None], *, environ: Mapping[str, str], cwd: Path) -> dict[str, OptionValue]:
     """Value and origin of every key of `KEYS`, in that order. A flag that is None was not given.
 
     Raises ConfigError naming every unknown key and every value that cannot be understood, whether or not a
@@ -39,7 +39,7 @@ def resolve(flags: Mapping[str, str | bool | None], *, environ: Mapping[str, str
     """
     problems: list[str] = []
     hint = ""
-    given: dict[str, Setting] = {}  # later layers replace earlier ones
+    given: dict[str, OptionValue] = {}  # later layers replace earlier ones
     for layer in (*_file_layers(cwd), _environment_layer(environ), _flag_layer(flags)):
         for key, raw in layer.items():
             name = key.replace("-", "_")
@@ -48,19 +48,19 @@ def resolve(flags: Mapping[str, str | bool | None], *, environ: Mapping[str, str
                 hint = f"keys: {', '.join(KEYS)}"
                 continue
             try:
-                given[name] = Setting(convert(name, raw.value), raw.origin)
+                given[name] = OptionValue(convert(name, raw.value), raw.origin)
             except ConfigError as error:
                 problems.append(f"{raw.origin}: {error.message}")
     if problems:
         raise ConfigError("\n".join(problems), hint=hint)
 
-    chosen = given.get("preset", Setting(DEFAULT_PRESET, "default"))
-    settings = {"preset": chosen} | {name: Setting(field.default, "default") for name, field in FIELDS.items()}
-    settings |= {name: Setting(value, f"preset {chosen.value}") for name, value in PRESETS[chosen.value].items()}
+    chosen = given.get("preset", OptionValue(DEFAULT_PRESET, "default"))
+    settings = {"preset": chosen} | {name: OptionValue(field.default, "default") for name, field in FIELDS.items()}
+    settings |= {name: OptionValue(value, f"preset {chosen.value}") for name, value in PRESETS[chosen.value].items()}
     return settings | given
 
 
-def to_config(settings: Mapping[str, Setting]) -> AuditConfig:
+def to_config(settings: Mapping[str, OptionValue]) -> AuditConfig:
     """The configuration that `settings` describe. Raises ConfigError on values out of range."""
     return validate(AuditConfig(**{name: settings[name].value for name in FIELDS}))
 
@@ -110,21 +110,21 @@ def parse_size(text: str) -> float:
 _PARSERS = {"s": parse_duration, "GiB": parse_size}  # by unit
 
 
-def _flag_layer(flags: Mapping[str, str | bool | None]) -> dict[str, Setting]:
-    return {k: Setting(v, f"--{k.replace('_', '-')}") for k, v in flags.items() if v is not None}
+def _flag_layer(flags: Mapping[str, str | bool | None]) -> dict[str, OptionValue]:
+    return {k: OptionValue(v, f"--{k.replace('_', '-')}") for k, v in flags.items() if v is not None}
 
 
-def _environment_layer(environ: Mapping[str, str]) -> dict[str, Setting]:
+def _environment_layer(environ: Mapping[str, str]) -> dict[str, OptionValue]:
     names = [n for n in sorted(environ) if n.startswith("NLCLEAN_") and n not in _OTHER_VARIABLES and environ[n]]
-    return {n.removeprefix("NLCLEAN_").lower(): Setting(environ[n], n) for n in names}
+    return {n.removeprefix("NLCLEAN_").lower(): OptionValue(environ[n], n) for n in names}
 
 
-def _file_layers(cwd: Path) -> list[dict[str, Setting]]:
+def _file_layers(cwd: Path) -> list[dict[str, OptionValue]]:
     """The nearest pyproject.toml with a [tool.nlclean] table, then the nearest nlclean.toml.
 
     "Nearest" looks from `cwd` upwards, as far as the root of the repository or the home folder.
     """
-    layers: dict[str, dict[str, Setting]] = {}
+    layers: dict[str, dict[str, OptionValue]] = {}
     for folder in (cwd, *cwd.parents):
         if "pyproject" not in layers and (file := folder / "pyproject.toml").is_file():
             table = _read_toml(file).get("tool", {}).get("nlclean")
@@ -142,5 +142,5 @@ def _read_toml(file: Path) -> dict[str, Any]:
         return tomllib.loads(file.read_text(encoding="utf-8"))
 
 
-def _origin(table: dict[str, Any], origin: str) -> dict[str, Setting]:
-    return {key: Setting(value, origin) for key, value in table.items()}
+def _origin(table: dict[str, Any], origin: str) -> dict[str, OptionValue]:
+    return {key: OptionValue(value, origin) for key, value in table.items()}

@@ -18,7 +18,7 @@ from rich.text import Text
 from cleanlab_lite.evidence.decisions import DECISIONS, DecisionLog
 from nlclean.review.app import ReviewApp
 from nlclean.review.queue import Queue
-from nlclean.review.samples import Samples
+from nlclean.review.samples import SampleReader
 
 COLUMNS, ROWS = 108, 8
 SIZE = (112, 32)  # characters of the review
@@ -37,7 +37,7 @@ def report(run: str) -> None:
 
 
 async def review(run: str) -> None:
-    samples = Samples(Path(run))
+    samples = SampleReader(Path(run))
     with tempfile.TemporaryDirectory() as folder:
         queue = Queue(samples.table, DecisionLog(Path(folder) / DECISIONS), "ann")
         queue.filter(pair=queue.choices("pair")[0][0])

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pytest
 
 from cleanlab_lite.manifest.manifest import Manifest, Source
-from cleanlab_lite.run.report import SCHEMA, Report
+from cleanlab_lite.run.report import SCHEMA, ReportTable
 from cleanlab_lite.run.summary import Summary
 from nlclean.main import program
 
@@ -135,8 +135,8 @@ def summary(**values: Any) -> Summary:
     return Summary.from_dict(base | values)
 
 
-def make_report(rows: list[dict[str, Any]], **changes: Any) -> Report:
-    return Report(pa.Table.from_pylist(rows, schema=SCHEMA), summary(**changes))
+def make_report(rows: list[dict[str, Any]], **changes: Any) -> ReportTable:
+    return ReportTable(pa.Table.from_pylist(rows, schema=SCHEMA), summary(**changes))
 
 
 def make_manifest(path: Path, ids: list[str], labels: list[str], splits: list[str] | None = None) -> Manifest:
@@ -159,7 +159,7 @@ def make_manifest(path: Path, ids: list[str], labels: list[str], splits: list[st
     )
 
 
-def finished_run(folder: Path, report: Report) -> Path:
+def finished_run(folder: Path, report: ReportTable) -> Path:
     """A run folder that holds `report`."""
     folder.mkdir(parents=True)
     report.write(folder / "report.parquet", run_id="0123abcd")

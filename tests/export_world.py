@@ -12,7 +12,7 @@ from cleanlab_lite.export.policy import Cleaned, apply_policy
 from cleanlab_lite.manifest.manifest import Manifest
 from cleanlab_lite.manifest.readers import read_manifest
 from cleanlab_lite.manifest.saved import save_manifest
-from cleanlab_lite.run.report import Report
+from cleanlab_lite.run.report import ReportTable
 
 # file, class of the picture, label given, split, what the report says
 ROWS: list[tuple[str, int, str, str, dict]] = [
@@ -26,7 +26,7 @@ ROWS: list[tuple[str, int, str, str, dict]] = [
 ]
 
 
-def dataset(folder: Path, rows: list = ROWS, *, splits: bool = True) -> tuple[Manifest, Report]:
+def dataset(folder: Path, rows: list = ROWS, *, splits: bool = True) -> tuple[Manifest, ReportTable]:
     """`folder/data/m.csv` with its pictures, read; and a report in which the rows with a verdict are mislabels."""
     (folder / "data").mkdir(parents=True)
     save_pictures(folder / "data", np.array([kind for _, kind, *_ in rows]), [name for name, *_ in rows])
@@ -44,14 +44,14 @@ def report_row(name: str, kind: int, label: str, split: str, verdict: dict) -> d
     return make(name, **facts | verdict)
 
 
-def saved_run(folder: Path, manifest: Manifest, report: Report) -> Path:
+def saved_run(folder: Path, manifest: Manifest, report: ReportTable) -> Path:
     """A run folder for the command line."""
     run = finished_run(folder / "run", report)
     save_manifest(manifest, run / "manifest.parquet")
     return run
 
 
-def cleaned(manifest: Manifest, report: Report, policy: str = "correct", **options) -> Cleaned:
+def cleaned(manifest: Manifest, report: ReportTable, policy: str = "correct", **options) -> Cleaned:
     return Cleaned(manifest, report.table, apply_policy(report.table, manifest.held_back, policy, **options))
 
 

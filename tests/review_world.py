@@ -16,10 +16,10 @@ from cleanlab_lite.manifest.manifest import Manifest, Modality, Source
 from cleanlab_lite.manifest.saved import save_manifest
 from cleanlab_lite.report.measured_flags import propose
 from cleanlab_lite.run import RunFolder
-from cleanlab_lite.run.report import Report
+from cleanlab_lite.run.report import ReportTable
 from nlclean.review.app import ReviewApp
 from nlclean.review.queue import Queue
-from nlclean.review.samples import Samples
+from nlclean.review.samples import SampleReader
 
 CLASSES = ("bird", "cat", "dog")
 EPOCHS = 8
@@ -65,7 +65,7 @@ def make_run(folder: Path, modality: Modality, rows: list[dict[str, Any]] | None
     rows = rows or report_rows([f"{i:02}{ending}" for i in range(ROWS)])
     ids = [row["id"] for row in rows]
     n, truth = len(ids), np.arange(len(ids)) % 3
-    report: Report = make_report(rows)
+    report: ReportTable = make_report(rows)
     report.write(run / "report.parquet", run_id="0123abcd")
     files = [folder / f"{i}{ending}" for i in range(n)]
     for i, file in enumerate(files):
@@ -127,7 +127,7 @@ def write_wav(path: Path, hertz: float) -> None:
 
 
 def open_review(run: Path, *, reviewer: str = "ann", calibrate: bool = False) -> ReviewApp:
-    samples = Samples(RunFolder(run))
+    samples = SampleReader(RunFolder(run))
     rows = propose(samples.table) if calibrate else None
     queue = Queue(samples.table, DecisionLog(run / "decisions.jsonl"), reviewer, rows)
     return ReviewApp(samples, queue, blind=calibrate)

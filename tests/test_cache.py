@@ -19,12 +19,13 @@ import soundfile
 from PIL import Image
 
 from cleanlab_lite.data import cache, media
-from cleanlab_lite.data.cache import ImageFormat, choose_image_size, find_duplicates, load_images, vector_content
+from cleanlab_lite.data.cache import ImageFormat, choose_image_size, find_duplicates, vector_content
 from cleanlab_lite.data.sound import SoundFormat
 from cleanlab_lite.errors import ConfigError, DecodeError
 from cleanlab_lite.manifest.manifest import WHOLE
 
 S = 32
+PICTURES = ImageFormat(S)
 
 
 def picture(seed, size=S):
@@ -72,13 +73,13 @@ def packs(cache_dir):
 
 def test_second_call_decodes_nothing(files, tmp_path, decodes):
     uris, expected = files
-    first = load_images(uris, S, cache_dir=tmp_path / "cache")
+    first = cache.load(uris, PICTURES, cache_dir=tmp_path / "cache")
     assert np.array_equal(first.pixels, expected)
     assert first.decoded == len(decodes) == 10
     assert first.content.tolist() == [hashlib.sha256(Path(uri).read_bytes()).hexdigest() for uri in uris]
     assert not any(first.errors) and not any(first.codes)
 
-    second = load_images(np.array(uris), S, cache_dir=tmp_path / "cache")
+    second = cache.load(np.array(uris), PICTURES, cache_dir=tmp_path / "cache")
     assert second.decoded == 0 and len(decodes) == 10
     assert isinstance(second.pixels, np.memmap)
     assert np.array_equal(second.pixels, expected)
@@ -93,7 +94,7 @@ def test_failures_are_rows(files, tmp_path):
     rows = [uris[0], str(tmp_path / "empty.png"), str(tmp_path / "gone.png"), uris[1], str(tmp_path / "cut.png")]
     rows += [str(tmp_path), "", str(tmp_path / "text.png"), uris[2]]
     for _ in range(2):
-        store = load_images(rows, S, cache_dir=tmp_path / "cache")
+        store = cache.load(rows, PICTURES, cache_dir=tmp_path / "cache")
         codes = ["", "file_empty", "file_missing", "", "truncated", "is_directory", "file_missing", "decode_failed", ""]
         assert store.codes.tolist() == codes
         assert [bool(error) for error in store.errors] == [bool(code) for code in codes]
@@ -105,9 +106,9 @@ def test_failures_are_rows(files, tmp_path):
 
 def test_order_subset_and_repeats(files, tmp_path):
     uris, expected = files
-    load_images(uris, S, cache_dir=tmp_path / "cache")
+    cache.load(uris, PICTURES, cache_dir=tmp_path / "cache")
     order = [7, 1, 1, 0]
-    store = load_images([uris[i] for i in order], S, cache_dir=tmp_path / "cache")
+    store = cache.load([uris[i] for i in order], PICTURES, cache_dir=tmp_path / "cache")
     assert store.decoded == 0
     assert np.array_equal(store.pixels, expected[order])
 
@@ -115,12 +116,12 @@ def test_order_subset_and_repeats(files, tmp_path):
 def test_only_new_and_changed_pictures_are_decoded(files, tmp_path):
     uris, expected = files
     settle(uris)
-    load_images(uris[:6], S, cache_dir=tmp_path / "cache")
+    cache.load(uris[:6], PICTURES, cache_dir=tmp_path / "cache")
     data, pixels = picture(99)
     with open(uris[0], "wb") as file:
         file.write(data)
     expected[0] = pixels
-    store = load_images(uris, S, cache_dir=tmp_path / "cache")
+    store = cache.load(uris, PICTURES, cache_dir=tmp_path / "cache")
     assert store.decoded == 5
     assert np.array_equal(store.pixels, expected)
 
@@ -130,47 +131,47 @@ def test_a_changed_file_of_the_same_size_and_time_is_noticed(tmp_path):
     for value in (10, 20):
         Image.new("RGB", (S, S), (value, value, value)).save(path)
         os.utime(path, (1e9, 1e9))
-        assert (load_images([str(path)], S, cache_dir=tmp_path / "cache").pixels == value).all()
+        assert (cache.load([str(path)], PICTURES, cache_dir=tmp_path / "cache").pixels == value).all()
 
 
 def test_unchanged_old_files_are_not_even_read(files, tmp_path, monkeypatch):
     uris, expected = files
     monkeypatch.setattr(cache, "RACY_NS", 0)  # the change time cannot be set back
-    load_images(uris, S, cache_dir=tmp_path / "cache")
+    cache.load(uris, PICTURES, cache_dir=tmp_path / "cache")
     monkeypatch.setattr(media, "read_bytes", lambda uri: pytest.fail(f"read {uri}"))
-    store = load_images(uris, S, cache_dir=tmp_path / "cache")
+    store = cache.load(uris, PICTURES, cache_dir=tmp_path / "cache")
     assert np.array_equal(store.pixels, expected)
     assert len(set(store.content)) == 10
 
 
 def test_sizes_and_versions_are_kept_apart(files, tmp_path, monkeypatch):
     uris, _ = files
-    assert load_images(uris, S, cache_dir=tmp_path / "cache").decoded == 10
-    assert load_images(uris, 48, cache_dir=tmp_path / "cache").pixels.shape == (10, 3, 48, 48)
+    assert cache.load(uris, PICTURES, cache_dir=tmp_path / "cache").decoded == 10
+    assert cache.load(uris, ImageFormat(48), cache_dir=tmp_path / "cache").pixels.shape == (10, 3, 48, 48)
     monkeypatch.setattr(media, "PREPROCESSING_VERSION", media.PREPROCESSING_VERSION + 1)
-    assert load_images(uris, S, cache_dir=tmp_path / "cache").decoded == 10
+    assert cache.load(uris, PICTURES, cache_dir=tmp_path / "cache").decoded == 10
 
 
 def test_no_rows(tmp_path):
-    store = load_images([], S, cache_dir=tmp_path / "cache")
+    store = cache.load([], PICTURES, cache_dir=tmp_path / "cache")
     assert store.pixels.shape == (0, 3, S, S) and len(store.errors) == len(store.content) == 0
 
 
 def test_only_unreadable_rows(tmp_path):
-    store = load_images([str(tmp_path / "gone")] * 3, S, cache_dir=tmp_path / "cache")
+    store = cache.load([str(tmp_path / "gone")] * 3, PICTURES, cache_dir=tmp_path / "cache")
     assert store.pixels.shape == (3, 3, S, S) and not store.pixels.any()
 
 
 def test_writing_to_the_pixels_does_not_change_the_cache(files, tmp_path):
     uris, expected = files
-    load_images(uris, S, cache_dir=tmp_path / "cache").pixels[:] = 0
-    assert np.array_equal(load_images(uris, S, cache_dir=tmp_path / "cache").pixels, expected)
+    cache.load(uris, PICTURES, cache_dir=tmp_path / "cache").pixels[:] = 0
+    assert np.array_equal(cache.load(uris, PICTURES, cache_dir=tmp_path / "cache").pixels, expected)
 
 
 def test_progress_starts_with_what_is_cached_and_closes(files, tmp_path):
     uris, _ = files
     events = []
-    load_images(uris[:4], S, cache_dir=tmp_path / "cache", on_progress=events.append)
+    cache.load(uris[:4], PICTURES, cache_dir=tmp_path / "cache", on_progress=events.append)
     assert (events[-1].stage, events[-1].done, events[-1].total) == ("decode", 4, 4)
 
 
@@ -184,7 +185,7 @@ def test_a_large_set_is_gathered_in_one_file(files, tmp_path, monkeypatch):
     monkeypatch.setattr(cache, "MEMORY_BYTES", 3 * S * S)
     rows = [*uris, str(tmp_path / "gone"), uris[3]]
     for decoded in (11, 0):  # the repeat comes before the first call knows its content
-        store = load_images(rows, S, cache_dir=tmp_path / "cache")
+        store = cache.load(rows, PICTURES, cache_dir=tmp_path / "cache")
         assert store.decoded == decoded
         assert isinstance(store.pixels, np.memmap)
         assert np.array_equal(store.pixels[[*range(10), 11]], expected[[*range(10), 3]])
@@ -195,7 +196,7 @@ def test_a_large_set_is_gathered_in_one_file(files, tmp_path, monkeypatch):
 def test_many_packs_are_joined_in_memory(files, tmp_path, monkeypatch):
     uris, expected = files
     monkeypatch.setattr(cache, "PACK_BYTES", 1)
-    assert np.array_equal(load_images(uris, S, cache_dir=tmp_path / "cache").pixels, expected)
+    assert np.array_equal(cache.load(uris, PICTURES, cache_dir=tmp_path / "cache").pixels, expected)
     assert len(packs(tmp_path / "cache")) == 10
 
 
@@ -228,19 +229,19 @@ DAMAGE = {
 @pytest.mark.parametrize("subset", [False, True])
 def test_a_damaged_pack_is_rebuilt(files, tmp_path, damage, subset):
     uris, expected = files
-    load_images(uris, S, cache_dir=tmp_path / "cache")
+    cache.load(uris, PICTURES, cache_dir=tmp_path / "cache")
     (npy,) = packs(tmp_path / "cache")
     DAMAGE[damage](npy)
     count = 7 if subset else 10
-    store = load_images(uris[:count], S, cache_dir=tmp_path / "cache")
+    store = cache.load(uris[:count], PICTURES, cache_dir=tmp_path / "cache")
     assert np.array_equal(store.pixels, expected[:count])
     assert store.decoded == count
-    assert load_images(uris[:count], S, cache_dir=tmp_path / "cache").decoded == 0
+    assert cache.load(uris[:count], PICTURES, cache_dir=tmp_path / "cache").decoded == 0
 
 
 def test_a_damaged_pack_that_cannot_be_removed_is_left_alone(files, tmp_path, monkeypatch):
     uris, expected = files
-    load_images(uris, S, cache_dir=tmp_path / "cache")
+    cache.load(uris, PICTURES, cache_dir=tmp_path / "cache")
     DAMAGE["pixels"](packs(tmp_path / "cache")[0])
 
     remove = Path.unlink
@@ -251,7 +252,7 @@ def test_a_damaged_pack_that_cannot_be_removed_is_left_alone(files, tmp_path, mo
         remove(path, missing_ok)
 
     monkeypatch.setattr(Path, "unlink", in_use)
-    assert np.array_equal(load_images(uris, S, cache_dir=tmp_path / "cache").pixels, expected)
+    assert np.array_equal(cache.load(uris, PICTURES, cache_dir=tmp_path / "cache").pixels, expected)
 
 
 def two_pictures(tmp_path, monkeypatch):
@@ -264,7 +265,7 @@ def two_pictures(tmp_path, monkeypatch):
         Path(uri).write_bytes(picture(i)[0])
 
     def load():
-        store = load_images(uris, S, cache_dir=folder)
+        store = cache.load(uris, PICTURES, cache_dir=folder)
         assert store.codes.tolist() == ["", ""]
         return store.pixels
 
@@ -295,7 +296,7 @@ def two_vectors(tmp_path, monkeypatch):
     content = ["a" * 64, "b" * 64]
 
     def load():
-        return cache.load_features(
+        return cache.load_vectors(
             content, form, lambda rows: expected[rows], batch_size=2, cache_dir=tmp_path / "cache"
         )[0]
 
@@ -337,28 +338,28 @@ def test_what_is_decoded_is_kept_however_it_lies_in_memory(files, tmp_path, monk
     monkeypatch.setattr(media, "decode_image", lambda data, size: layout(original(data, size)))
     expected = np.stack([layout(pixels) for pixels in expected])
     for _ in range(2):  # decoded, and from the cache
-        assert np.array_equal(load_images(uris, S, cache_dir=tmp_path / "cache").pixels, expected)
+        assert np.array_equal(cache.load(uris, PICTURES, cache_dir=tmp_path / "cache").pixels, expected)
 
 
 def test_damaged_stat_files_cost_only_time(files, tmp_path, monkeypatch):
     uris, expected = files
     monkeypatch.setattr(cache, "RACY_NS", 0)
-    load_images(uris, S, cache_dir=tmp_path / "cache")
+    cache.load(uris, PICTURES, cache_dir=tmp_path / "cache")
     (path,) = (tmp_path / "cache" / "stat-v1").iterdir()
     path.write_bytes(b"\xff\0 \n" + path.read_bytes()[:500])
-    assert np.array_equal(load_images(uris, S, cache_dir=tmp_path / "cache").pixels, expected)
+    assert np.array_equal(cache.load(uris, PICTURES, cache_dir=tmp_path / "cache").pixels, expected)
 
 
 def test_leftovers_of_killed_runs_are_swept_but_not_work_in_progress(files, tmp_path):
     uris, _ = files
-    load_images(uris, S, cache_dir=tmp_path / "cache")
+    cache.load(uris, PICTURES, cache_dir=tmp_path / "cache")
     (npy,) = packs(tmp_path / "cache")
     names = ["old.npy.tmp", "old.npy", "new.npy.tmp", "new.npy"]
     for name in names:
         npy.with_name(name).write_bytes(b"x")
         if name.startswith("old"):
             os.utime(npy.with_name(name), (1e9, 1e9))
-    load_images(uris, S, cache_dir=tmp_path / "cache")
+    cache.load(uris, PICTURES, cache_dir=tmp_path / "cache")
     assert [npy.with_name(name).exists() for name in names] == [False, False, True, True]
     assert npy.exists()
 
@@ -366,7 +367,7 @@ def test_leftovers_of_killed_runs_are_swept_but_not_work_in_progress(files, tmp_
 def test_a_cache_that_cannot_be_written_says_so(files, tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(ConfigError, match="file") as caught:
-        load_images(files[0], S, cache_dir=tmp_path / "file")
+        cache.load(files[0], PICTURES, cache_dir=tmp_path / "file")
     assert "NLCLEAN_CACHE_DIR" in caught.value.hint
 
 
@@ -376,7 +377,7 @@ def test_a_full_disk_leaves_no_half_written_file(files, tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(ConfigError, match="No space left"):
-        load_images(files[0], S, cache_dir=tmp_path / "cache")
+        cache.load(files[0], PICTURES, cache_dir=tmp_path / "cache")
     assert [path for path in (tmp_path / "cache").rglob("*") if path.is_file()] == []
 
 
@@ -397,14 +398,14 @@ def many(tmp_path, n):
 
 def test_worker_processes_give_what_this_process_gives(tmp_path, decodes):
     uris, expected = many(tmp_path, 520)
-    store = load_images(uris, S, cache_dir=tmp_path / "cache", workers=2)
+    store = cache.load(uris, PICTURES, cache_dir=tmp_path / "cache", workers=2)
     assert decodes == [] and store.decoded == 519
     assert np.array_equal(store.pixels[:, :, 5, 9], expected)
     assert store.codes[100] == "decode_failed" and store.errors[100]
-    alone = load_images(uris, S, cache_dir=tmp_path / "other", workers=1)
+    alone = cache.load(uris, PICTURES, cache_dir=tmp_path / "other", workers=1)
     for field in ("pixels", "errors", "codes", "content", "decoded"):
         assert np.array_equal(getattr(store, field), getattr(alone, field))
-    again = load_images(uris, S, cache_dir=tmp_path / "cache", workers=2)
+    again = cache.load(uris, PICTURES, cache_dir=tmp_path / "cache", workers=2)
     assert again.decoded == 0 and np.array_equal(again.pixels, store.pixels)
 
 
@@ -450,7 +451,7 @@ def test_a_pool_that_breaks_half_way_repeats_nothing(files, tmp_path, monkeypatc
     monkeypatch.setattr(cache, "POOL_MIN_FILES", 1)
     monkeypatch.setattr(cache, "CHUNK", 2)
     monkeypatch.setattr(cache, "pool", BreakingPool)
-    assert np.array_equal(load_images(uris, S, cache_dir=tmp_path / "cache", workers=2).pixels, expected)
+    assert np.array_equal(cache.load(uris, PICTURES, cache_dir=tmp_path / "cache", workers=2).pixels, expected)
     assert len(decodes) == 10
 
 
@@ -463,14 +464,14 @@ def test_an_interrupted_call_keeps_what_it_decoded(files, tmp_path, monkeypatch)
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        load_images(uris, S, cache_dir=tmp_path / "cache", on_progress=interrupt)
-    store = load_images(uris, S, cache_dir=tmp_path / "cache")
+        cache.load(uris, PICTURES, cache_dir=tmp_path / "cache", on_progress=interrupt)
+    store = cache.load(uris, PICTURES, cache_dir=tmp_path / "cache")
     assert store.decoded == 4
     assert np.array_equal(store.pixels, expected)
 
 
 def _load(uris, cache_dir):
-    load_images(uris, S, cache_dir=cache_dir)
+    cache.load(uris, PICTURES, cache_dir=cache_dir)
 
 
 def test_two_processes_at_once(files, tmp_path):
@@ -479,23 +480,23 @@ def test_two_processes_at_once(files, tmp_path):
     rivals = [context.Process(target=_load, args=(uris, tmp_path / "cache")) for _ in range(2)]
     for rival in rivals:
         rival.start()
-    mine = load_images(uris, S, cache_dir=tmp_path / "cache")
+    mine = cache.load(uris, PICTURES, cache_dir=tmp_path / "cache")
     for rival in rivals:
         rival.join()
         assert rival.exitcode == 0
     assert np.array_equal(mine.pixels, expected)
-    after = load_images(uris, S, cache_dir=tmp_path / "cache")
+    after = cache.load(uris, PICTURES, cache_dir=tmp_path / "cache")
     assert after.decoded == 0 and np.array_equal(after.pixels, expected)
 
 
 def test_the_cache_may_be_deleted_while_it_is_in_use(files, tmp_path):
     uris, expected = files
-    load_images(uris, S, cache_dir=tmp_path / "cache")
-    held = load_images(uris, S, cache_dir=tmp_path / "cache")
+    cache.load(uris, PICTURES, cache_dir=tmp_path / "cache")
+    held = cache.load(uris, PICTURES, cache_dir=tmp_path / "cache")
     for npy in packs(tmp_path / "cache"):
         npy.unlink()
     assert np.array_equal(held.pixels, expected)
-    assert load_images(uris, S, cache_dir=tmp_path / "cache").decoded == 10
+    assert cache.load(uris, PICTURES, cache_dir=tmp_path / "cache").decoded == 10
 
 
 # Work for the workers, in a module: they never import the script.
@@ -593,8 +594,8 @@ def test_find_duplicates():
 def test_duplicate_files_are_found_by_content(files, tmp_path):
     uris, _ = files
     (tmp_path / "copy.png").write_bytes(Path(uris[4]).read_bytes())
-    store = load_images(
-        [*uris, str(tmp_path / "copy.png"), str(tmp_path / "x"), str(tmp_path / "x")], S, cache_dir=tmp_path
+    store = cache.load(
+        [*uris, str(tmp_path / "copy.png"), str(tmp_path / "x"), str(tmp_path / "x")], PICTURES, cache_dir=tmp_path
     )
     assert find_duplicates(store.content).tolist() == [-1] * 10 + [4, -1, -1]
 

@@ -14,7 +14,6 @@ from cleanlab_lite.judge.calibration import (
     Calibration,
     calibrate,
     hit_chance,
-    kappa,
     scale_odds,
     tail_rate,
     wrong_probability,
@@ -251,10 +250,3 @@ def test_proxies_that_learned_nothing_judge_nothing():
     calibration = calibrate(replace(evidence, pred_probs=guesses / guesses.sum(1, keepdims=True)), ranking)
     assert "unknown" in calibration.rate.method
     assert np.isnan(calibration.rate.estimate) and np.isnan(calibration.p_mislabel).all()
-
-
-def test_kappa_on_the_textbook_table():
-    """Cohen's own arithmetic: 20 + 15 of 50 agree, 50 % by chance: (0.7 - 0.5) / (1 - 0.5) = 0.4."""
-    a = np.repeat([0, 0, 1, 1], [20, 5, 10, 15])
-    b = np.repeat([0, 1, 0, 1], [20, 5, 10, 15])
-    assert kappa(a, b) == pytest.approx(0.4)

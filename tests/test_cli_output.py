@@ -11,7 +11,7 @@ import pytest
 from cli_world import HOSTILE, HOSTILE_SHOWN, call, finished_run, make_report, mislabel, on_terminal, row
 
 from cleanlab_lite.run.report import COLUMNS
-from nlclean.text import escape, shorten
+from cleanlab_lite.text import escape, shorten
 
 ROWS = [
     row("a.png"),

@@ -7,9 +7,9 @@ from cli_world import call
 
 from cleanlab_lite.config import FIELDS, AuditConfig
 from cleanlab_lite.errors import ConfigError
-from nlclean.options import default_text, flags, limits
-from nlclean.settings import Setting, convert, parse_duration, parse_size, resolve, to_config
-from nlclean.text import format_duration
+from nlclean.options import default_text, flag_names, limits
+from nlclean.settings import OptionValue, convert, parse_duration, parse_size, resolve, to_config
+from nlclean.terminal import format_duration
 
 
 @pytest.fixture
@@ -36,12 +36,12 @@ def test_each_source_beats_the_one_below(project):
     (project / "sub" / "nlclean.toml").write_text("epochs=2\nseed=2\nbatch_size=2\n")
     environ = {"NLCLEAN_EPOCHS": "3", "NLCLEAN_SEED": "3", "NLCLEAN_CACHE_DIR": "/elsewhere", "NLCLEAN_DEVICE": ""}
     settings = resolve({"epochs": "4", "loss": None}, environ=environ, cwd=work)
-    assert settings["epochs"] == Setting(4, "--epochs")
-    assert settings["seed"] == Setting(3, "NLCLEAN_SEED")
-    assert settings["batch_size"] == Setting(2, str(project / "sub" / "nlclean.toml"))
-    assert settings["workers"] == Setting(1, f"{project / 'pyproject.toml'} [tool.nlclean]")
-    assert settings["ensemble"] == Setting(3, "preset fast")
-    assert settings["device"] == Setting("auto", "default")  # an empty variable counts as unset
+    assert settings["epochs"] == OptionValue(4, "--epochs")
+    assert settings["seed"] == OptionValue(3, "NLCLEAN_SEED")
+    assert settings["batch_size"] == OptionValue(2, str(project / "sub" / "nlclean.toml"))
+    assert settings["workers"] == OptionValue(1, f"{project / 'pyproject.toml'} [tool.nlclean]")
+    assert settings["ensemble"] == OptionValue(3, "preset fast")
+    assert settings["device"] == OptionValue("auto", "default")  # an empty variable counts as unset
     assert list(settings) == ["preset", *FIELDS]
     assert to_config(settings).ensemble == 3
 
@@ -150,7 +150,7 @@ def test_numbers_that_are_none(name, raw):
 def test_every_option_of_the_library_has_a_flag_with_help(capsys):
     shown = " ".join(call(capsys, "audit", "--help").out.split())
     for name, option in FIELDS.items():
-        assert all(f"{flag} " in shown for flag in flags(name))
+        assert all(f"{flag} " in shown for flag in flag_names(name))
         assert f"{option.help} [{'; '.join((*limits(option), f'default: {default_text(option)}'))}]" in shown
 
 

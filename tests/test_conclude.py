@@ -20,7 +20,7 @@ from cleanlab_lite.judge.verdict import Verdict, combine
 from cleanlab_lite.manifest.manifest import Manifest, Source
 from cleanlab_lite.pipeline import warnings
 from cleanlab_lite.report.tables import build_report, class_table, history_table, label_score, noise_matrix_table
-from cleanlab_lite.run.report import ACTIONS, ISSUES, SCHEMA, SCHEMA_VERSION, Report
+from cleanlab_lite.run.report import ACTIONS, ISSUES, SCHEMA, SCHEMA_VERSION, ReportTable
 from cleanlab_lite.run.summary import Summary
 
 N, K = 240, 4
@@ -169,7 +169,7 @@ def test_embeddings_have_no_path(case):
 
 def test_hostile_names_survive_a_round_trip(case, tmp_path):
     case.report.write(tmp_path / "report.parquet", run_id="0123")
-    found = Report.read(tmp_path / "report.parquet")
+    found = ReportTable.read(tmp_path / "report.parquet")
     assert found.table.to_pylist() == case.rows
     assert found.summary == case.report.summary
     assert set(found.table["given_label"].to_pylist()) == {*HOSTILE, None}

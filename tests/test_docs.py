@@ -25,7 +25,7 @@ from cleanlab_lite.config import FIELDS, Group
 from cleanlab_lite.evidence.decisions import Decision, DecisionLog
 from cleanlab_lite.judge.detectors import DETECTORS
 from nlclean.main import COMMANDS, program
-from nlclean.options import default_text, flags, limits
+from nlclean.options import default_text, flag_names, limits
 
 ROOT = Path(__file__).parents[1]
 DOCS = sorted((ROOT / "docs").glob("*.md"))
@@ -243,7 +243,7 @@ def test_a_page_tells_every_option_of_a_command(command):
 def option_table(group: str) -> str:
     """As docs/audit.md has it: what the fields of AuditConfig say of themselves."""
     rows = [
-        f"| {', '.join(f'`{flag}`' for flag in flags(name))} | "
+        f"| {', '.join(f'`{flag}`' for flag in flag_names(name))} | "
         f"{option.help}{''.join(f' ({limit})' for limit in limits(option))} | {default_text(option)} |"
         for name, option in FIELDS.items()
         if option.group == group

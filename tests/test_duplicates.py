@@ -27,7 +27,7 @@ from cleanlab_lite.data.sound import SoundFormat
 from cleanlab_lite.groups import group_pairs, roots
 from cleanlab_lite.report.page.html import build_page
 from cleanlab_lite.run import RunFolder
-from cleanlab_lite.run.report import Report
+from cleanlab_lite.run.report import ReportTable
 from cleanlab_lite.run.summary import Leak
 from nlclean.main import program
 
@@ -403,7 +403,7 @@ def run(leaking: Path) -> Path:
 
 
 def test_an_audit_names_copies_and_leakage(run):
-    report = Report.read(run / "report.parquet")
+    report = ReportTable.read(run / "report.parquet")
     rows = {record["id"]: record for record in report.table.to_pylist()}
     near = {id: found["near_duplicate_of"] for id, found in rows.items() if found["near_duplicate_of"]}
     assert near == {

@@ -217,22 +217,22 @@ def test_few_rows_have_at_least_two_plants():
 # --- the whole ------------------------------------------------------------------------------------------------------
 
 
-def test_every_usable_row_is_held_out_once_and_planted_rows_are_shown_their_plant(tmp_path):
+def test_every_teachable_row_is_held_out_once_and_planted_rows_are_shown_their_plant(tmp_path):
     evidence = watch_world(tmp_path / "run")
     history, plants, labels = evidence.history, evidence.plants, evidence.labels
     assert history.shape == (4, 2, 150)
-    usable = ~np.isin(np.arange(150), (3, 5, 7))
+    teachable = ~np.isin(np.arange(150), (3, 5, 7))
     held_out = history.trained_on[:3] == HELD_OUT
-    assert (held_out.sum(axis=0)[usable] == 1).all()
-    assert held_out[:, ~usable].all()
+    assert (held_out.sum(axis=0)[teachable] == 1).all()
+    assert held_out[:, ~teachable].all()
     for shown in history.trained_on[:3]:
         np.testing.assert_array_equal(shown[shown != HELD_OUT], labels[shown != HELD_OUT])
     last = history.trained_on[3]
     np.testing.assert_array_equal(last[plants.rows], plants.labels)
-    others = usable & ~np.isin(np.arange(150), plants.rows)
+    others = teachable & ~np.isin(np.arange(150), plants.rows)
     np.testing.assert_array_equal(last[others], labels[others])
-    assert (last[~usable] == HELD_OUT).all()
-    assert usable[plants.rows].all()
+    assert (last[~teachable] == HELD_OUT).all()
+    assert teachable[plants.rows].all()
 
 
 def test_votes_are_out_of_sample_probabilities_and_find_the_errors(tmp_path):
@@ -288,8 +288,8 @@ def test_the_second_split_is_seen_and_counted(tmp_path):
     events: list[Progress] = []
     evidence = watch_world(tmp_path / "run", HALVES, on_progress=events.append)
     assert evidence.second_split.shape == (3, 150)
-    usable = ~np.isin(np.arange(150), (3, 5, 7))
-    learned = evidence.second_split[0, usable] == evidence.labels[usable]  # before: each row by who learned it
+    teachable = ~np.isin(np.arange(150), (3, 5, 7))
+    learned = evidence.second_split[0, teachable] == evidence.labels[teachable]  # before: each row by who learned it
     assert learned.mean() > 0.85
     assert [(event.done, event.total) for event in events] == [(i, 16) for i in range(1, 17)]
     assert events[-1].note == "second split 2/2"

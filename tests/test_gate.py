@@ -15,7 +15,7 @@ from cleanlab_lite.report.gate import (
     Bound,
     Row,
     baseline_text,
-    compare,
+    changes_since,
     judge,
     load_baseline,
     noise_outcome,
@@ -24,7 +24,7 @@ from cleanlab_lite.report.gate import (
     suspect_outcome,
 )
 from cleanlab_lite.run.layout import DECISIONS
-from cleanlab_lite.run.report import Report
+from cleanlab_lite.run.report import ReportTable
 
 
 def rows(*specs: str) -> list[Row]:
@@ -38,7 +38,7 @@ def rows(*specs: str) -> list[Row]:
 
 def changes(now: list[Row], before: list[Row]) -> dict[str, list[str]]:
     """Contents by kind of change, kinds without a row left out."""
-    found = compare(now, before)
+    found = changes_since(now, before)
     assert tuple(found) == CHANGES
     return {name: [change.row.content for change in listed] for name, listed in found.items() if listed}
 
@@ -118,7 +118,7 @@ def test_a_renamed_and_moved_row_is_the_same_row():
         (["a dog", "b dog"], ["a dog"], {"added": ["b"]}),
         (["a dog", "b dog suspect"], ["a dog"], {"newly_suspect": ["b"], "added": ["b"]}),
         (["a dog"], ["a dog", "b dog suspect"], {"removed": ["b"]}),
-        (["a dog suspect"], ["a dog accepted"], {}),  # `judge` accepts it, and `compare` does not call it new
+        (["a dog suspect"], ["a dog accepted"], {}),  # `judge` accepts it, and `changes_since` does not call it new
     ],
 )
 def test_what_became_of_a_row(now, before, expected):
@@ -143,7 +143,7 @@ def test_copies_of_one_content(now, before, expected):
 
 
 def test_a_relabelled_row_knows_its_old_label():
-    [change] = compare(rows("a cat"), rows("a dog"))["relabelled"]
+    [change] = changes_since(rows("a cat"), rows("a dog"))["relabelled"]
     assert change.before is not None
     assert (change.before.label, change.row.label) == ("dog", "cat")
 
@@ -158,7 +158,7 @@ def test_the_five_lists_add_up():
 
     for _ in range(50):
         now, before = dataset(), dataset()
-        found = compare(now, before)
+        found = changes_since(now, before)
         assert len(now) == len(before) - len(found["removed"]) + len(found["added"])
         for listed in found.values():
             assert len({id(change.row) for change in listed}) == len(listed)
@@ -175,7 +175,7 @@ def test_a_baseline_of_another_dataset_is_warned_of():
 # --- reports and decisions ------------------------------------------------------------------------------------------
 
 
-def report() -> Report:
+def report() -> ReportTable:
     return make_report(
         [
             row("a.png", content="aa"),
@@ -218,7 +218,7 @@ def test_what_was_accepted_stays_accepted_until_the_label_changes():
 
 
 def test_a_report_without_contents_is_refused():
-    old = Report(report().table.drop_columns(["content"]), summary())
+    old = ReportTable(report().table.drop_columns(["content"]), summary())
     with pytest.raises(ReportError, match="content"):
         read_rows(old)
 

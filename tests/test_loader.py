@@ -81,12 +81,12 @@ def test_batches_keep_the_order():
 # --- numbers --------------------------------------------------------------------------------------------------------
 
 
-def test_usable_rows_alone_decide_the_normalisation():
+def test_readable_rows_alone_decide_the_normalisation():
     rng = np.random.default_rng(0)
     values = rng.normal(7, 3, size=(200, 4)).astype(np.float32)
-    usable = np.arange(200) % 5 > 0
-    values[~usable] = 1e6
-    inputs = Samples(values, usable, CPU).inputs(torch.from_numpy(np.flatnonzero(usable)))
+    readable = np.arange(200) % 5 > 0
+    values[~readable] = 1e6
+    inputs = Samples(values, readable, CPU).inputs(torch.from_numpy(np.flatnonzero(readable)))
     np.testing.assert_allclose(inputs.mean(0), 0, atol=1e-4)
     np.testing.assert_allclose(inputs.std(0, correction=0), 1, atol=1e-4)
 

@@ -15,7 +15,6 @@ from cleanlab_lite.errors import ConfigError
 from cleanlab_lite.manifest.manifest import Manifest, Source
 from cleanlab_lite.train.models import PROXIES
 from cleanlab_lite.train.plan import (
-    as_dict,
     choose_device,
     choose_precision,
     default_batch_size,
@@ -66,7 +65,7 @@ def test_a_plan_leaves_nothing_open():
     assert "auto" not in asdict(plan).values()
     assert (plan.rows, plan.labelled, plan.classes, plan.image_size) == (100, 93, 4, 0)
     assert plan.proxy == "mlp" and plan.precision == "fp32" and plan.device == "cpu"
-    assert as_dict(plan) == {field.name: getattr(plan, field.name) for field in fields(plan)}
+    assert asdict(plan) == {field.name: getattr(plan, field.name) for field in fields(plan)}
     assert plan.estimated_seconds > 0 and plan.memory_gib > 0 and plan.disk_mib > 0
 
 

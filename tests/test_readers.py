@@ -240,6 +240,13 @@ def test_remote_manifest(tmp_path):
     assert manifest.modality == "sound"
 
 
+def test_a_local_file_in_a_folder_whose_name_ends_in_a_colon_is_local(tmp_path):
+    (tmp_path / "odd:").mkdir()
+    (tmp_path / "odd:" / "m.csv").write_text("path,label\nimg/b://c.png,x\ns3://k/d.png,y\n")
+    manifest = read_manifest(f"{tmp_path}/odd://m.csv")
+    assert [os.path.normpath(manifest.uris[0]), manifest.uris[1]] == [f"{tmp_path}/odd:/img/b:/c.png", "s3://k/d.png"]
+
+
 def test_several_files_are_one_dataset(tmp_path):
     for shard, label in (("a", "cat"), ("b", "dog")):
         write(tmp_path / "csv" / f"{shard}.csv", f"path,label\n{shard}.png,{label}\n")

@@ -12,6 +12,7 @@ import pytest
 from cli_world import HOSTILE, HOSTILE_SHOWN, call, finished_run, loaded_by, make_report, mislabel, row
 from review_world import CLASSES, FLAGGED, make_run, report_rows, write_wav
 
+from cleanlab_lite.data.sound import spectrogram
 from cleanlab_lite.errors import DecodeError
 from cleanlab_lite.evidence.decisions import Decision, DecisionLog, settle
 from cleanlab_lite.report import reasons
@@ -19,7 +20,7 @@ from cleanlab_lite.report.measured_flags import clopper_pearson, measure, propos
 from cleanlab_lite.run import RunFolder
 from nlclean.review import player, previews, state
 from nlclean.review.queue import Queue, order, value_of_a_look
-from nlclean.review.samples import Samples
+from nlclean.review.samples import SampleReader
 
 ROOT = Path(__file__).parents[1]
 
@@ -285,8 +286,8 @@ def test_merging_adds_what_is_new_and_only_that(tmp_path, log):
     other = DecisionLog(tmp_path / "bob.jsonl")
     say(log, ("ann", "close", "keep"), ("bob", "close", "keep"))
     say(other, ("bob", "close", "keep"), ("bob", "close", "undo"), ("bob", "close", "keep"), ("bob", "sure", "drop"))
-    assert state.merge(log, [other.path]) == 3  # the same line a second time is a decision of its own
-    assert state.merge(log, [other.path, log.path]) == 0
+    assert state.add_decisions(log, [other.path]) == 3  # the same line a second time is a decision of its own
+    assert state.add_decisions(log, [other.path, log.path]) == 0
     assert [d.action for d in log.read() if d.reviewer == "bob"] == ["keep", "undo", "keep", "drop"]
 
 
@@ -343,7 +344,7 @@ def test_review_never_loads_torch(run):
 
 
 def test_a_sample_has_neighbours_of_both_classes_curves_and_reasons(tmp_path):
-    samples = Samples(RunFolder(make_run(tmp_path, "vector")))
+    samples = SampleReader(RunFolder(make_run(tmp_path, "vector")))
     found = samples.sample(FLAGGED[0])  # a bird that is called a cat
     assert found.rival == "bird"
     assert {near.label for near in found.given} == {"cat"} and {near.label for near in found.suggested} == {"bird"}
@@ -359,7 +360,7 @@ def test_a_run_without_features_and_history_is_reviewed_all_the_same(tmp_path):
     run = make_run(tmp_path, "image")
     (run / "features.npy").unlink()
     (run / "history.parquet").unlink()
-    found = Samples(RunFolder(run)).sample(FLAGGED[0])
+    found = SampleReader(RunFolder(run)).sample(FLAGGED[0])
     assert {near.label for near in found.suggested} == {"bird"}
     assert len(found.loss.own) == 0
 
@@ -367,7 +368,7 @@ def test_a_run_without_features_and_history_is_reviewed_all_the_same(tmp_path):
 def test_copies_are_shown_with_their_labels(tmp_path):
     rows = report_rows([f"{i}" for i in range(9)])
     rows[5] |= {"issue": "duplicate_conflict", "duplicate_of": "2"}
-    found = Samples(RunFolder(make_run(tmp_path, "vector", rows)))
+    found = SampleReader(RunFolder(make_run(tmp_path, "vector", rows)))
     assert [(copy.id, copy.label) for copy in found.sample(2).copies] == [("5", "dog")]
     assert [copy.id for copy in found.sample(5).copies] == ["2"]
 
@@ -386,8 +387,8 @@ def test_every_reason_code_has_a_sentence():
 
 def test_a_picture_fills_the_space_in_its_own_proportions():
     wide = np.zeros((10, 40, 3), dtype=np.uint8)
-    assert previews.fit(wide, 80, 80).shape == (20, 80, 3)
-    assert previews.fit(wide, 20, 1).shape == (1, 4, 3)
+    assert previews.scale_to(wide, 80, 80).shape == (20, 80, 3)
+    assert previews.scale_to(wide, 20, 1).shape == (1, 4, 3)
 
 
 def test_thumbnails_stand_side_by_side_as_many_as_fit():
@@ -404,8 +405,8 @@ def test_a_tone_is_a_line_in_the_spectrogram_and_a_swell_in_the_waveform(tmp_pat
     levels = []
     for hertz in (300.0, 2700.0):
         write_wav(tmp_path / "tone.wav", hertz)
-        sound = previews.load(str(tmp_path / "tone.wav"), "sound").sound
-        levels.append(previews.spectrogram(sound, 40, 32).mean(axis=1).argmax())
+        sound = previews.drawing(str(tmp_path / "tone.wav"), "sound").sound
+        levels.append(spectrogram(sound.wave, sound.rate, 40, 32).mean(axis=1).argmax())
         assert previews.paint_sound(sound, 40, 32).shape == (32, 40, 3)
     assert levels[0] > levels[1]  # low tones are low
     wave = previews.waveform(sound, 40, 9).any(axis=2).sum(axis=0)
@@ -424,9 +425,9 @@ def test_what_cannot_be_decoded_says_why(tmp_path):
     (tmp_path / "x").write_bytes(b"no sound")
     for modality in ("image", "sound"):
         with pytest.raises(DecodeError):
-            previews.load(str(tmp_path / "x"), modality)
+            previews.drawing(str(tmp_path / "x"), modality)
     with pytest.raises(DecodeError, match="does not exist"):
-        previews.load(str(tmp_path / "y"), "image")
+        previews.drawing(str(tmp_path / "y"), "image")
 
 
 def test_braille_dots_are_the_bright_pixels():

@@ -16,7 +16,7 @@ from review_world import EPOCHS, ROWS, make_run
 from cleanlab_lite.errors import ReportError
 from cleanlab_lite.evidence.decisions import Decision
 from cleanlab_lite.run import RunFolder, layout
-from cleanlab_lite.run.report import Report, by_suspicion
+from cleanlab_lite.run.report import ReportTable, by_suspicion
 from cleanlab_lite.run.summary import Summary
 
 
@@ -85,13 +85,13 @@ def test_a_damaged_part_is_named(folder: Path, part: str, content: bytes) -> Non
 
 @pytest.mark.parametrize("part", ["manifest", "lines", "history"])
 def test_a_part_of_other_rows_is_refused(folder: Path, part: str) -> None:
-    report = Report.read(folder / layout.REPORT)
-    Report(report.table.slice(1), report.summary).write(folder / layout.REPORT)
+    report = ReportTable.read(folder / layout.REPORT)
+    ReportTable(report.table.slice(1), report.summary).write(folder / layout.REPORT)
     with pytest.raises(ReportError, match=f"a report on {ROWS - 1} rows and a .* of {ROWS}"):
         getattr(RunFolder(folder), part)
     ids = report.table["id"].to_pylist()
     ids[4] = "another"
-    Report(report.table.set_column(0, "id", pa.array(ids)), report.summary).write(folder / layout.REPORT)
+    ReportTable(report.table.set_column(0, "id", pa.array(ids)), report.summary).write(folder / layout.REPORT)
     with pytest.raises(ReportError, match="different rows: row 5 is 'another' in the report"):
         getattr(RunFolder(folder), part)
 
@@ -138,7 +138,7 @@ def test_a_report_with_a_damaged_summary_is_named(folder: Path, summary: bytes |
         del metadata[b"nlclean.summary"]
     pq.write_table(table.replace_schema_metadata(metadata), path)
     with pytest.raises(ReportError, match=r"the summary in .* is damaged"):
-        Report.read(path)
+        ReportTable.read(path)
 
 
 # --- one order of suspicion -----------------------------------------------------------------------------------------
@@ -153,7 +153,7 @@ def test_every_list_has_the_same_order(tmp_path: Path, capsys: pytest.CaptureFix
         mislabel("copy", label_score=0.3, content="c", **proof),
     ]
     make_run(tmp_path, "vector", rows)
-    report = Report.read(tmp_path / "run" / layout.REPORT)
+    report = ReportTable.read(tmp_path / "run" / layout.REPORT)
     order = ["copy", "late copy", "sure", "less sure"]
     assert report.table["id"].take(pa.array(by_suspicion(report.table))).to_pylist() == order
     assert report.flagged()["id"].to_pylist() == report.suspicious()["id"].to_pylist() == order

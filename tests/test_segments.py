@@ -26,7 +26,7 @@ from cleanlab_lite.manifest.manifest import WHOLE, Manifest, Segment
 from cleanlab_lite.manifest.readers import read_manifest
 from cleanlab_lite.manifest.saved import load_manifest, save_manifest
 from cleanlab_lite.report.page.previews import preview
-from cleanlab_lite.run.report import Report
+from cleanlab_lite.run.report import ReportTable
 from nlclean.review import previews
 
 RATE = 8000
@@ -290,7 +290,7 @@ def test_what_is_cut_out_has_the_samples_of_the_source(form, subtype):
 ROWS = [(0, 1, "x"), (1, 1, "y"), (2, 0.5, "x"), (2.5, 9, "y"), (7, 1, "y")]  # the last is no part of the file
 
 
-def cleaned(tmp_path: Path) -> tuple[Manifest, Report, Cleaned]:
+def cleaned(tmp_path: Path) -> tuple[Manifest, ReportTable, Cleaned]:
     (tmp_path / "data").mkdir()
     columns = ("audio_filepath", "offset", "duration", "label")
     rows = [dict(zip(columns, ("a.wav", *cells), strict=True)) for cells in ROWS]
@@ -371,7 +371,7 @@ def test_an_audit_of_segments_from_the_command_line(tmp_path, capsys):
     )
     assert result.code == 0, result.err
     assert "segments of files: offset and duration, in seconds" in result.out + result.err
-    table = Report.read(run / "report.parquet").table.to_pandas()
+    table = ReportTable.read(run / "report.parquet").table.to_pandas()
     assert table["issue"].tolist().count("unreadable") == 1 and table["reasons"][49].tolist() == ["bad_segment"]
     assert "it has 48 s" in table["error"][49]
     assert table["issue"][20] == table["issue"][48] == "duplicate_conflict"

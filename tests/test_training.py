@@ -41,8 +41,8 @@ NOT_ALONE = {
 }
 
 
-def samples_of(world: World, usable: np.ndarray | None = None) -> Samples:
-    return Samples(world.features, np.ones(len(world.labels), bool) if usable is None else usable, CPU)
+def samples_of(world: World, readable: np.ndarray | None = None) -> Samples:
+    return Samples(world.features, np.ones(len(world.labels), bool) if readable is None else readable, CPU)
 
 
 def fit_all(world: World, *, seed: int = 0, **changes) -> Observation:
@@ -150,20 +150,20 @@ def test_logits_are_the_mean_of_the_last_quarter(monkeypatch):
 
 def test_unusable_and_unlabeled_rows_leave_nan():
     world = blobs(120, 3)
-    usable = np.ones(120, bool)
-    usable[[4, 50]] = False
-    world.features[~usable] = 0
+    readable = np.ones(120, bool)
+    readable[[4, 50]] = False
+    world.features[~readable] = 0
     labels = world.labels.copy()
     labels[[9, 10]] = -1
-    seen = fit(samples_of(world, usable), labels, np.flatnonzero(usable & (labels >= 0)), 3, CONFIG, seed=0)
-    silent = ~usable | (labels < 0)
+    seen = fit(samples_of(world, readable), labels, np.flatnonzero(readable & (labels >= 0)), 3, CONFIG, seed=0)
+    silent = ~readable | (labels < 0)
     for values in (seen.loss, seen.margin):
         assert np.isnan(values[:, silent]).all()
         assert np.isfinite(values[:, ~silent]).all()
-    assert (seen.predicted[:, ~usable] == -1).all()
+    assert (seen.predicted[:, ~readable] == -1).all()
     assert (seen.predicted[:, labels < 0] >= 0).all()  # a row without a label still gets a prediction
-    assert np.isnan(seen.logits[~usable]).all() and np.isfinite(seen.logits[usable]).all()
-    assert np.isnan(seen.features[~usable]).all() and np.isfinite(seen.features[usable]).all()
+    assert np.isnan(seen.logits[~readable]).all() and np.isfinite(seen.logits[readable]).all()
+    assert np.isnan(seen.features[~readable]).all() and np.isfinite(seen.features[readable]).all()
 
 
 def test_pictures_are_learned_and_observed_with_augmentation():

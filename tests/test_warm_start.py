@@ -26,7 +26,7 @@ from cleanlab_lite.manifest.readers import read_manifest
 from cleanlab_lite.pipeline import make_plan
 from cleanlab_lite.run import Run
 from cleanlab_lite.run.layout import PROXIES
-from cleanlab_lite.run.report import Report
+from cleanlab_lite.run.report import ReportTable
 from cleanlab_lite.train import ensemble
 from cleanlab_lite.train.fit import Teaching, fit
 from cleanlab_lite.train.loader import Samples
@@ -82,7 +82,7 @@ def summary(run: Path) -> dict:
     return json.loads((run / "summary.json").read_bytes())
 
 
-def flagged(report: Report) -> dict[str, bool]:
+def flagged(report: ReportTable) -> dict[str, bool]:
     return dict(zip(report.table["id"].to_pylist(), report.table["is_label_issue"].to_pylist(), strict=True))
 
 
@@ -168,7 +168,7 @@ def test_corrected_rows_are_not_flagged_again(folder, tmp_path):
     labels = WORLD.labels.copy()
     labels[corrected] = WORLD.truth[corrected]
     manifest = save(tmp_path / "corrected.parquet", np.arange(N), labels)
-    before = flagged(Report.read(folder / "old" / "report.parquet"))
+    before = flagged(ReportTable.read(folder / "old" / "report.parquet"))
     assert sum(before[f"r{row}"] for row in corrected) >= 0.9 * len(corrected)
     found = flagged(audit(manifest, out=tmp_path / "run", warm_start=folder / "old", **OPTIONS))
     assert not any(found[f"r{row}"] for row in corrected)

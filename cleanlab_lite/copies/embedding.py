@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from scipy.special import digamma
 
-from cleanlab_lite.judge.neighbors import nearest_neighbors, unit_rows
+from cleanlab_lite.arrays import unit_rows
+from cleanlab_lite.judge.neighbors import nearest_neighbors
 
 NEIGHBORS = 20  # searched for near vectors
 EMBEDDING_SHARE = 0.15  # of the distance to the last of them, at most

@@ -116,9 +116,9 @@ def find_copies(inputs: Inputs, seen: Inputs | None = None, *, on_progress: OnPr
         measures["perceptual"] = lambda pairs: correlation(looks.small, place[pairs])
     vectors = inputs if seen is None else seen
     if vectors.array.ndim == 2 and vectors.array.shape[1]:
-        usable = unique[vectors.readable[unique]]
-        found, facts["search"] = embedding_pairs(vectors.array[usable], hear(len(usable)))
-        links["embedding"] = usable[found]
+        rows = unique[vectors.readable[unique]]
+        found, facts["search"] = embedding_pairs(vectors.array[rows], hear(len(rows)))
+        links["embedding"] = rows[found]
         measures["embedding"] = lambda pairs: 1 - chord(vectors.array, pairs) ** 2 / 2
 
     tied = np.flatnonzero(exact >= 0)

@@ -13,10 +13,10 @@ from itertools import pairwise
 
 import numpy as np
 
+from cleanlab_lite.arrays import unit_rows
 from cleanlab_lite.data.inputs import Inputs
 from cleanlab_lite.data.sound import RANGE_DB, SIDE
 from cleanlab_lite.groups import group_pairs, roots
-from cleanlab_lite.judge.neighbors import unit_rows
 
 # Measured on 25,000 pictures of CIFAR-10 and 2,062 photographs of hands: of copies resized, brighter by a fifth, with
 # more contrast or as JPEG of quality 40, at least 98.8 % are found, of quality 20 at least 91.8 %; cropped by 4 % few.
@@ -72,7 +72,7 @@ def small_clips(inputs: Inputs, rows: np.ndarray) -> Looks:
     floor = 255 * (1 - HEARD_DB / RANGE_DB)
     small = np.empty((len(rows), SMALL, FRAMES), np.uint8)
     for place, row in enumerate(rows):
-        heard = np.maximum(_spectrogram(inputs.array[inputs.offsets[row] : inputs.offsets[row + 1]]), floor)
+        heard = np.maximum(_joined(inputs.array[inputs.offsets[row] : inputs.offsets[row + 1]]), floor)
         small[place] = np.rint(bands @ heard[:HEARD_BANDS] @ _pooling(FRAMES, heard.shape[1]).T)
     centred = small - small.mean(axis=2, keepdims=True, dtype=np.float32)
     mute = inputs.notes["silent"][rows] if "silent" in inputs.notes else np.zeros(len(rows), bool)
@@ -80,7 +80,7 @@ def small_clips(inputs: Inputs, rows: np.ndarray) -> Looks:
     return Looks(small, _hash(centred, slice(0, 8)), np.diff(inputs.offsets)[rows], mute, FARTHEST_CLIP)
 
 
-def _spectrogram(patches: np.ndarray) -> np.ndarray:
+def _joined(patches: np.ndarray) -> np.ndarray:
     """(SIDE, t) float32 of the overlapping patches (p, 1, SIDE, SIDE) of a clip: the middle of each, and both ends."""
     quarter = SIDE // 4
     middle = patches[:, 0, :, quarter:-quarter].swapaxes(0, 1).reshape(SIDE, -1)

@@ -41,6 +41,7 @@ import platformdirs
 from cleanlab_lite.data import media
 from cleanlab_lite.data.sound import SoundFormat, sound_header
 from cleanlab_lite.errors import ConfigError, DecodeError
+from cleanlab_lite.files import is_remote, whole
 from cleanlab_lite.manifest.manifest import WHOLE, Segment
 from cleanlab_lite.progress import OnProgress, Progress, ignore
 from cleanlab_lite.workers import pool
@@ -94,7 +95,7 @@ class Layout(Protocol):
         """As NumPy writes it in a file, byte order included."""
 
 
-class Format(Layout, Protocol):
+class Decoder(Layout, Protocol):
     """How one file becomes arrays. Travels to the worker processes."""
 
     def decode(self, data: bytes, segment: Segment) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -178,21 +179,9 @@ def _headers(
     return found
 
 
-def load_images(
-    uris: Sequence[str] | np.ndarray,
-    size: int,
-    *,
-    cache_dir: Path,
-    workers: int = 0,
-    on_progress: OnProgress = ignore,
-) -> Store:
-    """`load` for pictures of `size` x `size` pixels."""
-    return load(uris, ImageFormat(size), cache_dir=cache_dir, workers=workers, on_progress=on_progress)
-
-
 def load(
     uris: Sequence[str] | np.ndarray,
-    form: Format,
+    form: Decoder,
     *,
     segments: np.ndarray | None = None,
     cache_dir: Path,
@@ -227,7 +216,7 @@ def load(
     )
 
 
-def load_features(
+def load_vectors(
     content: Sequence[str] | np.ndarray,
     form: FeatureFormat,
     compute: Callable[[np.ndarray], np.ndarray],
@@ -314,7 +303,7 @@ class _Row:
 _Place = tuple[str, Segment]
 
 
-def _read(places: list[_Place], form: Format, cached: frozenset[str]) -> list[_Row]:
+def _read(places: list[_Place], form: Decoder, cached: frozenset[str]) -> list[_Row]:
     """A row for each; rows of one file that follow each other share its bytes."""
     rows = []
     for uri, group in itertools.groupby(places, key=lambda place: place[0]):
@@ -329,7 +318,7 @@ def _read(places: list[_Place], form: Format, cached: frozenset[str]) -> list[_R
     return rows
 
 
-def _decode(data: bytes, file: str, segment: Segment, form: Format, cached: frozenset[str]) -> _Row:
+def _decode(data: bytes, file: str, segment: Segment, form: Decoder, cached: frozenset[str]) -> _Row:
     content = content_of(file, segment)
     if content in cached:
         return _Row(content, file=file)
@@ -341,7 +330,7 @@ def _decode(data: bytes, file: str, segment: Segment, form: Format, cached: froz
 
 
 def _fill(
-    cache: _Cache, form: Format, stats: _StatCache, places: list[_Place], workers: int, on_progress: OnProgress
+    cache: _Cache, form: Decoder, stats: _StatCache, places: list[_Place], workers: int, on_progress: OnProgress
 ) -> tuple[list[_Row], int]:
     """A _Row without pixels for every place, the pixels all in `cache`; and how many had to be decoded."""
     cached = cache.contents()
@@ -380,7 +369,7 @@ def _fill(
 
 
 def _read_chunks(
-    chunks: list[list[_Place]], form: Format, cached: frozenset[str], workers: int
+    chunks: list[list[_Place]], form: Decoder, cached: frozenset[str], workers: int
 ) -> Generator[list[_Row], None, None]:
     """Results of `_read` per chunk, in order, from worker processes where that pays."""
     workers = min(workers or _cores(), len(chunks))
@@ -396,7 +385,7 @@ def _read_chunks(
 
 
 def _pooled(
-    chunks: list[list[_Place]], form: Format, cached: frozenset[str], workers: int
+    chunks: list[list[_Place]], form: Decoder, cached: frozenset[str], workers: int
 ) -> Generator[list[_Row], None, None]:
     executor = pool(workers, _start_worker, (form, cached))
     try:
@@ -411,10 +400,10 @@ def _pooled(
         executor.shutdown(cancel_futures=True)
 
 
-_worker_args: tuple[Format, frozenset[str]]  # of `_read`, the same for all tasks: set once per worker
+_worker_args: tuple[Decoder, frozenset[str]]  # of `_read`, the same for all tasks: set once per worker
 
 
-def _start_worker(form: Format, cached: frozenset[str]) -> None:
+def _start_worker(form: Decoder, cached: frozenset[str]) -> None:
     global _worker_args
     _worker_args = form, cached
 
@@ -541,23 +530,19 @@ class _Cache:
     def _write(self, entries: list[_Entry], blocks: Iterable[np.ndarray]) -> _Pack:
         """Write a new pack; `blocks` are (r, *shape) and together hold the arrays of all entries."""
         index = self.folder / f"{uuid.uuid4().hex}.txt"
-        temporary = index.with_suffix(".npy.tmp")
+        pack_path, temporary = index.with_suffix(".npy"), index.with_suffix(".npy.tmp")
         crc = _crc(entries)
         shape = (sum(entry.count for entry in entries), *self.form.shape)
-        with _writing(self.folder, temporary):
-            with open(temporary, "wb") as file:
-                np.lib.format.write_array_header_1_0(
-                    file, {"descr": self.form.dtype, "fortran_order": False, "shape": shape}
-                )
-                for block in blocks:
-                    data = np.ascontiguousarray(block, self.form.dtype).data
-                    crc = zlib.crc32(data, crc)
-                    file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, index.with_suffix(".npy"))
+        with _writing(self.folder), whole(pack_path, temporary), open(temporary, "wb") as file:
+            np.lib.format.write_array_header_1_0(
+                file, {"descr": self.form.dtype, "fortran_order": False, "shape": shape}
+            )
+            for block in blocks:
+                data = np.ascontiguousarray(block, self.form.dtype).data
+                crc = zlib.crc32(data, crc)
+                file.write(data)
         _write_text(index, [f"{crc:08x}", *map(str, entries)])
-        pixels = np.load(index.with_suffix(".npy"), mmap_mode="c")
+        pixels = np.load(pack_path, mmap_mode="c")
         pack = _Pack(index, crc, entries, pixels)
         self.packs.append(pack)
         return pack
@@ -604,7 +589,7 @@ class _StatCache:
 
     def key(self, uri: str) -> str:
         """The fingerprint of a file that is settled, else ""."""
-        if not uri or media.is_remote(uri):
+        if not uri or is_remote(uri):
             return ""
         try:
             found = os.stat(uri)
@@ -628,17 +613,13 @@ class _StatCache:
 
 def _write_text(path: Path, lines: Iterable[str]) -> None:
     temporary = path.with_suffix(".txt.tmp")
-    with _writing(path.parent, temporary):
-        with open(temporary, "w", encoding="ascii", newline="\n") as file:
-            file.writelines(f"{line}\n" for line in lines)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+    with _writing(path.parent), whole(path, temporary), open(temporary, "w", encoding="ascii", newline="\n") as file:
+        file.writelines(f"{line}\n" for line in lines)
 
 
 @contextmanager
-def _writing(folder: Path, temporary: Path | None = None) -> Iterator[None]:
-    """Makes the folder; leaves no temporary file behind, whatever happens; says which folder is full or forbidden."""
+def _writing(folder: Path) -> Iterator[None]:
+    """Makes the folder, and says which one is full or forbidden."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         yield
@@ -647,9 +628,6 @@ def _writing(folder: Path, temporary: Path | None = None) -> Iterator[None]:
             f"cannot write the cache in {folder}: {error.strerror or error}",
             hint="free some space there, or set NLCLEAN_CACHE_DIR to another folder",
         ) from error
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
 
 
 def _sweep(folder: Path) -> None:

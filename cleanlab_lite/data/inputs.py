@@ -15,9 +15,10 @@ from cleanlab_lite.data.cache import (
     load,
     vector_content,
 )
-from cleanlab_lite.data.media import is_remote, read_bytes
+from cleanlab_lite.data.media import read_bytes
 from cleanlab_lite.data.sound import SoundFormat
 from cleanlab_lite.errors import ConfigError, DecodeError
+from cleanlab_lite.files import is_remote
 from cleanlab_lite.manifest.manifest import Manifest
 from cleanlab_lite.progress import OnProgress, Progress, ignore
 

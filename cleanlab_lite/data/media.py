@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import logging
 import os
-import re
 import stat
 import warnings
 from collections.abc import Iterator
@@ -15,7 +14,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from cleanlab_lite.errors import DecodeError
-from cleanlab_lite.files import MAX_FILE_BYTES, local_path, read_remote
+from cleanlab_lite.files import MAX_FILE_BYTES, is_remote, local_path, read_remote
+from cleanlab_lite.text import one_line
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
@@ -23,22 +23,17 @@ if TYPE_CHECKING:
 PREPROCESSING_VERSION = 1  # raise it whenever `decode_image` gives other pixels for the same bytes
 
 HEADER_BLOCK = 1 << 14  # bytes of a remote file fetched at a time to see its header
+LONGEST = 120  # characters of what a library says of a broken file
 MAX_PIXELS = 178_956_970  # where Pillow itself refuses: twice its warning threshold
 BACKGROUND = 128  # behind transparent pixels: on mid-grey neither black nor white drawings vanish
 
 # Pillow also opens formats that start other programs (EPS) or fetch other files; these do not.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 
-_REMOTE = re.compile(r"[A-Za-z][A-Za-z0-9+.:-]*://")
 _ORIENTATION = 0x0112  # EXIF tag
 
 # A handler keeps Pillow's log messages off stderr where nobody has configured logging.
 logging.getLogger("PIL").addHandler(logging.NullHandler())
-
-
-def is_remote(uri: str) -> bool:
-    """Whether `uri` is for fsspec (`s3://…`, `zip://a.png::b.zip`), not a local path."""
-    return _REMOTE.match(uri) is not None
 
 
 def read_bytes(uri: str) -> bytes:
@@ -176,7 +171,7 @@ def _remote_failures() -> Iterator[None]:
         raise DecodeError("this is a directory, not a file", code="is_directory") from error
     except Exception as error:  # every fsspec backend has exceptions of its own
         raise DecodeError(
-            f"the file cannot be read: {type(error).__name__}: {_one_line(error)}", code="not_readable"
+            f"the file cannot be read: {type(error).__name__}: {one_line(str(error), LONGEST)}", code="not_readable"
         ) from error
 
 
@@ -277,9 +272,9 @@ def _opened(data: bytes | BinaryIO) -> Iterator[Picture]:
     except UnidentifiedImageError as error:  # its own text holds a memory address, no reason
         raise DecodeError(f"not a picture, or its header is broken; starts with {head!r}") from error
     except (Image.DecompressionBombError, MemoryError) as error:
-        raise DecodeError(f"too large: {_one_line(error) or 'out of memory'}", code="too_large") from error
+        raise DecodeError(f"too large: {one_line(str(error), LONGEST) or 'out of memory'}", code="too_large") from error
     except Exception as error:  # on broken bytes Pillow raises nearly anything: OSError, SyntaxError, struct.error ...
-        reason = _one_line(error) or type(error).__name__
+        reason = one_line(str(error), LONGEST) or type(error).__name__
         code = "truncated" if isinstance(error, EOFError) or "truncated" in reason.lower() else "decode_failed"
         raise DecodeError(f"cannot decode the picture: {reason}", code=code) from error
 
@@ -310,9 +305,3 @@ def _scaled(values: np.ndarray) -> np.ndarray:
     elif values.dtype.kind in "iu" and low >= 0 and high <= 65535:
         low, high = 0.0, 65535.0
     return np.rint((real - low) * (255.0 / max(high - low, 1e-30))).astype(np.uint8)
-
-
-def _one_line(error: BaseException) -> str:
-    """The exception's text in one printable line of at most 120 characters."""
-    text = "".join(c if c.isprintable() else "?" for c in " ".join(str(error).split()))
-    return text if len(text) <= 120 else text[:119] + "…"

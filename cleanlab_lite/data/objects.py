@@ -13,13 +13,13 @@ import io
 import os
 import uuid
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from cleanlab_lite.errors import ConfigError
+from cleanlab_lite.files import whole
 from cleanlab_lite.progress import OnProgress, Progress, ignore
 
 if TYPE_CHECKING:
@@ -67,17 +67,14 @@ class ObjectStore:
             if path.exists() and path.stat().st_size:  # a power cut may leave an empty file
                 return str(path)
             path.parent.mkdir(parents=True, exist_ok=True)
-            temporary.write_bytes(encode())
-            os.utime(temporary, (WRITTEN, WRITTEN))
-            os.replace(temporary, path)
+            with whole(path, temporary, durable=False):  # an empty file is written again
+                temporary.write_bytes(encode())
+                os.utime(temporary, (WRITTEN, WRITTEN))
         except OSError as error:
             raise ConfigError(
                 f"cannot write the cache in {self._folder}: {error.strerror or error}",
                 hint="free some space there, or set NLCLEAN_CACHE_DIR to another folder",
             ) from error
-        finally:
-            with suppress(OSError):  # it has its name, or was never made
-                temporary.unlink()
         return str(path)
 
 

@@ -300,6 +300,20 @@ def log_mel(samples: np.ndarray, rate: int, hop: int) -> np.ndarray:
     return np.ascontiguousarray(np.rint((decibel / RANGE_DB + 1) * 255).astype(np.uint8).T)
 
 
+def spectrogram(samples: np.ndarray, rate: int, width: int, height: int) -> np.ndarray:
+    """(height, width) uint8: what proxies see of samples (t,), for people. Low frequencies are below.
+
+    A column shows the loudest of its frames, so that nothing between two columns is lost.
+    """
+    from PIL import Image
+
+    hop = max(1, min(len(samples) // (4 * width), round(WINDOW_SECONDS * rate) // 2))
+    level = log_mel(samples if len(samples) else np.zeros(1, np.float32), rate, hop)[::-1]
+    starts = np.linspace(0, level.shape[1], width, endpoint=False).astype(int)
+    kind = Image.Resampling.BOX if height < SIDE else Image.Resampling.BICUBIC
+    return np.asarray(Image.fromarray(np.maximum.reduceat(level, starts, axis=1)).resize((width, height), kind))
+
+
 @lru_cache
 def mel_filters(rate: int, size: int) -> np.ndarray:
     """(size // 2 + 1, SIDE) float32 triangles, evenly spaced in mel = 2595 log10(1 + f / 700), each of height 1."""

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cleanlab_lite.arrays import kappa
 from cleanlab_lite.errors import ConfigError, ReportError
 from cleanlab_lite.files import json_value, reading
 
@@ -151,14 +152,7 @@ def agreement(decisions: Iterable[Decision]) -> Agreement:
     if len(categories) == 1:  # chance is 1
         return Agreement(reviewers, len(common), float("nan"))
     votes = np.array([[categories.index(row[reviewer]) for reviewer in reviewers] for row in common])
-    return Agreement(reviewers, len(common), _cohen(votes) if len(reviewers) == 2 else _fleiss(votes))
-
-
-def _cohen(votes: np.ndarray) -> float:
-    """Kappa of (rows, 2) votes."""
-    from sklearn.metrics import cohen_kappa_score  # a second to load, for two reviewers only
-
-    return float(cohen_kappa_score(votes[:, 0], votes[:, 1]))
+    return Agreement(reviewers, len(common), kappa(votes[:, 0], votes[:, 1]) if len(reviewers) == 2 else _fleiss(votes))
 
 
 def _fleiss(votes: np.ndarray) -> float:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -69,11 +70,18 @@ class Evidence:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def require(self, *names: str) -> None:
-        """Raise EvidenceError when one of the fields is None."""
-        missing = [name for name in names if getattr(self, name) is None]
-        if missing:
-            raise EvidenceError(f"this detector needs {', '.join(missing)}, which the run did not record")
+    def need(self, name: Literal["features", "pred_probs", "logits", "second_split"]) -> np.ndarray:
+        """The field, for a detector that cannot do without. Raises EvidenceError where it is None."""
+        found = getattr(self, name)
+        if found is None:
+            raise _missing(name)
+        return found
+
+    def need_history(self) -> History:
+        """The history. Raises EvidenceError where there is none."""
+        if self.history is None:
+            raise _missing("history")
+        return self.history
 
     def fingerprint(self) -> str:
         """sha256 over the arrays that a user can bring: history, features, out-of-sample probabilities."""
@@ -103,3 +111,7 @@ class Evidence:
             plants=None if self.plants is None else self.plants.select(rows, len(self)),
             second_split=None if self.second_split is None else self.second_split[:, rows],
         )
+
+
+def _missing(name: str) -> EvidenceError:
+    return EvidenceError(f"this detector needs {name}, which the run did not record")

@@ -17,8 +17,8 @@ from cleanlab_lite.evidence.history import HELD_OUT, History
 from cleanlab_lite.evidence.recorder import read_history
 from cleanlab_lite.files import load_arrays, reading
 from cleanlab_lite.manifest.manifest import Manifest
-from cleanlab_lite.manifest.readers.base import listing
 from cleanlab_lite.manifest.readers.tabular import READERS
+from cleanlab_lite.text import listing
 
 SUM = 0.01  # by which a row of probabilities may miss 1: half precision, printed digits
 

@@ -23,7 +23,7 @@ import numpy as np
 
 from cleanlab_lite.errors import EvidenceError
 from cleanlab_lite.evidence.history import HELD_OUT, History, statistics
-from cleanlab_lite.files import load_archive, reading
+from cleanlab_lite.files import load_archive, reading, whole
 
 FILE = "history.npz"
 VERSION = 1  # of the file
@@ -93,9 +93,8 @@ class Recorder:
         history = self.history()
         path = Path(folder) / FILE
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".tmp-{os.getpid()}-{FILE}")
         arrays = {name: getattr(history, name)[0] for name in FIELDS}
-        try:
+        with whole(path) as temporary:
             np.savez(
                 temporary,
                 **arrays,  # type: ignore[arg-type]
@@ -103,9 +102,6 @@ class Recorder:
                 num_classes=np.array(self.num_classes),
                 version=np.array(VERSION),
             )
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
         return path
 
     def _nothing(self) -> dict[str, np.ndarray]:

@@ -14,7 +14,7 @@ from cleanlab_lite.export.manifest import suffix
 from cleanlab_lite.export.policy import Cleaned, Cleaning, apply_policy
 from cleanlab_lite.export.target import choose_target, replacing
 from cleanlab_lite.manifest.manifest import Manifest
-from cleanlab_lite.run.report import Report
+from cleanlab_lite.run.report import ReportTable
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Exported:
 
 
 def export(
-    report: Report,
+    report: ReportTable,
     manifest: Manifest,
     format: Format,
     target: Path | None = None,

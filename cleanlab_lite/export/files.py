@@ -18,12 +18,14 @@ from cleanlab_lite.data.media import read_bytes
 from cleanlab_lite.data.sound import cut_out
 from cleanlab_lite.errors import ConfigError, DecodeError
 from cleanlab_lite.export.formats import Link
+from cleanlab_lite.files import is_remote
 from cleanlab_lite.manifest.manifest import WHOLE, Manifest, Segment
+from cleanlab_lite.text import UNSAFE, listing
 
 SHOWN = 5  # names in one message
 _LONGEST = 200  # bytes of a name; file systems take 255, and a number may be added
-# Not allowed on Windows, or dangerous in a terminal: controls, separators, marks that reorder text, lone surrogates
-_UNSAFE = re.compile('[\x00-\x1f\x7f-\x9f<>:"/\\\\|?*\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]+')
+# Not allowed on Windows, or dangerous in a terminal
+_UNSAFE = re.compile(rf'[<>:"/\\|?*{UNSAFE}]+')
 _RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{digit}" for port in ("com", "lpt") for digit in range(1, 10))}
 _NO_LINK = {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP}  # other device, forbidden, too many, unknown there
 
@@ -113,11 +115,11 @@ class Placer:
         """What the user should know, a sentence each."""
         notes = []
         if self._missing:
-            notes.append(f"{len(self._missing):,} rows without a file are left out: {_listing(self._missing)}")
+            missing = listing(self._missing, SHOWN, 80)
+            notes.append(f"{len(self._missing):,} rows without a file are left out: {missing}")
         if self._unreadable:
-            notes.append(
-                f"{len(self._unreadable):,} rows without a readable part are left out: {_listing(self._unreadable)}"
-            )
+            unreadable = listing(self._unreadable, SHOWN, 80)
+            notes.append(f"{len(self._unreadable):,} rows without a readable part are left out: {unreadable}")
         if self._segments:
             notes.append(f"{self._segments:,} parts of files are cut out as WAV")
         if self._copied:
@@ -149,7 +151,7 @@ def file_names(manifest: Manifest, uris: Iterable[str]) -> list[str]:
 def local_uris(manifest: Manifest) -> list[str]:
     """n absolute paths, "" where the manifest has none. Raises ConfigError when files are remote."""
     uris: list[str] = manifest.uris.tolist() if manifest.uris is not None else [""] * len(manifest)
-    remote = [uri for uri in uris if "://" in uri]
+    remote = [uri for uri in uris if is_remote(uri)]
     if remote:
         raise ConfigError(
             f"{len(remote):,} files are remote, e.g. {remote[0]!r:.80}; this format needs files on this machine",
@@ -176,9 +178,3 @@ def renamed(kind: str, names: dict[str, str]) -> list[str]:
     changed = [f"{old!r:.60} as {new!r:.60}" for old, new in names.items() if old and old != new]
     more = f" and {len(changed) - SHOWN} more" if len(changed) > SHOWN else ""
     return [f"{kind} names made safe: {', '.join(changed[:SHOWN])}{more}"] if changed else []
-
-
-def _listing(names: Iterable[str]) -> str:
-    names = list(names)
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(f"{name!r:.80}" for name in names[:SHOWN]) + more

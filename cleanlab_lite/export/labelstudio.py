@@ -17,6 +17,7 @@ from urllib.parse import quote
 
 import pyarrow as pa
 
+from cleanlab_lite.files import is_remote
 from cleanlab_lite.manifest.manifest import Manifest
 from cleanlab_lite.run.report import by_suspicion
 
@@ -28,7 +29,7 @@ def write(manifest: Manifest, table: pa.Table, target: Path) -> list[str]:
     media = {"image": "image", "sound": "audio"}[manifest.modality]
     assert manifest.uris is not None
     uris = manifest.uris.tolist()
-    local = [os.path.dirname(uri) for uri in uris if uri and "://" not in uri]
+    local = [os.path.dirname(uri) for uri in uris if uri and not is_remote(uri)]
     root = os.path.commonpath(local) if local else ""
     rows = table.select([*COLUMNS, "label_score", "top_labels", "top_probs", "error"]).to_pylist()
     tasks = []
@@ -36,7 +37,7 @@ def write(manifest: Manifest, table: pa.Table, target: Path) -> list[str]:
         row, uri = rows[position], uris[position]
         if not uri or row["error"] is not None:
             continue
-        relative = uri if "://" in uri else f"/data/local-files/?d={quote(os.path.relpath(uri, root))}"
+        relative = uri if is_remote(uri) else f"/data/local-files/?d={quote(os.path.relpath(uri, root))}"
         data = {media: relative} | {name: row[name] for name in COLUMNS}
         if manifest.segments is not None:
             data["segment"] = str(manifest.segment(position))

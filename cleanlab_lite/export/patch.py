@@ -120,7 +120,7 @@ def read_patch(path: Path) -> list[Change]:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class PatchOutcome:
     """How many rows a patch changes, and why it cannot change others, a sentence each."""
 
     dropped: int
@@ -137,7 +137,7 @@ def apply_patch(
     reverse: bool = False,
     skip_conflicts: bool = False,
     max_drop: float | None = None,
-) -> Outcome:
+) -> PatchOutcome:
     """Write `manifest` with the changes made; or taken back, dropped rows being where and as they were.
 
     A row is found by its place and id, else by its id. A change conflicts where the row is gone, where its label is not
@@ -188,7 +188,7 @@ def apply_patch(
     if not conflicts or skip_conflicts:
         _refuse_excess(manifest, dropped, decided, max_drop)
         _write(manifest, labels, pieces, [replaced.get(row, row) for row in order], target)
-    return Outcome(len(dropped), restored, relabelled, tuple(conflicts))
+    return PatchOutcome(len(dropped), restored, relabelled, tuple(conflicts))
 
 
 def _refuse_excess(manifest: Manifest, dropped: list[int], decided: set[int], max_drop: float | None) -> None:

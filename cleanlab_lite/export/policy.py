@@ -95,16 +95,9 @@ def apply_policy(
     Raises ConfigError when a name in there is no split of the report, when no decision fits the report, and when
     `max_drop_per_class` is given to the policy that drops nothing.
     """
-    given_splits = _texts(report_table, "split")
-    splits = np.array([name.strip().casefold() for name in given_splits.tolist()], dtype=str)
-    wanted = sorted({name.strip().casefold() for name in include_splits})
-    unknown = [name for name in wanted if name not in splits]
-    if unknown:
-        known = ", ".join(map(repr, sorted(set(given_splits.tolist()) - {""}))) or "none"
-        raise ConfigError(f"no row has the split {', '.join(map(repr, unknown))}", hint=f"splits: {known}")
+    open_to_change = ~held_back | _in_splits(report_table, include_splits)
     if policy == "weight" and max_drop_per_class < 1:
         raise ConfigError("the policy weight drops nothing", hint="leave --max-drop-per-class out")
-    open_to_change = ~held_back | np.isin(splits, wanted)
     settled, notes = _matching(report_table, open_to_change, decisions)
 
     action, issue = _texts(report_table, "action"), _texts(report_table, "issue")
@@ -135,6 +128,18 @@ def apply_policy(
             weights[row] = 1.0
     spared = _over_the_cap(report_table, open_to_change, drop, fact, reviewers, p, max_drop_per_class)
     return Cleaning(~drop | spared, labels, reviewers, open_to_change, weights, tuple(notes))
+
+
+def _in_splits(table: pa.Table, names: Collection[str]) -> np.ndarray:
+    """(n,) bool: rows of the splits `names`. Raises ConfigError for a name that no row has."""
+    given = _texts(table, "split").tolist()
+    splits = np.array([name.strip().casefold() for name in given], dtype=str)
+    wanted = sorted({name.strip().casefold() for name in names})
+    unknown = [name for name in wanted if name not in splits]
+    if unknown:
+        known = ", ".join(map(repr, sorted(set(given) - {""}))) or "none"
+        raise ConfigError(f"no row has the split {', '.join(map(repr, unknown))}", hint=f"splits: {known}")
+    return np.isin(splits, wanted)
 
 
 def excess(

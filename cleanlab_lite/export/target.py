@@ -8,12 +8,13 @@ import glob
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import numpy as np
 
 from cleanlab_lite.errors import ConfigError, ReportError
+from cleanlab_lite.files import is_remote, whole
 from cleanlab_lite.manifest.manifest import Manifest, Source
 from cleanlab_lite.run import RunFolder, is_run_file, safe_stem
 
@@ -112,7 +113,7 @@ def _file_id(path: str | Path) -> tuple[int, int] | None:
 
 
 def _local(uris: np.ndarray | None) -> list[str]:
-    return [] if uris is None else [uri for uri in uris.tolist() if uri and "://" not in uri]
+    return [] if uris is None else [uri for uri in uris.tolist() if uri and not is_remote(uri)]
 
 
 def _refuse_folder(manifest: Manifest, wanted: Path, force: bool) -> None:
@@ -134,17 +135,24 @@ def replacing(target: Path, *, tree: bool = False, hint: str = "give another pla
     A pipe or a device is written to as it is. Raises ReportError when the disk is full or refuses.
     """
     special = not tree and target.exists() and not target.is_file()
+    try:
+        with nullcontext(target) if special else _whole_folder(target) if tree else whole(target) as place:
+            yield place
+    except OSError as error:
+        reason = error.strerror or error
+        raise ReportError(f"cannot write {target}: {reason}", hint=hint) from error
+
+
+@contextmanager
+def _whole_folder(target: Path) -> Iterator[Path]:
+    """`whole` for a folder, marked as one of an export; one that is there steps aside until the new one is whole."""
     temporary = target.with_name(f".{os.getpid()}.{target.name}")
     old = target.with_name(f".{os.getpid()}.old.{target.name}")
     try:
-        if special:
-            yield target
-            return
-        if tree:
-            temporary.mkdir()
-            (temporary / MARKER).touch()
+        temporary.mkdir()
+        (temporary / MARKER).touch()
         yield temporary
-        if not tree or not target.exists():
+        if not target.exists():
             os.replace(temporary, target)
             return
         os.replace(target, old)
@@ -153,12 +161,7 @@ def replacing(target: Path, *, tree: bool = False, hint: str = "give another pla
         except OSError:
             os.replace(old, target)
             raise
-    except OSError as error:
-        reason = error.strerror or error
-        raise ReportError(f"cannot write {target}: {reason}", hint=hint) from error
     finally:
         for leftover in (temporary, old):
             if leftover.is_dir():
                 shutil.rmtree(leftover)
-            else:
-                leftover.unlink(missing_ok=True)

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cleanlab_lite.arrays import kappa
 from cleanlab_lite.evidence.evidence import Evidence
 from cleanlab_lite.judge.mixture import fit_gaussians_by_bic
 
@@ -71,8 +72,7 @@ def calibrate(evidence: Evidence, ranking: np.ndarray, *, seed: int = 0) -> Cali
         rate = NoiseRate(counted, counted / 2, min(1.5 * counted + 0.02, 1.0), "Gaussian mixture, uncalibrated")
         return Calibration(rate, groups, scale_odds(groups, rate.low), scale_odds(groups, rate.high))
 
-    evidence.require("history", "pred_probs")
-    assert evidence.history is not None and evidence.pred_probs is not None
+    history, pred_probs = evidence.need_history(), evidence.need("pred_probs")
     unsure = float(np.minimum(groups, 1 - groups).mean())  # share of the rows that the mixture puts on the wrong side
     sampling = 1.96 * np.sqrt(counted * (1 - counted) / len(ranking))
     if unsure < CLEAR * counted and counted <= most + sampling:
@@ -80,8 +80,8 @@ def calibrate(evidence: Evidence, ranking: np.ndarray, *, seed: int = 0) -> Cali
         rate = NoiseRate(counted, max(counted - spread, 0.0), min(counted + spread, 1.0), "two clear groups")
         return Calibration(rate, groups, scale_odds(groups, rate.low), scale_odds(groups, rate.high))
 
-    first, end = evidence.history.safe_window(evidence.labels)
-    margin = evidence.history.margin[plants.proxy, first:end].astype(np.float32).mean(axis=0).astype(np.float64)
+    first, end = history.safe_window(evidence.labels)
+    margin = history.margin[plants.proxy, first:end].astype(np.float32).mean(axis=0).astype(np.float64)
     untouched = np.ones(len(margin), dtype=bool)
     untouched[plants.rows] = False
     rest = np.sort(margin[untouched])
@@ -90,9 +90,9 @@ def calibrate(evidence: Evidence, ranking: np.ndarray, *, seed: int = 0) -> Cali
     upper = tail_rate(rest, of_row)
     estimate = upper
     for _ in range(20):  # e = upper / (1 + upper h), where h depends on which rows are wrong
-        estimate = upper / (1 + upper * hit_chance(evidence.labels, evidence.pred_probs, ranking, estimate))
+        estimate = upper / (1 + upper * hit_chance(evidence.labels, pred_probs, ranking, estimate))
     estimate = min(estimate, most)
-    hit = hit_chance(evidence.labels, evidence.pred_probs, ranking, estimate)
+    hit = hit_chance(evidence.labels, pred_probs, ranking, estimate)
     low, high = interval(rest, of_class, of_row, seed)
     low /= 1 + low * hit  # as for the estimate; the upper end stays cautious
     rate = NoiseRate(estimate, min(low, estimate), max(high, estimate), "planted errors")
@@ -107,14 +107,6 @@ def ceiling(evidence: Evidence) -> float:
     if evidence.pred_probs is None:
         return 1.0
     return float((evidence.pred_probs.argmax(axis=1) != evidence.labels).mean())
-
-
-def kappa(predicted: np.ndarray, labels: np.ndarray) -> float:
-    """Cohen's kappa (1960) of two (n,) labellings: agreement beyond chance, 1 where it is full."""
-    k = int(max(predicted.max(initial=0), labels.max(initial=0))) + 1
-    share_a, share_b = (np.bincount(x, minlength=k) / max(len(x), 1) for x in (predicted, labels))
-    chance = float(share_a @ share_b)
-    return (float((predicted == labels).mean()) - chance) / max(1 - chance, 1e-12)
 
 
 def hit_chance(labels: np.ndarray, pred_probs: np.ndarray, ranking: np.ndarray, rate: float) -> float:

@@ -6,28 +6,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from cleanlab_lite.errors import EvidenceError
+from cleanlab_lite.arrays import unit_rows
 
 STRIDE = 64  # columns per group in the first pass of the top-k search
 HELD = 1 << 24  # similarities in memory at a time, 64 MiB
-
-
-def unit_rows(features: np.ndarray) -> np.ndarray:
-    """(n, d) float32 rows of length 1; a row of zeros stays zero. Raises EvidenceError where a value is not finite."""
-    rows = features.astype(np.float32)
-    norms = np.sqrt(np.einsum("nd,nd->n", rows, rows))
-    extreme = np.flatnonzero(np.isinf(norms) | ((norms < 1e-15) & rows.any(axis=1)))  # squares beyond float32
-    if len(extreme):
-        largest = np.abs(rows[extreme]).max(axis=1, keepdims=True)
-        rows[extreme] = np.divide(rows[extreme], largest, out=rows[extreme], where=np.isfinite(largest))
-        norms[extreme] = np.linalg.norm(rows[extreme], axis=1)
-    if not np.isfinite(norms).all():
-        bad = np.flatnonzero(~np.isfinite(norms))
-        raise EvidenceError(
-            f"features of {len(bad)} rows are not finite, the first is row {bad[0]}", hint="leave out unreadable rows"
-        )
-    rows /= np.maximum(norms, np.finfo(np.float32).tiny)[:, None]
-    return rows
 
 
 def nearest_neighbors(

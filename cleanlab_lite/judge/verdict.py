@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
+from cleanlab_lite.arrays import mean_over_epochs, without_own
 from cleanlab_lite.errors import EvidenceError
 from cleanlab_lite.evidence.evidence import Evidence
 from cleanlab_lite.evidence.history import HELD_OUT, History
 from cleanlab_lite.groups import differs, roots
 from cleanlab_lite.judge.calibration import Calibration, NoiseRate, calibrate, ceiling, scale_odds
 from cleanlab_lite.judge.detectors import DETECTORS
-from cleanlab_lite.judge.detectors.base import mean_over_epochs
 from cleanlab_lite.judge.no_class import find_rows_of_no_class
 from cleanlab_lite.run.report import FLAG
 
@@ -166,8 +166,7 @@ def mean_margins(evidence: Evidence) -> np.ndarray:
     its label was to learn, the one that it was held out of what the others think of it. All count alike unless labels
     are learned by heart: then the latter has as much weight as is `memorised`, up to that of all the others together.
     """
-    history, labels = evidence.history, evidence.labels
-    assert history is not None
+    history, labels = evidence.need_history(), evidence.labels
     first, end = history.safe_window(labels)
     margin = np.stack([mean_over_epochs(proxy[first:end].astype(np.float32)) for proxy in history.margin])  # (m, n)
     out = held_out(history)
@@ -182,8 +181,7 @@ def mean_margins(evidence: Evidence) -> np.ndarray:
 
 def memorised(evidence: Evidence) -> float:
     """Share, 0..1, of the given labels that are not predicted out of sample but are once they were trained on."""
-    history, labels = evidence.history, evidence.labels
-    assert history is not None
+    history, labels = evidence.need_history(), evidence.labels
     first, end = history.safe_window(labels)
     right = (history.predicted[:, first:end] == labels).mean(axis=1)  # (m, n)
     seen, unseen = history.seen(labels), held_out(history) & (labels >= 0)
@@ -288,8 +286,7 @@ def class_evidence(evidence: Evidence, rows: np.ndarray, rate: float) -> tuple[n
     predicts the class that the row looks like.
     """
     if evidence.pred_probs is None:
-        assert evidence.history is not None
-        votes = prediction_shares(evidence.history, evidence.num_classes)
+        votes = prediction_shares(evidence.need_history(), evidence.num_classes)
         return np.log(np.maximum(votes, 1e-3)), votes
     pred_probs = evidence.pred_probs
     logits = np.log(np.maximum(pred_probs, 1e-12)) if evidence.logits is None else evidence.logits
@@ -314,8 +311,7 @@ def class_posterior(logits: np.ndarray, pred_probs: np.ndarray, labels: np.ndarr
     """
     rows = np.flatnonzero(labels >= 0)
     result = pred_probs.copy()
-    others = logits[rows].astype(np.float32)
-    others[np.arange(len(rows)), labels[rows]] = -np.inf
+    others = without_own(logits[rows].astype(np.float32), labels[rows])
     others -= others.max(axis=1, keepdims=True)
     share = np.exp(others)
     share /= share.sum(axis=1, keepdims=True)

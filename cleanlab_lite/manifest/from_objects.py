@@ -1,7 +1,7 @@
 """Objects in memory -> `Manifest`: tables, Hugging Face datasets, arrays, pictures, torch datasets.
 
 A table goes through the same detection of columns as a file. Pictures and sounds that have no file get one from a
-`Keeper`, named by its content, so that decoding, review, page, export and resume work on them as on any other file.
+`FileKeeper`, named by its content, so that decoding, review, page, export and resume work on them as on any other file.
 
 A package that made the object is loaded already: types are looked up in `sys.modules`, and nothing is imported here.
 """
@@ -21,10 +21,11 @@ import pyarrow as pa
 from cleanlab_lite.errors import ManifestError
 from cleanlab_lite.manifest.manifest import Manifest
 from cleanlab_lite.manifest.readers import to_manifest
-from cleanlab_lite.manifest.readers.base import Rows, listing
+from cleanlab_lite.manifest.readers.base import Rows
 from cleanlab_lite.manifest.readers.columns import find_columns
 from cleanlab_lite.manifest.readers.features import check_features, vector_columns
 from cleanlab_lite.manifest.readers.tabular import check_names, check_rows
+from cleanlab_lite.text import listing
 
 TAKEN = (
     "a path, a Manifest, a pandas or polars DataFrame, an Arrow table, a Hugging Face Dataset, (X, y) arrays, "
@@ -48,7 +49,7 @@ LAZY = {
 }
 
 
-class Keeper(Protocol):
+class FileKeeper(Protocol):
     """Makes files of what is in memory only; the same content gives the same path."""
 
     def picture(self, picture: Any) -> str: ...
@@ -63,7 +64,7 @@ def from_objects(
     classes: Sequence[str] | None = None,
     asked: Mapping[str, str | None],
     features: Any = None,
-    keep: Keeper,
+    keep: FileKeeper,
 ) -> Manifest:
     """`data` is anything of `TAKEN` but a path or a Manifest; `asked` is role -> column, for tables.
 
@@ -130,7 +131,7 @@ def _kind(data: Any) -> str:
 # --- tables ---------------------------------------------------------------------------------------------------------
 
 
-def _of_table(data: Any, name: str, id_column: str | None, keep: Keeper) -> Rows:
+def _of_table(data: Any, name: str, id_column: str | None, keep: FileKeeper) -> Rows:
     if _is(data, "datasets", "Dataset") or _is(data, "datasets", "DatasetDict"):
         return _hugging_face(data, name, keep)
     table, media = _with_files(_arrow(data, name, id_column), keep)
@@ -162,7 +163,7 @@ def _arrow(data: Any, name: str, id_column: str | None) -> pa.Table:
     return table.replace_schema_metadata(None)
 
 
-def _with_files(table: pa.Table, keep: Keeper) -> tuple[pa.Table, list[str]]:
+def _with_files(table: pa.Table, keep: FileKeeper) -> tuple[pa.Table, list[str]]:
     """Columns of embedded files (a struct of bytes and path, as Hugging Face writes them) as columns of paths."""
     media = []
     for position, field in enumerate(table.schema):
@@ -176,7 +177,7 @@ def _with_files(table: pa.Table, keep: Keeper) -> tuple[pa.Table, list[str]]:
     return table, media
 
 
-def _file_of(cell: pa.Scalar, keep: Keeper) -> str | None:
+def _file_of(cell: pa.Scalar, keep: FileKeeper) -> str | None:
     """Path of an embedded file; None where there is neither bytes nor path."""
     value = cell.as_py()
     if not value:
@@ -188,7 +189,7 @@ def _file_of(cell: pa.Scalar, keep: Keeper) -> str | None:
     return keep.file(data, by_content or PurePath(value["path"] or "").suffix.lower())
 
 
-def _hugging_face(data: Any, name: str, keep: Keeper) -> Rows:
+def _hugging_face(data: Any, name: str, keep: FileKeeper) -> Rows:
     """The splits of a DatasetDict one after the other, with a column `split`."""
     parts = dict(data) if _is(data, "datasets", "DatasetDict") else {"": data}
     tables = []
@@ -300,7 +301,7 @@ def label_array(labels: Any) -> pa.Array:
 # --- arrays, pictures and torch datasets ----------------------------------------------------------------------------
 
 
-def _of_pairs(data: Any, labels: Any, name: str, classes: Sequence[str] | None, keep: Keeper) -> Rows:
+def _of_pairs(data: Any, labels: Any, name: str, classes: Sequence[str] | None, keep: FileKeeper) -> Rows:
     """Inputs and labels, row by row."""
     if _is(data, "torch.utils.data", "Dataset"):
         if labels is not None:
@@ -330,7 +331,7 @@ def _of_pairs(data: Any, labels: Any, name: str, classes: Sequence[str] | None, 
     return Rows(name, pa.table(columns), "arrays", folders, known=known, features=features, classes=order)
 
 
-def _inputs(data: Any, keep: Keeper) -> np.ndarray | list[str]:
+def _inputs(data: Any, keep: FileKeeper) -> np.ndarray | list[str]:
     """(n, d) float32 vectors, or n paths of pictures."""
     if hasattr(data, "tocsr"):
         raise ManifestError("X is a sparse matrix", hint="use X.toarray(), or fewer, dense columns (TruncatedSVD)")
@@ -371,7 +372,7 @@ def _checked_picture(item: Any, row: int) -> Any:
     return item
 
 
-def _keep_array(array: np.ndarray, where: str, keep: Keeper) -> str:
+def _keep_array(array: np.ndarray, where: str, keep: FileKeeper) -> str:
     """One picture (h, w) or (h, w, c)."""
     return keep.picture(_bytes_of(array, where, array.shape[2] if array.ndim == 3 else 1))
 
@@ -396,7 +397,7 @@ def _bytes_of(array: np.ndarray, where: str, channels: int) -> np.ndarray:
     raise ManifestError(f"{where} has type {array.dtype}, expected uint8 or floats of 0 to 1", hint="X.astype('uint8')")
 
 
-def _of_torch(data: Any, keep: Keeper) -> tuple[np.ndarray | list[str], pa.Array]:
+def _of_torch(data: Any, keep: FileKeeper) -> tuple[np.ndarray | list[str], pa.Array]:
     """Inputs and labels of a map-style dataset, one row at a time: no more than one picture is held."""
     inputs: list[Any] = []
     labels = []
@@ -425,7 +426,7 @@ def _form(item: Any) -> str:
     return f"a {type(item).__name__}" + (f" of {len(item)}" if isinstance(item, tuple | list) else "")
 
 
-def _torch_input(value: Any, row: int, keep: Keeper) -> str | np.ndarray:
+def _torch_input(value: Any, row: int, keep: FileKeeper) -> str | np.ndarray:
     """Path of a picture, or a vector (d,)."""
     if _is_picture(value):
         return keep.picture(value)

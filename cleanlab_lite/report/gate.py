@@ -24,7 +24,7 @@ from cleanlab_lite.errors import ReportError
 from cleanlab_lite.evidence.decisions import Decision, DecisionLog, settle
 from cleanlab_lite.run import RunFolder
 from cleanlab_lite.run.layout import DECISIONS
-from cleanlab_lite.run.report import Report, by_suspicion
+from cleanlab_lite.run.report import ReportTable, by_suspicion
 from cleanlab_lite.run.summary import Summary
 
 BASELINE_VERSION = 1
@@ -61,7 +61,7 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class RowChange:
     """What became of a row since the baseline."""
 
     row: Row  # as it is now; of a removed row, as it was
@@ -80,7 +80,7 @@ class Bound:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class LimitOutcome:
     """One limit and what was found. `found` is None where it could not be determined, which exceeds any limit."""
 
     limit: str  # name of the option
@@ -107,8 +107,8 @@ class Gate:
 
     summary: Summary  # of the report
     rows: Sequence[Row]  # of the run, in manifest order
-    changes: Mapping[str, Sequence[Change]] | None  # by name of CHANGES; None without a baseline
-    outcomes: Sequence[Outcome]
+    changes: Mapping[str, Sequence[RowChange]] | None  # by name of CHANGES; None without a baseline
+    outcomes: Sequence[LimitOutcome]
     warnings: Sequence[str] = ()
 
     @property
@@ -118,22 +118,22 @@ class Gate:
     @cached_property
     def suspects(self) -> list[Row]:
         """Most suspicious first."""
-        return suspects(self.rows)
+        return suspect_rows(self.rows)
 
     @cached_property
     def accepted(self) -> int:
         return sum(row.state == "accepted" for row in self.rows)
 
 
-def noise_outcome(summary: Summary, bound: Bound, rows: Sequence[Row] = ()) -> Outcome:
+def noise_outcome(summary: Summary, bound: Bound, rows: Sequence[Row] = ()) -> LimitOutcome:
     """`--max-noise`: the estimate, not an end of its interval, against the bound."""
-    return Outcome("max-noise", bound, summary.noise_rate.estimate, "noise rate", rows)
+    return LimitOutcome("max-noise", bound, summary.noise_rate.estimate, "noise rate", rows)
 
 
-def suspect_outcome(count: int, labelled: int, bound: Bound, rows: Sequence[Row] = ()) -> Outcome:
+def suspect_outcome(count: int, labelled: int, bound: Bound, rows: Sequence[Row] = ()) -> LimitOutcome:
     """`--max-suspects`: their number, or their share of the labelled rows."""
     found = count / max(labelled, 1) if bound.is_share else count
-    return Outcome("max-suspects", bound, found, "suspects", rows)
+    return LimitOutcome("max-suspects", bound, found, "suspects", rows)
 
 
 def judge(
@@ -156,32 +156,31 @@ def judge(
     warnings = []
     if baseline is not None:
         rows = _accept(rows, baseline)
-        changes = compare(rows, baseline)
+        changes = changes_since(rows, baseline)
         found = len(baseline) - len(changes["removed"])
         if 2 * found < len(baseline):
             warnings.append(
                 f"only {found:,} of the {len(baseline):,} rows of the baseline are in this run: "
                 "is it of another dataset?"
             )
-    worst = suspects(rows)
+    worst = suspect_rows(rows)
     outcomes = []
     if max_noise is not None:
         outcomes.append(noise_outcome(summary, max_noise, worst))
     if max_suspects is not None:
         outcomes.append(suspect_outcome(len(worst), summary.manifest.labelled, max_suspects, worst))
-    if max_new_suspects is not None:
-        assert changes is not None
+    if max_new_suspects is not None and changes is not None:
         new = [change.row for change in changes["newly_suspect"]]
-        outcomes.append(Outcome("max-new-suspects", Bound(max_new_suspects, False), len(new), "new suspects", new))
+        outcomes.append(LimitOutcome("max-new-suspects", Bound(max_new_suspects, False), len(new), "new suspects", new))
     return Gate(summary, rows, changes, outcomes, warnings)
 
 
-def suspects(rows: Iterable[Row]) -> list[Row]:
+def suspect_rows(rows: Iterable[Row]) -> list[Row]:
     """Most suspicious first."""
     return sorted((row for row in rows if row.state == "suspect"), key=lambda row: row.place)
 
 
-def compare(rows: Sequence[Row], baseline: Sequence[Row]) -> dict[str, list[Change]]:
+def changes_since(rows: Sequence[Row], baseline: Sequence[Row]) -> dict[str, list[RowChange]]:
     """What changed, by name of CHANGES. A row may be in several: relabelled and fixed, say.
 
     - newly_suspect: suspect now, and not with this label in the baseline; most suspicious first.
@@ -191,13 +190,13 @@ def compare(rows: Sequence[Row], baseline: Sequence[Row]) -> dict[str, list[Chan
     """
     doubted = {(row.content, row.label) for row in baseline if row.state != "fine"}
     still = {(row.content, row.label) for row in rows if row.state == "suspect"}
-    changes: dict[str, list[Change]] = {name: [] for name in CHANGES}
+    changes: dict[str, list[RowChange]] = {name: [] for name in CHANGES}
     for now, before in _pair(rows, baseline):
         if now is None:
             assert before is not None
-            changes["removed"].append(Change(before, before))
+            changes["removed"].append(RowChange(before, before))
             continue
-        change = Change(now, before)
+        change = RowChange(now, before)
         if now.state == "suspect" and (now.content, now.label) not in doubted:
             changes["newly_suspect"].append(change)
         if before is None:
@@ -246,7 +245,7 @@ def _accept(rows: Sequence[Row], baseline: Iterable[Row]) -> list[Row]:
 # --- Runs and baselines ----------------------------------------------------------------------------------------------
 
 
-def read_rows(report: Report, decisions: Iterable[Decision] = (), lines: np.ndarray | None = None) -> list[Row]:
+def read_rows(report: ReportTable, decisions: Iterable[Decision] = (), lines: np.ndarray | None = None) -> list[Row]:
     """The rows of a report. A decision to keep the label accepts the row, as long as the label is the same.
 
     `lines` (n,) are line numbers in the manifest. Raises ReportError when the report knows no contents.
@@ -285,7 +284,7 @@ def load_baseline(path: Path) -> list[Row]:
             return parse_baseline(path.read_bytes(), str(path))
     except OSError as error:
         raise ReportError(f"cannot read the baseline {path}: {error.strerror}", hint=_HINT) from error
-    return read_rows(Report.read(path), DecisionLog(path.with_name(DECISIONS)).read())
+    return read_rows(ReportTable.read(path), DecisionLog(path.with_name(DECISIONS)).read())
 
 
 def is_baseline(path: Path) -> bool:

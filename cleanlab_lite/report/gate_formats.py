@@ -18,8 +18,10 @@ from pathlib import Path, PurePath
 from typing import Any
 from urllib.parse import quote
 
+from cleanlab_lite.files import is_remote
 from cleanlab_lite.manifest.manifest import Source
-from cleanlab_lite.report.gate import Change, Gate, Row
+from cleanlab_lite.report.gate import Gate, Row, RowChange
+from cleanlab_lite.text import escape, percent, shorten
 
 JSON_VERSION = 1
 WIDTH = 80  # characters of an id or a label in Markdown, JUnit and messages
@@ -29,7 +31,6 @@ RULES = {
     "out_of_vocabulary": "The sample probably belongs to no class of the dataset.",
     "duplicate_conflict": "The same content has different labels, and this one is probably wrong.",
 }
-_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ufffe\uffff\ud800-\udfff]")
 
 
 def to_json(gate: Gate) -> str:
@@ -55,7 +56,7 @@ def to_json(gate: Gate) -> str:
     return json.dumps(document, indent=2, allow_nan=False) + "\n"
 
 
-def _change_json(change: Change) -> dict[str, Any]:
+def _change_json(change: RowChange) -> dict[str, Any]:
     before = change.before
     return change.row.as_dict() | {"before": None if before is None else {"label": before.label, "state": before.state}}
 
@@ -66,12 +67,12 @@ def _change_json(change: Change) -> dict[str, Any]:
 def to_markdown(gate: Gate, top: int) -> str:
     """A comment for a pull request: limits, counts, and the `top` rows of every list folded away."""
     verdict = "a limit is exceeded" if gate.exceeded else "within the limits" if gate.outcomes else "no limits"
-    parts = [f"### nlclean check: {verdict}", _code(_manifest_name(gate)) + ": " + headline(gate) + "."]
+    parts = [f"### nlclean check: {verdict}", _code(_manifest_name(gate)) + ": " + gate_headline(gate) + "."]
     if gate.outcomes:
         cells = [(f"`{o.limit}`", "**exceeded**" if o.exceeded else "passed", o.message) for o in gate.outcomes]
         parts.append(_table(("limit", "", "found"), cells))
     parts += [f"> {warning}" for warning in gate.warnings]
-    lists: dict[str, Sequence[Change]] = {"suspects": [Change(row, row) for row in gate.suspects]}
+    lists: dict[str, Sequence[RowChange]] = {"suspects": [RowChange(row, row) for row in gate.suspects]}
     if gate.changes is not None:
         lists |= gate.changes
         counts = [(name.replace("_", " "), f"{len(changes):,}") for name, changes in gate.changes.items()]
@@ -86,7 +87,7 @@ def to_markdown(gate: Gate, top: int) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _cells(change: Change) -> tuple[str, ...]:
+def _cells(change: RowChange) -> tuple[str, ...]:
     row, before = change.row, change.before
     given = _code(row.label)
     if before is not None and before.label != row.label:
@@ -111,7 +112,7 @@ def _code(text: str | None) -> str:
     """`text` as a code span, in which nothing is markup, a link or a mention; a bar would still end the cell."""
     if text is None:
         return ""
-    text = _shorten(printable(text)) or " "
+    text = shorten(escape(text), WIDTH) or " "
     fence = "`" * (max(map(len, re.findall("`+", text)), default=0) + 1)
     text = re.sub(r"(\\*)\|", lambda found: found[1] * 2 + r"\|", text)
     return f"{fence} {text} {fence}" if "`" in text else f"{fence}{text}{fence}"
@@ -129,13 +130,13 @@ def to_junit(gate: Gate, top: int) -> str:
     for outcome in gate.outcomes:
         case = ET.SubElement(suite, "testcase", {"classname": "nlclean.check", "name": outcome.limit, "time": "0"})
         if outcome.exceeded:
-            failure = ET.SubElement(case, "failure", {"message": printable(outcome.message), "type": outcome.limit})
+            failure = ET.SubElement(case, "failure", {"message": escape(outcome.message), "type": outcome.limit})
             lines = [suspect_text(gate, row) for row in outcome.rows[:top]]
             if len(outcome.rows) > top:
                 lines.append(f"and {len(outcome.rows) - top:,} more")
             failure.text = "\n".join(lines)
     output = ET.SubElement(suite, "system-out")
-    output.text = f"{printable(_manifest_name(gate))}: {headline(gate)}"
+    output.text = f"{escape(_manifest_name(gate))}: {gate_headline(gate)}"
     ET.indent(suites)
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(suites, encoding="unicode") + "\n"
 
@@ -181,11 +182,11 @@ def _location(row: Row, source: Source, root: Path) -> dict[str, Any]:
     physical: dict[str, Any] = {"artifactLocation": {"uri": _uri(path, root)}}
     if row.line is not None:
         physical["region"] = {"startLine": row.line}
-    return {"physicalLocation": physical, "logicalLocations": [{"name": printable(row.id)}]}
+    return {"physicalLocation": physical, "logicalLocations": [{"name": escape(row.id)}]}
 
 
 def _uri(path: str, root: Path) -> str:
-    if "://" in path:
+    if is_remote(path):
         return quote(path, safe=":/?&=%")
     if PurePath(path).is_relative_to(root):
         return quote(os.fsencode(PurePath(path).relative_to(root).as_posix()))
@@ -199,12 +200,12 @@ def _fingerprint(row: Row) -> str:
 # --- Texts -----------------------------------------------------------------------------------------------------------
 
 
-def headline(gate: Gate) -> str:
+def gate_headline(gate: Gate) -> str:
     """Rows, noise rate and suspects in one line."""
     manifest, rate = gate.summary.manifest, gate.summary.noise_rate
     noise = "unknown"
     if rate.estimate is not None:
-        noise = f"{rate.estimate:.1%}, between {rate.low:.1%} and {rate.high:.1%}".replace("%", " %")
+        noise = f"{percent(rate.estimate)}, between {percent(rate.low)} and {percent(rate.high)}"
     accepted = f", {gate.accepted:,} accepted" if gate.accepted else ""
     return (
         f"{manifest.rows:,} rows, {manifest.labelled:,} labelled; noise rate {noise}; "
@@ -217,7 +218,7 @@ def suspect_text(gate: Gate, row: Row) -> str:
     return f"{_place(gate, row)} {message(row)}"
 
 
-def change_text(gate: Gate, change: Change) -> str:
+def change_text(gate: Gate, change: RowChange) -> str:
     """The row with its label, and the one before if it is another."""
     row, before = change.row, change.before
     label = _named(row.label)
@@ -239,23 +240,12 @@ def message(row: Row) -> str:
 
 def _place(gate: Gate, row: Row) -> str:
     line = "" if row.line is None else f"{row.line}:"
-    return f"{printable(_manifest_name(gate))}:{line}"
+    return f"{escape(_manifest_name(gate))}:{line}"
 
 
 def _manifest_name(gate: Gate) -> str:
     return PurePath(gate.summary.manifest.path).name
 
 
-def printable(text: str) -> str:
-    r"""`text` with control characters, bidirectional marks and surrogates written as `\x1b`, `\n`, `\u202e`..."""
-    return _UNSAFE.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
-
-
 def _named(text: str | None) -> str:
-    return "no label" if text is None else f"'{_shorten(printable(text))}'"
-
-
-def _shorten(text: str) -> str:
-    """The ends tell names apart."""
-    half = WIDTH // 2 - 2
-    return text if len(text) <= WIDTH else f"{text[:half]}...{text[-half:]}"
+    return "no label" if text is None else f"'{shorten(escape(text), WIDTH)}'"

@@ -11,7 +11,7 @@ from cleanlab_lite.copies import Duplicates
 from cleanlab_lite.evidence.evidence import Evidence
 from cleanlab_lite.judge.verdict import TOP, Verdict
 from cleanlab_lite.manifest.manifest import Manifest
-from cleanlab_lite.run.report import ACTIONS, FLAG, ISSUES, SCHEMA, SCHEMA_VERSION, Report
+from cleanlab_lite.run.report import ACTIONS, FLAG, ISSUES, SCHEMA, SCHEMA_VERSION, ReportTable
 from cleanlab_lite.run.summary import Audited, ClassNoise, Confusion, Noise, Summary
 
 CONFUSIONS = 50  # pairs of classes kept in the summary
@@ -25,7 +25,7 @@ def build_report(
     codes: np.ndarray,
     errors: np.ndarray,
     about: dict[str, Any],
-) -> Report:
+) -> ReportTable:
     """One row per manifest row. `about` is what the summary says of the run: its optional fields (proxy, warnings)."""
     classes, ids = np.array(manifest.classes, dtype=object), manifest.ids.astype(object)
     columns = verdict.columns
@@ -73,7 +73,7 @@ def build_report(
     n = len(manifest)
     arrays = [_column(values.get(field.name), field.type, n) for field in SCHEMA]
     table = pa.Table.from_arrays(arrays, schema=SCHEMA)
-    return Report(table, summarise(manifest, verdict, reasons, about))
+    return ReportTable(table, summarise(manifest, verdict, reasons, about))
 
 
 def label_score(p: np.ndarray, score: np.ndarray) -> np.ndarray:
@@ -193,8 +193,7 @@ def duplicates_table(manifest: Manifest, duplicates: Duplicates) -> pa.Table:
 
 def history_table(manifest: Manifest, evidence: Evidence) -> pa.Table:
     """Loss and margin of every row after each epoch, mean over the proxies that trained on its given label."""
-    history = evidence.history
-    assert history is not None
+    history = evidence.need_history()
     width = history.shape[1]
 
     def curves(values: np.ndarray) -> pa.FixedSizeListArray:

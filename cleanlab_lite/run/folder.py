@@ -23,7 +23,7 @@ from cleanlab_lite.manifest.manifest import Manifest
 from cleanlab_lite.manifest.saved import Lines, load_lines, load_manifest
 from cleanlab_lite.run.find import find_run
 from cleanlab_lite.run.layout import DECISIONS, FEATURES, HISTORY, MANIFEST, NOISE_MATRIX, REPORT, ROOT
-from cleanlab_lite.run.report import Report
+from cleanlab_lite.run.report import ReportTable
 from cleanlab_lite.run.state import State
 from cleanlab_lite.run.summary import Summary
 
@@ -47,8 +47,8 @@ class RunFolder:
         return self.folder / name
 
     @cached_property
-    def report(self) -> Report:
-        return Report.read(self.path(REPORT))
+    def report(self) -> ReportTable:
+        return ReportTable.read(self.path(REPORT))
 
     @property
     def summary(self) -> Summary:
@@ -93,7 +93,7 @@ class RunFolder:
         return lines
 
     @cached_property
-    def history(self) -> Curves | None:
+    def history(self) -> StoredCurves | None:
         path = self.path(HISTORY)
         if not path.exists():
             return None
@@ -105,7 +105,7 @@ class RunFolder:
         with _reading(path):
             ids = file.read(["id"])["id"]
         self._same_rows("a history", ids)
-        return Curves(path, file, schema.field(CURVES[0]).type.list_size)
+        return StoredCurves(path, file, schema.field(CURVES[0]).type.list_size)
 
     @cached_property
     def features(self) -> np.ndarray | None:
@@ -149,7 +149,7 @@ class RunFolder:
 
 
 @dataclass(frozen=True)
-class Curves:
+class StoredCurves:
     """Loss and margin of the n rows after each of e epochs, left on disk."""
 
     path: Path

@@ -1,4 +1,4 @@
-"""`Report`: what we conclude. One row per manifest row, in manifest order, in a versioned schema."""
+"""`ReportTable`: what we conclude. One row per manifest row, in manifest order, in a versioned schema."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ SCHEMA = pa.schema([pa.field(name, dtype) for name, dtype, _, _ in COLUMNS])
 
 
 @dataclass(frozen=True)
-class Report:
+class ReportTable:
     """The verdict on every row (`table`, in `SCHEMA`) and on the whole set (`summary`)."""
 
     table: pa.Table
@@ -112,7 +112,7 @@ class Report:
         pq.write_table(table, path, compression="zstd", write_page_checksum=True)
 
     @classmethod
-    def read(cls, path: Path) -> Report:
+    def read(cls, path: Path) -> ReportTable:
         """Read a file that `write` made. Raises ReportError when it is none."""
         with reading(f"cannot read {path}", ReportError, hint="run `nlclean audit` first"):
             table = read_table(path)

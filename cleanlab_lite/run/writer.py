@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 from safetensors import SafetensorError
 
 from cleanlab_lite.errors import ReportError
-from cleanlab_lite.files import load_archive, reading, why
+from cleanlab_lite.files import load_archive, reading, whole, why
 from cleanlab_lite.run.find import choose, refuse_foreign, safe_stem
 from cleanlab_lite.run.layout import ARRAYS, JOBS, LOG, ROOT, STAGES, STATE, TEMPORARY, marker
 from cleanlab_lite.run.lock import acquire, release
@@ -132,15 +132,9 @@ class Run:
         target = self.path(name)
         # the name comes last: np.savez and others look at the ending
         temporary = self.folder / f"{TEMPORARY}{name.replace('/', '-')}"
-        try:
-            with _reporting(target):
-                writer(temporary)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                _sync(temporary)
-                os.replace(temporary, target)
-                _sync(target.parent)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with _reporting(target), whole(target, temporary):
+            writer(temporary)
+            target.parent.mkdir(parents=True, exist_ok=True)
 
     def write_json(self, name: str, value: Any) -> None:
         """NumPy scalars become numbers; NaN and infinity become null, since JSON has neither."""
@@ -202,17 +196,6 @@ def _reporting(path: Path) -> Iterator[None]:
             f"cannot write {path}: {why(error)}",
             hint="check free space and permissions, or choose another --out; the same command goes on from here",
         ) from error
-
-
-def _sync(path: Path) -> None:
-    """Force a file, or the entries of a folder, to the disk."""
-    if path.is_dir() and sys.platform == "win32":
-        return  # Windows cannot open a folder, and journals renames itself
-    handle = os.open(path, os.O_RDONLY if sys.platform != "win32" else os.O_RDWR)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _drop_torn_line(path: Path) -> None:

@@ -88,7 +88,7 @@ def blur_vectors(vectors: Tensor, generator: torch.Generator, *, noise: float = 
 
 
 def flips_preserve_labels(
-    pixels: np.ndarray, labels: np.ndarray, usable: np.ndarray, *, sample: int = 2000, seed: int = 0
+    pixels: np.ndarray, labels: np.ndarray, teachable: np.ndarray, *, sample: int = 2000, seed: int = 0
 ) -> bool:
     """Whether mirrored pictures still look like their class: true for photographs, false for letters and digits.
 
@@ -98,10 +98,10 @@ def flips_preserve_labels(
     Args:
         pixels: (n, 3, s, s) uint8.
         labels: (n,) int64.
-        usable: (u,) int64, rows with a picture and a label.
+        teachable: (u,) int64, rows with a picture and a label.
     """
     rng = np.random.default_rng(seed)
-    rows = usable[np.sort(rng.permutation(len(usable))[:sample])]
+    rows = teachable[np.sort(rng.permutation(len(teachable))[:sample])]
     small = F.adaptive_avg_pool2d(torch.from_numpy(np.asarray(pixels[rows])).float(), 8)
     small = small - small.mean(dim=(1, 2, 3), keepdim=True)
 

@@ -51,7 +51,7 @@ class Checkpoint:
     facts: dict[str, Any]  # what must be the same for the training to go on, JSON types
 
 
-class Keeper:
+class CheckpointKeeper:
     """Leaves checkpoints of one stage of a run, at most every `INTERVAL` seconds, and finds the last one."""
 
     def __init__(self, run: Run, stage: str) -> None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from cleanlab_lite.data.cache import FeatureFormat, default_cache_dir, load_features
+from cleanlab_lite.data.cache import FeatureFormat, default_cache_dir, load_vectors
 from cleanlab_lite.data.inputs import Inputs
 from cleanlab_lite.progress import OnProgress, ignore
 from cleanlab_lite.train.memory import out_of_memory
@@ -38,7 +38,7 @@ def encode(
     def compute(rows: np.ndarray) -> np.ndarray:
         return features(encoder, inputs.array[rows], device, autocast)
 
-    vectors, computed = load_features(
+    vectors, computed = load_vectors(
         inputs.content,
         form,
         compute,

@@ -17,7 +17,7 @@ from cleanlab_lite.clock import Clock, Pulse
 from cleanlab_lite.errors import StoppedEarly
 from cleanlab_lite.evidence.history import statistics
 from cleanlab_lite.train.augment import blur_vectors, distort, mask_bands, random_flip, random_roll, random_shift
-from cleanlab_lite.train.checkpoint import Checkpoint, Keeper, Snapshot
+from cleanlab_lite.train.checkpoint import Checkpoint, CheckpointKeeper, Snapshot
 from cleanlab_lite.train.loader import Batch, Samples
 from cleanlab_lite.train.losses import LOSSES
 from cleanlab_lite.train.models import Proxy, build_proxy
@@ -61,7 +61,7 @@ def fit(
     start: Start | None = None,
     pulse: Pulse | None = None,
     curves: Curves | None = None,
-    keeper: Keeper | None = None,
+    keeper: CheckpointKeeper | None = None,
     point: Checkpoint | None = None,
 ) -> Observation:
     """Train one proxy on `rows` and observe every readable row after each epoch.
@@ -150,7 +150,7 @@ class Training:
 
         return new_learner
 
-    def learn(self, epoch: int, pulse: Pulse, keeper: Keeper | None, point: Checkpoint | None) -> None:
+    def learn(self, epoch: int, pulse: Pulse, keeper: CheckpointKeeper | None, point: Checkpoint | None) -> None:
         """The steps of one epoch, those before `point` left out. Raises StoppedEarly when its time is up."""
         if point:
             self.restore(point.begun)
@@ -288,7 +288,7 @@ def observe(
     Batch-norm statistics are recalibrated first: in a short training they lag behind the weights, and a mean over
     epochs would inherit the garbage. `look` is called on the way and may raise to stop.
     """
-    usable = np.flatnonzero(samples.usable)
+    readable = np.flatnonzero(samples.readable)
     passes = []
     for learner in learners:
         recalibrate(learner, samples, rows)
@@ -298,10 +298,10 @@ def observe(
             look()
             return learner.logits(inputs)
 
-        passes.append(samples.averaged(usable, observing_batch(samples.device), compute).cpu().numpy())
+        passes.append(samples.averaged(readable, observing_batch(samples.device), compute).cpu().numpy())
     everywhere = np.full((len(passes), len(samples), passes[0].shape[1]), np.nan, dtype=np.float32)
     for network, logits in enumerate(passes):
-        everywhere[network, usable] = logits
+        everywhere[network, readable] = logits
     return everywhere
 
 
@@ -333,11 +333,11 @@ def principal_features(learners: list[Learner], samples: Samples) -> np.ndarray:
     """(n, d) float16 leading principal components of the first network's penultimate layer, each row of norm 1."""
     network: Any = learners[0].network  # anything with an `encoder`
     network.eval()
-    usable = np.flatnonzero(samples.usable)
-    raw = samples.averaged(usable, observing_batch(samples.device), lambda x: network.encoder(x).float())
+    readable = np.flatnonzero(samples.readable)
+    raw = samples.averaged(readable, observing_batch(samples.device), lambda x: network.encoder(x).float())
     raw -= raw.mean(0)
     _, vectors = torch.linalg.eigh((raw.T @ raw).cpu().double())  # not every device has float64
     projected = raw @ vectors[:, -FEATURES:].to(raw)
     result = np.full((len(samples), projected.shape[1]), np.nan, dtype=np.float16)
-    result[usable] = torch.nn.functional.normalize(projected).cpu().numpy()
+    result[readable] = torch.nn.functional.normalize(projected).cpu().numpy()
     return result

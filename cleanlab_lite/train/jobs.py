@@ -16,7 +16,7 @@ import torch
 from cleanlab_lite.clock import Clock, Pulse
 from cleanlab_lite.evidence.history import HELD_OUT
 from cleanlab_lite.run import Run
-from cleanlab_lite.train.checkpoint import Checkpoint, Keeper
+from cleanlab_lite.train.checkpoint import Checkpoint, CheckpointKeeper
 from cleanlab_lite.train.fit import Start, Teaching, facts_of, fit
 from cleanlab_lite.train.loader import Samples
 from cleanlab_lite.train.memory import out_of_memory
@@ -95,7 +95,7 @@ def train(job: Job, bench: Bench, run: Run, pulse: Pulse) -> None:
 
     With half the batch size again and again as long as the device runs out of memory.
     """
-    keeper = Keeper(run, job.stage)
+    keeper = CheckpointKeeper(run, job.stage)
     teaching, point = _resume(job, keeper.load())
     while True:
         try:
@@ -120,7 +120,13 @@ def _resume(job: Job, point: Checkpoint | None) -> tuple[Teaching, Checkpoint | 
 
 
 def _attempt(
-    job: Job, teaching: Teaching, bench: Bench, run: Run, pulse: Pulse, keeper: Keeper, point: Checkpoint | None
+    job: Job,
+    teaching: Teaching,
+    bench: Bench,
+    run: Run,
+    pulse: Pulse,
+    keeper: CheckpointKeeper,
+    point: Checkpoint | None,
 ) -> Observation:
     n, k = len(bench.task), bench.task.num_classes
     return fit(

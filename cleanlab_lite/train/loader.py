@@ -24,13 +24,13 @@ class Samples:
 
     A clip shows a training step one random patch, and every clean pass all of them.
     Inputs live on the device when they fit in `device_limit` bytes, else on the host and travel batch by batch.
-    Pictures are normalised per channel, vectors per dimension, by statistics of `usable` rows.
+    Pictures are normalised per channel, vectors per dimension, by statistics of `readable` rows.
     """
 
     def __init__(
         self,
         inputs: np.ndarray,
-        usable: np.ndarray,  # (n,) bool, rows that can be trained on or predicted
+        readable: np.ndarray,  # (n,) bool, rows that can be trained on or predicted
         device: torch.device,
         *,
         offsets: np.ndarray | None = None,  # (n + 1,) int64: clip i has inputs[offsets[i]:offsets[i + 1]]
@@ -40,8 +40,8 @@ class Samples:
         self.offsets = offsets
         self._first = None if offsets is None else torch.from_numpy(offsets)
         self.device = device
-        self.usable = usable
-        rows = np.flatnonzero(usable if offsets is None else np.repeat(usable, np.diff(offsets)))
+        self.readable = readable
+        rows = np.flatnonzero(readable if offsets is None else np.repeat(readable, np.diff(offsets)))
         # statistics from an evenly spaced sample: reading all of a memory-mapped set would cost more than it tells
         sample = np.asarray(inputs[rows[:: max(1, len(rows) // 10_000)]], dtype=np.float32)
         axes = (0, 2, 3) if self.is_image else (0,)
@@ -59,7 +59,7 @@ class Samples:
         self._inputs = torch.from_numpy(inputs).to(device) if inputs.nbytes <= device_limit else None
 
     def __len__(self) -> int:
-        return len(self.usable)
+        return len(self.readable)
 
     @property
     def is_sound(self) -> bool:

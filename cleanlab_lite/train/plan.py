@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 import os
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from cleanlab_lite.config import AuditConfig
 from cleanlab_lite.data.cache import choose_image_size, choose_sound_format
-from cleanlab_lite.data.media import is_remote
 from cleanlab_lite.data.sound import SoundFormat
 from cleanlab_lite.errors import ConfigError
+from cleanlab_lite.files import is_remote
 from cleanlab_lite.manifest.manifest import PLURALS, Manifest, Modality
 from cleanlab_lite.registry import Spec
 from cleanlab_lite.train.losses import LOSSES
@@ -102,7 +102,7 @@ class Estimate:
 def make_plan(manifest: Manifest, config: AuditConfig, warm: WarmStart | None = None) -> Plan:
     """Raises ConfigError for unknown names, an absent device, or a proxy that does not fit the data or `warm`."""
     if warm is not None:
-        config = settle(config, warm)
+        config = follow(config, warm)
     device = choose_device(config.device)
     encoder = choose_encoder(manifest, config) if is_encoder(config.proxy) else None
     proxy = choose_proxy(manifest, config, encoder)
@@ -142,7 +142,7 @@ def make_plan(manifest: Manifest, config: AuditConfig, warm: WarmStart | None = 
     )
 
 
-def settle(config: AuditConfig, warm: WarmStart) -> AuditConfig:
+def follow(config: AuditConfig, warm: WarmStart) -> AuditConfig:
     """What is left open as the earlier run has settled it. Raises ConfigError for what a warm start cannot do."""
     if config.second_split:
         raise ConfigError(
@@ -195,8 +195,8 @@ def choose_form(manifest: Manifest, config: AuditConfig, encoder: EncoderSpec | 
         return Form("image", size, decoded=pixels, dimensions=pixels)
     if manifest.modality == "sound" and manifest.uris is not None:
         sound, clip_seconds = choose_sound_format(manifest.uris, config.sample_rate, manifest.segments)
-        if warm is not None and warm.plan["patch_seconds"]:
-            sound = replace(sound, patch_seconds=warm.plan["patch_seconds"])
+        if warm is not None and warm.planned["patch_seconds"]:
+            sound = replace(sound, patch_seconds=warm.planned["patch_seconds"])
         patches = sound.patches(clip_seconds)
         numbers = patches * math.prod(sound.shape)
         return Form("sound", sound=sound, patches=patches, decoded=numbers, dimensions=numbers)
@@ -278,10 +278,6 @@ def choose_encoder(manifest: Manifest, config: AuditConfig) -> EncoderSpec:
         )
     require_weights(config.weights)
     return describe_encoder(config.proxy, config.image_size)
-
-
-def as_dict(plan: Plan) -> dict[str, Any]:
-    return asdict(plan)
 
 
 def default_batch_size(labelled: int, on_gpu: bool) -> int:

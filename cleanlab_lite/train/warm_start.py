@@ -54,7 +54,7 @@ class WarmStart:
 
     folder: Path
     key: str  # of the earlier run
-    plan: dict[str, Any]  # of the earlier run
+    planned: dict[str, Any]  # of the earlier run
     facts: dict[str, Any]  # what `save_proxies` was told
     fold_of: dict[str, int]  # sha256 of the content -> the proxy that a row was held out of
     weights: list[dict[str, np.ndarray]]  # per proxy, by name
@@ -81,13 +81,13 @@ class WarmStart:
             epochs=config.epochs or self.epochs,
             loss=self.facts["loss"] if config.loss in OPEN else config.loss,
             strategy=self.facts["strategy"] if config.strategy in OPEN else config.strategy,
-            image_size=config.image_size or self.plan["image_size"],
-            sample_rate=config.sample_rate or self.plan["sample_rate"],
+            image_size=config.image_size or self.planned["image_size"],
+            sample_rate=config.sample_rate or self.planned["sample_rate"],
         )
 
     def require(self, **found: Any) -> None:
         """Compare values of this audit with those of the earlier run. Raises ConfigError naming all that differ."""
-        before = self.plan | self.facts
+        before = self.planned | self.facts
         differs = [name for name, value in found.items() if value != before[name]]
         if differs:
             options = [f"--{OPTIONS[name]} {before[name]}" for name in differs if name in OPTIONS and before[name]]
@@ -188,7 +188,7 @@ def read_warm_start(folder: Path, manifest: Manifest, evidence: Evidence | None 
         return WarmStart(
             folder=folder,
             key=state.key,
-            plan=state.plan,
+            planned=state.plan,
             facts=facts,
             fold_of={row.tobytes().hex(): int(m) for row, m in zip(content, fold, strict=True)},
             weights=weights,

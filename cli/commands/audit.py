@@ -10,32 +10,43 @@ import click
 
 from .. import diagnostics
 from ..diagnostics import ExitCode
-from ..options import Limit, config_options, json_option, verbosity_options
-from ..settings import Setting, resolve, to_config
+from ..options import Limit, config_options, json_option, together, verbosity_options
+from ..settings import OptionValue, resolve, to_config
 
 if TYPE_CHECKING:
     from cleanlab_lite.config import AuditConfig
     from cleanlab_lite.manifest.manifest import Manifest
-    from cleanlab_lite.pipeline import Source
-    from cleanlab_lite.report.gate import Outcome
-    from cleanlab_lite.run.report import Report
+    from cleanlab_lite.pipeline import EvidenceSource
+    from cleanlab_lite.report.gate import LimitOutcome
+    from cleanlab_lite.run.report import ReportTable
     from cleanlab_lite.run.summary import Summary
 
 TOP = 20  # suspicious rows on show
 
 
+READING = ("path_column", "label_column", "id_column", "split_column", "features_column", "features")
+
+_PATH = click.Path(path_type=Path)
+_reading_options = together(
+    click.option("--path-column", help="Column of the files.  [default: detected]"),
+    click.option("--label-column", help="Column of the labels.  [default: detected]"),
+    click.option("--id-column", help="Column that identifies a row.  [default: detected, else the path]"),
+    click.option("--split-column", help="Column of the split.  [default: detected]"),
+    click.option("--features-column", help="Column of the embeddings.  [default: detected]"),
+    click.option("--features", type=_PATH, help="File of embeddings, aligned by row."),
+)
+_evidence_options = together(
+    click.option("--history", type=_PATH, help="Folder of a Recorder; nothing is trained then."),
+    click.option("--pred-probs", type=_PATH, help="Out-of-sample probabilities; nothing is trained."),
+    click.option("--warm-start", type=_PATH, help="Earlier run whose proxies to start from."),
+)
+
+
 @click.command("audit")
 @click.argument("manifest", required=False)
-@click.option("--path-column", help="Column of the files.  [default: detected]")
-@click.option("--label-column", help="Column of the labels.  [default: detected]")
-@click.option("--id-column", help="Column that identifies a row.  [default: detected, else the path]")
-@click.option("--split-column", help="Column of the split.  [default: detected]")
-@click.option("--features-column", help="Column of the embeddings.  [default: detected]")
-@click.option("--features", type=click.Path(path_type=Path), help="File of embeddings, aligned by row.")
-@click.option("--history", type=click.Path(path_type=Path), help="Folder of a Recorder; nothing is trained then.")
-@click.option("--pred-probs", type=click.Path(path_type=Path), help="Out-of-sample probabilities; nothing is trained.")
-@click.option("--warm-start", type=click.Path(path_type=Path), help="Earlier run whose proxies to start from.")
-@click.option("--out", type=click.Path(path_type=Path), help="Run folder.  [default: a new one under nlclean-runs/]")
+@_reading_options
+@_evidence_options
+@click.option("--out", type=_PATH, help="Run folder.  [default: a new one under nlclean-runs/]")
 @config_options
 @click.option(
     "--fail-on", type=Limit("rows"), metavar="LIMIT", help="Exit 1 above a noise rate (5%) or flagged rows (100)."
@@ -48,12 +59,6 @@ TOP = 20  # suspicious rows on show
 def command(
     ctx: click.Context,
     manifest: str | None,
-    path_column: str | None,
-    label_column: str | None,
-    id_column: str | None,
-    split_column: str | None,
-    features_column: str | None,
-    features: Path | None,
     history: Path | None,
     pred_probs: Path | None,
     warm_start: Path | None,
@@ -62,7 +67,7 @@ def command(
     dry_run: bool,
     show_config: bool,
     as_json: bool,
-    **flags: str | bool | None,
+    **given: Any,
 ) -> None:
     """Find the wrong labels of MANIFEST.
 
@@ -70,7 +75,8 @@ def command(
     class, or an .npz file. With --history or --pred-probs it is audited from that evidence, see docs/own_evidence.md;
     otherwise small networks are trained. The last line on stdout is the path of the report.
     """
-    settings = resolve(flags, environ=os.environ, cwd=Path.cwd())
+    reading = {name: given.pop(name) for name in READING}
+    settings = resolve(given, environ=os.environ, cwd=Path.cwd())
     config = to_config(settings)
     if show_config:
         _show(settings, as_json)
@@ -78,19 +84,7 @@ def command(
     if manifest is None:
         raise click.UsageError("Missing argument 'MANIFEST'.", ctx)
 
-    from cleanlab_lite.manifest.readers import read_manifest
-
-    dataset = read_manifest(
-        manifest,
-        path_column=path_column,
-        label_column=label_column,
-        id_column=id_column,
-        split_column=split_column,
-        features_column=features_column,
-        features=features,
-    )
-    for sentence in dataset.source.notes:
-        diagnostics.note(sentence)
+    dataset = _read(manifest, reading)
     evidence = None
     if history or pred_probs:
         from cleanlab_lite.evidence.own import own_evidence
@@ -107,7 +101,7 @@ def command(
 
     source = source_of(dataset, config, evidence=evidence, warm=warm)
     if dry_run:
-        (output.json_document if as_json else output.plan_view)(source.facts)
+        (output.json_document if as_json else output.forecast_view)(source.facts)
         return
     diagnostics.note(_in_short(source.facts))
     report, path = _audit(dataset, config, source, run_key(dataset, config, evidence, warm), out, ctx.obj)
@@ -120,9 +114,19 @@ def command(
         ctx.exit(ExitCode.GATE_FAILED)
 
 
+def _read(path: str, reading: dict[str, Any]) -> Manifest:
+    """The manifest, and what was detected on stderr."""
+    from cleanlab_lite.manifest.readers import read_manifest
+
+    dataset = read_manifest(path, **reading)
+    for sentence in dataset.source.notes:
+        diagnostics.note(sentence)
+    return dataset
+
+
 def _audit(
-    dataset: Manifest, config: AuditConfig, source: Source, key: str, out: Path | None, typed: list[str]
-) -> tuple[Report, Path]:
+    dataset: Manifest, config: AuditConfig, source: EvidenceSource, key: str, out: Path | None, typed: list[str]
+) -> tuple[ReportTable, Path]:
     from cleanlab_lite.pipeline import audit
     from cleanlab_lite.run import Run
     from cleanlab_lite.run.layout import REPORT
@@ -133,25 +137,25 @@ def _audit(
         return audit(dataset, config, run=run, source=source, on_progress=drawer), run.path(REPORT)
 
 
-def _in_short(plan: dict[str, Any]) -> str:
+def _in_short(facts: dict[str, Any]) -> str:
     """What was chosen, in one line."""
-    if "evidence" in plan:
-        return f"evidence: {plan['evidence']}; nothing is trained"
-    size = f"{plan['image_size']} px, " if plan["image_size"] else ""
-    if plan["sample_rate"]:
-        size = f"{plan['sample_rate'] / 1000:g} kHz, patches of {plan['patch_seconds']:g} s, "
-    if plan["encoder"]:
-        size = f"on vectors of the frozen {plan['encoder']} ({plan['encoder_features']}-d, {size[:-2]}), "
-    epochs = f"{plan['epochs']} epochs" if plan["epochs"] else "epochs by trial"
-    if plan["warm_start"]:
-        epochs += f" from the proxies of run {plan['warm_start']}"
+    if "evidence" in facts:
+        return f"evidence: {facts['evidence']}; nothing is trained"
+    size = f"{facts['image_size']} px, " if facts["image_size"] else ""
+    if facts["sample_rate"]:
+        size = f"{facts['sample_rate'] / 1000:g} kHz, patches of {facts['patch_seconds']:g} s, "
+    if facts["encoder"]:
+        size = f"on vectors of the frozen {facts['encoder']} ({facts['encoder_features']}-d, {size[:-2]}), "
+    epochs = f"{facts['epochs']} epochs" if facts["epochs"] else "epochs by trial"
+    if facts["warm_start"]:
+        epochs += f" from the proxies of run {facts['warm_start']}"
     return (
-        f"{plan['ensemble']} proxies {plan['proxy']}, {size}{plan['strategy']} with {plan['loss']}, {epochs}, "
-        f"batches of {plan['batch_size']}, on {plan['device']} in {plan['precision']}"
+        f"{facts['ensemble']} proxies {facts['proxy']}, {size}{facts['strategy']} with {facts['loss']}, {epochs}, "
+        f"batches of {facts['batch_size']}, on {facts['device']} in {facts['precision']}"
     )
 
 
-def _show(settings: dict[str, Setting], as_json: bool) -> None:
+def _show(settings: dict[str, OptionValue], as_json: bool) -> None:
     from .. import output
 
     if as_json:
@@ -160,7 +164,7 @@ def _show(settings: dict[str, Setting], as_json: bool) -> None:
         output.settings_view(settings)
 
 
-def _outcome(summary: Summary, limit: tuple[float, bool]) -> Outcome:
+def _outcome(summary: Summary, limit: tuple[float, bool]) -> LimitOutcome:
     from cleanlab_lite.report.gate import Bound, noise_outcome, suspect_outcome
 
     bound = Bound(*limit)

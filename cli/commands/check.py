@@ -10,7 +10,7 @@ import click
 
 from .. import diagnostics
 from ..diagnostics import ExitCode
-from ..options import Limit, run_argument, verbosity_options
+from ..options import Limit, run_argument, together, verbosity_options
 
 if TYPE_CHECKING:
     from cleanlab_lite.report.gate import Gate
@@ -19,45 +19,61 @@ if TYPE_CHECKING:
 FILE = click.Path(path_type=Path, dir_okay=False)
 
 
+_limit_options = together(
+    click.option(
+        "--max-noise",
+        type=Limit("share"),
+        metavar="SHARE",
+        help="Fail above this noise rate, 2% or 0.02, as estimated.",
+    ),
+    click.option(
+        "--max-suspects",
+        type=Limit("rows"),
+        metavar="LIMIT",
+        help="Fail above this many suspects, or % of labelled rows.",
+    ),
+    click.option(
+        "--max-new-suspects",
+        type=click.IntRange(min=0),
+        metavar="N",
+        help="Fail above this many suspects that the baseline does not have.  [default: 0 with --baseline]",
+    ),
+    click.option(
+        "--baseline",
+        type=click.Path(path_type=Path),
+        metavar="PATH",
+        help="What to compare with: a run folder, a report.parquet, or a file of --write-baseline.",
+    ),
+)
+_writing_options = together(
+    click.option(
+        "--write-baseline", type=FILE, metavar="FILE", help="Write the state of this run, to compare with later."
+    ),
+    click.option("--exit-zero", is_flag=True, help="Exit 0 above a limit too."),
+    click.option(
+        "--format",
+        "form",
+        type=click.Choice(["text", "json", "markdown", "junit", "sarif"]),
+        default="text",
+        show_default=True,
+        help="junit and sarif are for CI servers, markdown for a pull request.",
+    ),
+    click.option("--output", "target", type=FILE, metavar="FILE", help="File to write.  [default: stdout]"),
+    click.option("--force", is_flag=True, help="Overwrite files; a baseline is overwritten by a baseline in any case."),
+    click.option(
+        "--top",
+        type=click.IntRange(min=0),
+        default=20,
+        show_default=True,
+        help="Rows on show per list; json and sarif hold all.",
+    ),
+)
+
+
 @click.command("check")
 @run_argument
-@click.option(
-    "--max-noise", type=Limit("share"), metavar="SHARE", help="Fail above this noise rate, 2% or 0.02, as estimated."
-)
-@click.option(
-    "--max-suspects", type=Limit("rows"), metavar="LIMIT", help="Fail above this many suspects, or % of labelled rows."
-)
-@click.option(
-    "--max-new-suspects",
-    type=click.IntRange(min=0),
-    metavar="N",
-    help="Fail above this many suspects that the baseline does not have.  [default: 0 with --baseline]",
-)
-@click.option(
-    "--baseline",
-    type=click.Path(path_type=Path),
-    metavar="PATH",
-    help="What to compare with: a run folder, a report.parquet, or a file of --write-baseline.",
-)
-@click.option("--write-baseline", type=FILE, metavar="FILE", help="Write the state of this run, to compare with later.")
-@click.option("--exit-zero", is_flag=True, help="Exit 0 above a limit too.")
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["text", "json", "markdown", "junit", "sarif"]),
-    default="text",
-    show_default=True,
-    help="junit and sarif are for CI servers, markdown for a pull request.",
-)
-@click.option("--output", "target", type=FILE, metavar="FILE", help="File to write.  [default: stdout]")
-@click.option("--force", is_flag=True, help="Overwrite files; a baseline is overwritten by a baseline in any case.")
-@click.option(
-    "--top",
-    type=click.IntRange(min=0),
-    default=20,
-    show_default=True,
-    help="Rows on show per list; json and sarif hold all.",
-)
+@_limit_options
+@_writing_options
 @verbosity_options
 @click.pass_context
 def command(

@@ -11,7 +11,7 @@ from click.core import ParameterSource
 from cleanlab_lite.export.formats import FORMATS, LINKS, POLICIES, Format, Link, Policy
 
 from .. import diagnostics
-from ..options import Limit, json_option, run_argument, verbosity_options
+from ..options import Limit, json_option, run_argument, together, verbosity_options
 
 if TYPE_CHECKING:
     from cleanlab_lite.evidence.decisions import Decision
@@ -51,6 +51,57 @@ A patch is applied, or taken back, with --apply PATCH --to MANIFEST.
 """
 
 
+_policy_options = together(
+    click.option(
+        "--min-confidence",
+        type=click.FloatRange(0, 1),
+        default=0.0,
+        show_default=True,
+        help="Change nothing that is less sure than this.",
+    ),
+    click.option(
+        "--max-drop-per-class",
+        type=click.FloatRange(0, 1),
+        default=1.0,
+        show_default=True,
+        metavar="SHARE",
+        help="Let at most this share of the rows of a class go.",
+    ),
+    click.option(
+        "--max-drop",
+        type=Limit("share"),
+        metavar="SHARE",
+        help="Refuse to drop more than this, 60% or 0.6, of all rows or of a class.  "
+        "[default: 30% of all, 50% of a class]",
+    ),
+    click.option(
+        "--include-split",
+        "include_splits",
+        multiple=True,
+        metavar="SPLIT",
+        help="Change rows of this test or validation split too; may be repeated.",
+    ),
+    click.option(
+        "--decisions",
+        multiple=True,
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        metavar="FILE",
+        help="Decisions of people; may be repeated, several reviewers vote.  [default: decisions.jsonl of the run]",
+    ),
+)
+_patch_options = together(
+    click.option(
+        "--apply",
+        "patch",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        help="Apply this patch instead.",
+    ),
+    click.option("--to", metavar="MANIFEST", help="Manifest that --apply changes a copy of."),
+    click.option("--reverse", is_flag=True, help="Take the patch back."),
+    click.option("--skip-conflicts", is_flag=True, help="Pass over lines of the patch that no longer fit."),
+)
+
+
 @click.command("export", help=HELP)
 @run_argument
 @click.option(
@@ -63,41 +114,7 @@ A patch is applied, or taken back, with --apply PATCH --to MANIFEST.
 )
 @click.option("--policy", type=click.Choice(POLICIES), default="prune", show_default=True, help="What to change.")
 @click.option("--output", "target", type=click.Path(path_type=Path), help="Where to.  [default: beside MANIFEST]")
-@click.option(
-    "--min-confidence",
-    type=click.FloatRange(0, 1),
-    default=0.0,
-    show_default=True,
-    help="Change nothing that is less sure than this.",
-)
-@click.option(
-    "--max-drop-per-class",
-    type=click.FloatRange(0, 1),
-    default=1.0,
-    show_default=True,
-    metavar="SHARE",
-    help="Let at most this share of the rows of a class go.",
-)
-@click.option(
-    "--max-drop",
-    type=Limit("share"),
-    metavar="SHARE",
-    help="Refuse to drop more than this, 60% or 0.6, of all rows or of a class.  [default: 30% of all, 50% of a class]",
-)
-@click.option(
-    "--include-split",
-    "include_splits",
-    multiple=True,
-    metavar="SPLIT",
-    help="Change rows of this test or validation split too; may be repeated.",
-)
-@click.option(
-    "--decisions",
-    multiple=True,
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    metavar="FILE",
-    help="Decisions of people; may be repeated, several reviewers vote.  [default: decisions.jsonl of the run]",
-)
+@_policy_options
 @click.option(
     "--link",
     type=click.Choice(LINKS),
@@ -105,12 +122,7 @@ A patch is applied, or taken back, with --apply PATCH --to MANIFEST.
     show_default=True,
     help="How files get into a folder; a hard link and its original are one file.",
 )
-@click.option(
-    "--apply", "patch", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Apply this patch instead."
-)
-@click.option("--to", metavar="MANIFEST", help="Manifest that --apply changes a copy of.")
-@click.option("--reverse", is_flag=True, help="Take the patch back.")
-@click.option("--skip-conflicts", is_flag=True, help="Pass over lines of the patch that no longer fit.")
+@_patch_options
 @click.option("--force", is_flag=True, help="Overwrite the file, or replace the folder of an earlier export.")
 @json_option
 @verbosity_options

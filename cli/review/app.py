@@ -19,14 +19,14 @@ from textual.widgets import Static
 from cleanlab_lite.errors import DecodeError
 from cleanlab_lite.evidence.decisions import Decision, agreement, settle
 from cleanlab_lite.report.measured_flags import measure
+from cleanlab_lite.text import escape, shorten
 
-from ..text import escape, shorten
 from . import previews, state
 from .player import Player
 from .queue import KINDS, Queue, Value
-from .samples import Neighbour, Sample, Samples
+from .samples import Neighbour, Sample, SampleReader
 from .screens import Ask, Choice, Help, Pick
-from .widgets import ROOMY, Evidence, Examples, Neighbours, Preview, neighbourhood, percent
+from .widgets import ROOMY, EvidencePane, Examples, Neighbours, PreviewPane, chance, neighbourhood
 
 KEYS = (  # key, in the last line, what it does
     ("k", "keep", "keep: the given label is right"),
@@ -89,7 +89,7 @@ class ReviewApp(App[None]):
     ]
 
     def __init__(
-        self, samples: Samples, queue: Queue, *, blind: bool = False, graphics: type[Widget] | None = None
+        self, samples: SampleReader, queue: Queue, *, blind: bool = False, graphics: type[Widget] | None = None
     ) -> None:
         # "without colour" then means no colour code at all; Textual by itself would write shades of grey
         super().__init__(ansi_color=True if os.environ.get("NO_COLOR") else None)
@@ -106,9 +106,9 @@ class ReviewApp(App[None]):
     def compose(self) -> ComposeResult:
         yield Static(id="top", markup=False)
         with Horizontal(id="body"):
-            yield Preview(self._graphics, id="preview")
+            yield PreviewPane(self._graphics, id="preview")
             with VerticalScroll(id="scroll", can_focus=False):
-                yield Evidence(id="evidence")
+                yield EvidencePane(id="evidence")
         yield Neighbours(id="neighbours")
         yield Static(id="end", markup=False)
         yield Static(id="keys", markup=False)
@@ -224,12 +224,12 @@ class ReviewApp(App[None]):
             self.query_one("#end", Static).update(self._end())
             return
         sample = self.samples.sample(row)
-        self.query_one(Evidence).show(sample, self.queue.decision(row), blind=self.blind)
+        self.query_one(EvidencePane).show(sample, self.queue.decision(row), blind=self.blind)
         self.query_one("#scroll").scroll_home(animate=False)
         self.query_one(Neighbours).display = not self.blind
         none = () if self.samples.modality == "image" else None  # yet
         self._show_neighbours(sample, none, none)
-        preview = self.query_one(Preview)
+        preview = self.query_one(PreviewPane)
         self._sound = None
         if self.samples.modality == "vector":
             preview.say(neighbourhood(sample, max(preview.size.width - 4, 20)))
@@ -239,9 +239,9 @@ class ReviewApp(App[None]):
     @work(thread=True, exclusive=True, group="files")  # a group of its own: those of dialogs are not to be cancelled
     def _load(self, sample: Sample) -> None:
         """Read the files: they may be large, or far away."""
-        loaded: previews.Preview | DecodeError
+        loaded: previews.Drawing | DecodeError
         try:
-            loaded = previews.load(
+            loaded = previews.drawing(
                 self.samples.uri(sample.row), self.samples.modality, self.samples.segment(sample.row)
             )
         except DecodeError as error:
@@ -251,10 +251,10 @@ class ReviewApp(App[None]):
             pictures = [self._thumbnails(rows) for rows in (sample.given, sample.suggested)]
             self.call_from_thread(self._show_neighbours, sample, *pictures)
 
-    def _loaded(self, sample: Sample, loaded: previews.Preview | DecodeError) -> None:
+    def _loaded(self, sample: Sample, loaded: previews.Drawing | DecodeError) -> None:
         if sample.row != self.queue.row:
             return
-        preview = self.query_one(Preview)
+        preview = self.query_one(PreviewPane)
         if isinstance(loaded, DecodeError):
             lines = [escape(str(loaded)), "", shorten(escape(self.samples.uri(sample.row)), 200)]
             preview.say(Content.styled("\n".join(lines), "$quiet"))
@@ -266,7 +266,7 @@ class ReviewApp(App[None]):
         found = []
         for near in rows:
             try:
-                found.append(previews.thumbnail(self.samples.uri(near.row)))
+                found.append(previews.neighbour_picture(self.samples.uri(near.row)))
             except DecodeError:
                 continue  # that file is a row of the report itself
         return found
@@ -317,7 +317,7 @@ class ReviewApp(App[None]):
         chances = {} if self.blind else dict(zip(values["top_labels"] or [], values["top_probs"] or [], strict=True))
         given = values["given_label"]
         order = [*chances, *(label for label in self.samples.classes if label not in chances)]
-        about = {label: percent(p) for label, p in chances.items()} | {given: "as given"}
+        about = {label: chance(p) for label, p in chances.items()} | {given: "as given"}
         return [(label, about.get(label, ""), label) for label in order]
 
     def _warn(self, message: str) -> None:

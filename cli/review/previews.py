@@ -13,12 +13,11 @@ from functools import lru_cache
 import numpy as np
 
 from cleanlab_lite.data import media
-from cleanlab_lite.data.sound import read_samples, sound_header
+from cleanlab_lite.data.sound import read_samples, sound_header, spectrogram
 from cleanlab_lite.manifest.manifest import WHOLE, Segment
 
 LONGEST, THUMBNAIL = 1024, 128  # pixels kept of a picture, and of a neighbour's
 SECONDS = 60  # of a sound, from its start
-FLOOR = 80.0  # dB below the loudest that is still drawn
 
 # (width, height) -> pixels (h, w, 3) uint8, no larger than asked for
 Paint = Callable[[int, int], np.ndarray]
@@ -35,7 +34,7 @@ class Sound:
 
 
 @dataclass(frozen=True)
-class Preview:
+class Drawing:
     """How to draw a sample, and a line about it."""
 
     paint: Paint
@@ -43,18 +42,18 @@ class Preview:
     sound: Sound | None = None
 
 
-def load(uri: str, modality: str, segment: Segment = WHOLE) -> Preview:
+def drawing(uri: str, modality: str, segment: Segment = WHOLE) -> Drawing:
     """The preview of a file, or a part of a sound. Raises DecodeError."""
     data = media.read_bytes(uri)
     if modality == "sound":
         sound = decode_sound(data, segment)
-        return Preview(lambda width, height: paint_sound(sound, width, height), _caption(sound), sound)
+        return Drawing(lambda width, height: paint_sound(sound, width, height), _caption(sound), sound)
     pixels = np.asarray(media.thumbnail(data, LONGEST).convert("RGB"))
-    return Preview(lambda width, height: fit(pixels, width, height), f"{pixels.shape[1]} x {pixels.shape[0]}")
+    return Drawing(lambda width, height: scale_to(pixels, width, height), f"{pixels.shape[1]} x {pixels.shape[0]}")
 
 
 @lru_cache(maxsize=512)
-def thumbnail(uri: str) -> np.ndarray:
+def neighbour_picture(uri: str) -> np.ndarray:
     """(h, w, 3) uint8, no side above `THUMBNAIL` pixels. Raises DecodeError."""
     return np.asarray(media.thumbnail(media.read_bytes(uri), THUMBNAIL).convert("RGB"))
 
@@ -66,7 +65,7 @@ def tile(thumbnails: Sequence[np.ndarray], background: tuple[int, int, int]) -> 
         step = height + max(height // 8, 1)
         strip = np.full((height, width, 3), background, dtype=np.uint8)
         for place, pixels in enumerate(thumbnails[: (width + step - height) // step]):
-            small = fit(pixels, height, height)
+            small = scale_to(pixels, height, height)
             top, left = (height - small.shape[0]) // 2, place * step + (height - small.shape[1]) // 2
             strip[top : top + small.shape[0], left : left + small.shape[1]] = small
         return strip
@@ -74,7 +73,7 @@ def tile(thumbnails: Sequence[np.ndarray], background: tuple[int, int, int]) -> 
     return paint
 
 
-def fit(pixels: np.ndarray, width: int, height: int) -> np.ndarray:
+def scale_to(pixels: np.ndarray, width: int, height: int) -> np.ndarray:
     """`pixels` (h, w, 3) enlarged or reduced to fill `width` x `height` in their own proportions."""
     from PIL import Image
 
@@ -94,26 +93,9 @@ def decode_sound(data: bytes, segment: Segment = WHOLE) -> Sound:
 def paint_sound(sound: Sound, width: int, height: int) -> np.ndarray:
     """(height, width, 3) uint8: the spectrogram, low frequencies below, and in the last quarter the waveform."""
     below = max(height // 4, 3)
-    level = spectrogram(sound, width, max(height - below - 1, 1))
+    level = spectrogram(sound.wave, sound.rate, width, max(height - below - 1, 1))
     gap = np.zeros((1, width, 3), dtype=np.uint8)
-    return np.concatenate([_MAP[np.rint(level * 255).astype(int)], gap, waveform(sound, width, below)])[:height]
-
-
-def spectrogram(sound: Sound, width: int, height: int) -> np.ndarray:
-    """(height, width) float64 in 0-1: level in dB above `FLOOR`, time to the right, mel scale upwards."""
-    size = 512 if sound.rate < 32_000 else 1024
-    wave = np.pad(sound.wave.astype(np.float64), (0, max(size - len(sound.wave), 0)))
-    # several windows per column, so that nothing between two columns is lost
-    starts = np.unique(np.linspace(0, len(wave) - size, min(4 * width, max(len(wave) // (size // 4), 1))).astype(int))
-    frames = wave[starts[:, None] + np.arange(size)] * np.hanning(size)
-    power = np.abs(np.fft.rfft(frames, axis=1)) ** 2  # (windows, size // 2 + 1)
-    bounds = np.linspace(0, 1127 * np.log1p(sound.rate / 2 / 700), height + 1)  # mel
-    bins = 700 * np.expm1(bounds / 1127) / (sound.rate / 2) * (size // 2)
-    rows = np.stack([power[:, int(low) : max(int(high), int(low) + 1)].max(axis=1) for low, high in _pairs(bins)])
-    edges = np.linspace(0, rows.shape[1], width + 1)
-    cells = np.stack([rows[:, int(a) : max(int(b), int(a) + 1)].max(axis=1) for a, b in _pairs(edges)], axis=1)
-    decibel = 10 * np.log10(cells / max(cells.max(), 1e-12) + 1e-12)
-    return np.clip(1 + decibel / FLOOR, 0, 1)[::-1]
+    return np.concatenate([_MAP[level], gap, waveform(sound, width, below)])[:height]
 
 
 def waveform(sound: Sound, width: int, height: int) -> np.ndarray:

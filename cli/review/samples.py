@@ -1,4 +1,4 @@
-"""`Samples`: all that a run folder knows about one row, read from its files when it is asked for.
+"""`SampleReader`: all that a run folder knows about one row, read from its files when it is asked for.
 
 Letters: n rows, e epochs, d features.
 """
@@ -61,7 +61,7 @@ class Sample:
     copies: tuple[Neighbour, ...]  # rows with the same content
 
 
-class Samples:
+class SampleReader:
     """The rows of a finished run.
 
     Raises ReportError when a part of it cannot be read.
@@ -150,7 +150,7 @@ class Samples:
         own, rest = (_unit(self.run.features[rows].astype(np.float32)) for rows in ([row], others))
         return rest @ own[0]
 
-    @lru_cache(maxsize=64)  # noqa: B019  there is one Samples in a process
+    @lru_cache(maxsize=64)  # noqa: B019  there is one SampleReader in a process
     def _examples(self, label: str) -> np.ndarray:
         """Unflagged rows of a class, evenly spread over the set where there are many."""
         rows = np.flatnonzero(self._given.equal(label) & ~self._flagged)

@@ -15,7 +15,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
-from ..text import escape, shorten
+from cleanlab_lite.text import escape, shorten
 
 SHOWN = 200  # options at a time; typing narrows them down
 

@@ -12,9 +12,10 @@ from cleanlab_lite.errors import ConfigError, ReportError
 from cleanlab_lite.evidence.decisions import agreement, settle
 from cleanlab_lite.report.measured_flags import measure, propose
 from cleanlab_lite.run import RunFolder
+from cleanlab_lite.text import escape
 
 from .. import diagnostics, output
-from ..text import escape, is_terminal, supports_color
+from ..terminal import is_terminal, supports_color
 from . import state
 
 
@@ -32,10 +33,10 @@ def review(run: RunFolder, reviewer: str | None, *, calibrate: bool) -> None:
 
     from .app import ReviewApp
     from .queue import Queue
-    from .samples import Samples
+    from .samples import SampleReader
     from .widgets import graphics
 
-    samples, log = Samples(run), run.journal
+    samples, log = SampleReader(run), run.journal
     rows = propose(samples.table) if calibrate else None
     queue = Queue(samples.table, log, reviewer, rows)
     pixels = graphics() if supports_color(sys.stdout) else None
@@ -61,7 +62,7 @@ def review(run: RunFolder, reviewer: str | None, *, calibrate: bool) -> None:
 
 def merge(run: RunFolder, files: Sequence[Path]) -> None:
     """Put the decisions of other journals into that of the run."""
-    added = state.merge(run.journal, files)
+    added = state.add_decisions(run.journal, files)
     diagnostics.note(f"{added:,} new decisions in {run.journal.path}")
     unknown = state.describe(run.report.table, run.decisions)["unknown_ids"]
     if unknown:

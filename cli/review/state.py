@@ -12,12 +12,12 @@ import pyarrow as pa
 
 from cleanlab_lite.evidence.decisions import Agreement, Decision, DecisionLog, agreement, read_journal, settle, standing
 from cleanlab_lite.report.measured_flags import Measured, Share, measure, propose
+from cleanlab_lite.text import escape
 
-from ..text import escape
 from .queue import order
 
 
-def merge(log: DecisionLog, files: Sequence[Path]) -> int:
+def add_decisions(log: DecisionLog, files: Sequence[Path]) -> int:
     """Append the lines of other journals that `log` does not have yet; returns how many.
 
     Lines are counted, so a file that grew from a copy of this journal adds its new lines only.

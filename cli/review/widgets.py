@@ -20,8 +20,8 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from cleanlab_lite.evidence.decisions import Decision
+from cleanlab_lite.text import escape, shorten
 
-from ..text import escape, shorten
 from .previews import Paint, braille, sparkline, tile
 from .samples import Curve, Neighbour, Sample
 
@@ -116,7 +116,7 @@ class PixelCanvas(Container):
         self._picture.image = picture  # type: ignore[attr-defined]
 
 
-class Preview(Vertical):
+class PreviewPane(Vertical):
     """The sample itself: drawn, with a caption, or in words where it cannot be drawn."""
 
     def __init__(self, widget: type[Widget] | None, *, id: str) -> None:
@@ -143,7 +143,7 @@ class Preview(Vertical):
         self._caption.update(Content(caption))
 
 
-class Evidence(Static):
+class EvidencePane(Static):
     """What the audit knows about the row. `blind` leaves only what the owner of the data said."""
 
     def __init__(self, *, id: str) -> None:
@@ -250,7 +250,7 @@ def _facts(sample: Sample, width: int, decision: Decision | None, *, roomy: bool
     ]
     lines += _bullets("Same content", copies, width)
     chances = zip(values["top_labels"] or [], values["top_probs"] or [], strict=True)
-    lines += _bullets("Most probable", [f"{shorten(escape(label), 24)} {percent(p)}" for label, p in chances], width)
+    lines += _bullets("Most probable", [f"{shorten(escape(label), 24)} {chance(p)}" for label, p in chances], width)
     return lines
 
 
@@ -272,9 +272,9 @@ def _identity(sample: Sample, width: int) -> list[Content]:
 
 
 def _label_line(name: str, label: str | None, style: str, width: int, p: float | None = None) -> Content:
-    chance = "" if p is None else f"{percent(p):>6}"
-    text = "no label" if label is None else shorten(escape(label), max(width - _NAME_WIDTH - len(chance) - 1, 8))
-    return _line(name, Content.assemble((text, f"bold {style}"), (chance, _QUIET)))
+    probability = "" if p is None else f"{chance(p):>6}"
+    text = "no label" if label is None else shorten(escape(label), max(width - _NAME_WIDTH - len(probability) - 1, 8))
+    return _line(name, Content.assemble((text, f"bold {style}"), (probability, _QUIET)))
 
 
 def _curves(name: str, curve: Curve, width: int, roomy: bool) -> list[Content]:
@@ -325,10 +325,10 @@ def _bar(share: float | None, width: int) -> Content:
         return Content.styled("not judged", _QUIET)
     width = max(min(width, 30), 5)
     full = round(share * width)
-    return Content.assemble(("█" * full, "$error"), ("░" * (width - full), _QUIET), (f" {percent(share)}", "bold"))
+    return Content.assemble(("█" * full, "$error"), ("░" * (width - full), _QUIET), (f" {chance(share)}", "bold"))
 
 
-def percent(share: float) -> str:
+def chance(share: float) -> str:
     """Never 0 % nor 100 %, which nobody can know."""
     return "<1 %" if share < 0.005 else ">99 %" if share >= 0.995 else f"{100 * share:.0f} %"
 

@@ -13,9 +13,10 @@ import math
 
 import numpy as np
 
+from cleanlab_lite.arrays import mean_over_epochs
 from cleanlab_lite.evidence.evidence import Evidence
 from cleanlab_lite.evidence.history import History
-from cleanlab_lite.judge.detectors.base import DETECTORS, Detection, mean_over_epochs
+from cleanlab_lite.judge.detectors.base import DETECTORS, Detection
 
 FEW_SAMPLES = 200  # below it the 99th percentile is one order statistic, and the 95th is taken
 
@@ -32,9 +33,7 @@ def area_under_margin(
     evidence: Evidence, *, first_epoch: int = 0, last_epoch: int | None = None, threshold: float | None = None
 ) -> Detection:
     """Epoch window [first_epoch, last_epoch), from 0. Without `threshold`, planted rows of the history give one."""
-    evidence.require("history")
-    history, labels = evidence.history, evidence.labels
-    assert history is not None
+    history, labels = evidence.need_history(), evidence.labels
     margin = history.mean_over_proxies(history.margin[:, first_epoch:last_epoch], labels)
     aum = mean_over_epochs(margin)
     facts: dict[str, object] = {}
@@ -72,11 +71,6 @@ def aum_threshold(aum_of_threshold_samples: np.ndarray, percentile: float = 99.0
         return math.nan
     above = int((100 - percentile) * len(ordered) / 100 + 1e-9)
     return float(ordered[max(len(ordered) - 1 - above, 0)])
-
-
-def below_threshold(aum: np.ndarray, aum_of_threshold_samples: np.ndarray, percentile: float = 99.0) -> np.ndarray:
-    """(n,) bool by strict count: for thresholds 1..100, 98.5 is flagged (2 % above) and 99.0 is not (exactly 1 %)."""
-    return aum < aum_threshold(aum_of_threshold_samples, percentile)
 
 
 def longest_negative_streak(margin: np.ndarray) -> np.ndarray:

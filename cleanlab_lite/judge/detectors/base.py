@@ -34,10 +34,3 @@ class Detection:
     columns: dict[str, np.ndarray] = field(default_factory=dict)  # report columns it fills, each (n, ...)
     reasons: dict[str, np.ndarray] = field(default_factory=dict)  # reason code -> (n,) bool, rows it speaks for
     facts: dict[str, object] = field(default_factory=dict)  # numbers about the whole set, JSON types only
-
-
-def mean_over_epochs(values: np.ndarray) -> np.ndarray:
-    """(n,) mean of values (e, n) over the epochs that are not NaN; NaN where none is."""
-    recorded = np.isfinite(values)
-    count = recorded.sum(axis=0)
-    return np.where(count > 0, np.where(recorded, values, 0.0).sum(axis=0) / np.maximum(count, 1), np.nan)

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from cleanlab_lite.arrays import mean_over_epochs
 from cleanlab_lite.evidence.evidence import Evidence
-from cleanlab_lite.judge.detectors.base import DETECTORS, Detection, mean_over_epochs
+from cleanlab_lite.judge.detectors.base import DETECTORS, Detection
 
 
 @DETECTORS.register(
@@ -27,9 +28,7 @@ def cartography(evidence: Evidence, *, first_epoch: int = 0, last_epoch: int | N
 
     The facts hold the mean variability of the rows that are flagged and of those that are not.
     """
-    evidence.require("history")
-    history, labels = evidence.history, evidence.labels
-    assert history is not None
+    history, labels = evidence.need_history(), evidence.labels
     loss = history.loss[:, first_epoch:last_epoch].astype(np.float64)
     confidence, variability = data_map(history.mean_over_proxies(np.exp(-loss), labels))
     hard = confidence < 0.5

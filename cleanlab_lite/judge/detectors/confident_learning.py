@@ -17,6 +17,7 @@ import math
 
 import numpy as np
 
+from cleanlab_lite.arrays import largest_other
 from cleanlab_lite.errors import ConfigError
 from cleanlab_lite.evidence.evidence import Evidence
 from cleanlab_lite.judge.detectors.base import DETECTORS, Detection
@@ -42,9 +43,7 @@ SLACK = 1e-6  # probabilities this close count as equal
 )
 def confident_learning(evidence: Evidence, *, filter_by: str = "confident_learning") -> Detection:
     """`filter_by`, one of FILTERS, decides `confident_joint_flag`."""
-    evidence.require("pred_probs")
-    labels, pred_probs = evidence.labels, evidence.pred_probs
-    assert pred_probs is not None
+    labels, pred_probs = evidence.labels, evidence.need("pred_probs")
     flag = find_label_issues(labels, pred_probs, filter_by=filter_by)
     calibrated = calibrate_joint(confident_joint(labels, pred_probs)[0], labels)
     return Detection(
@@ -84,14 +83,6 @@ def calibrate_joint(joint: np.ndarray, labels: np.ndarray) -> np.ndarray:
     given = np.bincount(labels, minlength=len(joint))
     scaled = joint / np.maximum(joint.sum(axis=1), 1)[:, None] * given[:, None]
     return _round_rows(scaled / max(scaled.sum(), 1) * given.sum())
-
-
-def noise_matrices(joint: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """P(given | true) as (k, k) [given, true] and P(true | given) as (k, k) [true, given]; columns sum to 1.
-
-    A column without counts stays 0.
-    """
-    return joint / np.maximum(joint.sum(axis=0), 1), joint.T / np.maximum(joint.sum(axis=1), 1)
 
 
 def find_label_issues(
@@ -139,7 +130,7 @@ def self_confidence(labels: np.ndarray, pred_probs: np.ndarray) -> np.ndarray:
 
 def normalized_margin(labels: np.ndarray, pred_probs: np.ndarray) -> np.ndarray:
     """(n,) (p_y - max_{j != y} p_j + 1) / 2 in 0..1, higher is cleaner."""
-    return (self_confidence(labels, pred_probs) - _best_other(labels, pred_probs) + 1) / 2
+    return (self_confidence(labels, pred_probs) - largest_other(pred_probs, labels) + 1) / 2
 
 
 def confidence_weighted_entropy(labels: np.ndarray, pred_probs: np.ndarray) -> np.ndarray:
@@ -152,21 +143,7 @@ def confidence_weighted_entropy(labels: np.ndarray, pred_probs: np.ndarray) -> n
 
 def log_margin(labels: np.ndarray, log_probs: np.ndarray) -> np.ndarray:
     """(n,) log p_y - max_{j != y} log p_j from log probabilities (n, k), or logits; higher is cleaner."""
-    return self_confidence(labels, log_probs) - _best_other(labels, log_probs)
-
-
-def adjust_pred_probs(labels: np.ndarray, pred_probs: np.ndarray) -> np.ndarray:
-    """(n, k) probabilities with the class thresholds t evened out: p - t + max t, rows summing to 1."""
-    thresholds = confident_thresholds(labels, pred_probs)
-    adjusted = pred_probs - thresholds + thresholds.max()
-    return adjusted / adjusted.sum(axis=1, keepdims=True)
-
-
-def _best_other(labels: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """(n,) largest value of values (n, k) outside the given class."""
-    others = values.copy()
-    others[np.arange(len(labels)), labels] = -np.inf
-    return others.max(axis=1, initial=-np.inf).astype(np.float64)
+    return self_confidence(labels, log_probs) - largest_other(log_probs, labels)
 
 
 def _round_rows(matrix: np.ndarray) -> np.ndarray:

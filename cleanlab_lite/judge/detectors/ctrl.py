@@ -34,9 +34,7 @@ def ctrl(
 
     The score is how much nearer a curve is to the clean clusters than to the noisy ones, -1..1, mean over windows.
     """
-    evidence.require("history")
-    history, labels = evidence.history, evidence.labels
-    assert history is not None
+    history, labels = evidence.need_history(), evidence.labels
     loss = history.mean_over_proxies(history.loss, labels)
     curves = smooth(np.minimum(loss, 2 * math.log(max(evidence.num_classes, 2)))).T  # (n, e)
     score = np.full(len(labels), np.nan)

@@ -15,9 +15,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from cleanlab_lite.arrays import unit_rows
 from cleanlab_lite.evidence.evidence import Evidence
 from cleanlab_lite.judge.detectors.base import DETECTORS, Detection
-from cleanlab_lite.judge.neighbors import unit_rows
 
 NEAR = 0.6  # share of the pairs that are near
 BLOCK = 10_000
@@ -32,9 +32,7 @@ EASY, SEMI_HARD, HARD = 0, 1, 2
 )
 def density(evidence: Evidence, *, sample: int = 1280, seed: int = 0) -> Detection:
     """The score is the share of the given class that is near; `sample` rows stand for a larger class."""
-    evidence.require("features")
-    assert evidence.features is not None
-    share, subset = class_densities(unit_rows(evidence.features), evidence.labels, sample=sample, seed=seed)
+    share, subset = class_densities(unit_rows(evidence.need("features")), evidence.labels, sample=sample, seed=seed)
     sizes = np.bincount(subset, minlength=3)
     return Detection(
         score=share,

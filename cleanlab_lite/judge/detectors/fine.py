@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from cleanlab_lite.arrays import unit_rows
 from cleanlab_lite.evidence.evidence import Evidence
 from cleanlab_lite.judge.detectors.base import DETECTORS, Detection
 from cleanlab_lite.judge.mixture import fit_gaussian_mixture
-from cleanlab_lite.judge.neighbors import unit_rows
 
 
 @DETECTORS.register(
@@ -25,9 +25,7 @@ from cleanlab_lite.judge.neighbors import unit_rows
 )
 def fine(evidence: Evidence) -> Detection:
     """A class whose scores have one bump, or hardly any rows, flags none."""
-    evidence.require("features")
-    assert evidence.features is not None
-    rows, labels = unit_rows(evidence.features), evidence.labels
+    rows, labels = unit_rows(evidence.need("features")), evidence.labels
     score = np.empty(len(labels))
     noisy = np.zeros(len(labels), dtype=bool)
     rates = []

@@ -23,9 +23,7 @@ from cleanlab_lite.judge.detectors.base import DETECTORS, Detection
 )
 def forgetting(evidence: Evidence, *, first_epoch: int = 0, last_epoch: int | None = None) -> Detection:
     """Epoch window [first_epoch, last_epoch), from 0; `learned_epoch` counts all epochs from 1, -1 is never."""
-    evidence.require("history")
-    history, labels = evidence.history, evidence.labels
-    assert history is not None
+    history, labels = evidence.need_history(), evidence.labels
     window = slice(first_epoch, last_epoch)
     seen = history.seen(labels)[:, None, :]
     recorded = seen & np.isfinite(history.margin[:, window])

@@ -8,11 +8,16 @@ copies of a wrong label vouch for each other. Misses errors that a whole neighbo
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from cleanlab_lite.evidence.evidence import Evidence
 from cleanlab_lite.judge.detectors.base import DETECTORS, Detection
 from cleanlab_lite.judge.neighbors import nearest_neighbors
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
 
 SHOWN = 10  # neighbours in the report
 BLOCK = 2000  # rows whose votes are held at once
@@ -34,9 +39,7 @@ def nearest_neighbor_vote(
     Above `max_pool` distinct rows the neighbours are sought among that many, drawn with `seed`: time grows with
     n * max_pool. Classes vote with weight 1/sqrt(size) when the largest is over 10 times the smallest.
     """
-    evidence.require("features")
-    features, labels, num_classes = evidence.features, evidence.labels, evidence.num_classes
-    assert features is not None
+    features, labels, num_classes = evidence.need("features"), evidence.labels, evidence.num_classes
     from scipy.sparse import csr_matrix
 
     n = len(labels)
@@ -58,23 +61,8 @@ def nearest_neighbor_vote(
     suggestion = np.full(n, -1, dtype=np.int64)
     for start in range(0, n, BLOCK):
         rows = np.arange(start, min(start + BLOCK, n))
-        given = labels[rows]
         voters, closeness = nearest[group[rows], :k], similarity[group[rows], :k]
-        valid = voters >= 0
-        ends = np.concatenate([[0], valid.sum(axis=1).cumsum()])
-        shape = (len(rows), len(first))
-        total = (csr_matrix((np.ones(ends[-1]), voters[valid], ends), shape=shape) @ votes).toarray()
-        cast = total.sum(axis=1)
-        total /= np.maximum(cast, np.finfo(float).tiny)[:, None]
-        own = total[np.arange(len(rows)), given]
-        # equal votes for two other classes: the closer neighbours decide
-        tie = (csr_matrix((closeness[valid].astype(np.float64), voters[valid], ends), shape=shape) @ votes).toarray()
-        total[np.arange(len(rows)), given] = -1
-        rival = np.argmax(total + 1e-6 * tie / k, axis=1)
-        margin = own - np.maximum(total[np.arange(len(rows)), rival], 0)
-        heard = cast > 0
-        agreement[rows], score[rows] = np.where(heard, own, np.nan), np.where(heard, margin, np.nan)
-        suggestion[rows] = np.where(heard, np.where(margin < -1e-9, rival, given), -1)
+        agreement[rows], score[rows], suggestion[rows] = _vote(voters, closeness, votes, labels[rows])
 
     shown = nearest[group, :SHOWN]
     return Detection(
@@ -87,6 +75,33 @@ def nearest_neighbor_vote(
         reasons={"neighbours_disagree": (suggestion >= 0) & (suggestion != labels)},
         facts={"k": k, "distinct_rows": len(first)},
     )
+
+
+def _vote(
+    voters: np.ndarray, closeness: np.ndarray, votes: csr_matrix, given: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(r,) share of the given label, (r,) its margin, (r,) the class that wins; NaN and -1 for rows nobody votes on.
+
+    `voters` (r, k) number the rows of `votes` (u, c), -1 where there is none, and `closeness` (r, k) says how near.
+    """
+    from scipy.sparse import csr_matrix
+
+    index = np.arange(len(given))
+    valid = voters >= 0
+    ends = np.concatenate([[0], valid.sum(axis=1).cumsum()])
+    shape = (len(given), votes.shape[0])
+    total = (csr_matrix((np.ones(ends[-1]), voters[valid], ends), shape=shape) @ votes).toarray()
+    cast = total.sum(axis=1)
+    total /= np.maximum(cast, np.finfo(float).tiny)[:, None]
+    own = total[index, given]
+    # equal votes for two other classes: the closer neighbours decide
+    tie = (csr_matrix((closeness[valid].astype(np.float64), voters[valid], ends), shape=shape) @ votes).toarray()
+    total[index, given] = -1
+    rival = np.argmax(total + 1e-6 * tie / voters.shape[1], axis=1)
+    margin = own - np.maximum(total[index, rival], 0)
+    suggestion = np.where(margin < -1e-9, rival, given)
+    heard = cast > 0
+    return np.where(heard, own, np.nan), np.where(heard, margin, np.nan), np.where(heard, suggestion, -1)
 
 
 def _equal_rows(features: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

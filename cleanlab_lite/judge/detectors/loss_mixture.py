@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from cleanlab_lite.arrays import mean_over_epochs
 from cleanlab_lite.evidence.evidence import Evidence
-from cleanlab_lite.judge.detectors.base import DETECTORS, Detection, mean_over_epochs
+from cleanlab_lite.judge.detectors.base import DETECTORS, Detection
 from cleanlab_lite.judge.mixture import BetaMixture, GaussianMixture, fit_beta_mixture, fit_gaussian_mixture
 
 HIGH_NOISE = 0.25  # share of negative margins above which the Beta mixture is run to convergence
@@ -47,9 +48,7 @@ def gaussian_mixture(evidence: Evidence, *, first_epoch: int = 0, last_epoch: in
 
 def _losses(evidence: Evidence, first_epoch: int, last_epoch: int | None) -> tuple[np.ndarray, np.ndarray, float]:
     """Mean loss over the window (n,), last recorded loss (n,), and the share of rows with a negative mean margin."""
-    evidence.require("history")
-    history, labels = evidence.history, evidence.labels
-    assert history is not None
+    history, labels = evidence.need_history(), evidence.labels
     loss = history.mean_over_proxies(history.loss, labels)
     margin = mean_over_epochs(history.mean_over_proxies(history.margin[:, first_epoch:last_epoch], labels))
     last = np.full(len(labels), np.nan)

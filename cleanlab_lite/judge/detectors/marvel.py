@@ -28,9 +28,7 @@ def marvel(
     evidence: Evidence, *, first_epoch: int = 0, last_epoch: int | None = None, window: int | None = None
 ) -> Detection:
     """Epoch window [first_epoch, last_epoch), from 0. `abandoned`: most proxies had such a run."""
-    evidence.require("history")
-    history, labels = evidence.history, evidence.labels
-    assert history is not None
+    history, labels = evidence.need_history(), evidence.labels
     margin = history.margin[:, first_epoch:last_epoch]
     window = min(window or (3 if margin.shape[1] < SHORT else 5), max(margin.shape[1], 1))
     seen = history.seen(labels)[:, None, :] & np.isfinite(margin)

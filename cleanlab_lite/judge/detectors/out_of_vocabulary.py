@@ -38,9 +38,7 @@ def out_of_vocabulary(
     evidence: Evidence, *, k: int = 10, trust: np.ndarray | None = None, max_pool: int = 20_000, seed: int = 0
 ) -> Detection:
     """trust (n,) in 0..1: the reference is rows above 0.5, at most `max_pool` of them, drawn with `seed`."""
-    evidence.require("features", "pred_probs")
-    features, pred_probs, labels = evidence.features, evidence.pred_probs, evidence.labels
-    assert features is not None and pred_probs is not None
+    features, pred_probs, labels = evidence.need("features"), evidence.need("pred_probs"), evidence.labels
     n, num_classes = pred_probs.shape
     reference = np.arange(n) if trust is None else np.flatnonzero(trust > 0.5)
     reference = reference if len(reference) >= MIN_TRUSTED else np.arange(n)

@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from cleanlab_lite.arrays import largest_other, unit_rows
 from cleanlab_lite.evidence.evidence import Evidence
 from cleanlab_lite.judge.detectors.base import DETECTORS, Detection
-from cleanlab_lite.judge.neighbors import unit_rows
 
 SMALL_CLASS = 20  # below it there is no density to speak of, and the class mean is the prototype
 MIN_TRUSTED = 50  # with fewer trusted rows in a class, all of its rows are drawn from
@@ -40,9 +40,7 @@ def prototype_similarity(
     seed: int = 0,
 ) -> Detection:
     """`prototypes` (p) per class from `sample` (m) rows. trust (n,) in 0..1: rows at 0.5 or less are not drawn."""
-    evidence.require("features")
-    assert evidence.features is not None
-    rows, labels, num_classes = unit_rows(evidence.features), evidence.labels, evidence.num_classes
+    rows, labels, num_classes = unit_rows(evidence.need("features")), evidence.labels, evidence.num_classes
     rng = np.random.default_rng(seed)
     centers = class_centers(rows, labels, num_classes, rng, prototypes=prototypes, sample=sample, trust=trust)
     sizes = np.bincount(labels, minlength=num_classes)
@@ -55,7 +53,6 @@ def prototype_similarity(
     suggestion = np.empty(n, dtype=np.int64)
     for start in range(0, n, BLOCK):
         block, own = rows[start : start + BLOCK], labels[start : start + BLOCK]
-        index = np.arange(len(block))
         similarity = block @ centers.T
         similarity[:, sizes == 0] = -np.inf
         alone = np.flatnonzero(small[own])  # a mean of few rows would resemble each of them: leave the row out
@@ -63,9 +60,8 @@ def prototype_similarity(
         similarity[alone, own[alone]] = np.where(sizes[own[alone]] > 1, (without * block[alone]).sum(axis=1), 0)
         part = slice(start, start + len(block))
         suggestion[part] = similarity.argmax(axis=1)
-        given[part] = similarity[index, own]
-        similarity[index, own] = -np.inf
-        rival[part] = similarity.max(axis=1)
+        given[part] = similarity[np.arange(len(block)), own]
+        rival[part] = largest_other(similarity, own)
     several = np.count_nonzero(sizes) > 1
     return Detection(
         score=given - rival if several else np.full(n, np.nan),

@@ -31,9 +31,7 @@ def second_split_forgetting(evidence: Evidence, *, early: float = 0.5) -> Detect
     early: share of the epochs up to which a label is forgotten early. A label that the first phase did not teach is
     forgotten at 0.
     """
-    evidence.require("second_split")
-    predicted = evidence.second_split
-    assert predicted is not None
+    predicted = evidence.need("second_split")
     epoch = forgotten_at(predicted != evidence.labels)
     last = len(predicted) - 1
     return Detection(

@@ -42,11 +42,9 @@ def simifeat(
     """
     if method not in METHODS:
         raise ConfigError(f"detector simifeat: method is {method!r}, must be vote or rank")
-    evidence.require("features")
-    assert evidence.features is not None
     labels, classes = evidence.labels, evidence.num_classes
     n = len(labels)
-    nearest, similarity = nearest_neighbors(evidence.features, max(k - 1, 2))
+    nearest, similarity = nearest_neighbors(evidence.need("features"), max(k - 1, 2))
     soft = soft_labels(labels, nearest[:, : k - 1], similarity[:, : k - 1], classes)
     own = soft[np.arange(n), labels]
 

@@ -15,8 +15,9 @@ from dataclasses import replace
 import numpy as np
 
 from cleanlab_lite.errors import ManifestError
+from cleanlab_lite.files import is_remote
 from cleanlab_lite.manifest.manifest import Manifest, Modality, Source
-from cleanlab_lite.manifest.readers.base import Rows, ending, is_remote, list_folder, listing
+from cleanlab_lite.manifest.readers.base import Rows, ending, list_folder
 from cleanlab_lite.manifest.readers.columns import (
     NEMO_PATH,
     Columns,
@@ -34,6 +35,7 @@ from cleanlab_lite.manifest.readers.folder import read_tree
 from cleanlab_lite.manifest.readers.sniff import modality, sniff
 from cleanlab_lite.manifest.readers.tabular import DELIMITED, READERS
 from cleanlab_lite.manifest.splits import in_words
+from cleanlab_lite.text import listing
 
 __all__ = ["read_labels", "read_manifest", "sniff", "to_manifest"]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from cleanlab_lite.errors import ManifestError
-from cleanlab_lite.files import local_path, read_remote, reading, why
+from cleanlab_lite.files import is_remote, local_path, read_remote, reading, why
 from cleanlab_lite.manifest.manifest import JSON_CELLS
 
 PERMISSIONS = "check the path and its permissions"
@@ -40,10 +39,6 @@ class Rows:
     def where(self, row: int) -> str:
         """How to name a row in a message; row numbers count from 0 as arrays do."""
         return f"row {row}" if self.lines is None else f"line {self.lines[row]}"
-
-
-def is_remote(path: str) -> bool:
-    return "://" in path
 
 
 def ending(path: str) -> str:
@@ -78,7 +73,7 @@ def locate(path: str, folder: str) -> str:
     return os.path.join(folder, path)
 
 
-def read_bytes(path: str) -> bytes:
+def read_file(path: str) -> bytes:
     """The whole file, local or remote. Raises ManifestError, also when it is empty."""
     local = local_path(path)
     with reading(f"cannot read {path!r}", ManifestError, hint=PERMISSIONS):
@@ -104,7 +99,7 @@ def list_folder(path: str) -> list[str]:
 
 def read_text(path: str) -> str:
     """The whole file as text. Raises ManifestError where it is not UTF-8 (a byte order mark is accepted)."""
-    data = read_bytes(path)
+    data = read_file(path)
 
     def place(offset: int) -> str:
         line = data.count(b"\n", 0, offset) + 1
@@ -122,12 +117,6 @@ def read_text(path: str) -> str:
             f"{place(error.start)}: byte 0x{data[error.start]:02x} is not UTF-8",
             hint="convert the file, e.g. `iconv -f WINDOWS-1252 -t UTF-8 OLD > NEW`",
         ) from None
-
-
-def listing(names: Sequence[str], limit: int = 20) -> str:
-    """Names for a message, quoted, the first `limit` of them."""
-    shown = ", ".join(repr(name) for name in names[:limit])
-    return f"{shown} and {len(names) - limit} more" if len(names) > limit else shown
 
 
 def holds_json(table: pa.Table, name: str) -> bool:

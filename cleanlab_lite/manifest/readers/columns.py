@@ -16,8 +16,9 @@ import numpy as np
 import pyarrow as pa
 
 from cleanlab_lite.errors import ManifestError
-from cleanlab_lite.manifest.readers.base import Rows, holds_json, is_text, listing, locate, plain, storable, texts
+from cleanlab_lite.manifest.readers.base import Rows, holds_json, is_text, locate, plain, storable, texts
 from cleanlab_lite.manifest.splits import called_splits, could_hold_splits, from_flags, held_back
+from cleanlab_lite.text import listing
 
 ROLES: dict[str, tuple[str, ...]] = {
     "path": (

@@ -12,8 +12,9 @@ import numpy as np
 import pyarrow as pa
 
 from cleanlab_lite.errors import ManifestError
-from cleanlab_lite.files import load_arrays, reading
-from cleanlab_lite.manifest.readers.base import Rows, ending, folder_of, holds_json, is_remote, listing, read_bytes
+from cleanlab_lite.files import is_remote, load_arrays, reading
+from cleanlab_lite.manifest.readers.base import Rows, ending, folder_of, holds_json, read_file
+from cleanlab_lite.text import listing
 
 FEATURE_KEYS = ("features", "embeddings", "x")
 LABEL_KEYS = ("labels", "y")
@@ -207,4 +208,4 @@ def _load(path: str) -> np.ndarray | dict[str, np.ndarray]:
         raise ManifestError(f"{path!r} is a folder, expected an .npy or .npz file")
     hint = "save plain numeric or string arrays with numpy.save or numpy.savez; objects (pickles) are refused"
     with reading(f"cannot read {path!r}", ManifestError, hint=hint):
-        return load_arrays(io.BytesIO(read_bytes(path)) if is_remote(path) or not os.path.exists(path) else path)
+        return load_arrays(io.BytesIO(read_file(path)) if is_remote(path) or not os.path.exists(path) else path)

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 import pyarrow as pa
 
 from cleanlab_lite.errors import ManifestError
-from cleanlab_lite.manifest.readers.base import Rows, ending, listing, unreadable
+from cleanlab_lite.manifest.readers.base import Rows, ending, unreadable
 from cleanlab_lite.manifest.splits import split_word
+from cleanlab_lite.text import listing
 
 # Files that lie next to the data without being data; skipped and counted.
 SIDECARS = {".csv", ".tsv", ".json", ".jsonl", ".parquet", ".npy", ".npz", ".txt", ".md", ".xml", ".yaml", ".yml"}

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from typing import Literal
 
 from cleanlab_lite.errors import ManifestError
-from cleanlab_lite.manifest.readers.base import ending, is_remote
+from cleanlab_lite.files import is_remote
+from cleanlab_lite.manifest.readers.base import ending
 
 Media = Literal["image", "sound"]
 

@@ -13,9 +13,10 @@ import numpy as np
 import pyarrow as pa
 
 from cleanlab_lite.errors import ManifestError
-from cleanlab_lite.files import json_value, read_table, reading
+from cleanlab_lite.files import is_remote, json_value, read_table, reading
 from cleanlab_lite.manifest.manifest import JSON_CELLS, NULLS_WRITTEN
-from cleanlab_lite.manifest.readers.base import Rows, folder_of, is_remote, listing, read_bytes, read_text, storable
+from cleanlab_lite.manifest.readers.base import Rows, folder_of, read_file, read_text, storable
+from cleanlab_lite.text import listing
 
 DELIMITERS = ",;\t|"
 QUOTED = re.compile(r'"(?:[^"]|"")*"')  # a field in quotes, those inside it doubled
@@ -248,7 +249,7 @@ def read_parquet(paths: Sequence[str]) -> Rows:
     tables: list[pa.Table] = []
     for path in paths:
         with reading(f"cannot read {path!r}", ManifestError, hint="is it a whole Parquet file?"):
-            table = _unmarked(read_table(pa.BufferReader(read_bytes(path)) if is_remote(path) else path))
+            table = _unmarked(read_table(pa.BufferReader(read_file(path)) if is_remote(path) else path))
             check_names(path, table.column_names)
         if tables and not table.schema.equals(tables[0].schema):
             raise _other_columns(path, _typed(table), paths[0], _typed(tables[0]))

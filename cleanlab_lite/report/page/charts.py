@@ -16,6 +16,7 @@ from cleanlab_lite.judge.mixture import (
     beta_log_density,
     gaussian_log_density,
 )
+from cleanlab_lite.text import clip, percent
 
 Cells = dict[tuple[int, int], tuple[float, float]]  # (true, given) -> probability, expected rows
 
@@ -130,7 +131,7 @@ def heat_map(labels: Sequence[str], cells: Cells) -> str:
     size = min(12.0, side * 0.8)
     parts = []
     for i, label in enumerate(labels):
-        name = escape(label if len(label) <= LABEL else label[: LABEL - 1] + "…")
+        name = escape(clip(label, LABEL))
         at = header + (i + 0.5) * side
         font = f'class="tick" font-size="{size:.1f}" dy=".35em"'
         parts.append(f'<text {font} x="{header - 6}" y="{at:.1f}" text-anchor="end">{name}</text>')
@@ -141,7 +142,7 @@ def heat_map(labels: Sequence[str], cells: Cells) -> str:
             probability, rows = cells.get((true, given), (0.0, 0.0))
             where = f'x="{header + given * side:.2f}" y="{header + true * side:.2f}"'
             box = f'{where} width="{side:.2f}" height="{side:.2f}"'
-            told = f"{labels[true]} labelled {labels[given]}: {_percent(probability)} (about {rows:,.1f} rows)"
+            told = f"{labels[true]} labelled {labels[given]}: {percent(probability)} (about {rows:,.1f} rows)"
             kind, opacity = ("diagonal", 1.0) if true == given else ("cell", (probability / largest) ** 0.7)
             parts.append(
                 f'<g><title>{escape(told)}</title><rect class="{kind}" {box} fill-opacity="{opacity:.3f}"/></g>'
@@ -182,10 +183,6 @@ def fold_noise_matrix(table: Sequence[Mapping[str, Any]]) -> tuple[list[str], Ce
         if row["true_label"] in index and row["given_label"] in index
     }
     return chosen, cells, len(confused) - len(chosen)
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
 
 
 class _scale:

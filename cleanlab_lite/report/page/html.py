@@ -12,6 +12,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Sequence
+from functools import partial
 from html import escape
 from importlib.resources import files
 from pathlib import Path, PurePath
@@ -28,14 +29,17 @@ from cleanlab_lite.progress import OnProgress, ignore
 from cleanlab_lite.report.page import charts
 from cleanlab_lite.report.page.page_data import ISSUES, PageData, known
 from cleanlab_lite.run import RunFolder
-from cleanlab_lite.run.folder import Curves
+from cleanlab_lite.run.folder import StoredCurves
 from cleanlab_lite.run.layout import DECISIONS
-from cleanlab_lite.run.report import Report, by_suspicion, suspects
+from cleanlab_lite.run.report import ReportTable, by_suspicion, suspects
 from cleanlab_lite.run.summary import ClassNoise, Leak
+from cleanlab_lite.text import percent
 
 LIMIT = 15_000_000  # bytes of the whole page
 CURVE_ROWS = 100_000  # rows behind the quartiles of the margins, evenly spread
 CLASS_ROWS = 60  # classes in the table of classes
+
+_percent = partial(percent, unknown="unknown")
 
 
 def build_page(run: RunFolder, *, limit: int = LIMIT, on_progress: OnProgress = ignore) -> bytes:
@@ -69,7 +73,7 @@ def write_page(run: RunFolder, page: Path, *, force: bool = False, on_progress: 
     return len(content)
 
 
-def _quartiles(history: Curves, suspect: np.ndarray) -> dict[str, np.ndarray]:
+def _quartiles(history: StoredCurves, suspect: np.ndarray) -> dict[str, np.ndarray]:
     """Quartiles (3, e) of the margins of suspects, and of all other rows."""
     groups = {"all": np.flatnonzero(~suspect), "suspect": np.flatnonzero(suspect)}
     result = {}
@@ -154,7 +158,7 @@ def _tile(title: str, value: str, note: str) -> str:
     )
 
 
-def _learning(report: Report, history: Curves | None) -> str:
+def _learning(report: ReportTable, history: StoredCurves | None) -> str:
     suspect = suspects(report.table)
     loss = np.asarray(report.table["loss_mean"].fill_null(np.nan), dtype=np.float64)
     figures = []
@@ -232,8 +236,3 @@ def _matrix(run: RunFolder) -> str:
         f'<figure class="card"><figcaption><h2>Who is mistaken for whom</h2><p class="note">{note}</p></figcaption>'
         f"{charts.heat_map(labels, cells)}</figure>"
     )
-
-
-def _percent(share: float | None) -> str:
-    finite = known(share)
-    return "unknown" if finite is None else f"{100 * finite:.1f} %"

@@ -12,7 +12,8 @@ from cleanlab_lite.errors import DecodeError
 from cleanlab_lite.manifest.manifest import Manifest
 from cleanlab_lite.report.page.page_data import ISSUES
 from cleanlab_lite.report.page.previews import Preview, preview
-from cleanlab_lite.run.report import Report, by_suspicion, suspects
+from cleanlab_lite.run.report import ReportTable, by_suspicion, suspects
+from cleanlab_lite.text import percent, shorten
 
 TOP = 20  # rows on show
 LONGEST = 60  # characters of a label or an id
@@ -20,19 +21,19 @@ COLUMNS = ("id", "given_label", "suggested_label", "p_mislabel", "issue", "actio
 HEADS = ("", "row", "given", "suggested", "p", "issue", "action")
 
 
-def headline(report: Report) -> str:
+def headline(report: ReportTable) -> str:
     """Rows, flagged rows and the noise rate with its interval."""
     rate = report.summary.noise_rate
     found = [rate.estimate, rate.low, rate.high]
     noise = "noise rate unknown"
     known = [value for value in found if value is not None and math.isfinite(value)]
     if len(known) == len(found):
-        estimate, low, high = (f"{100 * value:.1f} %" for value in known)
+        estimate, low, high = map(percent, known)
         noise = f"noise rate {estimate} ({low} to {high})"
     return f"{len(report):,} rows, {report.summary.flagged:,} flagged, {noise}"
 
 
-def html_view(report: Report, manifest: Manifest | None = None, top: int = TOP) -> str:
+def html_view(report: ReportTable, manifest: Manifest | None = None, top: int = TOP) -> str:
     """A fragment of HTML without scripts and without references to elsewhere. Text of strangers is escaped.
 
     Pictures are shown, and sounds played, where `manifest` says where the files are and they can be read.
@@ -63,12 +64,8 @@ def _line(row: dict[str, Any], seen: Preview) -> str:
     p = row["p_mislabel"]
     texts = [row["id"], row["given_label"], row["suggested_label"], None if p is None else f"{p:.2f}"]
     texts += [ISSUES.get(row["issue"], row["issue"]), row["action"]]
-    return f"<tr><td>{media}</td>{''.join(f'<td>{escape(_short(text))}</td>' for text in texts)}</tr>"
-
-
-def _short(text: str | None) -> str:
-    text = text or ""
-    return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]}…{text[-LONGEST // 2 :]}"
+    cells = "".join(f"<td>{escape(shorten(text or '', LONGEST))}</td>" for text in texts)
+    return f"<tr><td>{media}</td>{cells}</tr>"
 
 
 def _preview(manifest: Manifest | None, row: int) -> Preview:

@@ -20,8 +20,8 @@ from cleanlab_lite.manifest.manifest import Manifest
 from cleanlab_lite.progress import OnProgress, Progress
 from cleanlab_lite.report.page.previews import Preview, preview
 from cleanlab_lite.report.reasons import sentences
-from cleanlab_lite.run.folder import Curves
-from cleanlab_lite.run.report import Report, suspects
+from cleanlab_lite.run.folder import StoredCurves
+from cleanlab_lite.run.report import ReportTable, suspects
 
 ROWS_SHARE = 0.45  # of the limit, for the table without details
 EXAMPLES_SHARE = 0.1  # of the limit, for typical rows of the classes
@@ -58,7 +58,7 @@ ISSUES = {
 class PageData:
     """The data of the page as JSON, and how many bytes are left for more."""
 
-    def __init__(self, report: Report, left: int, limit: int) -> None:
+    def __init__(self, report: ReportTable, left: int, limit: int) -> None:
         self.table = report.table
         self.limit = limit
         self.left = left
@@ -171,7 +171,7 @@ class PageData:
             if not self._add(self.examples, [self._label(names[code]), *pictures], floor):
                 return
 
-    def add_details(self, manifest: Manifest | None, history: Curves | None, on_progress: OnProgress) -> None:
+    def add_details(self, manifest: Manifest | None, history: StoredCurves | None, on_progress: OnProgress) -> None:
         """Preview, margins and neighbours of the rows of the table, in their order, until the page is full."""
         curves = _curves(history, self.listed)
         neighbors = self._neighbors()
@@ -216,7 +216,7 @@ def _preview(manifest: Manifest | None, row: int) -> Preview | None:
         return None  # the row is shown without; why the audit could not read it is in its `error`
 
 
-def _curves(history: Curves | None, rows: np.ndarray) -> list[list[float | None]]:
+def _curves(history: StoredCurves | None, rows: np.ndarray) -> list[list[float | None]]:
     """Margins of `rows` at no more than CURVE_POINTS epochs, evenly spread."""
     if history is None:
         return [[] for _ in rows]

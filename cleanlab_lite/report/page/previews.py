@@ -5,15 +5,13 @@ from __future__ import annotations
 import base64
 import io
 import math
-import struct
-import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from cleanlab_lite.data.media import read_bytes, thumbnail
-from cleanlab_lite.data.sound import read_samples
+from cleanlab_lite.data.sound import read_samples, spectrogram
 from cleanlab_lite.errors import DecodeError
 from cleanlab_lite.manifest.manifest import WHOLE, Segment
 
@@ -25,7 +23,7 @@ QUALITY = 72  # of WebP
 SECONDS = 2.0  # of a clip: the loudest part of a longer sound
 RATE = 8000  # samples per second of a clip, 8 bits each
 MAX_ORIGINAL = 48_000  # bytes; a compressed sound travels as it is, or not at all
-BANDS, FRAMES = 48, 96  # pixels of a spectrogram
+BANDS, FRAMES = 48, 96  # pixels of a spectrogram, high and wide
 
 # Compressed sounds, by their first bytes. Browsers decode them, so they need no spectrogram of ours.
 _COMPRESSED = (
@@ -52,11 +50,9 @@ def preview(uri: str, segment: Segment = WHOLE) -> Preview:
     Raises DecodeError when it cannot be read, or is a whole compressed sound of more than `MAX_ORIGINAL` bytes.
     """
     data = read_bytes(uri)
-    if segment != WHOLE:
+    if segment != WHOLE or (data[:4] == b"RIFF" and data[8:12] == b"WAVE"):
         samples, rate, _ = read_samples(data, segment=segment)
         return _small(samples.astype(np.float64), rate)
-    if data[:4] == b"RIFF" and data[8:12] == b"WAVE":
-        return _clip(data)
     for magic, mime in _COMPRESSED:
         if data.startswith(magic):
             if len(data) > MAX_ORIGINAL:
@@ -67,31 +63,17 @@ def preview(uri: str, segment: Segment = WHOLE) -> Preview:
     return Preview(picture=_webp(thumbnail(data, SIDE)))
 
 
-def _clip(data: bytes) -> Preview:
-    from scipy.io import wavfile
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # unknown chunks are no news
-            rate, samples = wavfile.read(io.BytesIO(data))
-    except (ValueError, struct.error, EOFError) as error:
-        raise DecodeError(f"cannot decode the sound: {error}") from error
-    if not len(samples) or not 1000 <= rate <= 400_000:
-        raise DecodeError(f"a sound of {len(samples)} samples at {rate} per second cannot be played")
-    mono = np.nan_to_num(samples.astype(np.float64).reshape(len(samples), -1).mean(axis=1))
-    mono -= 128 if samples.dtype == np.uint8 else 0
-    return _small(mono, rate)
-
-
 def _small(mono: np.ndarray, rate: int) -> Preview:
     """The loudest part of a sound, at RATE."""
+    from PIL import Image
     from scipy.signal import resample_poly
 
     mono = _loudest(mono, int(SECONDS * rate))
     common = math.gcd(RATE, rate)
     wave = resample_poly(mono, RATE // common, rate // common)
     wave /= max(float(np.abs(wave).max()), 1e-9)
-    return Preview(_webp(_spectrogram(wave)), _data_uri("audio/wav", _wav(np.rint(128 + 127 * wave).astype(np.uint8))))
+    picture = Image.fromarray(spectrogram(wave, RATE, FRAMES, BANDS))
+    return Preview(_webp(picture), _data_uri("audio/wav", _wav(np.rint(128 + 127 * wave).astype(np.uint8))))
 
 
 def _loudest(wave: np.ndarray, length: int) -> np.ndarray:
@@ -101,19 +83,6 @@ def _loudest(wave: np.ndarray, length: int) -> np.ndarray:
     energy = np.concatenate([[0.0], np.cumsum(wave**2)])
     start = int(np.argmax(energy[length:] - energy[:-length]))
     return wave[start : start + length]
-
-
-def _spectrogram(wave: np.ndarray) -> Picture:
-    """(BANDS, FRAMES) grey, low frequencies at the bottom, 60 dB from black to white."""
-    from PIL import Image
-
-    window = 2 * BANDS
-    padded = np.pad(wave, (0, max(0, window + FRAMES - len(wave))))
-    starts = np.linspace(0, len(padded) - window, FRAMES).astype(int)
-    frames = padded[starts[:, None] + np.arange(window)] * np.hanning(window)
-    power = np.abs(np.fft.rfft(frames, axis=1)[:, 1:]) ** 2
-    decibel = 10 * np.log10(power / max(float(power.max()), 1e-30) + 1e-6)
-    return Image.fromarray(np.rint(255 * (1 + decibel.T[::-1] / 60)).clip(0, 255).astype(np.uint8))
 
 
 def _wav(samples: np.ndarray) -> bytes:

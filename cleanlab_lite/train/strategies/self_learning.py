@@ -17,8 +17,8 @@ import torch
 from scipy.special import softmax
 from torch import Tensor
 
+from cleanlab_lite.arrays import unit_rows
 from cleanlab_lite.judge.detectors.prototypes import class_centers
-from cleanlab_lite.judge.neighbors import unit_rows
 from cleanlab_lite.train.loader import Batch
 from cleanlab_lite.train.strategies.base import STRATEGIES, Observed, Setting, Strategy, reject
 from cleanlab_lite.train.strategies.parts import features_of, noisy_posterior, numpy_generator, one_hot, targets_of

@@ -1,0 +1,28 @@
+"""What a terminal can show, and how long things take."""
+
+from __future__ import annotations
+
+import os
+from typing import TextIO
+
+
+def format_duration(seconds: float) -> str:
+    """ "0.4s", "45s", "1m35s", "2h05m": read back by `settings.parse_duration`."""
+    if seconds < 9.95:
+        return f"{seconds:.1f}s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m{whole % 60:02}s"
+    return f"{whole // 3600}h{whole % 3600 // 60:02}m"
+
+
+def is_terminal(stream: TextIO) -> bool:
+    """Whether a person watches `stream` on a terminal that can move its cursor."""
+    return stream.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def supports_color(stream: TextIO) -> bool:
+    """Whether to write colour codes: a terminal, and NO_COLOR (no-color.org) is unset or empty."""
+    return is_terminal(stream) and not os.environ.get("NO_COLOR")
