@@ -23,7 +23,7 @@ from cleanlab_lite.config import AuditConfig, preset
 from cleanlab_lite.data.inputs import load_inputs
 from cleanlab_lite.manifest.manifest import Manifest
 from cleanlab_lite.manifest.readers import read_manifest
-from cleanlab_lite.pipeline import audit, run_key
+from cleanlab_lite.pipeline import run_audit, run_key
 from cleanlab_lite.run import Run
 from cleanlab_lite.train.ensemble import prepare
 from cleanlab_lite.train.fit import Observation, fit
@@ -103,7 +103,7 @@ def nlclean(contest: Contest) -> Iterator[Finding]:
     """The audit with its defaults. Row visits include the trials that chose the epochs, and the planted proxy."""
     manifest, config = contest.read()
     with TemporaryDirectory() as folder, Run.start(Path(folder) / "run", "run", run_key(manifest, config)) as run:
-        report = audit(manifest, config, run=run)
+        report = run_audit(manifest, config, run=run)
         stages = [run.facts(path.stem) for path in run.path("stages").glob("*.json")]
     visits = sum(facts["rows"] * facts["epochs"] for facts in stages if "epochs" in facts)  # one per network trained
     epochs = report.summary.proxy["epochs"]

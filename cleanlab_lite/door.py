@@ -115,7 +115,7 @@ def _audit(
     folder, stem = None if out is None else Path(out), Path(manifest.source.path).stem
     source = source_of(manifest, config, evidence=evidence, warm=warm)
     with Run.start(folder, stem, run_key(manifest, config, evidence, warm)) as run:
-        found = pipeline.audit(manifest, config, run=run, source=source, on_progress=on_progress)
+        found = pipeline.run_audit(manifest, config, run=run, source=source, on_progress=on_progress)
         return Report(found.table, found.summary, run.folder)
 
 

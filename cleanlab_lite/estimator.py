@@ -17,7 +17,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from cleanlab_lite.config import AuditConfig, validate
 from cleanlab_lite.manifest.manifest import Manifest, Source
-from cleanlab_lite.pipeline import audit, run_key
+from cleanlab_lite.pipeline import run_audit, run_key
 from cleanlab_lite.run import Run
 from cleanlab_lite.run.report import by_suspicion, flags
 
@@ -70,7 +70,7 @@ class LabelIssueDetector(BaseEstimator):
         with tempfile.TemporaryDirectory() as folder:
             out = Path(folder) / "run"
             with Run.start(out, "estimator", run_key(manifest, config)) as run:
-                report = audit(manifest, config, run=run)
+                report = run_audit(manifest, config, run=run)
         table = report.table
         self.p_mislabel_ = np.asarray(table["p_mislabel"].fill_null(np.nan), dtype=np.float64)
         self.label_scores_ = np.asarray(table["label_score"].fill_null(np.nan), dtype=np.float64)

@@ -1,4 +1,4 @@
-"""`audit`: from a manifest to a report. The first function is the table of contents."""
+"""`run_audit`: from a manifest to a report. The first function is the table of contents."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class Seen:
     evidence: Evidence
 
 
-def audit(
+def run_audit(
     manifest: Manifest,
     config: AuditConfig,
     *,
@@ -126,7 +126,7 @@ def _find(
     about |= {"duplicates": duplicates.facts, "leakage": duplicates.leakage(manifest.splits)}
     about["warnings"] = warnings(verdict, inputs) + about["warnings"] + leaks(manifest, copies["leakage"])
     report = build_report(manifest, verdict, duplicates, inputs.content, inputs.codes, inputs.errors, about)
-    write(run, manifest, seen.evidence, verdict, duplicates, report, cleanings(manifest, report))
+    write_tables(run, manifest, seen.evidence, verdict, duplicates, report, cleanings(manifest, report))
     run.mark("report")
     return report
 
@@ -375,7 +375,7 @@ def cleanings(manifest: Manifest, report: ReportTable) -> dict[Policy, Cleaning]
     return found
 
 
-def write(
+def write_tables(
     run: Run,
     manifest: Manifest,
     evidence: Evidence,

@@ -21,7 +21,7 @@ from cleanlab_lite.data.inputs import load_inputs
 from cleanlab_lite.data.sound import SIDE, SoundFormat, patch_starts, sound_header
 from cleanlab_lite.errors import ConfigError, DecodeError, StoppedEarly
 from cleanlab_lite.manifest.readers import read_manifest
-from cleanlab_lite.pipeline import audit, run_key
+from cleanlab_lite.pipeline import run_audit, run_key
 from cleanlab_lite.run import Run
 from cleanlab_lite.train.augment import mask_bands, random_roll
 from cleanlab_lite.train.fit import Teaching, fit, observe
@@ -462,15 +462,15 @@ def world(tmp_path_factory):
     return folder
 
 
-def run_audit(world: Path, out: Path, **options):
+def audited(world: Path, out: Path, **options):
     manifest = read_manifest(world / "m.csv")
     config = AuditConfig(**(OPTIONS | {"epochs": 12} | options))
     with Run.start(out, "m", run_key(manifest, config)) as run:
-        return audit(manifest, config, run=run).table.to_pandas()
+        return run_audit(manifest, config, run=run).table.to_pandas()
 
 
 def test_audit_finds_planted_errors_and_says_what_is_wrong_with_files(world, tmp_path):
-    table = run_audit(world, tmp_path / "run")
+    table = audited(world, tmp_path / "run")
     order = table["label_score"].to_numpy(float, na_value=np.nan)
     worst = np.argsort(order)[:10]  # unreadable rows have no score, and come last
     assert len(set(range(8)) & set(worst.tolist())) >= 6
@@ -488,10 +488,10 @@ def test_audit_finds_planted_errors_and_says_what_is_wrong_with_files(world, tmp
 
 
 def test_a_stopped_audit_goes_on_to_the_same_findings(world, tmp_path):
-    run_audit(world, tmp_path / "whole", epochs=2)
+    audited(world, tmp_path / "whole", epochs=2)
     with pytest.raises(StoppedEarly):
-        run_audit(world, tmp_path / "parts", epochs=2, time_budget=1e-6)
-    run_audit(world, tmp_path / "parts", epochs=2)
+        audited(world, tmp_path / "parts", epochs=2, time_budget=1e-6)
+    audited(world, tmp_path / "parts", epochs=2)
     whole, parts = findings(tmp_path / "whole"), findings(tmp_path / "parts")
     assert whole["history.parquet"] == parts["history.parquet"] and whole["features.npy"] == parts["features.npy"]
 

@@ -127,14 +127,14 @@ def _read(path: str, reading: dict[str, Any]) -> Manifest:
 def _audit(
     dataset: Manifest, config: AuditConfig, source: EvidenceSource, key: str, out: Path | None, typed: list[str]
 ) -> tuple[ReportTable, Path]:
-    from cleanlab_lite.pipeline import audit
+    from cleanlab_lite.pipeline import run_audit
     from cleanlab_lite.run import Run
     from cleanlab_lite.run.layout import REPORT
 
     from ..progress import Drawer
 
     with Run.start(out, PurePath(dataset.source.path).stem, key, typed) as run, Drawer() as drawer:
-        return audit(dataset, config, run=run, source=source, on_progress=drawer), run.path(REPORT)
+        return run_audit(dataset, config, run=run, source=source, on_progress=drawer), run.path(REPORT)
 
 
 def _in_short(facts: dict[str, Any]) -> str:
