@@ -142,6 +142,7 @@ def source_of(
     Raises:
         ConfigError: the options do not fit the data, the machine, or the earlier run.
     """
+    config = validate(config)
     if evidence is not None:
         return Recorded(manifest, evidence)
     from cleanlab_lite.train.plan import make_plan  # torch
