@@ -35,6 +35,8 @@ ROUNDING = 1e-7  # of the largest eigenvalue: what float32 products leave of dir
 HALF_STRENGTHS = (0.1, 1.0, 10.0)  # the same where only the vote counts
 SHARPNESS, NOISE = (0.5, 60.0), 0.7  # bounds
 LEARNED_ROWS, LEARNED_CELLS = 50_000, 10_000_000  # of a sample from which a few numbers about all rows are learned
+PRINCIPAL = 256  # components that are shared out between two halves
+SPLITS = 3  # into halves; what one split says of the noise rate differs by .02 from what the next one does
 LEVERAGE = 0.999  # most that a row is said to answer for itself; where it is 1 nothing else speaks about it
 
 Views = Sequence[np.ndarray]  # each (n, d of the view), of any float type, may be a memory map
@@ -174,11 +176,12 @@ class Ridge:
             agreeing += [int((z.argmax(axis=1) == self.labels[rows]).sum()) for z in predicted]
         return heads[int(agreeing.argmax())]
 
-    def halves(self, most: int = 256) -> tuple[np.ndarray, np.ndarray]:
-        """Two disjoint (r,) bool halves of the first principal components, neither with the better ones."""
-        r = np.arange(len(self.eigenvalues))
-        odd = np.array([int(i).bit_count() % 2 == 1 for i in r], dtype=bool)  # Thue and Morse: ABBA BAAB
-        return (r < most) & ~odd, (r < most) & odd
+    def halves(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Two disjoint (r,) bool halves of the first components; of two neighbours each gets one, by chance."""
+        r = len(self.eigenvalues)
+        side = rng.permuted(np.tile([False, True], (-(-r // 2), 1)), axis=1).ravel()[:r]
+        first = np.arange(r) < PRINCIPAL
+        return first & side, first & ~side
 
     def neighbors_vote(self, rows: np.ndarray, count: int = 30) -> np.ndarray:
         """(b,) int64 class that the nearest among teaching `rows` (b,) vote for, each with its cosine; no copies."""
@@ -258,7 +261,7 @@ class HeldOut:
     logits: np.ndarray  # (n, k) float32, of which the softmax is the probability of the true class
     score: np.ndarray  # (n,) float64, log-probability of the given label, higher is cleaner; NaN without one
     predicted: np.ndarray  # (n,) int64
-    halves: np.ndarray  # (2, n) int64, predicted from disjoint halves of the principal components
+    halves: np.ndarray  # (t, 2, n) int64, predicted from disjoint halves of the principal components, for t splits
     neighbors: np.ndarray  # (n,) int64, what the nearest rows vote for; of a sample, -1 elsewhere
     agreement: float  # share of the given labels that are predicted
     strength: float  # of the penalty
@@ -271,11 +274,12 @@ def hold_out(
 ) -> HeldOut:
     """Predict every row of the views, side by side, from the others; `group` as in `Ridge.fit`."""
     ridge = Ridge.fit(views, labels, num_classes, group)
-    parts = ridge.halves()
+    rng = np.random.default_rng((seed, 6))
+    parts = [half for _ in range(SPLITS) for half in ridge.halves(rng)]
     heads = [ridge.choose(), *(ridge.choose(part, HALF_STRENGTHS) for part in parts)]
     n = len(labels)
     logits = np.full((n, num_classes), np.nan, np.float32)
-    votes = np.full((3, n), -1)
+    votes = np.full((len(heads), n), -1)
     for rows, predicted in ridge.held_out(heads):
         logits[rows] = predicted[0]
         votes[:, rows] = [z.argmax(axis=1) for z in predicted]
@@ -289,7 +293,7 @@ def hold_out(
         logits=logits,
         score=log_probability(logits, ridge.labels),
         predicted=votes[0],
-        halves=votes[1:],
+        halves=votes[1:].reshape(SPLITS, 2, n),
         neighbors=neighbors,
         agreement=float((votes[0, taught] == labels[taught]).mean()),
         strength=heads[0].strength,

@@ -8,7 +8,8 @@ data with known errors. They need held-out logits of one head, and what other he
   does, the share of all rows over that of the planted ones is the rate. Corrected for planted labels that hit the
   truth.
 - confusion: expectation and maximisation of one k x k confusion, q fixed.
-- halves: Dawid and Skene's model of the given label and two regressions on disjoint halves of the components.
+- halves: Dawid and Skene's model of the given label and two regressions on disjoint halves of the components, mean
+  over a few ways to halve them.
 - views: the same across independent views, where there are two or more.
 
 None is believed beyond the share of given labels that held-out predictions differ from. The interval reaches from
@@ -58,6 +59,7 @@ class Estimators:
     views: float | None  # None with one view: voters of one view repeat each other's mistakes
     classwise: float  # planted along the confusions of classes: the lower end
     disagreement: float  # held-out predictions that differ from the given label: the upper end
+    rows: int  # judged
 
     @property
     def rate(self) -> float:
@@ -67,7 +69,10 @@ class Estimators:
 
     @property
     def interval(self) -> tuple[float, float]:
-        return min(self.classwise, self.rate), self.disagreement
+        """Both ends, and what chance adds to them in a set of this size."""
+        low, high = min(self.classwise, self.rate), self.disagreement
+        chance = [1.96 * np.sqrt(end * (1 - end) / self.rows) for end in (low, high)]
+        return max(float(low - chance[0]), 0.0), min(float(high + chance[1]), 1.0)
 
 
 @dataclass(frozen=True)
@@ -100,7 +105,7 @@ def judge_rate(
 
     Args:
         labels: (n,) int64, -1 where there is none.
-        views: what each view predicts alone, (n,) int64; two or more, or none.
+        views: what each view predicts alone, (n,) int64, for every row that is judged; with fewer than two no voters.
         ranking: (n,) higher is cleaner, NaN where there is nothing to judge; the head's own score by default.
     """
     ranking = held_out.score if ranking is None else ranking
@@ -114,7 +119,7 @@ def judge_rate(
     rows, with_neighbors = sample_rows(judged, 1, seed), judged[held_out.neighbors[judged] >= 0]
     plants = plant(held_out.logits, labels, sample_rows(judged, k, seed), np.random.default_rng((seed, 5)))
     by_confusion = confusion_em(held_out.logits[rows], labels[rows])
-    by_halves = _crowd([labels, *held_out.halves], rows, k)
+    by_halves = np.mean([_crowd([labels, *pair], rows, k) for pair in held_out.halves], axis=0)
     by_views = _crowd([labels, *views], rows, k) if len(views) > 1 else None
     planted, classwise = planted_rates(plants)
     estimators = Estimators(
@@ -124,18 +129,15 @@ def judge_rate(
         views=None if by_views is None else float(by_views.mean()),
         classwise=classwise,
         disagreement=float((held_out.predicted[judged] != labels[judged]).mean()),
+        rows=len(judged),
     )
-    if by_views is None:  # neighbours are too much like the ridge to count what it gets wrong, but sharpen the shape
-        by_vote = along(
-            ranking[with_neighbors],
-            _crowd([labels, *held_out.halves, held_out.neighbors], with_neighbors, k),
-            ranking[judged],
-        )
-    else:
-        by_vote = along(ranking[rows], by_views, ranking[judged])
+    voted, by_vote = rows, by_views
+    if by_vote is None:  # neighbours are too much like the ridge to count what it gets wrong, but sharpen the shape
+        voted, nearest = with_neighbors, held_out.neighbors
+        by_vote = np.mean([_crowd([labels, *pair, nearest], voted, k) for pair in held_out.halves], axis=0)
     shapes = [
         along(ranking[rows], by_confusion, ranking[judged]),
-        by_vote,
+        along(ranking[voted], by_vote, ranking[judged]),
         by_rank(ranking[judged], planted_shape(plants, estimators.rate), estimators.rate),
     ]
     mean = np.mean([scale_odds(shape, estimators.rate) for shape in shapes], axis=0)
