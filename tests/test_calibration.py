@@ -258,3 +258,9 @@ def test_kappa_on_the_textbook_table():
     a = np.repeat([0, 0, 1, 1], [20, 5, 10, 15])
     b = np.repeat([0, 1, 0, 1], [20, 5, 10, 15])
     assert kappa(a, b) == pytest.approx(0.4)
+
+
+def test_margins_that_hardly_differ_get_probabilities_too() -> None:
+    """An isotonic fit takes numbers 1e-16 apart for one, and is then asked about the largest, beyond its end."""
+    margins = np.array([-3.0, -2.0, -1.0, 0.0, 1e-16, 2e-16])
+    assert np.isfinite(wrong_probability(margins, np.array([-3.0, -2.5]), 0.2, 0.0)).all()

@@ -35,6 +35,7 @@ ROUNDING = 1e-7  # of the largest eigenvalue: what float32 products leave of dir
 HALF_STRENGTHS = (0.1, 1.0, 10.0)  # the same where only the vote counts
 SHARPNESS, NOISE = (0.5, 60.0), 0.7  # bounds
 LEARNED_ROWS, LEARNED_CELLS = 50_000, 10_000_000  # of a sample from which a few numbers about all rows are learned
+MOST_LOG_ODDS = 1e6  # where there is no other class
 PRINCIPAL = 256  # components that are shared out between two halves
 SPLITS = 3  # into halves; what one split says of the noise rate differs by .02 from what the next one does
 LEVERAGE = 0.999  # most that a row is said to answer for itself; where it is 1 nothing else speaks about it
@@ -259,7 +260,7 @@ class HeldOut:
     """What a ridge says about n rows without having seen them. NaN and -1 where a row is unreadable."""
 
     logits: np.ndarray  # (n, k) float32, of which the softmax is the probability of the true class
-    score: np.ndarray  # (n,) float64, log-probability of the given label, higher is cleaner; NaN without one
+    score: np.ndarray  # (n,) float64, log-odds of the given label, higher is cleaner; NaN without one
     predicted: np.ndarray  # (n,) int64
     halves: np.ndarray  # (t, 2, n) int64, predicted from disjoint halves of the principal components, for t splits
     neighbors: np.ndarray  # (n,) int64, what the nearest rows vote for; of a sample, -1 elsewhere
@@ -291,7 +292,7 @@ def hold_out(
     logits *= np.float32(s)
     return HeldOut(
         logits=logits,
-        score=log_probability(logits, ridge.labels),
+        score=log_odds(logits, ridge.labels),
         predicted=votes[0],
         halves=votes[1:].reshape(SPLITS, 2, n),
         neighbors=neighbors,
@@ -336,11 +337,21 @@ def _best_noise(q: np.ndarray, k: int) -> tuple[float, float]:
 
 
 def log_probability(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """(n,) float64 logarithm of the softmax of logits (n, k) at each label; NaN where there is no label."""
+    """(n,) float64 logarithm of the softmax of logits (n, k) at each label."""
+    return logits[np.arange(len(labels)), labels] - logsumexp(logits, axis=1)
+
+
+def log_odds(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """(n,) float64 log q - log(1 - q), q the softmax of logits (n, k) at each label; NaN where there is no label.
+
+    In the order of q, and still tells rows apart where q is 1 to all digits.
+    """
     result = np.full(len(labels), np.nan)
     for rows in _parts(np.flatnonzero(labels >= 0), BLOCK):
-        part = logits[rows].astype(np.float64)
-        result[rows] = part[np.arange(len(rows)), labels[rows]] - logsumexp(part, axis=1)
+        z, at = logits[rows].astype(np.float64), (np.arange(len(rows)), labels[rows])
+        own = z[at]
+        z[at] = -np.inf
+        result[rows] = np.minimum(own - logsumexp(z, axis=1), MOST_LOG_ODDS)
     return result
 
 

@@ -41,7 +41,7 @@ from cleanlab_lite.judge.calibration import (
     tail_rate,
     wrong_probability,
 )
-from cleanlab_lite.judge.closed_form import HeldOut, sample_rows
+from cleanlab_lite.judge.closed_form import HeldOut, log_odds, sample_rows
 from cleanlab_lite.judge.confusion import confusion_em, dawid_skene
 
 LEAST = 1e-5  # p_mislabel is never nearer to 0 or 1
@@ -208,9 +208,10 @@ def planted_rates(plants: Planted) -> tuple[float, float]:
 
 def planted_shape(plants: Planted, rate: float) -> np.ndarray:
     """(s,) descending: probability of a wrong label along the sampled rows, the most suspicious first."""
-    rows = np.arange(len(plants.labels))
-    own = plants.log_q[rows, plants.labels]
-    drawn = plants.log_q[rows, np.concatenate([plants.of_row, plants.of_class])].ravel()
+    own = log_odds(plants.log_q, plants.labels)
+    drawn = np.concatenate(
+        [log_odds(plants.log_q, labels) for kind in (plants.of_row, plants.of_class) for labels in kind]
+    )
     hit = hit_chance(plants.labels, np.exp(plants.log_q), own, rate)
     return wrong_probability(np.sort(own), drawn, rate, rate * hit)
 
