@@ -193,3 +193,14 @@ def test_planted_labels_are_wrong_and_easier_to_see_along_classes() -> None:
     assert (plants.of_row != labels).all() and (plants.of_class != labels).all()
     row, classwise = planted_rates(plants)
     assert classwise < row
+
+
+def test_planted_labels_that_hit_the_truth_are_taken_off() -> None:
+    """A label drawn from the probabilities of a wrong row is nearly always its true one, and looks right."""
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 5, 5000)
+    wrong = rng.random(5000) < 0.3
+    labels = np.where(wrong, (truth + rng.integers(1, 5, 5000)) % 5, truth)
+    logits = 6 * np.eye(5)[truth] + rng.normal(size=(5000, 5))
+    rate, _ = planted_rates(plant(logits, labels, np.arange(5000), rng))
+    assert rate == pytest.approx(0.3, abs=0.05)

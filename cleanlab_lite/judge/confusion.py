@@ -85,7 +85,7 @@ def dawid_skene(votes: np.ndarray, k: int, rounds: int = 60) -> np.ndarray:
         done, posterior = np.abs(new - posterior).max() < 1e-4, new
         if done:
             break
-    return (1 - (posterior * voted[0] * ~repeated).sum(axis=1))[place.ravel()]
+    return (1 - (posterior * voted[0]).sum(axis=1))[place.ravel()]
 
 
 def likely_classes(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
