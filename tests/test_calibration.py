@@ -250,3 +250,9 @@ def test_proxies_that_learned_nothing_judge_nothing():
     calibration = calibrate(replace(evidence, pred_probs=guesses / guesses.sum(1, keepdims=True)), ranking)
     assert "unknown" in calibration.rate.method
     assert np.isnan(calibration.rate.estimate) and np.isnan(calibration.p_mislabel).all()
+
+
+def test_margins_that_hardly_differ_get_probabilities_too() -> None:
+    """An isotonic fit takes numbers 1e-16 apart for one, and is then asked about the largest, beyond its end."""
+    margins = np.array([-3.0, -2.0, -1.0, 0.0, 1e-16, 2e-16])
+    assert np.isfinite(wrong_probability(margins, np.array([-3.0, -2.5]), 0.2, 0.0)).all()

@@ -151,7 +151,11 @@ def wrong_probability(rest: np.ndarray, planted: np.ndarray, rate: float, right:
     x = np.concatenate([rest, planted])
     y = np.repeat([0.0, 1.0], [len(rest), len(planted)])
     weight = np.repeat([1 / len(rest), 1 / len(planted)], [len(rest), len(planted)])
-    z = IsotonicRegression(increasing=False, y_min=0, y_max=1 - 1e-6).fit(x, y, sample_weight=weight).predict(rest)
+    z = (
+        IsotonicRegression(increasing=False, y_min=0, y_max=1 - 1e-6, out_of_bounds="clip")
+        .fit(x, y, sample_weight=weight)
+        .predict(rest)
+    )
     ratio = z / (1 - z)
     base = right / max(1 - rate, 1e-6)
     return np.clip(rate * (ratio - base) / max(1 - base, 1e-6), 0, 1)

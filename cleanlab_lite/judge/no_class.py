@@ -120,6 +120,6 @@ def unexplained(likeness: np.ndarray, hidden: np.ndarray, seems_right: np.ndarra
     x = np.concatenate([likeness, hidden])
     y = np.repeat([0.0, 1.0], [len(likeness), len(hidden)])
     weight = np.concatenate([seems_right / len(likeness), np.full(len(hidden), share / len(hidden))])
-    fit = IsotonicRegression(increasing=True, y_min=0, y_max=1 - 1e-6)
+    fit = IsotonicRegression(increasing=True, y_min=0, y_max=1 - 1e-6, out_of_bounds="clip")
     z = fit.fit(x, y, sample_weight=np.maximum(weight, 1e-12)).predict(likeness)
     return np.minimum(z / (1 - z), 1.0)

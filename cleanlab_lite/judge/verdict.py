@@ -206,7 +206,7 @@ def with_rows_of_no_class(
     found = find_rows_of_no_class(evidence.labels, evidence.pred_probs, p, seed=seed)
     if found is None:
         return mislabelled
-    p = IsotonicRegression(increasing=False).fit(ranking, p + (1 - p) * found.p).predict(ranking)
+    p = IsotonicRegression(increasing=False, out_of_bounds="clip").fit(ranking, p + (1 - p) * found.p).predict(ranking)
     most = ceiling(evidence)
     p = scale_odds(p, most) if p.mean() > most else p
     high = min(rate.high + found.most, 1.0)

@@ -1,0 +1,463 @@
+"""Held-out evidence from frozen features in closed form: no folds, no epochs, no seeds.
+
+Ridge regression of one-hot labels. With H the matrix that turns labels into fitted values, the prediction for row i of
+the regression that never saw it is ((H y)_i - h_i y_i) / (1 - h_i) (Allen's PRESS, 1974), and for the rows g of a group
+of copies (I - H_gg)^-1 ((H y)_g - H_gg y_g): without the latter a copy answers for its twin. Neither depends on the
+labels left out, so the margin of every label that a row might have had is known too.
+
+The views stand side by side: rows of norm 1, columns centred and scaled, each view divided by the square root of its
+width. They are read in blocks of rows, once for the products of columns with each other and with the labels, once for
+the predictions; only min(n, d) x min(n, d) is held beside a block. Products are float32, their sums float64.
+
+Letters: n rows, k classes, d columns of all views together, r components, b rows of a block, m rows of a group. A row
+without a label (-1) is predicted but does not teach; a row with a value that is not finite is neither.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.optimize import brentq, minimize_scalar
+from scipy.sparse import coo_array, csr_array
+from scipy.special import logsumexp
+
+from cleanlab_lite.errors import EvidenceError
+from cleanlab_lite.judge.neighbors import nearest_neighbors, unit_rows
+
+BLOCK = 4096  # rows
+SAMPLE = 20_000  # rows by which a strength is chosen
+NEIGHBORLY = 10_000  # rows among which neighbours are sought: all pairs of them are compared
+STRENGTHS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)  # of the penalty, in mean eigenvalues
+FLAT = 0.05  # of the mean deviation of a view: columns that vary less are not blown up
+ROUNDING = 1e-7  # of the largest eigenvalue: what float32 products leave of directions in which nothing varies
+HALF_STRENGTHS = (0.1, 1.0, 10.0)  # the same where only the vote counts
+SHARPNESS, NOISE = (0.5, 60.0), 0.7  # bounds
+LEARNED_ROWS, LEARNED_CELLS = 50_000, 10_000_000  # of a sample from which a few numbers about all rows are learned
+MOST_LOG_ODDS = 1e6  # where there is no other class
+PRINCIPAL = 256  # components that are shared out between two halves
+SPLITS = 3  # into halves; what one split says of the noise rate differs by .02 from what the next one does
+LEVERAGE = 0.999  # most that a row is said to answer for itself; where it is 1 nothing else speaks about it
+
+Views = Sequence[np.ndarray]  # each (n, d of the view), of any float type, may be a memory map
+
+
+@dataclass(frozen=True)
+class Head:
+    """One regression among those that a `Ridge` can do."""
+
+    strength: float  # of the penalty, in mean eigenvalues of its components
+    components: np.ndarray | None = None  # (r,) bool, the principal components it may use; None: all
+
+
+@dataclass(frozen=True)
+class Ridge:
+    """Ridge regression of labels on views; held-out predictions of any labels cost one pass over the rows."""
+
+    views: Views
+    labels: np.ndarray  # (n,) int64, -1 where a row does not teach
+    group: np.ndarray  # (n,) int64, rows with the same number are left out together
+    readable: np.ndarray  # (n,) bool
+    centre: np.ndarray  # (d,) float32
+    scale: np.ndarray  # (d,) float32, with the weight of the view in it
+    eigenvalues: np.ndarray  # (r,) float64, descending
+    directions: np.ndarray  # (d, r) float32, the principal directions of the teaching rows
+    targets: np.ndarray  # (r, k) float64, products of the components with the one-hot labels
+    counts: np.ndarray  # (k,) int64, teaching rows of each class
+    rank: int  # min(teaching rows, d), the number of eigenvalues of which `eigenvalues` are those above 0
+    block: int
+
+    @classmethod
+    def fit(
+        cls, views: Views, labels: np.ndarray, num_classes: int, group: np.ndarray | None = None, block: int = BLOCK
+    ) -> Ridge:
+        """Learn from the rows with a label. `group` (n,) int64: rows with the same number are left out together.
+
+        Raises:
+            EvidenceError: views of different lengths, or no readable row with a label.
+        """
+        n = len(labels)
+        lengths = [len(view) for view in views]
+        if not views or set(lengths) != {n}:
+            raise EvidenceError(f"views have {lengths} rows for {n} labels", hint="give every view the rows of the set")
+        readable = find_readable(views, block)
+        labels = np.where(readable, labels, -1)
+        rows = np.flatnonzero(labels >= 0)
+        if not len(rows):
+            raise EvidenceError("no row with a label has features that are finite")
+        start = _scaling(views, unit(views, spread(rows, block)))
+        x = Standard(views, *start)
+        counts = np.bincount(labels[rows], minlength=num_classes)
+        if len(rows) < len(x.centre):
+            x = Standard(views, *_scaling(views, unit(views, rows)))
+            w, v = _components_of_few(x(rows))
+            targets = v.T @ _class_sums(x(rows), labels[rows], num_classes)
+        else:
+            gram, sums, products = _products(x, rows, labels, num_classes, block)
+            x, gram, products = _restandardise(x, gram, sums, products, counts)
+            w, v = np.linalg.eigh(gram)
+            w, v = w[::-1], v[:, ::-1]
+            targets = v.T @ products
+        kept = w > ROUNDING * max(w[0], 0)
+        return cls(
+            views=views,
+            labels=labels,
+            group=np.arange(n) if group is None else group,
+            readable=readable,
+            centre=x.centre,
+            scale=x.scale,
+            eigenvalues=w[kept],
+            directions=v[:, kept].astype(np.float32),
+            targets=targets[kept],
+            counts=counts,
+            rank=min(len(rows), len(x.centre)),
+            block=block,
+        )
+
+    @property
+    def num_classes(self) -> int:
+        return self.targets.shape[1]
+
+    @property
+    def teaching(self) -> int:
+        """Number of rows."""
+        return int(self.counts.sum())
+
+    @property
+    def share(self) -> np.ndarray:
+        """(k,) float64 of each class among the teaching rows."""
+        return self.counts / self.teaching
+
+    def relabelled(self, labels: np.ndarray) -> Ridge:
+        """The same regression for other labels (n,) of the same teaching rows."""
+        labels = np.where(self.readable, labels, -1)
+        if ((labels >= 0) != (self.labels >= 0)).any():
+            raise EvidenceError("other labels must have the same rows without a label", hint="fit another Ridge")
+        rows = np.flatnonzero(labels >= 0)
+        products = np.zeros((len(self.centre), self.num_classes))
+        x = Standard(self.views, self.centre, self.scale)
+        for part in _parts(rows, self.block):
+            products += _class_sums(x(part), labels[part], self.num_classes)
+        counts = np.bincount(labels[rows], minlength=self.num_classes)
+        return replace(self, labels=labels, targets=self.directions.T @ products, counts=counts)
+
+    def held_out(self, heads: Sequence[Head]) -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:
+        """Row numbers (b,) and, for each head, what it predicts for them (b, k) float32 without their group.
+
+        Every readable row comes once; the blocks are not in order where there are groups.
+        """
+        alone, groups = self._by_group(np.flatnonzero(self.readable))
+        for rows in _parts(alone, self.block):
+            z = self._components(rows)
+            yield rows, [self._without_row(z, self.labels[rows], head) for head in heads]
+        for rows in groups:
+            z = self._components(rows.ravel()).reshape(*rows.shape, -1)
+            yield rows.ravel(), [self._without_group(z, self.labels[rows], head) for head in heads]
+
+    def predictions(self, head: Head) -> np.ndarray:
+        """(n, k) float32 of one head for every row, without its group; NaN where a row is unreadable."""
+        result = np.full((len(self.labels), self.num_classes), np.nan, np.float32)
+        for rows, (z,) in self.held_out([head]):
+            result[rows] = z
+        return result
+
+    def choose(
+        self, components: np.ndarray | None = None, strengths: Sequence[float] = STRENGTHS, sample: int = SAMPLE
+    ) -> Head:
+        """The strength whose held-out predictions agree best with the given labels of up to `sample` rows."""
+        _, place = np.unique(self.group[self.labels >= 0], return_inverse=True)
+        step = -(-len(place) // sample)  # every step-th group, spread over the rows
+        chosen = np.zeros(len(self.labels), dtype=bool)
+        chosen[self.labels >= 0] = place % step == 0
+        heads = [Head(strength, components) for strength in strengths]
+        agreeing = np.zeros(len(heads), dtype=np.int64)
+        part = replace(self, readable=self.readable & chosen)
+        for rows, predicted in part.held_out(heads):
+            agreeing += [int((z.argmax(axis=1) == self.labels[rows]).sum()) for z in predicted]
+        return heads[int(agreeing.argmax())]
+
+    def halves(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Two disjoint (r,) bool halves of the first components; of two neighbours each gets one, by chance."""
+        r = len(self.eigenvalues)
+        side = rng.permuted(np.tile([False, True], (-(-r // 2), 1)), axis=1).ravel()[:r]
+        first = np.arange(r) < PRINCIPAL
+        return first & side, first & ~side
+
+    def neighbors_vote(self, rows: np.ndarray, count: int = 30) -> np.ndarray:
+        """(b,) int64 class that the nearest among teaching `rows` (b,) vote for, each with its cosine; no copies."""
+        x = Standard(self.views, self.centre, self.scale)(rows)
+        near, cosine = nearest_neighbors(x, min(count, max(len(rows) - 1, 1)))
+        other = (near >= 0) & (self.group[rows][near] != self.group[rows][:, None])
+        weight = np.where(other, np.nan_to_num(cosine).clip(0) + 1e-6, 0)
+        voter = np.repeat(np.arange(len(rows)), near.shape[1])
+        votes = coo_array(
+            (weight.ravel(), (voter, self.labels[rows][near].ravel())), shape=(len(rows), self.num_classes)
+        )
+        return votes.tocsr().argmax(axis=1).ravel()
+
+    def _components(self, rows: np.ndarray) -> np.ndarray:
+        """(b, r) float32."""
+        return Standard(self.views, self.centre, self.scale)(rows) @ self.directions
+
+    def _gains(self, head: Head) -> np.ndarray:
+        """(r,) float64 1 / (eigenvalue + penalty), 0 where the head does not look."""
+        w = self.eigenvalues
+        if head.components is None:
+            return 1 / (w + head.strength * w.sum() / self.rank)
+        return head.components / (w + head.strength * w[head.components].sum() / max(head.components.sum(), 1))
+
+    def _without_row(self, z: np.ndarray, labels: np.ndarray, head: Head) -> np.ndarray:
+        """(b, k) float32 from components z (b, r): each row predicted by the regression that did not see it."""
+        gains, share = self._gains(head), self.share.astype(np.float32)
+        fitted = z @ (gains[:, None] * self.targets).astype(np.float32)
+        h = np.minimum(z**2 @ gains.astype(np.float32) + np.float32(1 / self.teaching), np.float32(LEVERAGE))
+        h = np.where(labels >= 0, h, np.float32(0))[:, None]
+        result = fitted + h * share
+        taught = np.flatnonzero(labels >= 0)
+        result[taught, labels[taught]] -= h[taught, 0]
+        return result / (1 - h) + share
+
+    def _without_group(self, z: np.ndarray, labels: np.ndarray, head: Head) -> np.ndarray:
+        """(g m, k) float32 from components z (g, m, r) of g groups of m teaching rows, each without its group."""
+        m, k = z.shape[1], self.num_classes
+        if m >= self.teaching:  # nothing is left to learn from
+            return np.full((labels.size, k), 1 / k, np.float32)
+        if m > z.shape[2]:
+            return np.concatenate([self._refitted(*group, head) for group in zip(z, labels, strict=True)])
+        z = z.astype(np.float64)
+        gains, share = self._gains(head), self.share
+        h = (z * gains) @ z.swapaxes(1, 2) + 1 / self.teaching  # (g, m, m)
+        y = _one_hot(labels.ravel(), k).toarray().reshape(*labels.shape, k) - share
+        right = z @ (gains[:, None] * self.targets) - h @ y
+        return (np.linalg.solve(np.eye(m) - h, right) + share).reshape(-1, k).astype(np.float32)
+
+    def _refitted(self, z: np.ndarray, labels: np.ndarray, head: Head) -> np.ndarray:
+        """(m, k) float32: the same for one group of more rows than components, by the equations without its rows."""
+        used = self._gains(head) > 0
+        z = np.concatenate([np.ones((len(z), 1)), z[:, used]], axis=1)
+        left = np.diag(np.concatenate([[self.teaching], 1 / self._gains(head)[used]])) - z.T @ z
+        right = np.concatenate([self.counts[None], self.targets[used]]) - _class_sums(z, labels, self.num_classes)
+        return (z @ np.linalg.solve(left, right)).astype(np.float32)
+
+    def _by_group(self, rows: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
+        """Of `rows`, those that no other teaching row goes with, and arrays (g, m) of the others, a group a line."""
+        taught = rows[self.labels[rows] >= 0]
+        _, place, size = np.unique(self.group[taught], return_inverse=True, return_counts=True)
+        paired = size[place] > 1
+        alone = np.setdiff1d(rows, taught[paired], assume_unique=True)
+        order = np.lexsort((taught[paired], place[paired], size[place][paired]))
+        members, sizes = taught[paired][order], size[place][paired][order]
+        batches: list[np.ndarray] = []
+        for m in np.unique(sizes):
+            together = members[sizes == m].reshape(-1, m)
+            batches += _parts(together, max(self.block // int(m), 1))
+        return alone, batches
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """What a ridge says about n rows without having seen them. NaN and -1 where a row is unreadable."""
+
+    logits: np.ndarray  # (n, k) float32, of which the softmax is the probability of the true class
+    score: np.ndarray  # (n,) float64, log-odds of the given label, higher is cleaner; NaN without one
+    predicted: np.ndarray  # (n,) int64
+    halves: np.ndarray  # (t, 2, n) int64, predicted from disjoint halves of the principal components, for t splits
+    neighbors: np.ndarray  # (n,) int64, what the nearest rows vote for; of a sample, -1 elsewhere
+    agreement: float  # share of the given labels that are predicted
+    strength: float  # of the penalty
+    sharpness: float  # factor that made predictions logits
+    noise: float  # share of labels drawn from anywhere, found together with the sharpness; not a noise rate to show
+
+
+def hold_out(
+    views: Views, labels: np.ndarray, num_classes: int, group: np.ndarray | None = None, *, seed: int = 0
+) -> HeldOut:
+    """Predict every row of the views, side by side, from the others; `group` as in `Ridge.fit`."""
+    ridge = Ridge.fit(views, labels, num_classes, group)
+    rng = np.random.default_rng((seed, 6))
+    parts = [half for _ in range(SPLITS) for half in ridge.halves(rng)]
+    heads = [ridge.choose(), *(ridge.choose(part, HALF_STRENGTHS) for part in parts)]
+    n = len(labels)
+    logits = np.full((n, num_classes), np.nan, np.float32)
+    votes = np.full((len(heads), n), -1)
+    for rows, predicted in ridge.held_out(heads):
+        logits[rows] = predicted[0]
+        votes[:, rows] = [z.argmax(axis=1) for z in predicted]
+    taught = np.flatnonzero(ridge.labels >= 0)
+    sample = spread(taught, NEIGHBORLY)
+    neighbors = np.full(n, -1)
+    neighbors[sample] = ridge.neighbors_vote(sample)
+    s, noise = sharpness(logits, ridge.labels, seed=seed)
+    logits *= np.float32(s)
+    return HeldOut(
+        logits=logits,
+        score=log_odds(logits, ridge.labels),
+        predicted=votes[0],
+        halves=votes[1:].reshape(SPLITS, 2, n),
+        neighbors=neighbors,
+        agreement=float((votes[0, taught] == labels[taught]).mean()),
+        strength=heads[0].strength,
+        sharpness=s,
+        noise=noise,
+    )
+
+
+def sharpness(predictions: np.ndarray, labels: np.ndarray, *, seed: int = 0) -> tuple[float, float]:
+    """(s, e) that maximise the mean of log((1 - e) q + e (1 - q) / (k - 1)), q = softmax(s z) of the given label.
+
+    Predictions z (n, k) of a regression are neither probabilities nor logits, and of the labels a share e is wrong:
+    fitted without e, s would be too small. For each s the best e is that of a concave function. Learned from a sample.
+    """
+    k = predictions.shape[1]
+    rows = sample_rows(np.flatnonzero((labels >= 0) & np.isfinite(predictions[:, 0])), k, seed)
+    if k == 1 or not len(rows):
+        return 1.0, 0.0
+    z, y = predictions[rows].astype(np.float64), labels[rows]
+
+    def likelihood(log_s: float) -> float:
+        return _best_noise(np.exp(log_probability(np.exp(log_s) * z, y)), k)[0]
+
+    grid = np.linspace(np.log(SHARPNESS[0]), np.log(SHARPNESS[1]), 9)  # the best of several peaks
+    best = int(np.argmax([likelihood(log_s) for log_s in grid]))
+    around = grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)]
+    log_s = minimize_scalar(lambda at: -likelihood(at), bounds=around, method="bounded", options={"xatol": 1e-4}).x
+    return float(np.exp(log_s)), _best_noise(np.exp(log_probability(np.exp(log_s) * z, y)), k)[1]
+
+
+def _best_noise(q: np.ndarray, k: int) -> tuple[float, float]:
+    """The largest mean of log((1 - e) q + e (1 - q) / (k - 1)) over e in 0..`NOISE`, and that e. q (n,)."""
+    slope = (1 - q) / (k - 1) - q
+
+    def rise(e: float) -> float:
+        return float((slope / np.maximum(q + e * slope, 1e-12)).mean())
+
+    e = 0.0 if rise(0.0) <= 0 else NOISE if rise(NOISE) >= 0 else brentq(rise, 0.0, NOISE, xtol=1e-6)
+    return float(np.log(np.maximum(q + e * slope, 1e-12)).mean()), float(e)
+
+
+def log_probability(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """(n,) float64 logarithm of the softmax of logits (n, k) at each label."""
+    return logits[np.arange(len(labels)), labels] - logsumexp(logits, axis=1)
+
+
+def log_odds(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """(n,) float64 log q - log(1 - q), q the softmax of logits (n, k) at each label; NaN where there is no label.
+
+    In the order of q, and still tells rows apart where q is 1 to all digits.
+    """
+    result = np.full(len(labels), np.nan)
+    for rows in _parts(np.flatnonzero(labels >= 0), BLOCK):
+        z, at = logits[rows].astype(np.float64), (np.arange(len(rows)), labels[rows])
+        own = z[at]
+        z[at] = -np.inf
+        result[rows] = np.minimum(own - logsumexp(z, axis=1), MOST_LOG_ODDS)
+    return result
+
+
+def spread(rows: np.ndarray, most: int) -> np.ndarray:
+    """At most so many of `rows`, evenly."""
+    return rows[:: max(-(-len(rows) // most), 1)]
+
+
+def sample_rows(rows: np.ndarray, k: int, seed: int) -> np.ndarray:
+    """As many of `rows` as it takes to learn what holds for all: fewer where there are thousands of classes."""
+    most = int(np.clip(LEARNED_CELLS // k, 2000, LEARNED_ROWS))
+    return rows if len(rows) <= most else np.sort(np.random.default_rng((seed, 4)).choice(rows, most, replace=False))
+
+
+@dataclass(frozen=True)
+class Standard:
+    """The views as one standardised matrix, of which any rows can be had."""
+
+    views: Views
+    centre: np.ndarray  # (d,) float32
+    scale: np.ndarray  # (d,) float32
+
+    def __call__(self, rows: np.ndarray) -> np.ndarray:
+        """(b, d) float32."""
+        x = unit(self.views, rows)
+        x -= self.centre
+        x /= self.scale
+        return x
+
+
+def unit(views: Views, rows: np.ndarray) -> np.ndarray:
+    """(b, d) float32: the rows of each view with norm 1, side by side."""
+    return np.concatenate([unit_rows(np.asarray(view[rows])) for view in views], axis=1)
+
+
+def find_readable(views: Views, block: int = BLOCK) -> np.ndarray:
+    """(n,) bool: every value of the row, in every view, is finite."""
+    readable = np.ones(len(views[0]), dtype=bool)
+    with np.errstate(over="ignore"):
+        for view in views:
+            for start in range(0, len(view), block):
+                part = np.asarray(view[start : start + block]).astype(np.float32)
+                readable[start : start + block] &= np.isfinite(part).all(axis=1)
+    return readable
+
+
+def _scaling(views: Views, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Centre and scale (d,) float32 of rows x (b, d) of norm 1."""
+    return x.mean(axis=0), _scale(views, x.std(axis=0, dtype=np.float64))
+
+
+def _scale(views: Views, deviation: np.ndarray) -> np.ndarray:
+    """(d,) float32 by which columns with these deviations are divided, so that each view has the same weight."""
+    widths = [view.shape[1] for view in views]
+    parts = np.split(deviation, np.cumsum(widths)[:-1])
+    return np.concatenate([np.maximum(part, FLAT * part.mean() + 1e-9) * np.sqrt(len(part)) for part in parts]).astype(
+        np.float32
+    )
+
+
+def _products(
+    x: Standard, rows: np.ndarray, labels: np.ndarray, k: int, block: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """x'x (d, d), column sums (d,), x'y (d, k), float64."""
+    d = len(x.centre)
+    gram, sums, products = np.zeros((d, d)), np.zeros(d), np.zeros((d, k))
+    for part in _parts(rows, block):
+        values = x(part)
+        gram += values.T @ values
+        sums += values.sum(axis=0, dtype=np.float64)
+        products += _class_sums(values, labels[part], k)
+    return gram, sums, products
+
+
+def _restandardise(
+    x: Standard, gram: np.ndarray, sums: np.ndarray, products: np.ndarray, counts: np.ndarray
+) -> tuple[Standard, np.ndarray, np.ndarray]:
+    """What `_products` found with the scaling of a sample, as it is with that of all rows."""
+    n = counts.sum()
+    mean = sums / n
+    deviation = np.sqrt(np.maximum(np.diag(gram) / n - mean**2, 0))
+    scale = _scale(x.views, deviation * x.scale)
+    factor = x.scale / scale.astype(np.float64)
+    gram = (gram - n * np.outer(mean, mean)) * np.outer(factor, factor)
+    products = (products - np.outer(mean, counts)) * factor[:, None]
+    return Standard(x.views, (x.centre + mean * x.scale).astype(np.float32), scale), gram, products
+
+
+def _components_of_few(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Eigenvalues (n,) descending and directions (d, n) of x'x for x (n, d) with fewer rows than columns."""
+    x = x.astype(np.float64)
+    w, u = np.linalg.eigh(x @ x.T)
+    w, u = w[::-1], u[:, ::-1]
+    return w, x.T @ u / np.sqrt(np.maximum(w, ROUNDING * max(w[0], 1e-300)))
+
+
+def _class_sums(x: np.ndarray, labels: np.ndarray, k: int) -> np.ndarray:
+    """(d, k): the sum of the rows x (b, d) of each class."""
+    return (_one_hot(labels, k).T @ x).T
+
+
+def _one_hot(labels: np.ndarray, k: int) -> csr_array:
+    """(b, k) float32, sparse: there may be thousands of classes."""
+    return csr_array((np.ones(len(labels), np.float32), labels, np.arange(len(labels) + 1)), shape=(len(labels), k))
+
+
+def _parts(rows: np.ndarray, size: int) -> list[np.ndarray]:
+    """Consecutive parts of at most `size`."""
+    return [rows[start : start + size] for start in range(0, len(rows), size)]

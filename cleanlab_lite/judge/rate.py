@@ -1,0 +1,241 @@
+"""How many labels are wrong, and how probably each: a median of estimators that fail differently.
+
+Each of them overstates somewhere and understates somewhere else; the one in the middle has been near the truth on all
+data with known errors. They need held-out logits of one head, and what other heads or views would vote for.
+
+- planted: labels drawn from q, the held-out probabilities, without the given one. How suspicious they are is known
+  exactly, as no held-out prediction depends on the row's own label. Where labels seem to be so wrong that no right one
+  does, the share of all rows over that of the planted ones is the rate. Corrected for planted labels that hit the
+  truth.
+- confusion: expectation and maximisation of one k x k confusion, q fixed.
+- halves: Dawid and Skene's model of the given label and two regressions on disjoint halves of the components, mean
+  over a few ways to halve them.
+- views: the same across independent views, where there are two or more.
+
+None is believed beyond the share of given labels that held-out predictions differ from. The interval reaches from
+errors planted along the confusions of whole classes, which are easier to see than real ones (too low nearly always), to
+that share (too high nearly always). Weak spots: rows of no class halve the estimate, and on clean labels the halves
+alone find up to a quarter wrong; the median does not follow.
+
+Letters: n rows, k classes, v views. Rows without a label or without features are NaN in and out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.sparse import csr_array
+from scipy.special import log_softmax
+from scipy.stats import rankdata
+
+from cleanlab_lite.judge.calibration import (
+    CHANCE,
+    Calibration,
+    NoiseRate,
+    by_rank,
+    hit_chance,
+    kappa,
+    scale_odds,
+    tail_rate,
+    wrong_probability,
+)
+from cleanlab_lite.judge.closed_form import HeldOut, log_odds, sample_rows
+from cleanlab_lite.judge.confusion import confusion_em, dawid_skene
+
+LEAST = 1e-5  # p_mislabel is never nearer to 0 or 1
+STEP = 1e-6  # probabilities nearer to each other than this are one plateau
+DRAWS = 4  # planted labels a row, of either kind
+
+
+@dataclass(frozen=True)
+class Estimators:
+    """The share of wrong labels as each estimator sees it."""
+
+    planted: float
+    confusion: float
+    halves: float
+    views: float | None  # None with one view: voters of one view repeat each other's mistakes
+    classwise: float  # planted along the confusions of classes: the lower end
+    disagreement: float  # held-out predictions that differ from the given label: the upper end
+    rows: int  # judged
+
+    @property
+    def rate(self) -> float:
+        """The median, never above the disagreement."""
+        voices = [self.planted, self.confusion, self.halves, *([] if self.views is None else [self.views])]
+        return min(float(np.median(voices)), self.disagreement)
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Both ends, and what chance adds to them in a set of this size."""
+        low, high = min(self.classwise, self.rate), self.disagreement
+        chance = [1.96 * np.sqrt(end * (1 - end) / self.rows) for end in (low, high)]
+        return max(float(low - chance[0]), 0.0), min(float(high + chance[1]), 1.0)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The calibration of a ranking of n rows, and what its rate is made of; None where nothing was learned."""
+
+    calibration: Calibration
+    estimators: Estimators | None
+
+
+@dataclass(frozen=True)
+class Planted:
+    """Sampled rows with their own label, and with others that were planted on them."""
+
+    log_q: np.ndarray  # (s, k) float64 held-out log-probabilities
+    labels: np.ndarray  # (s,) int64, given
+    of_row: np.ndarray  # (t, s) int64, t times drawn from the row's own probabilities without the given class
+    of_class: np.ndarray  # (t, s) int64, the same from the mean of the rows with the same label
+
+
+def judge_rate(
+    held_out: HeldOut,
+    labels: np.ndarray,
+    views: Sequence[np.ndarray] = (),
+    ranking: np.ndarray | None = None,
+    *,
+    seed: int = 0,
+) -> Judged:
+    """Calibrate a ranking of the rows by what a head says of them.
+
+    Args:
+        labels: (n,) int64, -1 where there is none.
+        views: what each view predicts alone, (n,) int64, for every row that is judged; with fewer than two no voters.
+        ranking: (n,) higher is cleaner, NaN where there is nothing to judge; the head's own score by default.
+    """
+    ranking = held_out.score if ranking is None else ranking
+    judged = np.flatnonzero((labels >= 0) & np.isfinite(held_out.score) & np.isfinite(ranking))
+    if not len(judged) or kappa(held_out.predicted[judged], labels[judged]) < CHANCE:
+        unknown = np.full(len(labels), np.nan)
+        return Judged(
+            Calibration(NoiseRate(np.nan, 0.0, 1.0, "unknown: nothing was learned"), unknown, unknown, unknown), None
+        )
+    k = held_out.logits.shape[1]
+    rows, with_neighbors = sample_rows(judged, 1, seed), judged[held_out.neighbors[judged] >= 0]
+    plants = plant(held_out.logits, labels, sample_rows(judged, k, seed), np.random.default_rng((seed, 5)))
+    by_confusion = confusion_em(held_out.logits[rows], labels[rows])
+    by_halves = np.mean([_crowd([labels, *pair], rows, k) for pair in held_out.halves], axis=0)
+    by_views = _crowd([labels, *views], rows, k) if len(views) > 1 else None
+    planted, classwise = planted_rates(plants)
+    estimators = Estimators(
+        planted=planted,
+        confusion=float(by_confusion.mean()),
+        halves=float(by_halves.mean()),
+        views=None if by_views is None else float(by_views.mean()),
+        classwise=classwise,
+        disagreement=float((held_out.predicted[judged] != labels[judged]).mean()),
+        rows=len(judged),
+    )
+    voted, by_vote = rows, by_views
+    if by_vote is None:  # neighbours are too much like the ridge to count what it gets wrong, but sharpen the shape
+        voted, nearest = with_neighbors, held_out.neighbors
+        by_vote = np.mean([_crowd([labels, *pair, nearest], voted, k) for pair in held_out.halves], axis=0)
+    shapes = [
+        along(ranking[rows], by_confusion, ranking[judged]),
+        along(ranking[voted], by_vote, ranking[judged]),
+        by_rank(ranking[judged], planted_shape(plants, estimators.rate), estimators.rate),
+    ]
+    mean = np.mean([scale_odds(shape, estimators.rate) for shape in shapes], axis=0)
+    return Judged(_calibration(labels, judged, mean, ranking, estimators), estimators)
+
+
+def _crowd(votes: Sequence[np.ndarray], rows: np.ndarray, k: int) -> np.ndarray:
+    """(s,) probability that the first of the votes (n,) is wrong, for some of the rows (s,)."""
+    return dawid_skene(np.stack([vote[rows] for vote in votes]), k)
+
+
+def _calibration(
+    labels: np.ndarray, judged: np.ndarray, p: np.ndarray, ranking: np.ndarray, estimators: Estimators
+) -> Calibration:
+    """Probabilities p of the judged rows at the estimate and at both ends, in their places among n."""
+    low, high = estimators.interval
+    columns = np.full((3, len(labels)), np.nan)
+    for column, values in zip(columns, (p, scale_odds(p, low), scale_odds(p, high)), strict=True):
+        column[judged] = strictly(values, ranking[judged])
+    return Calibration(NoiseRate(estimators.rate, low, high, "median of estimators"), *columns)
+
+
+def plant(logits: np.ndarray, labels: np.ndarray, rows: np.ndarray, rng: np.random.Generator) -> Planted:
+    """Wrong labels for some of the rows (s,) of logits (n, k)."""
+    log_q, labels, k = log_softmax(logits[rows].astype(np.float64), axis=1), labels[rows], logits.shape[1]
+    rest = np.exp(log_q)
+    rest[np.arange(len(labels)), labels] = 0
+    rest += (rest.sum(axis=1, keepdims=True) == 0) / k  # a row that is all certainty draws any class
+    rest /= rest.sum(axis=1, keepdims=True)
+    of_class = csr_array((np.ones(len(labels)), (labels, np.arange(len(labels)))), shape=(k, len(labels))) @ rest
+    return Planted(
+        log_q,
+        labels,
+        np.stack([draw(rest, rng) for _ in range(DRAWS)]),
+        np.stack([draw(of_class[labels], rng) for _ in range(DRAWS)]),
+    )
+
+
+def draw(weight: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """(n,) a class of every row, with chances like weight (n, k)."""
+    cumulative = weight.cumsum(axis=1)
+    drawn = (cumulative <= rng.random((len(weight), 1)) * cumulative[:, -1:]).sum(axis=1)
+    return np.minimum(drawn, weight.shape[1] - 1)
+
+
+def margin(log_q: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """(n,) log_q (n, k) of each label minus that of the best other class."""
+    first, second = np.partition(log_q, -2, axis=1)[:, [-1, -2]].T
+    own = log_q[np.arange(len(labels)), labels]
+    return own - np.where(own == first, second, first)
+
+
+def planted_rates(plants: Planted) -> tuple[float, float]:
+    """The rate at which planted labels explain the lowest margins of all: by those of rows, and by those of classes.
+
+    The former is corrected for labels that hit the truth of a row that was wrong.
+    """
+    own = margin(plants.log_q, plants.labels)
+    upper, classwise = (
+        tail_rate(np.sort(own), np.concatenate([margin(plants.log_q, drawn) for drawn in kind]))
+        for kind in (plants.of_row, plants.of_class)
+    )
+    rate, q = upper, np.exp(plants.log_q)
+    for _ in range(20):  # e = upper / (1 + upper h), where h depends on which rows are wrong
+        rate = upper / (1 + upper * hit_chance(plants.labels, q, own, rate))
+    return rate, classwise
+
+
+def planted_shape(plants: Planted, rate: float) -> np.ndarray:
+    """(s,) descending: probability of a wrong label along the sampled rows, the most suspicious first."""
+    own = log_odds(plants.log_q, plants.labels)
+    drawn = np.concatenate(
+        [log_odds(plants.log_q, labels) for kind in (plants.of_row, plants.of_class) for labels in kind]
+    )
+    hit = hit_chance(plants.labels, np.exp(plants.log_q), own, rate)
+    return wrong_probability(np.sort(own), drawn, rate, rate * hit)
+
+
+def along(ranking: np.ndarray, shape: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """The shape (s,) of sampled rows as a function that falls along their ranking (s,), at the rankings `at` (n,)."""
+    from sklearn.isotonic import IsotonicRegression
+
+    return IsotonicRegression(increasing=False, out_of_bounds="clip").fit(ranking, shape).predict(at)
+
+
+def strictly(p: np.ndarray, ranking: np.ndarray) -> np.ndarray:
+    """(n,) probabilities p that fall along a ranking (n,), made to fall strictly, and to stay off 0 and 1.
+
+    An isotonic fit says the same of many rows. Each such plateau is spread by rank, half way to its neighbours and
+    symmetrically, so that its mean stays. Rows of equal rank keep equal probabilities.
+    """
+    values, plateau, size = np.unique(
+        np.round(np.clip(p, LEAST, 1 - LEAST) / STEP), return_inverse=True, return_counts=True
+    )
+    values = values * STEP
+    room = np.diff(values, prepend=0.0, append=1.0)
+    reach = np.minimum(room[:-1], room[1:]) / 2
+    end = size.cumsum()
+    rank = rankdata(-ranking)  # 1 is the cleanest
+    middle = end - (size - 1) / 2
+    return values[plateau] + reach[plateau] * (rank - middle[plateau]) / (size[plateau] / 2) * 0.999

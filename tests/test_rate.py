@@ -1,0 +1,206 @@
+"""The noise rate as a median, and probabilities that mean what they say, in worlds where the wrong labels are known."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cleanlab_lite.judge.closed_form import hold_out
+from cleanlab_lite.judge.rate import (
+    DRAWS,
+    Estimators,
+    draw,
+    judge_rate,
+    margin,
+    plant,
+    planted_rates,
+    strictly,
+)
+from cleanlab_lite.measure import expected_calibration_error
+
+
+def planted(
+    rate: float, *, n: int = 2000, k: int = 5, d: int = 20, apart: float = 1.0, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Features (n, d) of k clusters, labels of which a share `rate` is wrong, and which."""
+    rng = np.random.default_rng(seed)
+    truth = rng.integers(0, k, n)
+    features = rng.normal(size=(k, d))[truth] * apart + rng.normal(size=(n, d))
+    wrong = rng.permutation(n) < round(rate * n)
+    return features, np.where(wrong, (truth + rng.integers(1, k, n)) % k, truth), wrong
+
+
+@pytest.mark.parametrize("rate", [0.05, 0.2, 0.4])
+def test_the_planted_rate_is_recovered_and_the_probabilities_are_honest(rate: float) -> None:
+    features, labels, wrong = planted(rate)
+    judged = judge_rate(hold_out([features], labels, 5), labels)
+    found, p = judged.calibration.rate, judged.calibration.p_mislabel
+    assert found.estimate == pytest.approx(rate, abs=0.03)
+    assert found.low <= rate <= found.high
+    assert p.mean() == pytest.approx(found.estimate, abs=2e-3)
+    assert expected_calibration_error(p, wrong) < 0.04
+    assert ((p >= 0.5) == wrong).mean() > 0.95
+
+
+def test_clean_labels_of_weak_features_are_not_half_wrong() -> None:
+    features, labels, _ = planted(0.0, apart=0.4)
+    judged = judge_rate(hold_out([features], labels, 5), labels)
+    assert judged.estimators is not None and judged.estimators.disagreement > 0.2
+    assert judged.calibration.rate.estimate < judged.estimators.disagreement / 2
+
+
+def test_labels_by_chance_leave_everything_unknown() -> None:
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 5, 500)
+    judged = judge_rate(hold_out([rng.normal(size=(500, 20))], labels, 5), labels)
+    assert judged.estimators is None
+    assert np.isnan(judged.calibration.rate.estimate) and np.isnan(judged.calibration.p_mislabel).all()
+    assert (judged.calibration.rate.low, judged.calibration.rate.high) == (0, 1)
+
+
+def test_the_rate_is_the_median_but_never_above_the_disagreement() -> None:
+    voices = Estimators(0.3, 0.1, 0.2, None, classwise=0.05, disagreement=0.4, rows=10_000)
+    assert voices.rate == 0.2
+    assert voices.interval[0] == pytest.approx(0.0457, abs=1e-3) and voices.interval[1] == pytest.approx(0.41, abs=1e-3)
+    assert replace(voices, views=0.4).rate == pytest.approx(0.25)
+    assert replace(voices, disagreement=0.15).rate == 0.15
+    assert replace(voices, classwise=0.9).interval[0] < 0.2
+
+
+def test_independent_views_are_heard() -> None:
+    (first, labels, wrong), (second, _, _) = planted(0.2, apart=0.8), planted(0.2, apart=0.8, seed=0)
+    second = second + np.random.default_rng(9).normal(size=second.shape)
+    views = [hold_out([view], labels, 5).predicted for view in (first, second)]
+    judged = judge_rate(hold_out([first, second], labels, 5), labels, views)
+    assert judged.estimators is not None and judged.estimators.views == pytest.approx(wrong.mean(), abs=0.06)
+    assert judged.calibration.rate.estimate == pytest.approx(0.2, abs=0.04)
+
+
+def falls_strictly(p: np.ndarray, ranking: np.ndarray) -> bool:
+    order = np.argsort(ranking)
+    tied = np.diff(ranking[order]) == 0
+    return bool((np.where(tied, np.diff(p[order]) == 0, np.diff(p[order]) < 0)).all())
+
+
+def test_probabilities_fall_strictly_along_the_ranking_and_stay_off_the_ends() -> None:
+    features, labels, _ = planted(0.3, apart=3.0)  # nearly all rows are beyond doubt
+    found = hold_out([features], labels, 5)
+    calibration = judge_rate(found, labels).calibration
+    for p in (calibration.p_mislabel, calibration.p_low, calibration.p_high):
+        assert falls_strictly(p, found.score)
+        assert 0 < p.min() < p.max() < 1
+    assert (calibration.p_low <= calibration.p_mislabel + 1e-5).all()
+    assert (calibration.p_mislabel <= calibration.p_high + 1e-5).all()
+
+
+def test_a_plateau_is_spread_by_rank_around_its_mean() -> None:
+    p = np.repeat([1.0, 0.6, 0.6 - 1e-9, 0.0], [3, 4, 5, 8])
+    ranking = np.arange(20.0)
+    found = strictly(p, ranking)
+    assert falls_strictly(found, ranking)
+    for start, stop in ((0, 3), (3, 12), (12, 20)):
+        assert found[start:stop].mean() == pytest.approx(p[start:stop].mean(), abs=2e-5)
+    shuffled = np.random.default_rng(0).permutation(20)
+    np.testing.assert_array_equal(strictly(p[shuffled], ranking[shuffled]), found[shuffled])
+
+
+def test_rows_of_equal_rank_have_equal_probabilities() -> None:
+    ranking = np.array([0.0, 1, 1, 2, 3, 3])
+    found = strictly(np.full(6, 0.3), ranking)
+    assert falls_strictly(found, ranking)
+    assert found.mean() == pytest.approx(0.3)
+
+
+def test_a_fused_ranking_takes_the_probabilities() -> None:
+    features, labels, wrong = planted(0.2)
+    found = hold_out([features], labels, 5)
+    ranking = found.score + np.random.default_rng(0).normal(size=len(labels))
+    ranking[:5] = np.nan
+    calibration = judge_rate(found, labels, ranking=ranking).calibration
+    assert np.isnan(calibration.p_mislabel[:5]).all()
+    assert falls_strictly(calibration.p_mislabel[5:], ranking[5:])
+    assert expected_calibration_error(calibration.p_mislabel[5:], wrong[5:]) < 0.05
+
+
+def test_rows_without_a_label_are_not_judged_and_change_nothing_else() -> None:
+    features, labels, _ = planted(0.2, n=600)
+    labels[:50] = -1
+    features[50] = np.nan
+    calibration = judge_rate(hold_out([features], labels, 5), labels).calibration
+    assert np.isnan(calibration.p_mislabel[:51]).all() and np.isfinite(calibration.p_mislabel[51:]).all()
+    rest = judge_rate(hold_out([features[51:]], labels[51:], 5), labels[51:]).calibration
+    assert calibration.rate.estimate == pytest.approx(rest.rate.estimate, abs=0.02)
+
+
+def test_a_large_set_is_judged_from_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    features, labels, wrong = planted(0.2, n=4000)
+    whole = judge_rate(hold_out([features], labels, 5), labels).calibration
+    for name, most in (("LEARNED_ROWS", 2000), ("NEIGHBORLY", 500), ("SAMPLE", 1000)):
+        monkeypatch.setattr(f"cleanlab_lite.judge.closed_form.{name}", most)
+    sampled = judge_rate(hold_out([features], labels, 5), labels).calibration
+    assert sampled.rate.estimate == pytest.approx(whole.rate.estimate, abs=0.03)
+    assert expected_calibration_error(sampled.p_mislabel, wrong) < 0.05
+
+
+@pytest.mark.parametrize(
+    ("k", "used"), [(2, 2), (4, 3), (150, 50)], ids=["two classes", "an empty class", "most classes empty"]
+)
+def test_degenerate_classes(k: int, used: int) -> None:
+    features, labels, wrong = planted(0.1, n=1500, k=used, apart=3.0)
+    judged = judge_rate(hold_out([features], labels, k), labels)
+    assert judged.calibration.rate.estimate == pytest.approx(wrong.mean(), abs=0.05)
+    assert falls_strictly(judged.calibration.p_mislabel, hold_out([features], labels, k).score)
+
+
+@pytest.mark.parametrize("spoil", ["identical rows", "one class", "one label"])
+def test_nothing_to_tell_rows_apart_by_is_said(spoil: str) -> None:
+    features, labels, _ = planted(0.2, n=100)
+    if spoil == "identical rows":
+        features[:] = features[0]
+    elif spoil == "one class":
+        labels[:] = 2
+    else:
+        labels[1:] = -1
+    judged = judge_rate(hold_out([features], labels, 5), labels)
+    assert judged.estimators is None and np.isnan(judged.calibration.rate.estimate)
+
+
+def test_the_seed_decides_everything() -> None:
+    features, labels, _ = planted(0.2, n=500)
+    runs: list[Any] = [judge_rate(hold_out([features], labels, 5), labels, seed=seed) for seed in (0, 0, 1)]
+    np.testing.assert_array_equal(runs[0].calibration.p_mislabel, runs[1].calibration.p_mislabel)
+    assert runs[0].estimators.planted != runs[2].estimators.planted
+
+
+def test_margins_and_draws() -> None:
+    rng = np.random.default_rng(0)
+    log_q, labels = rng.normal(size=(50, 4)), rng.integers(0, 4, 50)
+    others = log_q.copy()
+    others[np.arange(50), labels] = -np.inf
+    np.testing.assert_allclose(margin(log_q, labels), log_q[np.arange(50), labels] - others.max(axis=1))
+    weight = np.tile([0.0, 1.0, 3.0, 0.0], (20_000, 1))
+    share = np.bincount(draw(weight, rng), minlength=4) / 20_000
+    np.testing.assert_allclose(share, [0, 0.25, 0.75, 0], atol=0.02)
+
+
+def test_planted_labels_are_wrong_and_easier_to_see_along_classes() -> None:
+    features, labels, _ = planted(0.2, apart=0.6)
+    plants = plant(hold_out([features], labels, 5).logits, labels, np.arange(2000), np.random.default_rng(0))
+    assert plants.of_row.shape == plants.of_class.shape == (DRAWS, 2000)
+    assert (plants.of_row != labels).all() and (plants.of_class != labels).all()
+    row, classwise = planted_rates(plants)
+    assert classwise < row
+
+
+def test_planted_labels_that_hit_the_truth_are_taken_off() -> None:
+    """A label drawn from the probabilities of a wrong row is nearly always its true one, and looks right."""
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 5, 5000)
+    logits = 6 * np.eye(5)[truth] + rng.normal(size=(5000, 5))
+    other = np.exp(logits) * (1 - np.eye(5)[truth])
+    labels = np.where(rng.random(5000) < 0.3, draw(other, rng), truth)
+    rate, _ = planted_rates(plant(logits, labels, np.arange(5000), rng))
+    assert rate == pytest.approx(0.3, abs=0.03)
