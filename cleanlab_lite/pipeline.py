@@ -198,7 +198,7 @@ class Proxies:
             encoder = load_encoder(describe_encoder(plan.encoder, plan.image_size), plan.encoder_weights)
             if self.warm is not None:
                 self.warm.require(encoder_fingerprint=encoder.fingerprint)
-        inputs = load_inputs(manifest, plan.image_size, plan.sound, workers=self.config.workers, on_progress=clock)
+        inputs = load_inputs(manifest, plan.picture_size, plan.sound, workers=self.config.workers, on_progress=clock)
         run.mark("decode", decoded=inputs.decoded, unreadable=int((~inputs.readable).sum()))
         if encoder is None:
             return inputs, inputs
