@@ -325,8 +325,7 @@ def warnings(verdict: Verdict, inputs: Inputs) -> list[str]:
     if "unknown" in rate.method:
         found.append(
             "held-out labels are predicted no better than chance, so no row is judged: are these the right files and "
-            "labels, in the right order? A pretrained encoder (--proxy torchvision:resnet50 --weights default, or "
-            "--features) or more epochs may help"
+            "labels, in the right order? A pretrained encoder (--proxy lite0, or --features) or more epochs may help"
         )
     elif "uncalibrated" in rate.method:
         found.append("without enough planted errors p_mislabel is not calibrated: rely on the order of the rows")

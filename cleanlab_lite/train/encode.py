@@ -44,6 +44,7 @@ def encode(
         if inputs.offsets is None:
             return features(encoder, inputs.array[rows], device, autocast)
         clips = inputs.select(rows)
+        assert clips.offsets is not None
         starts = range(0, len(clips.array), batch_size)  # a clip has up to 64 patches
         parts = [features(encoder, clips.array[start : start + batch_size], device, autocast) for start in starts]
         return mean_of_clips(np.concatenate(parts), clips.offsets)

@@ -31,7 +31,6 @@ from cleanlab_lite.train.warm_start import WarmStart
 GPU_SPEEDUP = 60.0  # of one CPU core
 SECOND_SPLIT_COST = 2.5  # proxies: four trainings, each on half the rows but observing all of them
 ENCODER_FLOPS, ENCODER_FLOPS_GPU = 3e10, 2e13  # per second, of one CPU core and of a GPU: for the estimate only
-LITE_LARGE, LITE_SOUND = 160, 96  # pixels that lite0 sees of pictures that have as many, and of a patch of a sound
 TYPICAL_EPOCHS = 20  # for the estimate, where the epochs are chosen by trial
 # measured: vectors are memorised at once without mixup, pictures are learned too slowly with it
 USUAL_STRATEGY: dict[Modality, str] = {"vector": "mixup", "image": "plain", "sound": "plain"}
@@ -283,15 +282,11 @@ def choose_encoder(manifest: Manifest, config: AuditConfig) -> EncoderSpec:
     """The pretrained encoder that the configuration names. Raises ConfigError where it does not fit."""
     name, kinds = config.proxy, modalities(config.proxy)
     if manifest.modality not in kinds:
-        others = (
-            f"use --proxy {LITE}, or leave out --proxy"
-            if manifest.modality in modalities(LITE)
-            else "leave out --proxy"
-        )
+        other = f"use --proxy {LITE}, or " if manifest.modality in modalities(LITE) else ""
         raise ConfigError(
             f"encoder {name!r} takes {' and '.join(PLURALS[kind] for kind in kinds)}, "
             f"this manifest holds {PLURALS[manifest.modality]}",
-            hint=others,
+            hint=f"{other}leave out --proxy",
         )
     if brings_weights(name):
         if config.weights:
@@ -308,16 +303,14 @@ def choose_encoder(manifest: Manifest, config: AuditConfig) -> EncoderSpec:
 
 
 def lite_sizes(manifest: Manifest, named: int) -> tuple[int, int]:
-    """Pixels that pictures are decoded to (0 for sounds) and that lite0 sees, `named` or by the pictures.
+    """Pixels that pictures are decoded to (0 for sounds), and that lite0 sees of them or of a patch.
 
-    Small ones are decoded as they are and enlarged for the encoder, which costs the cache a sixteenth at 32 pixels.
-    Average precision at 96, 128 and 160 pixels: of pictures of 32 pixels .745, .770, SIZE160; of 100 pixels .961, .972,
-    SIGN160.
+    Pictures are decoded no larger than they are and enlarged for the encoder: at 32 pixels the cache holds 1/25 of what
+    it would.
     """
     if manifest.modality == "sound" or manifest.uris is None:
-        return 0, named or LITE_SOUND
-    side = median_side(manifest.uris)
-    seen = named or (LITE_LARGE if side >= LITE_LARGE else lite.USUAL_SIZE)
+        return 0, named or lite.SOUND_SIZE
+    seen, side = named or lite.PICTURE_SIZE, median_side(manifest.uris)
     return min((size for size in SIZES if side <= size < seen), default=seen), seen
 
 

@@ -173,7 +173,7 @@ def _network(name: str, *, pretrained: bool = False) -> _Network:
 
 def _of_lite(network: lite.Lite0) -> _Network:
     source = f"{lite.PACKAGE}, sha256 {lite.SHA256}"
-    return _Network(lite.Middle(network), (), lite.USUAL_SIZE, lite.MEAN, lite.STD, source)
+    return _Network(lite.Middle(network), (), lite.PICTURE_SIZE, lite.MEAN, lite.STD, source)
 
 
 def _of_torchvision(model: str) -> _Network:
