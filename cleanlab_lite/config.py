@@ -90,7 +90,7 @@ class AuditConfig:
     proxy: str = _option(
         "auto",
         "the proxy",
-        "Network to train, of `nlclean methods proxies`; or a frozen encoder: torchvision:MODEL, timm:MODEL.",
+        "Network to train, of `nlclean methods proxies`; or a frozen encoder: lite0, torchvision:MODEL, timm:MODEL.",
         stands_for="the one that is usual for such data",
     )
     weights: str = _option(

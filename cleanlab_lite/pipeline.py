@@ -203,7 +203,7 @@ class Proxies:
             encoder = load_encoder(describe_encoder(plan.encoder, plan.image_size), plan.encoder_weights)
             if self.warm is not None:
                 self.warm.require(encoder_fingerprint=encoder.fingerprint)
-        inputs = load_inputs(manifest, plan.image_size, plan.sound, workers=self.config.workers, on_progress=clock)
+        inputs = load_inputs(manifest, plan.picture_size, plan.sound, workers=self.config.workers, on_progress=clock)
         run.mark("decode", decoded=inputs.decoded, unreadable=int((~inputs.readable).sum()))
         if encoder is None:
             return inputs, inputs
@@ -325,8 +325,7 @@ def warnings(verdict: Verdict, inputs: Inputs) -> list[str]:
     if "unknown" in rate.method:
         found.append(
             "held-out labels are predicted no better than chance, so no row is judged: are these the right files and "
-            "labels, in the right order? A pretrained encoder (--proxy torchvision:resnet50 --weights default, or "
-            "--features) or more epochs may help"
+            "labels, in the right order? A pretrained encoder (--proxy lite0, or --features) or more epochs may help"
         )
     elif "uncalibrated" in rate.method:
         found.append("without enough planted errors p_mislabel is not calibrated: rely on the order of the rows")

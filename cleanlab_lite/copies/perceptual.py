@@ -176,7 +176,7 @@ def usual_distance(small: np.ndarray) -> float:
     Copies do not count: where distances jump as they do behind copies, those before the jump are left out.
     """
     u = len(small)
-    if u <= USUAL_NEIGHBOR:
+    if u <= USUAL_NEIGHBOR + 1:
         return np.inf
     sample = unit_rows(_centred(small[np.linspace(0, u - 1, min(u, USUAL_ROWS)).astype(int)]))
     reach = min(u, USUAL_NEIGHBOR + MOST_COPIES + 1)

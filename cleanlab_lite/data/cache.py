@@ -140,13 +140,18 @@ class FeatureFormat:
 
 
 def choose_image_size(uris: Sequence[str] | np.ndarray, *, sample: int = HEADERS) -> int:
-    """A square size in pixels for these pictures: their median shorter side, snapped down to one of `SIZES`.
+    """A square size in pixels for these pictures: their `median_side`, snapped down to one of `SIZES`; 32 at least."""
+    median = median_side(uris, sample=sample)
+    return max((size for size in SIZES if size <= median), default=SIZES[0])
 
-    Looks at the headers of `sample` evenly spaced files. Unreadable ones do not count; 32 when all are.
+
+def median_side(uris: Sequence[str] | np.ndarray, *, sample: int = HEADERS) -> float:
+    """Of the shorter sides of these pictures, in pixels.
+
+    Looks at the headers of `sample` evenly spaced files. Unreadable ones do not count; 0 when all are.
     """
     sides = [min(size) for size in _headers(uris, media.image_header, sample)]
-    median = float(np.median(sides)) if sides else 0.0
-    return max((size for size in SIZES if size <= median), default=SIZES[0])
+    return float(np.median(sides)) if sides else 0.0
 
 
 def choose_sound_format(

@@ -37,6 +37,7 @@ class Inputs:
     content: np.ndarray  # (n,) str, `content_of` the row, "" where unreadable
     offsets: np.ndarray | None = None  # (n + 1,) int64: clip i has array[offsets[i]:offsets[i + 1]]; None: no clips
     notes: dict[str, np.ndarray] = field(default_factory=dict)  # reason code -> (n,) bool, of readable rows
+    form: str = ""  # what became of the files, as the cache calls it: rows of one content are equal in one form only
 
     @property
     def readable(self) -> np.ndarray:
@@ -53,7 +54,8 @@ class Inputs:
             offsets = np.cumsum([0, *np.diff(self.offsets)[rows]])
         notes = {code: holds[rows] for code, holds in self.notes.items()}
         unique = np.full(len(rows), -1)
-        return Inputs(array, self.codes[rows], self.errors[rows], unique, 0, self.content[rows], offsets, notes)
+        parts = (self.codes[rows], self.errors[rows], unique, 0, self.content[rows])
+        return Inputs(array, *parts, offsets, notes, self.form)
 
 
 def load_inputs(
@@ -98,6 +100,7 @@ def load_inputs(
         store.content,
         offsets=store.offsets if sound else None,
         notes=_by_code(store.notes),
+        form=form.folder,
     )
 
 

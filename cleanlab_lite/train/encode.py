@@ -1,4 +1,7 @@
-"""Frozen features: every picture passes a pretrained encoder once, and its vector is kept in the cache."""
+"""Frozen features: every picture passes a pretrained encoder once, and its vector is kept in the cache.
+
+A sound is several pictures, the patches of its spectrogram; its vector is their mean.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from cleanlab_lite.progress import OnProgress, ignore
 from cleanlab_lite.train.memory import out_of_memory
 from cleanlab_lite.train.models.encoders import Encoder
 
-BATCH_CPU, BATCH_GPU = 16, 256  # pictures
+BATCH_CPU, BATCH_GPU = 16, 256  # pictures, and clips between two events of progress
 LARGEST = float(np.finfo(np.float16).max)
 
 
@@ -26,23 +29,31 @@ def encode(
     autocast: torch.dtype | None,
     on_progress: OnProgress = ignore,
 ) -> tuple[Inputs, int]:
-    """The same rows as vectors (n, d) float16 instead of pictures (n, 3, s, s) uint8, and how many were computed now.
+    """The same rows as vectors (n, d) float16 instead of pictures (n, 3, s, s) or patches of sounds (p, 1, s, s) uint8,
+    and how many were computed now.
 
     Unreadable rows are zeros, as is a row of which the encoder makes NaN: it becomes unreadable. What is computed stays
     in the cache, also when `on_progress` raises to stop.
     """
-    identity = hashlib.sha256(f"{encoder.fingerprint} {autocast}".encode()).hexdigest()
+    identity = hashlib.sha256(f"{encoder.fingerprint} {autocast} {inputs.form}".encode()).hexdigest()
     form = FeatureFormat(identity, encoder.spec.num_features)
     encoder = encoder.to(device, memory_format=torch.channels_last)
+    batch_size = BATCH_CPU if device.type == "cpu" else BATCH_GPU
 
     def compute(rows: np.ndarray) -> np.ndarray:
-        return features(encoder, inputs.array[rows], device, autocast)
+        if inputs.offsets is None:
+            return features(encoder, inputs.array[rows], device, autocast)
+        clips = inputs.select(rows)
+        assert clips.offsets is not None
+        starts = range(0, len(clips.array), batch_size)  # a clip has up to 64 patches
+        parts = [features(encoder, clips.array[start : start + batch_size], device, autocast) for start in starts]
+        return mean_of_clips(np.concatenate(parts), clips.offsets)
 
     vectors, computed = load_vectors(
         inputs.content,
         form,
         compute,
-        batch_size=BATCH_CPU if device.type == "cpu" else BATCH_GPU,
+        batch_size=batch_size,
         cache_dir=default_cache_dir(),
         on_progress=on_progress,
     )
@@ -51,8 +62,9 @@ def encode(
     return replace(
         inputs,
         array=vectors,
+        offsets=None,
         codes=np.where(broken, "not_finite", inputs.codes),
-        errors=np.where(broken, "the encoder makes NaN of this picture", inputs.errors),
+        errors=np.where(broken, "the encoder makes NaN of this row", inputs.errors),
     ), computed
 
 
@@ -74,3 +86,8 @@ def features(encoder: Encoder, pictures: np.ndarray, device: torch.device, autoc
     half = len(pictures) // 2
     parts = (pictures[:half], pictures[half:])
     return np.concatenate([features(encoder, part, device, autocast) for part in parts])
+
+
+def mean_of_clips(vectors: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+    """(n, d) float32 of the vectors (p, d) of all patches; clip i has those from offsets[i] to offsets[i + 1]."""
+    return np.add.reduceat(vectors.astype(np.float32), offsets[:-1]) / np.diff(offsets)[:, None].astype(np.float32)

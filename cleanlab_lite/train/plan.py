@@ -8,15 +8,22 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from cleanlab_lite.config import AuditConfig
-from cleanlab_lite.data.cache import choose_image_size, choose_sound_format
+from cleanlab_lite.data.cache import SIZES, choose_image_size, choose_sound_format, median_side
 from cleanlab_lite.data.sound import SoundFormat
 from cleanlab_lite.errors import ConfigError
 from cleanlab_lite.files import is_remote
 from cleanlab_lite.manifest.manifest import PLURALS, Manifest, Modality
 from cleanlab_lite.registry import Spec
 from cleanlab_lite.train.losses import LOSSES
-from cleanlab_lite.train.models import PROXIES, ProxyFacts, require_fit, usual_proxy
-from cleanlab_lite.train.models.encoders import EncoderSpec, describe_encoder, is_encoder
+from cleanlab_lite.train.models import PROXIES, ProxyFacts, lite, require_fit, usual_proxy
+from cleanlab_lite.train.models.encoders import (
+    LITE,
+    EncoderSpec,
+    brings_weights,
+    describe_encoder,
+    is_encoder,
+    modalities,
+)
 from cleanlab_lite.train.search import Recipe, candidates, most_trials
 from cleanlab_lite.train.strategies import STRATEGIES
 from cleanlab_lite.train.warm_start import WarmStart
@@ -46,12 +53,13 @@ class Plan:
     recipes: int  # that are tried before one is chosen; 1: the above is taken
     epochs: int  # 0: chosen by trial
     ensemble: int
-    image_size: int  # pixels, 0 for vectors
+    image_size: int  # pixels that the proxy sees, or the encoder; 0 for vectors, and for sounds without an encoder
     batch_size: int
     learning_rate: float
     estimated_seconds: float
     memory_gib: float
     disk_mib: float
+    picture_size: int = 0  # pixels that pictures are decoded to; what is smaller than `image_size` is enlarged there
     sample_rate: int = 0  # Hz, 0 unless sounds
     patch_seconds: float = 0.0  # 0 unless sounds
     encoder: str = ""  # "": the proxy sees the pictures themselves
@@ -72,7 +80,7 @@ class Form:
     """What becomes of a sample before a proxy sees it."""
 
     modality: Modality  # as the proxy sees it: what a frozen encoder makes of a picture is a vector
-    image_size: int = 0  # pixels that pictures are resized to, for the encoder too; 0 unless pictures
+    image_size: int = 0  # pixels that pictures are decoded to; 0 unless pictures
     sound: SoundFormat | None = None
     patches: int = 1  # of a clip, on average
     decoded: int = 0  # bytes of a sample on disk; 0 where nothing is decoded
@@ -129,12 +137,13 @@ def make_plan(manifest: Manifest, config: AuditConfig, warm: WarmStart | None = 
         recipes=len(recipes),
         epochs=config.epochs,
         ensemble=config.ensemble,
-        image_size=form.image_size,
+        image_size=encoder.image_size if encoder else form.image_size,
         batch_size=config.batch_size or default_batch_size(labelled, on_gpu),
         learning_rate=config.learning_rate or proxy.facts.learning_rate,
         estimated_seconds=cost.seconds,
         memory_gib=cost.memory_gib,
         disk_mib=cost.disk_mib,
+        picture_size=form.image_size,
         sample_rate=form.sound.sample_rate if form.sound else 0,
         patch_seconds=form.sound.patch_seconds if form.sound else 0.0,
         warm_start=warm.run_id if warm else "",
@@ -188,7 +197,7 @@ def choose_form(manifest: Manifest, config: AuditConfig, encoder: EncoderSpec | 
     if manifest.features is not None:
         return Form("vector", dimensions=manifest.features.shape[1])
     if manifest.modality == "image" and manifest.uris is not None:
-        size = encoder.image_size if encoder else config.image_size or choose_image_size(manifest.uris)
+        size = encoder.picture_size if encoder else config.image_size or choose_image_size(manifest.uris)
         pixels = 3 * size**2
         if encoder:
             return Form("vector", size, decoded=pixels, dimensions=encoder.num_features)
@@ -199,6 +208,8 @@ def choose_form(manifest: Manifest, config: AuditConfig, encoder: EncoderSpec | 
             sound = replace(sound, patch_seconds=warm.planned["patch_seconds"])
         patches = sound.patches(clip_seconds)
         numbers = patches * math.prod(sound.shape)
+        if encoder:
+            return Form("vector", 0, sound, patches, decoded=numbers, dimensions=encoder.num_features)
         return Form("sound", sound=sound, patches=patches, decoded=numbers, dimensions=numbers)
     return Form(manifest.modality)
 
@@ -212,7 +223,7 @@ def require_same(
         proxy=proxy,
         encoder=encoder.name if encoder else "",
         ensemble=config.ensemble,
-        image_size=form.image_size,
+        image_size=encoder.image_size if encoder else form.image_size,
         sample_rate=form.sound.sample_rate if form.sound else 0,
         **({} if manifest.features is None else {"shape": list(manifest.features.shape[1:])}),
     )
@@ -225,7 +236,7 @@ def encoder_facts(encoder: EncoderSpec, config: AuditConfig, device: str) -> dic
         "encoder_weights": config.weights,
         "encoder_precision": choose_precision(config.precision, device, vectors=False),
         "encoder_features": encoder.num_features,
-        "encoder_reason": "named by --proxy; frozen: a picture passes it once, and the proxies learn on its vectors",
+        "encoder_reason": "named by --proxy; frozen: every row passes it once, and the proxies learn on its vectors",
     }
 
 
@@ -246,7 +257,9 @@ def estimate(
     speed = GPU_SPEEDUP if on_gpu else float(os.cpu_count() or 1) ** 0.7
     training = seconds_per_sample(proxy, form) * epochs * n / speed  # of one proxy
     searching = min(training * trials, config.search_budget or math.inf)
-    encoding = encoder.flops * n / (ENCODER_FLOPS_GPU if on_gpu else ENCODER_FLOPS * speed) if encoder else 0.0
+    encoding = (
+        encoder.flops * n * form.patches / (ENCODER_FLOPS_GPU if on_gpu else ENCODER_FLOPS * speed) if encoder else 0.0
+    )
     history = 8 * proxies * epochs * n + 4 * n * manifest.num_classes * proxies  # bytes
     inputs = n * form.dimensions * (4 if form.is_vector else 1)
     vectors = 2 * n * form.dimensions if encoder else 0
@@ -261,23 +274,44 @@ def estimate(
 def seconds_per_sample(proxy: ProxyFacts, form: Form) -> float:
     """Per epoch on one CPU core. A step learns from one patch of a clip, observing sees all."""
     growth = (form.side / 32) ** 2 if proxy.grows_with_size and form.side else 1.0
-    return proxy.seconds * growth * (3 + form.patches) / 4
+    patches = 1 if form.is_vector else form.patches  # an encoder has made one vector of them
+    return proxy.seconds * growth * (3 + patches) / 4
 
 
 def choose_encoder(manifest: Manifest, config: AuditConfig) -> EncoderSpec:
     """The pretrained encoder that the configuration names. Raises ConfigError where it does not fit."""
-    if manifest.modality != "image":
+    name, kinds = config.proxy, modalities(config.proxy)
+    if manifest.modality not in kinds:
+        other = f"use --proxy {LITE}, or " if manifest.modality in modalities(LITE) else ""
         raise ConfigError(
-            f"encoder {config.proxy!r} takes pictures, this manifest holds {PLURALS[manifest.modality]}",
-            hint="leave out --proxy",
+            f"encoder {name!r} takes {' and '.join(PLURALS[kind] for kind in kinds)}, "
+            f"this manifest holds {PLURALS[manifest.modality]}",
+            hint=f"{other}leave out --proxy",
         )
+    if brings_weights(name):
+        if config.weights:
+            raise ConfigError(f"encoder {name!r} brings its own weights", hint="leave out --weights")
+        picture_size, seen = lite_sizes(manifest, config.image_size)
+        return replace(describe_encoder(name, seen), picture_size=picture_size)
     if not config.weights:
         raise ConfigError(
-            f"encoder {config.proxy!r} knows nothing without weights",
+            f"encoder {name!r} knows nothing without weights",
             hint="--weights FILE, or --weights default to download those that the library publishes",
         )
     require_weights(config.weights)
-    return describe_encoder(config.proxy, config.image_size)
+    return describe_encoder(name, config.image_size)
+
+
+def lite_sizes(manifest: Manifest, named: int) -> tuple[int, int]:
+    """Pixels that pictures are decoded to (0 for sounds), and that lite0 sees of them or of a patch.
+
+    Pictures are decoded no larger than they are and enlarged for the encoder: at 32 pixels the cache holds 1/25 of what
+    it would.
+    """
+    if manifest.modality == "sound" or manifest.uris is None:
+        return 0, named or lite.SOUND_SIZE
+    seen, side = named or lite.PICTURE_SIZE, median_side(manifest.uris)
+    return min((size for size in SIZES if side <= size < seen), default=seen), seen
 
 
 def default_batch_size(labelled: int, on_gpu: bool) -> int:

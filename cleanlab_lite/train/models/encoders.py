@@ -1,7 +1,8 @@
-"""Pretrained encoders of torchvision and timm, frozen: pictures to vectors.
+"""Pretrained encoders, frozen: pictures to vectors.
 
-A name is "torchvision:resnet50" or "timm:vit_small_patch14_dinov2.lvd142m". Nothing is downloaded unless the weights
-are "default", and HF_HUB_OFFLINE forbids it for both libraries.
+"lite0" has its weights in a package of pip (`lite`), and hears sounds, too. Others are named with their library:
+"torchvision:resnet50", "timm:vit_small_patch14_dinov2.lvd142m". Nothing is downloaded unless the weights are "default",
+and HF_HUB_OFFLINE forbids it for both libraries.
 """
 
 from __future__ import annotations
@@ -20,7 +21,11 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from cleanlab_lite.errors import ConfigError
+from cleanlab_lite.manifest.manifest import Modality
+from cleanlab_lite.train.models import lite
 from cleanlab_lite.train.models.backbones import fill, load_weights
+
+LITE = "lite0"
 
 # No linear layer at the end, a normalisation of their own, or weights that are renamed while they are loaded.
 NOT_ENCODERS = ["densenet*", "googlenet", "inception*", "squeezenet*"]
@@ -32,13 +37,17 @@ class EncoderSpec:
     """An encoder before any weights are read."""
 
     name: str
-    image_size: int  # pixels, square
+    image_size: int  # pixels that it sees, square
+    picture_size: int  # pixels that pictures are decoded to; smaller ones it enlarges
     num_features: int
     flops: float  # floating-point operations for one picture
 
 
 class Encoder(nn.Module):
-    """(b, 3, s, s) uint8 pictures to (b, d) features: the encoder's own normalisation, and no gradients."""
+    """Uint8 pictures (b, 3, s, s), or patches of spectrograms (b, 1, s, s) as grey ones, to (b, d) features.
+
+    Smaller ones are enlarged to the encoder's size; its own normalisation, and no gradients.
+    """
 
     def __init__(
         self, spec: EncoderSpec, body: nn.Module, mean: tuple[float, ...], std: tuple[float, ...], weights: str
@@ -52,7 +61,12 @@ class Encoder(nn.Module):
         self.eval().requires_grad_(False)
 
     def forward(self, pictures: Tensor) -> Tensor:
-        return self.body((pictures.float() / 255 - self.mean) / self.std).flatten(1)
+        pixels, size = pictures.float(), self.spec.image_size
+        if pixels.shape[-1] < size:  # `antialias` makes it the curve by which pictures are decoded to a size
+            pixels = nn.functional.interpolate(pixels, (size, size), mode="bicubic", antialias=True).clamp(0, 255)
+        return self.body(((pixels / 255 - self.mean) / self.std).contiguous(memory_format=torch.channels_last)).flatten(
+            1
+        )
 
     @cached_property
     def fingerprint(self) -> str:
@@ -65,16 +79,28 @@ class Encoder(nn.Module):
 
 
 def is_encoder(proxy: str) -> bool:
-    """Whether `proxy` names a library and a model of it, rather than a network to train."""
-    return ":" in proxy
+    """Whether `proxy` names a frozen encoder, with its library unless it is our own, rather than a network to train."""
+    return ":" in proxy or proxy == LITE
+
+
+def modalities(name: str) -> tuple[Modality, ...]:
+    """The kinds of data that an encoder is good for."""
+    return ("image", "sound") if name == LITE else ("image",)
+
+
+def brings_weights(name: str) -> bool:
+    """Whether an encoder is given none, as they come with its package."""
+    return name == LITE
 
 
 def describe_encoder(name: str, image_size: int = 0) -> EncoderSpec:
     """What is known of an encoder without its weights. `image_size` in pixels overrules its own.
 
     Raises:
-        ConfigError: unknown library or model, timm is not installed, or a size that the model cannot take.
+        ConfigError: unknown library or model, its package is not installed, or a size that the model cannot take.
     """
+    if name == LITE:
+        lite.weights_file()
     try:
         with torch.device("meta"):  # shapes without numbers: the largest models take a second
             network = _network(name)
@@ -93,7 +119,7 @@ def describe_encoder(name: str, image_size: int = 0) -> EncoderSpec:
             f"{name} cannot take pictures of {size} px: {reason}",
             hint=f"leave out --image-size: its own is {network.image_size}",
         ) from error
-    return EncoderSpec(name, size, features.shape[1], float(counter.get_total_flops()))
+    return EncoderSpec(name, size, size, features.shape[1], float(counter.get_total_flops()))
 
 
 def load_encoder(spec: EncoderSpec, weights: str) -> Encoder:
@@ -101,13 +127,16 @@ def load_encoder(spec: EncoderSpec, weights: str) -> Encoder:
 
     Raises ConfigError: no such file, weights that do not fit (each named), or weights that cannot be fetched.
     """
-    if weights == "default":
+    if brings_weights(spec.name):
+        network = _of_lite(lite.embedded())
+        lite.fold_norms(network.body)
+    elif weights == "default":
         network = _default_network(spec.name)
     else:
         network = _network(spec.name)
         load_weights(network.body, Path(weights), head=network.head)
     network.resize(spec.image_size)
-    source = network.default if weights == "default" else weights
+    source = network.default if weights == "default" or brings_weights(spec.name) else weights
     return Encoder(spec, network.body, network.mean, network.std, source)
 
 
@@ -133,11 +162,18 @@ def _network(name: str, *, pretrained: bool = False) -> _Network:
     """`pretrained` is for timm, which loads while it builds. Global random state is left as it was."""
     library, _, model = name.partition(":")
     with torch.random.fork_rng(devices=[]):
+        if name == LITE:
+            return _of_lite(lite.Lite0())
         if library == "torchvision":
             return _of_torchvision(model)
         if library == "timm":
             return _of_timm(model, pretrained)
     raise ConfigError(f"unknown library {library!r} in {name!r}", hint="torchvision:MODEL or timm:MODEL")
+
+
+def _of_lite(network: lite.Lite0) -> _Network:
+    source = f"{lite.PACKAGE}, sha256 {lite.SHA256}"
+    return _Network(lite.Middle(network), (), lite.PICTURE_SIZE, lite.MEAN, lite.STD, source)
 
 
 def _of_torchvision(model: str) -> _Network:
