@@ -266,8 +266,8 @@ class Report(ReportTable):
     ) -> Path:
         """Write the dataset without its wrong labels, or the findings for another program; where it was written.
 
-        `format` and `policy` ("prune", "correct", "weight") are those of docs/export.md. Decisions of people come
-        before the tool's verdict: those of the run folder, or the files `decisions`. Raises ConfigError where
+        `format` and `policy` ("prune", "correct", "weight", "decided") are those of docs/export.md. Decisions of people
+        come before the tool's verdict: those of the run folder, or the files `decisions`. Raises ConfigError where
         something does not go together, and rather than overwrite (`force=True` does).
         """
         with _spoken_in_python():

@@ -11,15 +11,20 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+from scipy.special import softmax
 
+from cleanlab_lite.arrays import unit_rows
 from cleanlab_lite.clock import Clock
 from cleanlab_lite.config import AuditConfig, as_dict, validate
 from cleanlab_lite.copies import Duplicates, find_copies
 from cleanlab_lite.data.inputs import Inputs, load_contents, load_inputs
+from cleanlab_lite.data.statistics import statistics
 from cleanlab_lite.evidence.evidence import Evidence
 from cleanlab_lite.export.formats import STEMS, Policy
 from cleanlab_lite.export.manifest import suffix, write_manifest
 from cleanlab_lite.export.policy import Cleaned, Cleaning, apply_policy
+from cleanlab_lite.groups import roots
+from cleanlab_lite.judge.closed_form import look
 from cleanlab_lite.judge.verdict import Verdict, combine
 from cleanlab_lite.manifest.manifest import Manifest
 from cleanlab_lite.manifest.saved import save_manifest
@@ -168,6 +173,8 @@ class Proxies:
 
         inputs, seen = self._inputs(manifest, run, clock)
         duplicates = _copies(inputs, seen, run, clock)
+        if self.plan.heads == "closed":
+            return Seen(seen, duplicates, self._closed(manifest, inputs, seen, duplicates, run))
         # held out together, or a row's prediction would be that of a proxy that has seen its copy
         task = Task.of(
             manifest.labels, manifest.num_classes, seen, view=self._view(manifest), copy_of=duplicates.copy_of
@@ -175,11 +182,38 @@ class Proxies:
         evidence = watch(task, self.plan, self.config, run=run, clock=clock, warm=self.warm)
         return Seen(seen, duplicates, evidence)
 
+    def _closed(self, manifest: Manifest, inputs: Inputs, seen: Inputs, duplicates: Duplicates, run: Run) -> Evidence:
+        """What heads in closed form say, without a network of our own."""
+        views = {self._view(manifest): seen.array}
+        if inputs.offsets is not None:
+            views["statistics"] = statistics(inputs).array
+        views = {name: np.where(seen.readable[:, None], array, np.nan) for name, array in views.items()}
+        labels, k = np.where(seen.readable, manifest.labels, -1), manifest.num_classes
+        head, votes = look(views, labels, k, roots(duplicates.copy_of), seed=self.config.seed)
+        agreement = {name: vote.agreement for name, vote in votes.items()}
+        run.mark("heads", agreement=head.agreement, views=agreement, strength=head.strength)
+        features = [unit_rows(np.nan_to_num(array)) for array in views.values()]
+        return Evidence(
+            labels=manifest.labels,
+            num_classes=k,
+            features=np.concatenate(features, axis=1).astype(np.float16),
+            pred_probs=softmax(head.logits, axis=1),
+            logits=head.logits,
+            head=head,
+            votes=votes,
+        )
+
     def about(self, run: Run, seen: Seen, verdict: Verdict) -> dict[str, Any]:
         plan, history = self.plan, seen.evidence.history
         search = run.facts("search") if run.done("search") else None
         names = ("proxy", "loss", "strategy", "ensemble", "batch_size", "precision", "image_size", *SOUND)
         proxy = {name: getattr(plan, name) for name in names}
+        if plan.heads == "closed":
+            proxy = {
+                "proxy": "ridge",
+                **run.facts("heads"),
+                **{name: getattr(plan, name) for name in ("image_size", *SOUND)},
+            }
         proxy |= {"epochs": history.shape[1] if history else 0}
         proxy |= {name: search["chosen"][name] for name in ("loss", "strategy")} if search else {}
         return {
@@ -330,7 +364,10 @@ def warnings(verdict: Verdict, inputs: Inputs) -> list[str]:
     elif "uncalibrated" in rate.method:
         found.append("without enough planted errors p_mislabel is not calibrated: rely on the order of the rows")
     elif rate.high - rate.low > 0.5 or rate.estimate > 0.5:
-        found.append("the noise rate is hardly determined: the proxies learn too little from these labels")
+        found.append(
+            "the noise rate is hardly determined: too little is learned from these labels; nothing is changed without "
+            "a person (`nlclean review`)"
+        )
     return found
 
 
@@ -365,6 +402,8 @@ def cleanings(manifest: Manifest, report: ReportTable) -> dict[Policy, Cleaning]
     for policy in policies:
         cleaning = apply_policy(report.table, manifest.held_back, policy)
         error = Cleaned(manifest, report.table, cleaning).excess()
+        if not report.summary.noise_rate.determined:
+            continue  # a warning says so
         if error is None:
             found[policy] = cleaning
         else:

@@ -6,7 +6,8 @@ Letters: n samples, k classes, d features, m networks, e epochs.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -33,6 +34,40 @@ class Plants:
 
 
 @dataclass(frozen=True)
+class HeldOut:
+    """What a ridge says about n rows without having seen them. NaN and -1 where a row is unreadable."""
+
+    logits: np.ndarray  # (n, k) float32, of which the softmax is the probability of the true class
+    score: np.ndarray  # (n,) float64, log-odds of the given label, higher is cleaner; NaN without one
+    predicted: np.ndarray  # (n,) int64
+    halves: np.ndarray  # (t, 2, n) int64, predicted from disjoint halves of the principal components, for t splits
+    neighbors: np.ndarray  # (n,) int64, what the nearest rows vote for; of a sample, -1 elsewhere
+    agreement: float  # share of the given labels that are predicted
+    strength: float  # of the penalty
+    sharpness: float  # factor that made predictions logits
+    noise: float  # share of labels drawn from anywhere, found together with the sharpness; not a noise rate to show
+
+    def select(self, rows: np.ndarray) -> HeldOut:
+        """The same for a subset of rows (index or mask)."""
+        return replace(
+            self,
+            logits=self.logits[rows],
+            score=self.score[rows],
+            predicted=self.predicted[rows],
+            halves=self.halves[:, :, rows],
+            neighbors=self.neighbors[rows],
+        )
+
+
+@dataclass(frozen=True)
+class Vote:
+    """What one view by itself says."""
+
+    predicted: np.ndarray  # (n,) int64, without having seen the row; -1 where it is unreadable
+    agreement: float  # share of the given labels that are predicted
+
+
+@dataclass(frozen=True)
 class Evidence:
     """Arrays over the same n samples. A field is None when nothing recorded it."""
 
@@ -47,6 +82,8 @@ class Evidence:
     # (e + 1, n) int32, class predicted by a network that had learned the row: before, and after each epoch of, learning
     # other rows only
     second_split: np.ndarray | None = None
+    head: HeldOut | None = None  # a regression in closed form on all views of vectors
+    votes: Mapping[str, Vote] = field(default_factory=dict)  # of each of these views, by name
 
     def __post_init__(self) -> None:
         n = len(self.labels)
@@ -110,6 +147,8 @@ class Evidence:
             logits=part(self.logits),
             plants=None if self.plants is None else self.plants.select(rows, len(self)),
             second_split=None if self.second_split is None else self.second_split[:, rows],
+            head=None if self.head is None else self.head.select(rows),
+            votes={name: Vote(vote.predicted[rows], vote.agreement) for name, vote in self.votes.items()},
         )
 
 

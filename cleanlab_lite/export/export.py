@@ -16,6 +16,16 @@ from cleanlab_lite.export.target import choose_target, replacing
 from cleanlab_lite.manifest.manifest import Manifest
 from cleanlab_lite.run.report import ReportTable
 
+AUTOMATIC: tuple[Policy, ...] = ("prune", "correct")  # change rows that nobody has looked at
+
+
+def undetermined(policy: Policy) -> ConfigError:
+    """Why such a policy is refused after an audit that has learned too little."""
+    return ConfigError(
+        f"the policy {policy} changes rows that nobody has seen, and this audit cannot say how many labels are wrong",
+        hint="`nlclean review` shows the rows, --policy decided does what people have decided; --force overrules",
+    )
+
 
 @dataclass(frozen=True)
 class Exported:
@@ -76,6 +86,8 @@ def export(
         include_splits=include_splits,
         decisions=decisions,
     )
+    if policy in AUTOMATIC and not report.summary.noise_rate.determined and not force:
+        raise undetermined(policy)
     cleaned = Cleaned(manifest, report.table, cleaning)
     if (error := cleaned.excess(max_drop)) is not None:
         raise error

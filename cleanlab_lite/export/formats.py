@@ -7,12 +7,17 @@ from importlib import import_module
 from types import ModuleType
 from typing import Literal, get_args
 
-Policy = Literal["prune", "correct", "weight"]
+Policy = Literal["prune", "correct", "weight", "decided"]
 Link = Literal["hard", "sym", "copy"]
 
 POLICIES: tuple[Policy, ...] = get_args(Policy)
 LINKS: tuple[Link, ...] = get_args(Link)
-STEMS: dict[Policy, str] = {"prune": "pruned", "correct": "corrected", "weight": "weighted"}  # of file names
+STEMS: dict[Policy, str] = {  # of file names
+    "prune": "pruned",
+    "correct": "corrected",
+    "weight": "weighted",
+    "decided": "decided",
+}
 
 
 @dataclass(frozen=True)

@@ -79,6 +79,7 @@ def apply_policy(
     - prune: every row goes that is flagged (`is_label_issue`) or whose action is drop or relabel.
     - correct: rows with action relabel get their suggested label, rows with action drop go. Rows to review stay.
     - weight: every row stays, with the weight of the report.
+    - decided: nothing but what people have decided.
 
     Nothing is done on less than `min_confidence` (0-1): a label is replaced when suggestion_confidence reaches it,
     a row goes, or weighs less than 1, when p_mislabel does; broken files and contradicting duplicates go in any case.
@@ -96,14 +97,14 @@ def apply_policy(
     `max_drop_per_class` is given to the policy that drops nothing.
     """
     open_to_change = ~held_back | _in_splits(report_table, include_splits)
-    if policy == "weight" and max_drop_per_class < 1:
-        raise ConfigError("the policy weight drops nothing", hint="leave --max-drop-per-class out")
+    if policy in ("weight", "decided") and max_drop_per_class < 1:
+        raise ConfigError(f"the policy {policy} drops nothing by itself", hint="leave --max-drop-per-class out")
     settled, notes = _matching(report_table, open_to_change, decisions)
 
     action, issue = _texts(report_table, "action"), _texts(report_table, "issue")
     p = _numbers(report_table, "p_mislabel")
     fact = np.isin(issue, _FACTS)
-    sure = open_to_change & (fact | (p >= min_confidence))
+    sure = open_to_change & (fact | (p >= min_confidence)) & (policy != "decided")
     drop, relabel = action == "drop", action == "relabel"
     weights = None
     if policy == "prune":

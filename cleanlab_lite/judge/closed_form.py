@@ -15,7 +15,7 @@ without a label (-1) is predicted but does not teach; a row with a value that is
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -24,6 +24,7 @@ from scipy.sparse import coo_array, csr_array
 from scipy.special import logsumexp
 
 from cleanlab_lite.errors import EvidenceError
+from cleanlab_lite.evidence.evidence import HeldOut, Vote
 from cleanlab_lite.judge.neighbors import nearest_neighbors, unit_rows
 
 BLOCK = 4096  # rows
@@ -255,21 +256,6 @@ class Ridge:
         return alone, batches
 
 
-@dataclass(frozen=True)
-class HeldOut:
-    """What a ridge says about n rows without having seen them. NaN and -1 where a row is unreadable."""
-
-    logits: np.ndarray  # (n, k) float32, of which the softmax is the probability of the true class
-    score: np.ndarray  # (n,) float64, log-odds of the given label, higher is cleaner; NaN without one
-    predicted: np.ndarray  # (n,) int64
-    halves: np.ndarray  # (t, 2, n) int64, predicted from disjoint halves of the principal components, for t splits
-    neighbors: np.ndarray  # (n,) int64, what the nearest rows vote for; of a sample, -1 elsewhere
-    agreement: float  # share of the given labels that are predicted
-    strength: float  # of the penalty
-    sharpness: float  # factor that made predictions logits
-    noise: float  # share of labels drawn from anywhere, found together with the sharpness; not a noise rate to show
-
-
 def hold_out(
     views: Views, labels: np.ndarray, num_classes: int, group: np.ndarray | None = None, *, seed: int = 0
 ) -> HeldOut:
@@ -301,6 +287,18 @@ def hold_out(
         sharpness=s,
         noise=noise,
     )
+
+
+def look(
+    views: Mapping[str, np.ndarray], labels: np.ndarray, num_classes: int, group: np.ndarray, *, seed: int = 0
+) -> tuple[HeldOut, dict[str, Vote]]:
+    """What a head on all views side by side says, and what each view by itself would have voted for."""
+    head = hold_out(list(views.values()), labels, num_classes, group, seed=seed)
+    alone = {
+        name: hold_out([view], labels, num_classes, group, seed=seed) if len(views) > 1 else head
+        for name, view in views.items()
+    }
+    return head, {name: Vote(found.predicted, found.agreement) for name, found in alone.items()}
 
 
 def sharpness(predictions: np.ndarray, labels: np.ndarray, *, seed: int = 0) -> tuple[float, float]:

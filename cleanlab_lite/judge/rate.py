@@ -30,6 +30,7 @@ from scipy.sparse import csr_array
 from scipy.special import log_softmax
 from scipy.stats import rankdata
 
+from cleanlab_lite.evidence.evidence import HeldOut
 from cleanlab_lite.judge.calibration import (
     CHANCE,
     Calibration,
@@ -41,7 +42,7 @@ from cleanlab_lite.judge.calibration import (
     tail_rate,
     wrong_probability,
 )
-from cleanlab_lite.judge.closed_form import HeldOut, log_odds, sample_rows
+from cleanlab_lite.judge.closed_form import log_odds, sample_rows
 from cleanlab_lite.judge.confusion import confusion_em, dawid_skene
 
 LEAST = 1e-5  # p_mislabel is never nearer to 0 or 1

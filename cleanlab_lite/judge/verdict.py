@@ -5,7 +5,7 @@ Letters: n samples, k classes, m proxies, p planted rows. All functions are pure
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from cleanlab_lite.groups import differs, roots
 from cleanlab_lite.judge.calibration import Calibration, NoiseRate, calibrate, ceiling, scale_odds
 from cleanlab_lite.judge.detectors import DETECTORS
 from cleanlab_lite.judge.no_class import find_rows_of_no_class
+from cleanlab_lite.judge.rate import Estimators, judge_rate, strictly
 from cleanlab_lite.run.report import FLAG
 
 PROTOTYPES = 0.25  # weight in the ranking, in standard deviations; margins have 1
@@ -27,7 +28,6 @@ AMBIGUOUS = 0.3  # p_mislabel from which a row without a clear class is worth a 
 OFFER = 0.6  # probability from which a correction is offered
 TRUSTED = 0.2  # p_mislabel up to which a row shows how the classes look
 UNLIKE = 0.99  # a wrong row without a clear class belongs to none when it is stranger than this share of them
-CERTAIN = 0.8  # p_mislabel from which a wrong row without a correction is dropped rather than reviewed
 TOP = 3  # classes listed per row
 
 
@@ -67,8 +67,7 @@ def combine(evidence: Evidence, readable: np.ndarray, duplicate_of: np.ndarray, 
     if known.any() and not judged.any():
         raise EvidenceError("no readable, labelled row has a history or out-of-sample probabilities")
     part = evidence.select(np.flatnonzero(judged))
-    ranking = rank(part, seed=seed)
-    calibration = with_rows_of_no_class(part, ranking, calibrate(part, ranking, seed=seed), seed=seed)
+    ranking, calibration, estimators = judge_labels(part, seed=seed)
     score, p = _spread(ranking, judged), _spread(calibration.p_mislabel, judged)
     conflict = conflicting_duplicates(labels, duplicate_of, readable)
     p = settle_conflicts(p, labels, duplicate_of, conflict)
@@ -105,8 +104,25 @@ def combine(evidence: Evidence, readable: np.ndarray, duplicate_of: np.ndarray, 
         weight=np.where(known, 1 - np.nan_to_num(p), 0.0),
         columns=columns,
         reasons=reasons,
-        facts=facts | {"judged_rows": len(part)},
+        facts=facts | {"judged_rows": len(part)} | ({"rate": asdict(estimators)} if estimators else {}),
     )
+
+
+def judge_labels(evidence: Evidence, *, seed: int) -> tuple[np.ndarray, Calibration, Estimators | None]:
+    """(n,) ranking, higher is cleaner; its calibration, rows of no class in it; and what the rate is a median of.
+
+    A head in closed form is judged by what is known of it exactly, networks by the errors planted on one of them.
+    """
+    head = evidence.head
+    if head is None:
+        ranking = rank(evidence, seed=seed)
+        calibration, estimators = calibrate(evidence, ranking, seed=seed), None
+    else:
+        ranking = head.score
+        views = [vote.predicted for vote in evidence.votes.values()]
+        found = judge_rate(head, evidence.labels, views, ranking, seed=seed)
+        calibration, estimators = found.calibration, found.estimators
+    return ranking, with_rows_of_no_class(evidence, ranking, calibration, seed=seed), estimators
 
 
 def rank(evidence: Evidence, *, seed: int) -> np.ndarray:
@@ -211,6 +227,7 @@ def with_rows_of_no_class(
     p = scale_odds(p, most) if p.mean() > most else p
     high = min(rate.high + found.most, 1.0)
     rate = NoiseRate(float(p.mean()), rate.low, max(high, float(p.mean())), f"{rate.method}, hidden classes")
+    p = strictly(p, ranking) if evidence.head else p
     return Calibration(rate, p, scale_odds(p, rate.low), scale_odds(p, rate.high))
 
 
@@ -349,15 +366,15 @@ def decide_issue(
 
 
 def decide_action(issue: np.ndarray, p: np.ndarray, offered: np.ndarray) -> np.ndarray:
-    """(n,) str. Rows of no class are dropped, never relabelled; without a clear correction a person decides."""
+    """(n,) str. Only what cannot be read and rows of no class are dropped; without a clear correction a person decides:
+    one good label lost costs more than ten looks."""
     wrong = np.nan_to_num(p) >= FLAG
     conditions = [
         np.isin(issue, ("unreadable", "out_of_vocabulary")),
         offered,
-        (issue == "mislabel") & (np.nan_to_num(p) >= CERTAIN),
         np.isin(issue, ("unlabeled", "ambiguous")) | wrong,
     ]
-    return np.select(conditions, ["drop", "relabel", "drop", "review"], default="keep")
+    return np.select(conditions, ["drop", "relabel", "review"], default="keep")
 
 
 def _spread(values: np.ndarray, rows: np.ndarray) -> np.ndarray:

@@ -23,6 +23,9 @@ class Audited:
     fingerprint: str = ""
 
 
+LARGEST, WIDEST = 0.5, 0.5  # noise rate and length of its interval, beyond which it is hardly determined
+
+
 @dataclass(frozen=True)
 class Noise:
     """Share of wrong labels, with the ends of its interval; None where it is not known."""
@@ -31,6 +34,13 @@ class Noise:
     low: float | None
     high: float | None
     method: str
+
+    @property
+    def determined(self) -> bool:
+        """Whether the labels tell how many of them are wrong, so that something may be done without a person."""
+        if self.estimate is None or self.low is None or self.high is None or "uncalibrated" in self.method:
+            return False
+        return self.estimate <= LARGEST and self.high - self.low <= WIDEST
 
 
 @dataclass(frozen=True)

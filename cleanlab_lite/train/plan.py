@@ -47,6 +47,7 @@ class Plan:
     missing_files: int  # local paths where there is no file
     device: str
     precision: str  # "fp32", "bf16" or "fp16"
+    heads: str  # "trained", or "closed": then nothing that follows about proxies and how they are taught counts
     proxy: str
     loss: str  # with its options
     strategy: str
@@ -109,6 +110,8 @@ class Estimate:
 
 def make_plan(manifest: Manifest, config: AuditConfig, warm: WarmStart | None = None) -> Plan:
     """Raises ConfigError for unknown names, an absent device, or a proxy that does not fit the data or `warm`."""
+    if config.heads == "closed":
+        config = settle_closed(manifest, config, warm)
     if warm is not None:
         config = follow(config, warm)
     device = choose_device(config.device)
@@ -131,6 +134,7 @@ def make_plan(manifest: Manifest, config: AuditConfig, warm: WarmStart | None = 
         missing_files=missing_files(manifest),
         device=device,
         precision=choose_precision(config.precision, device, form.is_vector),
+        heads=config.heads,
         proxy=proxy.name,
         loss=recipes[0].loss,
         strategy=recipes[0].strategy,
@@ -149,6 +153,25 @@ def make_plan(manifest: Manifest, config: AuditConfig, warm: WarmStart | None = 
         warm_start=warm.run_id if warm else "",
         **(encoder_facts(encoder, config, device) if encoder else {}),
     )
+
+
+def settle_closed(manifest: Manifest, config: AuditConfig, warm: WarmStart | None) -> AuditConfig:
+    """Without networks, and with an encoder for what is not vectors. Raises ConfigError for what needs a network."""
+    if warm is not None:
+        raise ConfigError(
+            "heads in closed form start from nothing", hint="leave out --warm-start, or use --heads trained"
+        )
+    usual = AuditConfig()
+    named = [name for name in ("loss", "strategy", "second_split") if getattr(config, name) != getattr(usual, name)]
+    if config.proxy != "auto" and not is_encoder(config.proxy):
+        named.append("proxy")
+    if named:
+        options = ", ".join(f"--{name.replace('_', '-')}" for name in named)
+        raise ConfigError(
+            f"{options}: heads in closed form train no network", hint="use --heads trained, or another --preset"
+        )
+    looks = LITE if config.proxy == "auto" and manifest.modality != "vector" else config.proxy
+    return replace(config, proxy=looks, ensemble=0, planted=0.0, epochs=0)
 
 
 def follow(config: AuditConfig, warm: WarmStart) -> AuditConfig:

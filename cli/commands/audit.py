@@ -146,6 +146,8 @@ def _in_short(facts: dict[str, Any]) -> str:
         size = f"{facts['sample_rate'] / 1000:g} kHz, patches of {facts['patch_seconds']:g} s, "
     if facts["encoder"]:
         size = f"on vectors of the frozen {facts['encoder']} ({facts['encoder_features']}-d, {size[:-2]}), "
+    if facts["heads"] == "closed":
+        return f"heads in closed form {size or 'on the vectors, '}nothing is trained"
     epochs = f"{facts['epochs']} epochs" if facts["epochs"] else "epochs by trial"
     if facts["warm_start"]:
         epochs += f" from the proxies of run {facts['warm_start']}"

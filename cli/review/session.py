@@ -57,7 +57,7 @@ def review(run: RunFolder, reviewer: str | None, *, calibrate: bool) -> None:
             output.line(line)
     if len(agreement(decisions).reviewers) > 1:
         print_agreement(run)
-    output.line(f"Next: nlclean export {escape(shlex.quote(str(run.folder)))}")
+    output.line(f"Next: nlclean export {escape(shlex.quote(str(run.folder)))} --policy decided")
 
 
 def merge(run: RunFolder, files: Sequence[Path]) -> None:
