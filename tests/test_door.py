@@ -400,6 +400,11 @@ def test_a_folder_that_is_called_like_the_object_is_not_meant(here):
         ("choose another --out, or --force to replace it", "choose another out=, or force=True to replace it"),
         ("export with --format manifest: it needs no files", "export with format='manifest': it needs no files"),
         ("`nlclean check --write-baseline FILE`; --out DIR", "`nlclean check --write-baseline FILE`; out='DIR'"),
+        ("from --history and --pred-probs nothing comes", "from history= and pred_probs= nothing comes"),
+        (
+            "use --loss gce:q=0.5 --image-size 32, or --no-second-split",
+            "use loss='gce:q=0.5' image_size=32, or second_split=False",
+        ),
         ("the same command goes on", "the same call goes on"),
     ],
 )
