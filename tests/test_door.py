@@ -223,14 +223,18 @@ nlclean.audit((seen, seen.argmax(1)), pred_probs=seen / seen.sum(1, keepdims=Tru
 """
 
 
-@pytest.mark.parametrize(("progress", "drawn"), [(None, True), (True, True), (False, False)])
+@pytest.mark.parametrize(
+    ("progress", "drawn"), [(None, True), (False, False), pytest.param(True, True, marks=pytest.mark.slow)]
+)
 def test_bars_on_a_terminal(progress, drawn):
     out, shown = on_terminal("-c", SLOW.format(progress), stdout=subprocess.PIPE)
     assert out == ""
     assert ("duplicates" in shown) == drawn
 
 
-@pytest.mark.parametrize(("progress", "drawn"), [(None, False), (True, True), (False, False)])
+@pytest.mark.parametrize(
+    ("progress", "drawn"), [(None, False), (True, True), pytest.param(False, False, marks=pytest.mark.slow)]
+)
 def test_lines_where_there_is_no_terminal_and_they_are_asked_for(progress, drawn):
     done = subprocess.run([sys.executable, "-c", SLOW.format(progress)], capture_output=True, text=True)
     assert done.returncode == 0 and done.stdout == ""
