@@ -45,7 +45,8 @@ PathLike = str | os.PathLike[str]
 
 ROLES = ("path", "label", "id", "split", "features")  # of columns
 # In a message: a command in backticks, or an option with what may be its value ("--out DIR", "--max-drop 14%").
-OPTION = re.compile(r"`[^`]*`|--([a-z]+(?:-[a-z]+)*)(?: (?!or |to |names )('[^']*'|[^\s,;)`]*[^\s,;:)`]))?")
+OPTION = re.compile(r"`[^`]*`|--([a-z]+(?:-[a-z]+)*)(?: (?!or |and )('[^']*'|[^\s,;)`]*[^\s,;:)`]))?")
+WORDED = ("format", "loss", "output", "proxy", "strategy", "weights")  # have words as values
 SWITCHES = {"force": "force=True", **{f"no-{name}".replace("_", "-"): f"{name}=False" for name in FIELDS}}
 
 
@@ -211,11 +212,11 @@ def _as_argument(found: re.Match[str]) -> str:
     if option in SWITCHES:
         return SWITCHES[option] + (f" {value}" if value else "")
     name = option.replace("-", "_") + "="
-    if value is None:
-        return name
+    if value is None or (value.isalpha() and value.islower() and option not in WORDED):  # the sentence goes on
+        return found[0].replace(f"--{option}", name)
     if value.endswith("%"):
         return f"{name}{float(value[:-1]) / 100:g}"
-    return name + (value if value.startswith("'") else repr(value))
+    return name + (value if value.startswith("'") or value.isdecimal() else repr(value))
 
 
 # --- the report -----------------------------------------------------------------------------------------------------

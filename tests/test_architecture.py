@@ -57,8 +57,21 @@ def test_imports_point_downwards() -> None:
 
 
 # A linter cannot tell a deferred import from a leak, so look at what is loaded.
+def test_none_of_these_modules_loads_torch() -> None:
+    code = f"""
+import importlib, sys
+for module in {WITHOUT_TORCH}:
+    importlib.import_module(module)
+    if found := set({TORCH}) & set(sys.modules):
+        sys.exit(f"{{module}} loads {{found}}")
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("module", WITHOUT_TORCH)
-def test_module_loads_without_torch(module: str) -> None:
+def test_a_module_loads_alone_and_without_torch(module: str) -> None:
     code = f"import {module}, sys; print(*sorted(set({TORCH}) & set(sys.modules)))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr

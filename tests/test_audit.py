@@ -327,6 +327,7 @@ def test_the_epochs_are_chosen_by_trial_where_they_are_left_open(vector_file, he
     assert json.loads((here / "run/run.json").read_text())["plan"]["epochs"] == 0
 
 
+@pytest.mark.slow
 def test_auto_tries_recipes_says_what_it_saw_and_teaches_as_chosen(vector_file, here, capsys):
     options = ("--epochs", 4, "--batch-size", 16, "--ensemble", 2, "--device", "cpu", "--strategy", "auto")
     result = call(capsys, "audit", vector_file, *options, "--loss", "ce", "--out", here / "run")

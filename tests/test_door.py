@@ -223,14 +223,18 @@ nlclean.audit((seen, seen.argmax(1)), pred_probs=seen / seen.sum(1, keepdims=Tru
 """
 
 
-@pytest.mark.parametrize(("progress", "drawn"), [(None, True), (True, True), (False, False)])
+@pytest.mark.parametrize(
+    ("progress", "drawn"), [(None, True), (False, False), pytest.param(True, True, marks=pytest.mark.slow)]
+)
 def test_bars_on_a_terminal(progress, drawn):
     out, shown = on_terminal("-c", SLOW.format(progress), stdout=subprocess.PIPE)
     assert out == ""
     assert ("duplicates" in shown) == drawn
 
 
-@pytest.mark.parametrize(("progress", "drawn"), [(None, False), (True, True), (False, False)])
+@pytest.mark.parametrize(
+    ("progress", "drawn"), [(None, False), (True, True), pytest.param(False, False, marks=pytest.mark.slow)]
+)
 def test_lines_where_there_is_no_terminal_and_they_are_asked_for(progress, drawn):
     done = subprocess.run([sys.executable, "-c", SLOW.format(progress)], capture_output=True, text=True)
     assert done.returncode == 0 and done.stdout == ""
@@ -400,6 +404,11 @@ def test_a_folder_that_is_called_like_the_object_is_not_meant(here):
         ("choose another --out, or --force to replace it", "choose another out=, or force=True to replace it"),
         ("export with --format manifest: it needs no files", "export with format='manifest': it needs no files"),
         ("`nlclean check --write-baseline FILE`; --out DIR", "`nlclean check --write-baseline FILE`; out='DIR'"),
+        ("from --history and --pred-probs nothing comes", "from history= and pred_probs= nothing comes"),
+        (
+            "use --loss gce:q=0.5 --image-size 32, or --no-second-split",
+            "use loss='gce:q=0.5' image_size=32, or second_split=False",
+        ),
         ("the same command goes on", "the same call goes on"),
     ],
 )

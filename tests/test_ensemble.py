@@ -308,7 +308,7 @@ def test_a_second_split_that_was_cut_off_goes_on(tmp_path, monkeypatch, fits):
     np.testing.assert_array_equal(resumed.second_split, whole.second_split)
 
 
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_flipped_labels_are_forgotten_before_rare_rows_that_are_as_hard(tmp_path, seed):
     """Of class 0: twelve rows of class 1 with a wrong label, and twelve of a rare kind that is hard to tell from it."""
     rng = np.random.default_rng(seed)

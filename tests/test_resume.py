@@ -103,11 +103,11 @@ def test_the_steps_are_where_a_run_can_be_killed(steps):
     assert stages == [f"stages/{name}.json" for name in order]
 
 
-def killed_and_finished(machine: Machine, steps: list[str], places: list[int]) -> None:
+def killed_and_finished(machine: Machine, steps: list[str], places: list[int], name: str) -> None:
     """Kill an audit at each of the places, start it again, and hold it against the one that was left alone."""
     expected = findings(machine.folder / "alone")
     for at in places:
-        run = machine.folder / f"killed-{at}"
+        run = machine.folder / f"{name}-{at}"
         machine.kill(machine.vectors, run.name, *QUICK, at=at)
         machine.finish(machine.vectors, run.name, *QUICK)
         assert findings(run) == expected, steps[at]
@@ -118,13 +118,13 @@ def killed_and_finished(machine: Machine, steps: list[str], places: list[int]) -
 def test_killed_at_some_steps(machine, steps, what, count):
     places = [at for at, step in enumerate(steps) if step.startswith(what)]
     spread = [len(places) * (2 * part + 1) // (2 * count) for part in range(count)]
-    killed_and_finished(machine, steps, [places[part] for part in spread])
+    killed_and_finished(machine, steps, [places[part] for part in spread], "some")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("what", ["write", "learn", "epoch"])
 def test_killed_at_any_step(machine, steps, what):
-    killed_and_finished(machine, steps, [at for at, step in enumerate(steps) if step.startswith(what)])
+    killed_and_finished(machine, steps, [at for at, step in enumerate(steps) if step.startswith(what)], "any")
 
 
 @pytest.mark.parametrize(("marker", "epochs_left"), [("proxy-0", 2 * EPOCHS), ("planted", 0), ("report", 0)])

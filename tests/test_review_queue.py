@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 from pathlib import Path
@@ -308,6 +309,21 @@ def test_merge_prints_the_agreement(run, tmp_path, capsys):
     say(other, *(("eve", id, "keep") for id in ("close", "sure", "alien", "unclear")))
     assert "Fleiss' kappa" in call(capsys, "review", run, "--merge", other.path).out
     assert call(capsys, "review", run, "--merge", tmp_path / "none.jsonl").code == 2
+    result = call(capsys, "review", run, "--merge", run / "report.parquet")
+    assert result.code == 2 and "report.parquet holds no decision" in result.err
+
+
+def test_a_journal_that_cannot_be_written_is_named(run, tmp_path, capsys, monkeypatch):
+    other = DecisionLog(tmp_path / "bob.jsonl")
+    say(other, ("bob", "close", "keep"))
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(DecisionLog, "append", full)
+    result = call(capsys, "review", run, "--merge", other.path)
+    assert result.code == 3
+    assert f"cannot write {run / 'decisions.jsonl'}: No space left" in result.err and "hint:" in result.err
 
 
 def test_the_state_as_json(run, capsys):

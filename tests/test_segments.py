@@ -259,7 +259,7 @@ def test_review_and_page_play_the_segment(tmp_path, form, subtype):
     path = tmp_path / "a"
     path.write_bytes(encoded(steps(), form, subtype))
     segment = Segment(2.1, 0.8)
-    shown = previews.load(str(path), "sound", segment)
+    shown = previews.drawing(str(path), "sound", segment)
     assert shown.sound.seconds == pytest.approx(0.8) and pitch(shown.sound.wave) == pytest.approx(STEPS[2], rel=0.01)
     assert shown.caption == "0.8 s from 2.1 s · 8 kHz"
     found = preview(str(path), segment)

@@ -319,10 +319,10 @@ def clips(counts: list[int], seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     return patches, np.cumsum([0, *counts])
 
 
-def one_by_one(patches: np.ndarray, usable: np.ndarray | None = None) -> torch.Tensor:
+def one_by_one(patches: np.ndarray, readable: np.ndarray | None = None) -> torch.Tensor:
     """(p, 1, 8, 8) patches as networks see them: each a clip of its own."""
     p = len(patches)
-    samples = Samples(patches, np.ones(p, bool) if usable is None else usable, CPU, offsets=np.arange(p + 1))
+    samples = Samples(patches, np.ones(p, bool) if readable is None else readable, CPU, offsets=np.arange(p + 1))
     return samples.inputs(torch.arange(p))
 
 
@@ -401,7 +401,7 @@ def test_logits_of_a_clip_are_the_mean_of_those_of_its_patches():
     counts = [2, 1, 4, 3]
     patches, offsets = clips(counts)
     samples = Samples(patches, np.array([True, True, False, True]), CPU, offsets=offsets)
-    values = one_by_one(patches, np.repeat(samples.usable, counts))
+    values = one_by_one(patches, np.repeat(samples.readable, counts))
     learner = Learner(
         build_proxy("cnn", values, 3, seed=0), steps=5, learning_rate=0.1, weight_decay=0.0, autocast=None
     )

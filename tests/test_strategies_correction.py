@@ -85,10 +85,10 @@ def test_plain_training_memorises():
     ("strategy", "rate", "least"),
     [
         ("dynamic_bootstrap", 0.2, 0.88),
-        ("dynamic_bootstrap:kind=soft", 0.2, 0.88),
-        ("dynamic_bootstrap:kind=soft_to_hard", 0.4, 0.7),
+        pytest.param("dynamic_bootstrap:kind=soft", 0.2, 0.88, marks=pytest.mark.slow),
+        pytest.param("dynamic_bootstrap:kind=soft_to_hard", 0.4, 0.7, marks=pytest.mark.slow),
         ("self_learning", 0.4, 0.7),
-        ("self_learning:soft=yes", 0.4, 0.7),
+        pytest.param("self_learning:soft=yes", 0.4, 0.7, marks=pytest.mark.slow),
         ("confidence_branch", 0.4, 0.7),
         ("meta_loss", 0.4, 0.65),
     ],
@@ -405,6 +405,7 @@ def learned_q(built: list[Strategy], rate: float, objective: str) -> float:
     return strategy.trajectory[-1]
 
 
+@pytest.mark.slow
 def test_clean_data_do_not_raise_q(built):
     assert learned_q(built, 0.0, "mae") < 0.8
 

@@ -88,6 +88,7 @@ def captured(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 # --- every strategy -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SELECTION)
 def test_planted_errors_are_recovered_where_plain_training_fits_them(name):
     task = blobs(400, 4, 0.3, separation=5.0)

@@ -23,7 +23,6 @@ from cleanlab_lite.errors import ConfigError
 from cleanlab_lite.evidence.evidence import Evidence
 from cleanlab_lite.evidence.history import HELD_OUT
 from cleanlab_lite.manifest.readers import read_manifest
-from cleanlab_lite.pipeline import make_plan
 from cleanlab_lite.run import Run
 from cleanlab_lite.run.layout import PROXIES
 from cleanlab_lite.run.report import ReportTable
@@ -31,6 +30,7 @@ from cleanlab_lite.train import ensemble
 from cleanlab_lite.train.fit import Teaching, fit
 from cleanlab_lite.train.loader import Samples
 from cleanlab_lite.train.models import build_proxy
+from cleanlab_lite.train.plan import make_plan
 from cleanlab_lite.train.warm_start import read_warm_start, save_proxies
 
 N, OLD = 240, 160  # rows in the end and before

@@ -93,13 +93,16 @@ class DecisionLog:
 
 
 def read_journal(path: Path) -> list[Decision]:
-    """The decisions in a file that the user has named. Raises ConfigError where there is none, or a line is none."""
+    """The decisions in a file that the user has named. Raises ConfigError where it holds none, or a line is none."""
     if not path.is_file():
         raise ConfigError(f"{path} is no file", hint="name a file of decisions, as `nlclean review` writes them")
     try:
-        return DecisionLog(path).read()
+        found = DecisionLog(path).read()
     except ReportError as error:
         raise ConfigError(error.message, hint=error.hint) from error
+    if not found and path.stat().st_size:
+        raise ConfigError(f"{path} holds no decision", hint=HINT)
+    return found
 
 
 def standing(decisions: Iterable[Decision]) -> dict[tuple[str, str], Decision]:

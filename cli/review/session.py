@@ -43,11 +43,7 @@ def review(run: RunFolder, reviewer: str | None, *, calibrate: bool) -> None:
     app = ReviewApp(samples, queue, blind=calibrate, graphics=pixels)
     app.run()
     if app.failure is not None:
-        reason = app.failure.strerror or app.failure
-        raise ReportError(
-            f"cannot write {log.path}: {reason}",
-            hint="check free space and permissions; all decisions before are on disk, the same command goes on",
-        )
+        raise _unwritten(log.path, app.failure)
     if app.return_code:
         raise RuntimeError("the review screen failed")
     decisions = log.read()
@@ -60,10 +56,20 @@ def review(run: RunFolder, reviewer: str | None, *, calibrate: bool) -> None:
     output.line(f"Next: nlclean export {escape(shlex.quote(str(run.folder)))} --policy decided")
 
 
+def _unwritten(journal: Path, error: OSError) -> ReportError:
+    return ReportError(
+        f"cannot write {journal}: {error.strerror or error}",
+        hint="check free space and permissions; all decisions before are on disk, the same command goes on",
+    )
+
+
 def merge(run: RunFolder, files: Sequence[Path]) -> None:
     """Put the decisions of other journals into that of the run."""
-    added = state.add_decisions(run.journal, files)
-    diagnostics.note(f"{added:,} new decisions in {run.journal.path}")
+    try:
+        added = state.add_decisions(run.journal, files)
+    except OSError as error:
+        raise _unwritten(run.journal.path, error) from error
+    diagnostics.note(f"{added:,} new decision{'' if added == 1 else 's'} in {run.journal.path}")
     unknown = state.describe(run.report.table, run.decisions)["unknown_ids"]
     if unknown:
         diagnostics.warn(f"{unknown:,} decided rows are not in this run: was the journal made on another one?")
