@@ -31,7 +31,7 @@ def test_defaults_are_those_of_the_library(project):
 def test_each_source_beats_the_one_below(project):
     work = project / "sub" / "work"
     (project / "pyproject.toml").write_text(
-        '[tool.nlclean]\npreset="fast"\nepochs=1\nseed=1\nbatch-size=1\nworkers=1\n'
+        '[tool.nlclean]\npreset="thorough"\nepochs=1\nseed=1\nbatch-size=1\nworkers=1\n'
     )
     (project / "sub" / "nlclean.toml").write_text("epochs=2\nseed=2\nbatch_size=2\n")
     environ = {"NLCLEAN_EPOCHS": "3", "NLCLEAN_SEED": "3", "NLCLEAN_CACHE_DIR": "/elsewhere", "NLCLEAN_DEVICE": ""}
@@ -40,10 +40,10 @@ def test_each_source_beats_the_one_below(project):
     assert settings["seed"] == OptionValue(3, "NLCLEAN_SEED")
     assert settings["batch_size"] == OptionValue(2, str(project / "sub" / "nlclean.toml"))
     assert settings["workers"] == OptionValue(1, f"{project / 'pyproject.toml'} [tool.nlclean]")
-    assert settings["ensemble"] == OptionValue(3, "preset fast")
+    assert settings["ensemble"] == OptionValue(10, "preset thorough")
     assert settings["device"] == OptionValue("auto", "default")  # an empty variable counts as unset
     assert list(settings) == ["preset", *FIELDS]
-    assert to_config(settings).ensemble == 3
+    assert to_config(settings).ensemble == 10
 
 
 def test_an_explicit_value_beats_the_preset_whatever_its_source(project):

@@ -343,7 +343,7 @@ CASES = {  # readable, label, p, confidence, ood, conflict -> issue, action
     "conflict, wrong, unclear": (True, 0, SURE, 0.2, 0.9, True, "duplicate_conflict", "review"),
     "conflict, right side": (True, 0, FINE, 0.04, 0.1, True, "duplicate_conflict", "keep"),
     "no class claims it, unlike all": (True, 0, SURE, 0.3, 0.9, False, "out_of_vocabulary", "drop"),
-    "no class claims it, like others, sure": (True, 0, SURE, 0.3, 0.1, False, "mislabel", "drop"),
+    "no class claims it, like others, sure": (True, 0, SURE, 0.3, 0.1, False, "mislabel", "review"),
     "no class claims it, like others, likely": (True, 0, LIKELY, 0.3, 0.1, False, "mislabel", "review"),
     "wrong, and unlike all, but clear": (True, 0, SURE, 0.9, 0.9, False, "mislabel", "relabel"),
     "undecided": (True, 0, MAYBE, 0.2, 0.1, False, "ambiguous", "review"),

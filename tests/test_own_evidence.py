@@ -205,7 +205,9 @@ def test_the_report_is_read_like_any_other(here, capsys):
     assert set(table(here / "run")) == set(SCHEMA.names)
     assert call(capsys, "report", "run").code == 0
     assert call(capsys, "report", "run", "--html", "page.html").code == 0
-    assert call(capsys, "export", "run", "--policy", "prune", "--output", "pruned.csv").code == 0
+    refused = call(capsys, "export", "run", "--policy", "prune", "--output", "pruned.csv")
+    assert refused.code == 2 and "cannot say how many labels are wrong" in refused.err  # nothing was planted
+    assert call(capsys, "export", "run", "--policy", "prune", "--output", "pruned.csv", "--force").code == 0
     assert call(capsys, "check", "run").code == 0
 
 
