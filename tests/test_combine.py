@@ -342,7 +342,8 @@ CASES = {  # readable, label, p, confidence, ood, conflict -> issue, action
     "conflict, wrong side": (True, 0, SURE, 0.9, 0.1, True, "duplicate_conflict", "relabel"),
     "conflict, wrong, unclear": (True, 0, SURE, 0.2, 0.9, True, "duplicate_conflict", "review"),
     "conflict, right side": (True, 0, FINE, 0.04, 0.1, True, "duplicate_conflict", "keep"),
-    "no class claims it, unlike all": (True, 0, SURE, 0.3, 0.9, False, "out_of_vocabulary", "drop"),
+    "no class claims it, far from all": (True, 0, SURE, 0.2, 0.95, False, "out_of_vocabulary", "drop"),
+    "no class claims it, unlike all": (True, 0, SURE, 0.3, 0.9, False, "out_of_vocabulary", "review"),
     "no class claims it, like others, sure": (True, 0, SURE, 0.3, 0.1, False, "mislabel", "review"),
     "no class claims it, like others, likely": (True, 0, LIKELY, 0.3, 0.1, False, "mislabel", "review"),
     "wrong, and unlike all, but clear": (True, 0, SURE, 0.9, 0.9, False, "mislabel", "relabel"),
@@ -358,4 +359,4 @@ def test_issue_and_action(case):
     found = decide_issue(*(np.array([value]) for value in (readable, label, p, confidence, ood, conflict)))
     assert found.tolist() == [issue]
     offered = confidence >= rules.OFFER and issue not in ("unreadable", "out_of_vocabulary")
-    assert decide_action(found, np.array([p]), np.array([offered])).tolist() == [action]
+    assert decide_action(found, np.array([p]), np.array([offered]), np.array([ood > 0.9])).tolist() == [action]

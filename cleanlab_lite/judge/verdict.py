@@ -28,6 +28,7 @@ AMBIGUOUS = 0.3  # p_mislabel from which a row without a clear class is worth a 
 OFFER = 0.6  # probability from which a correction is offered
 TRUSTED = 0.2  # p_mislabel up to which a row shows how the classes look
 UNLIKE = 0.99  # a wrong row without a clear class belongs to none when it is stranger than this share of them
+LEAST_TRUSTED = 50  # rows that show how classes look, before one is said to be beyond them all
 TOP = 3  # classes listed per row
 
 
@@ -87,6 +88,10 @@ def combine(evidence: Evidence, readable: np.ndarray, duplicate_of: np.ndarray, 
     offered = (
         np.isin(issue, ("mislabel", "duplicate_conflict", "ambiguous")) & (p >= FLAG) & (confidence >= OFFER)
     ) | ((issue == "unlabeled") & (confidence >= OFFER))
+    # what is done without a person must hold at the low end of the noise rate, too
+    sure = np.nan_to_num(_spread(calibration.p_low, judged)) >= FLAG
+    sure |= conflict
+    far = beyond_all(columns.get("ood_score", np.zeros(len(labels))), p) & (confidence < AMBIGUOUS)
     predicted = np.full(len(labels), -1)
     if evidence.pred_probs is not None:
         predicted[readable] = np.nan_to_num(evidence.pred_probs[readable], nan=-1).argmax(axis=1)
@@ -100,7 +105,7 @@ def combine(evidence: Evidence, readable: np.ndarray, duplicate_of: np.ndarray, 
         suggested=np.where(offered, best, -1),
         suggestion_confidence=np.where(offered, confidence, np.nan),
         issue=issue,
-        action=decide_action(issue, p, offered),
+        action=decide_action(issue, p, offered & (sure | (issue == "unlabeled")), far & sure),
         weight=np.where(known, 1 - np.nan_to_num(p), 0.0),
         columns=columns,
         reasons=reasons,
@@ -365,12 +370,19 @@ def decide_issue(
     return np.select(conditions, names, default="none")
 
 
-def decide_action(issue: np.ndarray, p: np.ndarray, offered: np.ndarray) -> np.ndarray:
-    """(n,) str. Only what cannot be read and rows of no class are dropped; without a clear correction a person decides:
-    one good label lost costs more than ten looks."""
+def beyond_all(ood_score: np.ndarray, p: np.ndarray) -> np.ndarray:
+    """(n,) bool: rows that are stranger than every row whose label is trusted; none where there are too few of these."""
+    trusted = ood_score[p < TRUSTED]
+    limit = np.nanmax(trusted) if np.isfinite(trusted).sum() >= LEAST_TRUSTED else np.inf
+    return np.nan_to_num(ood_score) > limit
+
+
+def decide_action(issue: np.ndarray, p: np.ndarray, offered: np.ndarray, far: np.ndarray) -> np.ndarray:
+    """(n,) str. Dropped is only what cannot be read, and rows of no class that are `far` (n,) from every class; where
+    no clear correction is `offered` (n,) a person decides: one good label lost costs more than ten looks."""
     wrong = np.nan_to_num(p) >= FLAG
     conditions = [
-        np.isin(issue, ("unreadable", "out_of_vocabulary")),
+        (issue == "unreadable") | ((issue == "out_of_vocabulary") & far),
         offered,
         np.isin(issue, ("unlabeled", "ambiguous")) | wrong,
     ]
