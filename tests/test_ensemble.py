@@ -316,7 +316,7 @@ def test_flipped_labels_are_forgotten_before_rare_rows_that_are_as_hard(tmp_path
     features[rare] = 0.9 * centers[1] + 0.2 * centers[2] + 0.3 * rng.normal(size=(12, 16))
     labels[flipped] = 0
     world = World(features.astype(np.float32), labels, np.arange(500) % 2, Evidence(labels, 2))
-    plan = replace(PLAN, epochs=12, ensemble=2, learning_rate=0.1)
+    plan = replace(PLAN, proxy="wide_mlp", epochs=12, ensemble=2, learning_rate=0.1)
     config = AuditConfig(ensemble=2, planted=0.0, second_split=True)
     with Run.start(tmp_path / "run", "world", KEY) as run:
         evidence = watch(Task.of(labels, 2, inputs_of(world)), plan, config, run=run, clock=Clock())

@@ -234,7 +234,8 @@ def test_recalibration_measures_what_is_observed():
 
 def test_recalibration_separates_wrong_labels_better_in_early_epochs(monkeypatch):
     world = blobs(600, 5, 0.2, d=32, separation=4.0)
-    fast: dict[str, Any] = {"learning_rate": 1.0, "batch_size": 16}  # the weights run away from the statistics
+    # the weights run away from the statistics
+    fast: dict[str, Any] = {"proxy": "wide_mlp", "learning_rate": 1.0, "batch_size": 16}
     with_it = auroc(mean_loss(fit_all(world, **fast)), world.wrong)
     monkeypatch.setattr(training, "recalibrate", lambda *args: None)
     without = auroc(mean_loss(fit_all(world, **fast)), world.wrong)
