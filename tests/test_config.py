@@ -64,8 +64,8 @@ def test_all_wrong_values_are_named_at_once():
     with pytest.raises(ConfigError) as caught:
         preset("balanced", **wrong)
     assert caught.value.message.split("; ") == [
-        "epochs is -1, must be at least 1, or 0 (8, doubled up to 32 while held-out labels are predicted better by a "
-        "point)",
+        "epochs is -1, must be at least 1, or 0 (8, for mlp 16, doubled up to 32 while held-out labels are "
+        "predicted better by a point)",
         "image_size is 4, must lie in 8..1024 px, or 0 (the median shorter side, snapped down to 32, 48, 64, 96 or "
         "128)",
         "sample_rate is 100, must lie in 4000..400000 Hz, or 0 (8000 or 16000, by the files)",

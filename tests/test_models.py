@@ -16,6 +16,7 @@ from cleanlab_lite.errors import ConfigError
 from cleanlab_lite.train.models import PROXIES, Proxy, build_proxy
 from cleanlab_lite.train.models.backbones import load_weights
 from cleanlab_lite.train.models.image import whitening_layer
+from cleanlab_lite.train.models.vector import COMPONENTS, leading_components
 
 VECTORS = {spec.name for spec in PROXIES if spec.facts.takes == ("vector",)}
 PICTURES = sorted(set(PROXIES.names()) - VECTORS)
@@ -65,10 +66,47 @@ def test_the_baseline_of_the_paper():
     assert not torch.equal(proxy.encoder(inputs), proxy.encoder(inputs))  # dropout
 
 
-@pytest.mark.parametrize("dimensions", [1, 3, 2048])
-def test_vectors_of_every_length_become_logits(dimensions):
+@pytest.mark.parametrize("dimensions", [1, 3, 128, 129, 2048])
+@pytest.mark.parametrize("name", sorted(VECTORS))
+def test_vectors_of_every_length_become_logits(name, dimensions):
     inputs = torch.randn(5, dimensions)
-    assert build_proxy("mlp", inputs, 3, seed=0)(inputs).shape == (5, 3)
+    assert build_proxy(name, inputs, 3, seed=0)(inputs).shape == (5, 3)
+
+
+def test_long_vectors_are_seen_through_their_components():
+    """What varies most keeps its place: white components lose to wrong labels, as do all numbers."""
+    rng = np.random.default_rng(0)
+    basis = np.linalg.qr(rng.normal(size=(300, 300)))[0]
+    inputs = torch.tensor(rng.normal(size=(2000, 300)) * np.linspace(0, 3, 300) @ basis.T, dtype=torch.float32)
+    layer = leading_components(inputs, 100)
+    seen = layer(inputs).detach().double()
+    covariance = torch.cov(seen.T)
+    assert (covariance - torch.diag(covariance.diagonal())).abs().max() < 1e-4
+    assert covariance.diagonal().mean() == pytest.approx(1, rel=1e-2)
+    assert covariance.diagonal()[-1] > 1.5 * covariance.diagonal()[0]
+
+
+@torch.no_grad()
+def test_directions_that_no_example_has_are_not_seen():
+    """Few rows span few directions; noise in the others would reach the held-out rows only."""
+    inputs = torch.randn(20, 300, generator=torch.Generator().manual_seed(0))
+    inputs[:, 150:] = 0
+    layer = leading_components(inputs, 128)
+    elsewhere = torch.zeros(3, 300)
+    elsewhere[:, 150:] = 5
+    assert layer(inputs).shape == (20, 128)
+    assert layer(elsewhere).abs().max() == 0
+    assert (layer(inputs).abs().amax(0) > 1e-3).sum() == 19  # centred
+    assert leading_components(torch.ones(4, 300), 128)(inputs).isfinite().all()
+
+
+def test_the_components_are_fixed_and_short_vectors_need_none():
+    long, short = (build_proxy("mlp", torch.randn(50, d), 3, seed=0) for d in (COMPONENTS + 1, COMPONENTS))
+    fixed = [name for name, value in long.named_parameters() if not value.requires_grad]
+    assert fixed == ["encoder.0.weight"]
+    assert all(value.requires_grad for value in short.parameters())
+    inputs = torch.randn(8, COMPONENTS)
+    assert torch.equal(short(inputs), short(inputs))  # no dropout
 
 
 @pytest.mark.parametrize("name", PROXIES.names())

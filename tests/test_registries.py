@@ -115,6 +115,7 @@ def test_unknown_and_wrong_facts_are_named_where_they_are_registered():
         ({"takes": ()}, "must hold one kind at least"),
         ({"takes": ("image",), "usual_for": ("vector",)}, "those of usual_for"),
         ({"learning_rate": 0.0}, "learning_rate is 0.0, must be positive"),
+        ({"fewest_epochs": 0}, "fewest_epochs is 0, must be at least 1"),
     ],
 )
 def test_facts_of_a_proxy_that_cannot_be(facts, message):

@@ -23,7 +23,7 @@ from cleanlab_lite.train.strategies import STRATEGIES, Learner
 
 CPU = torch.device("cpu")
 CONFIG = Teaching(
-    proxy="mlp",
+    proxy="wide_mlp",  # learns any label, so that what resists wrong ones shows
     weights="",
     loss="ce",
     strategy="plain",
@@ -224,13 +224,34 @@ def test_recalibration_replaces_stale_statistics_by_means_over_the_data():
     assert torch.equal(norm.weight, weight)
 
 
+def test_recalibration_measures_what_is_observed():
+    """Dropout widens what a norm sees in training; in a clean pass nothing is dropped."""
+    values = np.random.default_rng(0).normal(size=(256, 4)).astype(np.float32)
+    samples = Samples(values, np.ones(256, bool), CPU)
+    norm = nn.BatchNorm1d(4)
+    recalibrate(learner_of(nn.Sequential(nn.Dropout(0.5), norm)), samples, np.arange(256))
+    np.testing.assert_allclose(norm.running_var, samples.inputs(torch.arange(256)).var(0), rtol=1e-5)
+
+
 def test_recalibration_separates_wrong_labels_better_in_early_epochs(monkeypatch):
     world = blobs(600, 5, 0.2, d=32, separation=4.0)
-    fast: dict[str, Any] = {"learning_rate": 1.0, "batch_size": 16}  # the weights run away from the statistics
+    # the weights run away from the statistics
+    fast: dict[str, Any] = {"learning_rate": 1.0, "batch_size": 16}
     with_it = auroc(mean_loss(fit_all(world, **fast)), world.wrong)
     monkeypatch.setattr(training, "recalibrate", lambda *args: None)
     without = auroc(mean_loss(fit_all(world, **fast)), world.wrong)
     assert with_it > without + 0.05
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_wrong_labels_of_long_vectors_are_not_learned_by_heart(seed):
+    """More numbers than rows: whatever sees all of them can fit any label."""
+    world = blobs(500, 4, 0.25, d=600, separation=4.0, seed=seed)
+    usual, wide = (
+        auroc(mean_loss(fit_all(world, proxy=name, strategy="mixup", epochs=16)), world.wrong)
+        for name in ("mlp", "wide_mlp")
+    )
+    assert usual > wide + 0.02
 
 
 # --- the same for the same seed -------------------------------------------------------------------------------------

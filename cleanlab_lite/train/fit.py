@@ -320,7 +320,9 @@ def recalibrate(learner: Learner, samples: Samples, rows: np.ndarray) -> None:
     for layer in norms:
         layer.reset_running_stats()
         layer.momentum = None  # cumulative average
-    learner.network.train()
+    learner.network.eval()  # without dropout, as the network is observed
+    for layer in norms:
+        layer.train()
     for index in samples.batches(rows[:: max(1, len(rows) // RECALIBRATION_ROWS)][:RECALIBRATION_ROWS], 256):
         if len(index) > 1:
             learner.logits(samples.inputs(index))

@@ -13,10 +13,11 @@ import numpy as np
 
 from cleanlab_lite.run import Run
 from cleanlab_lite.train.fit import Teaching
+from cleanlab_lite.train.models import PROXIES
 from cleanlab_lite.train.search import FOLDS, Recipe, candidates, search
 from cleanlab_lite.train.task import Task
 
-FEWEST_EPOCHS, MOST_EPOCHS = 8, 32  # that are tried where the user leaves the choice
+MOST_EPOCHS = 32  # that are tried where the user leaves the choice; the fewest are the proxy's
 WORTH_DOUBLING = 0.01  # gain in held-out agreement
 
 # (stage, proxy whose fold is held out, teaching, note, repeat) -> (n, k) logits of a network that is so taught
@@ -43,16 +44,17 @@ def choose_epochs(task: Task, fold: np.ndarray, teaching: Teaching, attempt: Att
     def trial(epochs: int) -> np.ndarray:
         return attempt(f"trial-{epochs}", 0, replace(teaching, epochs=epochs), f"trying {epochs} epochs", 0)
 
-    epochs = doubled_epochs(trial, task.labels, task.teachable & (fold == 0))
+    fewest = PROXIES.get(teaching.proxy).facts.fewest_epochs
+    epochs = doubled_epochs(trial, task.labels, task.teachable & (fold == 0), fewest)
     return Chosen(replace(teaching, epochs=epochs), {0: f"trial-{epochs}"})
 
 
-def doubled_epochs(trial: Callable[[int], np.ndarray], labels: np.ndarray, held_out: np.ndarray) -> int:
+def doubled_epochs(trial: Callable[[int], np.ndarray], labels: np.ndarray, held_out: np.ndarray, fewest: int) -> int:
     """The number of epochs, doubled while the agreement on `held_out` rows (n,) bool gains `WORTH_DOUBLING`.
 
-    `trial(epochs)` gives the logits (n, k) of a proxy trained so long.
+    They begin with `fewest`. `trial(epochs)` gives the logits (n, k) of a proxy trained so long.
     """
-    epochs, best = FEWEST_EPOCHS, -1.0
+    epochs, best = fewest, -1.0
     while True:
         agreement = float((trial(epochs)[held_out].argmax(axis=1) == labels[held_out]).mean())
         if agreement < best + WORTH_DOUBLING:

@@ -20,6 +20,7 @@ class ProxyFacts:
     takes: tuple[Modality, ...] = typing.get_args(Modality)
     usual_for: tuple[Modality, ...] = ()  # what `--proxy auto` takes it for
     learning_rate: float = 0.1  # peak of the one-cycle schedule, where the user names none
+    fewest_epochs: int = 8  # that are tried, where the user names none
     pretrained: bool = False  # takes a file of weights, or "default": its builder is given `weights`
     seconds: float = 4e-4  # per sample and epoch on one CPU core, training and observing; pictures at 32 px
     grows_with_size: bool = False  # those seconds grow with the pixels of a picture
@@ -34,6 +35,8 @@ class ProxyFacts:
             raise ValueError(f"takes is {self.takes!r}, must hold one kind at least, and those of usual_for")
         if not self.learning_rate > 0:
             raise ValueError(f"learning_rate is {self.learning_rate}, must be positive")
+        if not self.fewest_epochs >= 1:
+            raise ValueError(f"fewest_epochs is {self.fewest_epochs}, must be at least 1")
 
 
 PROXIES = Registry("proxy", ProxyFacts)
