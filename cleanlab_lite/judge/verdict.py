@@ -371,7 +371,7 @@ def decide_issue(
 
 
 def beyond_all(ood_score: np.ndarray, p: np.ndarray) -> np.ndarray:
-    """(n,) bool: rows that are stranger than every row whose label is trusted; none where there are too few of these."""
+    """(n,) bool: rows that are stranger than every row whose label is trusted; none where these are too few."""
     trusted = ood_score[p < TRUSTED]
     limit = np.nanmax(trusted) if np.isfinite(trusted).sum() >= LEAST_TRUSTED else np.inf
     return np.nan_to_num(ood_score) > limit
