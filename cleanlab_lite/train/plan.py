@@ -47,7 +47,6 @@ class Plan:
     missing_files: int  # local paths where there is no file
     device: str
     precision: str  # "fp32", "bf16" or "fp16"
-    heads: str  # "trained", or "closed": then nothing that follows about proxies and how they are taught counts
     proxy: str
     loss: str  # with its options
     strategy: str
@@ -68,6 +67,7 @@ class Plan:
     encoder_precision: str = ""
     encoder_features: int = 0  # dimensions of its vectors
     encoder_reason: str = ""
+    heads: str = "trained"  # or "closed": then nothing that is said of proxies and how they are taught counts
     warm_start: str = ""  # id of the run whose proxies the cross-fitted ones start from; "": they start from scratch
 
     @property
