@@ -180,6 +180,7 @@ def fake_source(manifest: Manifest, config: Any, **_: None) -> SimpleNamespace:
     plan = {
         "rows": len(manifest),
         "ensemble": config.ensemble,
+        "heads": "trained",
         "proxy": "mlp",
         "image_size": 0,
         "sample_rate": 0,

@@ -295,7 +295,7 @@ def test_vectors_in_parquet_come_out_in_their_schema(here, capsys):
 
 
 def test_jsonl_comes_out_line_by_line(here, capsys):
-    given = task(60, wrong=4)
+    given = task(90, wrong=6)
     lines = [
         json.dumps({"vector": vector, "by": None if row % 2 else "Zoë", "label": CLASSES[label]}, ensure_ascii=False)
         for row, (vector, label) in enumerate(zip(vectors(given.truth).tolist(), given.labels, strict=True))

@@ -438,7 +438,7 @@ def test_rows_without_a_label_are_most_of_the_set(audit):
 # --- Hostile names ---------------------------------------------------------------------------------------------------
 
 
-def test_labels_that_drive_the_terminal(audit):
+def test_labels_that_drive_the_terminal(audit, capsys):
     evil = {"cat": HOSTILE, "dog": "[bold red]dog[/] {0} %s", "owl": "owl\r\x07\x9b31m"}
     result = audit(table(label=[evil[label] for label in LABELS], id=[f"{HOSTILE}{row}" for row in range(N)]))
     assert result.code == 0
@@ -448,7 +448,8 @@ def test_labels_that_drive_the_terminal(audit):
     rows = report()
     assert {row["given_label"] for row in rows} == set(evil.values())
     assert rows[0]["id"] == f"{HOSTILE}0"
-    kept = set(pq.read_table("run/corrected.parquet")["label"].to_pylist())
+    assert call(capsys, "export", "run", "--policy", "correct", "--output", "corrected.parquet", "--force").code == 0
+    kept = set(pq.read_table("corrected.parquet")["label"].to_pylist())
     assert kept <= set(evil.values())
 
 
@@ -468,11 +469,12 @@ def test_names_of_300_characters(audit):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows takes no such names")
-def test_a_newline_in_a_file_name(audit):
+def test_a_newline_in_a_file_name(audit, capsys):
     names = [f"{row}.png" for row in range(N - 2)] + ["two\nlines.png", 'quo"te, comma.png']
     assert audit(photos(names), *SMALL).code == 0
     assert [row["id"] for row in report()] == names
-    with open("run/corrected.csv", newline="", encoding="utf-8") as file:
+    assert call(capsys, "export", "run", "--policy", "correct", "--output", "corrected.csv", "--force").code == 0
+    with open("corrected.csv", newline="", encoding="utf-8") as file:
         written = [row["path"] for row in csv.DictReader(file)]
     assert written == [name for name in names if name in set(written)]
 

@@ -162,7 +162,7 @@ def test_rows_of_no_class_are_never_relabelled():
     world = blobs(900, 5, 0.1, alien=0.1)
     verdict = judge(world.evidence)
     strange = verdict.issue == "out_of_vocabulary"
-    assert (verdict.action[strange] == "drop").all()
+    assert np.isin(verdict.action[strange], ("drop", "review")).all()
     assert (verdict.suggested[strange] == -1).all()
     alien = world.truth < 0
     assert strange.sum() == 0 or alien[strange].mean() > 0.8

@@ -113,10 +113,10 @@ def kept(tmp_path_factory):
     base = tmp_path_factory.mktemp("docs")
     here = base / "here"
     here.mkdir()
-    small = task(60, wrong=6)
+    small = task(90, wrong=9)
     names = [f"{CLASSES[label]}/{row:02}.png" for row, label in enumerate(small.labels)]
     labels = [CLASSES[label] for label in small.labels]
-    splits = ["test" if row % 5 == 0 else "train" for row in range(60)]
+    splits = ["test" if row % 5 == 0 else "train" for row in range(90)]
     vector_parquet(here / "vectors.parquet", small)
     np.save(here / "embeddings.npy", vectors(small.truth))
     for folder in (here / "photos", here / "data" / "photos", here / "data" / "train"):
@@ -131,9 +131,9 @@ def kept(tmp_path_factory):
         folder = here / "clips" / CLASSES[label]
         folder.mkdir(parents=True, exist_ok=True)
         write_wav(folder / f"{row:02}.wav", 400 * 2 ** int(label) + row)
-    recorder = cl.Recorder(60, len(CLASSES))
+    recorder = cl.Recorder(90, len(CLASSES))
     for _ in range(2):
-        recorder.update(np.arange(60), 4 * np.eye(len(CLASSES))[small.truth], small.labels)
+        recorder.update(np.arange(90), 4 * np.eye(len(CLASSES))[small.truth], small.labels)
         recorder.end_epoch()
     recorder.save(here / "recorded")
     sure = np.where(np.eye(len(CLASSES))[small.truth] > 0, 0.9, 0.1 / (len(CLASSES) - 1))

@@ -93,12 +93,13 @@ def test_the_ranking_stays_and_the_rate_grows_by_what_is_found():
     assert with_rows_of_no_class(clean.evidence, ranking, before, seed=0) is before
 
 
-def test_an_audit_drops_rows_of_no_class():
+def test_an_audit_finds_rows_of_no_class_and_drops_no_right_label():
     world = blobs(2000, K, 0.1, alien=0.1, separation=4.0)
     verdict = combine(world.evidence, np.ones(2000, bool), np.full(2000, -1))
     alien = world.truth < 0
     assert (verdict.p_mislabel >= 0.5)[alien].mean() > 0.6
-    assert set(verdict.action[verdict.issue == "out_of_vocabulary"]) == {"drop"}
+    assert set(verdict.action[verdict.issue == "out_of_vocabulary"]) <= {"drop", "review"}
+    assert not ((verdict.action == "drop") & (world.labels == world.truth)).any()
     assert (verdict.issue == "out_of_vocabulary")[alien].sum() > 5 * (verdict.issue == "out_of_vocabulary")[
         ~alien
     ].sum()
