@@ -90,7 +90,7 @@ def combine(evidence: Evidence, readable: np.ndarray, duplicate_of: np.ndarray, 
     offered = (
         np.isin(issue, ("mislabel", "duplicate_conflict", "ambiguous")) & (p >= FLAG) & (confidence >= OFFER)
     ) | ((issue == "unlabeled") & (confidence >= OFFER))
-    far = beyond_all(columns.get("ood_score", np.zeros(len(labels))), p) & (confidence < AMBIGUOUS)
+    far = beyond_all(columns.get("ood_score", np.zeros(len(labels))), p) & (confidence < AMBIGUOUS) & (p >= ACTED_ON)
     predicted = np.full(len(labels), -1)
     if evidence.pred_probs is not None:
         predicted[readable] = np.nan_to_num(evidence.pred_probs[readable], nan=-1).argmax(axis=1)
