@@ -19,7 +19,7 @@ from cleanlab_lite.config import AuditConfig, as_dict, validate
 from cleanlab_lite.copies import Duplicates, find_copies
 from cleanlab_lite.data.inputs import Inputs, load_contents, load_inputs
 from cleanlab_lite.data.statistics import statistics
-from cleanlab_lite.evidence.evidence import Evidence
+from cleanlab_lite.evidence.evidence import Evidence, HeldOut, Vote
 from cleanlab_lite.export.formats import STEMS, Policy
 from cleanlab_lite.export.manifest import suffix, write_manifest
 from cleanlab_lite.export.policy import Cleaned, Cleaning, apply_policy
@@ -173,35 +173,35 @@ class Proxies:
 
         inputs, seen = self._inputs(manifest, run, clock)
         duplicates = _copies(inputs, seen, run, clock)
+        views = self._views(manifest, inputs, seen) if self.plan.encoder or self.plan.heads == "closed" else {}
+        head, votes = self._closed(manifest, views, seen, duplicates, run) if views else (None, {})
         if self.plan.heads == "closed":
-            return Seen(seen, duplicates, self._closed(manifest, inputs, seen, duplicates, run))
+            assert head is not None
+            return Seen(seen, duplicates, _of_head(manifest, views, head, votes))
         # held out together, or a row's prediction would be that of a proxy that has seen its copy
         task = Task.of(
             manifest.labels, manifest.num_classes, seen, view=self._view(manifest), copy_of=duplicates.copy_of
         )
         evidence = watch(task, self.plan, self.config, run=run, clock=clock, warm=self.warm)
-        return Seen(seen, duplicates, evidence)
+        return Seen(seen, duplicates, replace(evidence, head=head, votes=votes))
 
-    def _closed(self, manifest: Manifest, inputs: Inputs, seen: Inputs, duplicates: Duplicates, run: Run) -> Evidence:
-        """What heads in closed form say, without a network of our own."""
+    def _views(self, manifest: Manifest, inputs: Inputs, seen: Inputs) -> dict[str, np.ndarray]:
+        """What the rows are as vectors (n, d), by the name of the view; NaN where a row is unreadable."""
         views = {self._view(manifest): seen.array}
         if inputs.offsets is not None:
             views["statistics"] = statistics(inputs).array
-        views = {name: np.where(seen.readable[:, None], array, np.nan) for name, array in views.items()}
-        labels, k = np.where(seen.readable, manifest.labels, -1), manifest.num_classes
-        head, votes = look(views, labels, k, roots(duplicates.copy_of), seed=self.config.seed)
+        return {name: np.where(seen.readable[:, None], array, np.nan) for name, array in views.items()}
+
+    def _closed(
+        self, manifest: Manifest, views: dict[str, np.ndarray], seen: Inputs, duplicates: Duplicates, run: Run
+    ) -> tuple[HeldOut, dict[str, Vote]]:
+        """What a head in closed form says of the views, and what each of them would say alone."""
+        labels = np.where(seen.readable, manifest.labels, -1)
+        group = roots(duplicates.copy_of)  # copies do not answer for each other
+        head, votes = look(views, labels, manifest.num_classes, group, seed=self.config.seed)
         agreement = {name: vote.agreement for name, vote in votes.items()}
         run.mark("heads", agreement=head.agreement, views=agreement, strength=head.strength)
-        features = [unit_rows(np.nan_to_num(array)) for array in views.values()]
-        return Evidence(
-            labels=manifest.labels,
-            num_classes=k,
-            features=np.concatenate(features, axis=1).astype(np.float16),
-            pred_probs=softmax(head.logits, axis=1),
-            logits=head.logits,
-            head=head,
-            votes=votes,
-        )
+        return head, votes
 
     def about(self, run: Run, seen: Seen, verdict: Verdict) -> dict[str, Any]:
         plan, history = self.plan, seen.evidence.history
@@ -278,6 +278,20 @@ class Recorded:
     def about(self, run: Run, seen: Seen, verdict: Verdict) -> dict[str, Any]:
         nothing = dict.fromkeys(("proxy", "search", "encoder", "warm_start", "device"))
         return nothing | {"warnings": costs(seen.evidence, seen.inputs, verdict)}
+
+
+def _of_head(manifest: Manifest, views: dict[str, np.ndarray], head: HeldOut, votes: dict[str, Vote]) -> Evidence:
+    """Evidence without any network of our own."""
+    features = [unit_rows(np.nan_to_num(array)) for array in views.values()]
+    return Evidence(
+        labels=manifest.labels,
+        num_classes=manifest.num_classes,
+        features=np.concatenate(features, axis=1).astype(np.float16),
+        pred_probs=softmax(head.logits, axis=1),
+        logits=head.logits,
+        head=head,
+        votes=votes,
+    )
 
 
 def _copies(inputs: Inputs, seen: Inputs, run: Run, clock: Clock) -> Duplicates:

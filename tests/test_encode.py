@@ -406,7 +406,7 @@ def computed_in(run: str) -> int:
     return json.loads(Path(run, "stages/encode.json").read_text("utf-8"))["facts"]["computed"]
 
 
-def test_an_audit_of_pictures_equals_one_of_their_features(manifest, weights, capsys, here):
+def test_networks_see_in_pictures_what_they_see_in_their_features(manifest, weights, capsys, here):
     options = (*QUICK, *ENCODING, "--weights", weights)
     assert call(capsys, "audit", str(manifest), "--out", "encoded", *options).code == 0
     report = pq.read_table("encoded/report.parquet")
@@ -425,8 +425,9 @@ def test_an_audit_of_pictures_equals_one_of_their_features(manifest, weights, ca
     arguments = ("audit", str(manifest), "--features", "features.npy", "--out", "vectors", *QUICK)
     assert call(capsys, *arguments).code == 0
     given = pq.read_table("vectors/report.parquet")
-    for column in ("p_mislabel", "suggested_label", "action", "neighbors"):
+    for column in ("aum", "learned_epoch", "predicted_label", "neighbors"):  # of an encoder's, a head judges too
         assert report[column].equals(given[column]), column
+    assert summary["detectors"]["rate"] and "heads" in {path.stem for path in Path("encoded/stages").iterdir()}
     history = [pq.read_table(f"{run}/history.parquet") for run in ("encoded", "vectors")]
     assert history[0].select(["loss", "margin"]).equals(history[1].select(["loss", "margin"]))
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm, spearmanr
 
-from cleanlab_lite.judge.fusion import CLOSED_FORM, FAR, TRAINED, fuse, normal_scores, shares
+from cleanlab_lite.judge.fusion import FAR, fuse, normal_scores, shares
 from cleanlab_lite.measure import average_precision
 
 
@@ -32,11 +32,6 @@ def test_the_weaker_counts_less_and_the_far_weaker_not_at_all() -> None:
     assert likeness[0] > likeness[1] > likeness[2]
     np.testing.assert_allclose(far, normal_scores(a))
     np.testing.assert_allclose(shares([0.7, 0.7 - FAR / 2, 0.5]), [1, 0.5, 0])
-
-
-def test_a_closed_form_counts_twice_as_much_as_a_network() -> None:
-    a, b = np.array([1.0, 2, 3]), np.array([3.0, 2, 1])
-    np.testing.assert_allclose(fuse([a, b], [0.7, 0.7], [CLOSED_FORM, TRAINED]), normal_scores(a) / 3)
 
 
 def test_a_row_that_one_ranking_does_not_know_is_ranked_by_the_others() -> None:

@@ -17,6 +17,7 @@ from cleanlab_lite.evidence.history import HELD_OUT, History
 from cleanlab_lite.groups import differs, roots
 from cleanlab_lite.judge.calibration import Calibration, NoiseRate, calibrate, ceiling, scale_odds
 from cleanlab_lite.judge.detectors import DETECTORS
+from cleanlab_lite.judge.fusion import fuse
 from cleanlab_lite.judge.no_class import find_rows_of_no_class
 from cleanlab_lite.judge.rate import Estimators, judge_rate, strictly
 from cleanlab_lite.run.report import FLAG
@@ -115,7 +116,8 @@ def combine(evidence: Evidence, readable: np.ndarray, duplicate_of: np.ndarray, 
 def judge_labels(evidence: Evidence, *, seed: int) -> tuple[np.ndarray, Calibration, Estimators | None]:
     """(n,) ranking, higher is cleaner; its calibration, rows of no class in it; and what the rate is a median of.
 
-    A head in closed form is judged by what is known of it exactly, networks by the errors planted on one of them.
+    A head in closed form is judged by what is known of it exactly, networks by the errors planted on one of them. Where
+    there are both, their rankings are put together: they err on different rows.
     """
     head = evidence.head
     if head is None:
@@ -123,10 +125,18 @@ def judge_labels(evidence: Evidence, *, seed: int) -> tuple[np.ndarray, Calibrat
         calibration, estimators = calibrate(evidence, ranking, seed=seed), None
     else:
         ranking = head.score
+        if evidence.history is not None:
+            agreements = (head.agreement, agreement_of(evidence))
+            ranking = fuse((head.score, rank(evidence, seed=seed)), agreements)
         views = [vote.predicted for vote in evidence.votes.values()]
         found = judge_rate(head, evidence.labels, views, ranking, seed=seed)
         calibration, estimators = found.calibration, found.estimators
     return ranking, with_rows_of_no_class(evidence, ranking, calibration, seed=seed), estimators
+
+
+def agreement_of(evidence: Evidence) -> float:
+    """Share of the given labels that the networks predict out of sample."""
+    return float((evidence.need("pred_probs").argmax(axis=1) == evidence.labels).mean())
 
 
 def rank(evidence: Evidence, *, seed: int) -> np.ndarray:
