@@ -15,7 +15,7 @@ from test_ensemble import KEY, inputs_of
 from test_training import CONFIG, NOT_ALONE, pictures
 from worlds import blobs
 
-from cleanlab_lite.clock import Clock
+from cleanlab_lite.clock import Clock, Pulse
 from cleanlab_lite.data.inputs import Inputs
 from cleanlab_lite.errors import ReportError, StoppedEarly
 from cleanlab_lite.run import Run
@@ -123,6 +123,39 @@ def test_checkpoints_are_left_on_the_way_not_only_when_the_time_is_up(tmp_path, 
     assert_same(whole, do(tmp_path / "parts", job(), Counting()))
     assert 0 < len(steps_left) < 5 * (89 // 16 + 1) - 7
     assert not list((tmp_path / "parts").rglob("checkpoint*"))
+
+
+class Looks(Clock):
+    """Its time is up in the clean pass after so many steps."""
+
+    def __init__(self, steps: int) -> None:
+        super().__init__()
+        self.left, self.steps = steps, 0
+
+    def pulse(self, epochs: int, note: str) -> Pulse:
+        clock = self
+
+        class Counting(Pulse):
+            def step(self) -> None:
+                clock.left, clock.steps = clock.left - 1, clock.steps + 1
+
+            def look(self) -> None:
+                if clock.left <= 0:
+                    raise StoppedEarly("the time is up")
+
+        return Counting(self, epochs, note)
+
+
+@pytest.mark.parametrize("strategy", ["plain", "mixup", "dividemix"])
+def test_a_stop_in_a_clean_pass_loses_no_step(tmp_path, strategy):
+    asked = job(replace(TEACHING, strategy=strategy))
+    whole = do(tmp_path / "whole", asked, undisturbed := Looks(10**9))
+    stopped = Looks(7)  # in the second epoch
+    with pytest.raises(StoppedEarly):
+        do(tmp_path / "parts", asked, stopped)
+    resumed = Looks(10**9)
+    assert_same(whole, do(tmp_path / "parts", asked, resumed))
+    assert stopped.steps + resumed.steps == undisturbed.steps
 
 
 def test_a_damaged_checkpoint_counts_for_nothing(tmp_path):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -84,8 +85,8 @@ def fit(
         torch.manual_seed(seed)  # dropout draws from the global generator
         for epoch in range(point.epoch if point else 0, teaching.epochs):
             pulse.epoch = epoch
-            training.learn(epoch, pulse, keeper, point if point and point.epoch == epoch else None)
-            training.look(epoch, pulse)
+            save = training.learn(epoch, pulse, keeper, point if point and point.epoch == epoch else None)
+            training.look(epoch, pulse, save)
             pulse.end_epoch(epoch)
     return training.observation()
 
@@ -150,8 +151,13 @@ class Training:
 
         return new_learner
 
-    def learn(self, epoch: int, pulse: Pulse, keeper: CheckpointKeeper | None, point: Checkpoint | None) -> None:
-        """The steps of one epoch, those before `point` left out. Raises StoppedEarly when its time is up."""
+    def learn(
+        self, epoch: int, pulse: Pulse, keeper: CheckpointKeeper | None, point: Checkpoint | None
+    ) -> Callable[[], None]:
+        """The steps of one epoch, those before `point` left out; and what saves the state behind the last of them.
+
+        Raises StoppedEarly when its time is up; the state is saved then.
+        """
         if point:
             self.restore(point.begun)
             self.late = self.late if point.late is None else point.late.numpy()
@@ -166,9 +172,8 @@ class Training:
 
         facts = facts_of(self.rows, self.teaching, self.seed)
 
-        def save() -> None:
-            if keeper and begun:
-                now = self.snapshot() if drawn else begun
+        def save(now: Snapshot | None) -> None:
+            if keeper and begun and now:
                 states = torch.stack(drawn) if drawn else torch.zeros(0, 0, dtype=torch.uint8)
                 late = torch.from_numpy(self.late) if epoch >= self.teaching.epochs - self.late_epochs else None
                 self.curves.flush()
@@ -176,17 +181,17 @@ class Training:
 
         while True:
             if keeper and keeper.due:
-                save()
+                save(self.snapshot() if drawn else begun)
             state = self.setting.generator.get_state()
             batch = next(batches, None)
-            if batch is None:
-                return
+            if batch is None:  # a clean pass moves batch norms: what is saved then is the state before
+                return partial(save, self.snapshot() if keeper else None)
             self.strategy.step(epoch, batch)
             drawn.append(state)
             try:
                 pulse.step()
             except StoppedEarly:
-                save()
+                save(self.snapshot() if keeper else None)
                 raise
 
     def batches(self, epoch: int) -> Iterator[Batch]:
@@ -205,9 +210,13 @@ class Training:
             self.restore(point.now)
         return drawn
 
-    def look(self, epoch: int, pulse: Pulse) -> None:
-        """Observe every readable row after an epoch. Raises StoppedEarly when its time is up."""
-        logits = observe(self.strategy.learners, self.samples, self.rows, pulse.look)
+    def look(self, epoch: int, pulse: Pulse, save: Callable[[], None]) -> None:
+        """Observe every readable row after an epoch. Raises StoppedEarly when its time is up, and calls `save` then."""
+        try:
+            logits = observe(self.strategy.learners, self.samples, self.rows, pulse.look)
+        except StoppedEarly:
+            save()
+            raise
         mean = logits[0] if len(logits) == 1 else logits.mean(axis=0)
         curves = self.curves
         curves.loss[epoch], curves.margin[epoch], curves.predicted[epoch] = statistics(mean, self.targets)
