@@ -33,8 +33,8 @@ def many(n: int) -> Task:
     return Task.of(labels, K, Inputs(array, nothing, nothing, np.full(n, -1), decoded=0, content=content))
 
 
-def watched(folder: Path, n: int, proxies: int, epochs: int) -> Evidence:
-    task = many(n)
+def watched(folder: Path, task: Task, proxies: int, epochs: int) -> Evidence:
+    n = len(task)
     plan = replace(PLAN, rows=n, labelled=n, classes=K, epochs=epochs, ensemble=proxies, batch_size=512)
     config = AuditConfig(ensemble=proxies, epochs=epochs)
     with Run.start(folder, "many", KEY) as run:
@@ -44,10 +44,11 @@ def watched(folder: Path, n: int, proxies: int, epochs: int) -> Evidence:
 @pytest.mark.slow
 def test_fifty_thousand_rows_take_half_of_what_they_did(tmp_path):
     """Five proxies of four epochs, and one with planted errors. Before the memory maps: 90 and 799 MiB."""
-    watched(tmp_path / "first", 600, 2, 1)  # what is imported on the way does not count
+    watched(tmp_path / "first", many(600), 2, 1)  # what is imported on the way does not count
+    task = many(50_000)
     tracemalloc.start()
     try:
-        evidence = watched(tmp_path / "run", 50_000, 5, 4)
+        evidence = watched(tmp_path / "run", task, 5, 4)
         watching = tracemalloc.get_traced_memory()[1]
         tracemalloc.reset_peak()
         combine(evidence, np.ones(50_000, bool), np.full(50_000, -1))

@@ -163,7 +163,7 @@ def test_killed_again_and_again(machine, steps):
 @pytest.mark.parametrize(
     ("at", "of"),
     [
-        (10, "epoch"),  # in the second trial
+        (18, "epoch"),  # in the second trial
         pytest.param(5, "epoch", marks=pytest.mark.slow),
         pytest.param(0, "write stages/trial-", marks=pytest.mark.slow),
         pytest.param(1, "write stages/trial-", marks=pytest.mark.slow),
@@ -171,7 +171,7 @@ def test_killed_again_and_again(machine, steps):
 )
 def test_killed_during_the_trials_of_epochs(machine, trials, at, of):
     run = machine.folder / f"trials-{at}-{of[:5]}"
-    left = trials.index("write stages/trial-16.json")
+    left = trials.index("write stages/trial-32.json")
     steps = machine.kill(machine.vectors, run.name, *BY_TRIAL, at=at, of=of)
     assert len(steps) <= left + 1
     machine.finish(machine.vectors, run.name, *BY_TRIAL)
