@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # for editors and type checkers; tests/test_door.py holds it 
     from cleanlab_lite.config import AuditConfig as AuditConfig
     from cleanlab_lite.door import Report as Report
     from cleanlab_lite.door import audit as audit
+    from cleanlab_lite.errors import NlcleanError as NlcleanError
     from cleanlab_lite.estimator import LabelIssueDetector as LabelIssueDetector
     from cleanlab_lite.evidence.evidence import Evidence as Evidence
     from cleanlab_lite.evidence.history import History as History
@@ -35,6 +36,7 @@ _PUBLIC = {
     "History": ("cleanlab_lite.evidence.history", "History"),
     "Report": ("cleanlab_lite.door", "Report"),
     "RunFolder": ("cleanlab_lite.run", "RunFolder"),
+    "NlcleanError": ("cleanlab_lite.errors", "NlcleanError"),
     "AuditConfig": ("cleanlab_lite.config", "AuditConfig"),
     "PROXIES": ("cleanlab_lite.train.models", "PROXIES"),
     "LabelIssueDetector": ("cleanlab_lite.estimator", "LabelIssueDetector"),

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from cleanlab_lite import History as History
     from cleanlab_lite import LabelIssueDetector as LabelIssueDetector
     from cleanlab_lite import Manifest as Manifest
+    from cleanlab_lite import NlcleanError as NlcleanError
     from cleanlab_lite import Recorder as Recorder
     from cleanlab_lite import Report as Report
     from cleanlab_lite import RunFolder as RunFolder
