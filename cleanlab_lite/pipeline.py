@@ -32,6 +32,7 @@ from cleanlab_lite.progress import OnProgress, Progress, ignore
 from cleanlab_lite.report.tables import build_report, class_table, duplicates_table, history_table, noise_matrix_table
 from cleanlab_lite.run import Run, layout
 from cleanlab_lite.run.report import ReportTable
+from cleanlab_lite.run.summary import Noise
 
 if TYPE_CHECKING:
     from cleanlab_lite.train.plan import Plan
@@ -377,7 +378,7 @@ def warnings(verdict: Verdict, inputs: Inputs) -> list[str]:
         )
     elif "uncalibrated" in rate.method:
         found.append("without enough planted errors p_mislabel is not calibrated: rely on the order of the rows")
-    elif rate.high - rate.low > 0.5 or rate.estimate > 0.5:
+    elif not Noise(rate.estimate, rate.low, rate.high, rate.method).determined:
         found.append(
             "the noise rate is hardly determined: too little is learned from these labels; nothing is changed without "
             "a person (`nlclean review`)"
@@ -412,12 +413,12 @@ def costs(evidence: Evidence, inputs: Inputs, verdict: Verdict) -> list[str]:
 def cleanings(manifest: Manifest, report: ReportTable) -> dict[Policy, Cleaning]:
     """What the policies would do with the manifest; a warning of the report where that is too much to be written."""
     found: dict[Policy, Cleaning] = {}
+    if not report.summary.noise_rate.determined:
+        return found  # a warning says so
     policies: tuple[Policy, ...] = ("prune", "correct")
     for policy in policies:
         cleaning = apply_policy(report.table, manifest.held_back, policy)
         error = Cleaned(manifest, report.table, cleaning).excess()
-        if not report.summary.noise_rate.determined:
-            continue  # a warning says so
         if error is None:
             found[policy] = cleaning
         else:

@@ -14,7 +14,6 @@ import numpy as np
 import torch
 
 from cleanlab_lite.clock import Clock, Pulse
-from cleanlab_lite.evidence.history import HELD_OUT
 from cleanlab_lite.run import Run
 from cleanlab_lite.train.checkpoint import Checkpoint, CheckpointKeeper
 from cleanlab_lite.train.fit import Start, Teaching, facts_of, fit
@@ -44,12 +43,6 @@ class Job:
     seed: int
     note: str  # for progress and messages
     start: Start | None = None  # plain data too; None: from scratch
-
-    def trained_on(self) -> np.ndarray:
-        """(n,) int32, the label that the network was shown, HELD_OUT where it saw none."""
-        found = np.full(len(self.shown), HELD_OUT, dtype=np.int32)
-        found[self.rows] = self.shown[self.rows]
-        return found
 
 
 @dataclass(frozen=True)
