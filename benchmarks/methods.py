@@ -28,7 +28,7 @@ from cleanlab_lite.config import preset
 from cleanlab_lite.data.inputs import Inputs, load_inputs
 from cleanlab_lite.judge.calibration import calibrate
 from cleanlab_lite.judge.detectors import DETECTORS
-from cleanlab_lite.judge.verdict import rank
+from cleanlab_lite.judge.ranking import rank
 from cleanlab_lite.manifest.readers import read_manifest
 from cleanlab_lite.run import Run
 from cleanlab_lite.train.ensemble import prepare, watch

@@ -19,6 +19,15 @@ def largest_other(values: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return without_own(values, labels).max(axis=1, initial=-np.inf)
 
 
+def margins(values: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """(n,) float64 value of values (n, k) at the class of labels (n,) minus the largest other; NaN where it is -1."""
+    rows = np.flatnonzero(labels >= 0)
+    result = np.full(len(labels), np.nan)
+    own = values[rows, labels[rows]]
+    result[rows] = own - largest_other(values[rows], labels[rows])
+    return result
+
+
 def mean_over_epochs(values: np.ndarray) -> np.ndarray:
     """(n,) mean of values (e, n) over the epochs that are not NaN; NaN where none is."""
     recorded = np.isfinite(values)

@@ -75,6 +75,13 @@ class AuditConfig:
         stands_for="trained",
         choices=("trained", "closed"),
     )
+    views: str = _option(
+        "auto",
+        "how thorough",
+        "What is looked at, with commas: encoder (vectors of a pretrained network), pixels of pictures or patches of "
+        "sounds (networks from scratch), statistics of sounds, vectors.",
+        stands_for="encoder and pixels, encoder, statistics and patches, or vectors; of --proxy what it looks at",
+    )
     ensemble: int = _option(5, "how thorough", "Cross-fitted proxies; every row is held out of one.", least=2)
     epochs: int = _option(
         0,

@@ -25,6 +25,7 @@ from cleanlab_lite.export.manifest import suffix, write_manifest
 from cleanlab_lite.export.policy import Cleaned, Cleaning, apply_policy
 from cleanlab_lite.groups import roots
 from cleanlab_lite.judge.closed_form import look
+from cleanlab_lite.judge.fusion import FAR
 from cleanlab_lite.judge.verdict import Verdict, combine
 from cleanlab_lite.manifest.manifest import Manifest
 from cleanlab_lite.manifest.saved import save_manifest
@@ -33,6 +34,7 @@ from cleanlab_lite.report.tables import build_report, class_table, duplicates_ta
 from cleanlab_lite.run import Run, layout
 from cleanlab_lite.run.report import ReportTable
 from cleanlab_lite.run.summary import Noise
+from cleanlab_lite.train.task import ENCODER, STATISTICS
 
 if TYPE_CHECKING:
     from cleanlab_lite.train.plan import Plan
@@ -55,7 +57,6 @@ WITHOUT = {
         "and prototypes are null"
     ),
 }
-VIEWS = {"image": "pixels", "sound": "patches", "vector": "vectors"}  # of the data themselves, by modality
 EXECUTION = ("time_budget", "workers", "max_memory")  # options that change how a run goes, not what it finds
 
 
@@ -169,68 +170,97 @@ class Proxies:
         return asdict(self.plan)
 
     def look(self, manifest: Manifest, run: Run, clock: Clock) -> Seen:
-        from cleanlab_lite.train.ensemble import watch  # torch: an audit of the user's own evidence does without
-        from cleanlab_lite.train.task import Task
-
-        inputs, seen = self._inputs(manifest, run, clock)
-        duplicates = _copies(inputs, seen, run, clock)
-        views = self._views(manifest, inputs, seen) if self.plan.encoder or self.plan.heads == "closed" else {}
-        head, votes = self._closed(manifest, views, seen, duplicates, run) if views else (None, {})
-        if self.plan.heads == "closed":
+        plan = self.plan
+        inputs, views = self._look(manifest, run, clock)
+        main = views[plan.views[0]]
+        duplicates = _copies(inputs, main, run, clock)
+        head: HeldOut | None = None
+        votes: dict[str, Vote] = {}
+        if plan.in_closed_form:
+            vectors = {name: views[name].array for name in plan.in_closed_form}
+            head, votes = self._closed(manifest, vectors, main, duplicates, run)
+        if plan.heads == "closed":
             assert head is not None
-            return Seen(seen, duplicates, _of_head(manifest, views, head, votes))
-        # held out together, or a row's prediction would be that of a proxy that has seen its copy
-        task = Task.of(
-            manifest.labels, manifest.num_classes, seen, view=self._view(manifest), copy_of=duplicates.copy_of
-        )
-        evidence = watch(task, self.plan, self.config, run=run, clock=clock, warm=self.warm)
-        return Seen(seen, duplicates, replace(evidence, head=head, votes=votes))
-
-    def _views(self, manifest: Manifest, inputs: Inputs, seen: Inputs) -> dict[str, np.ndarray]:
-        """What the rows are as vectors (n, d), by the name of the view; NaN where a row is unreadable."""
-        views = {self._view(manifest): seen.array}
-        if inputs.offsets is not None:
-            views["statistics"] = statistics(inputs).array
-        return {name: np.where(seen.readable[:, None], array, np.nan) for name, array in views.items()}
+            return Seen(main, duplicates, _of_head(manifest, vectors, head, votes))
+        evidence = self._trained(manifest, views, head, duplicates, run, clock)
+        return Seen(main, duplicates, replace(evidence, head=head, votes=votes))
 
     def _closed(
-        self, manifest: Manifest, views: dict[str, np.ndarray], seen: Inputs, duplicates: Duplicates, run: Run
+        self, manifest: Manifest, vectors: dict[str, np.ndarray], main: Inputs, duplicates: Duplicates, run: Run
     ) -> tuple[HeldOut, dict[str, Vote]]:
-        """What a head in closed form says of the views, and what each of them would say alone."""
-        labels = np.where(seen.readable, manifest.labels, -1)
+        """What a head in closed form says of vectors (n, d) by view, and what each of them would say alone."""
+        labels = np.where(main.readable, manifest.labels, -1)
         group = roots(duplicates.copy_of)  # copies do not answer for each other
-        head, votes = look(views, labels, manifest.num_classes, group, seed=self.config.seed)
-        agreement = {name: vote.agreement for name, vote in votes.items()}
-        run.mark("heads", agreement=head.agreement, views=agreement, strength=head.strength)
+        readable = {name: np.where(main.readable[:, None], array, np.nan) for name, array in vectors.items()}
+        head, votes = look(readable, labels, manifest.num_classes, group, seed=self.config.seed)
+        agreements = {name: vote.agreement for name, vote in votes.items()}
+        run.mark("heads", agreement=head.agreement, views=agreements, strength=head.strength)
         return head, votes
 
+    def _trained(
+        self,
+        manifest: Manifest,
+        views: dict[str, Inputs],
+        head: HeldOut | None,
+        duplicates: Duplicates,
+        run: Run,
+        clock: Clock,
+    ) -> Evidence:
+        """What networks saw of the first view, and of the data beside an encoder where they fit as well."""
+        from cleanlab_lite.train.ensemble import watch, watch_beside  # torch: an audit of own evidence does without
+        from cleanlab_lite.train.task import Task
+        from cleanlab_lite.train.trials import Rival
+
+        plan, config = self.plan, self.config
+        # held out together, or a row's prediction would be that of a proxy that has seen its copy
+        tasks = {
+            name: Task.of(manifest.labels, manifest.num_classes, seen, view=name, copy_of=duplicates.copy_of)
+            for name, seen in views.items()
+        }
+        evidence = watch(tasks[plan.views[0]], plan, config, run=run, clock=clock, warm=self.warm)
+        evidence = replace(evidence, view=plan.views[0])
+        if plan.beside is None or head is None:
+            return evidence
+        [view] = plan.beside.views
+        rival = Rival(head.predicted, FAR)
+        other = watch_beside(tasks[view], plan.of_data, config, run=run, clock=clock, rival=rival)
+        return evidence if other is None else replace(evidence, beside={view: replace(other, view=view)})
+
     def about(self, run: Run, seen: Seen, verdict: Verdict) -> dict[str, Any]:
-        plan, history = self.plan, seen.evidence.history
         search = run.facts("search") if run.done("search") else None
-        names = ("proxy", "loss", "strategy", "ensemble", "batch_size", "precision", "image_size", *SOUND)
-        proxy = {name: getattr(plan, name) for name in names}
-        if plan.heads == "closed":
-            proxy = {
-                "proxy": "ridge",
-                **run.facts("heads"),
-                **{name: getattr(plan, name) for name in ("image_size", *SOUND)},
-            }
-        proxy |= {"epochs": history.shape[1] if history else 0}
-        proxy |= {name: search["chosen"][name] for name in ("loss", "strategy")} if search else {}
         return {
-            "proxy": proxy,
+            "proxy": self._proxy_facts(run, seen.evidence) | (search["chosen"] if search else {}),
             "search": search,
-            "encoder": _encoder_facts(run, plan),
+            "encoder": _encoder_facts(run, self.plan),
             "warm_start": self.warm.described(seen.inputs.content) if self.warm else None,
-            "device": plan.device,
+            "device": self.plan.device,
+            "views": self._view_facts(run, seen.evidence),
             "warnings": [],
         }
 
-    def _view(self, manifest: Manifest) -> str:
-        return "encoder" if self.plan.encoder else VIEWS[manifest.modality]
+    def _proxy_facts(self, run: Run, evidence: Evidence) -> dict[str, Any]:
+        """Of the networks whose history the report shows, or of the head where there are none."""
+        plan, history = self.plan, evidence.history
+        sizes = {name: getattr(plan, name) for name in ("image_size", *SOUND)}
+        if history is None:
+            return {"proxy": "ridge", **run.facts("heads"), **sizes, "epochs": 0}
+        names = ("proxy", "loss", "strategy", "ensemble", "batch_size", "precision")
+        return {name: getattr(plan, name) for name in names} | sizes | {"epochs": history.shape[1]}
 
-    def _inputs(self, manifest: Manifest, run: Run, clock: Clock) -> tuple[Inputs, Inputs]:
-        """The decoded data, and what the proxies are going to see: these, or what a frozen encoder makes of them."""
+    def _view_facts(self, run: Run, evidence: Evidence) -> dict[str, Any]:
+        """By view: the share of the given labels that it predicts of rows that it has not seen, and by what means."""
+        found: dict[str, Any] = {name: {"head": vote.agreement} for name, vote in evidence.votes.items()}
+        for each in (evidence, *evidence.beside.values()):
+            if each.history is not None:
+                found.setdefault(each.view, {})["networks"] = agreement(each)
+        if self.plan.beside is not None:
+            [view] = self.plan.beside.views
+            if view not in found:  # the first was the last
+                found[view] = {"networks": run.facts(f"{view}-first")["agreement"], "left_out": True}
+        return found
+
+    def _look(self, manifest: Manifest, run: Run, clock: Clock) -> tuple[Inputs, dict[str, Inputs]]:
+        """The decoded data, and all ways of looking at them, by name."""
         plan, encoder = self.plan, None
         if plan.encoder:  # before the pictures are decoded: its weights may not fit
             from cleanlab_lite.train.models.encoders import describe_encoder, load_encoder
@@ -240,17 +270,30 @@ class Proxies:
                 self.warm.require(encoder_fingerprint=encoder.fingerprint)
         inputs = load_inputs(manifest, plan.picture_size, plan.sound, workers=self.config.workers, on_progress=clock)
         run.mark("decode", decoded=inputs.decoded, unreadable=int((~inputs.readable).sum()))
-        if encoder is None:
-            return inputs, inputs
-        import torch
+        views = dict.fromkeys(plan.views, inputs)
+        if encoder is not None:
+            import torch
 
-        from cleanlab_lite.train.encode import encode
-        from cleanlab_lite.train.ensemble import PRECISIONS
+            from cleanlab_lite.train.encode import encode
+            from cleanlab_lite.train.ensemble import PRECISIONS
 
-        device, autocast = torch.device(plan.device), PRECISIONS[plan.encoder_precision]
-        vectors, computed = encode(inputs, encoder, device=device, autocast=autocast, on_progress=clock)
-        run.mark("encode", weights=encoder.weights, fingerprint=encoder.fingerprint, computed=computed)
-        return inputs, vectors
+            device, autocast = torch.device(plan.device), PRECISIONS[plan.encoder_precision]
+            views[ENCODER], computed = encode(inputs, encoder, device=device, autocast=autocast, on_progress=clock)
+            run.mark("encode", weights=encoder.weights, fingerprint=encoder.fingerprint, computed=computed)
+        if STATISTICS in views:
+            views[STATISTICS] = statistics(inputs)
+        if plan.beside is not None and plan.beside.image_size:
+            from cleanlab_lite.train.views import reduced
+
+            [view] = plan.beside.views
+            views[view] = reduced(inputs, plan.beside.image_size)
+        return inputs, views
+
+
+def agreement(evidence: Evidence) -> float:
+    """Share of the given labels that networks predict of rows which they were not shown."""
+    known = np.flatnonzero((evidence.labels >= 0) & np.isfinite(evidence.need("pred_probs")[:, 0]))
+    return float((evidence.need("pred_probs")[known].argmax(axis=1) == evidence.labels[known]).mean())
 
 
 @dataclass(frozen=True)

@@ -185,6 +185,7 @@ def fake_source(manifest: Manifest, config: Any, **_: None) -> SimpleNamespace:
         "image_size": 0,
         "sample_rate": 0,
         "encoder": "",
+        "beside": None,
         "patch_seconds": 0.0,
         "strategy": "mixup",
         "loss": "ce",

@@ -390,7 +390,7 @@ def test_a_dry_run_counts_missing_files(here, capsys):
     save_pictures(here, np.array([0, 1, 0]), ["a.png", "b.png", "c.png"])
     write_csv(here / "m.csv", {"path": ["a.png", "b.png", "gone.png", "c.png"], "label": ["x", "y", "x", "x"]})
     plan = json.loads(call(capsys, "audit", "m.csv", "--dry-run", "--json", "--ensemble", 2).out)
-    assert (plan["rows"], plan["missing_files"], plan["image_size"]) == (4, 1, 32)
+    assert (plan["rows"], plan["missing_files"], plan["picture_size"]) == (4, 1, 32)
 
 
 def test_a_time_budget_stops_the_run_and_the_same_command_finishes_it(vector_file, here, monkeypatch, capsys):

@@ -14,6 +14,7 @@ from cleanlab_lite.errors import EvidenceError
 from cleanlab_lite.evidence.evidence import Evidence
 from cleanlab_lite.evidence.history import HELD_OUT, History
 from cleanlab_lite.judge import verdict as rules
+from cleanlab_lite.judge.ranking import mean_margins, memorised, rank
 from cleanlab_lite.judge.verdict import (
     Verdict,
     best_other,
@@ -23,9 +24,6 @@ from cleanlab_lite.judge.verdict import (
     decide_action,
     decide_issue,
     label_free_sharpness,
-    mean_margins,
-    memorised,
-    rank,
     settle_conflicts,
 )
 from cleanlab_lite.run.report import ACTIONS, ISSUES, SCHEMA

@@ -363,7 +363,7 @@ def test_the_plan_says_which_encoder_and_why(manifest, weights):
     assert (plan.proxy, plan.strategy, plan.precision, plan.image_size) == ("mlp", "mixup", "fp32", SIZE)
     assert "--proxy" in plan.encoder_reason and plan.modality == "image"
     usual = make_plan(dataset, AuditConfig(device="cpu"))
-    assert usual.proxy == "cnn" and not usual.encoder and not usual.encoder_reason
+    assert usual.proxy == "mlp" and usual.encoder == "lite0" and "installed" in usual.encoder_reason
     trained = make_plan(dataset, AuditConfig(device="cpu", proxy="resnet18", weights=weights))
     assert trained.proxy == "resnet18" and not trained.encoder  # as before: its weights are where training starts
 

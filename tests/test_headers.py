@@ -189,7 +189,7 @@ def test_a_plan_reads_headers(local, modality):
     plan = make_plan(read_manifest(folder / "m.csv"), AuditConfig(ensemble=2))
     assert (plan.modality, plan.image_size, plan.sample_rate) == (
         modality,
-        *((128, 0) if modality == "image" else (0, 16000)),
+        *((160, 0) if modality == "image" else (96, 16000)),
     )
     assert sum(file.fetched for file in found) < 4 * HEADER < len(data)
 

@@ -71,10 +71,12 @@ def test_a_plan_leaves_nothing_open():
 
 def test_pictures_get_a_size_and_missing_files_are_counted(tmp_path):
     manifest = pictures(tmp_path)
-    plan = make_plan(manifest, CPU)
+    plan = make_plan(manifest, replace(CPU, views="pixels"))
     assert (plan.image_size, plan.missing_files) == (48, 2)
     assert plan.proxy not in VECTOR_PROXIES
-    assert make_plan(manifest, AuditConfig(device="cpu", image_size=64)).image_size == 64
+    assert make_plan(manifest, replace(CPU, views="pixels", image_size=64)).image_size == 64
+    both = make_plan(manifest, CPU)
+    assert (both.image_size, both.picture_size, both.beside.image_size, both.missing_files) == (160, 64, 32, 2)
 
 
 def test_remote_files_are_not_looked_for(tmp_path):
@@ -127,7 +129,7 @@ def test_a_proxy_for_vectors_is_refused_for_pictures(tmp_path):
 def test_weights_are_refused_before_anything_is_decoded(tmp_path):
     manifest = pictures(tmp_path, n=6)
     with pytest.raises(ConfigError, match="'cnn' takes no pretrained weights") as caught:
-        make_plan(manifest, replace(CPU, weights="default"))
+        make_plan(manifest, replace(CPU, proxy="cnn", weights="default"))
     assert "--proxy resnet18 or resnet50" in caught.value.hint
     with pytest.raises(ConfigError, match=r"no weights file at .*nowhere\.pt"):
         make_plan(manifest, replace(CPU, proxy="resnet18", weights=str(tmp_path / "nowhere.pt")))

@@ -498,7 +498,7 @@ def test_a_stopped_audit_goes_on_to_the_same_findings(world, tmp_path):
 
 def test_plan_of_sounds(world):
     manifest = read_manifest(world / "m.csv")
-    plan = make_plan(manifest, AuditConfig(device="cpu"))
+    plan = make_plan(manifest, AuditConfig(device="cpu", views="patches"))
     assert (plan.modality, plan.proxy, plan.sample_rate, plan.patch_seconds) == ("sound", "cnn", 8000, 1.024)
     assert plan.image_size == 0 and plan.sound == FORM
     assert make_plan(manifest, AuditConfig(device="cpu", sample_rate=16000)).sample_rate == 16000

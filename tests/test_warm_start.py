@@ -247,7 +247,7 @@ def pictures(folder: Path, out: Path) -> Path:
         (None, ("--second-split",), "second_split learns from scratch"),
         (other_features, (), "no row of this manifest was learned"),
         (narrow_features, (), r"shape is [5] here and was [8]"),
-        (pictures, (), "modality is 'image' here and was 'vector'; proxy is 'cnn' here and was 'mlp'"),
+        (pictures, (), "modality is 'image' here and was 'vector'; encoder is 'lite0' here and was ''"),
     ],
 )
 def test_what_does_not_fit_is_refused(
@@ -263,7 +263,7 @@ def test_what_does_not_fit_is_refused(
 def test_another_size_of_pictures_is_refused_and_the_same_is_taken(folder, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("NLCLEAN_CACHE_DIR", str(tmp_path / "cache"))
     manifest = pictures(folder, tmp_path)
-    quick = ("--ensemble", "2", "--device", "cpu", "--epochs", "1")
+    quick = ("--ensemble", "2", "--device", "cpu", "--epochs", "1", "--views", "pixels")
     assert call(capsys, "audit", manifest, *quick, "--image-size", "32", "--out", tmp_path / "old").code == 0
     again = ("audit", manifest, *quick, "--warm-start", tmp_path / "old")
     answer = call(capsys, *again, "--image-size", "48")
@@ -363,7 +363,7 @@ def test_the_proxies_of_an_audit_of_pictures_still_know_them(tmp_path, watched, 
     names = [f"{row}.png" for row in range(90)]
     save_pictures(tmp_path, WORLD.truth[:90], names)
     path = write_csv(tmp_path / "m.csv", {"path": names, "label": [CLASSES[c] for c in WORLD.truth[:90]]})
-    options = OPTIONS | {"ensemble": 2, "image_size": 32, "epochs": 6}
+    options = OPTIONS | {"ensemble": 2, "image_size": 32, "epochs": 6, "views": "pixels"}
     audit(path, out=tmp_path / "run", loss="ce", strategy="plain", **options)
     manifest = read_manifest(path)
     inputs = load_inputs(manifest, 32)

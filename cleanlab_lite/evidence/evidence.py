@@ -64,7 +64,12 @@ class Vote:
     """What one view by itself says."""
 
     predicted: np.ndarray  # (n,) int64, without having seen the row; -1 where it is unreadable
+    margin: np.ndarray  # (n,) float64, log-probability of the given label minus that of the best other; NaN without one
     agreement: float  # share of the given labels that are predicted
+
+    def select(self, rows: np.ndarray) -> Vote:
+        """The same for a subset of rows (index or mask)."""
+        return replace(self, predicted=self.predicted[rows], margin=self.margin[rows])
 
 
 @dataclass(frozen=True)
@@ -84,6 +89,8 @@ class Evidence:
     second_split: np.ndarray | None = None
     head: HeldOut | None = None  # a regression in closed form on all views of vectors
     votes: Mapping[str, Vote] = field(default_factory=dict)  # of each of these views, by name
+    view: str = ""  # that the networks looked at, where it has a name
+    beside: Mapping[str, Evidence] = field(default_factory=dict)  # of networks that looked at other views, by name
 
     def __post_init__(self) -> None:
         n = len(self.labels)
@@ -148,7 +155,9 @@ class Evidence:
             plants=None if self.plants is None else self.plants.select(rows, len(self)),
             second_split=None if self.second_split is None else self.second_split[:, rows],
             head=None if self.head is None else self.head.select(rows),
-            votes={name: Vote(vote.predicted[rows], vote.agreement) for name, vote in self.votes.items()},
+            votes={name: vote.select(rows) for name, vote in self.votes.items()},
+            view=self.view,
+            beside={name: other.select(rows) for name, other in self.beside.items()},
         )
 
 

@@ -23,6 +23,7 @@ from scipy.optimize import brentq, minimize_scalar
 from scipy.sparse import coo_array, csr_array
 from scipy.special import logsumexp
 
+from cleanlab_lite.arrays import margins
 from cleanlab_lite.errors import EvidenceError
 from cleanlab_lite.evidence.evidence import HeldOut, Vote
 from cleanlab_lite.judge.neighbors import nearest_neighbors, unit_rows
@@ -298,7 +299,10 @@ def look(
         name: hold_out([view], labels, num_classes, group, seed=seed) if len(views) > 1 else head
         for name, view in views.items()
     }
-    return head, {name: Vote(found.predicted, found.agreement) for name, found in alone.items()}
+    votes = {
+        name: Vote(found.predicted, margins(found.logits, labels), found.agreement) for name, found in alone.items()
+    }
+    return head, votes
 
 
 def sharpness(predictions: np.ndarray, labels: np.ndarray, *, seed: int = 0) -> tuple[float, float]:

@@ -8,9 +8,9 @@ data with known errors. They need held-out logits of one head, and what other he
   does, the share of all rows over that of the planted ones is the rate. Corrected for planted labels that hit the
   truth.
 - confusion: expectation and maximisation of one k x k confusion, q fixed.
-- halves: Dawid and Skene's model of the given label and two regressions on disjoint halves of the components, mean
-  over a few ways to halve them.
-- views: the same across independent views, where there are two or more.
+- views: Dawid and Skene's model of the given label and what each of several independent views predicts.
+- halves: with one view the same of two regressions on disjoint halves of its components, mean over a few ways to halve
+  them. They repeat each other's mistakes, and count where there are no views.
 
 None is believed beyond the share of given labels that held-out predictions differ from. The interval reaches from
 errors planted along the confusions of whole classes, which are easier to see than real ones (too low nearly always), to
@@ -56,8 +56,8 @@ class Estimators:
 
     planted: float
     confusion: float
-    halves: float
-    views: float | None  # None with one view: voters of one view repeat each other's mistakes
+    halves: float | None  # None where the best witness is no regression
+    views: float | None  # None with one view
     classwise: float  # planted along the confusions of classes: the lower end
     disagreement: float  # held-out predictions that differ from the given label: the upper end
     rows: int  # judged
@@ -65,7 +65,8 @@ class Estimators:
     @property
     def rate(self) -> float:
         """The median, never above the disagreement."""
-        voices = [self.planted, self.confusion, self.halves, *([] if self.views is None else [self.views])]
+        crowd = self.halves if self.views is None else self.views
+        voices = [self.planted, self.confusion, *([] if crowd is None else [crowd])]
         return min(float(np.median(voices)), self.disagreement)
 
     @property
@@ -120,27 +121,28 @@ def judge_rate(
     rows, with_neighbors = sample_rows(judged, 1, seed), judged[held_out.neighbors[judged] >= 0]
     plants = plant(held_out.logits, labels, sample_rows(judged, k, seed), np.random.default_rng((seed, 5)))
     by_confusion = confusion_em(held_out.logits[rows], labels[rows])
-    by_halves = np.mean([_crowd([labels, *pair], rows, k) for pair in held_out.halves], axis=0)
+    by_halves = [_crowd([labels, *pair], rows, k).mean() for pair in held_out.halves]
     by_views = _crowd([labels, *views], rows, k) if len(views) > 1 else None
     planted, classwise = planted_rates(plants)
     estimators = Estimators(
         planted=planted,
         confusion=float(by_confusion.mean()),
-        halves=float(by_halves.mean()),
+        halves=float(np.mean(by_halves)) if by_halves else None,
         views=None if by_views is None else float(by_views.mean()),
         classwise=classwise,
         disagreement=float((held_out.predicted[judged] != labels[judged]).mean()),
         rows=len(judged),
     )
     voted, by_vote = rows, by_views
-    if by_vote is None:  # neighbours are too much like the ridge to count what it gets wrong, but sharpen the shape
-        voted, nearest = with_neighbors, held_out.neighbors
+    if by_vote is None and by_halves:  # neighbours are too much like the ridge to count what it gets wrong, but sharpen
+        voted, nearest = with_neighbors, held_out.neighbors  # the shape
         by_vote = np.mean([_crowd([labels, *pair, nearest], voted, k) for pair in held_out.halves], axis=0)
     shapes = [
         along(ranking[rows], by_confusion, ranking[judged]),
-        along(ranking[voted], by_vote, ranking[judged]),
         by_rank(ranking[judged], planted_shape(plants, estimators.rate), estimators.rate),
     ]
+    if by_vote is not None:
+        shapes.append(along(ranking[voted], by_vote, ranking[judged]))
     mean = np.mean([scale_odds(shape, estimators.rate) for shape in shapes], axis=0)
     return Judged(_calibration(labels, judged, mean, ranking, estimators), estimators)
 

@@ -10,21 +10,18 @@ from typing import Any
 
 import numpy as np
 
-from cleanlab_lite.arrays import mean_over_epochs, without_own
+from cleanlab_lite.arrays import without_own
 from cleanlab_lite.errors import EvidenceError
 from cleanlab_lite.evidence.evidence import Evidence
-from cleanlab_lite.evidence.history import HELD_OUT, History
+from cleanlab_lite.evidence.history import History
 from cleanlab_lite.groups import differs, roots
 from cleanlab_lite.judge.calibration import Calibration, NoiseRate, calibrate, ceiling, scale_odds
 from cleanlab_lite.judge.detectors import DETECTORS
-from cleanlab_lite.judge.fusion import fuse
 from cleanlab_lite.judge.no_class import find_rows_of_no_class
+from cleanlab_lite.judge.ranking import Witness, blended, margins_by_view, rank, together, votes_of, witnesses
 from cleanlab_lite.judge.rate import Estimators, judge_rate, strictly
 from cleanlab_lite.run.report import FLAG
 
-PROTOTYPES = 0.25  # weight in the ranking, in standard deviations; margins have 1
-HEARD = 0.5  # most weight in the ranking of the proxy that was not shown the row
-SURE = 16.0  # nats between two classes; float32 and printed digits round what is beyond to 0 and 1
 AMBIGUOUS = 0.3  # p_mislabel from which a row without a clear class is worth a look
 OFFER = 0.6  # probability from which a correction is offered
 # probability from which a correction is made without a person: of small sets with weak evidence 9 in 10 are then wrong
@@ -71,17 +68,22 @@ def combine(evidence: Evidence, readable: np.ndarray, duplicate_of: np.ndarray, 
     if known.any() and not judged.any():
         raise EvidenceError("no readable, labelled row has a history or out-of-sample probabilities")
     part = evidence.select(np.flatnonzero(judged))
-    ranking, calibration, estimators = judge_labels(part, seed=seed)
+    found, by_view = witnesses(part, seed=seed), margins_by_view(part)
+    ranking, calibration, estimators = judge_labels(part, found, seed=seed)
+    if len(found) > 1:
+        evidence, part = blended(evidence, found), blended(part, found)
+    calibration = with_rows_of_no_class(part, ranking, calibration, seed=seed)
     score, p = _spread(ranking, judged), _spread(calibration.p_mislabel, judged)
     conflict = conflicting_duplicates(labels, duplicate_of, readable)
     p = settle_conflicts(p, labels, duplicate_of, conflict)
 
     columns, reasons, facts = detect(part, trust=1 - p[judged], seed=seed)
+    columns |= {f"view_margin_{view}": margin for view, margin in by_view.items()}
     columns = {name: _spread(values, judged) for name, values in columns.items()}
     reasons = {name: _spread(values, judged) for name, values in reasons.items()}
     if "neighbors" in columns:  # detectors number the judged rows
-        found = columns["neighbors"] >= 0
-        columns["neighbors"] = np.where(found, np.flatnonzero(judged)[np.maximum(columns["neighbors"], 0)], -1)
+        there = columns["neighbors"] >= 0
+        columns["neighbors"] = np.where(there, np.flatnonzero(judged)[np.maximum(columns["neighbors"], 0)], -1)
     reasons["duplicate_conflict"] = conflict
 
     rate = float(np.nan_to_num(calibration.rate.estimate))
@@ -113,65 +115,21 @@ def combine(evidence: Evidence, readable: np.ndarray, duplicate_of: np.ndarray, 
     )
 
 
-def judge_labels(evidence: Evidence, *, seed: int) -> tuple[np.ndarray, Calibration, Estimators | None]:
-    """(n,) ranking, higher is cleaner; its calibration, rows of no class in it; and what the rate is a median of.
+def judge_labels(
+    evidence: Evidence, found: list[Witness], *, seed: int
+) -> tuple[np.ndarray, Calibration, Estimators | None]:
+    """(n,) ranking, higher is cleaner; its calibration; and what the rate is a median of, where it is one.
 
-    A head in closed form is judged by what is known of it exactly, networks by the errors planted on one of them. Where
-    there are both, their rankings are put together: they err on different rows.
+    Networks of one view are judged by the errors planted on one of them. Where there is a head in closed form, or
+    another view, nothing needs to be planted: the witness that agrees best says what planted errors would look like.
     """
-    head = evidence.head
-    if head is None:
+    if not found:
         ranking = rank(evidence, seed=seed)
-        calibration, estimators = calibrate(evidence, ranking, seed=seed), None
-    else:
-        ranking = head.score
-        if evidence.history is not None:
-            agreements = (head.agreement, agreement_of(evidence))
-            ranking = fuse((head.score, rank(evidence, seed=seed)), agreements)
-        views = [vote.predicted for vote in evidence.votes.values()]
-        found = judge_rate(head, evidence.labels, views, ranking, seed=seed)
-        calibration, estimators = found.calibration, found.estimators
-    return ranking, with_rows_of_no_class(evidence, ranking, calibration, seed=seed), estimators
-
-
-def agreement_of(evidence: Evidence) -> float:
-    """Share of the given labels that the networks predict out of sample."""
-    return float((evidence.need("pred_probs").argmax(axis=1) == evidence.labels).mean())
-
-
-def rank(evidence: Evidence, *, seed: int) -> np.ndarray:
-    """(n,) float64 ranking, higher is cleaner: margins, and a little of the likeness to the prototypes of the class.
-
-    Margins order rows best where errors are spread over classes. Where a class is often mistaken for one other, the
-    proxies learn the mistake; the densest rows of a class still show what it looks like. Measured in RESULTS.md.
-    """
-    margins = margins_of(evidence)
-    if evidence.features is None:
-        return margins
-    trust = 1 - calibrate(evidence, margins, seed=seed).p_mislabel
-    likeness = np.nan_to_num(DETECTORS.get("prototypes").function(evidence, trust=trust, seed=seed).score)
-    return margins / deviation(margins) + PROTOTYPES * likeness / deviation(likeness)
-
-
-def margins_of(evidence: Evidence) -> np.ndarray:
-    """(n,) float64 margin of the given label by what there is of it, below 0 where another class is ahead.
-
-    The proxies' own history holds the view of proxies that were not shown the row. A history of one training does not:
-    out-of-sample probabilities add it, with the same weight, or stand alone.
-    """
-    history, pred_probs = evidence.history, evidence.pred_probs
-    if history is not None and (pred_probs is None or held_out(history).any()):
-        return mean_margins(evidence)
-    out_of_sample = np.clip(DETECTORS.get("confident_learning").function(evidence).score, -SURE, SURE)
-    if history is None:
-        return out_of_sample
-    in_sample = mean_margins(evidence)
-    return mean_over_epochs(np.stack([values / deviation(values) for values in (in_sample, out_of_sample)]))
-
-
-def deviation(values: np.ndarray) -> float:
-    """Standard deviation of values (n,) without those that are NaN; 1 where all are alike."""
-    return float(np.std(values[np.isfinite(values)])) or 1.0
+        return ranking, calibrate(evidence, ranking, seed=seed), None
+    ranking, best = together(found), max(found, key=lambda each: each.agreement)
+    votes = list(votes_of(evidence, found).values())
+    judged = judge_rate(best.held_out, evidence.labels, votes, ranking, seed=seed)
+    return ranking, judged.calibration, judged.estimators
 
 
 def recorded(evidence: Evidence) -> np.ndarray:
@@ -182,43 +140,6 @@ def recorded(evidence: Evidence) -> np.ndarray:
     if evidence.pred_probs is not None:
         rows |= np.isfinite(evidence.pred_probs).all(axis=1)
     return rows
-
-
-def held_out(history: History) -> np.ndarray:
-    """(m, n) bool: the proxy was watched on the row without having been shown its label."""
-    return (history.trained_on == HELD_OUT) & np.isfinite(history.margin).any(axis=1)
-
-
-def mean_margins(evidence: Evidence) -> np.ndarray:
-    """(n,) float64 logit margin of the given label, mean over good epochs and all proxies; NaN where none watched.
-
-    A proxy that was shown a planted label for the row does not count. The proxies that trained on a row tell how hard
-    its label was to learn, the one that it was held out of what the others think of it. All count alike unless labels
-    are learned by heart: then the latter has as much weight as is `memorised`, up to that of all the others together.
-    """
-    history, labels = evidence.need_history(), evidence.labels
-    first, end = history.safe_window(labels)
-    margin = np.stack([mean_over_epochs(proxy[first:end].astype(np.float32)) for proxy in history.margin])  # (m, n)
-    out = held_out(history)
-    counts = np.isfinite(margin) & (out | (history.trained_on == labels))
-    trained = mean_over_epochs(np.where(counts & ~out, margin, np.nan))
-    others = mean_over_epochs(np.where(counts & out, margin, np.nan))
-    alike = (counts & out).sum(axis=0) / np.maximum(counts.sum(axis=0), 1)
-    weight = np.maximum(alike, min(memorised(evidence), HEARD))
-    mean = weight * others + (1 - weight) * trained
-    return np.where(np.isnan(trained), others, np.where(np.isnan(others), trained, mean)).astype(np.float64)
-
-
-def memorised(evidence: Evidence) -> float:
-    """Share, 0..1, of the given labels that are not predicted out of sample but are once they were trained on."""
-    history, labels = evidence.need_history(), evidence.labels
-    first, end = history.safe_window(labels)
-    right = (history.predicted[:, first:end] == labels).mean(axis=1)  # (m, n)
-    seen, unseen = history.seen(labels), held_out(history) & (labels >= 0)
-    if not seen.any() or not unseen.any():
-        return 0.0
-    missed = 1 - right[unseen].mean()
-    return float(np.clip((right[seen].mean() - right[unseen].mean()) / max(missed, 1e-12), 0, 1))
 
 
 def with_rows_of_no_class(

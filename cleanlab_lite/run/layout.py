@@ -25,7 +25,7 @@ STAGES = "stages"  # folder of markers, one per finished stage, written after th
 LOCK = ".lock"  # held by the writing process
 TEMPORARY = ".tmp-"  # starts the names of files being written; removed when the run is opened again
 ARRAYS = ".npz"  # ends the names of what only an unfinished run needs
-FOLDS, COPIES = f"folds{ARRAYS}", f"copies{ARRAYS}"
+COPIES = f"copies{ARRAYS}"
 JOBS = "jobs"  # folder of what every network saw while it was trained: gone when the run is finished
 # Names that are for the audit and the review, as patterns; stages and jobs lie in folders of their own.
 OWN = (

@@ -16,6 +16,7 @@ from cleanlab_lite.files import json_object, read_table, reading
 from cleanlab_lite.run.summary import Summary
 
 SCHEMA_VERSION = 1
+VIEW_MARGIN = "view_margin_"  # begins the columns of each view
 FLAG = 0.5  # p_mislabel from which a row is a label issue
 
 ISSUES = ("none", "mislabel", "out_of_vocabulary", "ambiguous", "duplicate_conflict", "unreadable", "unlabeled")
@@ -59,6 +60,21 @@ COLUMNS: tuple[tuple[str, pa.DataType, str, str], ...] = (
         "epoch, from 0",
         "epoch of learning other rows from which the given label stays forgotten, 0 if it was never learned; null if "
         "it is remembered, and without --second-split",
+    ),
+    *(
+        (
+            f"{VIEW_MARGIN}{view}",
+            _F,
+            "nats",
+            f"log-probability of the given label minus the best other's, by {what}",
+        )
+        for view, what in (
+            ("encoder", "the vectors of a pretrained encoder"),
+            ("pixels", "networks on the pictures"),
+            ("patches", "networks on the spectrograms"),
+            ("statistics", "statistics of the spectrograms"),
+            ("vectors", "your vectors"),
+        )
     ),
     ("duplicate_of", _S, "an id", "first row with the same content; null for the first and for unique rows"),
     (
@@ -125,6 +141,9 @@ class ReportTable:
                     f"{path} has schema version {int(version)}, this nlclean reads up to {SCHEMA_VERSION}",
                     hint="upgrade nlclean",
                 )
+            for field in SCHEMA:
+                if field.name.startswith(VIEW_MARGIN) and field.name not in table.column_names:  # an older run
+                    table = table.append_column(field, pa.nulls(len(table), field.type))
             if lacking := [field.name for field in SCHEMA if field not in table.schema]:
                 raise ValueError(f"columns are missing or of another type: {', '.join(lacking)}")
             with reading(f"the summary in {path} is damaged", ReportError, hint="run `nlclean audit` again"):

@@ -99,6 +99,7 @@ class Summary:
     encoder: Facts | None = None
     warm_start: Facts | None = None
     device: str | None = None
+    views: Facts | None = None  # by name: how well what looked at it predicts the given labels
     warnings: list[str] = field(default_factory=list)  # a sentence each
     duplicates: Facts | None = None
     leakage: list[Leak] = field(default_factory=list)

@@ -26,13 +26,13 @@ from cleanlab_lite.evidence.history import HELD_OUT, History
 from cleanlab_lite.run import Run
 from cleanlab_lite.train.augment import flips_preserve_labels
 from cleanlab_lite.train.fit import Start, Teaching
-from cleanlab_lite.train.folds import choose_folds, halves
+from cleanlab_lite.train.folds import FOLDS, choose_folds, halves
 from cleanlab_lite.train.jobs import Bench, Job, run_jobs
 from cleanlab_lite.train.observation import Observation, allocate_history
 from cleanlab_lite.train.plan import Plan
 from cleanlab_lite.train.planting import plant, share_to_plant
 from cleanlab_lite.train.task import Task
-from cleanlab_lite.train.trials import Chosen, choose_epochs, choose_recipe
+from cleanlab_lite.train.trials import Chosen, Rival, choose_epochs, choose_recipe
 from cleanlab_lite.train.warm_start import Continue, WarmStart, save_proxies
 
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -43,7 +43,13 @@ DEVICE_GIB = 4.0  # of inputs on the device, where the user leaves it open
 
 
 def watch(
-    task: Task, plan: Plan, config: AuditConfig, *, run: Run, clock: Clock, warm: WarmStart | None = None
+    task: Task,
+    plan: Plan,
+    config: AuditConfig,
+    *,
+    run: Run,
+    clock: Clock,
+    warm: WarmStart | None = None,
 ) -> Evidence:
     """Train the ensemble, a stage of the run per proxy, and gather what it saw.
 
@@ -58,27 +64,38 @@ def watch(
     half = halves(task, config.seed) if config.second_split else None
     chosen = ensemble.choose()
     clock.expect((ensemble.proxies + (half is not None) * 4) * chosen.teaching.epochs)
-    gathered = Gathered(task, run, ensemble.proxies, chosen.teaching.epochs)
-    for m, seen in enumerate(ensemble.cross_fitted(chosen)):
-        gathered.add(m, seen, ensemble.fold == m)
+    gathered = ensemble.gather(chosen)
     pred_probs, scale = gathered.votes()
     plants = None
     if config.planted:
         plants = ensemble.plants(pred_probs, gathered.mean_logits)
         gathered.add_planted(ensemble.planted(chosen, plants), plants)
     ensemble.keep(chosen, gathered.weights)
-    evidence = Evidence(
-        labels=task.labels,
-        num_classes=task.num_classes,
-        history=gathered.history,
-        features=gathered.features,
-        pred_probs=pred_probs,
-        logits=scale * gathered.mean_logits,
-        plants=plants,
-    )
+    evidence = replace(gathered.evidence(pred_probs, scale), plants=plants)
     if half is None:
         return evidence
     return replace(evidence, second_split=ensemble.second_split(chosen, half))
+
+
+def watch_beside(
+    task: Task, plan: Plan, config: AuditConfig, *, run: Run, clock: Clock, rival: Rival
+) -> Evidence | None:
+    """Train an ensemble on another view, as long as it comes near to what is known already; None where it does not.
+
+    Nothing is planted, kept for a warm start, or split. Raises as `watch` does.
+    """
+    ensemble = Ensemble(task, plan, replace(config, planted=0.0), run, clock, prefix=f"{task.main.name}-")
+    chosen = ensemble.choose(rival)
+    clock.expect(ensemble.proxies * chosen.teaching.epochs)
+    first = next(ensemble.cross_fitted(chosen))
+    held_out = task.teachable & (ensemble.fold == 0)
+    agreement = float((first.logits[held_out].argmax(axis=1) == task.labels[held_out]).mean())
+    wanted = rival.wants(task.labels, held_out)
+    run.mark(f"{task.main.name}-first", agreement=agreement, wanted=wanted)
+    if agreement < wanted:
+        return None
+    gathered = ensemble.gather(chosen)
+    return gathered.evidence(*gathered.votes())
 
 
 def prepare(task: Task, plan: Plan, config: AuditConfig) -> tuple[Bench, Teaching]:
@@ -106,24 +123,39 @@ class Ensemble:
     """The jobs of an audit, and what they need to know of each other."""
 
     def __init__(
-        self, task: Task, plan: Plan, config: AuditConfig, run: Run, clock: Clock, warm: WarmStart | None
+        self,
+        task: Task,
+        plan: Plan,
+        config: AuditConfig,
+        run: Run,
+        clock: Clock,
+        warm: WarmStart | None = None,
+        prefix: str = "",
     ) -> None:
         self.task, self.plan, self.config, self.run, self.clock, self.warm = task, plan, config, run, clock, warm
+        self.prefix = prefix  # of every stage
         self.bench, self.teaching = prepare(task, plan, config)
-        self.fold = choose_folds(task, plan.ensemble, config.seed, run, warm)  # (n,) int64
+        self.fold = choose_folds(task, plan.ensemble, config.seed, run, warm, f"{prefix}{FOLDS}")  # (n,) int64
         self.proxies = plan.ensemble + (config.planted > 0)
 
-    def choose(self) -> Chosen:
+    def choose(self, rival: Rival | None = None) -> Chosen:
         """Epochs and recipe, by trials where they are left open."""
 
         def attempt(stage: str, m: int, teaching: Teaching, note: str, repeat: int) -> np.ndarray:
             return self.do(self.without_fold(stage, m, teaching, note, repeat)).logits
 
-        chosen = choose_epochs(self.task, self.fold, self.teaching, attempt)
+        chosen = choose_epochs(self.task, self.fold, self.teaching, attempt, rival)
         if self.plan.recipes == 1:
             return chosen
         asked, budget = (self.config.loss, self.config.strategy), self.config.search_budget
         return choose_recipe(self.task, self.fold, chosen, asked, self.run, attempt, budget=budget)
+
+    def gather(self, chosen: Chosen) -> Gathered:
+        """What the cross-fitted proxies saw."""
+        gathered = Gathered(self.task, self.run, self.proxies, chosen.teaching.epochs, f"{self.prefix}history")
+        for m, seen in enumerate(self.cross_fitted(chosen)):
+            gathered.add(m, seen, self.fold == m)
+        return gathered
 
     def cross_fitted(self, chosen: Chosen) -> Iterator[Observation]:
         """What each of the proxies saw that are trained without a fold."""
@@ -161,6 +193,7 @@ class Ensemble:
         """The job of network m, with `labels` (n,) in place of the given ones."""
         shown = self.task.labels if labels is None else labels  # held-out rows are judged by their given label
         seed = (self.config.seed + m) * SEED_STRIDE + repeat * REPEAT_STRIDE
+        stage, note = f"{self.prefix}{stage}", f"{self.prefix.replace('-', ': ')}{note}"
         return Job(stage, self.task.main.name, rows, shown, teaching, seed, note, start)
 
     def plants(self, pred_probs: np.ndarray, logits: np.ndarray) -> Plants:
@@ -224,12 +257,13 @@ class Gathered:
     run: Run
     proxies: int
     epochs: int
+    stage: str = "history"  # of the run
     weights: list[dict[str, np.ndarray]] = field(default_factory=list)  # of the cross-fitted ones, by name
     _features: list[np.ndarray] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         n, k = len(self.task), self.task.num_classes
-        self.history: History = allocate_history(self.run, self.proxies, self.epochs, n, k)  # memory maps
+        self.history: History = allocate_history(self.run, self.stage, self.proxies, self.epochs, n, k)  # memory maps
         self.held_out = np.full((n, k), np.nan, dtype=np.float32)  # logits by the proxy that a row was held out of
         self.mean_logits = np.zeros((n, k), dtype=np.float32)  # over the cross-fitted proxies
 
@@ -259,10 +293,16 @@ class Gathered:
         scale = inverse_temperature(self.held_out, self.task.taught)
         return softmax(scale * self.held_out, axis=1), scale
 
-    @property
-    def features(self) -> np.ndarray:
-        """(n, d) float16 of the cross-fitted proxies, side by side."""
-        return np.concatenate(self._features, axis=1)
+    def evidence(self, pred_probs: np.ndarray, scale: np.float32) -> Evidence:
+        """All that was seen, given the `votes`."""
+        return Evidence(
+            labels=self.task.labels,
+            num_classes=self.task.num_classes,
+            history=self.history,
+            features=np.concatenate(self._features, axis=1),  # (n, d) float16 of the cross-fitted proxies
+            pred_probs=pred_probs,
+            logits=scale * self.mean_logits,
+        )
 
 
 def inverse_temperature(logits: np.ndarray, labels: np.ndarray) -> np.float32:

@@ -7,15 +7,16 @@ import numpy as np
 from cleanlab_lite.errors import ConfigError
 from cleanlab_lite.groups import roots
 from cleanlab_lite.run import Run
-from cleanlab_lite.run.layout import FOLDS
+from cleanlab_lite.run.layout import ARRAYS
 from cleanlab_lite.train.task import Task
 from cleanlab_lite.train.warm_start import WarmStart
 
+FOLDS = "folds"  # the stage
 KNOWN = -2  # stands for the label of rows whose fold is known already
 
 
-def choose_folds(task: Task, folds: int, seed: int, run: Run, warm: WarmStart | None) -> np.ndarray:
-    """(n,) int64 fold of each row; those that the run began with, and those of rows that `warm` knows.
+def choose_folds(task: Task, folds: int, seed: int, run: Run, warm: WarmStart | None, stage: str = FOLDS) -> np.ndarray:
+    """(n,) int64 fold of each row; those that `stage` of the run began with, and those of rows that `warm` knows.
 
     Raises ConfigError when there is too little to learn from, or when other rows can be read than at the beginning.
     """
@@ -24,7 +25,7 @@ def choose_folds(task: Task, folds: int, seed: int, run: Run, warm: WarmStart | 
     strata = np.where(known >= 0, KNOWN, task.taught)  # new rows are spread among themselves
     fold = keep_folds(known, assign_folds(strata, task.copy_of, folds, seed), task.copy_of)
     require_variety(task, fold, folds)
-    return _folds_of_the_run(run, fold, task.teachable)
+    return _folds_of_the_run(run, stage, fold, task.teachable)
 
 
 def halves(task: Task, seed: int) -> np.ndarray:
@@ -52,15 +53,16 @@ def keep_folds(known: np.ndarray, fold: np.ndarray, copy_of: np.ndarray) -> np.n
     return np.where(known >= 0, known, np.where(of_group[group] >= 0, of_group[group], fold))
 
 
-def _folds_of_the_run(run: Run, fold: np.ndarray, teachable: np.ndarray) -> np.ndarray:
+def _folds_of_the_run(run: Run, stage: str, fold: np.ndarray, teachable: np.ndarray) -> np.ndarray:
     """The folds that the run began with: finished proxies have them.
 
     Raises ConfigError where other rows are teachable than then.
     """
-    if not run.done("folds"):
-        run.write_arrays(FOLDS, fold=fold, teachable=teachable)
-        run.mark("folds")
-    began = run.arrays(FOLDS)
+    file = f"{stage}{ARRAYS}"
+    if not run.done(stage):
+        run.write_arrays(file, fold=fold, teachable=teachable)
+        run.mark(stage)
+    began = run.arrays(file)
     changed = np.flatnonzero(began["teachable"] != teachable)
     if len(changed):
         raise ConfigError(

@@ -81,9 +81,9 @@ def continue_curves(run: Run, stage: str) -> Curves:
     return Curves(*(_open(_folder(run, stage) / f"{name}.npy", "r+") for name in CURVES))
 
 
-def allocate_history(run: Run, proxies: int, epochs: int, n: int, num_classes: int) -> History:
+def allocate_history(run: Run, stage: str, proxies: int, epochs: int, n: int, num_classes: int) -> History:
     """Memory maps for the curves of all proxies. Raises ReportError when the disk has no room for them."""
-    folder = _folder(run, "history")
+    folder = _folder(run, stage)
     shapes = zip(CURVES, dtypes(num_classes), strict=True)
     curves = {name: _allocate(folder / f"{name}.npy", (proxies, epochs, n), dtype) for name, dtype in shapes}
     trained_on = _allocate(folder / "trained_on.npy", (proxies, n), smallest_integer(num_classes))

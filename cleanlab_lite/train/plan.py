@@ -26,7 +26,14 @@ from cleanlab_lite.train.models.encoders import (
 )
 from cleanlab_lite.train.search import Recipe, candidates, most_trials
 from cleanlab_lite.train.strategies import STRATEGIES
+from cleanlab_lite.train.task import DATA, ENCODER, STATISTICS
+from cleanlab_lite.train.views import choose_views
 from cleanlab_lite.train.warm_start import WarmStart
+
+# A side, for networks beside an encoder: narrow ones see there as much as wide ones at 96, for a fifth of the time.
+PIXELS = 32
+NETWORKS_BESIDE = 3
+SMALL = "small_cnn"  # of them, on a CPU
 
 GPU_SPEEDUP = 60.0  # of one CPU core
 SECOND_SPLIT_COST = 2.5  # proxies: four trainings, each on half the rows but observing all of them
@@ -34,6 +41,25 @@ ENCODER_FLOPS, ENCODER_FLOPS_GPU = 3e10, 2e13  # per second, of one CPU core and
 TYPICAL_EPOCHS = 20  # for the estimate, where the epochs are chosen by trial
 # measured: vectors are memorised at once without mixup, pictures are learned too slowly with it
 USUAL_STRATEGY: dict[Modality, str] = {"vector": "mixup", "image": "plain", "sound": "plain"}
+
+
+@dataclass(frozen=True)
+class Beside:
+    """Networks from scratch on the data themselves, beside those on the vectors of an encoder.
+
+    Where an encoder fits they add nothing for ten times the time, so the first of them decides whether there are more.
+    """
+
+    views: tuple[str, ...]  # the one they look at
+    image_size: int  # pixels; 0 for sounds
+    proxy: str
+    strategy: str
+    loss: str
+    recipes: int
+    epochs: int  # 0: chosen by trial
+    ensemble: int
+    learning_rate: float
+    precision: str
 
 
 @dataclass(frozen=True)
@@ -53,7 +79,7 @@ class Plan:
     recipes: int  # that are tried before one is chosen; 1: the above is taken
     epochs: int  # 0: chosen by trial
     ensemble: int
-    image_size: int  # pixels that the proxy sees, or the encoder; 0 for vectors, and for sounds without an encoder
+    image_size: int  # pixels that the encoder sees, or else the proxy; 0 for vectors, and for sounds without an encoder
     batch_size: int
     learning_rate: float
     estimated_seconds: float
@@ -69,11 +95,24 @@ class Plan:
     encoder_reason: str = ""
     heads: str = "trained"  # or "closed": then nothing that is said of proxies and how they are taught counts
     warm_start: str = ""  # id of the run whose proxies the cross-fitted ones start from; "": they start from scratch
+    views: tuple[str, ...] = ()  # what is looked at; proxies are trained on the first
+    beside: Beside | None = None  # what else is trained
 
     @property
     def sound(self) -> SoundFormat | None:
         """What clips become; None unless sounds."""
         return SoundFormat(self.sample_rate, self.patch_seconds) if self.sample_rate else None
+
+    @property
+    def in_closed_form(self) -> tuple[str, ...]:
+        """The views that a head in closed form looks at."""
+        return tuple(view for view in self.views if view in (ENCODER, STATISTICS) or self.heads == "closed")
+
+    @property
+    def of_data(self) -> Plan:
+        """The plan of the networks beside, as if they were all."""
+        assert self.beside is not None
+        return replace(self, **vars(self.beside), encoder="", warm_start="", beside=None)
 
 
 @dataclass(frozen=True)
@@ -110,22 +149,25 @@ class Estimate:
 
 def make_plan(manifest: Manifest, config: AuditConfig, warm: WarmStart | None = None) -> Plan:
     """Raises ConfigError for unknown names, an absent device, or a proxy that does not fit the data or `warm`."""
+    views = choose_views(manifest.modality, config)
     if config.heads == "closed":
-        config = settle_closed(manifest, config, warm)
+        config = settle_closed(config, warm)
+    named = config
     if warm is not None:
         config = follow(config, warm)
     device = choose_device(config.device)
-    encoder = choose_encoder(manifest, config) if is_encoder(config.proxy) else None
-    proxy = choose_proxy(manifest, config, encoder)
-    recipes = choose_recipes(manifest, config, "vector" if encoder else manifest.modality)
-    form = choose_form(manifest, config, encoder, warm)
+    on_gpu = not device.startswith("cpu")
+    encoder = choose_encoder(manifest, config) if ENCODER in views or is_encoder(config.proxy) else None
+    proxy = choose_proxy(manifest, config, views[0])
+    form = choose_form(manifest, config, encoder, warm, views[0])
+    recipes = choose_recipes(manifest, config, form.modality)
+    beside = choose_beside(manifest, named, views, form, device)  # from scratch, whatever the others start from
     labelled = int((manifest.labels >= 0).sum())
     if config.ensemble > labelled:
         raise ConfigError(f"ensemble is {config.ensemble}, the manifest has {labelled} labelled rows")
     if warm is not None:
         require_same(warm, manifest, config, proxy.name, encoder, form)
-    on_gpu = not device.startswith("cpu")
-    cost = estimate(manifest, config, proxy.facts, encoder, form, len(recipes), on_gpu)
+    cost = estimate(manifest, config, proxy.facts, encoder, form, len(recipes), beside, on_gpu)
     return Plan(
         rows=len(manifest),
         labelled=labelled,
@@ -151,12 +193,14 @@ def make_plan(manifest: Manifest, config: AuditConfig, warm: WarmStart | None = 
         sample_rate=form.sound.sample_rate if form.sound else 0,
         patch_seconds=form.sound.patch_seconds if form.sound else 0.0,
         warm_start=warm.run_id if warm else "",
+        views=views,
+        beside=beside,
         **(encoder_facts(encoder, config, device) if encoder else {}),
     )
 
 
-def settle_closed(manifest: Manifest, config: AuditConfig, warm: WarmStart | None) -> AuditConfig:
-    """Without networks, and with an encoder for what is not vectors. Raises ConfigError for what needs a network."""
+def settle_closed(config: AuditConfig, warm: WarmStart | None) -> AuditConfig:
+    """Without networks. Raises ConfigError for what needs a network."""
     if warm is not None:
         raise ConfigError(
             "heads in closed form start from nothing", hint="leave out --warm-start, or use --heads trained"
@@ -170,8 +214,7 @@ def settle_closed(manifest: Manifest, config: AuditConfig, warm: WarmStart | Non
         raise ConfigError(
             f"{options}: heads in closed form train no network", hint="use --heads trained, or another --preset"
         )
-    looks = LITE if config.proxy == "auto" and manifest.modality != "vector" else config.proxy
-    return replace(config, proxy=looks, ensemble=0, planted=0.0, epochs=0)
+    return replace(config, ensemble=0, planted=0.0, epochs=0)
 
 
 def follow(config: AuditConfig, warm: WarmStart) -> AuditConfig:
@@ -184,14 +227,45 @@ def follow(config: AuditConfig, warm: WarmStart) -> AuditConfig:
     return warm.settle(config)
 
 
-def choose_proxy(manifest: Manifest, config: AuditConfig, encoder: EncoderSpec | None) -> Spec[ProxyFacts]:
+def choose_proxy(manifest: Manifest, config: AuditConfig, view: str) -> Spec[ProxyFacts]:
     """The proxy that is named, or usual for such data. Raises ConfigError where it or its weights do not fit."""
-    if encoder is not None:  # the weights are the encoder's
+    if view in (ENCODER, STATISTICS):  # the name, if any, is that of the encoder or of the networks beside
         return usual_proxy("vector")
     proxy = usual_proxy(manifest.modality) if config.proxy == "auto" else PROXIES.get(config.proxy)
+    return fitting(proxy, manifest, config)
+
+
+def fitting(proxy: Spec[ProxyFacts], manifest: Manifest, config: AuditConfig) -> Spec[ProxyFacts]:
+    """`proxy`. Raises ConfigError where it does not fit the data, or its weights are not there."""
     require_fit(proxy, manifest.modality, config.weights)
     require_weights(config.weights)
     return proxy
+
+
+def choose_beside(
+    manifest: Manifest, config: AuditConfig, views: tuple[str, ...], form: Form, device: str
+) -> Beside | None:
+    """Networks on the data themselves, where they are looked at and other networks see them through an encoder."""
+    view = DATA[manifest.modality]
+    if view not in views[1:]:
+        return None
+    if config.proxy == "auto" or is_encoder(config.proxy):
+        proxy = PROXIES.get(SMALL) if device == "cpu" else usual_proxy(manifest.modality)
+    else:
+        proxy = fitting(PROXIES.get(config.proxy), manifest, config)
+    recipe = choose_recipes(manifest, config, manifest.modality)[0]  # a search is of the others
+    return Beside(
+        views=(view,),
+        image_size=form.image_size and min(form.image_size, config.image_size or PIXELS),
+        proxy=proxy.name,
+        strategy=recipe.strategy,
+        loss=recipe.loss,
+        recipes=1,
+        epochs=config.epochs,
+        ensemble=min(config.ensemble, max(NETWORKS_BESIDE, config.ensemble // 2)),
+        learning_rate=config.learning_rate or proxy.facts.learning_rate,
+        precision=choose_precision(config.precision, device, vectors=False),
+    )
 
 
 def require_weights(weights: str) -> None:
@@ -215,8 +289,14 @@ def choose_recipes(manifest: Manifest, config: AuditConfig, modality: Modality) 
     return recipes
 
 
-def choose_form(manifest: Manifest, config: AuditConfig, encoder: EncoderSpec | None, warm: WarmStart | None) -> Form:
-    """The sizes that pictures and sounds are brought to: those that are named, of the encoder, or by the files."""
+def choose_form(
+    manifest: Manifest, config: AuditConfig, encoder: EncoderSpec | None, warm: WarmStart | None, view: str
+) -> Form:
+    """The sizes that pictures and sounds are brought to: those that are named, of the encoder, or by the files.
+
+    Args:
+        view: that proxies are trained on.
+    """
     if manifest.features is not None:
         return Form("vector", dimensions=manifest.features.shape[1])
     if manifest.modality == "image" and manifest.uris is not None:
@@ -231,8 +311,9 @@ def choose_form(manifest: Manifest, config: AuditConfig, encoder: EncoderSpec | 
             sound = replace(sound, patch_seconds=warm.planned["patch_seconds"])
         patches = sound.patches(clip_seconds)
         numbers = patches * math.prod(sound.shape)
-        if encoder:
-            return Form("vector", 0, sound, patches, decoded=numbers, dimensions=encoder.num_features)
+        if view in (ENCODER, STATISTICS):
+            dimensions = encoder.num_features if encoder else 4 * sound.shape[1]
+            return Form("vector", 0, sound, patches, decoded=numbers, dimensions=dimensions)
         return Form("sound", sound=sound, patches=patches, decoded=numbers, dimensions=numbers)
     return Form(manifest.modality)
 
@@ -256,10 +337,11 @@ def encoder_facts(encoder: EncoderSpec, config: AuditConfig, device: str) -> dic
     """The part of a plan that is about a frozen encoder."""
     return {
         "encoder": encoder.name,
-        "encoder_weights": config.weights,
+        "encoder_weights": "" if brings_weights(encoder.name) else config.weights,
         "encoder_precision": choose_precision(config.precision, device, vectors=False),
         "encoder_features": encoder.num_features,
-        "encoder_reason": "named by --proxy; frozen: every row passes it once, and the proxies learn on its vectors",
+        "encoder_reason": ("named by --proxy" if is_encoder(config.proxy) else "installed with nlclean")
+        + "; frozen: every row passes it once, and the proxies learn on its vectors",
     }
 
 
@@ -270,6 +352,7 @@ def estimate(
     encoder: EncoderSpec | None,
     form: Form,
     recipes: int,
+    beside: Beside | None,
     on_gpu: bool,
 ) -> Estimate:
     """What an audit with so many recipes to try costs."""
@@ -279,16 +362,21 @@ def estimate(
     trials = most_trials(recipes, config.ensemble)
     speed = GPU_SPEEDUP if on_gpu else float(os.cpu_count() or 1) ** 0.7
     training = seconds_per_sample(proxy, form) * epochs * n / speed  # of one proxy
+    besides = 0.0
+    if beside is not None:  # a trial, and perhaps the others
+        seen = replace(form, modality=manifest.modality, image_size=beside.image_size)
+        each = seconds_per_sample(PROXIES.get(beside.proxy).facts, seen) * epochs * n / speed
+        besides = (1 + beside.ensemble) * each
     searching = min(training * trials, config.search_budget or math.inf)
-    encoding = (
-        encoder.flops * n * form.patches / (ENCODER_FLOPS_GPU if on_gpu else ENCODER_FLOPS * speed) if encoder else 0.0
-    )
+    flops = ENCODER_FLOPS_GPU if on_gpu else ENCODER_FLOPS * speed  # per second
+    encoding = encoder.flops * n * form.patches / flops if encoder else 0.0
     history = 8 * proxies * epochs * n + 4 * n * manifest.num_classes * proxies  # bytes
     inputs = n * form.dimensions * (4 if form.is_vector else 1)
     vectors = 2 * n * form.dimensions if encoder else 0
     weights_mib = proxy.weights_mib * (2 * proxies + trials)  # of every stage, and those that stay
+    networks = proxies + SECOND_SPLIT_COST * config.second_split
     return Estimate(
-        seconds=round(5 + encoding + (proxies + SECOND_SPLIT_COST * config.second_split) * training + searching),
+        seconds=round(5 + encoding + besides + networks * training + searching),
         memory_gib=round(1 + (inputs + 2 * history) / 2**30, 1),
         disk_mib=round((n * form.decoded + vectors + history) / 2**20 + weights_mib + 1),
     )
@@ -303,7 +391,8 @@ def seconds_per_sample(proxy: ProxyFacts, form: Form) -> float:
 
 def choose_encoder(manifest: Manifest, config: AuditConfig) -> EncoderSpec:
     """The pretrained encoder that the configuration names. Raises ConfigError where it does not fit."""
-    name, kinds = config.proxy, modalities(config.proxy)
+    name = config.proxy if is_encoder(config.proxy) else LITE
+    kinds = modalities(name)
     if manifest.modality not in kinds:
         other = f"use --proxy {LITE}, or " if manifest.modality in modalities(LITE) else ""
         raise ConfigError(
@@ -313,7 +402,10 @@ def choose_encoder(manifest: Manifest, config: AuditConfig) -> EncoderSpec:
         )
     if brings_weights(name):
         if config.weights:
-            raise ConfigError(f"encoder {name!r} brings its own weights", hint="leave out --weights")
+            raise ConfigError(
+                f"encoder {name!r} brings its own weights",
+                hint="leave out --weights, or name with --proxy the network or encoder that they are for",
+            )
         picture_size, seen = lite_sizes(manifest, config.image_size)
         return replace(describe_encoder(name, seen), picture_size=picture_size)
     if not config.weights:

@@ -1,5 +1,11 @@
 """`Task`: what there is to learn. `View`: one way of looking at its rows.
 
+encoder       vectors of a frozen pretrained network
+pixels        decoded pictures, for networks from scratch
+patches       log-mel spectrograms of sounds, for networks from scratch
+statistics    of the spectrogram of a whole clip, a vector
+vectors       those of the user
+
 Letters: n samples, k classes.
 """
 
@@ -13,6 +19,15 @@ import numpy as np
 
 from cleanlab_lite.data.inputs import Inputs
 from cleanlab_lite.groups import roots
+from cleanlab_lite.manifest.manifest import Modality
+
+ENCODER, STATISTICS = "encoder", "statistics"
+DATA: dict[Modality, str] = {"image": "pixels", "sound": "patches", "vector": "vectors"}  # themselves
+VIEWS: dict[Modality, tuple[str, ...]] = {  # in the order in which networks are trained on them
+    "image": (ENCODER, "pixels"),
+    "sound": (ENCODER, "patches", STATISTICS),
+    "vector": ("vectors",),
+}
 
 
 @dataclass(frozen=True)

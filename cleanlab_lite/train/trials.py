@@ -36,8 +36,25 @@ class Chosen:
         return self.stages.get(m, f"proxy-{m}")
 
 
-def choose_epochs(task: Task, fold: np.ndarray, teaching: Teaching, attempt: Attempt) -> Chosen:
-    """Double the epochs as long as the held-out rows agree better with their given labels; those that were named."""
+@dataclass(frozen=True)
+class Rival:
+    """Evidence that is there already, which networks must come near to be worth their time."""
+
+    predicted: np.ndarray  # (n,) int64 held-out predictions
+    near: float  # of its agreement with the given labels: how far behind networks may be
+
+    def wants(self, labels: np.ndarray, rows: np.ndarray) -> float:
+        """The agreement on `rows` (n,) bool that networks must reach."""
+        return float((self.predicted[rows] == labels[rows]).mean()) - self.near
+
+
+def choose_epochs(
+    task: Task, fold: np.ndarray, teaching: Teaching, attempt: Attempt, rival: Rival | None = None
+) -> Chosen:
+    """Double the epochs as long as the held-out rows agree better with their given labels; those that were named.
+
+    And as long as it can be hoped that they come near to the `rival`.
+    """
     if teaching.epochs:
         return Chosen(teaching, {})
 
@@ -45,21 +62,26 @@ def choose_epochs(task: Task, fold: np.ndarray, teaching: Teaching, attempt: Att
         return attempt(f"trial-{epochs}", 0, replace(teaching, epochs=epochs), f"trying {epochs} epochs", 0)
 
     fewest = PROXIES.get(teaching.proxy).facts.fewest_epochs
-    epochs = doubled_epochs(trial, task.labels, task.teachable & (fold == 0), fewest)
+    held_out = task.teachable & (fold == 0)
+    wanted = rival.wants(task.labels, held_out) if rival else 0.0
+    epochs = doubled_epochs(trial, task.labels, held_out, fewest, wanted)
     return Chosen(replace(teaching, epochs=epochs), {0: f"trial-{epochs}"})
 
 
-def doubled_epochs(trial: Callable[[int], np.ndarray], labels: np.ndarray, held_out: np.ndarray, fewest: int) -> int:
+def doubled_epochs(
+    trial: Callable[[int], np.ndarray], labels: np.ndarray, held_out: np.ndarray, fewest: int, wanted: float = 0.0
+) -> int:
     """The number of epochs, doubled while the agreement on `held_out` rows (n,) bool gains `WORTH_DOUBLING`.
 
-    They begin with `fewest`. `trial(epochs)` gives the logits (n, k) of a proxy trained so long.
+    They begin with `fewest`, and end where another gain like the last would not reach the agreement that is `wanted`.
+    `trial(epochs)` gives the logits (n, k) of a proxy trained so long.
     """
     epochs, best = fewest, -1.0
     while True:
         agreement = float((trial(epochs)[held_out].argmax(axis=1) == labels[held_out]).mean())
         if agreement < best + WORTH_DOUBLING:
             return epochs // 2
-        if epochs * 2 > MOST_EPOCHS:
+        if epochs * 2 > MOST_EPOCHS or (best >= 0 and 2 * agreement - best < wanted):
             return epochs
         epochs, best = epochs * 2, agreement
 

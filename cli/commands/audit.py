@@ -152,9 +152,18 @@ def _in_short(facts: dict[str, Any]) -> str:
     if facts["warm_start"]:
         epochs += f" from the proxies of run {facts['warm_start']}"
     return (
-        f"{facts['ensemble']} proxies {facts['proxy']}, {size}{facts['strategy']} with {facts['loss']}, {epochs}, "
-        f"batches of {facts['batch_size']}, on {facts['device']} in {facts['precision']}"
+        f"{'a head in closed form and ' if facts['encoder'] else ''}{facts['ensemble']} proxies {facts['proxy']}, {size}"
+        f"{facts['strategy']} with {facts['loss']}, {epochs}, batches of {facts['batch_size']}, on {facts['device']} in "
+        f"{facts['precision']}{_beside(facts['beside'])}"
     )
+
+
+def _beside(facts: dict[str, Any] | None) -> str:
+    """What else is trained, if it comes near."""
+    if facts is None:
+        return ""
+    size = f" of {facts['image_size']} px" if facts["image_size"] else ""
+    return f"; {facts['ensemble']} proxies {facts['proxy']} on {facts['views'][0]}{size}, if the first comes near"
 
 
 def _show(settings: dict[str, OptionValue], as_json: bool) -> None:

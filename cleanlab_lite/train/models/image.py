@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from cleanlab_lite.train.models.base import PROXIES
 
 WIDTHS_CPU = (32, 64, 128)  # 1 s for 5,000 pictures of 32 px on 2 cores with bf16
+WIDTHS_SMALL = (16, 32, 64)
 WIDTHS_GPU = (64, 256, 256)
 
 
@@ -82,4 +83,19 @@ def whitening_layer(
 def fast_cnn_encoder(examples: Tensor) -> tuple[nn.Module, int]:
     """Wide on a GPU, narrow on a CPU."""
     encoder = FastCNN(examples, WIDTHS_CPU if examples.device.type == "cpu" else WIDTHS_GPU)
+    return encoder, encoder.num_features
+
+
+@PROXIES.register(
+    "small_cnn",
+    summary="the same half as wide, for pictures of 32 px beside an encoder",
+    paper="Jordan 2024, airbench",
+    takes=("image", "sound"),
+    learning_rate=0.3,
+    seconds=2e-4,
+    weights_mib=0.5,
+)
+def small_cnn_encoder(examples: Tensor) -> tuple[nn.Module, int]:
+    """For inputs of the shape of `examples` (b, c, s, s)."""
+    encoder = FastCNN(examples, WIDTHS_SMALL)
     return encoder, encoder.num_features
