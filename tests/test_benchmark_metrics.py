@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import detection, equal_features, peers, table, worker
+from benchmarks import data, detection, equal_features, peers, table, worker
 from cleanlab_lite import measure as metrics
 from cleanlab_lite.errors import EvidenceError
 
@@ -217,6 +217,18 @@ def test_logistic_regression_is_out_of_sample_and_cleanlab_finds_planted_errors(
     # labels by chance cannot be predicted by who has not seen them
     by_chance = np.random.default_rng(1).integers(0, 3, len(given))
     assert (equal_features.regress(x, by_chance, 3, folds=5, seed=0).argmax(axis=1) == by_chance).mean() < 0.5
+
+
+@pytest.mark.parametrize("method", [equal_features.cleanlab_features, equal_features.simifeat, equal_features.knn])
+def test_peers_at_equal_features_find_planted_errors(method, tmp_path: Path) -> None:
+    write_dataset(tmp_path)
+    dataset = data.load(tmp_path, "easy", features_to=tmp_path / "x.npy")
+    wrong = dataset.given != dataset.truth
+    found = list(method(peers.Contest(str(dataset.manifest), str(dataset.features), {})))
+    assert len({finding.method for finding in found}) == len(found) == 2
+    for finding in found:
+        assert metrics.average_precision(finding.score, wrong) > 0.95
+        assert metrics.f1_at_flags(finding.flagged, wrong) > 0.7
 
 
 def test_methods_are_known_by_name_to_those_who_do_not_load_them() -> None:
