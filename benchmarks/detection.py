@@ -25,11 +25,16 @@ import numpy as np
 
 from benchmarks import data
 from cleanlab_lite import measure as metrics
+from cleanlab_lite.config import PRESETS, preset
 from cleanlab_lite.errors import NlcleanError
 
+Differences = dict[str, dict[str, list[metrics.Difference]]]  # by audit and by peer, one per seed
+
 ROOT = Path(__file__).parents[1]
-# Methods and tasks go to peers.py by name: importing it would load torch here too.
-METHODS = ("nlclean", "cleanlab", "cleanlab_taught", "aum", "aum_threshold", "small_loss")
+# Methods and tasks go to worker.py by name: importing peers.py would load torch here too.
+ON_FEATURES = ("aum_features", "small_loss_features")  # networks; of ready vectors the same as without "_features"
+NETWORKS = ("cleanlab", "cleanlab_taught", "aum", "aum_threshold", "small_loss", *ON_FEATURES)
+METHODS = ("nlclean", "cleanlab_features", "simifeat", "knn", *NETWORKS)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -52,6 +57,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--data", type=Path, required=True, help="folder of manifest_<labels>.csv and truth.csv")
     add("--labels", nargs="+", help="label sets (default: all in the folder)")
     add("--features", action="store_true", help="audit embeddings.npy instead of the files")
+    add("--presets", nargs="+", choices=list(PRESETS), default=["balanced"], help="audits of nlclean")
     add("--epochs", type=int, default=0, help="epochs per proxy of nlclean (default: its own choice)")
     add("--peer-epochs", type=int, default=0, help="epochs per network of a peer (default: those of nlclean)")
     add("--ensemble", type=int, help="cross-fitted proxies of nlclean")
@@ -65,8 +71,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if unknown := set(args.only) - set(METHODS):
         parser.error(f"unknown method {', '.join(sorted(unknown))}; known: {', '.join(METHODS)}")
-    if "nlclean" not in args.only and not (args.peer_epochs or args.epochs):
-        parser.error("without nlclean nobody chooses the epochs: give --peer-epochs")
+    chosen = "nlclean" in args.only and any(preset(name).heads != "closed" for name in args.presets)
+    if set(args.only) & set(NETWORKS) and not (chosen or args.peer_epochs or args.epochs):
+        parser.error("no audit that trains networks chooses the epochs: give --peer-epochs, or leave networks out")
     if any(name.startswith("cleanlab") for name in args.only) and importlib.util.find_spec("cleanlab") is None:
         parser.error("cleanlab is not installed: pip install -e '.[dev]', or leave it out with --only")
     return args
@@ -83,24 +90,30 @@ def compare(dataset: data.Dataset, args: argparse.Namespace, seed: int, folder: 
         "budget": 0,
         "folds": args.folds,
     }
-    if not dataset.features:
-        run_method("decode", task, folder)
+    prepared = 0.0 if dataset.features else run_method("prepare", task, folder)["cpu_seconds"]
     records: list[dict[str, Any]] = []
-    for name in METHODS:  # nlclean first: it sets the epochs and the budget of the others
-        if name not in args.only:
-            continue
+    for name, audit in turns(args):
         since = time.monotonic()
-        result = run_method(name, task, folder)
+        result = run_method(name, task | {"preset": audit}, folder)
+        facts = {"by": name, "seed": seed, "device": result["device"], "torch": result["torch"]}
+        facts["cpu_seconds_before"] = prepared
         for finding in result["findings"]:
             assert not records or np.array_equal(finding["rows"], records[0]["rows"]), "other rows than before"
-            facts = {"seed": seed, "device": result["device"], "torch": result["torch"]}
             records.append(finding | facts | measure(finding, dataset))
         if name == "nlclean":
-            chosen = result["findings"][0]
-            task |= {"epochs": args.peer_epochs or chosen["epochs"], "budget": chosen["visits"]}
+            (found,) = result["findings"]
+            task["epochs"] = task["epochs"] or found["epochs"]  # of the first audit that trains
+            task["budget"] = max(task["budget"], found["visits"])
         took = time.monotonic() - since
         print(f"{dataset.folder} {dataset.labels} seed {seed}: {name}, {took:.0f} s", file=sys.stderr, flush=True)
     return records
+
+
+def turns(args: argparse.Namespace) -> list[tuple[str, str]]:
+    """Methods with the preset they run at, audits first: they set the epochs and the budget of the others."""
+    audits = [("nlclean", name) for name in args.presets if "nlclean" in args.only]
+    same = ON_FEATURES if args.features else ()
+    return audits + [(name, "balanced") for name in METHODS[1:] if name in args.only and name not in same]
 
 
 def run_method(name: str, task: dict[str, Any], folder: Path) -> dict[str, Any]:
@@ -120,7 +133,7 @@ def measure(finding: dict[str, Any], dataset: data.Dataset) -> dict[str, float]:
         "average_precision": metrics.average_precision(score, wrong),
         "auroc": metrics.auroc(score, wrong),
         "best_f1": metrics.best_f1(score, wrong),
-        "precision_at_wrong": metrics.precision_at(score, wrong, int(wrong.sum())),
+        "missed_at_wrong": 1 - metrics.precision_at(score, wrong, int(wrong.sum())),  # as many rows as are wrong
         "precision_at_100": metrics.precision_at(score, wrong, 100),
         "precision_at_500": metrics.precision_at(score, wrong, 500),
         "recall_at_1_percent": metrics.recall_at_budget(score, wrong, 0.01),
@@ -143,61 +156,44 @@ def measure(finding: dict[str, Any], dataset: data.Dataset) -> dict[str, float]:
     return found
 
 
-def differences(
-    records: list[dict[str, Any]], dataset: data.Dataset, replicates: int
-) -> dict[str, list[metrics.Difference]]:
-    """Average precision of nlclean minus that of each peer, a paired bootstrap per seed."""
-    ours = {record["seed"]: np.array(record["score"]) for record in records if record["method"] == "nlclean"}
-    result: dict[str, list[metrics.Difference]] = {}
-    for record in records:
-        if ours and record["method"] != "nlclean":
-            wrong = (dataset.given != dataset.truth)[record["rows"]]
-            difference = metrics.paired_bootstrap(
-                ours[record["seed"]], np.array(record["score"]), wrong, n=replicates, seed=record["seed"]
-            )
-            result.setdefault(record["method"], []).append(difference)
+def differences(records: list[dict[str, Any]], dataset: data.Dataset, replicates: int) -> Differences:
+    """Average precision of every audit minus that of every peer, a paired bootstrap per seed."""
+    result: Differences = {}
+    for ours in records:
+        for peer in records:
+            if ours["by"] == "nlclean" != peer["by"] and ours["seed"] == peer["seed"]:
+                wrong = (dataset.given != dataset.truth)[ours["rows"]]
+                scores = (np.array(record["score"]) for record in (ours, peer))
+                difference = metrics.paired_bootstrap(*scores, wrong, n=replicates, seed=ours["seed"])
+                result.setdefault(ours["method"], {}).setdefault(peer["method"], []).append(difference)
     return result
 
 
-def render(
-    dataset: data.Dataset,
-    records: list[dict[str, Any]],
-    versus: dict[str, list[metrics.Difference]],
-    args: argparse.Namespace,
-) -> str:
+def render(dataset: data.Dataset, records: list[dict[str, Any]], versus: Differences, args: argparse.Namespace) -> str:
     """The tables as Markdown; several seeds as mean ± standard deviation."""
     rows = np.array(records[0]["rows"])
     wrong = (dataset.given != dataset.truth)[rows]
-    by_method: dict[str, list[dict[str, Any]]] = {}
-    for record in records:
-        by_method.setdefault(record["method"], []).append(record)
     on_device = any(record["device_peak_mib"] for record in records)
 
-    heads = ["method", "AP", "AUROC", "F1 own", "F1 best", "P@wrong", "noise rate", "rate error", "ECE"]
-    heads += ["offered", "right", "harm", "seconds", "MiB", *(["device MiB"] if on_device else []), "epochs", "passes"]
+    heads = ["method", "AP", "AUROC", "F1 own", "F1 best", "missed@wrong", "noise rate", "rate error", "ECE"]
+    heads += ["offered", "right", "harm", "CPU s", "MiB", *(["device MiB"] if on_device else []), "epochs", "passes"]
     lines = [
         f"### {dataset.folder}, {dataset.labels}{' (embeddings)' if dataset.features else ''}",
         "",
         f"{len(rows):,} rows, {len(np.unique(dataset.given))} classes, {wrong.mean():.3f} wrong; seeds "
-        f"{' '.join(map(str, args.seeds))}. {machine(records[0])}",
+        f"{' '.join(map(str, args.seeds))}. Decoding and encoding beforehand: {cpu_seconds_before(records):.0f} CPU s. "
+        f"{machine(records[0])}",
         "",
         "| " + " | ".join(heads) + " |",
         "|" + "---|" * len(heads),
     ]
-    for method, group in by_method.items():
-
-        def cell(name: str, digits: int = 3, scale: float = 1.0, group: list[dict[str, Any]] = group) -> str:
-            return spread([record.get(name, math.nan) * scale for record in group], digits)
-
-        cells = [method, *map(cell, ("average_precision", "auroc", "f1_at_flags", "best_f1", "precision_at_wrong"))]
-        rate, intervals = cell("noise_rate"), [r["noise_interval"] for r in group if r["noise_interval"]]
-        if intervals:
-            low, high = np.mean(intervals, axis=0)
-            rate += f" ({low:.3f}-{high:.3f})"
-        cells += [rate, *map(cell, ("rate_error", "ece"))]
-        cells += [cell("corrections", 0), *map(cell, ("correction_accuracy", "harm"))]
-        cells += [cell("seconds", 0), cell("peak_mib", 0), *([cell("device_peak_mib", 0)] if on_device else [])]
-        cells += [cell("epochs", 0), cell("visits", 0, 1 / len(rows))]
+    for method, group in by_method(records).items():
+        cells = [method]
+        cells += [cell(group, name) for name in ("average_precision", "auroc", "f1_at_flags", "best_f1")]
+        cells += [cell(group, "missed_at_wrong"), rate(group), cell(group, "rate_error"), cell(group, "ece")]
+        cells += [cell(group, "corrections", 0), cell(group, "correction_accuracy"), cell(group, "harm")]
+        cells += [cell(group, name, 0) for name in ("cpu_seconds", "peak_mib", *["device_peak_mib"] * on_device)]
+        cells += [cell(group, "epochs", 0), cell(group, "visits", 0, 1 / len(rows))]
         lines.append("| " + " | ".join(cells) + " |")
     told = [record["ood_auroc"] for record in records if "ood_auroc" in record]
     if told:
@@ -207,13 +203,46 @@ def render(
             f"{share:.3f} of the rows belong to no class; `ood_score` tells them from mislabelled rows with AUROC "
             f"{spread(told, 3)}.",
         ]
-    if versus:
-        lines += ["", "| nlclean against | AP difference | 95 % interval | share ahead |", "|---|---|---|---|"]
-        for method, found in versus.items():
-            difference, share = spread([d.difference for d in found], 3), np.mean([d.share_better for d in found])
-            interval = f"{min(d.low for d in found):.3f} to {max(d.high for d in found):.3f}"
-            lines.append(f"| {method} | {difference} | {interval} | {share:.3f} |")
+    for audit, peers in versus.items():
+        lines += ["", f"| {audit} against | AP difference | 95 % interval | share ahead |", "|---|---|---|---|"]
+        for method, found in peers.items():
+            difference, interval = ahead([d._asdict() for d in found])
+            lines.append(f"| {method} | {difference} | {interval} | {np.mean([d.share_better for d in found]):.3f} |")
     return "\n".join([*lines, ""])
+
+
+def by_method(records: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """The records of all seeds by the name of their method."""
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for record in records:
+        groups.setdefault(record["method"], []).append(record)
+    return groups
+
+
+def cell(group: list[dict[str, Any]], name: str, digits: int = 3, scale: float = 1.0) -> str:
+    """One figure of a method, over its seeds; None and absent where the method says nothing, as is NaN."""
+    values = (record.get(name) for record in group)
+    return spread([value * scale for value in values if value is not None], digits)
+
+
+def rate(group: list[dict[str, Any]]) -> str:
+    """The noise rate, with the mean ends of its interval where the method has one."""
+    intervals = [record["noise_interval"] for record in group if record["noise_interval"]]
+    if not intervals:
+        return cell(group, "noise_rate")
+    low, high = np.mean(intervals, axis=0)
+    return f"{cell(group, 'noise_rate')} ({low:.3f}-{high:.3f})"
+
+
+def ahead(found: list[dict[str, float]]) -> tuple[str, str]:
+    """A difference over its seeds, and the widest ends of its intervals."""
+    low, high = min(d["low"] for d in found), max(d["high"] for d in found)
+    return spread([d["difference"] for d in found], 3), f"{low:.3f} to {high:.3f}"
+
+
+def cpu_seconds_before(records: list[dict[str, Any]]) -> float:
+    """What filling the cache took: later seeds find it filled."""
+    return max(record["cpu_seconds_before"] for record in records)
 
 
 def spread(values: list[float], digits: int) -> str:
@@ -240,10 +269,7 @@ def machine(record: dict[str, Any]) -> str:
 
 
 def as_json(
-    dataset: data.Dataset,
-    records: list[dict[str, Any]],
-    versus: dict[str, list[metrics.Difference]],
-    args: argparse.Namespace,
+    dataset: data.Dataset, records: list[dict[str, Any]], versus: Differences, args: argparse.Namespace
 ) -> dict[str, Any]:
     """Every figure, without the arrays; NaN as null."""
     arrays = ("rows", "score", "flagged", "p_mislabel", "suggested", "ood_score")
@@ -261,8 +287,12 @@ def as_json(
         "measured": machine(records[0]),
         "arguments": {name: str(value) for name, value in vars(args).items()},
         "findings": [{k: clean(v) for k, v in record.items() if k not in arrays} for record in records],
-        "nlclean_against": {
-            method: [{k: clean(v) for k, v in d._asdict().items()} for d in found] for method, found in versus.items()
+        "differences": {
+            audit: {
+                method: [{k: clean(v) for k, v in d._asdict().items()} for d in found]
+                for method, found in peers.items()
+            }
+            for audit, peers in versus.items()
         },
     }
 

@@ -3,6 +3,7 @@
 Peers train the same proxy with the same data, optimiser, schedule, augmentation and epochs per network, and are given
 at least the row visits (rows x epochs of training) that nlclean used. Since a longer training memorises wrong labels,
 peers spend them on more networks and average; the single network, or single cross-validation, is reported too.
+Peers that see what nlclean's encoder sees are in equal_features.py.
 
 A method is a generator of findings, so that each can be timed when it is there.
 """
@@ -17,17 +18,22 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+import torch
 from scipy.special import softmax
 
+from cleanlab_lite.arrays import unit_rows
 from cleanlab_lite.config import AuditConfig, preset
-from cleanlab_lite.data.inputs import load_inputs
+from cleanlab_lite.data.inputs import Inputs, load_inputs
+from cleanlab_lite.data.statistics import statistics
 from cleanlab_lite.manifest.manifest import Manifest
 from cleanlab_lite.manifest.readers import read_manifest
 from cleanlab_lite.pipeline import run_audit, run_key
 from cleanlab_lite.run import Run
-from cleanlab_lite.train.ensemble import prepare
+from cleanlab_lite.train.encode import encode
+from cleanlab_lite.train.ensemble import PRECISIONS, prepare
 from cleanlab_lite.train.fit import Observation, fit
-from cleanlab_lite.train.plan import make_plan
+from cleanlab_lite.train.models.encoders import describe_encoder, is_encoder, load_encoder
+from cleanlab_lite.train.plan import Plan, make_plan
 from cleanlab_lite.train.task import Task
 
 
@@ -37,13 +43,14 @@ class Contest:
 
     manifest: str
     features: str | None
-    options: dict[str, Any]  # changes to the default AuditConfig
+    options: dict[str, Any]  # changes to the preset
+    preset: str = "balanced"
     epochs: int = 0  # per network of a peer
     budget: int = 0  # row visits that a peer must reach: what nlclean used
     folds: int = 5
 
     def read(self) -> tuple[Manifest, AuditConfig]:
-        return read_manifest(self.manifest, features=self.features), preset("balanced", **self.options)
+        return read_manifest(self.manifest, features=self.features), preset(self.preset, **self.options)
 
 
 @dataclass(frozen=True)
@@ -63,13 +70,30 @@ class Finding:
     noise_interval: tuple[float, float] | None = None  # 95 %
 
 
+def look(manifest: Manifest, plan: Plan, config: AuditConfig) -> Inputs:
+    """What the proxy of `config` sees: the decoded data, or vectors where it is a frozen encoder.
+
+    Of sounds, those of the encoder beside log-mel statistics, as nlclean's head in closed form has them.
+    """
+    inputs = load_inputs(manifest, plan.picture_size, plan.sound, workers=config.workers)
+    if not is_encoder(config.proxy):
+        return inputs
+    encoder = load_encoder(describe_encoder(plan.encoder, plan.image_size), plan.encoder_weights)
+    autocast = PRECISIONS[plan.encoder_precision]
+    vectors, _ = encode(inputs, encoder, device=torch.device(plan.device), autocast=autocast)
+    if inputs.offsets is None:
+        return vectors
+    views = (vectors.array, statistics(inputs).array)
+    return replace(vectors, array=np.concatenate([unit_rows(view) for view in views], axis=1))
+
+
 class Arena:
     """The data of a contest on its device, and the proxy of nlclean to be trained on it. Counts row visits."""
 
     def __init__(self, contest: Contest) -> None:
         manifest, config = contest.read()
         plan = make_plan(manifest, config)
-        inputs = load_inputs(manifest, plan.image_size, plan.sound, workers=config.workers)
+        inputs = look(manifest, plan, config)
         task = Task.of(manifest.labels, manifest.num_classes, inputs)
         bench, self._teaching = prepare(task, plan, config)
         self.samples = bench.samples(task.main.name)
@@ -100,7 +124,7 @@ class Arena:
 
 
 def nlclean(contest: Contest) -> Iterator[Finding]:
-    """The audit with its defaults. Row visits include the trials that chose the epochs, and the planted proxy."""
+    """The audit of a preset. Row visits include the trials that chose the epochs, and the planted proxy."""
     manifest, config = contest.read()
     with TemporaryDirectory() as folder, Run.start(Path(folder) / "run", "run", run_key(manifest, config)) as run:
         report = run_audit(manifest, config, run=run)
@@ -110,7 +134,7 @@ def nlclean(contest: Contest) -> Iterator[Finding]:
     judged = report.table["p_mislabel"].is_valid()
     table, rate = report.table.filter(judged), report.summary.noise_rate
     yield Finding(
-        "nlclean",
+        f"nlclean {contest.preset}",
         np.flatnonzero(judged),
         table["label_score"].to_numpy(),
         visits,
@@ -138,10 +162,10 @@ def cleanlab(contest: Contest, *, plain: bool = True) -> Iterator[Finding]:
     total = np.zeros((len(arena.rows), len(arena.classes)))
     for repeat in range(repeats):
         total += out_of_sample(arena, repeat, plain=plain)
-        if repeat == 0:
-            yield from confident_learning(arena, f"{name} {contest.folds}-fold", total)
-    if repeats > 1:
-        yield from confident_learning(arena, f"{name} repeated {contest.folds}-fold", total / repeats)
+        if repeat == 0 or repeat == repeats - 1:
+            often = "" if repeat == 0 else "repeated "
+            for pair, found in confident_learning(arena.given, arena.classes, total / (repeat + 1)):
+                yield arena.finding(f"{name} {often}{contest.folds}-fold, {pair}", **found)
 
 
 def out_of_sample(arena: Arena, repeat: int, *, plain: bool) -> np.ndarray:
@@ -157,23 +181,31 @@ def out_of_sample(arena: Arena, repeat: int, *, plain: bool) -> np.ndarray:
     return pred_probs
 
 
-def confident_learning(arena: Arena, name: str, pred_probs: np.ndarray) -> Iterator[Finding]:
+def confident_learning(
+    given: np.ndarray, classes: np.ndarray, pred_probs: np.ndarray
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """cleanlab's two usual pairs of ranking and filter, each with the fields of a Finding.
+
+    given (n,) int64, classes (k,) str, pred_probs (n, k) float64.
+    """
     from cleanlab.count import compute_confident_joint
     from cleanlab.filter import find_label_issues
     from cleanlab.rank import get_label_quality_scores
 
-    joint = compute_confident_joint(arena.given, pred_probs)
-    predicted = arena.classes[pred_probs.argmax(axis=1)]
+    joint = compute_confident_joint(given, pred_probs)
+    predicted = classes[pred_probs.argmax(axis=1)]
     pairs = {"self_confidence": "prune_by_noise_rate", "normalized_margin": "prune_by_class"}
     for ranking, filter_by in pairs.items():
-        flagged = find_label_issues(arena.given, pred_probs, filter_by=filter_by, n_jobs=1)
-        yield arena.finding(
-            f"{name}, {ranking}, {filter_by}",
-            get_label_quality_scores(arena.given, pred_probs, method=ranking),
-            flagged=flagged,
-            p_mislabel=1 - pred_probs[np.arange(len(predicted)), arena.given] if ranking == "self_confidence" else None,
-            suggested=np.where(flagged, predicted, ""),
-            noise_rate=float(1 - np.trace(joint) / joint.sum()),
+        flagged = find_label_issues(given, pred_probs, filter_by=filter_by, n_jobs=1)
+        yield (
+            f"{ranking}, {filter_by}",
+            {
+                "score": get_label_quality_scores(given, pred_probs, method=ranking),
+                "flagged": flagged,
+                "p_mislabel": 1 - pred_probs[np.arange(len(given)), given] if ranking == "self_confidence" else None,
+                "suggested": np.where(flagged, predicted, ""),
+                "noise_rate": float(1 - np.trace(joint) / joint.sum()),
+            },
         )
 
 

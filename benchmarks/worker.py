@@ -1,7 +1,7 @@
 """One method in a process of its own, whose peak memory is thus its own: `python -m benchmarks.worker METHOD FILE OUT`.
 
-FILE is a JSON file of `peers.Contest`; OUT receives `{"device", "torch", "findings"}`. The method "decode" only
-fills the cache of decoded pictures, so that none of the others pays for it.
+FILE is a JSON file of `peers.Contest`; OUT receives `{"device", "torch", "cpu_seconds", "findings"}`. The method
+"prepare" only fills the cache with decoded data and frozen features, so that none of the others pays for them.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.peers import METHODS, Contest
-from cleanlab_lite.data.inputs import load_inputs
+from benchmarks import equal_features, peers
+from benchmarks.peers import Contest
 from cleanlab_lite.errors import NlcleanError
 from cleanlab_lite.train.plan import choose_device, make_plan
 
+METHODS = peers.METHODS | equal_features.METHODS
 MAXRSS_PER_MIB = 2**20 if sys.platform == "darwin" else 2**10  # bytes there, KiB elsewhere
 
 
@@ -29,18 +30,30 @@ def main(method: str, task_file: str, out: str) -> None:
     contest = Contest(**json.loads(Path(task_file).read_text("utf-8")))
     device = choose_device(contest.options.get("device", "auto"))
     findings = []
-    if method == "decode":
-        manifest, config = contest.read()
-        plan = make_plan(manifest, config)
-        load_inputs(manifest, plan.image_size, plan.sound, workers=config.workers)
+    start, cpu_start = time.monotonic(), cpu_seconds()
+    if method == "prepare":
+        for shown in (contest, equal_features.on_features(contest)):
+            manifest, config = shown.read()
+            peers.look(manifest, make_plan(manifest, config), config)
     else:
-        start = time.monotonic()
         for finding in METHODS[method](contest):
-            cost = {"seconds": time.monotonic() - start, "peak_mib": peak_mib(), "device_peak_mib": device_peak_mib()}
+            cost = {
+                "seconds": time.monotonic() - start,
+                "cpu_seconds": cpu_seconds() - cpu_start,
+                "peak_mib": peak_mib(),
+                "device_peak_mib": device_peak_mib(),
+            }
             findings.append(asdict(finding) | cost)
     name = torch.cuda.get_device_name(device) if device.startswith("cuda") else device
-    result = {"device": name, "torch": torch.__version__, "findings": findings}
+    facts = {"device": name, "torch": torch.__version__, "cpu_seconds": cpu_seconds() - cpu_start}
+    result = facts | {"findings": findings}
     Path(out).write_text(json.dumps(result, default=plain), "utf-8")
+
+
+def cpu_seconds() -> float:
+    """Of this process and those that it started and that have ended, user and system, all cores."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(times.ru_utime + times.ru_stime for times in used)
 
 
 def peak_mib() -> float:

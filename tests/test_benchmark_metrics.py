@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks import data, detection, equal_features, peers, table, worker
 from cleanlab_lite import measure as metrics
 from cleanlab_lite.errors import EvidenceError
 
@@ -167,14 +168,123 @@ def test_benchmark_matches_truth_by_path_and_gives_peers_the_same_means(tmp_path
     assert one["visits"] == 3 * 120 and several["visits"] >= nlclean["visits"]
     assert nlclean["epochs"] == one["epochs"] == 3
     assert nlclean["average_precision"] > 0.9 and several["average_precision"] > 0.9
-    assert set(found["nlclean_against"]) == {"AUM, one network", "AUM, several networks"}
-    assert "| nlclean | " in result.stdout and "easy (embeddings)" in result.stdout
+    assert set(found["differences"]["nlclean balanced"]) == {"AUM, one network", "AUM, several networks"}
+    assert "| nlclean balanced | " in result.stdout and "easy (embeddings)" in result.stdout
+
+
+@pytest.mark.slow
+def test_audits_and_peers_on_equal_features_in_one_run(tmp_path: Path) -> None:
+    write_dataset(tmp_path)
+    out = tmp_path / "out.json"
+    methods = "nlclean,cleanlab_features,simifeat,knn"
+    options = ["--features", "--presets", "fast", "balanced", "--epochs", 2, "--ensemble", 2, "--bootstrap", 20]
+    result = benchmark("--data", tmp_path, *options, "--only", methods, "--json", out)
+    assert result.returncode == 0, result.stderr
+    (found,) = json.loads(out.read_text("utf-8"))
+    assert set(found["differences"]) == {"nlclean fast", "nlclean balanced"}
+    assert all(len(peers) == 6 for peers in found["differences"].values())
+    assert all(finding["average_precision"] > 0.9 for finding in found["findings"])
+    assert [cells[2] for cells in table.rows_of(found)] == ["fast", "balanced"]
+
+
+def blobs(*, rows: int = 300, noise: float = 0.1) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Vectors (n, 5), given labels (n,) and which are wrong (n,), of three directions."""
+    rng = np.random.default_rng(0)
+    true = np.arange(rows) % 3
+    wrong = rng.random(rows) < noise
+    x = 6 * np.eye(3, 5)[true] + rng.normal(size=(rows, 5))
+    return x.astype(np.float32), (true + wrong) % 3, wrong
+
+
+def test_neighbours_that_disagree_give_planted_errors_away() -> None:
+    x, given, wrong = blobs()
+    votes = equal_features.neighbors_votes(x, given, 3, k=10)
+    np.testing.assert_allclose(votes.sum(axis=1), 1)
+    assert metrics.average_precision(votes[np.arange(len(given)), given], wrong) > 0.95
+    alone = equal_features.neighbors_votes(np.eye(2, dtype=np.float32), np.array([0, 1]), 2, k=1)
+    assert alone.tolist() == [[0, 1], [1, 0]]  # nobody votes for himself
+
+
+def test_logistic_regression_is_out_of_sample_and_cleanlab_finds_planted_errors() -> None:
+    x, given, wrong = blobs()
+    pred_probs = equal_features.regress(x, given, 3, folds=5, seed=0)
+    np.testing.assert_allclose(pred_probs.sum(axis=1), 1)
+    found = dict(peers.confident_learning(given, np.array(["ant", "bee", "cat"]), pred_probs))
+    assert list(found) == ["self_confidence, prune_by_noise_rate", "normalized_margin, prune_by_class"]
+    for fields in found.values():
+        assert metrics.average_precision(fields["score"], wrong) > 0.95
+        assert metrics.f1_at_flags(fields["flagged"], wrong) > 0.8
+    # labels by chance cannot be predicted by who has not seen them
+    by_chance = np.random.default_rng(1).integers(0, 3, len(given))
+    assert (equal_features.regress(x, by_chance, 3, folds=5, seed=0).argmax(axis=1) == by_chance).mean() < 0.5
+
+
+@pytest.mark.parametrize("method", [equal_features.cleanlab_features, equal_features.simifeat, equal_features.knn])
+def test_peers_at_equal_features_find_planted_errors(method, tmp_path: Path) -> None:
+    write_dataset(tmp_path)
+    dataset = data.load(tmp_path, "easy", features_to=tmp_path / "x.npy")
+    wrong = dataset.given != dataset.truth
+    found = list(method(peers.Contest(str(dataset.manifest), str(dataset.features), {})))
+    assert len({finding.method for finding in found}) == len(found) == 2
+    for finding in found:
+        assert metrics.average_precision(finding.score, wrong) > 0.95
+        assert metrics.f1_at_flags(finding.flagged, wrong) > 0.7
+
+
+def test_methods_are_known_by_name_to_those_who_do_not_load_them() -> None:
+    assert set(detection.METHODS) == set(worker.METHODS)
+
+
+def test_features_ask_for_an_encoder_but_where_they_are_there() -> None:
+    pictures = peers.Contest("m.csv", None, {"seed": 1})
+    assert equal_features.on_features(pictures).options == {"seed": 1, "proxy": "lite0"}
+    for there in (peers.Contest("m.csv", "x.npy", {}), peers.Contest("m.csv", None, {"proxy": "timm:resnet18"})):
+        assert equal_features.on_features(there) == there
+
+
+def finding(method: str, by: str, seed: int, ap: float, **more: object) -> dict[str, object]:
+    found = {"method": method, "by": by, "seed": seed, "average_precision": ap, "cpu_seconds": 10.0 + seed}
+    return found | {"cpu_seconds_before": 5.0 - seed, "noise_interval": None, "ece": None} | more
+
+
+def test_table_has_a_row_per_set_and_audit_beside_the_better_ranking_of_cleanlab() -> None:
+    audit = {"f1_at_flags": 0.5, "best_f1": 0.6, "noise_rate": 0.2, "noise_interval": [0.1, 0.3]}
+    findings = [
+        *(finding("nlclean fast", "nlclean", seed, 0.8 + seed / 10, missed_at_wrong=0.25, **audit) for seed in (0, 1)),
+        *(finding("cleanlab, one", "cleanlab_features", seed, 0.6) for seed in (0, 1)),
+        *(finding("cleanlab, other", "cleanlab_features", seed, 0.7) for seed in (0, 1)),
+        finding("kNN", "knn", 0, 0.9),
+    ]
+    better = [{"difference": 0.1 + seed / 10, "low": 0.05, "high": 0.2 + seed / 10} for seed in (0, 1)]
+    result = {
+        **{"data": "birds", "labels": "human", "features": False, "rows": 200, "wrong": 30, "findings": findings},
+        "differences": {"nlclean fast": {"cleanlab, other": better}},
+    }
+    head, _, row = table.render([result]).splitlines()
+    cells = dict(zip(head.strip("| ").split(" | "), row.strip("| ").split(" | "), strict=True))
+    assert cells == {
+        "set": "birds, human",
+        "wrong": "0.150",
+        "audit": "fast",
+        "AP": "0.850 ± 0.071",
+        "F1 own / best": "0.500 ± 0.000 / 0.600 ± 0.000",
+        "noise rate": "0.200 ± 0.000 (0.100-0.300)",
+        "ECE": "-",
+        "missed@wrong": "0.250 ± 0.000",
+        "CPU s": "10 ± 1 + 5",
+        "AP cleanlab, same features": "0.700 ± 0.000",
+        "difference": "0.150 ± 0.071 (0.050 to 0.300)",
+    }
+    without = result | {"findings": findings[:2], "differences": {}}
+    assert table.render([without]).splitlines()[2].endswith("| - | - |")
 
 
 @pytest.mark.slow
 def test_benchmark_names_what_is_missing(tmp_path: Path) -> None:
     write_dataset(tmp_path)
     assert "known: easy" in benchmark("--data", tmp_path, "--labels", "hard").stderr
+    closed = benchmark("--data", tmp_path, "--presets", "fast", "--only", "nlclean,aum")
+    assert closed.returncode == 2 and "give --peer-epochs" in closed.stderr
     assert "unknown method nothing" in benchmark("--data", tmp_path, "--only", "nothing").stderr
     (tmp_path / "truth.csv").write_text("path,true_label\nr0,ant\n", "utf-8")
     result = benchmark("--data", tmp_path, "--features")
