@@ -245,7 +245,7 @@ def test_only_an_uncalibrated_rate_is_warned_of(case, method, warned):
     inputs = Inputs(
         np.zeros((N, 1)), np.full(N, ""), np.full(N, ""), case.duplicate_of, decoded=0, content=case.content
     )
-    assert any("not calibrated" in text for text in warnings(verdict, inputs)) == warned
+    assert any("not calibrated" in text for text in warnings(verdict, inputs, [])) == warned
 
 
 # --- the other tables -----------------------------------------------------------------------------------------------

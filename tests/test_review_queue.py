@@ -369,7 +369,7 @@ def test_a_sample_has_neighbours_of_both_classes_curves_and_reasons(tmp_path):
     assert found.suggested[0].similarity > 0.9 > found.given[0].similarity
     assert found.loss.own[-1] > 1 > found.loss.typical[-1]
     assert found.reasons[0] == "The loss on the given label is high (2.31 nats)"
-    assert found.reasons[2] == "The nearest rows carry another label (10 % agree)"
+    assert found.reasons[2] == "5 of the 6 nearest rows are labelled bird"
 
 
 def test_a_run_without_features_and_history_is_reviewed_all_the_same(tmp_path):
