@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _ID_WIDTH, _LABEL_WIDTH = 40, 24  # characters
 _INDENT = " " * 6  # of a sentence under its row
-_ROOM = 60  # characters that a sentence needs beside its row
+_ROOM, _MOST = 60, 140  # characters that a sentence needs beside its row, and takes at most
 _PIPE_WIDTH = 1000  # characters per line off a terminal: tables take what they need, nothing is cut
 _WORST_CLASSES = _TOP_CONFUSIONS = 8  # rows
 _METHOD_COLUMNS = {"runs": "in an audit", "pretrained": "takes weights"}  # where the name does not say enough
@@ -100,7 +100,7 @@ def _to_review(flagged: int, others: int) -> str:
     """Rows with an issue, flagged ones first."""
     if not (flagged and others):
         return "the flagged rows" if flagged else _rows(others)
-    return f"{flagged:,} flagged rows, {others:,} others"
+    return f"{flagged:,} flagged and {others:,} other rows"
 
 
 def _parts(counts: Mapping[str, int]) -> str:
@@ -209,7 +209,7 @@ def _suspicious_rows(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
     ]
     header = ("id", "given -> suggested", "p(wrong)")
     longest = [max(map(len, column)) for column in zip(header, *cells, strict=True)]
-    beside = _width() - sum(longest) - 4 * len(longest)
+    beside = min(_width() - sum(longest) - 4 * len(longest), _MOST)
     room = beside if beside >= _ROOM else _width() - len(_INDENT)
     whys = [escape(in_one_sentence(row, room)) for row in rows]
     if beside >= _ROOM:
@@ -221,6 +221,8 @@ def _suspicious_rows(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
 def _correction(row: Mapping[str, Any], width: int) -> str:
     """The given label and the suggested one, with the probability that this is right."""
     given, suggested = (_label(row[name], width) for name in ("given_label", "suggested_label"))
+    if row["suggested_label"] is None:
+        return given
     confidence = row["suggestion_confidence"]
     return f"{given} -> {suggested}" + ("" if confidence is None else f" {chance(confidence)}")
 
@@ -231,6 +233,7 @@ def _next_steps(run: Path, summary: Summary) -> None:
     from cleanlab_lite.report.advice import advice_of
 
     if advice := advice_of(summary):
+        line()
         line("Nothing was learned from these labels. What to try:")
         for text in advice:
             line(f"  {text}")

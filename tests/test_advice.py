@@ -28,7 +28,7 @@ def test_sounds_are_never_sent_to_an_encoder_of_pictures():
 
 def test_vectors_are_advised_other_vectors_and_a_look_at_their_order():
     found = text("vector", TRAINED, None)
-    assert "--proxy" not in found and "--features" in found and "order of the manifest" in found
+    assert "--proxy" not in found and "--features" in found and "row i of the manifest" in found
 
 
 @pytest.mark.parametrize("modality", ["image", "sound"])

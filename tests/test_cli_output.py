@@ -110,7 +110,7 @@ def test_the_parts_of_what_is_flagged_add_up(tmp_path, capsys):
     out = call(capsys, "report", folder).out
     assert "flagged: 5 rows (mislabel 3, out_of_vocabulary 1, duplicate_conflict 1)\n" in out
     assert "not flagged, with an issue: 4 rows (duplicate_conflict 2, unreadable 2)\n" in out
-    assert "look at 5 flagged rows, 4 others" in out
+    assert "look at 5 flagged and 4 other rows" in out
 
 
 @pytest.mark.parametrize("columns", [80, 200])

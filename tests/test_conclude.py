@@ -19,6 +19,7 @@ from cleanlab_lite.evidence.history import HELD_OUT, History
 from cleanlab_lite.judge.verdict import Verdict, combine
 from cleanlab_lite.manifest.manifest import Manifest, Source
 from cleanlab_lite.pipeline import warnings
+from cleanlab_lite.report.reasons import why, with_context
 from cleanlab_lite.report.tables import build_report, class_table, history_table, label_score, noise_matrix_table
 from cleanlab_lite.run.report import ACTIONS, ISSUES, SCHEMA, SCHEMA_VERSION, ReportTable
 from cleanlab_lite.run.summary import Summary
@@ -150,6 +151,19 @@ def test_duplicates_and_neighbors_are_named_by_id(case):
     ids = set(case.manifest.ids)
     for i in np.flatnonzero(case.verdict.judged):
         assert case.rows[i]["neighbors"] and set(case.rows[i]["neighbors"]) <= ids - {case.manifest.ids[i]}
+
+
+def test_reasons_are_in_the_order_of_what_they_tell(case):
+    """Facts before all; else what few flagged rows have as strongly, so the lists of rows differ in their order."""
+    assert case.rows[0]["reasons"][0] == "duplicate_conflict"
+    assert all(case.rows[i]["reasons"][0] == case.codes[i] for i in UNREADABLE)
+    firsts = {row["reasons"][0] for row in case.rows if row["is_label_issue"] and row["issue"] == "mislabel"}
+    assert len(firsts) > 1
+
+
+def test_every_flagged_row_has_a_sentence(case):
+    rows = with_context(case.report, case.report.flagged())
+    assert rows and all(1 <= len(why(row)) <= 3 for row in rows)
 
 
 def test_a_column_that_no_detector_filled_is_null(case):

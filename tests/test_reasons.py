@@ -100,6 +100,11 @@ def test_the_prediction_comes_last_where_it_is_the_suggestion_that_everyone_sees
     assert to_show(shown) == ["high_loss", "confident_joint"]
 
 
+def test_reasons_of_one_kind_do_not_crowd_out_the_others():
+    shown = mislabel("a", reasons=["negative_margin", "high_loss", "never_learned", "neighbours_disagree"])
+    assert to_show(shown)[:2] == ["negative_margin", "neighbours_disagree"]
+
+
 def test_sentences_have_their_numbers():
     rows = [
         mislabel(

@@ -15,9 +15,9 @@ FEATURES = {
     "vector": "--features FILE: vectors of another network, that tell the classes apart",
 }
 CHECKS = {
-    "image": "check that these are the right files, each with its own label: is one of them in another order?",
-    "sound": "check that these are the right files, each with its own label: is one of them in another order?",
-    "vector": "check that the vectors are in the order of the manifest: vector i must belong to row i",
+    "image": "check that every picture has its own label: are files and labels in the same order?",
+    "sound": "check that every sound has its own label: are files and labels in the same order?",
+    "vector": "check the order: vector i must belong to row i of the manifest",
 }
 OWN_CHECK = (
     "check that history and probabilities are in the order of the manifest, and their columns in that of the classes"

@@ -36,6 +36,7 @@ State = Literal["suspect", "accepted", "fine"]
 STATES: tuple[State, ...] = ("suspect", "accepted", "fine")
 
 _ID = "id:"  # before the id of a row without content
+WHY = 100  # characters of a sentence on a row, where its first reason is not longer
 _VERSION = "nlclean_baseline"
 _HINT = "make one with `nlclean check --write-baseline FILE`"
 
@@ -260,7 +261,7 @@ def read_rows(report: ReportTable, decisions: Iterable[Decision] = (), lines: np
     columns = [table[name].to_pylist() for name in (*names, "label_score")]
     numbers = [None] * len(report) if lines is None else lines.tolist()
     places = np.argsort(by_suspicion(table)).tolist()
-    whys = {row["id"]: in_one_sentence(row) for row in with_context(report, report.flagged())}
+    whys = {row["id"]: in_one_sentence(row, WHY) for row in with_context(report, report.flagged())}
     rows = []
     for id, content, label, path, flagged, issue, suggested, p, score, line, place in zip(
         *columns, numbers, places, strict=True

@@ -29,6 +29,7 @@ class Reason:
     numbered: str = ""  # the same with numbers, where the row has them; see `_numbers`
     is_fact: bool = False  # not a measurement: it comes first
     names: str = ""  # the column with the class that it speaks for
+    family: str = ""  # of reasons that mostly hold together
     beside: bool = False  # says something about the row, and nothing against its label: it comes last
 
 
@@ -57,30 +58,40 @@ REASONS: dict[str, Reason] = {
         "The nearest rows carry another label",
         "{near} nearest rows are labelled {neighbour}",
         names="knn_label",
+        family="place",
     ),
     "prototypes_disagree": Reason(
         "It looks more like the typical rows of another class",
         "It looks like typical rows of {prototype} (similarity {to_other:.2f}, to its own {to_own:.2f})",
         names="prototype_label",
+        family="place",
     ),
-    "neighbours_unlike": Reason("The labels around it speak for another class"),
-    "misaligned": Reason("Its features point away from its class"),
-    "thin_region": Reason("It lies far from most rows of its class: wrong, or rare"),
+    "neighbours_unlike": Reason("The labels around it speak for another class", family="place"),
+    "misaligned": Reason("Its features point away from its class", family="place"),
+    "thin_region": Reason("It lies far from most rows of its class: wrong, or rare", family="place"),
     # what was seen during training
     "never_learned": Reason(
-        "The given label was never learned", "The given label was never learned in {epochs} epochs"
+        "The given label was never learned",
+        "The given label was never learned in {epochs} epochs",
+        family="training",
     ),
     "negative_margin": Reason(
         "Another class was ahead on average over training",
         "Another class was ahead on average over training (margin {margin:+.1f})",
+        family="training",
     ),
-    "high_loss": Reason("The loss on the given label is high", "The loss on the given label is high ({loss:.2f} nats)"),
-    "high_loss_curve": Reason("The loss falls late, like that of the wrong labels of its class"),
-    "low_confidence": Reason("The given label stayed improbable throughout training"),
-    "abandoned": Reason("Most networks gave the given label up for epochs in a row"),
+    "high_loss": Reason(
+        "The loss on the given label is high",
+        "The loss on the given label is high ({loss:.2f} nats)",
+        family="training",
+    ),
+    "high_loss_curve": Reason("The loss falls late, like that of the wrong labels of its class", family="training"),
+    "low_confidence": Reason("The given label stayed improbable throughout training", family="training"),
+    "abandoned": Reason("Most networks gave the label up for epochs in a row", family="training"),
     "forgotten_early": Reason(
         "It was soon forgotten while the network learned other rows",
         "It was forgotten after {forgotten} epochs of learning other rows",
+        family="training",
     ),
     # beside the label
     "leakage": Reason("The same or nearly the same content is in another split", beside=True),
@@ -184,8 +195,8 @@ def _place(code: str) -> tuple[int, str]:
 def to_show(row: Mapping[str, Any]) -> list[str]:
     """The codes of a row in the order of the report, without those that its own numbers contradict.
 
-    Those that speak for another class than the suggested one come after the others, and so does the prediction where
-    it is the suggestion itself: whoever sees the row sees that already.
+    Later come: those that speak for another class than the suggested one; the prediction where it is the suggestion
+    itself, which whoever sees the row sees already; and the second of a family, which says much the same as the first.
     """
     suggested = row.get("suggested_label")
 
@@ -193,8 +204,11 @@ def to_show(row: Mapping[str, Any]) -> list[str]:
         named = row.get(REASONS[code].names) if code in REASONS else None
         return None not in (suggested, named) and (named == suggested) == (code == "confident_joint")
 
-    codes = (code for code in row["reasons"] or () if not contradicted(code, row))
-    return sorted(codes, key=lambda code: (_rank(code), tells_less(code)))
+    codes = [code for code in row["reasons"] or () if not contradicted(code, row)]
+    codes.sort(key=lambda code: (_rank(code), tells_less(code)))
+    families = [REASONS[code].family if code in REASONS else "" for code in codes]
+    again = {code: bool(families[i]) and families[i] in families[:i] for i, code in enumerate(codes)}
+    return sorted(codes, key=lambda code: (_rank(code), tells_less(code), again[code]))
 
 
 def contradicted(code: str, row: Mapping[str, Any]) -> bool:

@@ -21,7 +21,7 @@ from cleanlab_lite.progress import OnProgress, Progress
 from cleanlab_lite.report.page.previews import Preview, preview
 from cleanlab_lite.report.reasons import SHOWN, sentences, to_show, why, with_context
 from cleanlab_lite.run.folder import StoredCurves
-from cleanlab_lite.run.report import ReportTable, suspects
+from cleanlab_lite.run.report import ReportTable, with_issue
 
 ROWS_SHARE = 0.45  # of the limit, for the table without details
 EXAMPLES_SHARE = 0.1  # of the limit, for typical rows of the classes
@@ -155,7 +155,7 @@ class PageData:
         return vocabulary[name]
 
     def add_examples(self, manifest: Manifest | None) -> None:
-        """A few rows per class that are surely right, to compare with; the classes with most suspects first."""
+        """A few rows per class that are surely right, to compare with; the classes with most with_issue first."""
         if manifest is None:
             return
         floor = max(0, self.left - int(EXAMPLES_SHARE * self.limit))
@@ -163,7 +163,7 @@ class PageData:
         given = self.table["given_label"].combine_chunks().dictionary_encode()
         codes = np.asarray(given.indices.fill_null(-1))
         names = given.dictionary.to_pylist()
-        flagged = np.bincount(codes[suspects(self.table) & (codes >= 0)], minlength=len(names))
+        flagged = np.bincount(codes[with_issue(self.table) & (codes >= 0)], minlength=len(names))
         best = np.lexsort((-score, codes))  # class by class
         starts = np.searchsorted(codes[best], np.arange(len(names) + 1))
         for code in np.argsort(-flagged, kind="stable"):
