@@ -52,7 +52,8 @@ ISSUES = {
 
 def in_parts(counts: dict[str, int]) -> str:
     """What a number of rows is made of, by issue, to be put behind it."""
-    return "".join(f", {ISSUES.get(issue, issue)} {rows:,}" for issue, rows in counts.items()).replace(",", ":", 1)
+    parts = ", ".join(f"{ISSUES.get(issue, issue)} {rows:,}" for issue, rows in counts.items())
+    return f": {parts}" if parts else ""
 
 
 class PageData:
