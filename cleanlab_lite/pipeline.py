@@ -6,6 +6,7 @@ import hashlib
 import importlib.metadata
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
@@ -30,6 +31,7 @@ from cleanlab_lite.judge.verdict import Verdict, combine
 from cleanlab_lite.manifest.manifest import Manifest
 from cleanlab_lite.manifest.saved import save_manifest
 from cleanlab_lite.progress import OnProgress, Progress, ignore
+from cleanlab_lite.report.advice import UNLEARNED, advise
 from cleanlab_lite.report.tables import build_report, class_table, duplicates_table, history_table, noise_matrix_table
 from cleanlab_lite.run import Run, layout
 from cleanlab_lite.run.report import ReportTable
@@ -131,7 +133,8 @@ def _find(
     run.mark("judge")
     about = facts_of_all(run, seen) | source.about(run, seen, verdict)
     about |= {"duplicates": duplicates.facts, "leakage": duplicates.leakage(manifest.splits)}
-    about["warnings"] = warnings(verdict, inputs) + about["warnings"] + leaks(manifest, copies["leakage"])
+    advice = advise(manifest.modality, about["proxy"], about["encoder"])
+    about["warnings"] = warnings(verdict, inputs, advice) + about["warnings"] + leaks(manifest, copies["leakage"])
     report = build_report(manifest, verdict, duplicates, inputs.content, inputs.codes, inputs.errors, about)
     write_tables(run, manifest, seen.evidence, verdict, duplicates, report, cleanings(manifest, report))
     run.mark("report")
@@ -406,8 +409,8 @@ def _encoder_facts(run: Run, plan: Plan) -> dict[str, Any] | None:
     }
 
 
-def warnings(verdict: Verdict, inputs: Inputs) -> list[str]:
-    """What a reader should know before trusting the numbers, a sentence each."""
+def warnings(verdict: Verdict, inputs: Inputs, advice: Sequence[str]) -> list[str]:
+    """What a reader should know before trusting the numbers, a sentence each. `advice`: where nothing was learned."""
     found = []
     unreadable = int((~inputs.readable).sum())
     if unreadable:
@@ -415,10 +418,7 @@ def warnings(verdict: Verdict, inputs: Inputs) -> list[str]:
         found.append(f"{unreadable:,} of {n:,} rows could not be read; they are in the report as unreadable")
     rate = verdict.calibration.rate
     if "unknown" in rate.method:
-        found.append(
-            "held-out labels are predicted no better than chance, so no row is judged: are these the right files and "
-            "labels, in the right order? A pretrained encoder (--proxy lite0, or --features) or more epochs may help"
-        )
+        found.append(f"{UNLEARNED}: {advice[0]} (`nlclean report` says what else to try)")
     elif "uncalibrated" in rate.method:
         found.append("without enough planted errors p_mislabel is not calibrated: rely on the order of the rows")
     elif not Noise(rate.estimate, rate.low, rate.high, rate.method).determined:

@@ -47,3 +47,8 @@ def listing(names: Sequence[str], limit: int = 20, width: int = 10_000) -> str:
 def percent(share: float | None, unknown: str = "-") -> str:
     """A share as "12.3 %"; `unknown` where it is None or not finite."""
     return unknown if share is None or not math.isfinite(share) else f"{100 * share:.1f} %"
+
+
+def chance(share: float) -> str:
+    """A probability as "12 %", never 0 % nor 100 %, which nobody can know."""
+    return "<1 %" if share < 0.005 else ">99 %" if share >= 0.995 else f"{100 * share:.0f} %"

@@ -8,13 +8,14 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cleanlab_lite.config import FIELDS
 from cleanlab_lite.export.formats import STEMS
-from cleanlab_lite.text import escape, percent, shorten
+from cleanlab_lite.text import chance, escape, percent, shorten
 
 from .settings import OptionValue
 from .terminal import format_duration, is_terminal, supports_color
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from cleanlab_lite.run.summary import ClassNoise, Confusion, Leak, Summary
 
 _ID_WIDTH, _LABEL_WIDTH = 40, 24  # characters
+_INDENT = " " * 6  # of a sentence under its row
+_ROOM, _MOST = 60, 140  # characters that a sentence needs beside its row, and takes at most
 _PIPE_WIDTH = 1000  # characters per line off a terminal: tables take what they need, nothing is cut
 _WORST_CLASSES = _TOP_CONFUSIONS = 8  # rows
 _METHOD_COLUMNS = {"runs": "in an audit", "pretrained": "takes weights"}  # where the name does not say enough
@@ -45,21 +48,31 @@ def json_document(value: Any) -> None:
 
 
 def report_json(report: ReportTable, path: Path, top: int) -> None:
-    """The JSON twin of `report_view`: the summary, `report` (path) and `suspicious` (the `top` rows)."""
-    rows = report.suspicious().slice(0, top).select(_SUSPICIOUS_COLUMNS).to_pylist()
-    json_document(report.summary.as_dict() | {"report": str(path), "suspicious": rows})
+    """The JSON twin of `report_view`: the summary, `report` (path), `suspicious` (the `top` rows) and `advice`."""
+    from cleanlab_lite.report.advice import advice_of
+    from cleanlab_lite.report.reasons import why, with_context
+
+    rows = with_context(report, report.suspicious().slice(0, top))
+    suspicious = [{name: row[name] for name in _SUSPICIOUS_COLUMNS} | {"why": why(row)} for row in rows]
+    more = {"report": str(path), "suspicious": suspicious, "advice": advice_of(report.summary)}
+    json_document(report.summary.as_dict() | more)
 
 
 def report_view(report: ReportTable, path: Path, top: int) -> None:
     """What a person reads after an audit; the last line is `path`."""
+    from cleanlab_lite.report.reasons import with_context
+
     summary = report.summary
+    learned = summary.noise_rate.learned
     _headline(summary)
-    _worst_classes(summary.classes)
-    _top_confusions(summary.confusions)
+    if learned:
+        _worst_classes(summary.classes)
+        _top_confusions(summary.confusions)
     _leakage(summary.leakage)
     if summary.search:
         _search(summary.search)
-    _suspicious_rows(report.suspicious().slice(0, top).to_pylist())
+    title = "Most suspicious rows" if learned else "Copies that carry different labels"
+    _suspicious_rows(title, with_context(report, report.suspicious().slice(0, top)))
     _next_steps(path.parent, summary)
     line(str(path))
 
@@ -70,16 +83,29 @@ def _headline(summary: Summary) -> None:
         f"{escape(manifest.path)}: {manifest.rows:,} rows, {manifest.labelled:,} labelled, "
         f"{manifest.classes:,} classes, {manifest.modality}"
     )
-    line(
-        f"noise rate: {percent(rate.estimate)}, between {percent(rate.low)} and {percent(rate.high)} "
-        f"({escape(rate.method)})"
-    )
-    issues = [f"{name} {count:,}" for name, count in summary.issues.items() if count and name != "none"]
-    line(f"flagged: {summary.flagged:,} rows")
-    if issues:
-        line(f"issues: {', '.join(issues)}")
+    between = f"{percent(rate.estimate)}, between {percent(rate.low)} and {percent(rate.high)} "
+    line(f"noise rate: {f'{between}({escape(rate.method)})' if rate.learned else escape(rate.method)}")
+    line(f"flagged: {_rows(summary.flagged)}{_parts(summary.flagged_issues)}")
+    if others := summary.other_issues:
+        line(f"not flagged, with an issue: {_rows(sum(others.values()))}{_parts(others)}")
     if summary.duplicates:
         _copies(summary.duplicates, summary.reasons.get("leakage", 0))
+
+
+def _rows(count: int) -> str:
+    return f"{count:,} {'row' if count == 1 else 'rows'}"
+
+
+def _to_review(flagged: int, others: int) -> str:
+    """Rows with an issue, flagged ones first."""
+    if not (flagged and others):
+        return "the flagged rows" if flagged else _rows(others)
+    return f"{flagged:,} flagged and {others:,} other rows"
+
+
+def _parts(counts: Mapping[str, int]) -> str:
+    """What a number is made of, behind it."""
+    return f" ({', '.join(f'{name} {rows:,}' for name, rows in counts.items())})" if counts else ""
 
 
 def _copies(duplicates: Mapping[str, Any], leaking: int) -> None:
@@ -167,34 +193,62 @@ def _search(search: Mapping[str, Any]) -> None:
     line()
 
 
-def _suspicious_rows(rows: Sequence[Mapping[str, Any]]) -> None:
-    id_width = min(_ID_WIDTH, max(20, _width() // 3))
-    _table(
-        "Most suspicious rows",
-        ("id", "given -> suggested", "p(wrong)", "reasons"),
-        [
-            (
-                shorten(escape(row["id"]), id_width),
-                f"{_label(row['given_label'])} -> {_label(row['suggested_label'])}",
-                "-" if row["p_mislabel"] is None else f"{row['p_mislabel']:.2f}",
-                escape(", ".join(row["reasons"] or [])),
-            )
-            for row in rows
-        ],
-        right=(2,),
-    )
+def _suspicious_rows(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """A line per row of `with_context`, with one sentence; under the row where the terminal has no room beside it."""
+    from cleanlab_lite.report.reasons import in_one_sentence
+
+    id_width = min(_ID_WIDTH, max(20, _width() // 4))
+    label_width = min(_LABEL_WIDTH, max(8, (_width() - id_width - 34) // 2))  # 34: the other columns and the gaps
+    cells = [
+        (
+            shorten(escape(row["id"]), id_width),
+            _correction(row, label_width),
+            "-" if row["p_mislabel"] is None else f"{row['p_mislabel']:.2f}",
+        )
+        for row in rows
+    ]
+    header = ("id", "given -> suggested", "p(wrong)")
+    longest = [max(map(len, column)) for column in zip(header, *cells, strict=True)]
+    beside = min(_width() - sum(longest) - 4 * len(longest), _MOST)
+    room = beside if beside >= _ROOM else _width() - len(_INDENT)
+    whys = [escape(in_one_sentence(row, room)) for row in rows]
+    if beside >= _ROOM:
+        _table(title, (*header, "why"), [(*row, text) for row, text in zip(cells, whys, strict=True)], right=(2,))
+    else:
+        _table(title, header, cells, right=(2,), below=whys)
+
+
+def _correction(row: Mapping[str, Any], width: int) -> str:
+    """The given label and the suggested one, with the probability that this is right."""
+    given, suggested = (_label(row[name], width) for name in ("given_label", "suggested_label"))
+    if row["suggested_label"] is None:
+        return given
+    confidence = row["suggestion_confidence"]
+    return f"{given} -> {suggested}" + ("" if confidence is None else f" {chance(confidence)}")
 
 
 def _next_steps(run: Path, summary: Summary) -> None:
-    """Commands to paste. A cleaned manifest that the audit has refused to write is none of them."""
+    """Commands to paste. A cleaned manifest that the audit has refused to write is none of them. Where nothing was
+    learned: what to try."""
+    from cleanlab_lite.report.advice import advice_of
+
+    if advice := advice_of(summary):
+        line()
+        line("Nothing was learned from these labels. What to try:")
+        for text in advice:
+            line(f"  {text}")
+        line()
+        return
     folder = escape(shlex.quote(str(run)))
     relabel, drop = (summary.actions.get(action, 0) for action in ("relabel", "drop"))
+    cleaned = summary.noise_rate.determined  # else `export` refuses
+    others = sum(summary.other_issues.values())
     steps = []
-    if summary.flagged:
-        steps.append((f"nlclean review {folder}", "look at the flagged rows, one by one"))
-    if summary.flagged and any(run.glob(f"{STEMS['prune']}.*")):
+    if summary.flagged or others:
+        steps.append((f"nlclean review {folder}", f"look at {_to_review(summary.flagged, others)}, one by one"))
+    if cleaned and summary.flagged and any(run.glob(f"{STEMS['prune']}.*")):
         steps.append((f"nlclean export {folder} --policy prune", "without the flagged rows"))
-    if relabel + drop and any(run.glob(f"{STEMS['correct']}.*")):
+    if cleaned and relabel + drop and any(run.glob(f"{STEMS['correct']}.*")):
         steps.append((f"nlclean export {folder} --policy correct", f"{relabel:,} to relabel, {drop:,} to drop"))
     width = max((len(command) for command, _ in steps), default=0)
     line("Next:")
@@ -281,10 +335,16 @@ def facts_view(sections: Mapping[str, Mapping[str, Any]]) -> None:
             line(f"  {escape(name)}: {escape(_scalar(value))}")
 
 
-def _table(title: str, header: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[int]) -> None:
+def _table(
+    title: str,
+    header: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    right: Sequence[int],
+    below: Sequence[str] = (),
+) -> None:
     """A table of cells that are safe already, a line per row; nothing where there are no rows.
 
-    Where the terminal is too narrow, the last column is cut. Cells are never markup.
+    Where the terminal is too narrow, the last column is cut. Cells are never markup. `below`: a text under each row.
     """
     from rich import box
     from rich.console import Console
@@ -305,15 +365,26 @@ def _table(title: str, header: Sequence[str], rows: Iterable[Sequence[str]], rig
     )
     with console.capture() as capture:
         console.print(table)
-    line("\n".join(text.rstrip() for text in capture.get().splitlines()))
+    lines = [text.rstrip() for text in capture.get().splitlines()]
+    if below:
+        first = len(lines) - 1 - table.row_count  # an empty line is the last
+        lines = [*lines[:first], *_under(lines[first:-1], below), lines[-1]]
+    line("\n".join(lines))
+
+
+def _under(lines: Iterable[str], texts: Iterable[str]) -> Iterator[str]:
+    """Every line and the text under it, indented."""
+    for each, text in zip(lines, texts, strict=True):
+        yield each
+        yield from textwrap.wrap(text, _width(), initial_indent=_INDENT, subsequent_indent=_INDENT)
 
 
 def _width() -> int:
     return shutil.get_terminal_size().columns if is_terminal(sys.stdout) else _PIPE_WIDTH
 
 
-def _label(label: str | None) -> str:
-    return "-" if label is None else shorten(escape(label), _LABEL_WIDTH)
+def _label(label: str | None, width: int = _LABEL_WIDTH) -> str:
+    return "-" if label is None else shorten(escape(label), width)
 
 
 def _scalar(value: Any) -> str:

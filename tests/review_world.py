@@ -47,6 +47,7 @@ def report_rows(ids: list[str]) -> list[dict[str, Any]]:
             "loss_mean": 2.31,
             "aum": -1.7,
             "knn_agreement": 0.1,
+            "knn_label": CLASSES[true],
         }
         others = [name for name in CLASSES if name != CLASSES[true]]
         rows.append(

@@ -438,7 +438,8 @@ def test_sarif_results(run, capsys):
     assert {result["level"] for result in found["results"]} == {"warning"}
     assert all("baselineState" not in result for result in found["results"])
     assert found["results"][1]["message"]["text"] == (
-        "'b.png': label 'dog' is probably wrong (p 0.95), 'cat' fits better"
+        "'b.png': label 'dog' is probably wrong (p 0.95), 'cat' fits better: "
+        "another class was ahead on average over training"
     )
     assert {result["level"] for result in sarif(capsys, run, "--max-suspects", "1")["results"]} == {"error"}
 

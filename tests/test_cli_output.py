@@ -36,12 +36,12 @@ def test_the_view_says_rate_classes_confusions_rows_and_what_next(run, capsys):
     assert result.err == ""
     out = result.out
     assert "noise rate: 12.3 %, between 10.0 % and 15.0 %" in out
-    assert "flagged: 2 rows\nissues: mislabel 2" in out
+    assert "flagged: 2 rows (mislabel 2)\n" in out
     assert out.index("Worst classes") < out.index("dog") < out.index("cat")
     assert "Top confusions" in out
     assert out.index("c.png") < out.index("b.png")  # most suspicious first
-    assert "dog -> cat" in out
-    assert "negative_margin, neighbours_disagree" in out
+    assert "dog -> cat 90 %" in out
+    assert "Another class was ahead on average over training; the nearest rows carry another label" in out
     assert "a.png" not in out
     assert f"nlclean export {run} --policy correct" in out
     assert out.splitlines()[-1] == str(run / "report.parquet")
@@ -101,6 +101,81 @@ def test_what_the_audit_refused_to_clean_is_not_advised(run, capsys):
     (run / "pruned.csv").unlink()
     steps = call(capsys, "report", run).out.split("Next:")[1]
     assert "nlclean review" in steps and "--policy correct" in steps and "--policy prune" not in steps
+
+
+def test_the_parts_of_what_is_flagged_add_up(tmp_path, capsys):
+    """Of contradicting copies some are flagged, others not: neither is counted twice."""
+    issues = {"none": 4, "mislabel": 3, "out_of_vocabulary": 1, "duplicate_conflict": 3, "unreadable": 2}
+    folder = finished_run(tmp_path / "run", make_report(ROWS, flagged=5, issues=issues))
+    out = call(capsys, "report", folder).out
+    assert "flagged: 5 rows (mislabel 3, out_of_vocabulary 1, duplicate_conflict 1)\n" in out
+    assert "not flagged, with an issue: 4 rows (duplicate_conflict 2, unreadable 2)\n" in out
+    assert "look at 5 flagged and 4 other rows" in out
+
+
+@pytest.mark.parametrize("columns", [80, 200])
+def test_every_row_has_its_sentence_on_any_terminal(tmp_path, columns):
+    wide = mislabel(
+        "a/long/path/to/some/picture/of/a/dog.png",
+        given_label="Staffordshire Bullterrier",
+        suggested_label="American Staffordshire Terrier",
+        reasons=["neighbours_disagree", "never_learned"],
+        knn_label="American Staffordshire Terrier",
+        neighbors=["b"],
+    )
+    rows = [wide, row("b", given_label="American Staffordshire Terrier")]
+    folder = finished_run(tmp_path / "run", make_report(rows))
+    _, shown = on_terminal("-m", "nlclean", "report", folder, COLUMNS=str(columns), NO_COLOR="1")
+    table = shown[shown.index("Most suspicious") : shown.index("Next:")]
+    assert max(map(len, table.splitlines())) <= columns
+    assert "90 %" in table and "1 nearest rows are labelled American" in " ".join(table.split())
+
+
+UNLEARNED = {
+    "noise_rate": {"estimate": None, "low": 0.0, "high": 1.0, "method": "unknown: nothing was learned"},
+    "flagged": 0,
+    "issues": {"none": 3, "unreadable": 1},
+    "actions": {"keep": 3, "drop": 1},
+    "confusions": [],
+    "classes": [{"label": "cat", "rows": 4, "flagged": 0, "noise_rate": None, "low": None, "high": None}],
+    "proxy": {"proxy": "cnn", "epochs": 8},
+}
+
+
+def test_where_nothing_was_learned_the_report_says_what_to_try(tmp_path, capsys):
+    unjudged = [row(id, p_mislabel=None, label_score=None) for id in "abc"]
+    broken = row("d", p_mislabel=None, label_score=None, issue="unreadable", reasons=["file_empty"])
+    folder = finished_run(tmp_path / "run", make_report([*unjudged, broken], **UNLEARNED))
+    for name in ("pruned.csv", "corrected.csv"):
+        (folder / name).touch()
+    out = call(capsys, "report", folder).out
+    assert "noise rate: unknown: nothing was learned\nflagged: 0 rows\n" in out
+    for absent in ("Worst classes", "Most suspicious", "nlclean export", " - ", "->"):
+        assert absent not in out
+    assert "--proxy lite0" in out and "--epochs 16" in out
+    document = json.loads(call(capsys, "report", folder, "--json").out)
+    assert document["advice"] and all(text in out for text in document["advice"])
+    assert (
+        json.loads(call(capsys, "report", finished_run(tmp_path / "other", make_report(ROWS)), "--json").out)["advice"]
+        == []
+    )
+
+
+def test_copies_with_different_labels_are_proof_where_nothing_was_learned(tmp_path, capsys):
+    values = {"p_mislabel": None, "label_score": None, "issue": "duplicate_conflict", "reasons": ["duplicate_conflict"]}
+    rows = [row("a", content="00", **values), row("b", given_label="cat", duplicate_of="a", content="00", **values)]
+    issues = {"issues": {"none": 0, "duplicate_conflict": 2}}
+    out = call(capsys, "report", finished_run(tmp_path / "run", make_report(rows, **UNLEARNED | issues))).out
+    assert "Copies that carry different labels" in out and "The same content occurs with another label" in out
+
+
+def test_an_undetermined_rate_advises_no_export(tmp_path, capsys):
+    rate = {"estimate": 0.3, "low": 0.0, "high": 0.9, "method": "planted errors"}
+    folder = finished_run(tmp_path / "run", make_report(ROWS, noise_rate=rate))
+    for name in ("pruned.csv", "corrected.csv"):
+        (folder / name).touch()
+    out = call(capsys, "report", folder).out
+    assert "nlclean review" in out and "nlclean export" not in out
 
 
 def test_nothing_flagged_is_no_table(tmp_path, capsys):

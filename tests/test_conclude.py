@@ -19,6 +19,7 @@ from cleanlab_lite.evidence.history import HELD_OUT, History
 from cleanlab_lite.judge.verdict import Verdict, combine
 from cleanlab_lite.manifest.manifest import Manifest, Source
 from cleanlab_lite.pipeline import warnings
+from cleanlab_lite.report.reasons import why, with_context
 from cleanlab_lite.report.tables import build_report, class_table, history_table, label_score, noise_matrix_table
 from cleanlab_lite.run.report import ACTIONS, ISSUES, SCHEMA, SCHEMA_VERSION, ReportTable
 from cleanlab_lite.run.summary import Summary
@@ -152,6 +153,19 @@ def test_duplicates_and_neighbors_are_named_by_id(case):
         assert case.rows[i]["neighbors"] and set(case.rows[i]["neighbors"]) <= ids - {case.manifest.ids[i]}
 
 
+def test_reasons_are_in_the_order_of_what_they_tell(case):
+    """Facts before all; else what few flagged rows have as strongly, so the lists of rows differ in their order."""
+    assert case.rows[0]["reasons"][0] == "duplicate_conflict"
+    assert all(case.rows[i]["reasons"][0] == case.codes[i] for i in UNREADABLE)
+    firsts = {row["reasons"][0] for row in case.rows if row["is_label_issue"] and row["issue"] == "mislabel"}
+    assert len(firsts) > 1
+
+
+def test_every_flagged_row_has_a_sentence(case):
+    rows = with_context(case.report, case.report.flagged())
+    assert rows and all(1 <= len(why(row)) <= 3 for row in rows)
+
+
 def test_a_column_that_no_detector_filled_is_null(case):
     columns = {name: values for name, values in case.verdict.columns.items() if name not in ("aum", "neighbors")}
     verdict = replace(case.verdict, columns=columns)
@@ -245,7 +259,7 @@ def test_only_an_uncalibrated_rate_is_warned_of(case, method, warned):
     inputs = Inputs(
         np.zeros((N, 1)), np.full(N, ""), np.full(N, ""), case.duplicate_of, decoded=0, content=case.content
     )
-    assert any("not calibrated" in text for text in warnings(verdict, inputs)) == warned
+    assert any("not calibrated" in text for text in warnings(verdict, inputs, [])) == warned
 
 
 # --- the other tables -----------------------------------------------------------------------------------------------

@@ -450,6 +450,13 @@ def test_at_most_twenty_rows_are_shown():
     assert shown.count("<tr>") == 21 and "and 10 more" in shown
 
 
+def test_a_notebook_says_what_to_try_where_nothing_was_learned():
+    rate = {"estimate": None, "low": 0.0, "high": 1.0, "method": "unknown: nothing was learned"}
+    rows = [row("a", p_mislabel=None, label_score=None)]
+    shown = html_view(make_report(rows, noise_rate=rate, flagged=0, issues={"none": 1}))
+    assert "<table>" not in shown and "What to try" in shown and "--proxy lite0" in shown
+
+
 def test_a_notebook_runs_nothing_that_strangers_wrote():
     evil = "<script>alert(1)</script>"
     rows = [mislabel(evil, given_label=evil, suggested_label=HOSTILE), row("fine")]

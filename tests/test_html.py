@@ -90,7 +90,8 @@ def test_issues_stand_before_fine_rows(page):
 def test_details_hold_preview_margins_and_neighbours(run, page):
     data = island(page)
     margins = pq.read_table(run / "history.parquet")["margin"].to_pylist()
-    picture, sound, curve, neighbors = data["details"][0]
+    picture, sound, curve, neighbors, why = data["details"][0]
+    assert why == ["Another class was ahead on average over training"]
     shown = Image.open(io.BytesIO(base64.b64decode(picture.partition(",")[2])))
     assert shown.size == (16, 16)  # not enlarged
     assert sound == ""
@@ -114,7 +115,25 @@ def test_a_run_without_history_matrix_and_files_still_has_a_page(tmp_path):
     folder = finished_run(tmp_path / "run", make_report([mislabel("a"), row("b")]))
     data = island(build_page(RunFolder(folder)))
     assert [cells[0] for cells in data["rows"]] == ["a", "b"]
-    assert data["details"] == [["", "", [], []]] * 2
+    assert [detail[:4] for detail in data["details"]] == [["", "", [], []]] * 2
+
+
+def test_where_nothing_was_learned_the_page_says_what_to_try(tmp_path):
+    rate = {"estimate": None, "low": 0.0, "high": 1.0, "method": "unknown: nothing was learned"}
+    about = {"path": "birds.csv", "rows": 2, "labelled": 2, "classes": 2, "modality": "sound"}
+    rows = [row(id, p_mislabel=None, label_score=None) for id in "ab"]
+    report = make_report(rows, noise_rate=rate, flagged=0, issues={"none": 2}, confusions=[], manifest=about)
+    text = Reader(build_page(RunFolder(finished_run(tmp_path / "run", report)))).text
+    assert "What to try" in text and "--proxy lite0" in text and "torchvision" not in text
+    assert "most suspicious first" not in text and "Estimated share of wrong labels" not in text
+
+
+def test_the_counts_of_the_page_add_up(tmp_path):
+    issues = {"none": 1, "mislabel": 3, "duplicate_conflict": 3, "unreadable": 2}
+    report = make_report([mislabel("a"), row("b")], flagged=5, issues=issues)
+    text = Reader(build_page(RunFolder(finished_run(tmp_path / "run", report)))).text
+    assert "labelled rows: wrong label 3, duplicate with another label 2" in text
+    assert "not flagged: duplicate with another label 1, unreadable 2" in text
 
 
 def test_the_fitted_mixture_is_the_one_of_the_audit(tmp_path):

@@ -132,7 +132,7 @@ def test_it_opens_on_the_suspects_with_their_pictures(page):
     page.wait(lambda: all(image.get_property("naturalWidth") for image in page.all("#body img")))
     assert len(page.all("#body img")) == WRONG
     detail = page.find("#detail").text
-    assert "Another class was ahead for most of training." in detail
+    assert "Another class was ahead on average over training." in detail
     assert "typical dog" in detail
 
 

@@ -332,6 +332,7 @@ def test_the_state_as_json(run, capsys):
 
     empty = document()
     assert (empty["rows"], empty["to_review"], empty["decided"], empty["agreement"]) == (9, 8, 0, None)
+    assert empty["flagged"] <= empty["to_review"]
     log = DecisionLog(run / "decisions.jsonl")
     say(log, *(("ann", id, "drop") for id in ("sure", "close", "alien", "unclear", "copy 2")))
     say(log, ("bob", "fine", "keep"), ("ann", "fine", "keep"), ("ann", "ambiguous", "keep"), ("ann", "copy 1", "keep"))
@@ -369,7 +370,7 @@ def test_a_sample_has_neighbours_of_both_classes_curves_and_reasons(tmp_path):
     assert found.suggested[0].similarity > 0.9 > found.given[0].similarity
     assert found.loss.own[-1] > 1 > found.loss.typical[-1]
     assert found.reasons[0] == "The loss on the given label is high (2.31 nats)"
-    assert found.reasons[2] == "The nearest rows carry another label (10 % agree)"
+    assert found.reasons[1] == "5 of the 6 nearest rows are labelled bird"
 
 
 def test_a_run_without_features_and_history_is_reviewed_all_the_same(tmp_path):

@@ -22,6 +22,7 @@ import numpy as np
 
 from cleanlab_lite.errors import ReportError
 from cleanlab_lite.evidence.decisions import Decision, DecisionLog, settle
+from cleanlab_lite.report.reasons import in_one_sentence, with_context
 from cleanlab_lite.run import RunFolder
 from cleanlab_lite.run.layout import DECISIONS
 from cleanlab_lite.run.report import ReportTable, by_suspicion
@@ -35,6 +36,7 @@ State = Literal["suspect", "accepted", "fine"]
 STATES: tuple[State, ...] = ("suspect", "accepted", "fine")
 
 _ID = "id:"  # before the id of a row without content
+WHY = 100  # characters of a sentence on a row, where its first reason is not longer
 _VERSION = "nlclean_baseline"
 _HINT = "make one with `nlclean check --write-baseline FILE`"
 
@@ -53,6 +55,7 @@ class Row:
     suggested_label: str | None = None
     p_mislabel: float | None = None
     label_score: float = 1.0  # low is suspicious; 1 where not known
+    why: str = ""  # a sentence on a flagged row
     place: int = 0  # among all rows of the report, most suspicious first
 
     def as_dict(self) -> dict[str, Any]:
@@ -258,6 +261,7 @@ def read_rows(report: ReportTable, decisions: Iterable[Decision] = (), lines: np
     columns = [table[name].to_pylist() for name in (*names, "label_score")]
     numbers = [None] * len(report) if lines is None else lines.tolist()
     places = np.argsort(by_suspicion(table)).tolist()
+    whys = {row["id"]: in_one_sentence(row, WHY) for row in with_context(report, report.flagged())}
     rows = []
     for id, content, label, path, flagged, issue, suggested, p, score, line, place in zip(
         *columns, numbers, places, strict=True
@@ -265,7 +269,8 @@ def read_rows(report: ReportTable, decisions: Iterable[Decision] = (), lines: np
         accepted = id in kept and kept[id] == label
         state: State = "accepted" if accepted else "suspect" if flagged else "fine"
         score = 1.0 if score is None else score
-        rows.append(Row(content or _ID + id, label, state, id, path, line, issue, suggested, p, score, place))
+        why = whys.get(id, "")
+        rows.append(Row(content or _ID + id, label, state, id, path, line, issue, suggested, p, score, why, place))
     return rows
 
 

@@ -235,7 +235,7 @@ def message(row: Row) -> str:
         text += f", {_named(row.suggested_label)} fits better"
     elif row.issue == "out_of_vocabulary":
         text += ", no class fits"
-    return text
+    return f"{text}: {escape(row.why[0].lower() + row.why[1:])}" if row.why else text
 
 
 def _place(gate: Gate, row: Row) -> str:

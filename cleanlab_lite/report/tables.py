@@ -11,10 +11,13 @@ from cleanlab_lite.copies import Duplicates
 from cleanlab_lite.evidence.evidence import Evidence
 from cleanlab_lite.judge.verdict import TOP, Verdict
 from cleanlab_lite.manifest.manifest import Manifest
+from cleanlab_lite.report.reasons import order_reasons
 from cleanlab_lite.run.report import ACTIONS, FLAG, ISSUES, SCHEMA, SCHEMA_VERSION, ReportTable
 from cleanlab_lite.run.summary import Audited, ClassNoise, Confusion, Noise, Summary
 
 CONFUSIONS = 50  # pairs of classes kept in the summary
+# columns of the detectors with the number behind a reason
+STRENGTHS = ("loss_mean", "aum", "knn_agreement", "prototype_similarity_given", "prototype_similarity_suggested")
 
 
 def build_report(
@@ -217,11 +220,25 @@ def _top(posterior: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _reasons(verdict: Verdict, codes: np.ndarray) -> list[list[str]]:
-    result: list[list[str]] = [[code] if code else [] for code in codes]
-    for code in sorted(verdict.reasons):
-        for row in np.flatnonzero(verdict.reasons[code]):
-            result[row].append(code)
-    return result
+    """The codes of every row, most telling first; why it cannot be read (codes, "" where it can) before all others."""
+    ordered = order_reasons(verdict.reasons, _strength(verdict), np.nan_to_num(verdict.p_mislabel) >= FLAG)
+    return [[code, *others] if code else others for code, others in zip(codes.tolist(), ordered, strict=True)]
+
+
+def _strength(verdict: Verdict) -> dict[str, np.ndarray]:
+    """Reason code -> (n,) the number behind it, larger speaks more against the label; NaN where it is not known."""
+    unknown = np.full(len(verdict.judged), np.nan)
+    columns = {name: verdict.columns.get(name, unknown) for name in STRENGTHS}
+    rows = np.arange(len(verdict.judged))
+    predicted = np.where(verdict.predicted >= 0, verdict.posterior[rows, np.maximum(verdict.predicted, 0)], np.nan)
+    own, other = (columns[f"prototype_similarity_{which}"] for which in ("given", "suggested"))
+    return {
+        "confident_joint": predicted,
+        "high_loss": columns["loss_mean"],
+        "negative_margin": -columns["aum"],
+        "neighbours_disagree": -columns["knn_agreement"],
+        "prototypes_disagree": other - own,
+    }
 
 
 def _named(names: np.ndarray, index: np.ndarray) -> np.ndarray:

@@ -161,8 +161,8 @@ def contradicts(table: pa.Table) -> np.ndarray:
     return np.asarray(pc.equal(table["issue"].fill_null("none"), "duplicate_conflict"))
 
 
-def suspects(table: pa.Table) -> np.ndarray:
-    """(n,) bool: rows with any issue."""
+def with_issue(table: pa.Table) -> np.ndarray:
+    """(n,) bool: rows with any issue, flagged or not."""
     return flags(table, "is_label_issue") | np.asarray(pc.not_equal(table["issue"].fill_null("none"), "none"))
 
 
@@ -177,6 +177,6 @@ def by_suspicion(table: pa.Table) -> np.ndarray:
     label issues, other issues, and the rest, each by label score."""
     score = np.asarray(table["label_score"].fill_null(2.0), dtype=np.float64)  # unknown comes last
     conflict = contradicts(table)
-    kinds = [conflict, flags(table, "is_label_issue"), suspects(table)]
+    kinds = [conflict, flags(table, "is_label_issue"), with_issue(table)]
     group = np.where(conflict, content_groups(table), 0)
     return np.lexsort((score, group, np.select(kinds, [0, 1, 2], default=3)))

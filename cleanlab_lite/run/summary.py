@@ -36,6 +36,11 @@ class Noise:
     method: str
 
     @property
+    def learned(self) -> bool:
+        """Whether anything was learned from the labels; where not, no row is judged."""
+        return "unknown" not in self.method
+
+    @property
     def determined(self) -> bool:
         """Whether the labels tell how many of them are wrong, so that something may be done without a person."""
         if self.estimate is None or self.low is None or self.high is None or "uncalibrated" in self.method:
@@ -103,6 +108,20 @@ class Summary:
     warnings: list[str] = field(default_factory=list)  # a sentence each
     duplicates: Facts | None = None
     leakage: list[Leak] = field(default_factory=list)
+
+    @property
+    def flagged_issues(self) -> dict[str, int]:
+        """The flagged rows by issue; they add up to `flagged`. Of contradicting copies not all are flagged."""
+        found = {name: self.issues.get(name, 0) for name in ("out_of_vocabulary", "mislabel")}
+        found["duplicate_conflict"] = self.flagged - sum(found.values())
+        return {name: found[name] for name in self.issues if found.get(name, 0) > 0}
+
+    @property
+    def other_issues(self) -> dict[str, int]:
+        """The rows with an issue that are not flagged, by issue."""
+        flagged = self.flagged_issues
+        left = {name: rows - flagged.get(name, 0) for name, rows in self.issues.items() if name != "none"}
+        return {name: rows for name, rows in left.items() if rows > 0}
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Summary:

@@ -19,14 +19,14 @@ from textual.widgets import Static
 from cleanlab_lite.errors import DecodeError
 from cleanlab_lite.evidence.decisions import Decision, agreement, settle
 from cleanlab_lite.report.measured_flags import measure
-from cleanlab_lite.text import escape, shorten
+from cleanlab_lite.text import chance, escape, shorten
 
 from . import previews, state
 from .player import Player
 from .queue import KINDS, Queue, Value
 from .samples import Neighbour, Sample, SampleReader
 from .screens import Ask, Choice, Help, Pick
-from .widgets import ROOMY, EvidencePane, Examples, Neighbours, PreviewPane, chance, neighbourhood
+from .widgets import ROOMY, EvidencePane, Examples, Neighbours, PreviewPane, neighbourhood
 
 KEYS = (  # key, in the last line, what it does
     ("k", "keep", "keep: the given label is right"),

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from cleanlab_lite.evidence.decisions import Decision, DecisionLog, now
 from cleanlab_lite.run.columns import Labels, numbers
-from cleanlab_lite.run.report import content_groups, contradicts, suspects
+from cleanlab_lite.run.report import content_groups, contradicts, with_issue
 
 KINDS = ("issue", "class", "pair")  # of filters
 Value = str | tuple[str, str]  # an issue, a class, or (given label, suggested label)
@@ -36,7 +36,7 @@ def order(table: pa.Table) -> np.ndarray:
 
     Of contradicting copies at least one is wrong for certain, and a person sees at once which.
     """
-    rows = np.flatnonzero(suspects(table))
+    rows = np.flatnonzero(with_issue(table))
     conflict = contradicts(table)[rows]
     group = np.where(conflict, content_groups(table)[rows], 0)
     p = np.nan_to_num(numbers(table, "p_mislabel"))[rows]

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cleanlab_lite.manifest.manifest import Segment
-from cleanlab_lite.report.reasons import sentence
+from cleanlab_lite.report.reasons import context, epochs_of, why
 from cleanlab_lite.run import RunFolder
 from cleanlab_lite.run.columns import Labels, numbers
 from cleanlab_lite.run.folder import CURVES
@@ -51,7 +51,7 @@ class Sample:
 
     row: int
     values: Mapping[str, Any]  # the report's columns
-    reasons: tuple[str, ...]  # sentences
+    reasons: tuple[str, ...]  # sentences, the most telling first
     loss: Curve  # nats
     margin: Curve  # logits
     nearest: tuple[Neighbour, ...]  # of any class
@@ -107,13 +107,15 @@ class SampleReader:
         copies = np.flatnonzero(self._groups == self._groups[row])
         others = [values["suggested_label"], *(values["top_labels"] or [])]
         rival = next((label for label in others if label is not None and label != given), None)
+        nearest = self._rows_of(values["neighbors"], row)
+        beside = context([near.label for near in nearest], epochs_of(self.report.summary))
         return Sample(
             row,
             values,
-            tuple(sentence(code, values) for code in values["reasons"] or []),
+            tuple(why(values | beside)),
             self._curve("loss", row),
             self._curve("margin", row),
-            self._rows_of(values["neighbors"], row),
+            nearest,
             self._similar(row, given, values["neighbors"]),
             self._similar(row, rival, values["neighbors"]),
             rival,

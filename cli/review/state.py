@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from cleanlab_lite.evidence.decisions import Agreement, Decision, DecisionLog, agreement, read_journal, settle, standing
 from cleanlab_lite.report.measured_flags import Measured, Share, measure, propose
+from cleanlab_lite.run.report import flags
 from cleanlab_lite.text import escape
 
 from .queue import order
@@ -38,14 +39,15 @@ def add_decisions(log: DecisionLog, files: Sequence[Path]) -> int:
 def describe(table: pa.Table, decisions: Sequence[Decision]) -> dict[str, Any]:
     """JSON types: rows to review, what was decided by whom, agreement, calibration."""
     settled = settle(decisions)
-    flagged = set(table["id"].take(pa.array(order(table))).to_pylist())
+    to_review = set(table["id"].take(pa.array(order(table))).to_pylist())
     ids = set(table["id"].to_pylist())
     agreed = agreement(decisions)
     measured = measure(table, propose(table), settled)
     return {
         "rows": table.num_rows,
-        "to_review": len(flagged),
-        "decided": len(flagged & settled.keys()),
+        "flagged": int(flags(table, "is_label_issue").sum()),
+        "to_review": len(to_review),
+        "decided": len(to_review & settled.keys()),
         "actions": dict(sorted(Counter(decision.action for decision in settled.values()).items())),
         "reviewers": dict(sorted(Counter(reviewer for reviewer, _ in standing(decisions)).items())),
         "unknown_ids": len(settled.keys() - ids),

@@ -20,7 +20,7 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from cleanlab_lite.evidence.decisions import Decision
-from cleanlab_lite.text import escape, shorten
+from cleanlab_lite.text import chance, escape, shorten
 
 from .previews import Paint, braille, sparkline, tile
 from .samples import Curve, Neighbour, Sample
@@ -326,11 +326,6 @@ def _bar(share: float | None, width: int) -> Content:
     width = max(min(width, 30), 5)
     full = round(share * width)
     return Content.assemble(("█" * full, "$error"), ("░" * (width - full), _QUIET), (f" {chance(share)}", "bold"))
-
-
-def chance(share: float) -> str:
-    """Never 0 % nor 100 %, which nobody can know."""
-    return "<1 %" if share < 0.005 else ">99 %" if share >= 0.995 else f"{100 * share:.0f} %"
 
 
 def _label_style(label: str, sample: Sample) -> str:

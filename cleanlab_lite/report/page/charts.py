@@ -29,7 +29,7 @@ LABEL = 12  # characters of a class name beside the heat map
 
 
 def loss_histogram(loss: np.ndarray, suspect: np.ndarray, mixture: BetaMixture | GaussianMixture | None) -> str:
-    """Rows by mean loss, suspects over all rows, with the components of the mixture. loss, suspect (n,).
+    """Rows by mean loss, flagged ones over all rows, with the components of the mixture. loss, suspect (n,).
 
     The vertical scale is a square root: thousands of easy rows would flatten the hundred that matter.
     """
@@ -58,7 +58,7 @@ def loss_histogram(loss: np.ndarray, suspect: np.ndarray, mixture: BetaMixture |
             lines.append(_line(x, y, grid[drawn], heights[drawn], f"fit {kind}"))
     ticks = {0} | {_one_digit(top * share) for share in (1 / 16, 1 / 4, 9 / 16, 1) if top * share >= 1}
     return _chart(
-        "Histogram of the mean loss: all rows, and the suspects among them",
+        "Histogram of the mean loss: all rows, and the flagged ones among them",
         _axis_y([(math.sqrt(value), f"{value:,}") for value in sorted(ticks)], y, "rows")
         + _axis_x(_ticks(low, high), x, "mean loss of the given label (nats)")
         + "".join(bars)
@@ -100,7 +100,7 @@ def margin_curves(quartiles: Mapping[str, np.ndarray]) -> str:
     zero = f'<line class="zero" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y(0):.1f}" y2="{y(0):.1f}"/>'
     ticks = sorted({round(tick) for tick in _ticks(1, max(epochs, 2)) if tick >= 1} | {1})
     return _chart(
-        "Margin of the given label by epoch: medians and quartiles of suspects and of all others",
+        "Margin of the given label by epoch: medians and quartiles of flagged rows and of all others",
         _axis_y([(tick, f"{tick:g}") for tick in _ticks(low, high)], y, "margin (logits)")
         + _axis_x(ticks, x, "epoch")
         + zero

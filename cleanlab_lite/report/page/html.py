@@ -26,12 +26,13 @@ from cleanlab_lite.export.target import choose_file, replacing
 from cleanlab_lite.judge.mixture import BetaMixture, GaussianMixture, fit_beta_mixture, fit_gaussian_mixture
 from cleanlab_lite.manifest.manifest import PLURALS
 from cleanlab_lite.progress import OnProgress, ignore
+from cleanlab_lite.report.advice import UNLEARNED, advice_of
 from cleanlab_lite.report.page import charts
-from cleanlab_lite.report.page.page_data import ISSUES, PageData, known
+from cleanlab_lite.report.page.page_data import PageData, in_parts, known
 from cleanlab_lite.run import RunFolder
 from cleanlab_lite.run.folder import StoredCurves
 from cleanlab_lite.run.layout import DECISIONS
-from cleanlab_lite.run.report import ReportTable, by_suspicion, suspects
+from cleanlab_lite.run.report import ReportTable, by_suspicion, flags
 from cleanlab_lite.run.summary import ClassNoise, Leak
 from cleanlab_lite.text import percent
 
@@ -74,7 +75,7 @@ def write_page(run: RunFolder, page: Path, *, force: bool = False, on_progress: 
 
 
 def _quartiles(history: StoredCurves, suspect: np.ndarray) -> dict[str, np.ndarray]:
-    """Quartiles (3, e) of the margins of suspects, and of all other rows."""
+    """Quartiles (3, e) of the margins of flagged rows, and of all other rows."""
     groups = {"all": np.flatnonzero(~suspect), "suspect": np.flatnonzero(suspect)}
     result = {}
     for name, rows in groups.items():
@@ -108,9 +109,9 @@ def _frame(run: RunFolder) -> tuple[bytes, bytes]:
         "journal": DECISIONS,
         **_headline(run),
         "leakage": _leakage(run.summary.leakage),
+        "order": "Rows, most suspicious first" if run.summary.noise_rate.learned else "Rows",
         "charts": _learning(run.report, run.history),
-        "classes": _classes(run.summary.classes),
-        "matrix": _matrix(run),
+        **_classes_or_advice(run),
     }
     encoded = [Template(part).substitute(values).encode("utf-8", "xmlcharrefreplace") for part in (before, after)]
     return encoded[0], encoded[1]
@@ -122,7 +123,7 @@ def _csp_hash(text: str) -> str:
 
 def _headline(run: RunFolder) -> dict[str, str]:
     summary = run.summary
-    manifest, rate, actions, issues = summary.manifest, summary.noise_rate, summary.actions, summary.issues
+    manifest, rate, actions, others = summary.manifest, summary.noise_rate, summary.actions, summary.other_issues
     finished = run.state.finished if run.state else None
     about = [
         f"{manifest.rows:,} rows",
@@ -131,17 +132,26 @@ def _headline(run: RunFolder) -> dict[str, str]:
         *([f"audited on {finished[:10]}"] if finished else []),
         f"run {summary.run_id}",
     ]
-    counts = [f"{ISSUES[issue]}: {count:,}" for issue, count in issues.items() if count and issue != "none"]
     proposals = {"relabel": "to relabel", "drop": "to drop", "review": "to look at"}
     tiles = [
-        _tile("Noise rate", _percent(rate.estimate), f"between {_percent(rate.low)} and {_percent(rate.high)}"),
-        _tile("Probably wrong", f"{summary.flagged:,}", f"flagged, of {manifest.labelled:,} labelled rows"),
+        _tile(
+            "Noise rate",
+            _percent(rate.estimate),
+            f"between {_percent(rate.low)} and {_percent(rate.high)}" if rate.learned else "nothing was learned",
+        ),
+        _tile(
+            "Probably wrong",
+            f"{summary.flagged:,}" if rate.learned else "unknown",
+            f"flagged, of {manifest.labelled:,} labelled rows{in_parts(summary.flagged_issues)}"
+            if rate.learned
+            else "no row is judged",
+        ),
         _tile(
             "Proposed",
             f"{sum(actions.get(action, 0) for action in proposals):,}",
             ", ".join(f"{actions.get(action, 0):,} {text}" for action, text in proposals.items()),
         ),
-        _tile("Issues", f"{sum(count for issue, count in issues.items() if issue != 'none'):,}", ", ".join(counts)),
+        _tile("Other issues", f"{sum(others.values()):,}", f"not flagged{in_parts(others)}"),
     ]
     return {
         "name": escape(PurePath(manifest.path).name),
@@ -159,12 +169,12 @@ def _tile(title: str, value: str, note: str) -> str:
 
 
 def _learning(report: ReportTable, history: StoredCurves | None) -> str:
-    suspect = suspects(report.table)
+    suspect = flags(report.table, "is_label_issue")
     loss = np.asarray(report.table["loss_mean"].fill_null(np.nan), dtype=np.float64)
     figures = []
     if np.isfinite(loss).any():
         mixture = _mixture(loss, report.summary.detectors.get("bmm"))
-        keys = [("all", "all rows"), ("suspect", "suspects")]
+        keys = [("all", "all rows"), ("suspect", "flagged")]
         keys += [("fit clean", "fitted: clean"), ("fit noisy", "fitted: noisy")] if mixture else []
         text = "A row that stays expensive to learn is often mislabelled. The vertical scale is a square root."
         figures.append(_figure("Loss", text, keys, charts.loss_histogram(loss, suspect, mixture)))
@@ -172,7 +182,7 @@ def _learning(report: ReportTable, history: StoredCurves | None) -> str:
         text = (
             "How far the given label is ahead of the best other class. Lines are medians, bands hold the middle half."
         )
-        keys = [("all", "all others"), ("suspect", "suspects")]
+        keys = [("all", "all others"), ("suspect", "flagged")]
         figures.append(_figure("Margin while learning", text, keys, charts.margin_curves(quartiles)))
     return "".join(figures)
 
@@ -203,6 +213,25 @@ def _figure(title: str, text: str, keys: Sequence[tuple[str, str]], chart: str) 
     return (
         f'<figure class="card"><figcaption><h2>{title}</h2><p class="note">{text}</p></figcaption>{chart}'
         f'<ul class="legend">{legend}</ul></figure>'
+    )
+
+
+def _classes_or_advice(run: RunFolder) -> dict[str, str]:
+    """The table of classes and the noise matrix; where nothing was learned, what to try."""
+    if advice := advice_of(run.summary):
+        items = "".join(f"<li>{escape(text)}</li>" for text in advice)
+        card = f'<div class="card"><h2>What to try</h2><p class="note">{escape(UNLEARNED)}.</p><ul>{items}</ul></div>'
+        return {"classes_title": "What to try", "classes": card, "matrix": ""}
+    return {"classes_title": "Classes", "classes": _class_card(run.summary.classes), "matrix": _matrix(run)}
+
+
+def _class_card(classes: Sequence[ClassNoise]) -> str:
+    note = "Estimated share of wrong labels among the rows that carry the label; the whisker is its interval."
+    spans = {"Label": "", "Wrong": ' colspan="2"', "Interval": "", "Flagged": "", "Rows": ""}
+    heads = "".join(f'<th scope="col"{span}>{head}</th>' for head, span in spans.items())
+    return (
+        f'<div class="card"><h2>Classes</h2><p class="note">{note}</p><table class="classes">'
+        f"<thead><tr>{heads}</tr></thead><tbody>{_classes(classes)}</tbody></table></div>"
     )
 
 

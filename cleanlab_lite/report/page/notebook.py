@@ -10,9 +10,10 @@ import numpy as np
 
 from cleanlab_lite.errors import DecodeError
 from cleanlab_lite.manifest.manifest import Manifest
-from cleanlab_lite.report.page.page_data import ISSUES
+from cleanlab_lite.report.advice import advice_of
+from cleanlab_lite.report.page.page_data import ISSUES, in_parts
 from cleanlab_lite.report.page.previews import Preview, preview
-from cleanlab_lite.run.report import ReportTable, by_suspicion, suspects
+from cleanlab_lite.run.report import ReportTable, by_suspicion, contradicts, flags
 from cleanlab_lite.text import percent, shorten
 
 TOP = 20  # rows on show
@@ -38,22 +39,23 @@ def html_view(report: ReportTable, manifest: Manifest | None = None, top: int = 
 
     Pictures are shown, and sounds played, where `manifest` says where the files are and they can be read.
     """
-    order = by_suspicion(report.table)
-    shown = order[suspects(report.table)[order]][:top]
-    counts = ", ".join(
-        f"{escape(ISSUES.get(name, name))} {count:,}"
-        for name, count in report.summary.issues.items()
-        if count and name != "none"
-    )
+    order, summary = by_suspicion(report.table), report.summary
+    suspicious = flags(report.table, "is_label_issue") | contradicts(report.table)
+    shown = order[suspicious[order]][:top]
+    others = sum(summary.other_issues.values())
+    counts = [f"{summary.flagged:,} flagged{in_parts(summary.flagged_issues)}"] * bool(summary.flagged)
+    counts += [f"{others:,} not flagged, with an issue{in_parts(summary.other_issues)}"] * bool(others)
     warnings = "".join(f"<li>{escape(warning)}</li>" for warning in report.summary.warnings)
-    parts = [f"<p><b>{escape(headline(report))}</b>{'<br>' if counts else ''}{counts}</p>"]
+    parts = [f"<p><b>{escape(headline(report))}</b>{''.join(f'<br>{escape(text)}' for text in counts)}</p>"]
     parts += [f"<ul>{warnings}</ul>"] if warnings else []
+    if advice := advice_of(summary):
+        parts.append(f"<p>What to try:</p><ul>{''.join(f'<li>{escape(text)}</li>' for text in advice)}</ul>")
     if len(shown):
         cells = report.table.select(list(COLUMNS)).take(shown).to_pylist()
         lines = [_line(row, _preview(manifest, int(at))) for row, at in zip(cells, shown, strict=True)]
         head = "".join(f"<th>{name}</th>" for name in HEADS)
         parts.append(f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>")
-    if (more := int(np.count_nonzero(suspects(report.table))) - len(shown)) > 0:
+    if (more := int(np.count_nonzero(suspicious)) - len(shown)) > 0:
         parts.append(f"<p>and {more:,} more: report.suspicious()</p>")
     return f"<div>{''.join(parts)}</div>"
 

@@ -319,10 +319,10 @@
     panel.hidden = current < 0;
     if (current < 0) return;
     const row = current;
-    const [image, sound, curve, neighbors] = details[row] ?? [null, null, [], []];
+    const [image, sound, curve, neighbors, why] = details[row] ?? [null, null, [], [], null];
     const suggested = get(row, "suggested");
     const probable = get(row, "probable") ?? [];
-    const reasons = (get(row, "reasons") ?? []).map((i) => data.sentences[data.reasons[i]] ?? data.reasons[i].replaceAll("_", " "));
+    const reasons = why?.map((text) => `${text}.`) ?? (get(row, "reasons") ?? []).map((i) => data.sentences[data.reasons[i]] ?? data.reasons[i].replaceAll("_", " "));
     const examples = [...new Set([get(row, "given"), suggested ?? probable[0] ?? null])].filter((i) => i !== null);
     const decision = decided(row);
     panel.replaceChildren(...[
@@ -435,7 +435,7 @@
       for (const name of ["given", "suggested"]) if (Number.isInteger(row[F[name]])) used[name].add(row[F[name]]);
     }
     const suspects = rows.length - (seen.get("none") ?? 0);
-    fill($("show"), [["suspects", `all suspects (${count(suspects)})`],
+    fill($("show"), [["suspects", `all with an issue (${count(suspects)})`],
       ...Object.keys(data.issues).filter((issue) => issue !== "none" && seen.has(issue)).map((issue) => [issue, `${data.issues[issue]} (${count(seen.get(issue))})`]),
       ["all", `all rows (${count(rows.length)})`]]);
     if (!suspects) $("show").value = "all";

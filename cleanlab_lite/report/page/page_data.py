@@ -19,9 +19,9 @@ from cleanlab_lite.errors import DecodeError
 from cleanlab_lite.manifest.manifest import Manifest
 from cleanlab_lite.progress import OnProgress, Progress
 from cleanlab_lite.report.page.previews import Preview, preview
-from cleanlab_lite.report.reasons import sentences
+from cleanlab_lite.report.reasons import SHOWN, sentences, to_show, why, with_context
 from cleanlab_lite.run.folder import StoredCurves
-from cleanlab_lite.run.report import ReportTable, suspects
+from cleanlab_lite.run.report import ReportTable, with_issue
 
 ROWS_SHARE = 0.45  # of the limit, for the table without details
 EXAMPLES_SHARE = 0.1  # of the limit, for typical rows of the classes
@@ -38,11 +38,6 @@ FIELDS = (
     "id", "given", "suggested", "p", "confidence", "issue", "action", "reasons", "probable", "loss", "aum",
     "knn", "agreement", "learned", "forgotten", "path", "split", "duplicate", "near", "error",
 )  # fmt: skip
-_COLUMNS = (
-    "id", "path", "split", "given_label", "suggested_label", "p_mislabel", "suggestion_confidence", "issue", "action",
-    "reasons", "top_labels", "top_probs", "loss_mean", "aum", "knn_label", "knn_agreement", "learned_epoch",
-    "forgetting_events", "duplicate_of", "near_duplicate_of", "error",
-)  # fmt: skip
 
 ISSUES = {
     "none": "no issue",
@@ -55,11 +50,17 @@ ISSUES = {
 }
 
 
+def in_parts(counts: dict[str, int]) -> str:
+    """What a number of rows is made of, by issue, to be put behind it."""
+    parts = ", ".join(f"{ISSUES.get(issue, issue)} {rows:,}" for issue, rows in counts.items())
+    return f": {parts}" if parts else ""
+
+
 class PageData:
     """The data of the page as JSON, and how many bytes are left for more."""
 
     def __init__(self, report: ReportTable, left: int, limit: int) -> None:
-        self.table = report.table
+        self.report, self.table = report, report.table
         self.limit = limit
         self.left = left
         self.labels = {entry.label: i for i, entry in enumerate(report.summary.classes)}
@@ -67,6 +68,7 @@ class PageData:
         self.splits: dict[str, int] = {}
         self.listed = np.zeros(0, dtype=np.int64)  # row numbers of the rows in the page
         self.rows: list[bytes] = []
+        self.whys: list[list[str]] = []  # sentences on the rows of the page
         self.details: list[bytes] = []
         self.examples: list[bytes] = []
         self.facts: dict[str, Any] = {
@@ -103,12 +105,12 @@ class PageData:
     def add_rows(self, order: np.ndarray) -> None:
         """The table of the page, in `order`."""
         floor = max(0, self.left - int(ROWS_SHARE * self.limit))
-        columns = self.table.select(_COLUMNS)
         for start in range(0, len(order), BLOCK):
-            for record in columns.take(pa.array(order[start : start + BLOCK])).to_pylist():
+            for record in with_context(self.report, self.table.take(pa.array(order[start : start + BLOCK]))):
                 if not self._add(self.rows, self._row(record), floor):
                     self.listed = order[: len(self.rows)]
                     return
+                self.whys.append(why(record))
         self.listed = order
 
     def _row(self, record: dict[str, Any]) -> list[Any]:
@@ -120,7 +122,7 @@ class PageData:
             "confidence": _round(record["suggestion_confidence"], 2),
             "issue": record["issue"],
             "action": record["action"],
-            "reasons": [self._index(self.reasons, code) for code in record["reasons"] or ()],
+            "reasons": [self._index(self.reasons, code) for code in to_show(record)[:SHOWN]],
             "probable": [
                 value
                 for label, p in zip(record["top_labels"] or (), record["top_probs"] or (), strict=True)
@@ -154,7 +156,7 @@ class PageData:
         return vocabulary[name]
 
     def add_examples(self, manifest: Manifest | None) -> None:
-        """A few rows per class that are surely right, to compare with; the classes with most suspects first."""
+        """A few rows per class that are surely right, to compare with; the classes with most with_issue first."""
         if manifest is None:
             return
         floor = max(0, self.left - int(EXAMPLES_SHARE * self.limit))
@@ -162,7 +164,7 @@ class PageData:
         given = self.table["given_label"].combine_chunks().dictionary_encode()
         codes = np.asarray(given.indices.fill_null(-1))
         names = given.dictionary.to_pylist()
-        flagged = np.bincount(codes[suspects(self.table) & (codes >= 0)], minlength=len(names))
+        flagged = np.bincount(codes[with_issue(self.table) & (codes >= 0)], minlength=len(names))
         best = np.lexsort((-score, codes))  # class by class
         starts = np.searchsorted(codes[best], np.arange(len(names) + 1))
         for code in np.argsort(-flagged, kind="stable"):
@@ -172,7 +174,7 @@ class PageData:
                 return
 
     def add_details(self, manifest: Manifest | None, history: StoredCurves | None, on_progress: OnProgress) -> None:
-        """Preview, margins and neighbours of the rows of the table, in their order, until the page is full."""
+        """Preview, margins, neighbours and reasons of the rows of the table, in their order, until the page is full."""
         curves = _curves(history, self.listed)
         neighbors = self._neighbors()
         total = len(self.listed)
@@ -183,7 +185,7 @@ class PageData:
                 previews = pool.map(partial(_preview, manifest), rows.tolist())
                 for position, found in enumerate(previews, start=start):
                     seen = found or Preview()
-                    detail = [seen.picture, seen.sound, curves[position], neighbors[position]]
+                    detail = [seen.picture, seen.sound, curves[position], neighbors[position], self.whys[position]]
                     if not self._add(self.details, detail):
                         on_progress(Progress("page", total, total, "rows"))
                         return

@@ -1,0 +1,74 @@
+"""What to try where nothing was learned from the labels: by modality, and never what the run has done already."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from cleanlab_lite.run.summary import Summary
+
+UNLEARNED = "held-out labels are predicted no better than chance, so no row is judged"
+LITE = "lite0"  # the encoder that takes pictures and sounds, and comes with a package of pip
+FEATURES = {
+    "image": "--features FILE: vectors that a network of your own makes of the pictures",
+    "sound": "--features FILE: vectors of your own, of a network that was trained on sounds",
+    "vector": "--features FILE: vectors of another network, that tell the classes apart",
+}
+CHECKS = {
+    "image": "check that every picture has its own label: are files and labels in the same order?",
+    "sound": "check that every sound has its own label: are files and labels in the same order?",
+    "vector": "check the order: vector i must belong to row i of the manifest",
+}
+OWN_CHECK = (
+    "check that history and probabilities are in the order of the manifest, and their columns in that of the classes"
+)
+
+
+def advise(modality: str, proxy: Mapping[str, Any] | None, encoder: Mapping[str, Any] | None) -> list[str]:
+    """What to try, a line each, the cheapest first.
+
+    Args:
+        modality: image, sound or vector.
+        proxy: what was trained, as the summary says it; None where history and probabilities were the user's own.
+        encoder: the frozen encoder that was used, as the summary says it.
+    """
+    if proxy is None:
+        return [OWN_CHECK, "leave --history and --pred-probs out: nlclean then trains networks of its own"]
+    encoders = {"image": _picture_encoders, "sound": _sound_encoders}.get(modality)
+    return [
+        CHECKS[modality],
+        *(encoders((encoder or {}).get("name", "")) if encoders else []),
+        *_sample_rate(proxy),
+        *_training(proxy),
+        FEATURES[modality],
+    ]
+
+
+def advice_of(summary: Summary) -> list[str]:
+    """What to try after this run; nothing where it has learned something."""
+    if summary.noise_rate.learned:
+        return []
+    return advise(summary.manifest.modality, summary.proxy, summary.encoder)
+
+
+def _picture_encoders(used: str) -> list[str]:
+    lite = [] if used == LITE else [f"--proxy {LITE}: a small pretrained encoder"]
+    other = "another" if used else "or another"
+    return [*lite, f"--proxy torchvision:MODEL or timm:MODEL, with --weights default: {other} pretrained encoder"]
+
+
+def _sound_encoders(used: str) -> list[str]:
+    """No others: those of torchvision and timm take pictures only."""
+    return [] if used else [f"--proxy {LITE}: a pretrained encoder, which sees sounds as log-mel pictures"]
+
+
+def _sample_rate(proxy: Mapping[str, Any]) -> list[str]:
+    rate = proxy.get("sample_rate")
+    return [f"--sample-rate HZ: the sounds were heard at {rate:,} Hz"] if rate else []
+
+
+def _training(proxy: Mapping[str, Any]) -> list[str]:
+    if proxy.get("proxy") == "ridge":
+        return ["--heads trained: networks, in the place of a regression in closed form"]
+    epochs = proxy.get("epochs")
+    return [f"--epochs {2 * epochs}: the networks had {epochs} epochs"] if epochs else []
