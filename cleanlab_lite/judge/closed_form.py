@@ -27,6 +27,7 @@ from cleanlab_lite.arrays import margins
 from cleanlab_lite.errors import EvidenceError
 from cleanlab_lite.evidence.evidence import HeldOut, Vote
 from cleanlab_lite.judge.neighbors import nearest_neighbors, unit_rows
+from cleanlab_lite.judge.random_features import RandomFeatures
 
 BLOCK = 4096  # rows
 SAMPLE = 20_000  # rows by which a strength is chosen
@@ -42,7 +43,8 @@ PRINCIPAL = 256  # components that are shared out between two halves
 SPLITS = 3  # into halves; what one split says of the noise rate differs by .02 from what the next one does
 LEVERAGE = 0.999  # most that a row is said to answer for itself; where it is 1 nothing else speaks about it
 
-Views = Sequence[np.ndarray]  # each (n, d of the view), of any float type, may be a memory map
+View = np.ndarray | RandomFeatures  # (n, d of the view), of any float type, may be a memory map
+Views = Sequence[View]
 
 
 @dataclass(frozen=True)
@@ -291,7 +293,7 @@ def hold_out(
 
 
 def look(
-    views: Mapping[str, np.ndarray], labels: np.ndarray, num_classes: int, group: np.ndarray, *, seed: int = 0
+    views: Mapping[str, View], labels: np.ndarray, num_classes: int, group: np.ndarray, *, seed: int = 0
 ) -> tuple[HeldOut, dict[str, Vote]]:
     """What a head on all views side by side says, and what each view by itself would have voted for."""
     head = hold_out(list(views.values()), labels, num_classes, group, seed=seed)

@@ -151,11 +151,10 @@ def _in_short(facts: dict[str, Any]) -> str:
     epochs = f"{facts['epochs']} epochs" if facts["epochs"] else "epochs by trial"
     if facts["warm_start"]:
         epochs += f" from the proxies of run {facts['warm_start']}"
-    return (
-        f"{'a head in closed form and ' if facts['encoder'] else ''}{facts['ensemble']} proxies {facts['proxy']}, {size}"
-        f"{facts['strategy']} with {facts['loss']}, {epochs}, batches of {facts['batch_size']}, on {facts['device']} in "
-        f"{facts['precision']}{_beside(facts['beside'])}"
-    )
+    head = "a head in closed form and " if facts["encoder"] else ""
+    taught = f"{facts['strategy']} with {facts['loss']}, {epochs}, batches of {facts['batch_size']}"
+    where = f"on {facts['device']} in {facts['precision']}"
+    return f"{head}{facts['ensemble']} proxies {facts['proxy']}, {size}{taught}, {where}{_beside(facts['beside'])}"
 
 
 def _beside(facts: dict[str, Any] | None) -> str:
