@@ -25,7 +25,7 @@ from cleanlab_lite.judge.ranking import blended, together, votes_of, witnesses
 from cleanlab_lite.judge.verdict import combine
 from cleanlab_lite.measure import average_precision
 from cleanlab_lite.train import views
-from cleanlab_lite.train.trials import Rival, doubled_epochs
+from cleanlab_lite.train.trials import Rival, epochs_to_reach
 
 GIVEN = task(120, wrong=12)
 OPTIONS = {"device": "cpu", "ensemble": 2, "batch_size": 16, "epochs": 6}
@@ -102,19 +102,18 @@ def test_pictures_are_made_smaller_by_their_mean():
 # --- networks that come near, or do not -----------------------------------------------------------------------------
 
 
-def test_trials_end_where_the_rival_is_out_of_reach():
-    labels, held_out = np.zeros(100, np.int64), np.ones(100, bool)
-    gains = {8: 0.30, 16: 0.40, 32: 0.55}
+@pytest.mark.parametrize(
+    ("wanted", "tried"),
+    [(0.3, [8]), (0.4, [8, 16]), (0.46, [8, 16]), (0.44, [8, 16, 32]), (0.9, [8, 16])],  # .40 and half of .10 is .45
+)
+def test_trials_end_where_the_rival_is_near_or_out_of_reach(wanted, tried):
+    seen = []
 
-    def trial(epochs: int) -> np.ndarray:
-        tried.append(epochs)
-        right = np.arange(100) < 100 * gains[epochs]
-        return np.stack([right, ~right], axis=1).astype(np.float32)
+    def agreement(epochs: int) -> float:
+        seen.append(epochs)
+        return {8: 0.30, 16: 0.40, 32: 0.43}[epochs]
 
-    for wanted, expected in ((0.0, [8, 16, 32]), (0.49, [8, 16, 32]), (0.52, [8, 16])):
-        tried: list[int] = []
-        assert doubled_epochs(trial, labels, held_out, 8, wanted) == expected[-1]
-        assert tried == expected
+    assert epochs_to_reach(agreement, wanted, 8) == tried[-1] and seen == tried
 
 
 def test_a_rival_wants_its_agreement_less_what_is_near():

@@ -51,10 +51,8 @@ class Rival:
 def choose_epochs(
     task: Task, fold: np.ndarray, teaching: Teaching, attempt: Attempt, rival: Rival | None = None
 ) -> Chosen:
-    """Double the epochs as long as the held-out rows agree better with their given labels; those that were named.
-
-    And as long as it can be hoped that they come near to the `rival`.
-    """
+    """The epochs that were named; else doubled as long as the held-out rows agree better with their given labels, or
+    where there is a `rival`, until they come near to it."""
     if teaching.epochs:
         return Chosen(teaching, {})
 
@@ -63,27 +61,44 @@ def choose_epochs(
 
     fewest = PROXIES.get(teaching.proxy).facts.fewest_epochs
     held_out = task.teachable & (fold == 0)
-    wanted = rival.wants(task.labels, held_out) if rival else 0.0
-    epochs = doubled_epochs(trial, task.labels, held_out, fewest, wanted)
+
+    def agreement(epochs: int) -> float:
+        return float((trial(epochs)[held_out].argmax(axis=1) == task.labels[held_out]).mean())
+
+    if rival is None:
+        epochs = doubled_epochs(agreement, fewest)
+    else:
+        epochs = epochs_to_reach(agreement, rival.wants(task.labels, held_out), fewest)
     return Chosen(replace(teaching, epochs=epochs), {0: f"trial-{epochs}"})
 
 
-def doubled_epochs(
-    trial: Callable[[int], np.ndarray], labels: np.ndarray, held_out: np.ndarray, fewest: int, wanted: float = 0.0
-) -> int:
-    """The number of epochs, doubled while the agreement on `held_out` rows (n,) bool gains `WORTH_DOUBLING`.
-
-    They begin with `fewest`, and end where another gain like the last would not reach the agreement that is `wanted`.
-    `trial(epochs)` gives the logits (n, k) of a proxy trained so long.
-    """
+def doubled_epochs(agreement: Callable[[int], float], fewest: int) -> int:
+    """The number of epochs, doubled from `fewest` on while the held-out agreement of so many gains `WORTH_DOUBLING`."""
     epochs, best = fewest, -1.0
     while True:
-        agreement = float((trial(epochs)[held_out].argmax(axis=1) == labels[held_out]).mean())
-        if agreement < best + WORTH_DOUBLING:
+        reached = agreement(epochs)
+        if reached < best + WORTH_DOUBLING:
             return epochs // 2
-        if epochs * 2 > MOST_EPOCHS or (best >= 0 and 2 * agreement - best < wanted):
+        if epochs * 2 > MOST_EPOCHS:
             return epochs
-        epochs, best = epochs * 2, agreement
+        epochs, best = epochs * 2, reached
+
+
+def epochs_to_reach(agreement: Callable[[int], float], wanted: float, fewest: int) -> int:
+    """The number of epochs, doubled from `fewest` on until the held-out agreement is what is `wanted`, or cannot be.
+
+    From one doubling to the next gains are about half.
+    """
+    epochs, before = fewest, agreement(fewest)
+    if before >= wanted:
+        return epochs
+    while epochs * 2 <= MOST_EPOCHS:
+        epochs *= 2
+        reached = agreement(epochs)
+        if reached >= wanted or reached + (reached - before) / 2 < wanted:
+            break
+        before = reached
+    return epochs
 
 
 def choose_recipe(
