@@ -20,7 +20,7 @@ import nlclean
 AUDITS: Mapping[str, Mapping[str, Any]] = {
     "fast": {"preset": "fast"},
     "balanced": {},
-    "weak": {"proxy": "cnn", "epochs": 10, "ensemble": 3, "image_size": 48},
+    "weak": {"views": "pixels", "epochs": 10, "ensemble": 3, "image_size": 48},
 }
 HEADS = (
     "draw",

@@ -88,9 +88,12 @@ def test_the_ranking_stays_and_the_rate_grows_by_what_is_found():
     assert 0.15 < after.rate.estimate < 0.25 and after.rate.low == 0.08 and after.rate.high > 0.17
     assert (np.diff(after.p_mislabel[np.argsort(ranking)]) <= 1e-9).all()
     sure = replace(world.evidence, labels=world.evidence.pred_probs.argmax(axis=1))  # nobody disagrees
+    crowd = with_rows_of_no_class(world.evidence, ranking, before, least=after.rate.estimate + 0.02, seed=0)
+    assert crowd.rate.estimate == pytest.approx(after.rate.estimate + 0.02, abs=1e-3)  # where such rows show
     assert with_rows_of_no_class(sure, ranking, before, seed=0).rate.estimate <= 0.1
     clean = blobs(2000, K, 0.1, separation=4.0)
     assert with_rows_of_no_class(clean.evidence, ranking, before, seed=0) is before
+    assert with_rows_of_no_class(clean.evidence, ranking, before, least=0.5, seed=0) is before  # and only there
 
 
 def test_an_audit_finds_rows_of_no_class_and_drops_no_right_label():

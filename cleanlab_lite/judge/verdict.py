@@ -72,7 +72,8 @@ def combine(evidence: Evidence, readable: np.ndarray, duplicate_of: np.ndarray, 
     ranking, calibration, estimators = judge_labels(part, found, seed=seed)
     if len(found) > 1:
         evidence, part = blended(evidence, found), blended(part, found)
-    calibration = with_rows_of_no_class(part, ranking, calibration, seed=seed)
+    crowd = (estimators.views or 0.0) if estimators else 0.0
+    calibration = with_rows_of_no_class(part, ranking, calibration, least=crowd, seed=seed)
     score, p = _spread(ranking, judged), _spread(calibration.p_mislabel, judged)
     conflict = conflicting_duplicates(labels, duplicate_of, readable)
     p = settle_conflicts(p, labels, duplicate_of, conflict)
@@ -143,11 +144,15 @@ def recorded(evidence: Evidence) -> np.ndarray:
 
 
 def with_rows_of_no_class(
-    evidence: Evidence, ranking: np.ndarray, mislabelled: Calibration, *, seed: int
+    evidence: Evidence, ranking: np.ndarray, mislabelled: Calibration, *, least: float = 0.0, seed: int
 ) -> Calibration:
     """The calibration with what planted errors do not know: rows of no class, where there are any to be seen.
 
     p of a row is that of being mislabelled, or else of no class; made to fall along the ranking, which stays as it is.
+
+    Args:
+        least: the rate by independent views, which such rows do not mislead: views contradict their label, and each
+            other. Where there are such rows, the rate is no lower.
     """
     from sklearn.isotonic import IsotonicRegression
 
@@ -158,8 +163,8 @@ def with_rows_of_no_class(
     if found is None:
         return mislabelled
     p = IsotonicRegression(increasing=False, out_of_bounds="clip").fit(ranking, p + (1 - p) * found.p).predict(ranking)
-    most = ceiling(evidence)
-    p = scale_odds(p, most) if p.mean() > most else p
+    share = min(max(float(p.mean()), least), ceiling(evidence))
+    p = scale_odds(p, share) if share != p.mean() else p
     high = min(rate.high + found.most, 1.0)
     rate = NoiseRate(float(p.mean()), rate.low, max(high, float(p.mean())), f"{rate.method}, hidden classes")
     p = strictly(p, ranking) if evidence.head else p
