@@ -20,7 +20,21 @@ from cleanlab_lite.judge.verdict import Verdict, combine
 from cleanlab_lite.manifest.manifest import Manifest, Source
 from cleanlab_lite.pipeline import warnings
 from cleanlab_lite.report.reasons import why, with_context
-from cleanlab_lite.report.tables import build_report, class_table, history_table, label_score, noise_matrix_table
+from cleanlab_lite.report.tables import (
+    build_report,
+    class_table,
+    history_table,
+    label_score,
+    noise_matrix_table,
+    shrunken,
+)
+    build_report,
+    class_table,
+    history_table,
+    label_score,
+    noise_matrix_table,
+    shrunken,
+)
 from cleanlab_lite.run.report import ACTIONS, ISSUES, SCHEMA, SCHEMA_VERSION, ReportTable
 from cleanlab_lite.run.summary import Summary
 
@@ -274,9 +288,20 @@ def test_classes_count_rows_and_their_rate_lies_in_its_interval(case):
         mine = judged & (case.evidence.labels == label)
         assert row["rows"] == mine.sum()
         assert row["flagged"] == (p[mine] >= 0.5).sum()
-        assert row["noise_rate"] == pytest.approx(p[mine].mean())
+        overall = p[judged].mean()
+        assert min(p[mine].mean(), overall) - 1e-9 <= row["noise_rate"] <= max(p[mine].mean(), overall) + 1e-9
         assert 0 <= row["low"] <= row["noise_rate"] <= row["high"] <= 1
     assert table.to_pylist() == [asdict(each) for each in case.report.summary.classes]
+
+
+def test_rates_of_small_classes_are_drawn_towards_the_rate_of_all():
+    rate, rows = np.array([0.5, 0.5, 0.1, 0.1, 0.3]), np.array([4, 4000, 4000, 4000, 0])
+    shrunk = shrunken(rate, rows)
+    assert shrunk[1] == pytest.approx(0.5, abs=0.01) and shrunk[2] == pytest.approx(0.1, abs=0.01)
+    assert 0.25 < shrunk[0] < 0.45 and np.isnan(shrunk[4])
+    rng = np.random.default_rng(0)
+    few = rng.binomial(20, 0.1, 50) / 20  # classes that are alike: what differs is chance
+    assert np.abs(shrunken(few, np.full(50, 20)) - 0.1).max() < 0.05 < np.abs(few - 0.1).max()
 
 
 def test_a_class_without_rows_has_no_rate(case):

@@ -132,7 +132,10 @@ def _confusions(manifest: Manifest, verdict: Verdict) -> list[Confusion]:
 
 
 def class_table(manifest: Manifest, verdict: Verdict) -> pa.Table:
-    """A row per class, by given label: rows, flagged, noise rate with the interval of the calibration."""
+    """A row per class, by given label: rows, flagged, noise rate with the interval of the calibration.
+
+    A class of few rows tells little about itself: its rate is drawn towards that of all (`shrunken`).
+    """
     calibration, judged = verdict.calibration, verdict.judged
     label = manifest.labels[judged]
     p = verdict.p_mislabel[judged]
@@ -143,7 +146,7 @@ def class_table(manifest: Manifest, verdict: Verdict) -> pa.Table:
         return np.bincount(label, weights=values, minlength=k) / np.maximum(rows, 1)
 
     spread = 1.96 * np.sqrt(mean(p * (1 - p)) / np.maximum(rows, 1))  # of the count of wrong rows, given the p
-    rate = np.where(rows > 0, mean(p), np.nan)
+    rate = shrunken(mean(p), rows)
     return pa.table(
         {
             "label": list(manifest.classes),
@@ -154,6 +157,23 @@ def class_table(manifest: Manifest, verdict: Verdict) -> pa.Table:
             "high": pa.array(np.clip(np.maximum(mean(calibration.p_high), rate) + spread, 0, 1), from_pandas=True),
         }
     )
+
+
+def shrunken(rate: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """(k,) rates of classes with `rows` (k,) rows each, drawn towards the rate of all; NaN where there are none.
+
+    An empirical Bayes estimate (Efron & Morris, 1975): a rate counts as much as rates of classes differ, and as little
+    as those of so few rows would differ by chance alone.
+    """
+    known = rows > 0
+    if not np.isfinite(rate[known]).all() or not known.any():
+        return np.where(known, rate, np.nan)
+    weight = rows / rows.sum()
+    overall = float((weight * rate).sum())
+    chance = overall * (1 - overall) / np.maximum(rows, 1)
+    between = max(float((weight * ((rate - overall) ** 2 - chance))[known].sum()), 0.0)
+    own = between / np.maximum(between + chance, 1e-12)
+    return np.where(known, overall + own * (rate - overall), np.nan)
 
 
 def noise_matrix_table(manifest: Manifest, verdict: Verdict) -> pa.Table:
