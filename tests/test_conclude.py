@@ -28,13 +28,6 @@ from cleanlab_lite.report.tables import (
     noise_matrix_table,
     shrunken,
 )
-    build_report,
-    class_table,
-    history_table,
-    label_score,
-    noise_matrix_table,
-    shrunken,
-)
 from cleanlab_lite.run.report import ACTIONS, ISSUES, SCHEMA, SCHEMA_VERSION, ReportTable
 from cleanlab_lite.run.summary import Summary
 
