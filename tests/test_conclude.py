@@ -164,7 +164,8 @@ def test_reasons_are_in_the_order_of_what_they_tell(case):
     """Facts before all; else what few flagged rows have as strongly, so the lists of rows differ in their order."""
     assert case.rows[0]["reasons"][0] == "duplicate_conflict"
     assert all(case.rows[i]["reasons"][0] == case.codes[i] for i in UNREADABLE)
-    firsts = {row["reasons"][0] for row in case.rows if row["is_label_issue"] and row["issue"] == "mislabel"}
+    mislabelled = [row for row in case.rows if row["is_label_issue"] and row["issue"] == "mislabel"]
+    firsts = {row["reasons"][0] for row in mislabelled if row["reasons"]}
     assert len(firsts) > 1
 
 

@@ -121,8 +121,9 @@ def judge_labels(
 ) -> tuple[np.ndarray, Calibration, Estimators | None]:
     """(n,) ranking, higher is cleaner; its calibration; and what the rate is a median of, where it is one.
 
-    Networks of one view are judged by the errors planted on one of them. Where there is a head in closed form, or
-    another view, nothing needs to be planted: the witness that agrees best says what planted errors would look like.
+    Networks of one view are judged by the errors planted on one of them. Others, a head in closed form, several views
+    and out-of-sample probabilities of the user's own need none: the witness that agrees best with the given labels says
+    what planted errors would look like.
     """
     if not found:
         ranking = rank(evidence, seed=seed)
