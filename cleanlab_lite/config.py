@@ -82,7 +82,13 @@ class AuditConfig:
         "sounds (networks from scratch), statistics of sounds, vectors.",
         stands_for="encoder and pixels, encoder, statistics and patches, or vectors; of --proxy what it looks at",
     )
-    ensemble: int = _option(5, "how thorough", "Cross-fitted proxies; every row is held out of one. Networks from scratch beside an encoder are 3, or half as many.", least=2)
+    ensemble: int = _option(
+        5,
+        "how thorough",
+        "Cross-fitted proxies; every row is held out of one. Networks from scratch beside an encoder are 3, or half as "
+        "many.",
+        least=2,
+    )
     epochs: int = _option(
         0,
         "how thorough",
@@ -93,8 +99,8 @@ class AuditConfig:
     planted: float = _option(
         0.1,
         "how thorough",
-        "Share of rows given a planted wrong label, by which networks of a single view are calibrated; with 0 by what their "
-        "held-out predictions say of such labels.",
+        "Share of rows given a planted wrong label, by which networks of a single view are calibrated; with 0 by what "
+        "their held-out predictions say of such labels.",
         least=0,
         most=0.3,
     )

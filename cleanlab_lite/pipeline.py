@@ -36,7 +36,6 @@ from cleanlab_lite.report.advice import UNLEARNED, advise
 from cleanlab_lite.report.tables import build_report, class_table, duplicates_table, history_table, noise_matrix_table
 from cleanlab_lite.run import Run, layout
 from cleanlab_lite.run.report import ReportTable
-from cleanlab_lite.run.summary import Noise
 from cleanlab_lite.train.task import ENCODER, STATISTICS
 
 if TYPE_CHECKING:
@@ -439,7 +438,7 @@ def warnings(verdict: Verdict, inputs: Inputs, advice: Sequence[str]) -> list[st
         found.append(f"{UNLEARNED}: {advice[0]} (`nlclean report` says what else to try)")
     elif "uncalibrated" in rate.method:
         found.append("without enough planted errors p_mislabel is not calibrated: rely on the order of the rows")
-    elif not Noise(rate.estimate, rate.low, rate.high, rate.method).determined:
+    elif not rate.reported.determined:
         found.append(
             "the noise rate is hardly determined: too little is learned from these labels; nothing is changed without "
             "a person (`nlclean review`)"

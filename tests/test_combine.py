@@ -177,10 +177,19 @@ def test_the_order_of_the_rows_does_not_matter(world):
     readable = ~np.isin(np.arange(600), UNREADABLE)
     here, there = combine(evidence, readable, duplicate_of), combine(evidence.select(order), readable[order], moved)
     np.testing.assert_allclose(here.score[order], there.score, rtol=1e-4, atol=1e-6)
-    for name in ("p_mislabel", "posterior", "weight", "suggestion_confidence"):  # the draw of planted labels goes by rows
+    for name in ("p_mislabel", "posterior", "weight", "suggestion_confidence"):  # drawn by rows
         np.testing.assert_allclose(getattr(here, name)[order], getattr(there, name), atol=0.02, err_msg=name)
     for name in ("issue", "action", "suggested", "predicted", "judged"):
         np.testing.assert_array_equal(getattr(here, name)[order], getattr(there, name), err_msg=name)
+
+
+def test_nothing_is_proposed_without_a_person_where_the_rate_is_not_determined(world):
+    known = judge(replace(world.evidence, plants=None))
+    assert known.calibration.rate.reported.determined and (known.action == "relabel").sum() > 10
+    evidence = replace(world.evidence, plants=None, pred_probs=None, logits=None)
+    verdict = judge(evidence)  # a history alone says how rows stand to each other, not how many are wrong
+    assert not verdict.calibration.rate.reported.determined
+    assert set(verdict.action) == {"keep", "review"}
 
 
 def test_conflicting_duplicates_are_named_and_settled(world):

@@ -26,6 +26,7 @@ import numpy as np
 from cleanlab_lite.arrays import kappa
 from cleanlab_lite.evidence.evidence import Evidence
 from cleanlab_lite.judge.mixture import fit_gaussians_by_bic
+from cleanlab_lite.run.summary import Noise
 
 TAIL = np.linspace(0.05, 0.6, 56)  # quantiles of the planted rows at which the rate is read
 BOOTSTRAPS = 200
@@ -42,6 +43,11 @@ class NoiseRate:
     low: float
     high: float
     method: str
+
+    @property
+    def reported(self) -> Noise:
+        """As the summary has it."""
+        return Noise(self.estimate if np.isfinite(self.estimate) else None, self.low, self.high, self.method)
 
 
 @dataclass(frozen=True)

@@ -95,6 +95,9 @@ def combine(evidence: Evidence, readable: np.ndarray, duplicate_of: np.ndarray, 
         np.isin(issue, ("mislabel", "duplicate_conflict", "ambiguous")) & (p >= FLAG) & (confidence >= OFFER)
     ) | ((issue == "unlabeled") & (confidence >= OFFER))
     far = beyond_all(columns.get("ood_score", np.zeros(len(labels))), p) & (confidence < AMBIGUOUS) & (p >= ACTED_ON)
+    clear = offered & ((confidence >= ACTED_ON) | (issue == "unlabeled"))
+    if not calibration.rate.reported.determined:  # then nothing is changed without a person
+        clear, far = clear & (issue == "unlabeled"), np.zeros(len(labels), dtype=bool)
     predicted = np.full(len(labels), -1)
     if evidence.pred_probs is not None:
         predicted[readable] = np.nan_to_num(evidence.pred_probs[readable], nan=-1).argmax(axis=1)
@@ -108,7 +111,7 @@ def combine(evidence: Evidence, readable: np.ndarray, duplicate_of: np.ndarray, 
         suggested=np.where(offered, best, -1),
         suggestion_confidence=np.where(offered, confidence, np.nan),
         issue=issue,
-        action=decide_action(issue, p, offered & ((confidence >= ACTED_ON) | (issue == "unlabeled")), far),
+        action=decide_action(issue, p, clear, far),
         weight=np.where(known, 1 - np.nan_to_num(p), 0.0),
         columns=columns,
         reasons=reasons,

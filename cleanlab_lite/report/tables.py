@@ -13,7 +13,7 @@ from cleanlab_lite.judge.verdict import TOP, Verdict
 from cleanlab_lite.manifest.manifest import Manifest
 from cleanlab_lite.report.reasons import order_reasons
 from cleanlab_lite.run.report import ACTIONS, FLAG, ISSUES, SCHEMA, SCHEMA_VERSION, ReportTable
-from cleanlab_lite.run.summary import Audited, ClassNoise, Confusion, Noise, Summary
+from cleanlab_lite.run.summary import Audited, ClassNoise, Confusion, Summary
 
 CONFUSIONS = 50  # pairs of classes kept in the summary
 # columns of the detectors with the number behind a reason
@@ -102,7 +102,7 @@ def summarise(manifest: Manifest, verdict: Verdict, reasons: list[list[str]], ab
             modality=manifest.modality,
             fingerprint=manifest.fingerprint,
         ),
-        noise_rate=Noise(rate.estimate if np.isfinite(rate.estimate) else None, rate.low, rate.high, rate.method),
+        noise_rate=rate.reported,
         flagged=int((np.nan_to_num(verdict.p_mislabel) >= FLAG).sum()),
         issues={name: int((verdict.issue == name).sum()) for name in ISSUES},
         actions={name: int((verdict.action == name).sum()) for name in ACTIONS},
