@@ -281,12 +281,59 @@ def gate_text(gate: Gate, top: int) -> str:
 
 
 def forecast_view(facts: Mapping[str, Any]) -> None:
-    """What `audit --dry-run` would do."""
-    width = max(map(len, facts))
-    for name, value in facts.items():
-        if name == "estimated_seconds":
-            name, value = "estimated_time", format_duration(value)
-        line(f"{name.replace('_', ' '):<{width}}  {escape(_scalar(value))}")
+    """What `audit --dry-run` would do, in words."""
+    lines = [("rows", _of_rows(facts)), *(("looks at", text) for text in views_in_words(facts))]
+    if "evidence" not in facts:
+        precisions = sorted({facts["precision"], facts["encoder_precision"]} - {""})
+        lines.append(("machine", f"{facts['device']} in {' and '.join(precisions)}"))
+        cost = f"about {format_duration(facts['estimated_seconds'])}, {facts['memory_gib']:g} GiB of memory"
+        lines.append(("costs", f"{cost}, {facts['disk_mib']:,} MiB on the disk"))
+    width = max(len(name) for name, _ in lines)
+    before = ""
+    for name, text in lines:
+        line(f"{name if name != before else '':<{width}}  {escape(text)}")
+        before = name
+
+
+def _of_rows(facts: Mapping[str, Any]) -> str:
+    from cleanlab_lite.manifest.manifest import PLURALS
+
+    rows, labelled, missing = facts["rows"], facts["labelled"], facts.get("missing_files", 0)
+    parts = [f"{rows:,} {PLURALS[facts['modality']]}", f"{facts['classes']:,} classes"]
+    parts += [f"{rows - labelled:,} without a label"] if labelled < rows else []
+    return ", ".join([*parts, *([f"{missing:,} files are missing"] if missing else [])])
+
+
+def views_in_words(facts: Mapping[str, Any]) -> list[str]:
+    """What an audit looks at, by the facts of its plan, and what it learns from that; a line per view."""
+    if "evidence" in facts:
+        return [f"your own evidence ({facts['evidence']}): nothing is trained"]
+    size = f"{facts['image_size']} px" if facts["image_size"] else ""
+    if facts["sample_rate"]:
+        size = f"{facts['sample_rate'] / 1000:g} kHz, patches of {facts['patch_seconds']:g} s"
+    encoder = f"{facts['encoder']}, {facts['encoder_features']} numbers, {size}"
+    of_view = {"encoder": f"encoder ({encoder})", "statistics": "statistics of the spectrograms"}
+    first, *others = (of_view.get(view, f"{view} ({size})" if size else view) for view in facts["views"])
+    beside = facts["beside"] or {"views": ()}
+    rest = [text for view, text in zip(facts["views"][1:], others, strict=True) if view not in beside["views"]]
+    if facts["heads"] == "closed":
+        return [f"{text}: a regression in closed form, nothing is trained" for text in (first, *rest)]
+    head = "a regression in closed form, " if facts["encoder"] else ""
+    start = f", from the proxies of run {facts['warm_start']}" if facts["warm_start"] else ""
+    found = [f"{first}: {head}{_networks(facts)}, batches of {facts['batch_size']}{start}"]
+    found += [f"{text}: a regression in closed form" for text in rest]
+    for view in beside["views"]:
+        side = f" ({beside['image_size']} px)" if beside["image_size"] else ""
+        found.append(f"{view}{side}: {_networks(beside)}, if the first comes near the regression")
+    return found
+
+
+def _networks(facts: Mapping[str, Any]) -> str:
+    epochs = f"{facts['epochs']} epochs" if facts["epochs"] else "epochs by trial"
+    taught = f"{facts['strategy']} with {facts['loss']}"
+    if facts["recipes"] > 1:
+        taught = f"the best of {facts['recipes']} recipes"
+    return f"{facts['ensemble']} networks {facts['proxy']}, {taught}, {epochs}"
 
 
 def settings_view(settings: Mapping[str, OptionValue]) -> None:

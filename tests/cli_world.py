@@ -179,6 +179,15 @@ def fake_source(manifest: Manifest, config: Any, **_: None) -> SimpleNamespace:
     """Of evidence: a plan and nothing else."""
     plan = {
         "rows": len(manifest),
+        "labelled": len(manifest),
+        "classes": manifest.num_classes,
+        "modality": manifest.modality,
+        "views": ("pixels",),
+        "recipes": 1,
+        "encoder_precision": "",
+        "encoder_features": 0,
+        "memory_gib": 1.0,
+        "disk_mib": 12,
         "ensemble": config.ensemble,
         "heads": "trained",
         "proxy": "mlp",

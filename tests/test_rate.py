@@ -61,8 +61,18 @@ def test_labels_by_chance_leave_everything_unknown() -> None:
     assert (judged.calibration.rate.low, judged.calibration.rate.high) == (0, 1)
 
 
+def test_where_hardly_a_row_is_in_doubt_the_confusion_counts() -> None:
+    """Two glaring errors among 600 rows: planted labels, which are as glaring, and halves say next to nothing."""
+    clear = Estimators(0.0, 0.0033, 0.0001, None, classwise=0.0, disagreement=0.0033, unsure=0.0001, rows=600)
+    assert clear.clear and clear.rate == 0.0033
+    assert clear.interval[0] < 0.0033 < clear.interval[1] < 0.02
+    assert not replace(clear, unsure=0.001).clear and replace(clear, unsure=0.001).rate == 0.0001
+    none = Estimators(0.0, 0.0, 0.0, None, classwise=0.0, disagreement=0.0, unsure=0.0, rows=600)
+    assert none.rate == 0 and 0 < none.interval[1] < 0.01  # none of 600 seen is no proof that there are none
+
+
 def test_the_rate_is_the_median_but_never_above_the_disagreement() -> None:
-    voices = Estimators(0.3, 0.1, 0.2, None, classwise=0.05, disagreement=0.4, rows=10_000)
+    voices = Estimators(0.3, 0.1, 0.2, None, classwise=0.05, disagreement=0.4, unsure=0.1, rows=10_000)
     assert voices.rate == 0.2
     assert voices.interval[0] == pytest.approx(0.0457, abs=1e-3) and voices.interval[1] == pytest.approx(0.41, abs=1e-3)
     assert replace(voices, views=0.25).rate == 0.25  # in place of the halves, which repeat each other's mistakes

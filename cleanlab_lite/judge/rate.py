@@ -12,6 +12,9 @@ data with known errors. They need held-out logits of one head, and what other he
 - halves: with one view the same of two regressions on disjoint halves of its components, mean over a few ways to halve
   them. They repeat each other's mistakes, and count where there are no views.
 
+Where the confusion leaves hardly a row in doubt, it has counted the wrong labels, and the others are not asked: planted
+labels tell nothing where no right one lies near them.
+
 None is believed beyond the share of given labels that held-out predictions differ from. The interval reaches from
 errors planted along the confusions of whole classes, which are easier to see than real ones (too low nearly always), to
 that share (too high nearly always). Weak spots: rows of no class halve the estimate, and on clean labels the halves
@@ -48,6 +51,7 @@ from cleanlab_lite.judge.confusion import confusion_em, dawid_skene
 LEAST = 1e-5  # p_mislabel is never nearer to 0 or 1
 STEP = 1e-6  # probabilities nearer to each other than this are one plateau
 DRAWS = 4  # planted labels a row, of either kind
+CLEAR = 0.1  # expected share of errors among the rows that the confusion calls wrong, up to which it is believed alone
 
 
 @dataclass(frozen=True)
@@ -60,11 +64,19 @@ class Estimators:
     views: float | None  # None with one view
     classwise: float  # planted along the confusions of classes: the lower end
     disagreement: float  # held-out predictions that differ from the given label: the upper end
+    unsure: float  # share of the rows that the confusion is expected to put on the wrong side
     rows: int  # judged
+
+    @property
+    def clear(self) -> bool:
+        """Whether the confusion alone has counted the wrong labels."""
+        return self.unsure <= CLEAR * self.confusion
 
     @property
     def rate(self) -> float:
         """The median, never above the disagreement."""
+        if self.clear:
+            return min(self.confusion, self.disagreement)
         crowd = self.halves if self.views is None else self.views
         voices = [self.planted, self.confusion, *([] if crowd is None else [crowd])]
         return min(float(np.median(voices)), self.disagreement)
@@ -73,7 +85,9 @@ class Estimators:
     def interval(self) -> tuple[float, float]:
         """Both ends, and what chance adds to them in a set of this size."""
         low, high = min(self.classwise, self.rate), self.disagreement
-        chance = [1.96 * np.sqrt(end * (1 - end) / self.rows) for end in (low, high)]
+        if self.clear:
+            low = max(self.rate - self.unsure, 0.0)
+        chance = [1.96 * np.sqrt(end * (1 - end) / self.rows) for end in (low, max(high, 1 / self.rows))]
         return max(float(low - chance[0]), 0.0), min(float(high + chance[1]), 1.0)
 
 
@@ -131,6 +145,7 @@ def judge_rate(
         views=None if by_views is None else float(by_views.mean()),
         classwise=classwise,
         disagreement=float((held_out.predicted[judged] != labels[judged]).mean()),
+        unsure=float(np.minimum(by_confusion, 1 - by_confusion).mean()),
         rows=len(judged),
     )
     voted, by_vote = rows, by_views
@@ -160,7 +175,8 @@ def _calibration(
     columns = np.full((3, len(labels)), np.nan)
     for column, values in zip(columns, (p, scale_odds(p, low), scale_odds(p, high)), strict=True):
         column[judged] = strictly(values, ranking[judged])
-    return Calibration(NoiseRate(estimators.rate, low, high, "median of estimators"), *columns)
+    method = "two clear groups" if estimators.clear else "median of estimators"
+    return Calibration(NoiseRate(estimators.rate, low, high, method), *columns)
 
 
 def plant(logits: np.ndarray, labels: np.ndarray, rows: np.ndarray, rng: np.random.Generator) -> Planted:

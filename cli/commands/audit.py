@@ -103,7 +103,7 @@ def command(
     if dry_run:
         (output.json_document if as_json else output.forecast_view)(source.facts)
         return
-    diagnostics.note(_in_short(source.facts))
+    diagnostics.note(f"plan: {'; '.join(output.views_in_words(source.facts))}")
     report, path = _audit(dataset, config, source, run_key(dataset, config, evidence, warm), out, ctx.obj)
 
     for warning in report.summary.warnings:
@@ -135,34 +135,6 @@ def _audit(
 
     with Run.start(out, PurePath(dataset.source.path).stem, key, typed) as run, Drawer() as drawer:
         return run_audit(dataset, config, run=run, source=source, on_progress=drawer), run.path(REPORT)
-
-
-def _in_short(facts: dict[str, Any]) -> str:
-    """What was chosen, in one line."""
-    if "evidence" in facts:
-        return f"evidence: {facts['evidence']}; nothing is trained"
-    size = f"{facts['image_size']} px, " if facts["image_size"] else ""
-    if facts["sample_rate"]:
-        size = f"{facts['sample_rate'] / 1000:g} kHz, patches of {facts['patch_seconds']:g} s, "
-    if facts["encoder"]:
-        size = f"on vectors of the frozen {facts['encoder']} ({facts['encoder_features']}-d, {size[:-2]}), "
-    if facts["heads"] == "closed":
-        return f"heads in closed form {size or 'on the vectors, '}nothing is trained"
-    epochs = f"{facts['epochs']} epochs" if facts["epochs"] else "epochs by trial"
-    if facts["warm_start"]:
-        epochs += f" from the proxies of run {facts['warm_start']}"
-    head = "a head in closed form and " if facts["encoder"] else ""
-    taught = f"{facts['strategy']} with {facts['loss']}, {epochs}, batches of {facts['batch_size']}"
-    where = f"on {facts['device']} in {facts['precision']}"
-    return f"{head}{facts['ensemble']} proxies {facts['proxy']}, {size}{taught}, {where}{_beside(facts['beside'])}"
-
-
-def _beside(facts: dict[str, Any] | None) -> str:
-    """What else is trained, if it comes near."""
-    if facts is None:
-        return ""
-    size = f" of {facts['image_size']} px" if facts["image_size"] else ""
-    return f"; {facts['ensemble']} proxies {facts['proxy']} on {facts['views'][0]}{size}, if the first comes near"
 
 
 def _show(settings: dict[str, OptionValue], as_json: bool) -> None:
