@@ -15,7 +15,9 @@ from rich.console import Console
 from rich.terminal_theme import MONOKAI
 from rich.text import Text
 
-from cleanlab_lite.evidence.decisions import DECISIONS, DecisionLog
+from cleanlab_lite.evidence.decisions import DecisionLog
+from cleanlab_lite.run import RunFolder
+from cleanlab_lite.run.layout import DECISIONS
 from nlclean.review.app import ReviewApp
 from nlclean.review.queue import Queue
 from nlclean.review.samples import SampleReader
@@ -37,7 +39,7 @@ def report(run: str) -> None:
 
 
 async def review(run: str) -> None:
-    samples = SampleReader(Path(run))
+    samples = SampleReader(RunFolder(Path(run)))
     with tempfile.TemporaryDirectory() as folder:
         queue = Queue(samples.table, DecisionLog(Path(folder) / DECISIONS), "ann")
         queue.filter(pair=queue.choices("pair")[0][0])
