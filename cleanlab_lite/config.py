@@ -205,7 +205,7 @@ class AuditConfig:
 
 FIELDS: dict[str, Option] = {field.name: field.metadata["option"] for field in fields(AuditConfig)}
 
-# Chosen from the table of methods in benchmarks/RESULTS.md: no one recipe is best on every kind of data, so the
+# Chosen from the tables of benchmarks/METHODS.md: no one recipe is best on every kind of data, so the
 # thorough one searches.
 PRESETS: dict[str, dict[str, Any]] = {
     "fast": {"heads": "closed"},

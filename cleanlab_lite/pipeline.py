@@ -224,12 +224,13 @@ class Proxies:
             name: Task.of(manifest.labels, manifest.num_classes, seen, view=name, copy_of=duplicates.copy_of)
             for name, seen in views.items()
         }
-        evidence = watch(tasks[plan.views[0]], plan, config, run=run, clock=clock, warm=self.warm)
+        rival = None if head is None else Rival(head.predicted, FAR)
+        main = tasks[plan.views[0]]
+        evidence = watch(main, plan, config, run=run, clock=clock, warm=self.warm, rival=rival)
         evidence = replace(evidence, view=plan.views[0])
-        if plan.beside is None or head is None:
+        if plan.beside is None or rival is None:
             return evidence
         [view] = plan.beside.views
-        rival = Rival(head.predicted, FAR)
         other = watch_beside(tasks[view], plan.of_data, config, run=run, clock=clock, rival=rival)
         return evidence if other is None else replace(evidence, beside={view: replace(other, view=view)})
 

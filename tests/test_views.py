@@ -114,6 +114,7 @@ def test_trials_end_where_the_rival_is_near_or_out_of_reach(wanted, tried):
         return {8: 0.30, 16: 0.40, 32: 0.43}[epochs]
 
     assert epochs_to_reach(agreement, wanted, 8) == tried[-1] and seen == tried
+    assert epochs_to_reach(lambda epochs: 0.30, 0.35, 8) == 8  # what gains nothing is not taken
 
 
 def test_a_rival_wants_its_agreement_less_what_is_near():

@@ -50,11 +50,13 @@ def watch(
     run: Run,
     clock: Clock,
     warm: WarmStart | None = None,
+    rival: Rival | None = None,
 ) -> Evidence:
     """Train the ensemble, a stage of the run per proxy, and gather what it saw.
 
     Args:
         warm: the proxies to start from; rows that they know keep their folds.
+        rival: what is known already; networks that come near to it are not tried with more epochs.
 
     Raises:
         ConfigError: too few rows, or rows too alike, to learn anything from; or `warm` does not fit.
@@ -62,7 +64,7 @@ def watch(
     """
     ensemble = Ensemble(task, plan, config, run, clock, warm)
     half = halves(task, config.seed) if config.second_split else None
-    chosen = ensemble.choose()
+    chosen = ensemble.choose(rival)
     clock.expect((ensemble.proxies + (half is not None) * 4) * chosen.teaching.epochs)
     gathered = ensemble.gather(chosen)
     pred_probs, scale = gathered.votes()

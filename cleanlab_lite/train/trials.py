@@ -87,15 +87,15 @@ def doubled_epochs(agreement: Callable[[int], float], fewest: int) -> int:
 def epochs_to_reach(agreement: Callable[[int], float], wanted: float, fewest: int) -> int:
     """The number of epochs, doubled from `fewest` on until the held-out agreement is what is `wanted`, or cannot be.
 
-    From one doubling to the next gains are about half.
+    From one doubling to the next gains are about half. A doubling that gains less than `WORTH_DOUBLING` is not taken.
     """
     epochs, before = fewest, agreement(fewest)
-    if before >= wanted:
-        return epochs
-    while epochs * 2 <= MOST_EPOCHS:
+    while before < wanted and epochs * 2 <= MOST_EPOCHS:
+        reached = agreement(epochs * 2)
+        if reached < before + WORTH_DOUBLING:
+            break
         epochs *= 2
-        reached = agreement(epochs)
-        if reached >= wanted or reached + (reached - before) / 2 < wanted:
+        if reached + (reached - before) / 2 < wanted:
             break
         before = reached
     return epochs
