@@ -216,6 +216,7 @@ class Proxies:
     ) -> Evidence:
         """What networks saw of the first view, and of the data beside an encoder where they fit as well."""
         from cleanlab_lite.train.ensemble import watch, watch_beside  # torch: an audit of own evidence does without
+        from cleanlab_lite.train.jobs import hire
         from cleanlab_lite.train.task import Task
         from cleanlab_lite.train.trials import Rival
 
@@ -225,13 +226,14 @@ class Proxies:
             name: Task.of(manifest.labels, manifest.num_classes, seen, view=name, copy_of=duplicates.copy_of)
             for name, seen in views.items()
         }
-        evidence = watch(tasks[plan.views[0]], plan, config, run=run, clock=clock, warm=self.warm)
-        evidence = replace(evidence, view=plan.views[0])
-        if plan.beside is None or head is None:
-            return evidence
-        [view] = plan.beside.views
-        rival = Rival(head.predicted, FAR)
-        other = watch_beside(tasks[view], plan.of_data, config, run=run, clock=clock, rival=rival)
+        with hire(plan.device, config.workers) as crew:
+            evidence = watch(tasks[plan.views[0]], plan, config, run=run, clock=clock, warm=self.warm, crew=crew)
+            evidence = replace(evidence, view=plan.views[0])
+            if plan.beside is None or head is None:
+                return evidence
+            [view] = plan.beside.views
+            rival = Rival(head.predicted, FAR)
+            other = watch_beside(tasks[view], plan.of_data, config, run=run, clock=clock, rival=rival, crew=crew)
         return evidence if other is None else replace(evidence, beside={view: replace(other, view=view)})
 
     def about(self, run: Run, seen: Seen, verdict: Verdict) -> dict[str, Any]:
