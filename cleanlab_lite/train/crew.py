@@ -104,7 +104,10 @@ class Crew:
             raise round_.error
 
     def start(self, count: int) -> None:
-        """Until there are so many."""
+        """Until there are so many that live."""
+        for worker in [each for each in self._workers if each.errand is None and not each.process.is_alive()]:
+            self._workers.remove(worker)
+            worker.connection.close()
         while len(self._workers) < count:
             ours, theirs = pipe()
             self._workers.append(_Worker(start(_serve, theirs, self.work), ours))

@@ -176,7 +176,7 @@ class Ensemble:
         return replace(chosen, stages={0: stage} | chosen.stages), seen
 
     def cross_fitted(self, chosen: Chosen) -> Iterator[Observation]:
-        """What each of the proxies saw that are trained without a fold; side by side those that no trial has trained."""
+        """What each proxy saw that is trained without a fold; side by side those that no trial has trained."""
         jobs = [self.cross_fitted_job(chosen, m) for m in range(self.plan.ensemble)]
         fresh = [job for m, job in enumerate(jobs) if m not in chosen.stages]
         seen_by_fresh = run_jobs(fresh, self.bench, self.run, self.clock)
