@@ -82,7 +82,7 @@ def test_the_last_worker_is_replaced(crew, tmp_path):
 
 def test_an_errand_that_costs_two_workers_is_given_up_when_the_others_have_stopped(crew, tmp_path):
     crew.size = 3
-    with pytest.raises(WorkerDied, match="ended twice .*signal 9") as caught:
+    with pytest.raises(WorkerDied, match=r"ended twice .*signal 9") as caught:
         do(crew, ("die", (tmp_path / "count", 9)), ("steps", (60, tmp_path / "other")), ("square", 2))
     assert "--workers 1" in caught.value.hint and "goes on from here" in caught.value.hint
     assert (tmp_path / "count").stat().st_size == 2

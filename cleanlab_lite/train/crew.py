@@ -73,6 +73,11 @@ class Crew:
     ) -> None:
         self.close()
 
+    @property
+    def pids(self) -> list[int]:
+        """Of those that were started, and were not found dead."""
+        return [worker.process.pid for worker in self._workers if worker.process.pid]
+
     def close(self) -> None:
         """End all of them, whatever they do."""
         for worker in self._workers:
