@@ -1,6 +1,6 @@
 """Jobs side by side against one after the other: wall and CPU seconds, alone and beside a process that computes.
 
-    python -m benchmarks.side_by_side [--jobs 2 4] [--rows 3000] [--epochs 4] [--busy 0 1] [--repeats 3]
+    python -m benchmarks.side_by_side [--jobs 2 4] [--rows 1000] [--epochs 3] [--busy 0 1] [--repeats 3]
 
 Pictures are 32 pixels a side. Both ways have what they have in an audit: workers one thread each, this process as many
 threads as torch takes (do not set OMP_NUM_THREADS). The time to start workers is part of theirs.
@@ -61,10 +61,10 @@ def seconds(proxy: str, count: int, n: int, epochs: int, workers: int) -> tuple[
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--proxies", nargs="+", default=["cnn", "mlp"], choices=NETWORKS)
+    parser.add_argument("--proxies", nargs="+", default=["small_cnn", "mlp"], choices=NETWORKS)
     parser.add_argument("--jobs", nargs="+", type=int, default=[2, 4])
-    parser.add_argument("--rows", type=int, default=3000)
-    parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--rows", type=int, default=1000, help="of vectors 20 times as many")
+    parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--busy", nargs="+", type=int, default=[0, 1], help="processes that compute meanwhile")
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
@@ -77,7 +77,7 @@ def main() -> None:
             try:
                 for count in options.jobs:
                     for way, workers in ways.items():
-                        n = options.rows if proxy != "mlp" else 4 * options.rows
+                        n = options.rows * (20 if proxy == "mlp" else 1)
                         took = [seconds(proxy, count, n, options.epochs, workers) for _ in range(options.repeats)]
                         wall, cpu = (sorted(part) for part in zip(*took, strict=True))
                         print(

@@ -22,6 +22,7 @@ from worlds import blobs
 
 import cleanlab_lite as cl
 from cleanlab_lite.clock import Clock
+from cleanlab_lite.config import AuditConfig
 from cleanlab_lite.data.inputs import Inputs
 from cleanlab_lite.errors import ConfigError, StoppedEarly, WorkerDied
 from cleanlab_lite.evidence.evidence import Evidence
@@ -317,3 +318,28 @@ def test_a_script_with_a_proxy_of_its_own_or_pictures(tmp_path):
     pets = write_csv(tmp_path / "pets.csv", {"path": names, "label": labels})
     one, two = (audited(tmp_path, workers, "small_cnn", pets, "pixels") for workers in (1, 2))
     assert findings(one) == findings(two)
+
+
+@pytest.mark.slow
+def test_trials_of_a_search_that_do_not_depend_on_each_other(tmp_path, lasting, monkeypatch):
+    do, rounds = Crew.do, []
+
+    def counting(crew: Crew, errands: list[Any], *rest: Any, **options: Any) -> None:
+        rounds.append([errand.job.stage for errand in errands])
+        do(crew, errands, *rest, **options)
+
+    monkeypatch.setattr(Crew, "do", counting)
+    config = AuditConfig(ensemble=2, epochs=1, planted=0.0, strategy="plain", loss="auto")
+    plan = replace(PLAN, epochs=1, ensemble=2, recipes=6)
+    found, evidence = [], []
+    for crew in (None, lasting):
+        with Run.start(tmp_path / str(crew is None), "world", KEY) as run:
+            evidence.append(watch(TASK, plan, config, run=run, clock=Clock(), crew=crew))
+            tried = run.facts("search")["tried"]
+            found.append([{**each, "seconds": 0} for each in tried])
+            assert all(each["seconds"] > 0 for each in tried)
+    assert found[0] == found[1]
+    np.testing.assert_array_equal(evidence[0].pred_probs, evidence[1].pred_probs)
+    assert rounds[0] == ["proxy-0", *[f"search-{recipe}-0-0" for recipe in range(1, len(found[0]))]]
+    columns = [{stage[-4:] for stage in stages if stage.startswith("search")} for stages in rounds]
+    assert columns == [{"-0-0"}, {"-1-0"}, {"-0-1"}, {"-1-1"}]

@@ -7,6 +7,7 @@ unless it was the last: most often the memory was full, and fewer need less. Its
 
 from __future__ import annotations
 
+import contextlib
 import time
 import traceback
 from collections import Counter, deque
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from multiprocessing.reduction import ForkingPickler
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
 
@@ -230,6 +232,8 @@ class _Remote(Clock):
 
 def _serve(connection: Connection, work: Work) -> None:
     """What a worker does: one errand after the other, until nobody is there to send one."""
+    with contextlib.suppress(OSError):  # where memory ends, Linux shall rather take a worker than the run
+        Path("/proc/self/oom_score_adj").write_text("500")
     while True:
         try:
             errand = connection.recv()

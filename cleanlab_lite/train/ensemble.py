@@ -28,12 +28,12 @@ from cleanlab_lite.train.augment import flips_preserve_labels
 from cleanlab_lite.train.crew import Crew
 from cleanlab_lite.train.fit import Start, Teaching
 from cleanlab_lite.train.folds import FOLDS, choose_folds, halves
-from cleanlab_lite.train.jobs import Bench, Job, run_jobs
+from cleanlab_lite.train.jobs import Bench, Job, run_jobs, side_by_side
 from cleanlab_lite.train.observation import Observation, allocate_history
 from cleanlab_lite.train.plan import Plan
 from cleanlab_lite.train.planting import plant, share_to_plant
 from cleanlab_lite.train.task import Task
-from cleanlab_lite.train.trials import Chosen, Rival, choose_epochs, choose_recipe
+from cleanlab_lite.train.trials import Chosen, Rival, Trial, choose_epochs, choose_recipe
 from cleanlab_lite.train.warm_start import Continue, WarmStart, save_proxies
 
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -155,11 +155,16 @@ class Ensemble:
         def attempt(stage: str, m: int, teaching: Teaching, note: str, repeat: int) -> np.ndarray:
             return self.do(self.without_fold(stage, m, teaching, note, repeat)).logits
 
+        def prepare_trials(trials: list[Trial]) -> None:
+            side_by_side([self.without_fold(*trial) for trial in trials], self.bench, self.run, self.clock)
+
         chosen = choose_epochs(self.task, self.fold, self.teaching, attempt, rival)
         if self.plan.recipes == 1:
             return chosen
         asked, budget = (self.config.loss, self.config.strategy), self.config.search_budget
-        return choose_recipe(self.task, self.fold, chosen, asked, self.run, attempt, budget=budget)
+        return choose_recipe(
+            self.task, self.fold, chosen, asked, self.run, attempt, budget=budget, prepare=prepare_trials
+        )
 
     def gather(self, chosen: Chosen) -> Gathered:
         """What the cross-fitted proxies saw."""

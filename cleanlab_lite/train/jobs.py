@@ -102,9 +102,7 @@ def run_jobs(jobs: Iterable[Job], bench: Bench, run: Run, clock: Clock) -> Itera
     """
     if bench.crew is not None:
         jobs = list(jobs)
-        workers = workers_for(jobs, bench)
-        if workers > 1:
-            _side_by_side(jobs, bench, bench.crew, run, clock, workers)
+        side_by_side(jobs, bench, run, clock)
     for job in jobs:
         if not run.done(job.stage):
             facts = train(job, bench, run, clock.pulse(job.teaching.epochs, job.note))
@@ -189,11 +187,12 @@ def workers_for(jobs: Sequence[Job], bench: Bench) -> int:
 
     1 where they are not worth a process, need what a new process does not know, or where memory is short.
     """
-    most = min(bench.crew.size if bench.crew else 1, len(jobs))
-    if most < 2 or not all(map(_travels, jobs)) or sum(_seconds(job, bench) for job in jobs) < WORTH:
+    crew = bench.crew
+    most = min(crew.size, len(jobs)) if crew else 1
+    if crew is None or most < 2 or not all(map(_travels, jobs)) or sum(_seconds(job, bench) for job in jobs) < WORTH:
         return 1
-    room = available() / max(_memory(job, bench) for job in jobs)
-    return max(1, int(min(most, room)))
+    room = available() + STARTED * len(crew.pids)  # those have it already
+    return max(1, int(min(most, room / max(_memory(job, bench) for job in jobs))))
 
 
 def _travels(job: Job) -> bool:
@@ -216,11 +215,12 @@ def _seconds(job: Job, bench: Bench) -> float:
 
 
 # Measured, see benchmarks/RESULTS.md, and rounded up.
-STARTED = 400 * 2**20  # bytes of a worker that has done nothing
-ACTIVATIONS = {True: 400, False: 40}  # bytes per byte of an input in float32, of pictures and of vectors
-WEIGHTS = 32  # of weights in half precision: as float32, their gradient and momentum, a checkpoint, a second network
+STARTED = 400 * 2**20  # bytes of a worker that has learned almost nothing
+ACTIVATIONS = {True: 150, False: 40}  # bytes per byte of an input in float32, of pictures and of vectors
+WEIGHTS = 48  # of weights in half precision: as float32, their gradient and momentum, a checkpoint, a second network
 OBSERVED = 256  # rows of a clean pass at a time
 PER_CLASS = 24  # bytes per row and class: logits of a pass and of the late epochs, and what they are made from
+PER_ROW = 4096  # bytes: features of the last layer, of which the principal ones are taken
 
 
 def _memory(job: Job, bench: Bench) -> float:
@@ -228,7 +228,7 @@ def _memory(job: Job, bench: Bench) -> float:
     samples, n = bench.samples(job.view), len(bench.task)
     of_input = 4 * math.prod(samples.sample_shape) * ACTIVATIONS[samples.is_image]
     weights = PROXIES.get(job.teaching.proxy).facts.weights_mib * 2**20
-    per_row = PER_CLASS * bench.task.num_classes + 64
+    per_row = PER_CLASS * bench.task.num_classes + PER_ROW
     return STARTED + of_input * max(job.teaching.batch_size, OBSERVED) + weights * WEIGHTS + per_row * n
 
 
@@ -279,9 +279,11 @@ def do_errand(errand: Errand, clock: Clock) -> dict[str, Any]:
     return train(errand.job, _bench[1], RunFiles(errand.folder), pulse)
 
 
-def _side_by_side(jobs: Sequence[Job], bench: Bench, crew: Crew, run: Run, clock: Clock, workers: int) -> None:
+def side_by_side(jobs: Sequence[Job], bench: Bench, run: Run, clock: Clock) -> None:
+    """Do those that are not done, where that is sooner than one after the other; else nothing. Raises as `run_jobs`."""
+    workers = workers_for(jobs, bench)
     left = [job for job in jobs if not run.done(job.stage)]
-    if not left:
+    if workers < 2 or bench.crew is None or not left:
         return
     mapped = {view: _mapped(bench.task.views[view].inputs.array, run, view) for view in {job.view for job in left}}
     errands = []
@@ -291,7 +293,7 @@ def _side_by_side(jobs: Sequence[Job], bench: Bench, crew: Crew, run: Run, clock
         errands.append(Errand(job, run.folder.resolve(), bench.task.num_classes, *shared, bench.device_limit))
     before = sum(job.teaching.epochs for job in jobs if run.done(job.stage))
     total = clock.total or sum(job.teaching.epochs for job in jobs)
-    crew.do(errands, _Together(left, run, clock, clock.done + before, total), clock, workers=workers)
+    bench.crew.do(errands, _Together(left, run, clock, clock.done + before, total), clock, workers=workers)
 
 
 def _mapped(array: np.ndarray, run: Run, view: str) -> Mapped:
