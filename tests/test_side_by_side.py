@@ -32,7 +32,7 @@ from cleanlab_lite.train import jobs
 from cleanlab_lite.train.crew import Crew
 from cleanlab_lite.train.ensemble import watch, watch_beside
 from cleanlab_lite.train.fit import Teaching
-from cleanlab_lite.train.jobs import Bench, Job, hire, run_jobs, workers_for
+from cleanlab_lite.train.jobs import Bench, Job, Mapped, hire, run_jobs, workers_for
 from cleanlab_lite.train.models import PROXIES
 from cleanlab_lite.train.task import Task
 from cleanlab_lite.train.trials import Rival
@@ -110,14 +110,14 @@ def test_a_file_that_is_mapped_already_is_not_written_again(tmp_path):
     np.save(tmp_path / "pack.npy", np.arange(24, dtype=np.float32).reshape(6, 4))
     whole = np.load(tmp_path / "pack.npy", mmap_mode="c")
     with Run.start(tmp_path / "run", "world", KEY) as run:
-        mapped = jobs._mapped(whole, run, "pixels")
+        mapped = Mapped.of(whole, run, "jobs/inputs/whole.npy")
         assert mapped.path == tmp_path / "pack.npy"
         for part in (whole[2:], whole[:, ::2], whole.T, np.array(whole)):
-            other = jobs._mapped(part, run, "pixels")
+            other = Mapped.of(part, run, "jobs/inputs/part.npy")
             assert other.path.is_relative_to(tmp_path / "run")
             np.testing.assert_array_equal(other.open(), part)
         (tmp_path / "pack.npy").unlink()
-        assert jobs._mapped(whole, run, "pixels").path.is_relative_to(tmp_path / "run")
+        assert Mapped.of(whole, run, "jobs/inputs/whole.npy").path.is_relative_to(tmp_path / "run")
     assert mapped.shape == (6, 4) and mapped.dtype == np.float32
 
 

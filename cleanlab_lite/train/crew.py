@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import time
 import traceback
+import warnings
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -58,6 +59,14 @@ class _Worker:
             return False
         return True
 
+    def end(self) -> None:
+        """See it off."""
+        self.process.join(PATIENCE)
+        if self.process.is_alive():
+            self.process.kill()
+            self.process.join()
+        self.connection.close()
+
 
 class Crew:
     """At most `size` processes that do `work`, an importable function. In a `with` block, behind which none is left."""
@@ -85,11 +94,7 @@ class Crew:
         for worker in self._workers:
             worker.process.terminate()
         for worker in self._workers:
-            worker.process.join(PATIENCE)
-            if worker.process.is_alive():
-                worker.process.kill()
-                worker.process.join()
-            worker.connection.close()
+            worker.end()
         self._workers.clear()
 
     def do(self, errands: Sequence[Any], listener: Listener, clock: Clock, *, workers: int) -> None:
@@ -114,7 +119,7 @@ class Crew:
         """Until there are so many that live."""
         for worker in [each for each in self._workers if each.errand is None and not each.process.is_alive()]:
             self._workers.remove(worker)
-            worker.connection.close()
+            worker.end()
         while len(self._workers) < count:
             ours, theirs = pipe()
             self._workers.append(_Worker(start(_serve, theirs, self.work), ours))
@@ -182,8 +187,7 @@ class _Round:
         assert errand is not None
         self.crew._workers.remove(worker)
         self.crew._lost += 1
-        worker.process.join()
-        worker.connection.close()
+        worker.end()
         self.deaths[errand] += 1
         self.listener.lost(errand, worker.process.exitcode)
         if self.deaths[errand] < 2:
@@ -234,6 +238,7 @@ def _serve(connection: Connection, work: Work) -> None:
     """What a worker does: one errand after the other, until nobody is there to send one."""
     with contextlib.suppress(OSError):  # where memory ends, Linux shall rather take a worker than the run
         Path("/proc/self/oom_score_adj").write_text("500")
+    warnings.simplefilter("ignore")  # they are for whoever writes the program, and all workers would repeat them
     while True:
         try:
             errand = connection.recv()

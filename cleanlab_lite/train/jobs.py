@@ -65,6 +65,31 @@ class Job:
 
 
 @dataclass(frozen=True)
+class Mapped:
+    """An array in a file, which takes no memory of its own until it is read."""
+
+    path: Path
+    dtype: np.dtype
+    shape: tuple[int, ...]
+    offset: int  # bytes of the file before it
+
+    def open(self) -> np.ndarray:
+        """As if it were in memory: written to, it is a copy."""
+        return np.memmap(self.path, self.dtype, "c", self.offset, self.shape)
+
+    @classmethod
+    def of(cls, array: np.ndarray, run: RunFiles, name: str) -> Mapped:
+        """Where an array lies already; or else in a file of the run, which is written now."""
+        if isinstance(array, np.memmap) and isinstance(array.base, mmap.mmap) and array.flags.c_contiguous:
+            path = Path(array.filename)  # not of a part of one
+            if path.is_file() and path.stat().st_size >= array.offset + array.nbytes:
+                return cls(path.resolve(), array.dtype, array.shape, array.offset)
+        run.write(name, partial(np.save, arr=np.ascontiguousarray(array)))
+        written = np.load(run.path(name), mmap_mode="r")
+        return cls(run.path(name).resolve(), written.dtype, written.shape, written.offset)
+
+
+@dataclass(frozen=True)
 class Bench:
     """Where jobs are done: a device, and how many bytes of inputs it may hold."""
 
@@ -89,6 +114,16 @@ class Bench:
                 device_limit=self.device_limit,
             )
         return self._samples[view]
+
+    @cached_property
+    def _files(self) -> dict[str, Mapped]:
+        return {}
+
+    def mapped(self, view: str, run: RunFiles) -> Mapped:
+        """The inputs of a view as a file, written once where there is none."""
+        if view not in self._files:
+            self._files[view] = Mapped.of(self.task.views[view].inputs.array, run, f"{JOBS}/inputs/{view}.npy")
+        return self._files[view]
 
 
 def run_jobs(jobs: Iterable[Job], bench: Bench, run: Run, clock: Clock) -> Iterator[Observation]:
@@ -233,20 +268,6 @@ def _memory(job: Job, bench: Bench) -> float:
 
 
 @dataclass(frozen=True)
-class Mapped:
-    """An array in a file, which takes no memory of its own until it is read."""
-
-    path: Path
-    dtype: np.dtype
-    shape: tuple[int, ...]
-    offset: int  # bytes of the file before it
-
-    def open(self) -> np.ndarray:
-        """As if it were in memory: written to, it is a copy."""
-        return np.memmap(self.path, self.dtype, "c", self.offset, self.shape)
-
-
-@dataclass(frozen=True)
 class Errand:
     """A job with what a worker must know of the run."""
 
@@ -285,27 +306,14 @@ def side_by_side(jobs: Sequence[Job], bench: Bench, run: Run, clock: Clock) -> N
     left = [job for job in jobs if not run.done(job.stage)]
     if workers < 2 or bench.crew is None or not left:
         return
-    mapped = {view: _mapped(bench.task.views[view].inputs.array, run, view) for view in {job.view for job in left}}
     errands = []
     for job in left:
         inputs = bench.task.views[job.view].inputs
-        shared = (mapped[job.view], inputs.readable, inputs.offsets)
+        shared = (bench.mapped(job.view, run), inputs.readable, inputs.offsets)
         errands.append(Errand(job, run.folder.resolve(), bench.task.num_classes, *shared, bench.device_limit))
     before = sum(job.teaching.epochs for job in jobs if run.done(job.stage))
     total = clock.total or sum(job.teaching.epochs for job in jobs)
     bench.crew.do(errands, _Together(left, run, clock, clock.done + before, total), clock, workers=workers)
-
-
-def _mapped(array: np.ndarray, run: Run, view: str) -> Mapped:
-    """The file that an array lies in, or else one that is written now."""
-    if isinstance(array, np.memmap) and isinstance(array.base, mmap.mmap) and array.flags.c_contiguous:
-        path = Path(array.filename)  # not of a part of one
-        if path.is_file() and path.stat().st_size >= array.offset + array.nbytes:
-            return Mapped(path.resolve(), array.dtype, array.shape, array.offset)
-    name = f"{JOBS}/inputs/{view}.npy"
-    run.write(name, partial(np.save, arr=np.ascontiguousarray(array)))
-    written = np.load(run.path(name), mmap_mode="r")
-    return Mapped(run.path(name).resolve(), written.dtype, written.shape, written.offset)
 
 
 @dataclass
