@@ -184,7 +184,13 @@ class AuditConfig:
         stands_for="fp32 for vectors; else bf16 where the hardware has it, then fp16 on CUDA, fp32 elsewhere",
         choices=("auto", "fp32", "bf16", "fp16"),
     )
-    workers: int = _option(0, "the machine", "Decoding processes.", stands_for="one per core", least=1)
+    workers: int = _option(
+        0,
+        "the machine",
+        "Processes that decode files, and on a CPU train networks side by side.",
+        stands_for="one per core",
+        least=1,
+    )
     max_memory: float = _option(
         0.0,
         "the machine",

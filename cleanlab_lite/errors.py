@@ -6,6 +6,7 @@
     ├── DecodeError      one file cannot be decoded; becomes a row of the report, never ends a run
     ├── EvidenceError    recorded arrays are missing, inconsistent or unusable (exit code 3)
     ├── ReportError      a report or run folder cannot be read or written (exit code 3)
+    ├── WorkerDied       a process that trained a network was ended, twice (exit code 3); finished work is saved
     ├── RunLocked        another process holds the run folder (exit code 4)
     └── StoppedEarly     the time budget is used up; state is saved and resumable (exit code 4)
 
@@ -47,6 +48,10 @@ class EvidenceError(NlcleanError):
 
 class ReportError(NlcleanError):
     """A report or run folder cannot be read or written."""
+
+
+class WorkerDied(NlcleanError):
+    """A process that trained a network was ended, twice: most often for the memory that it took."""
 
 
 class RunLocked(NlcleanError):

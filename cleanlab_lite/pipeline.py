@@ -215,6 +215,7 @@ class Proxies:
     ) -> Evidence:
         """What networks saw of the first view, and of the data beside an encoder where they fit as well."""
         from cleanlab_lite.train.ensemble import watch, watch_beside  # torch: an audit of own evidence does without
+        from cleanlab_lite.train.jobs import hire
         from cleanlab_lite.train.task import Task
         from cleanlab_lite.train.trials import Rival
 
@@ -226,12 +227,13 @@ class Proxies:
         }
         rival = None if head is None else Rival(head.predicted, FAR)
         main = tasks[plan.views[0]]
-        evidence = watch(main, plan, config, run=run, clock=clock, warm=self.warm, rival=rival)
-        evidence = replace(evidence, view=plan.views[0])
-        if plan.beside is None or rival is None:
-            return evidence
-        [view] = plan.beside.views
-        other = watch_beside(tasks[view], plan.of_data, config, run=run, clock=clock, rival=rival)
+        with hire(plan.device, config.workers) as crew:
+            evidence = watch(main, plan, config, run=run, clock=clock, warm=self.warm, rival=rival, crew=crew)
+            evidence = replace(evidence, view=plan.views[0])
+            if plan.beside is None or rival is None:
+                return evidence
+            [view] = plan.beside.views
+            other = watch_beside(tasks[view], plan.of_data, config, run=run, clock=clock, rival=rival, crew=crew)
         return evidence if other is None else replace(evidence, beside={view: replace(other, view=view)})
 
     def about(self, run: Run, seen: Seen, verdict: Verdict) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import spawn
+from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnContext, SpawnProcess
 from multiprocessing.process import BaseProcess
 from typing import Any
@@ -33,6 +34,30 @@ def pool(
     BrokenProcessPool. What is submitted must be picklable and importable, see above.
     """
     return ProcessPoolExecutor(workers, _Context(), _begin, (initializer, initargs))
+
+
+def start(target: Callable[..., object], *args: Any) -> BaseProcess:
+    """One such process, which does `target(*args)`. It ends with this one, and may be ended at any time."""
+    process = _Context().Process(target=_begin, args=(target, args), daemon=True)
+    process.start()
+    return process
+
+
+def pipe() -> tuple[Connection, Connection]:
+    """Two ends: one to keep, one to give to a process."""
+    return _Context().Pipe()
+
+
+def cores() -> int:
+    """Cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def may_start() -> bool:
+    """Whether this process may have others: a daemonic one of `multiprocessing` may not."""
+    return not multiprocessing.current_process().daemon
 
 
 class _Process(SpawnProcess):

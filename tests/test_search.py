@@ -97,6 +97,22 @@ def test_a_budget_ends_the_search_with_what_is_known():
     assert calls == [(0, 0, 0)]
 
 
+def test_trials_that_do_not_depend_on_each_other_are_known_before():
+    now, told = [0.0], []
+
+    def prepare(trials: list[tuple[int, int, int]]) -> None:
+        now[0] += 6 * len(trials)
+        told.append(trials)
+
+    trial, calls = players(0.5, 0.9, 0.5, 0.5)
+    choice = search(ARMS, trial, LABELS, FOLD, clock=lambda: now[0], prepare=prepare)
+    assert [call for column in told for call in column] == calls
+    assert told[0] == [(0, 0, 0), (1, 0, 0), (2, 0, 0), (3, 0, 0)]
+    assert all(len({call[1:] for call in column}) == 1 for column in told)
+    assert {tried.seconds for tried in choice.tried} == {6.0}
+    search(ARMS, trial, LABELS, FOLD, budget=25, prepare=lambda trials: pytest.fail("some may be cut off"))
+
+
 def test_more_folds_are_tried_for_fewer_recipes():
     skills = [0.5] * 12
     skills[7] = 0.7

@@ -44,7 +44,7 @@ from cleanlab_lite.errors import ConfigError, DecodeError
 from cleanlab_lite.files import is_remote, whole
 from cleanlab_lite.manifest.manifest import WHOLE, Segment
 from cleanlab_lite.progress import OnProgress, Progress, ignore
-from cleanlab_lite.workers import pool
+from cleanlab_lite.workers import cores, pool
 
 SIZES = (32, 48, 64, 96, 128)  # pixels; what `choose_image_size` chooses from
 CHUNK = 64  # files per task of a worker
@@ -377,7 +377,7 @@ def _read_chunks(
     chunks: list[list[_Place]], form: Decoder, cached: frozenset[str], workers: int
 ) -> Generator[list[_Row], None, None]:
     """Results of `_read` per chunk, in order, from worker processes where that pays."""
-    workers = min(workers or _cores(), len(chunks))
+    workers = min(workers or cores(), len(chunks))
     finished = 0
     if workers > 1 and sum(map(len, chunks)) >= POOL_MIN_FILES:
         # A crashed worker (out of memory, most often) ends the pool: the rest is read right here, one by one.
@@ -415,13 +415,6 @@ def _start_worker(form: Decoder, cached: frozenset[str]) -> None:
 
 def _work(places: list[_Place]) -> list[_Row]:
     return _read(places, *_worker_args)
-
-
-def _cores() -> int:
-    """Cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 # --- Files of the cache ----------------------------------------------------------------------------------------------

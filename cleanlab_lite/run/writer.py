@@ -31,14 +31,37 @@ from cleanlab_lite.run.lock import acquire, release
 from cleanlab_lite.run.state import MARKER, read_json, stored_state
 
 
-class Run:
+class RunFiles:
+    """The files of a run folder. Who has only this, such as a worker process, leaves stages and log to the `Run`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def path(self, name: str) -> Path:
+        return self.folder / name
+
+    def write(self, name: str, writer: Callable[[Path], object]) -> None:
+        """Let `writer` fill a temporary file, then put it in place at once.
+
+        A reader, or a run after a power cut, sees the old file or the new one, never a part.
+        Raises ReportError when the disk is full or refuses.
+        """
+        target = self.path(name)
+        # the name comes last: np.savez and others look at the ending
+        temporary = self.folder / f"{TEMPORARY}{name.replace('/', '-')}"
+        with _reporting(target), whole(target, temporary):
+            writer(temporary)
+            target.parent.mkdir(parents=True, exist_ok=True)
+
+
+class Run(RunFiles):
     """A run folder, open for writing by exactly one process. Make one with `Run.start`, use it in a `with` block.
 
     `key` is the identity of what is computed (hex digest of manifest and configuration); `run_id` is its short form.
     """
 
     def __init__(self, folder: Path, key: str, lock: BinaryIO, command: Sequence[str]) -> None:
-        self.folder = folder
+        super().__init__(folder)
         self.key = key
         self._lock = lock
         for leftover in folder.glob(f"{TEMPORARY}*"):
@@ -95,9 +118,6 @@ class Run:
     def finished(self) -> bool:
         return self._state["finished"] is not None
 
-    def path(self, name: str) -> Path:
-        return self.folder / name
-
     # stages
 
     def done(self, stage: str) -> bool:
@@ -122,19 +142,6 @@ class Run:
         self.log("stage done", stage=stage, seconds=done["seconds"])
 
     # files
-
-    def write(self, name: str, writer: Callable[[Path], object]) -> None:
-        """Let `writer` fill a temporary file, then put it in place at once.
-
-        A reader, or a run after a power cut, sees the old file or the new one, never a part.
-        Raises ReportError when the disk is full or refuses.
-        """
-        target = self.path(name)
-        # the name comes last: np.savez and others look at the ending
-        temporary = self.folder / f"{TEMPORARY}{name.replace('/', '-')}"
-        with _reporting(target), whole(target, temporary):
-            writer(temporary)
-            target.parent.mkdir(parents=True, exist_ok=True)
 
     def write_json(self, name: str, value: Any) -> None:
         """NumPy scalars become numbers; NaN and infinity become null, since JSON has neither."""
@@ -161,6 +168,11 @@ class Run:
         path = self.path(name)
         with reading(f"cannot read {path}", ReportError, hint=f"delete {self.folder} and run again"):
             return load_archive(path)
+
+    def sweep(self, name: str) -> None:
+        """Remove what a killed worker has left half written in the folder `name`."""
+        for path in self.folder.glob(f"{TEMPORARY}{name.replace('/', '-')}-*"):
+            path.unlink(missing_ok=True)
 
     def discard(self) -> None:
         """Delete what only an unfinished run needs: arrays of its stages, and the folder of its jobs."""

@@ -17,7 +17,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from cleanlab_lite.run import Run
+from cleanlab_lite.run import RunFiles
 from cleanlab_lite.run.layout import JOBS
 from cleanlab_lite.train.state import Capture, Tree
 
@@ -54,7 +54,7 @@ class Checkpoint:
 class CheckpointKeeper:
     """Leaves checkpoints of one stage of a run, at most every `INTERVAL` seconds, and finds the last one."""
 
-    def __init__(self, run: Run, stage: str) -> None:
+    def __init__(self, run: RunFiles, stage: str) -> None:
         self.run, self.name = run, f"{JOBS}/{stage}/checkpoint.safetensors"
         self.saved = time.monotonic()
 

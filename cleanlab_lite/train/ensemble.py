@@ -25,14 +25,15 @@ from cleanlab_lite.evidence.evidence import Evidence, Plants
 from cleanlab_lite.evidence.history import HELD_OUT, History
 from cleanlab_lite.run import Run
 from cleanlab_lite.train.augment import flips_preserve_labels
+from cleanlab_lite.train.crew import Crew
 from cleanlab_lite.train.fit import Start, Teaching
 from cleanlab_lite.train.folds import FOLDS, choose_folds, halves
-from cleanlab_lite.train.jobs import Bench, Job, run_jobs
+from cleanlab_lite.train.jobs import Bench, Job, run_jobs, side_by_side
 from cleanlab_lite.train.observation import Observation, allocate_history
 from cleanlab_lite.train.plan import Plan
 from cleanlab_lite.train.planting import plant, share_to_plant
 from cleanlab_lite.train.task import Task
-from cleanlab_lite.train.trials import Chosen, Rival, choose_epochs, choose_recipe
+from cleanlab_lite.train.trials import Chosen, Rival, Trial, choose_epochs, choose_recipe
 from cleanlab_lite.train.warm_start import Continue, WarmStart, save_proxies
 
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -51,18 +52,20 @@ def watch(
     clock: Clock,
     warm: WarmStart | None = None,
     rival: Rival | None = None,
+    crew: Crew | None = None,
 ) -> Evidence:
     """Train the ensemble, a stage of the run per proxy, and gather what it saw.
 
     Args:
         warm: the proxies to start from; rows that they know keep their folds.
         rival: what is known already; networks that come near to it are not tried with more epochs.
+        crew: trains the cross-fitted proxies side by side.
 
     Raises:
         ConfigError: too few rows, or rows too alike, to learn anything from; or `warm` does not fit.
         StoppedEarly: the time budget is used up; what was trained so far is saved.
     """
-    ensemble = Ensemble(task, plan, config, run, clock, warm)
+    ensemble = Ensemble(task, plan, config, run, clock, warm, crew=crew)
     half = halves(task, config.seed) if config.second_split else None
     chosen = ensemble.choose(rival)
     clock.expect((ensemble.proxies + (half is not None) * 4) * chosen.teaching.epochs)
@@ -80,16 +83,23 @@ def watch(
 
 
 def watch_beside(
-    task: Task, plan: Plan, config: AuditConfig, *, run: Run, clock: Clock, rival: Rival
+    task: Task,
+    plan: Plan,
+    config: AuditConfig,
+    *,
+    run: Run,
+    clock: Clock,
+    rival: Rival,
+    crew: Crew | None = None,
 ) -> Evidence | None:
     """Train an ensemble on another view, as long as it comes near to what is known already; None where it does not.
 
     Nothing is planted, kept for a warm start, or split. Raises as `watch` does.
     """
-    ensemble = Ensemble(task, plan, replace(config, planted=0.0), run, clock, prefix=f"{task.main.name}-")
+    ensemble = Ensemble(task, plan, replace(config, planted=0.0), run, clock, prefix=f"{task.main.name}-", crew=crew)
     chosen = ensemble.choose(rival)
     clock.expect(ensemble.proxies * chosen.teaching.epochs)
-    first = next(ensemble.cross_fitted(chosen))
+    chosen, first = ensemble.first(chosen)
     held_out = task.teachable & (ensemble.fold == 0)
     agreement = float((first.logits[held_out].argmax(axis=1) == task.labels[held_out]).mean())
     wanted = rival.wants(task.labels, held_out)
@@ -100,9 +110,9 @@ def watch_beside(
     return gathered.evidence(*gathered.votes())
 
 
-def prepare(task: Task, plan: Plan, config: AuditConfig) -> tuple[Bench, Teaching]:
+def prepare(task: Task, plan: Plan, config: AuditConfig, crew: Crew | None = None) -> tuple[Bench, Teaching]:
     """The data on its device, and how every proxy is taught. The epochs are 0 where they are chosen by trial."""
-    bench = Bench(task, plan.device, (config.max_memory or DEVICE_GIB) * 2**30)
+    bench = Bench(task, plan.device, (config.max_memory or DEVICE_GIB) * 2**30, crew)
     samples, teachable = bench.samples(task.main.name), task.teachable
     mirrored = samples.is_image and not samples.is_sound
     return bench, Teaching(
@@ -133,10 +143,11 @@ class Ensemble:
         clock: Clock,
         warm: WarmStart | None = None,
         prefix: str = "",
+        crew: Crew | None = None,
     ) -> None:
         self.task, self.plan, self.config, self.run, self.clock, self.warm = task, plan, config, run, clock, warm
         self.prefix = prefix  # of every stage
-        self.bench, self.teaching = prepare(task, plan, config)
+        self.bench, self.teaching = prepare(task, plan, config, crew)
         self.fold = choose_folds(task, plan.ensemble, config.seed, run, warm, f"{prefix}{FOLDS}")  # (n,) int64
         self.proxies = plan.ensemble + (config.planted > 0)
 
@@ -146,11 +157,16 @@ class Ensemble:
         def attempt(stage: str, m: int, teaching: Teaching, note: str, repeat: int) -> np.ndarray:
             return self.do(self.without_fold(stage, m, teaching, note, repeat)).logits
 
+        def prepare_trials(trials: list[Trial]) -> None:
+            side_by_side([self.without_fold(*trial) for trial in trials], self.bench, self.run, self.clock)
+
         chosen = choose_epochs(self.task, self.fold, self.teaching, attempt, rival)
         if self.plan.recipes == 1:
             return chosen
         asked, budget = (self.config.loss, self.config.strategy), self.config.search_budget
-        return choose_recipe(self.task, self.fold, chosen, asked, self.run, attempt, budget=budget)
+        return choose_recipe(
+            self.task, self.fold, chosen, asked, self.run, attempt, budget=budget, prepare=prepare_trials
+        )
 
     def gather(self, chosen: Chosen) -> Gathered:
         """What the cross-fitted proxies saw."""
@@ -159,15 +175,25 @@ class Ensemble:
             gathered.add(m, seen, self.fold == m)
         return gathered
 
+    def first(self, chosen: Chosen) -> tuple[Chosen, Observation]:
+        """What the first of the cross-fitted proxies saw, which is then one that a trial has trained."""
+        stage = chosen.stage(0)
+        seen = self.do(self.cross_fitted_job(chosen, 0))
+        self.clock.reach(chosen.teaching.epochs)
+        return replace(chosen, stages={0: stage} | chosen.stages), seen
+
     def cross_fitted(self, chosen: Chosen) -> Iterator[Observation]:
-        """What each of the proxies saw that are trained without a fold."""
-        jobs = (
-            self.without_fold(chosen.stage(m), m, chosen.teaching, f"proxy {m + 1}/{self.proxies}", warm=True)
-            for m in range(self.plan.ensemble)
-        )
-        for m, seen in enumerate(run_jobs(jobs, self.bench, self.run, self.clock)):
+        """What each proxy saw that is trained without a fold; side by side those that no trial has trained."""
+        jobs = [self.cross_fitted_job(chosen, m) for m in range(self.plan.ensemble)]
+        fresh = [job for m, job in enumerate(jobs) if m not in chosen.stages]
+        seen_by_fresh = run_jobs(fresh, self.bench, self.run, self.clock)
+        for m, job in enumerate(jobs):
+            seen = self.do(job) if m in chosen.stages else next(seen_by_fresh)
             self.clock.reach((m + 1) * chosen.teaching.epochs)  # whoever trained it
             yield seen
+
+    def cross_fitted_job(self, chosen: Chosen, m: int) -> Job:
+        return self.without_fold(chosen.stage(m), m, chosen.teaching, f"proxy {m + 1}/{self.proxies}", warm=True)
 
     def do(self, job: Job) -> Observation:
         return next(run_jobs([job], self.bench, self.run, self.clock))

@@ -1,24 +1,39 @@
-"""`Job`: one network to train, as plain data; `run_jobs` does one after the other, or reads what is done already.
+"""`Job`: one network to train, as plain data; `run_jobs` does one after the other or, on a CPU, several side by side.
 
 A job can be pickled: it runs in this process, in a worker process, or on another machine that shares the run folder.
 Of all jobs only that with planted errors waits for others, the cross-fitted ones.
+
+A worker has one thread of torch: two networks with a thread each take less time than one after the other with two
+threads, and far less on a machine that does other work. What it reads is mapped from a file, so that all share the
+memory; what it saw it leaves in the folder of its job. This process alone says what is done.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
-from functools import cached_property
+import math
+import mmap
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from cleanlab_lite.clock import Clock, Pulse
-from cleanlab_lite.run import Run
+from cleanlab_lite.data.inputs import Inputs
+from cleanlab_lite.progress import Progress
+from cleanlab_lite.run import Run, RunFiles
+from cleanlab_lite.run.layout import JOBS
 from cleanlab_lite.train.checkpoint import Checkpoint, CheckpointKeeper
+from cleanlab_lite.train.crew import Crew
 from cleanlab_lite.train.fit import Start, Teaching, facts_of, fit
 from cleanlab_lite.train.loader import Samples
-from cleanlab_lite.train.memory import out_of_memory
+from cleanlab_lite.train.losses import LOSSES
+from cleanlab_lite.train.memory import available, out_of_memory
+from cleanlab_lite.train.models import PROXIES
 from cleanlab_lite.train.observation import (
     Observation,
     begin_curves,
@@ -26,7 +41,12 @@ from cleanlab_lite.train.observation import (
     read_observation,
     save_observation,
 )
-from cleanlab_lite.train.task import Task
+from cleanlab_lite.train.strategies import STRATEGIES
+from cleanlab_lite.train.task import Task, View
+from cleanlab_lite.workers import cores, may_start
+
+WORTH = 5.0  # seconds of training, as they are estimated: a worker takes 1.5 to start
+OWN = ("cleanlab_lite.",)  # modules that a worker process knows
 
 SMALLEST_BATCH = 8
 
@@ -46,12 +66,38 @@ class Job:
 
 
 @dataclass(frozen=True)
+class Mapped:
+    """An array in a file, which takes no memory of its own until it is read."""
+
+    path: Path
+    dtype: np.dtype
+    shape: tuple[int, ...]
+    offset: int  # bytes of the file before it
+
+    def open(self) -> np.ndarray:
+        """As if it were in memory: written to, it is a copy."""
+        return np.memmap(self.path, self.dtype, "c", self.offset, self.shape)
+
+    @classmethod
+    def of(cls, array: np.ndarray, run: RunFiles, name: str) -> Mapped:
+        """Where an array lies already; or else in a file of the run, which is written now."""
+        if isinstance(array, np.memmap) and isinstance(array.base, mmap.mmap) and array.flags.c_contiguous:
+            path = Path(array.filename)  # not of a part of one
+            if path.is_file() and path.stat().st_size >= array.offset + array.nbytes:
+                return cls(path.resolve(), array.dtype, array.shape, array.offset)
+        run.write(name, partial(np.save, arr=np.ascontiguousarray(array)))
+        written = np.load(run.path(name), mmap_mode="r")
+        return cls(run.path(name).resolve(), written.dtype, written.shape, written.offset)
+
+
+@dataclass(frozen=True)
 class Bench:
     """Where jobs are done: a device, and how many bytes of inputs it may hold."""
 
     task: Task
     device: str
     device_limit: float
+    crew: Crew | None = None  # None: all is done in this process
 
     @cached_property
     def _samples(self) -> dict[str, Samples]:
@@ -70,21 +116,44 @@ class Bench:
             )
         return self._samples[view]
 
+    @cached_property
+    def _files(self) -> dict[str, Mapped]:
+        return {}
+
+    def mapped(self, view: str, run: RunFiles) -> Mapped:
+        """The inputs of a view as a file, written once where there is none."""
+        if view not in self._files:
+            self._files[view] = Mapped.of(self.task.views[view].inputs.array, run, f"{JOBS}/inputs/{view}.npy")
+        return self._files[view]
+
 
 def run_jobs(jobs: Iterable[Job], bench: Bench, run: Run, clock: Clock) -> Iterator[Observation]:
     """What each job saw, in order; finished stages of the run are read.
 
+    Side by side where that is sooner: then all are done before the first is given. Else each when it is asked for.
+
     Raises:
-        StoppedEarly: the time budget is used up. Finished jobs, and how far the present one came, are saved.
+        StoppedEarly: the time budget is used up. Finished jobs, and how far the present ones came, are saved.
+        WorkerDied: a worker process was ended, and so was the next one at the same job.
     """
+    if bench.crew is not None:
+        jobs = list(jobs)
+        side_by_side(jobs, bench, run, clock)
     for job in jobs:
         if not run.done(job.stage):
-            train(job, bench, run, clock.pulse(job.teaching.epochs, job.note))
+            facts = train(job, bench, run, clock.pulse(job.teaching.epochs, job.note))
+            _finish(job, run, facts)
         yield read_observation(run, job.stage)
 
 
-def train(job: Job, bench: Bench, run: Run, pulse: Pulse) -> None:
-    """Do one job, from its last checkpoint if there is one, and leave what it saw in the run folder.
+def _finish(job: Job, run: Run, facts: dict[str, Any]) -> None:
+    """Say that what `train` has left is whole."""
+    run.mark(job.stage, **facts)
+    CheckpointKeeper(run, job.stage).clear()
+
+
+def train(job: Job, bench: Bench, run: RunFiles, pulse: Pulse) -> dict[str, Any]:
+    """Do one job, from its last checkpoint if there is one, and leave what it saw in the run folder; facts about it.
 
     With half the batch size again and again as long as the device runs out of memory.
     """
@@ -92,15 +161,32 @@ def train(job: Job, bench: Bench, run: Run, pulse: Pulse) -> None:
     teaching, point = _resume(job, keeper.load())
     while True:
         try:
-            seen = _attempt(job, teaching, bench, run, pulse, keeper, point)
+            with _one_thread(bench.device):
+                seen = _attempt(job, teaching, bench, run, pulse, keeper, point)
             break
         except RuntimeError as error:
             if teaching.batch_size // 2 < SMALLEST_BATCH or not out_of_memory(error):
                 raise
         teaching, point = replace(teaching, batch_size=teaching.batch_size // 2), None
     save_observation(run, job.stage, seen)
-    run.mark(job.stage, epochs=teaching.epochs, rows=len(job.rows), batch_size=teaching.batch_size, flip=teaching.flip)
-    keeper.clear()
+    return {
+        "epochs": teaching.epochs,
+        "rows": len(job.rows),
+        "batch_size": teaching.batch_size,
+        "flip": teaching.flip,
+    }
+
+
+@contextmanager
+def _one_thread(device: str) -> Iterator[None]:
+    """On a CPU, where small operations wait for the slower of several threads, and other threads round otherwise."""
+    threads = torch.get_num_threads()
+    if device == "cpu":
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _resume(job: Job, point: Checkpoint | None) -> tuple[Teaching, Checkpoint | None]:
@@ -116,7 +202,7 @@ def _attempt(
     job: Job,
     teaching: Teaching,
     bench: Bench,
-    run: Run,
+    run: RunFiles,
     pulse: Pulse,
     keeper: CheckpointKeeper,
     point: Checkpoint | None,
@@ -135,3 +221,135 @@ def _attempt(
         keeper=keeper,
         point=point,
     )
+
+
+# --- Side by side ----------------------------------------------------------------------------------------------------
+
+
+def hire(device: str, workers: int) -> Crew:
+    """Workers for the jobs of an audit, none of which is started before it is needed. 0 workers: one per core."""
+    return Crew((workers or cores()) if device == "cpu" and may_start() else 1, do_errand)
+
+
+def workers_for(jobs: Sequence[Job], bench: Bench) -> int:
+    """How many processes to spread the jobs over, done ones too: what goes on is to be decided as it was begun.
+
+    1 where they are not worth a process, need what a new process does not know, or where memory is short.
+    """
+    crew = bench.crew
+    most = min(crew.size, len(jobs)) if crew else 1
+    if crew is None or most < 2 or not all(map(_travels, jobs)) or sum(_seconds(job, bench) for job in jobs) < WORTH:
+        return 1
+    room = available() + STARTED * len(crew.pids)  # those have it already
+    return max(1, int(min(most, room / max(_memory(job, bench) for job in jobs))))
+
+
+def _travels(job: Job) -> bool:
+    """Whether all methods of a job are ours: what a user has registered, a new process does not know."""
+    methods = (
+        PROXIES.get(job.teaching.proxy).function,
+        LOSSES.parse(job.teaching.loss)[0].function,
+        STRATEGIES.parse(job.teaching.strategy)[0].function,
+        *([type(job.start)] if job.start else []),
+    )
+    return all(getattr(method, "__module__", "").startswith(OWN) for method in methods)
+
+
+def _seconds(job: Job, bench: Bench) -> float:
+    """To train and observe, on one core: an estimate by measured constants, the same every time."""
+    samples = bench.samples(job.view)
+    side = samples.sample_shape[-1] if samples.is_image else 0
+    each = PROXIES.get(job.teaching.proxy).facts.seconds_at(side, samples.patches)
+    return each * len(job.rows) * job.teaching.epochs
+
+
+# Measured, see benchmarks/RESULTS.md, and rounded up.
+STARTED = 400 * 2**20  # bytes of a worker that has learned almost nothing
+ACTIVATIONS = {True: 150, False: 40}  # bytes per byte of an input in float32, of pictures and of vectors
+WEIGHTS = 48  # of weights in half precision: as float32, their gradient and momentum, a checkpoint, a second network
+OBSERVED = 256  # rows of a clean pass at a time
+PER_CLASS = 24  # bytes per row and class: logits of a pass and of the late epochs, and what they are made from
+PER_ROW = 4096  # bytes: features of the last layer, of which the principal ones are taken
+
+
+def _memory(job: Job, bench: Bench) -> float:
+    """Bytes that a worker takes for itself: an estimate, rather too high."""
+    samples, n = bench.samples(job.view), len(bench.task)
+    of_input = 4 * math.prod(samples.sample_shape) * ACTIVATIONS[samples.is_image]
+    weights = PROXIES.get(job.teaching.proxy).facts.weights_mib * 2**20
+    per_row = PER_CLASS * bench.task.num_classes + PER_ROW
+    return STARTED + of_input * max(job.teaching.batch_size, OBSERVED) + weights * WEIGHTS + per_row * n
+
+
+@dataclass(frozen=True)
+class Errand:
+    """A job with what a worker must know of the run."""
+
+    job: Job
+    folder: Path  # of the run
+    num_classes: int
+    inputs: Mapped  # of the view
+    readable: np.ndarray  # (n,) bool
+    offsets: np.ndarray | None  # of clips
+    device_limit: float
+
+    def bench(self) -> Bench:
+        codes = np.where(self.readable, "", "-")
+        nothing = np.full(len(codes), -1)
+        inputs = Inputs(self.inputs.open(), codes, codes, nothing, 0, codes, self.offsets)
+        task = Task(self.job.shown, self.num_classes, {self.job.view: View(self.job.view, inputs)}, nothing)
+        return Bench(task, "cpu", self.device_limit)
+
+
+_bench: tuple[Mapped, Bench] | None = None  # of a worker: kept from one job on the same inputs to the next
+
+
+def do_errand(errand: Errand, clock: Clock) -> dict[str, Any]:
+    """What a worker does."""
+    global _bench
+    if _bench is None or _bench[0] != errand.inputs:
+        _bench = errand.inputs, errand.bench()
+    pulse = clock.pulse(errand.job.teaching.epochs, errand.job.note)
+    return train(errand.job, _bench[1], RunFiles(errand.folder), pulse)
+
+
+def side_by_side(jobs: Sequence[Job], bench: Bench, run: Run, clock: Clock) -> None:
+    """Do those that are not done, where that is sooner than one after the other; else nothing. Raises as `run_jobs`."""
+    workers = workers_for(jobs, bench)
+    left = [job for job in jobs if not run.done(job.stage)]
+    if workers < 2 or bench.crew is None or not left:
+        return
+    errands = []
+    for job in left:
+        inputs = bench.task.views[job.view].inputs
+        shared = (bench.mapped(job.view, run), inputs.readable, inputs.offsets)
+        errands.append(Errand(job, run.folder.resolve(), bench.task.num_classes, *shared, bench.device_limit))
+    before = sum(job.teaching.epochs for job in jobs if run.done(job.stage))
+    total = clock.total or sum(job.teaching.epochs for job in jobs)
+    bench.crew.do(errands, _Together(left, run, clock, clock.done + before, total), clock, workers=workers)
+
+
+@dataclass
+class _Together:
+    """Hears of jobs that are done side by side."""
+
+    jobs: Sequence[Job]
+    run: Run
+    clock: Clock
+    before: int  # epochs that were done when they began
+    total: int
+    reached: dict[int, int] = field(default_factory=dict)  # epochs, by number of the job
+
+    def heard(self, errand: int, progress: Progress) -> None:
+        self.reached[errand] = max(progress.done, self.reached.get(errand, 0))  # a repeated job begins with less
+        done = self.before + sum(self.reached.values())
+        self.clock.on_progress(Progress("train", done, self.total, "epochs", self.jobs[errand].note))
+
+    def done(self, errand: int, answer: Any) -> None:
+        self.reached[errand] = self.jobs[errand].teaching.epochs
+        _finish(self.jobs[errand], self.run, answer)
+
+    def lost(self, errand: int, exit_code: int | None) -> None:
+        stage = self.jobs[errand].stage
+        self.run.log("worker died", stage=stage, exit_code=exit_code)
+        self.run.sweep(f"{JOBS}/{stage}")

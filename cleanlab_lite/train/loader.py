@@ -66,6 +66,11 @@ class Samples:
         return self.offsets is not None
 
     @property
+    def patches(self) -> float:
+        """Of a clip, on average; 1 where there are no clips."""
+        return len(self._host) / max(len(self), 1) if self.is_sound else 1.0
+
+    @property
     def sample_shape(self) -> tuple[int, ...]:
         return tuple(self._host.shape[1:])
 

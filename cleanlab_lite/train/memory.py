@@ -1,8 +1,15 @@
-"""What a device says when it has no memory left."""
+"""How much memory is left: what the machine says of it, and what a device says that has none."""
 
 from __future__ import annotations
 
+import contextlib
+import math
+import os
+from pathlib import Path
+
 import torch
+
+CGROUP = Path("/sys/fs/cgroup")
 
 
 def out_of_memory(error: RuntimeError) -> bool:
@@ -11,3 +18,33 @@ def out_of_memory(error: RuntimeError) -> bool:
         return False
     torch.cuda.empty_cache()
     return True
+
+
+def available() -> float:
+    """Bytes that this machine, or the container we are in, could still give; infinity where it does not say."""
+    return min(_of_machine(), _of_container())
+
+
+def _of_machine() -> float:
+    with contextlib.suppress(OSError, ValueError, IndexError):  # Linux
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return float(line.split()[1]) * 1024
+    with contextlib.suppress(
+        AttributeError, OSError, ValueError
+    ):  # half of all there is, where nothing better is known
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2
+    return math.inf
+
+
+def _of_container() -> float:
+    """Of version 2 of control groups: the limit minus what cannot be taken back."""
+    left = math.inf
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        own = Path("/proc/self/cgroup").read_text().splitlines()[-1].partition("::")[2].lstrip("/")
+        for folder in {CGROUP, CGROUP / own}:
+            with contextlib.suppress(OSError, ValueError, KeyError):  # no limit is "max"
+                limit, used = (float((folder / f"memory.{name}").read_text()) for name in ("max", "current"))
+                parts = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+                left = min(left, limit - used + float(parts["inactive_file"]))
+    return left

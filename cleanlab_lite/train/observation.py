@@ -26,7 +26,7 @@ from torch import Tensor
 from cleanlab_lite.errors import ReportError
 from cleanlab_lite.evidence.history import History, smallest_integer
 from cleanlab_lite.files import reading
-from cleanlab_lite.run import Run
+from cleanlab_lite.run import RunFiles
 from cleanlab_lite.run.layout import JOBS
 
 CURVES = ("loss", "margin", "predicted")
@@ -69,19 +69,19 @@ def dtypes(num_classes: int) -> tuple[np.dtype, np.dtype, np.dtype]:
     return np.dtype(np.float16), np.dtype(np.float16), smallest_integer(num_classes)
 
 
-def begin_curves(run: Run, stage: str, epochs: int, n: int, num_classes: int) -> Curves:
+def begin_curves(run: RunFiles, stage: str, epochs: int, n: int, num_classes: int) -> Curves:
     """Memory maps for a training that begins. Raises ReportError when the disk has no room for them."""
     folder = _folder(run, stage)
     shapes = zip(CURVES, dtypes(num_classes), strict=True)
     return Curves(*(_allocate(folder / f"{name}.npy", (epochs, n), dtype) for name, dtype in shapes))
 
 
-def continue_curves(run: Run, stage: str) -> Curves:
+def continue_curves(run: RunFiles, stage: str) -> Curves:
     """Those of a training that goes on. Raises ReportError when they are damaged."""
     return Curves(*(_open(_folder(run, stage) / f"{name}.npy", "r+") for name in CURVES))
 
 
-def allocate_history(run: Run, stage: str, proxies: int, epochs: int, n: int, num_classes: int) -> History:
+def allocate_history(run: RunFiles, stage: str, proxies: int, epochs: int, n: int, num_classes: int) -> History:
     """Memory maps for the curves of all proxies. Raises ReportError when the disk has no room for them."""
     folder = _folder(run, stage)
     shapes = zip(CURVES, dtypes(num_classes), strict=True)
@@ -90,7 +90,7 @@ def allocate_history(run: Run, stage: str, proxies: int, epochs: int, n: int, nu
     return History(**curves, trained_on=trained_on)
 
 
-def save_observation(run: Run, stage: str, seen: Observation) -> None:
+def save_observation(run: RunFiles, stage: str, seen: Observation) -> None:
     """Write what is known at the end; the curves are there."""
     for name in ("logits", "features"):
         run.write(f"{JOBS}/{stage}/{name}.npy", partial(_save, array=getattr(seen, name)))
@@ -98,7 +98,7 @@ def save_observation(run: Run, stage: str, seen: Observation) -> None:
     run.write(f"{JOBS}/{stage}/weights.safetensors", lambda path: save_file(tensors, path))
 
 
-def read_observation(run: Run, stage: str) -> Observation:
+def read_observation(run: RunFiles, stage: str) -> Observation:
     """What a finished stage has left, as memory maps. Raises ReportError when a part is missing or damaged."""
     folder = _folder(run, stage)
     arrays = {name: _open(folder / f"{name}.npy", "r") for name in (*CURVES, "logits", "features")}
@@ -112,7 +112,7 @@ def _save(path: Path, array: np.ndarray) -> None:
     np.save(path, array)
 
 
-def _folder(run: Run, stage: str) -> Path:
+def _folder(run: RunFiles, stage: str) -> Path:
     folder = run.path(JOBS) / stage
     folder.mkdir(parents=True, exist_ok=True)
     return folder

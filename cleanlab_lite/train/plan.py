@@ -383,10 +383,8 @@ def estimate(
 
 
 def seconds_per_sample(proxy: ProxyFacts, form: Form) -> float:
-    """Per epoch on one CPU core. A step learns from one patch of a clip, observing sees all."""
-    growth = (form.side / 32) ** 2 if proxy.grows_with_size and form.side else 1.0
-    patches = 1 if form.is_vector else form.patches  # an encoder has made one vector of them
-    return proxy.seconds * growth * (3 + patches) / 4
+    """Per epoch on one CPU core."""
+    return proxy.seconds_at(form.side, 1 if form.is_vector else form.patches)  # an encoder has made one vector of them
 
 
 def choose_encoder(manifest: Manifest, config: AuditConfig) -> EncoderSpec:

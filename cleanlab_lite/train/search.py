@@ -114,6 +114,7 @@ def search(
     *,
     budget: float = 0.0,
     clock: Callable[[], float] = time.monotonic,
+    prepare: Callable[[list[tuple[int, int, int]]], None] = lambda trials: None,
 ) -> Choice:
     """Try the recipes and choose one. The first is the default: it stays unless another is clearly better.
 
@@ -126,6 +127,8 @@ def search(
         labels: (n,) given labels, -1 where a row does not count.
         fold: (n,) int.
         budget: seconds; 0 is no limit. A trial that would not fit is not begun; the default always is.
+        prepare: hears of trials that do not depend on each other, before they are asked for one by one; not of those
+            that a budget may cut off. What it takes counts for all of them alike.
     """
     folds = min(FOLDS, int(fold.max()) + 1)
     rungs = [[(0, 0)], [(m, 0) for m in range(1, folds)], [(m, 1) for m in range(folds)]]
@@ -135,14 +138,20 @@ def search(
     alive = list(range(len(recipes)))
     columns: list[int] = []  # fold of every trial that all of `alive` have done
 
-    def attempt(recipe: int, m: int, seed: int) -> bool:
+    def prepared(column: list[tuple[int, int, int]]) -> float:
+        begun = clock()
+        if not budget:
+            prepare(column)
+        return (clock() - begun) / len(column)
+
+    def attempt(recipe: int, m: int, seed: int, share: float) -> bool:
         longest = max((seconds for spent in took.values() for seconds in spent), default=0.0)
         begun = clock()
         if budget and took and begun - since + longest > budget:
             return False
         rows = (fold == m) & (labels >= 0)
         right.setdefault(recipe, []).append(trial(recipe, m, seed)[rows] == labels[rows])
-        took.setdefault(recipe, []).append(clock() - begun)
+        took.setdefault(recipe, []).append(clock() - begun + share)
         return True
 
     for rung, trials in enumerate(rungs):
@@ -150,7 +159,8 @@ def search(
             order = sorted(alive, key=lambda recipe: -_agreement(right[recipe]))
             alive = sorted({0, *order[: max(2, round(KEPT[rung - 1] * len(alive)))]})
         for m, seed in trials:
-            done = [recipe for recipe in alive if attempt(recipe, m, seed)]
+            share = prepared([(recipe, m, seed) for recipe in alive])
+            done = [recipe for recipe in alive if attempt(recipe, m, seed, share)]
             if len(done) < len(alive):
                 if not columns:  # those that were tried are compared; a later trial that some lack is not
                     alive, columns = done, [m]

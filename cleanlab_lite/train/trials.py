@@ -20,8 +20,8 @@ from cleanlab_lite.train.task import Task
 MOST_EPOCHS = 32  # that are tried where the user leaves the choice; the fewest are the proxy's
 WORTH_DOUBLING = 0.01  # gain in held-out agreement
 
-# (stage, proxy whose fold is held out, teaching, note, repeat) -> (n, k) logits of a network that is so taught
-Attempt = Callable[[str, int, Teaching, str, int], np.ndarray]
+Trial = tuple[str, int, Teaching, str, int]  # stage, proxy whose fold is held out, teaching, note, repeat
+Attempt = Callable[[str, int, Teaching, str, int], np.ndarray]  # (n, k) logits of a network that is so taught
 
 
 @dataclass(frozen=True)
@@ -110,22 +110,33 @@ def choose_recipe(
     attempt: Attempt,
     *,
     budget: float,
+    prepare: Callable[[list[Trial]], None],
 ) -> Chosen:
-    """The loss and strategy that a search over held-out rows finds, `asked` being what the user said of the two."""
+    """The loss and strategy that a search over held-out rows finds, `asked` being what the user said of the two.
+
+    Args:
+        prepare: hears of trials before they are attempted, if they do not depend on each other.
+    """
     teaching = chosen.teaching
     recipes = candidates(*asked, Recipe(teaching.loss, teaching.strategy))
 
-    def trial(recipe: int, m: int, repeat: int) -> np.ndarray:
+    def described(recipe: int, m: int, repeat: int) -> Trial:
         tried = replace(teaching, loss=recipes[recipe].loss, strategy=recipes[recipe].strategy)
-        stage = trial_stage(recipe, m, repeat, chosen.stages)
-        return attempt(stage, m, tried, f"trying {recipes[recipe]}", repeat).argmax(axis=1)
+        return trial_stage(recipe, m, repeat, chosen.stages), m, tried, f"trying {recipes[recipe]}", repeat
+
+    def trial(recipe: int, m: int, repeat: int) -> np.ndarray:
+        return attempt(*described(recipe, m, repeat)).argmax(axis=1)
+
+    def prepare_all(trials: list[tuple[int, int, int]]) -> None:
+        prepare([described(*trial) for trial in trials])
 
     if not run.done("search"):
-        run.mark("search", **search(recipes, trial, task.taught, fold, budget=budget).facts())
-    found = Recipe(**run.facts("search")["chosen"])
-    number = recipes.index(found)
+        found = search(recipes, trial, task.taught, fold, budget=budget, prepare=prepare_all)
+        run.mark("search", **found.facts())
+    recipe = Recipe(**run.facts("search")["chosen"])
+    number = recipes.index(recipe)
     stages = {m: trial_stage(number, m, 0, chosen.stages) for m in range(min(FOLDS, int(fold.max()) + 1))}
-    return Chosen(replace(teaching, loss=found.loss, strategy=found.strategy), stages)
+    return Chosen(replace(teaching, loss=recipe.loss, strategy=recipe.strategy), stages)
 
 
 def trial_stage(recipe: int, m: int, repeat: int, trained: dict[int, str]) -> str:

@@ -38,6 +38,11 @@ class ProxyFacts:
         if not self.fewest_epochs >= 1:
             raise ValueError(f"fewest_epochs is {self.fewest_epochs}, must be at least 1")
 
+    def seconds_at(self, side: int, patches: float = 1) -> float:
+        """Per sample and epoch: of pictures of `side` pixels, or of clips; a step learns from one patch of a clip."""
+        growth = (side / 32) ** 2 if self.grows_with_size and side else 1.0
+        return self.seconds * growth * (3 + patches) / 4  # observing sees all patches
+
 
 PROXIES = Registry("proxy", ProxyFacts)
 
