@@ -26,6 +26,7 @@ from cleanlab_lite.export.manifest import changed_table, csv_line, json_lines, s
 from cleanlab_lite.export.policy import Cleaned, excess
 from cleanlab_lite.files import json_object, reading
 from cleanlab_lite.manifest.manifest import Manifest
+from cleanlab_lite.text import listing
 
 TOOL, UNNAMED = "nlclean", "unnamed"  # who: where no person decided, where one without a name did
 HINT = "name a file of `nlclean export --format patch`"
@@ -68,6 +69,12 @@ def write(cleaned: Cleaned, target: Path) -> list[str]:
     """Write a line for every row that goes or gets a new label."""
     manifest, cleaning = cleaned.manifest, cleaned.cleaning
     source = manifest.source
+    if source.label_columns or source.label_form:
+        what = listing(source.label_columns, 5) if source.label_columns else f"lists in {source.label_column!r}"
+        raise ManifestError(
+            f"labels are in {what}, and a patch changes one label in one column",
+            hint="export the manifest itself, without --format patch",
+        )
     named = {"label": source.label_column, "id": source.id_column, "path": source.path_column}
     columns = {role: name for role, name in named.items() if name is not None}
     keep = cleaning.keep.tolist()

@@ -60,7 +60,7 @@ def read_tree(root: str, layout: str | None = None) -> Rows:
     """One row per file, folders and files in sorted order; columns `path` (relative to `root`), `label`, `split`.
 
     `layout` says what the levels are: `class`, `split` or `any` from the top down, joined by slashes (`split/class`,
-    `class/class` for names like `mammal/cat`), or `leaf` or `path`: the innermost folder, or all of them, are the class.
+    `class/class` for names like `mammal/cat`), or `leaf` or `path`: the innermost folder, or all of them, is the class.
     Folders that hold nothing but one other folder, folders doubled in themselves and copies of the tree inside it
     are passed over and do not count. Hidden files and folders are ignored.
 
