@@ -170,7 +170,7 @@ def _configure(config: AuditConfig | None, options: dict[str, Any]) -> AuditConf
     problems = []
     for name in options:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=2, cutoff=0.55)
+            near = difflib.get_close_matches(name, known, n=3, cutoff=0.55)
             problems.append(f"unknown {name!r}" + (f", did you mean {' or '.join(map(repr, near))}?" if near else ""))
     if problems:
         raise ConfigError("; ".join(problems), hint=f"names: {', '.join(known)}")

@@ -308,7 +308,7 @@ def _one_hot(rows: Rows, names: Sequence[str], several: str | None) -> tuple[str
 
 def _is_binary(rows: Rows, name: str) -> bool:
     values = {str(value).strip().casefold() for value in _distinct_or_none(rows, name)}
-    return {"1", "1.0", "true"} & values != set() and values <= {"0", "1", "0.0", "1.0", "true", "false"}
+    return bool(values) and values <= {"0", "1", "0.0", "1.0", "true", "false"}
 
 
 def _distinct_or_none(rows: Rows, name: str) -> list[Any]:
