@@ -13,12 +13,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from audit_world import write_csv
-from cli_world import call
+from cli_world import call, make_report, mislabel, row
 
 from cleanlab_lite.errors import ConfigError, ManifestError
+from cleanlab_lite.export import patch
 from cleanlab_lite.export.manifest import base_folder, suffix, write_manifest
+from cleanlab_lite.export.patch import apply_patch, read_patch
+from cleanlab_lite.export.policy import Cleaned, apply_policy
 from cleanlab_lite.manifest.manifest import Manifest
-from cleanlab_lite.manifest.readers import read_manifest
+from cleanlab_lite.manifest.readers import read_labels, read_manifest
 from cleanlab_lite.manifest.saved import load_manifest, save_manifest
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(16)
@@ -356,6 +359,32 @@ def test_names_beside_numbers_are_one_label(tmp_path):
         assert load_manifest(tmp_path / "saved.parquet").source == manifest.source
         with pytest.raises(ManifestError, match="have no place in the columns"):
             exported(manifest, path, ["fox", *[None] * 5])
+
+
+def test_a_patch_changes_both_and_is_taken_back(tmp_path):
+    numbers = ["7" if label == "dog" else "2" for label in LABELS]
+    path = table(tmp_path, target=numbers, category=LABELS)
+    manifest = read_manifest(path)
+    findings = [mislabel(manifest.ids[0], given_label="cat", suggested_label="dog")]
+    findings += [row(id, given_label=label) for id, label in zip(manifest.ids[1:].tolist(), LABELS[1:], strict=True)]
+    report = make_report(findings).table
+    cleaned = Cleaned(manifest, report, apply_policy(report, np.zeros(6, bool), "correct"))
+    patch.write(cleaned, tmp_path / "m.patch")
+    changes = read_patch(tmp_path / "m.patch")
+    apply_patch(read_labels(path, changes[0].columns), changes, tmp_path / "new.csv")
+    assert (tmp_path / "new.csv").read_text().splitlines()[1] == "img/0.png,7,dog"
+    again = read_labels(tmp_path / "new.csv", changes[0].columns)
+    apply_patch(again, changes, tmp_path / "old.csv", reverse=True)
+    assert (tmp_path / "old.csv").read_text() == path.read_text()
+
+
+def test_a_patch_of_one_hot_columns_is_refused(tmp_path):
+    marks = {name: [str(int(label == name)) for label in LABELS] for name in ("cat", "dog")}
+    manifest = read_manifest(table(tmp_path, **marks))
+    report = make_report([row(id, given_label=label) for id, label in zip(manifest.ids, LABELS, strict=True)]).table
+    cleaned = Cleaned(manifest, report, apply_policy(report, np.zeros(6, bool), "correct"))
+    with pytest.raises(ManifestError, match="one-hot columns 'cat', 'dog'"):
+        patch.write(cleaned, tmp_path / "m.patch")
 
 
 # --- one-hot and several labels -------------------------------------------------------------------------------------

@@ -195,8 +195,9 @@ def _absolute(path: str) -> str:
 def read_labels(path: str | os.PathLike[str], columns: Mapping[str, str], *, quotes_are_text: bool = False) -> Manifest:
     """The rows of a manifest with their ids and labels, by `columns`: role (label, path, id) -> name.
 
-    Nothing is detected, and neither files nor features are looked at. `quotes_are_text` where that is known of a CSV
-    or TSV, whatever its rows look like now. Raises ManifestError as `read_manifest` does.
+    Roles `label 2`, `label 3`... are columns that say the label in other words. Nothing is detected, and neither files
+    nor features are looked at. `quotes_are_text` where that is known of a CSV or TSV, whatever its rows look like now.
+    Raises ManifestError as `read_manifest` does.
     """
     name = os.fspath(path)
     rows = _read_rows(name, quotes_are_text)
@@ -205,12 +206,14 @@ def read_labels(path: str | os.PathLike[str], columns: Mapping[str, str], *, quo
     if roles.path is not None:
         rows = in_one_folder(rows, roles.path)
     labels, classes, _, _ = make_labels(rows, roles, WHOLE)
+    several = tuple(name for role, name in columns.items() if role.startswith("label"))
     return Manifest(
         table=rows.table,
         source=Source(
             path=_absolute(name),
             format=rows.format,
             label_column=roles.label,
+            label_columns=several if len(several) > 1 else (),
             path_column=roles.path,
             id_column=roles.id,
             delimiter=rows.delimiter,
