@@ -9,12 +9,14 @@ from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from audit_world import write_csv
 from cli_world import call, make_report, mislabel, row
 
+import nlclean
 from cleanlab_lite.errors import ConfigError, ManifestError
 from cleanlab_lite.export import patch
 from cleanlab_lite.export.manifest import base_folder, suffix, write_manifest
@@ -32,7 +34,7 @@ def tree(root: Path, *folders: str, files: int = 2) -> Path:
         for number in range(files):
             path = root / folder / f"{number}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(PNG + folder.encode())
+            path.write_bytes(PNG + path.parent.name.encode())
     return root
 
 
@@ -140,6 +142,8 @@ def test_what_was_passed_over_is_said(tmp_path):
     copied = read_manifest(tree(tmp_path / "b", "x/cat", "x/dog", "x/x/cat", "x/x/dog"))
     assert "'x/x': the same 4 files" in noted(copied, "left out 'x/x'") and len(copied) == 4
     assert "'x'" in noted(copied, "the folders that count")
+    (tmp_path / "b/x/x/cat/0.png").write_bytes(PNG)  # another file
+    refused(tmp_path / "b", "x/{cat, dog}")
 
 
 AMBIGUOUS: dict[str, tuple[list[str], str, str]] = {
@@ -489,6 +493,24 @@ def test_lists_that_are_no_text(tmp_path):
 def test_policies_that_are_none(tmp_path):
     with pytest.raises(ConfigError, match="--multi-label is 'all'"):
         read_manifest(table(tmp_path, label=LABELS), multi_label="all")
+
+
+def test_the_library_takes_the_same(tmp_path):
+    tree(tmp_path / "set", "mammal/cat", "bird/owl")
+    with pytest.raises(ManifestError) as caught:
+        nlclean.audit(tree(tmp_path / "two", "a/cat", "a/dog", "b/cat", "b/dog"))
+    assert "layout='any/class'" in caught.value.hint or "layout=" in caught.value.hint
+    frame = pd.DataFrame({"path": ["a.png", "b.png"], "label": ["cat|dog", "dog"], "x": ["cat", "dog"]})
+    with pytest.raises(ConfigError, match="layout is about folders of classes"):
+        nlclean.audit(frame, layout="class")
+    with pytest.raises(ConfigError, match="is 'second'"):
+        nlclean.audit(frame, multi_label="second")
+    with pytest.raises(ManifestError, match="several labels in a cell") as caught:
+        nlclean.audit(frame)
+    assert "multi_label=" in caught.value.hint
+    manifest = read_manifest(tmp_path / "set", layout="leaf")
+    with pytest.raises(ManifestError, match="leave out layout"):
+        nlclean.audit(manifest, layout="leaf")
 
 
 # --- what is said ---------------------------------------------------------------------------------------------------

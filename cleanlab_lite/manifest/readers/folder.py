@@ -143,7 +143,7 @@ def _tree(root: str, data: Sequence[str]) -> _Tree:
     found: defaultdict[Folder, list[str]] = defaultdict(list)
     for path in data:
         found[tuple(path.split("/")[:-1])].append(path)
-    files, notes = _without_copies(dict(found))
+    files, notes = _without_copies(root, dict(found))
     counted, doubled = _without_doubles({folder: folder for folder in files})
     if doubled:
         notes.append(f"folders doubled in themselves, counted once: {listing(sorted(doubled), 5)}")
@@ -163,8 +163,8 @@ def _tree(root: str, data: Sequence[str]) -> _Tree:
     return _Tree(root, dict(merged), dict(counts), tuple(notes))
 
 
-def _without_copies(files: dict[Folder, list[str]]) -> tuple[dict[Folder, list[str]], list[str]]:
-    """An archive that was packed with itself inside: a folder whose files all lie outside it, too."""
+def _without_copies(root: str, files: dict[Folder, list[str]]) -> tuple[dict[Folder, list[str]], list[str]]:
+    """An archive that was packed with itself inside: a folder whose files all lie outside it, too, by name and size."""
     notes = []
     children: defaultdict[Folder, set[str]] = defaultdict(set)
     for place in files:
@@ -176,7 +176,7 @@ def _without_copies(files: dict[Folder, list[str]]) -> tuple[dict[Folder, list[s
             if not children.get(inner) or not children[inner] <= children[parent] - {name}:
                 continue
             inside = _names(files, inner)
-            if inside and inside <= _names(files, parent, without=inner):
+            if inside <= _names(files, parent, without=inner) and _as_large(os.path.join(root, *parent), name, inside):
                 files = {place: paths for place, paths in files.items() if place[: len(inner)] != inner}
                 notes.append(f"left out {'/'.join(inner)!r}: the same {len(inside)} files lie beside it")
     return files, notes
@@ -191,6 +191,15 @@ def _names(files: Mapping[Folder, Sequence[str]], folder: Folder, without: Folde
         if place[: len(folder)] == folder and (without is None or place[: len(without)] != without)
         for path in paths
     }
+
+
+def _as_large(folder: str, copy: str, names: set[str], limit: int = 50) -> bool:
+    """Whether some of the files of a copy are as large as those that they are copies of."""
+    pairs = [(os.path.join(folder, name), os.path.join(folder, copy, name)) for name in sorted(names)[:limit]]
+    try:
+        return all(os.path.getsize(one) == os.path.getsize(other) for one, other in pairs)
+    except OSError:
+        return False
 
 
 def _without_doubles(counted: dict[Folder, Folder]) -> tuple[dict[Folder, Folder], set[str]]:
