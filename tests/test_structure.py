@@ -117,6 +117,21 @@ READ: dict[str, tuple[list[str], dict[str, tuple[str, str]]]] = {
             **{"val/cat": ("cat", "val"), "rainy/dog": ("dog", "rainy")},
         },
     ),
+    "splits of which some hold no classes": (
+        ["train/n1/images", "train/n2/images", "val/images", "test/images", "Meta"],
+        {"train/n1/images": ("n1", "train"), "train/n2/images": ("n2", "train")},
+    ),
+    "numbered parts": (
+        ["audio/fold1/cat", "audio/fold1/dog", "audio/fold2/cat"],
+        {
+            **{"audio/fold1/cat": ("cat", "fold1"), "audio/fold1/dog": ("dog", "fold1")},
+            **{"audio/fold2/cat": ("cat", "fold2")},
+        },
+    ),
+    "masks beside pictures": (
+        ["set/ill/images", "set/ill/masks", "set/well/images", "set/well/masks"],
+        {"set/ill/images": ("ill", ""), "set/well/images": ("well", "")},
+    ),
     "a class called train": (
         ["car", "train", "plane"],
         {"car": ("car", ""), "train": ("train", ""), "plane": ("plane", "")},
@@ -151,6 +166,17 @@ AMBIGUOUS: dict[str, tuple[list[str], str, str]] = {
         ["mammal/cat", "mammal/dog", "bird/owl", "bird/emu"],
         "mammal/{cat, dog}",
         "--layout any/class",
+    ),
+    "parts without classes": (["fold1", "fold2"], "fold1/", "--layout class"),
+    "groups with a level between": (
+        ["north/images/cat", "north/images/dog", "south/images/cat", "south/images/dog"],
+        "north/{images/{cat, dog}}",
+        "--layout any/any/class",
+    ),
+    "groups with splits": (
+        ["jar/train/good", "jar/test/good", "jar/test/broken", "nut/train/good", "nut/test/cut"],
+        "jar/{test/{broken, good}, train/{good}}",
+        "--layout any/split/class",
     ),
     "two levels below splits": (
         ["train/mammal/cat", "train/mammal/dog", "train/bird/owl", "val/bird/owl"],
@@ -208,6 +234,19 @@ def test_leaf_and_path_keep_splits(tmp_path):
     leaf, path = (read_manifest(tmp_path, layout=name) for name in ("leaf", "path"))
     assert meaning(leaf)["test/bird/owl"] == ("owl", "test") and meaning(path)["test/bird/owl"] == ("bird/owl", "test")
     assert leaf.held_back.sum() == 2
+
+
+def test_tables_and_notes_beside_class_folders(tmp_path):
+    tree(tmp_path, "train/cat", "train/dog", "val/cat")
+    write_csv(tmp_path / "noisy.csv", {"path": ["train/cat/0.png"], "label": ["dog"]})
+    error = refused(tmp_path, "holds tables ('noisy.csv') and folders")
+    assert "--layout auto" in error.hint
+    (tmp_path / "Annotation/cat").mkdir(parents=True)
+    (tmp_path / "Annotation/cat/0").write_text("<annotation>\n</annotation>")
+    (tmp_path / "Annotation/cat/0.mat").write_bytes(bytes(9))
+    manifest = read_manifest(tmp_path, layout="auto")
+    assert len(manifest) == 6 and manifest.held_back.sum() == 2
+    assert noted(manifest, "skipped 3 files")
 
 
 def test_layouts_that_are_none(tmp_path):

@@ -21,6 +21,8 @@ _AFTER = (
     "set|data|split|part|fold|images?|imgs?|pictures?|jpe?g|png|wav|audio|sounds?|clips?|files|samples|clean|other|a|b"
 )
 _SPELLING = re.compile(f"(?:{_BEFORE})?(?P<word>{'|'.join((*TRAIN_WORDS, *HELD_BACK_WORDS))})(?:{_AFTER})?s?")
+_FIRST_WORDS = ("train", "training", "trainval", "test", "testing", "val", "valid", "validation")
+_PART = re.compile(r"(fold|part|batch|chunk|shard)[\W_]*\d+")
 _NO_LETTERS = re.compile(r"[\W\d_]+")
 _SHARD = re.compile(r"[-_.]\d+[-_]of[-_]\d+$")  # train-00000-of-00004
 
@@ -36,18 +38,26 @@ _YES, _NO = {"true", "t", "yes", "y", "1", "1.0"}, {"false", "f", "no", "n", "0"
 def split_word(name: str) -> str:
     """The word that names a split in `name`, however it is written; "" where there is none.
 
-    A name of several words is one where its last word is: `seg_train`, `imagenet-val`.
+    A name of several words is one where its last word is (`seg_train`, `imagenet-val`), or its first (`train_mini`).
 
     >>> [split_word(name) for name in ("Test ", "PrivateTest", "val1", "hold-out", "seg_test", "contest")]
     ['test', 'test', 'val', 'holdout', 'test', '']
     """
-    found = _SPELLING.fullmatch(_letters(name)) or _SPELLING.fullmatch(_last_word(name))
-    return found["word"] if found else ""
+    words = _words(name)
+    found = _SPELLING.fullmatch("".join(words)) or (len(words) > 1 and _SPELLING.fullmatch(words[-1]))
+    if found:
+        return found["word"]
+    return words[0] if len(words) > 1 and words[0] in _FIRST_WORDS else ""
 
 
 def is_unlabelled(name: str) -> bool:
     """Whether a folder of this name holds what waits for labels: `unlabeled`, `seg_pred`."""
-    return not {_letters(name), _last_word(name)}.isdisjoint(UNLABELLED_WORDS)
+    return not {_letters(name), *_words(name)[-1:]}.isdisjoint(UNLABELLED_WORDS)
+
+
+def is_part(name: str) -> bool:
+    """Whether a folder of this name is a numbered part of the data: `fold1`, `batch_02`."""
+    return _PART.fullmatch(name.casefold()) is not None
 
 
 def file_split(path: str) -> str:
@@ -113,7 +123,5 @@ def _letters(name: str) -> str:
     return _NO_LETTERS.sub("", name.casefold())
 
 
-def _last_word(name: str) -> str:
-    """The last of several words; "" where there is only one."""
-    words = [word for word in _NO_LETTERS.split(name.casefold()) if word]
-    return words[-1] if len(words) > 1 else ""
+def _words(name: str) -> list[str]:
+    return [word for word in _NO_LETTERS.split(name.casefold()) if word]

@@ -37,7 +37,9 @@ _reading_options = together(
     click.option("--split-column", help="Column of the split.  [default: detected]"),
     click.option("--features-column", help="Column of the embeddings.  [default: detected]"),
     click.option("--features", type=_PATH, help="File of embeddings, aligned by row."),
-    click.option("--layout", help="Levels of class folders: class, split/class, any/class, class/class, leaf, path."),
+    click.option(
+        "--layout", help="Levels of class folders: class, split/class, any/class, class/class, leaf, path or auto."
+    ),
     click.option(
         "--multi-label",
         type=click.Choice(["first", "drop", "whole"]),

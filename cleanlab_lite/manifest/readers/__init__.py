@@ -71,7 +71,7 @@ def read_manifest(
     Face `metadata.*`, a class-per-folder tree, or an `.npz` of features and labels; files may be URLs (fsspec).
     Columns are detected by their names unless named here, and `Source.notes` says what was detected.
     `features` is an `.npy` or `.npz` file with row i for row i of the manifest. `layout` says what the levels of
-    a tree of class folders are: "class", "split/class", "class/class", "any/class", "leaf" or "path" (`read_tree`).
+    a tree of class folders are: "class", "split/class", "class/class", "any/class", "leaf", "path" or "auto".
     `multi_label` says what a row with several labels is: "first" (its first label), "drop" (not labelled) or "whole" (a
     class of its own). Without `segments` rows are whole files, whatever columns like `start` and `end` say.
     Whether the samples' files exist is not checked: rows that cannot be read are found when they are decoded.
@@ -288,9 +288,17 @@ def _read_folder(folder: str, quotes_are_text: bool, layout: str | None) -> Rows
     if not named and subfolders:
         raise ManifestError(
             f"{folder!r} holds tables ({listing(tables, 5)}) and folders ({listing(subfolders, 5)}), expected one kind",
-            hint=f"name the table, e.g. {os.path.join(folder, tables[0])!r}, or say --layout class to read the folders",
+            hint=f"name the table, e.g. {os.path.join(folder, _likely(tables))!r}, or one of the folders; "
+            "--layout auto reads class folders, and no table",
         )
     return _read_files([os.path.join(folder, name) for name in tables], quotes_are_text)
+
+
+def _likely(tables: list[str]) -> str:
+    """Of several tables the one for training, or of labels."""
+    stems = {name: os.path.splitext(name)[0].casefold() for name in tables}
+    ranked = sorted(tables, key=lambda name: ("train" not in stems[name], "label" not in stems[name]))
+    return ranked[0]
 
 
 def _with_features(rows: Rows, path: str, features_column: str | None) -> Rows:

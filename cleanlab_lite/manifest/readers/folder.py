@@ -16,18 +16,26 @@ import pyarrow as pa
 
 from cleanlab_lite.errors import ConfigError, ManifestError
 from cleanlab_lite.manifest.readers.base import Rows, ending, unreadable
-from cleanlab_lite.manifest.splits import is_held_back, is_unlabelled, split_word
+from cleanlab_lite.manifest.splits import is_held_back, is_part, is_unlabelled, split_word
 from cleanlab_lite.text import listing
 
 # Files that lie next to the data without being data; skipped and counted.
 SIDECARS = {".csv", ".tsv", ".json", ".jsonl", ".parquet", ".npy", ".npz", ".txt", ".md", ".xml", ".yaml", ".yml"}
-SIDECARS |= {".html", ".ini", ".db", ".py", ".log"}
+SIDECARS |= {".html", ".ini", ".db", ".py", ".log", ".mat", ".pkl", ".pickle", ".h5", ".hdf5", ".zip", ".tar", ".gz"}
+SIDECARS |= {".tgz", ".7z", ".rar", ".pdf", ".doc", ".docx", ".xls", ".xlsx", ".ipynb", ".sh", ".toml", ".cfg", ".pt"}
+SIDECARS |= {".pth", ".onnx", ".safetensors", ".lst", ".arrow", ".sqlite", ".textgrid", ".lab", ".srt", ".rtf", ".bib"}
+MEDIA = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".wav", ".flac", ".ogg", ".mp3"}
+LOOKED_AT = 3  # files of an ending that says nothing, to see whether they are text
+# Folders beside a folder of pictures that hold what was drawn on them.
+PICTURES = {"images", "image", "imgs", "img", "pictures", "photos", "original", "originals"}
+DRAWN = {"masks", "mask", "annotations", "annotation", "segmentations", "segmentation", "labels", "groundtruth", "gt"}
 METADATA = {"metadata.csv", "metadata.jsonl", "metadata.parquet"}
 RESOURCE_FORKS = "__MACOSX"  # what a Mac puts into an archive beside the data
 
+AUTO = "auto"  # a layout: what is seen in the tree, also where tables lie beside it
 LEAF, PATH = "leaf", "path"  # layouts: the innermost folder, or all folders, are the class
 LEVELS = ("split", "class", "any")  # what a level of a layout is
-EXPECTED = "levels such as 'class', 'split/class', 'class/any' or 'class/class', or 'leaf' or 'path'"
+EXPECTED = "levels such as 'class', 'split/class', 'class/any' or 'class/class', or 'leaf', 'path' or 'auto'"
 
 Folder = tuple[str, ...]  # names from the root down
 _COUNTED = re.compile(r"[\W\d_]+")  # what numbers the parts of something: batch_01, 2021-05
@@ -61,6 +69,7 @@ def read_tree(root: str, layout: str | None = None) -> Rows:
 
     `layout` says what the levels are: `class`, `split` or `any` from the top down, joined by slashes (`split/class`,
     `class/class` for names like `mammal/cat`), or `leaf` or `path`: the innermost folder, or all of them, is the class.
+    `auto` and None: what is seen in the tree.
     Folders that hold nothing but one other folder, folders doubled in themselves and copies of the tree inside it
     are passed over and do not count. Hidden files and folders are ignored.
 
@@ -80,16 +89,16 @@ def read_tree(root: str, layout: str | None = None) -> Rows:
             f"{root!r}: metadata files in subfolders ({listing(metadata, 3)})",
             hint=f"give one of these folders, or all files as a glob: '{os.path.join(root, '*', 'metadata.*')}'",
         )
-    tree = _tree(root, [path for path in files if ending(path) not in SIDECARS])
+    tree = _tree(root, _data(root, files))
     if set(tree.files) <= {()}:
         raise _no_classes(root, files)
-    reading = _asked(tree, layout) if layout else _guessed(tree)
+    reading = _guessed(tree) if layout in (None, AUTO) else _asked(tree, str(layout))
     found = {path: meaning for folder, paths in tree.files.items() if (meaning := reading.of[folder]) for path in paths}
     if not found:
         raise _no_classes(root, files)
     rows = [path for path in files if path in found]
     columns = {"path": rows, "label": [found[path][0] for path in rows]}
-    notes = [f"folders read as {reading.layout}", *tree.notes, *reading.notes, *_left_out(files, found)]
+    notes = [f"folders read as {reading.layout}", *tree.notes, *reading.notes, *_left_out(files, tree, found)]
     if any(split for _, split in found.values()):
         columns["split"] = [found[path][1] for path in rows]
         notes.append(f"split level: {', '.join(sorted(set(columns['split'])))}")
@@ -100,7 +109,7 @@ def read_tree(root: str, layout: str | None = None) -> Rows:
 
 def check_layout(layout: str | None) -> None:
     """Raise ConfigError where it is none."""
-    levels = [] if layout in (None, LEAF, PATH) else str(layout).split("/")
+    levels = [] if layout in (None, AUTO, LEAF, PATH) else str(layout).split("/")
     known = set(levels) <= set(LEVELS) and levels.count("split") <= 1
     if levels and not (known and "class" in levels):
         raise ConfigError(f"--layout is {layout!r}, expected {EXPECTED}", hint="levels are counted from the top folder")
@@ -119,7 +128,30 @@ def _kinds(files: Iterable[str]) -> str:
     return ", ".join(f"{count} x {kind}" for kind, count in kinds)
 
 
-def _left_out(files: Sequence[str], found: Mapping[str, object]) -> list[str]:
+def _data(root: str, files: Sequence[str]) -> list[str]:
+    """Files that could be pictures or sounds: no sidecars, and no text by whatever ending."""
+    unknown: defaultdict[tuple[str, str], list[str]] = defaultdict(list)  # by the upper folder and the ending
+    for path in files:
+        if (kind := ending(path)) not in SIDECARS | MEDIA:
+            unknown[path.partition("/")[0], kind].append(path)
+    written = {key for key, paths in unknown.items() if all(_is_text(root, path) for path in paths[:LOOKED_AT])}
+    return [
+        path for path in files if ending(path) not in SIDECARS and (path.partition("/")[0], ending(path)) not in written
+    ]
+
+
+def _is_text(root: str, path: str) -> bool:
+    """Whether a file begins like text, in UTF-8 and without control characters."""
+    try:
+        with open(os.path.join(root, path), "rb") as file:
+            head = file.read(256)
+    except OSError:
+        return False
+    text = head.decode(errors="replace").rstrip("\ufffd")  # a character may be cut at the end
+    return bool(text) and all(char.isprintable() or char in "\t\r\n" for char in text) and "\ufffd" not in text
+
+
+def _left_out(files: Sequence[str], tree: _Tree, found: Mapping[str, object]) -> list[str]:
     """What is in no row: by its folder where it could be data, by its ending where not."""
     skipped = [path for path in files if path not in found]
     if not skipped:
@@ -127,7 +159,8 @@ def _left_out(files: Sequence[str], found: Mapping[str, object]) -> list[str]:
     notes = [
         f"skipped {len(skipped)} files that are no data or lie outside the class folders ({_kinds(skipped)})",
     ]
-    places = Counter(path.rpartition("/")[0] for path in skipped if ending(path) not in SIDECARS and "/" in path)
+    data = (path for paths in tree.files.values() for path in paths if path not in found and "/" in path)
+    places = Counter(path.rpartition("/")[0] for path in data)
     if places:
         shown = ", ".join(f"{count} in {place!r}" for place, count in places.most_common(5))
         more = f", and in {len(places) - 5} more folders" if len(places) > 5 else ""
@@ -144,6 +177,9 @@ def _tree(root: str, data: Sequence[str]) -> _Tree:
     for path in data:
         found[tuple(path.split("/")[:-1])].append(path)
     files, notes = _without_copies(root, dict(found))
+    if drawn := _drawn(files):
+        notes.append(f"left out, as drawn on the pictures beside: {listing(sorted(map('/'.join, drawn)), 5)}")
+        files = {place: paths for place, paths in files.items() if place not in drawn}
     counted, doubled = _without_doubles({folder: folder for folder in files})
     if doubled:
         notes.append(f"folders doubled in themselves, counted once: {listing(sorted(doubled), 5)}")
@@ -191,6 +227,12 @@ def _names(files: Mapping[Folder, Sequence[str]], folder: Folder, without: Folde
         if place[: len(folder)] == folder and (without is None or place[: len(without)] != without)
         for path in paths
     }
+
+
+def _drawn(files: Mapping[Folder, Sequence[str]]) -> set[Folder]:
+    """Folders of masks or annotations that lie beside one of pictures."""
+    pictured = {place[:-1] for place in files if place and place[-1].casefold() in PICTURES}
+    return {place for place in files if place and place[-1].casefold() in DRAWN and place[:-1] in pictured}
 
 
 def _as_large(folder: str, copy: str, names: set[str], limit: int = 50) -> bool:
@@ -291,17 +333,18 @@ def _split_level(tree: _Tree, strict: bool = True) -> int | None:
 
     tops = list(tree.below())
     deep = {top: set(tree.below((top,))) for top in tops}
-    words = [top for top in tops if split_word(top)]
+    words = [top for top in tops if split_word(top) or is_part(top)]
     rest = [top for top in tops if top not in words and not is_unlabelled(top)]
+    classes = any(deep[top] for top in words)
     if words and not rest:
-        if not any(deep[top] for top in words):
-            unclear("folders are named like splits, and hold no class folders", "class")
+        if not classes:
+            unclear("folders are named like splits or parts, and hold no class folders", "class")
             return None
         return 0
-    if words and any(deep[top] for top in words):
+    if words and classes:
         known = set().union(*(deep[top] for top in words))
-        if len(words) > 1 and all(deep[top] and deep[top] <= known for top in rest):
-            return 0  # a split of a name of its own
+        if len(words) > 1 and all(deep[top] <= known for top in rest):
+            return 0  # a split of a name of its own, or pictures of no class
         unclear(f"{listing(words, 5)} could be splits, {listing(rest, 5)} not", "split/class", "class")
         return None
     second = set().union(*(deep[top] for top in rest)) if rest else set()
@@ -319,36 +362,37 @@ def _without_classes(tree: _Tree, by_split: Mapping[str, set[Folder]]) -> set[st
     Raises ManifestError where the classes of splits have nothing in common.
     """
     classes = {split: {rest[0] for rest in places if rest} for split, places in by_split.items()}
-    idle = set()
-    for split, names in classes.items():
-        others = set().union(*(classes[other] for other in classes if other != split))
-        if not names or not others or names & others:
-            continue
-        if len(names) == 1 and len(others) > 1:
-            idle.add(split)
-        elif len(others) > 1:
-            why = f"the folders in {split!r} ({listing(sorted(names), 5)}) are none of those in the other splits"
+    several = {split for split, names in classes.items() if len(names) > 1}
+    known = set().union(*(classes[split] for split in several)) if several else set()
+    for split in sorted(several):
+        others = set().union(*(classes[other] for other in several if other != split)) if len(several) > 1 else set()
+        if others and not classes[split] & others:
+            why = f"the folders in {split!r} ({listing(sorted(classes[split]), 5)}) are none of those in other splits"
             raise _ambiguous(tree, why, ("split/class",))
-    return idle
+    return {split for split, names in classes.items() if known and len(names) == 1 and not names & known}
 
 
 def _check_depth(tree: _Tree, places: set[Folder], split_level: int | None) -> list[str]:
     """Folders inside class folders that are only parts of a class. Raises ManifestError where they could be classes."""
+    inner = sorted({"/".join(place[:2]) for place in places if len(place) > 1})
+    passed = 0  # levels of one name in all classes: photos, or the like
+    while all(len(place) > 2 for place in places) and len({place[1] for place in places}) == 1:
+        places = {(place[0], *place[2:]) for place in places}
+        passed += 1
     second: defaultdict[str, set[str]] = defaultdict(set)
     for place in places:
         if len(place) > 1:
             second[place[0]].add(place[1])
     flat = {place[0] for place in places if len(place) == 1}
-    inner = sorted({"/".join(place[:2]) for place in places if len(place) > 1})
     names = set().union(*second.values()) if second else set()
-    if len({_COUNTED.sub("", name.casefold()) for name in names}) <= 1 or all(
-        len(found) == 1 for found in second.values()
-    ):
+    stems = {_COUNTED.sub("", name.casefold()) for name in names}
+    if len(stems) <= 1 or all(len(found) == 1 for found in second.values()):
         return inner  # one name, numbered ones, or one in every class
     if all(top in flat for top in second):  # a class has files of its own: what lies deeper belongs to it
         return inner
-    before = "split/" if split_level == 0 else ""
-    layouts = (f"{before}class/any", f"{before}any/class", f"{before}class/class")
+    middle = "/".join(["split"] * (split_level == 1) + ["any"] * passed)
+    start, middle = "split/" * (split_level == 0), f"{middle}/" if middle else ""
+    layouts = (f"{start}class/{middle}any", f"{start}any/{middle}class", f"{start}class/{middle}class")
     repeated = sorted(name for name in names if sum(name in found for found in second.values()) > 1)
     if repeated:
         raise _ambiguous(tree, f"the same folders repeat in others ({listing(repeated, 5)})", layouts)
