@@ -98,6 +98,10 @@ def from_objects(
         rows = replace(rows, features=_own_features(features, len(rows.table)))
     if classes is not None:
         column = find_columns(rows, asked, vector_columns(rows.table), multi_label).label
+        if column not in rows.table.column_names:
+            raise ManifestError(
+                f"classes= name numbers, and {column} are columns of their own", hint="leave classes= out"
+            )
         named_column, order = name_classes(rows.table[column], classes, f"column {column!r}")
         position = rows.table.schema.get_field_index(column)
         table = rows.table.set_column(position, column, named_column)

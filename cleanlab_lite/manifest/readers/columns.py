@@ -215,38 +215,27 @@ def in_one_folder(rows: Rows, name: str) -> Rows:
 
 
 def _label_columns(rows: Rows, names: Sequence[str], path: str | None) -> tuple[list[str], tuple[str, ...]]:
-    """Columns that could be the label; and those that say the same labels, by numbers and by names, if that is one."""
+    """Columns that could be the label; and all that say the same labels, where these are several.
+
+    Of columns that divide the rows alike, that of words is taken, the others being its numbers or other words for it.
+    """
     if nemo := _nemo_labels(names, path):
         return nemo, ()
-    names = [name for name in names if not _is_coordinate(rows, name)]
-    usual, others = called("label", names)
+    usual, others = called("label", [name for name in names if not _is_coordinate(rows, name)])
     found = usual or others
-    if not usual and len(others) < 2:
-        return found, ()
-    twins = [*usual, *others] if len(found) == 1 else found
-    codes = {name: code for name in twins if (code := _codes(rows, name)) is not None}
+    codes = {name: code for name in (*usual, *others) if (code := _codes(rows, name)) is not None}
     varied = [name for name in found if name in codes and codes[name].max(initial=-1) > 0]
-    found = varied if len(found) > 1 and varied else found
-    numeric = [name for name in codes if _is_numeric(rows, name)]
-    if len(found) == 1:
-        first = found[0]
-    else:
-        words = [name for name in found if name not in numeric]
-        if len(words) != 1:
-            return found, ()
-        first = words[0]
-    if first not in codes or codes[first].max(initial=-1) < 1:
+    if len(found) > 1 and varied:
+        found = varied
+    if not found or found[0] not in codes or len(codes) < 2:
         return found, ()
-    same = [name for name in codes if name != first and _same_rows(codes[name], codes[first])]
-    named = [name for name in same if name not in numeric]
-    if first in numeric and len(named) == 1 and named[0] in others:
-        first, same = named[0], [first, *(name for name in same if name != named[0])]
-    if len({*found} - {first, *same}):
+    alike = [name for name in codes if name == found[0] or _same_rows(codes[name], codes[found[0]])]
+    if not set(found) <= set(alike):
         return found, ()
-    if first in numeric:
-        return [first], ()
-    counted = [name for name in same if name in numeric]
-    return ([first], (first, *counted)) if counted or len(found) > 1 else ([first], ())
+    words = [name for name in alike if not _is_numeric(rows, name)]
+    first = next((name for name in words if name in found), words[0] if words else found[0])
+    same = [name for name in alike if name != first and (name in found or name not in words)]
+    return [first], (first, *same) if same else ()
 
 
 def _codes(rows: Rows, name: str) -> np.ndarray | None:
