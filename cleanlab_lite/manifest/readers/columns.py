@@ -215,10 +215,7 @@ def in_one_folder(rows: Rows, name: str) -> Rows:
 
 
 def _label_columns(rows: Rows, names: Sequence[str], path: str | None) -> tuple[list[str], tuple[str, ...]]:
-    """Columns that could be the label; and all that say the same labels, where these are several.
-
-    Of columns that divide the rows alike, that of words is taken, the others being its numbers or other words for it.
-    """
+    """Columns that could be the label; and all that say the same labels, where these are names and their numbers."""
     if nemo := _nemo_labels(names, path):
         return nemo, ()
     usual, others = called("label", [name for name in names if not _is_coordinate(rows, name)])
@@ -233,6 +230,8 @@ def _label_columns(rows: Rows, names: Sequence[str], path: str | None) -> tuple[
     if not set(found) <= set(alike):
         return found, ()
     words = [name for name in alike if not _is_numeric(rows, name)]
+    if sum(name in words for name in found) > 1:
+        return found, ()
     first = next((name for name in words if name in found), words[0] if words else found[0])
     same = [name for name in alike if name != first and (name in found or name not in words)]
     return [first], (first, *same) if same else ()
