@@ -106,5 +106,5 @@ def _read_saved(path: str | Path, columns: list[str] | None = None) -> tuple[pa.
 
 
 def _source(facts: dict[str, Any]) -> Source:
-    lists = {name: tuple(facts["source"].get(name, ())) for name in ("notes", "segment_columns")}
+    lists = {name: tuple(facts["source"].get(name, ())) for name in ("notes", "segment_columns", "label_columns")}
     return Source(**facts["source"] | lists)

@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 TOP = 20  # suspicious rows on show
 
 
-READING = ("path_column", "label_column", "id_column", "split_column", "features_column", "features")
+READING = (
+    *("path_column", "label_column", "id_column", "split_column", "features_column", "features"),
+    *("layout", "multi_label", "segments"),
+)
 
 _PATH = click.Path(path_type=Path)
 _reading_options = together(
@@ -34,6 +37,15 @@ _reading_options = together(
     click.option("--split-column", help="Column of the split.  [default: detected]"),
     click.option("--features-column", help="Column of the embeddings.  [default: detected]"),
     click.option("--features", type=_PATH, help="File of embeddings, aligned by row."),
+    click.option(
+        "--layout", help="Levels of class folders: class, split/class, any/class, class/class, leaf, path or auto."
+    ),
+    click.option(
+        "--multi-label",
+        type=click.Choice(["first", "drop", "whole"]),
+        help="A row with several labels has its first, none, or a class of its own.  [default: an error]",
+    ),
+    click.option("--no-segments", "segments", flag_value=False, default=True, help="Rows are whole sounds."),
 )
 _evidence_options = together(
     click.option("--history", type=_PATH, help="Folder of a Recorder; nothing is trained then."),

@@ -13,9 +13,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
 
-from cleanlab_lite.errors import ManifestError
+from cleanlab_lite.errors import ConfigError, ManifestError
 from cleanlab_lite.files import is_remote
+from cleanlab_lite.manifest.labels import POLICIES, WHOLE
 from cleanlab_lite.manifest.manifest import Manifest, Modality, Source
 from cleanlab_lite.manifest.readers.base import Rows, ending, list_folder
 from cleanlab_lite.manifest.readers.columns import (
@@ -23,7 +25,9 @@ from cleanlab_lite.manifest.readers.columns import (
     Columns,
     check_classes,
     check_columns,
+    classes_in_words,
     find_columns,
+    in_one_folder,
     make_ids,
     make_labels,
     make_segments,
@@ -31,13 +35,13 @@ from cleanlab_lite.manifest.readers.columns import (
     make_uris,
 )
 from cleanlab_lite.manifest.readers.features import column_features, load_features, read_npz, vector_columns
-from cleanlab_lite.manifest.readers.folder import read_tree
+from cleanlab_lite.manifest.readers.folder import check_layout, read_tree
 from cleanlab_lite.manifest.readers.sniff import modality, sniff
 from cleanlab_lite.manifest.readers.tabular import DELIMITED, READERS
-from cleanlab_lite.manifest.splits import in_words
+from cleanlab_lite.manifest.splits import file_split, in_words
 from cleanlab_lite.text import listing
 
-__all__ = ["read_labels", "read_manifest", "sniff", "to_manifest"]
+__all__ = ["check_policy", "read_labels", "read_manifest", "sniff", "to_manifest"]
 
 TABLES = ("metadata", "manifest")  # by these names the table of a folder is known, whatever else lies there
 UNKNOWN = {
@@ -57,14 +61,20 @@ def read_manifest(
     split_column: str | None = None,
     features_column: str | None = None,
     features: str | os.PathLike[str] | None = None,
+    layout: str | None = None,
+    multi_label: str | None = None,
+    segments: bool = True,
 ) -> Manifest:
     """Read a dataset as its owner describes it.
 
     `path` is a CSV, TSV, JSONL or Parquet file, a folder or glob of them, a folder with a `manifest.*` or a Hugging
     Face `metadata.*`, a class-per-folder tree, or an `.npz` of features and labels; files may be URLs (fsspec).
     Columns are detected by their names unless named here, and `Source.notes` says what was detected.
-    `features` is an `.npy` or `.npz` file with row i for row i of the manifest. Whether the samples' files exist is
-    not checked: rows that cannot be read are found when they are decoded.
+    `features` is an `.npy` or `.npz` file with row i for row i of the manifest. `layout` says what the levels of
+    a tree of class folders are: "class", "split/class", "class/class", "any/class", "leaf", "path" or "auto".
+    `multi_label` says what a row with several labels is: "first" (its first label), "drop" (not labelled) or "whole" (a
+    class of its own). Without `segments` rows are whole files, whatever columns like `start` and `end` say.
+    Whether the samples' files exist is not checked: rows that cannot be read are found when they are decoded.
 
     Raises ManifestError with file, line, what was found and what was expected.
     """
@@ -76,16 +86,29 @@ def read_manifest(
         "features": features_column,
     }
     name = os.fspath(path)
-    rows = _read_rows(name)
+    check_layout(layout)
+    check_policy(multi_label)
+    rows = _read_rows(name, layout=layout)
     if features is not None:
         rows = _with_features(rows, os.fspath(features), features_column)
-    return to_manifest(rows, asked, _absolute(name))
+    return to_manifest(rows, asked, _absolute(name), multi_label=multi_label, segments=segments)
 
 
-def to_manifest(rows: Rows, asked: Mapping[str, str | None], path: str) -> Manifest:
+def to_manifest(
+    rows: Rows,
+    asked: Mapping[str, str | None],
+    path: str,
+    *,
+    multi_label: str | None = None,
+    segments: bool = True,
+) -> Manifest:
     """What the rows mean, whatever they were read from; `asked` is role -> column, `path` is for `Source.path`."""
-    columns = find_columns(rows, asked, vector_columns(rows.table))
-    labels, classes, label_notes = make_labels(rows, columns)
+    columns = find_columns(rows, asked, vector_columns(rows.table), multi_label)
+    if columns.path is not None:
+        rows = in_one_folder(rows, columns.path)
+    if columns.split is None and (name := _split_of_files(rows)):
+        rows, columns = _with_split(rows, name), replace(columns, split=name)
+    labels, classes, form, label_notes = make_labels(rows, columns, multi_label)
     check_classes(rows, columns.label, labels, classes)
     ids, id_notes = make_ids(rows, columns)
     uris = make_uris(rows, columns)
@@ -95,13 +118,16 @@ def to_manifest(rows: Rows, asked: Mapping[str, str | None], path: str) -> Manif
         kind_note = f"modality: vector ({matrix.shape[1]} features)"
     else:
         kind, kind_note = modality(rows.path, () if uris is None else uris.tolist())
-    segments: np.ndarray | None = None
+    parts: np.ndarray | None = None
     segment_columns: tuple[str, ...] = ()
-    if kind == "sound" and uris is not None:
-        segments, segment_columns = make_segments(rows, uris, columns.path == NEMO_PATH)
+    segment_notes: list[str] = []
+    if segments and kind == "sound" and uris is not None:
+        parts, segment_columns, segment_notes = make_segments(rows, uris, columns.path == NEMO_PATH)
+    if segment_columns:
+        segment_notes.append(f"segments of files: {' and '.join(segment_columns)}, in seconds")
     splits = make_splits(rows, columns)
-    split_notes = [sentence] if (sentence := in_words(splits)) else []
-    segment_notes = [f"segments of files: {' and '.join(segment_columns)}, in seconds"] if segment_columns else []
+    split_notes = [in_words(splits) or "no splits: no row is protected"]
+    label_notes.insert(0, classes_in_words(labels, classes))
     return Manifest(
         table=rows.table,
         source=Source(
@@ -113,6 +139,9 @@ def to_manifest(rows: Rows, asked: Mapping[str, str | None], path: str) -> Manif
             split_column=columns.split,
             features_column=columns.features,
             segment_columns=segment_columns,
+            label_columns=columns.labels,
+            label_form=form,
+            root=_root(rows, path),
             delimiter=rows.delimiter,
             quoting=rows.quoting,
             file=None if rows.lines is None else _absolute(rows.path),
@@ -124,10 +153,39 @@ def to_manifest(rows: Rows, asked: Mapping[str, str | None], path: str) -> Manif
         labels=labels,
         splits=splits,
         uris=uris,
-        segments=segments,
+        segments=parts,
         features=matrix,
         lines=rows.lines,
     )
+
+
+def check_policy(multi_label: str | None) -> None:
+    """Raise ConfigError where it is none."""
+    if multi_label is not None and multi_label not in POLICIES:
+        raise ConfigError(f"--multi-label is {multi_label!r}, expected {' or '.join(POLICIES)}")
+
+
+def _split_of_files(rows: Rows) -> str:
+    """Name of a new column for splits, where every file of rows is called like one and they are not alike."""
+    splits = {name for name, _ in rows.file_splits}
+    if len(splits) < 2 or "" in splits:
+        return ""
+    taken = rows.table.column_names
+    return next(name for name in ("split", *(f"split_{i}" for i in range(2, len(taken) + 3))) if name not in taken)
+
+
+def _with_split(rows: Rows, name: str) -> Rows:
+    """A column that keeps apart what was in files of their own."""
+    cells = [split for split, count in rows.file_splits for _ in range(count)]
+    note = f"splits are from the names of files and folders; exports have them in a column {name!r}"
+    table = rows.table.append_column(name, pa.array(cells, pa.string()))
+    return replace(rows, table=table, notes=(*rows.notes, note))
+
+
+def _root(rows: Rows, path: str) -> str | None:
+    """The folder that relative paths start from, where `path` does not tell."""
+    folders = {folder for folder, _ in rows.folders}
+    return folders.pop() if glob.has_magic(path) and not is_remote(path) and len(folders) == 1 else None
 
 
 def _absolute(path: str) -> str:
@@ -137,20 +195,25 @@ def _absolute(path: str) -> str:
 def read_labels(path: str | os.PathLike[str], columns: Mapping[str, str], *, quotes_are_text: bool = False) -> Manifest:
     """The rows of a manifest with their ids and labels, by `columns`: role (label, path, id) -> name.
 
-    Nothing is detected, and neither files nor features are looked at. `quotes_are_text` where that is known of a CSV
-    or TSV, whatever its rows look like now. Raises ManifestError as `read_manifest` does.
+    Roles `label 2`, `label 3`... are columns that say the label in other words. Nothing is detected, and neither files
+    nor features are looked at. `quotes_are_text` where that is known of a CSV or TSV, whatever its rows look like now.
+    Raises ManifestError as `read_manifest` does.
     """
     name = os.fspath(path)
     rows = _read_rows(name, quotes_are_text)
     check_columns(rows, columns)
     roles = Columns(columns["label"], columns.get("path"), columns.get("id"))
-    labels, classes, _ = make_labels(rows, roles)
+    if roles.path is not None:
+        rows = in_one_folder(rows, roles.path)
+    labels, classes, _, _ = make_labels(rows, roles, WHOLE)
+    several = tuple(name for role, name in columns.items() if role.startswith("label"))
     return Manifest(
         table=rows.table,
         source=Source(
             path=_absolute(name),
             format=rows.format,
             label_column=roles.label,
+            label_columns=several if len(several) > 1 else (),
             path_column=roles.path,
             id_column=roles.id,
             delimiter=rows.delimiter,
@@ -165,12 +228,14 @@ def read_labels(path: str | os.PathLike[str], columns: Mapping[str, str], *, quo
     )
 
 
-def _read_rows(path: str, quotes_are_text: bool = False) -> Rows:
+def _read_rows(path: str, quotes_are_text: bool = False, layout: str | None = None) -> Rows:
     """The rows of whatever `path` is."""
+    if not is_remote(path) and os.path.isdir(path):
+        return _read_folder(path, quotes_are_text, layout)
+    if layout is not None:
+        raise ConfigError(f"--layout is about folders of classes, and {path!r} is none", hint="leave it out")
     if is_remote(path):
         return _read_files([path], quotes_are_text)
-    if os.path.isdir(path):
-        return _read_folder(path, quotes_are_text)
     if os.path.exists(path):
         return _read_files([path], quotes_are_text)
     if matches := sorted(name for name in glob.glob(path, recursive=True) if os.path.isfile(name)):
@@ -197,6 +262,8 @@ def _read_files(paths: list[str], quotes_are_text: bool) -> Rows:
         rows = DELIMITED[endings[0]](paths, quotes_are_text=True)
     else:
         rows = READERS[endings[0]](paths)
+    counts = [count for _, count in rows.folders]
+    rows = replace(rows, file_splits=tuple(zip(map(file_split, paths), counts, strict=True)))
     if all(os.path.splitext(os.path.basename(path))[0] == "metadata" for path in paths):
         return _hugging_face(rows)
     return rows
@@ -208,8 +275,10 @@ def _hugging_face(rows: Rows) -> Rows:
     return replace(rows, known={"path": "file_name"}, notes=(*rows.notes, "Hugging Face metadata: paths in file_name"))
 
 
-def _read_folder(folder: str, quotes_are_text: bool) -> Rows:
-    """Tables in the folder, or else the class folders in it."""
+def _read_folder(folder: str, quotes_are_text: bool, layout: str | None) -> Rows:
+    """Tables in the folder, or else the class folders in it; with a layout these, whatever else is there."""
+    if layout is not None:
+        return read_tree(folder, layout)
     names = [name for name in list_folder(folder) if not name.startswith(".")]
     named = [name for name in names if os.path.splitext(name)[0] in TABLES and ending(name) in READERS]
     tables = named or [name for name in names if ending(name) in READERS]
@@ -219,9 +288,17 @@ def _read_folder(folder: str, quotes_are_text: bool) -> Rows:
     if not named and subfolders:
         raise ManifestError(
             f"{folder!r} holds tables ({listing(tables, 5)}) and folders ({listing(subfolders, 5)}), expected one kind",
-            hint=f"name the table, e.g. {os.path.join(folder, tables[0])!r}, or move it away to read class folders",
+            hint=f"name the table, e.g. {os.path.join(folder, _likely(tables))!r}, or one of the folders; "
+            "--layout auto reads class folders, and no table",
         )
     return _read_files([os.path.join(folder, name) for name in tables], quotes_are_text)
+
+
+def _likely(tables: list[str]) -> str:
+    """Of several tables the one for training, or of labels."""
+    stems = {name: os.path.splitext(name)[0].casefold() for name in tables}
+    ranked = sorted(tables, key=lambda name: ("train" not in stems[name], "label" not in stems[name]))
+    return ranked[0]
 
 
 def _with_features(rows: Rows, path: str, features_column: str | None) -> Rows:

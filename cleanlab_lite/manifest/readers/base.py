@@ -34,6 +34,7 @@ class Rows:
     features: np.ndarray | None = None  # (n, d) float32
     numbered: bool = False  # rows without an id column are called by their numbers, not by their paths
     classes: dict[str, tuple[str, ...]] = field(default_factory=dict)  # column -> its classes in their own order
+    file_splits: tuple[tuple[str, int], ...] = ()  # of several files: the split each is named after, and its rows
     notes: tuple[str, ...] = ()
 
     def where(self, row: int) -> str:
