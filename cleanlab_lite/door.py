@@ -61,6 +61,9 @@ def audit(
     split_column: str | None = None,
     features_column: str | None = None,
     features: Any = None,
+    path_prefix: str | None = None,
+    path_suffix: str | None = None,
+    path_root: PathLike | None = None,
     history: PathLike | None = None,
     pred_probs: Any = None,
     warm_start: PathLike | None = None,
@@ -79,6 +82,8 @@ def audit(
         classes: names of the classes, where labels are integers from 0; -1 then means not labelled.
         id_column: of a pandas DataFrame also the name of its index.
         features: (n, d) vectors to look at instead, or a file of them.
+        path_prefix, path_suffix: text put around every path of a manifest.
+        path_root: folder that the relative paths of a manifest start from.
         history: folder of `Recorder.save`; nothing is trained then.
         pred_probs: out-of-sample probabilities (n, k), or a file of them; nothing is trained then.
         warm_start: folder of an earlier run to start from.
@@ -99,7 +104,8 @@ def audit(
     columns = dict(zip(ROLES, names, strict=True))
     with _spoken_in_python(), _listener(progress) as on_progress:
         chosen = _configure(config, options)
-        manifest = _manifest_of(data, labels, classes, columns, features, on_progress)
+        places = {"path_prefix": path_prefix, "path_suffix": path_suffix, "path_root": path_root}
+        manifest = _manifest_of(data, labels, classes, columns, features, places, on_progress)
         evidence = own_evidence(manifest, history=history, pred_probs=pred_probs)
         return _audit(manifest, chosen, evidence, warm_start, out, on_progress)
 
@@ -126,9 +132,13 @@ def _manifest_of(
     classes: Sequence[str] | None,
     columns: dict[str, str | None],
     features: Any,
+    places: dict[str, Any],
     on_progress: OnProgress,
 ) -> Manifest:
     """What the user says, whatever it is said in."""
+    said = [name for name, value in places.items() if value is not None]
+    if said and not isinstance(data, str | os.PathLike):
+        raise ManifestError(f"{' and '.join(said)} go with a path, not with a {type(data).__name__}")
     if not isinstance(data, str | os.PathLike | Manifest):
         if isinstance(features, str | os.PathLike):
             raise ManifestError(f"features= names a file, {str(features)!r}", hint="load it: features=numpy.load(...)")
@@ -137,13 +147,14 @@ def _manifest_of(
     if idle := [name for name, value in (("labels", labels), ("classes", classes)) if value is not None]:
         raise ManifestError(f"{' and '.join(idle)} go with objects in memory, not with a {type(data).__name__}")
     if isinstance(data, Manifest):
-        named = [f"{role}_column" for role, name in columns.items() if name is not None]
-        if named or features is not None:
-            raise ManifestError(f"a Manifest has its columns settled: leave out {', '.join(named) or 'features'}")
+        settled = [f"{role}_column" for role, name in columns.items() if name is not None]
+        if settled or features is not None:
+            raise ManifestError(f"a Manifest has its columns settled: leave out {', '.join(settled) or 'features'}")
         return data
     if features is not None and not isinstance(features, str | os.PathLike):
         raise ManifestError(f"features of the file {str(data)!r} come from a file too", hint="numpy.save them first")
-    return read_manifest(data, **{f"{role}_column": name for role, name in columns.items()}, features=features)
+    named = {f"{role}_column": name for role, name in columns.items()}
+    return read_manifest(data, **named, features=features, **places)
 
 
 # --- options --------------------------------------------------------------------------------------------------------

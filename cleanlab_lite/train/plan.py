@@ -13,6 +13,7 @@ from cleanlab_lite.data.sound import SoundFormat
 from cleanlab_lite.errors import ConfigError
 from cleanlab_lite.files import is_remote
 from cleanlab_lite.manifest.manifest import PLURALS, Manifest, Modality
+from cleanlab_lite.manifest.readers.places import missing_error
 from cleanlab_lite.registry import Spec
 from cleanlab_lite.train.losses import LOSSES
 from cleanlab_lite.train.models import PROXIES, ProxyFacts, lite, require_fit, usual_proxy
@@ -149,6 +150,8 @@ class Estimate:
 
 def make_plan(manifest: Manifest, config: AuditConfig, warm: WarmStart | None = None) -> Plan:
     """Raises ConfigError for unknown names, an absent device, or a proxy that does not fit the data or `warm`."""
+    if manifest.modality != "vector" and (missing := missing_error(manifest)) is not None:
+        raise missing
     views = choose_views(manifest.modality, config)
     if config.heads == "closed":
         config = settle_closed(config, warm)

@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 TOP = 20  # suspicious rows on show
 
 
-READING = ("path_column", "label_column", "id_column", "split_column", "features_column", "features")
+READING = (
+    *("path_column", "label_column", "id_column", "split_column", "features_column", "features"),
+    *("path_prefix", "path_suffix", "path_root"),
+)
 
 _PATH = click.Path(path_type=Path)
 _reading_options = together(
@@ -34,6 +37,9 @@ _reading_options = together(
     click.option("--split-column", help="Column of the split.  [default: detected]"),
     click.option("--features-column", help="Column of the embeddings.  [default: detected]"),
     click.option("--features", type=_PATH, help="File of embeddings, aligned by row."),
+    click.option("--path-prefix", help="Text before every path, e.g. train/."),
+    click.option("--path-suffix", help="Text behind every path, e.g. .jpg."),
+    click.option("--path-root", type=_PATH, help="Folder of the files.  [default: the manifest's]"),
 )
 _evidence_options = together(
     click.option("--history", type=_PATH, help="Folder of a Recorder; nothing is trained then."),

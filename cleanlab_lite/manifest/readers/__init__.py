@@ -17,7 +17,7 @@ import numpy as np
 from cleanlab_lite.errors import ManifestError
 from cleanlab_lite.files import is_remote
 from cleanlab_lite.manifest.manifest import Manifest, Modality, Source
-from cleanlab_lite.manifest.readers.base import Rows, ending, list_folder
+from cleanlab_lite.manifest.readers.base import Rows, ending, list_folder, texts
 from cleanlab_lite.manifest.readers.columns import (
     NEMO_PATH,
     Columns,
@@ -28,11 +28,11 @@ from cleanlab_lite.manifest.readers.columns import (
     make_labels,
     make_segments,
     make_splits,
-    make_uris,
 )
 from cleanlab_lite.manifest.readers.features import column_features, load_features, read_npz, vector_columns
 from cleanlab_lite.manifest.readers.folder import read_tree
-from cleanlab_lite.manifest.readers.sniff import modality, sniff
+from cleanlab_lite.manifest.readers.places import Places, find_files, missing_of
+from cleanlab_lite.manifest.readers.sniff import Media, modality, sniff
 from cleanlab_lite.manifest.readers.tabular import DELIMITED, READERS
 from cleanlab_lite.manifest.splits import in_words
 from cleanlab_lite.text import listing
@@ -57,14 +57,18 @@ def read_manifest(
     split_column: str | None = None,
     features_column: str | None = None,
     features: str | os.PathLike[str] | None = None,
+    path_prefix: str | None = None,
+    path_suffix: str | None = None,
+    path_root: str | os.PathLike[str] | None = None,
 ) -> Manifest:
     """Read a dataset as its owner describes it.
 
     `path` is a CSV, TSV, JSONL or Parquet file, a folder or glob of them, a folder with a `manifest.*` or a Hugging
     Face `metadata.*`, a class-per-folder tree, or an `.npz` of features and labels; files may be URLs (fsspec).
     Columns are detected by their names unless named here, and `Source.notes` says what was detected.
-    `features` is an `.npy` or `.npz` file with row i for row i of the manifest. Whether the samples' files exist is
-    not checked: rows that cannot be read are found when they are decoded.
+    `features` is an `.npy` or `.npz` file with row i for row i of the manifest. `path_prefix` and `path_suffix` are put
+    around every path, `path_root` is the folder that relative ones start from. Where the first files are not there,
+    they are looked for once, see `places`. Files that stay missing are found when they are decoded.
 
     Raises ManifestError with file, line, what was found and what was expected.
     """
@@ -79,22 +83,26 @@ def read_manifest(
     rows = _read_rows(name)
     if features is not None:
         rows = _with_features(rows, os.fspath(features), features_column)
-    return to_manifest(rows, asked, _absolute(name))
+    places = Places(path_prefix or "", path_suffix or "", os.fspath(path_root or ""))
+    return to_manifest(rows, asked, _absolute(name), places)
 
 
-def to_manifest(rows: Rows, asked: Mapping[str, str | None], path: str) -> Manifest:
+def to_manifest(rows: Rows, asked: Mapping[str, str | None], path: str, places: Places | None = None) -> Manifest:
     """What the rows mean, whatever they were read from; `asked` is role -> column, `path` is for `Source.path`."""
     columns = find_columns(rows, asked, vector_columns(rows.table))
     labels, classes, label_notes = make_labels(rows, columns)
     check_classes(rows, columns.label, labels, classes)
     ids, id_notes = make_ids(rows, columns)
-    uris = make_uris(rows, columns)
+    uris: np.ndarray | None = None
+    place_notes: list[str] = []
+    if columns.path is not None:
+        uris, place_notes = find_files(rows, texts(rows, columns.path), places or Places())
     matrix = rows.features if columns.features is None else column_features(rows, columns.features)
     kind: Modality = "vector"
     if matrix is not None:
         kind_note = f"modality: vector ({matrix.shape[1]} features)"
     else:
-        kind, kind_note = modality(rows.path, () if uris is None else uris.tolist())
+        kind, kind_note = _media(rows, [] if uris is None else uris.tolist(), path, columns.path or "")
     segments: np.ndarray | None = None
     segment_columns: tuple[str, ...] = ()
     if kind == "sound" and uris is not None:
@@ -116,7 +124,16 @@ def to_manifest(rows: Rows, asked: Mapping[str, str | None], path: str) -> Manif
             delimiter=rows.delimiter,
             quoting=rows.quoting,
             file=None if rows.lines is None else _absolute(rows.path),
-            notes=(*columns.notes, *rows.notes, kind_note, *segment_notes, *split_notes, *label_notes, *id_notes),
+            notes=(
+                *columns.notes,
+                *rows.notes,
+                *place_notes,
+                kind_note,
+                *segment_notes,
+                *split_notes,
+                *label_notes,
+                *id_notes,
+            ),
         ),
         modality=kind,
         classes=classes,
@@ -128,6 +145,15 @@ def to_manifest(rows: Rows, asked: Mapping[str, str | None], path: str) -> Manif
         features=matrix,
         lines=rows.lines,
     )
+
+
+def _media(rows: Rows, uris: list[str], path: str, column: str) -> tuple[Media, str]:
+    try:
+        return modality(rows.path, uris)
+    except ManifestError as error:
+        if (missing := missing_of(uris, path, column)) is not None:
+            error.hint = f"{missing.message}; {missing.hint}; vectors are given with --features"
+        raise
 
 
 def _absolute(path: str) -> str:

@@ -18,6 +18,12 @@ from cleanlab_lite.manifest.manifest import JSON_CELLS
 
 PERMISSIONS = "check the path and its permissions"
 
+IMAGE_ENDINGS = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
+SOUND_ENDINGS = {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3"}
+# Of files that are looked for by their names, some of which need another program to be read
+MEDIA_ENDINGS = IMAGE_ENDINGS | SOUND_ENDINGS
+MEDIA_ENDINGS |= {".heic", ".heif", ".avif", ".jp2", ".jfif", ".aif", ".aiff", ".au", ".caf", ".w64", ".m4a", ".aac"}
+
 
 @dataclass(frozen=True)
 class Rows:

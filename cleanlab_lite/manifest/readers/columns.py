@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from cleanlab_lite.errors import ManifestError
-from cleanlab_lite.manifest.readers.base import Rows, holds_json, is_text, locate, plain, storable, texts
+from cleanlab_lite.manifest.readers.base import Rows, holds_json, is_text, plain, storable, texts
 from cleanlab_lite.manifest.splits import called_splits, could_hold_splits, from_flags, held_back
 from cleanlab_lite.text import listing
 
@@ -220,14 +220,6 @@ def _check_ids(rows: Rows, columns: Columns, ids: list[str]) -> None:
             f"{rows.path!r}: id column {columns.id!r} has {' and '.join(problems)}; expected one id for every row",
             hint=f"repair the ids{instead}",
         )
-
-
-def make_uris(rows: Rows, columns: Columns) -> np.ndarray | None:
-    """(n,) str: absolute paths and URLs, "" where the path is missing. None without a path column."""
-    if columns.path is None:
-        return None
-    paths = iter(texts(rows, columns.path))
-    return np.array([locate(next(paths), folder) for folder, count in rows.folders for _ in range(count)], dtype=str)
 
 
 def make_segments(rows: Rows, uris: np.ndarray, nemo: bool) -> tuple[np.ndarray | None, tuple[str, ...]]:

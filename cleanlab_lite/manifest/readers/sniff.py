@@ -9,7 +9,7 @@ from typing import Literal
 
 from cleanlab_lite.errors import ManifestError
 from cleanlab_lite.files import is_remote
-from cleanlab_lite.manifest.readers.base import ending
+from cleanlab_lite.manifest.readers.base import IMAGE_ENDINGS, SOUND_ENDINGS, ending
 
 Media = Literal["image", "sound"]
 
@@ -29,9 +29,6 @@ IMAGE_MAGIC = (
 )
 SOUND_MAGIC = (b"fLaC", b"OggS", b"ID3")
 BMP_HEADER_SIZES = {12, 16, 40, 52, 56, 64, 108, 124}
-
-IMAGE_ENDINGS = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
-SOUND_ENDINGS = {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3"}
 
 
 def sniff(first_bytes: bytes) -> Media | None:
