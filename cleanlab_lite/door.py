@@ -61,6 +61,7 @@ def audit(
     split_column: str | None = None,
     features_column: str | None = None,
     features: Any = None,
+    features_columns: str | None = None,
     path_prefix: str | None = None,
     path_suffix: str | None = None,
     path_root: PathLike | None = None,
@@ -82,6 +83,7 @@ def audit(
         classes: names of the classes, where labels are integers from 0; -1 then means not labelled.
         id_column: of a pandas DataFrame also the name of its index.
         features: (n, d) vectors to look at instead, or a file of them.
+        features_columns: names or patterns, with commas, of columns of a manifest that hold one number each.
         path_prefix, path_suffix: text put around every path of a manifest.
         path_root: folder that the relative paths of a manifest start from.
         history: folder of `Recorder.save`; nothing is trained then.
@@ -104,7 +106,12 @@ def audit(
     columns = dict(zip(ROLES, names, strict=True))
     with _spoken_in_python(), _listener(progress) as on_progress:
         chosen = _configure(config, options)
-        places = {"path_prefix": path_prefix, "path_suffix": path_suffix, "path_root": path_root}
+        places = {
+            "features_columns": features_columns,
+            "path_prefix": path_prefix,
+            "path_suffix": path_suffix,
+            "path_root": path_root,
+        }
         manifest = _manifest_of(data, labels, classes, columns, features, places, on_progress)
         evidence = own_evidence(manifest, history=history, pred_probs=pred_probs)
         return _audit(manifest, chosen, evidence, warm_start, out, on_progress)
@@ -154,7 +161,7 @@ def _manifest_of(
     if features is not None and not isinstance(features, str | os.PathLike):
         raise ManifestError(f"features of the file {str(data)!r} come from a file too", hint="numpy.save them first")
     named = {f"{role}_column": name for role, name in columns.items()}
-    return read_manifest(data, **named, features=features, **places)
+    return read_manifest(data, **named, features=features, **places, keep=ObjectStore(default_cache_dir(), on_progress))
 
 
 # --- options --------------------------------------------------------------------------------------------------------

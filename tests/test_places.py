@@ -10,8 +10,7 @@ from cli_world import call
 
 from cleanlab_lite.errors import ManifestError
 from cleanlab_lite.export.manifest import write_manifest
-from cleanlab_lite.manifest.readers import read_manifest
-from cleanlab_lite.manifest.readers.places import missing_error
+from cleanlab_lite.manifest.readers import missing_error, read_manifest
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(16)
 NAMES = [f"{kind}é_{i}" for kind in ("cat", "dog", "owl") for i in range(8)]

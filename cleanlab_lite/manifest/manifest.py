@@ -16,9 +16,10 @@ from cleanlab_lite.manifest.splits import held_back
 Modality = Literal["image", "sound", "vector"]
 PLURALS: dict[str, str] = {"image": "pictures", "sound": "sounds", "vector": "vectors"}
 
-# Metadata of a field of `Manifest.table`, JSONL only: how the cells were written.
+# Metadata of a field of `Manifest.table`: how the cells were written, of JSON and Arrow.
 JSON_CELLS = b"nlclean.json"  # cells hold JSON text: the column mixes types, or holds lists or objects
 NULLS_WRITTEN = b"nlclean.null"  # a null was written as null; otherwise the key was absent
+VIEWS = b"nlclean.view"  # text or bytes were Arrow views
 
 
 class Segment(NamedTuple):
@@ -37,11 +38,25 @@ WHOLE = Segment(0.0, math.inf)
 
 
 @dataclass(frozen=True)
+class TextStyle:
+    """How a text file is written, beside its delimiter and quoting: what an export writes as it was."""
+
+    before: str = ""  # lines before the header: `sep=;`, comments
+    line_end: str = "\n"
+    bom: bool = False  # a byte order mark
+    compression: str = ""  # ".gz", ".zst" or ".bz2"
+    closed: bool = False  # rows end in a delimiter that the header does not have
+    header_quoted: bool = False
+    quoted: tuple[int, ...] | None = None  # columns whose cells are in quotes; None: all or none, as `quoting` says
+    bare: tuple[str, ...] = ()  # cells of those columns that are not
+
+
+@dataclass(frozen=True)
 class Source:
     """Where the rows came from and how to write them again."""
 
     path: str  # as the user gave it, absolute; of objects in memory, `<kind>` in the working folder
-    format: str  # "csv", "tsv", "jsonl", "parquet", "folder", "arrays", "table"
+    format: str  # "csv", "tsv", "jsonl", "json", "parquet", "arrow", "feather", "folder", "arrays", "table"
     label_column: str
     path_column: str | None = None  # None for embeddings
     id_column: str | None = None
@@ -50,6 +65,9 @@ class Source:
     segment_columns: tuple[str, ...] = ()  # offset and duration, or start and end; () where rows are whole files
     delimiter: str = ","  # csv and tsv only
     quoting: int = 0  # csv.QUOTE_MINIMAL, QUOTE_ALL, or QUOTE_NONE where quotes are text; csv and tsv only
+    style: TextStyle = TextStyle()
+    label_names: tuple[tuple[str, str], ...] = ()  # label cell, class name: where the cells are numbers of classes
+    twin_columns: tuple[str, ...] = ()  # say the same as the label in other words, and change with it
     file: str | None = None  # the text file that `Manifest.lines` count in, absolute; None without lines
     notes: tuple[str, ...] = ()  # what was detected, one sentence each, for the user
 

@@ -13,7 +13,7 @@ from cleanlab_lite.data.sound import SoundFormat
 from cleanlab_lite.errors import ConfigError
 from cleanlab_lite.files import is_remote
 from cleanlab_lite.manifest.manifest import PLURALS, Manifest, Modality
-from cleanlab_lite.manifest.readers.places import missing_error
+from cleanlab_lite.manifest.readers import missing_error
 from cleanlab_lite.registry import Spec
 from cleanlab_lite.train.losses import LOSSES
 from cleanlab_lite.train.models import PROXIES, ProxyFacts, lite, require_fit, usual_proxy

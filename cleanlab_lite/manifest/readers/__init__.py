@@ -10,6 +10,7 @@ import difflib
 import glob
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
@@ -17,7 +18,8 @@ import numpy as np
 from cleanlab_lite.errors import ManifestError
 from cleanlab_lite.files import is_remote
 from cleanlab_lite.manifest.manifest import Manifest, Modality, Source
-from cleanlab_lite.manifest.readers.base import Rows, ending, list_folder, texts
+from cleanlab_lite.manifest.readers.arrow import DATASET, SPLITS, read_arrow, read_feather, read_saved_dataset
+from cleanlab_lite.manifest.readers.base import FileKeeper, Rows, bare, ending, list_folder, texts
 from cleanlab_lite.manifest.readers.columns import (
     NEMO_PATH,
     Columns,
@@ -29,20 +31,36 @@ from cleanlab_lite.manifest.readers.columns import (
     make_segments,
     make_splits,
 )
-from cleanlab_lite.manifest.readers.features import column_features, load_features, read_npz, vector_columns
+from cleanlab_lite.manifest.readers.embedded import media_columns, with_media
+from cleanlab_lite.manifest.readers.features import (
+    column_features,
+    hint_for,
+    load_features,
+    read_npz,
+    several_columns,
+    vector_columns,
+)
 from cleanlab_lite.manifest.readers.folder import read_tree
+from cleanlab_lite.manifest.readers.partitioned import PARTITION, partitions, read_partitions
 from cleanlab_lite.manifest.readers.places import Places, find_files, missing_of
 from cleanlab_lite.manifest.readers.sniff import Media, modality, sniff
 from cleanlab_lite.manifest.readers.tabular import DELIMITED, READERS
+from cleanlab_lite.manifest.readers.twins import with_class_labels, with_twins
 from cleanlab_lite.manifest.splits import in_words
 from cleanlab_lite.text import listing
 
 __all__ = ["read_labels", "read_manifest", "sniff", "to_manifest"]
 
 TABLES = ("metadata", "manifest")  # by these names the table of a folder is known, whatever else lies there
+ALL_READERS = {**READERS, ".arrow": read_arrow, ".feather": read_feather, ".ftr": read_feather}
+# Forms of files whose ending says nothing, by their first bytes
+CONTENT = {b"PAR1": ".parquet", b"ARROW1": ".arrow", b"FEA1": ".feather", b"[": ".json", b"{": ".json"}
+FOLDER_TABLES = (*(form for form in READERS if form != ".json"), ".arrow", ".feather")  # JSON lies beside many data
 UNKNOWN = {
     "": "the format is taken from the ending; rename the file, e.g. to manifest.csv",
-    ".json": "a JSON array can be converted with `jq -c '.[]' OLD.json > NEW.jsonl`",
+    ".xlsx": "save the sheet as CSV",
+    ".xls": "save the sheet as CSV",
+    ".pkl": "pickles are not read, they can run programs: save it with frame.to_parquet()",
     ".npy": "give it with --features, next to a table of labels",
     ".txt": "rename it to .csv or .tsv if it is a table with a header line",
 }
@@ -57,18 +75,22 @@ def read_manifest(
     split_column: str | None = None,
     features_column: str | None = None,
     features: str | os.PathLike[str] | None = None,
+    features_columns: str | None = None,
     path_prefix: str | None = None,
     path_suffix: str | None = None,
     path_root: str | os.PathLike[str] | None = None,
+    keep: FileKeeper | None = None,
 ) -> Manifest:
     """Read a dataset as its owner describes it.
 
     `path` is a CSV, TSV, JSONL or Parquet file, a folder or glob of them, a folder with a `manifest.*` or a Hugging
     Face `metadata.*`, a class-per-folder tree, or an `.npz` of features and labels; files may be URLs (fsspec).
     Columns are detected by their names unless named here, and `Source.notes` says what was detected.
-    `features` is an `.npy` or `.npz` file with row i for row i of the manifest. `path_prefix` and `path_suffix` are put
-    around every path, `path_root` is the folder that relative ones start from. Where the first files are not there,
-    they are looked for once, see `places`. Files that stay missing are found when they are decoded.
+    `features` is an `.npy` or `.npz` file with row i for row i of the manifest; `features_columns` are the names, or
+    patterns with commas, of columns that hold a number each. `keep` makes files of pictures inside tables.
+    `path_prefix` and `path_suffix` are put around every path, `path_root` is the folder that relative ones start from.
+    Where the first files are not there, they are looked for once, see `places`. Files that stay missing are found when
+    they are decoded.
 
     Raises ManifestError with file, line, what was found and what was expected.
     """
@@ -82,20 +104,27 @@ def read_manifest(
     name = os.fspath(path)
     rows = _read_rows(name)
     if features is not None:
-        rows = _with_features(rows, os.fspath(features), features_column)
+        rows = _with_features(rows, os.fspath(features), features_column or features_columns)
+    elif features_columns is not None:
+        rows = _with_columns(rows, features_columns, features_column)
+    elif (path_column is None and features_column is None) or path_column in media_columns(rows.table):
+        rows = with_media(rows, keep)
     places = Places(path_prefix or "", path_suffix or "", os.fspath(path_root or ""))
     return to_manifest(rows, asked, _absolute(name), places)
 
 
 def to_manifest(rows: Rows, asked: Mapping[str, str | None], path: str, places: Places | None = None) -> Manifest:
     """What the rows mean, whatever they were read from; `asked` is role -> column, `path` is for `Source.path`."""
-    columns = find_columns(rows, asked, vector_columns(rows.table))
+    columns = _find_columns(rows, asked)
+    rows, twins = with_twins(rows, columns.label)
     labels, classes, label_notes = make_labels(rows, columns)
     check_classes(rows, columns.label, labels, classes)
     ids, id_notes = make_ids(rows, columns)
     uris: np.ndarray | None = None
     place_notes: list[str] = []
-    if columns.path is not None:
+    if columns.path in rows.files:
+        uris = np.array(rows.files[columns.path], dtype=str)
+    elif columns.path is not None:
         uris, place_notes = find_files(rows, texts(rows, columns.path), places or Places())
     matrix = rows.features if columns.features is None else column_features(rows, columns.features)
     kind: Modality = "vector"
@@ -123,6 +152,9 @@ def to_manifest(rows: Rows, asked: Mapping[str, str | None], path: str, places: 
             segment_columns=segment_columns,
             delimiter=rows.delimiter,
             quoting=rows.quoting,
+            style=rows.style,
+            label_names=tuple(rows.names.get(columns.label, {}).items()),
+            twin_columns=twins,
             file=None if rows.lines is None else _absolute(rows.path),
             notes=(
                 *columns.notes,
@@ -145,6 +177,25 @@ def to_manifest(rows: Rows, asked: Mapping[str, str | None], path: str, places: 
         features=matrix,
         lines=rows.lines,
     )
+
+
+def _find_columns(rows: Rows, asked: Mapping[str, str | None]) -> Columns:
+    try:
+        return find_columns(rows, asked, vector_columns(rows.table))
+    except ManifestError as error:
+        if "no path column" in error.message and (more := hint_for(rows.table)):
+            error.hint = f"{more}; otherwise {error.hint}"
+        raise
+
+
+def missing_error(manifest: Manifest) -> ManifestError | None:
+    """What to say where not one of the files is there; None where one is, or lies elsewhere than on this machine."""
+    source = manifest.source
+    uris = [] if manifest.uris is None else manifest.uris.tolist()
+    error = missing_of(uris, source.path, source.path_column or "path")
+    if error is not None and (vectors := vector_columns(manifest.table)):
+        error.hint += f"; {listing(vectors, 3)} hold vectors, which --features-column audits without the files"
+    return error
 
 
 def _media(rows: Rows, uris: list[str], path: str, column: str) -> tuple[Media, str]:
@@ -170,6 +221,7 @@ def read_labels(path: str | os.PathLike[str], columns: Mapping[str, str], *, quo
     rows = _read_rows(name, quotes_are_text)
     check_columns(rows, columns)
     roles = Columns(columns["label"], columns.get("path"), columns.get("id"))
+    rows, twins = with_twins(rows, roles.label)
     labels, classes, _ = make_labels(rows, roles)
     return Manifest(
         table=rows.table,
@@ -181,6 +233,9 @@ def read_labels(path: str | os.PathLike[str], columns: Mapping[str, str], *, quo
             id_column=roles.id,
             delimiter=rows.delimiter,
             quoting=rows.quoting,
+            style=rows.style,
+            label_names=tuple(rows.names.get(roles.label, {}).items()),
+            twin_columns=twins,
         ),
         modality="vector",  # rows of labels and whatever comes with them
         classes=classes,
@@ -205,27 +260,41 @@ def _read_rows(path: str, quotes_are_text: bool = False) -> Rows:
 
 
 def _read_files(paths: list[str], quotes_are_text: bool) -> Rows:
-    endings = sorted({ending(path) for path in paths})
-    known = [*READERS, ".npz"]
-    if len(endings) > 1:
+    forms = sorted({form_of(path) for path in paths})
+    if len(forms) > 1:
         raise ManifestError(
-            f"{listing(paths, 5)} have the endings {listing(endings)}, expected one format",
+            f"{listing(paths, 5)} have the endings {listing(forms)}, expected one format",
             hint="name one file, or narrow the glob",
         )
-    if endings == [".npz"] and len(paths) == 1:
+    [form] = forms
+    if form == ".npz" and len(paths) == 1:
         return read_npz(paths[0])
-    if endings[0] not in READERS:
+    if form not in ALL_READERS:
+        known = [*READERS, ".arrow", ".feather", ".npz"]
         raise ManifestError(
-            f"{listing(paths, 5)}: unknown ending {endings[0]!r}, expected {', '.join(known)} or a folder",
-            hint=UNKNOWN.get(endings[0], "rename the file or convert it"),
+            f"{listing(paths, 5)}: unknown ending {form!r}, expected {', '.join(known)} or a folder",
+            hint=UNKNOWN.get(form, "rename the file or convert it"),
         )
-    if quotes_are_text and endings[0] in DELIMITED:
-        rows = DELIMITED[endings[0]](paths, quotes_are_text=True)
+    if quotes_are_text and form in DELIMITED:
+        rows = DELIMITED[form](paths, quotes_are_text=True)
     else:
-        rows = READERS[endings[0]](paths)
+        rows = with_class_labels(ALL_READERS[form](paths))
     if all(os.path.splitext(os.path.basename(path))[0] == "metadata" for path in paths):
         return _hugging_face(rows)
     return rows
+
+
+def form_of(path: str) -> str:
+    """The ending that says how a file is read: its own, without that of a compression, or else by its first bytes."""
+    by_name = ending(bare(path))
+    if by_name in ALL_READERS or by_name in UNKNOWN or is_remote(path):
+        return by_name
+    with suppress(OSError, ValueError):
+        if os.path.isfile(path):
+            with open(path, "rb") as file:
+                head = file.read(64)
+            return next((form for magic, form in CONTENT.items() if head.startswith(magic)), by_name)
+    return by_name
 
 
 def _hugging_face(rows: Rows) -> Rows:
@@ -237,8 +306,10 @@ def _hugging_face(rows: Rows) -> Rows:
 def _read_folder(folder: str, quotes_are_text: bool) -> Rows:
     """Tables in the folder, or else the class folders in it."""
     names = [name for name in list_folder(folder) if not name.startswith(".")]
-    named = [name for name in names if os.path.splitext(name)[0] in TABLES and ending(name) in READERS]
-    tables = named or [name for name in names if ending(name) in READERS]
+    if (whole := _one_dataset(folder, names)) is not None:
+        return whole
+    named = [name for name in names if os.path.splitext(name)[0] in TABLES and ending(bare(name)) in FOLDER_TABLES]
+    tables = named or [name for name in names if ending(bare(name)) in FOLDER_TABLES]
     subfolders = [name for name in names if os.path.isdir(os.path.join(folder, name))]
     if not tables:
         return read_tree(folder)
@@ -250,11 +321,32 @@ def _read_folder(folder: str, quotes_are_text: bool) -> Rows:
     return _read_files([os.path.join(folder, name) for name in tables], quotes_are_text)
 
 
+def _one_dataset(folder: str, names: list[str]) -> Rows | None:
+    """A folder that another program has written as one dataset; None where it is none."""
+    if DATASET in names or SPLITS in names:
+        return with_class_labels(read_saved_dataset(folder))
+    if {"data", "labels.json"} <= set(names):  # FiftyOne
+        return _read_files([os.path.join(folder, "labels.json")], False)
+    folders = [name for name in names if os.path.isdir(os.path.join(folder, name))]
+    keyed = bool(folders) and all(map(PARTITION.fullmatch, folders))
+    if keyed and (parts := partitions(folder)):
+        return with_class_labels(read_partitions(folder, parts))
+    return None
+
+
 def _with_features(rows: Rows, path: str, features_column: str | None) -> Rows:
     if rows.features is not None or features_column is not None:
         other = f"column {features_column!r}" if features_column else f"{rows.path!r}"
         raise ManifestError(f"features are given twice: in {path!r} and in {other}", hint="leave one of them out")
     return replace(rows, features=load_features(path, rows), notes=(*rows.notes, f"features: {path}"))
+
+
+def _with_columns(rows: Rows, patterns: str, features_column: str | None) -> Rows:
+    if rows.features is not None or features_column is not None:
+        raise ManifestError("features are given twice: --features-columns, and others", hint="leave one of them out")
+    matrix, names = several_columns(rows, patterns)
+    note = f"features: {len(names):,} columns, {names[0]} to {names[-1]}"
+    return replace(rows, features=matrix, notes=(*rows.notes, note))
 
 
 def _not_found(path: str) -> ManifestError:

@@ -291,6 +291,8 @@ def make_labels(rows: Rows, columns: Columns) -> tuple[np.ndarray, tuple[str, ..
     present = [name for name in names if name is not None]
     if any(map(DECIMAL.fullmatch, present)) and all(DECIMAL.fullmatch(n) or INTEGER.fullmatch(n) for n in present):
         names = [None if name is None else _integral(rows, columns.label, name) for name in names]
+    if (known := rows.names.get(columns.label)) is not None:
+        names = [None if name in (None, "-1") else _named(rows, columns.label, known, name) for name in names]
     classes = sorted({name for name in names if name is not None})
     if all(map(INTEGER.fullmatch, classes)):
         classes.sort(key=int)
@@ -301,6 +303,16 @@ def make_labels(rows: Rows, columns: Columns) -> tuple[np.ndarray, tuple[str, ..
     lookup = np.array([-1 if name is None else index[name] for name in names] + [-1])  # code -1 is a null cell
     labels = lookup[codes].astype(np.int64)
     return labels, tuple(classes), _label_notes(labels, classes)
+
+
+def _named(rows: Rows, column: str, known: Mapping[str, str], number: str) -> str:
+    if number not in known:
+        raise ManifestError(
+            f"{rows.path!r}: label column {column!r} holds {number!r:.60}, but its classes are "
+            f"{listing(list(known), 8)} ({listing(list(known.values()), 8)})",
+            hint="was the file written by another program? Name another column with --label-column",
+        )
+    return known[number]
 
 
 def _distinct(rows: Rows, name: str) -> tuple[np.ndarray, list[Any]]:

@@ -21,7 +21,6 @@ import numpy as np
 
 from cleanlab_lite.errors import ManifestError
 from cleanlab_lite.files import is_remote
-from cleanlab_lite.manifest.manifest import Manifest
 from cleanlab_lite.manifest.readers.base import MEDIA_ENDINGS, Rows, locate
 from cleanlab_lite.text import listing
 
@@ -69,15 +68,8 @@ def find_files(rows: Rows, cells: Sequence[str], asked: Places) -> tuple[np.ndar
     return np.array(uris, dtype=str), [note] if note else []
 
 
-def missing_error(manifest: Manifest) -> ManifestError | None:
-    """What to say where not one of the files is there; None where one is, or lies elsewhere than on this machine."""
-    source = manifest.source
-    uris = [] if manifest.uris is None else manifest.uris.tolist()
-    return missing_of(uris, source.path, source.path_column or "path")
-
-
 def missing_of(uris: Sequence[str], path: str, column: str) -> ManifestError | None:
-    """As `missing_error`, of the files of the manifest at `path` in a column."""
+    """What to say where not one of the files in a column is there; None where one is, or is not on this machine."""
     local = [uri for uri in uris if uri and not is_remote(uri)]
     if not local or len(local) < sum(map(bool, uris)) or any(map(_is_file, local)):
         return None
