@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from scipy.special import softmax
 
+from cleanlab_lite.archives import member
 from cleanlab_lite.arrays import unit_rows
 from cleanlab_lite.clock import Clock
 from cleanlab_lite.config import AuditConfig, as_dict, validate
@@ -399,8 +400,9 @@ def _file_facts(manifest: Manifest) -> str:
 
 def _stamp(path: str) -> str:
     """Size and time of change of a local file."""
+    place = member(path)
     try:
-        found = os.stat(path)
+        found = os.stat(path if place is None else place.archive)
     except (OSError, ValueError):  # missing, remote, or no path at all: who reads it says so
         return "-"
     return f"{found.st_size} {found.st_mtime_ns}"

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
+from cleanlab_lite.archives import member, read_member
 from cleanlab_lite.errors import DecodeError
 from cleanlab_lite.files import MAX_FILE_BYTES, is_remote, local_path, read_remote
 from cleanlab_lite.text import one_line
@@ -104,10 +105,13 @@ def _local_failures() -> Iterator[None]:
 
 def _read_remote(url: str) -> bytes:
     with _remote_failures():
-        return read_remote(url)
+        place = member(url)
+        return read_remote(url) if place is None else read_member(place)
 
 
 def _open_remote(url: str) -> BinaryIO:
+    if (place := member(url)) is not None:
+        return io.BytesIO(read_member(place))
     from fsspec.core import url_to_fs
 
     system, path = url_to_fs(url)

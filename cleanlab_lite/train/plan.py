@@ -150,8 +150,6 @@ class Estimate:
 
 def make_plan(manifest: Manifest, config: AuditConfig, warm: WarmStart | None = None) -> Plan:
     """Raises ConfigError for unknown names, an absent device, or a proxy that does not fit the data or `warm`."""
-    if manifest.modality != "vector" and (missing := missing_error(manifest)) is not None:
-        raise missing
     views = choose_views(manifest.modality, config)
     if config.heads == "closed":
         config = settle_closed(config, warm)
@@ -170,6 +168,8 @@ def make_plan(manifest: Manifest, config: AuditConfig, warm: WarmStart | None = 
         raise ConfigError(f"ensemble is {config.ensemble}, the manifest has {labelled} labelled rows")
     if warm is not None:
         require_same(warm, manifest, config, proxy.name, encoder, form)
+    if manifest.modality != "vector" and (missing := missing_error(manifest)) is not None:
+        raise missing
     cost = estimate(manifest, config, proxy.facts, encoder, form, len(recipes), beside, on_gpu)
     return Plan(
         rows=len(manifest),

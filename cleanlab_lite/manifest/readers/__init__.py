@@ -15,9 +15,11 @@ from dataclasses import replace
 
 import numpy as np
 
+from cleanlab_lite.archives import ENDINGS as ARCHIVES
 from cleanlab_lite.errors import ManifestError
 from cleanlab_lite.files import is_remote
 from cleanlab_lite.manifest.manifest import Manifest, Modality, Source
+from cleanlab_lite.manifest.readers.archive import read_archives, table_in
 from cleanlab_lite.manifest.readers.arrow import DATASET, SPLITS, read_arrow, read_feather, read_saved_dataset
 from cleanlab_lite.manifest.readers.base import FileKeeper, Rows, bare, ending, list_folder, texts
 from cleanlab_lite.manifest.readers.columns import (
@@ -61,6 +63,7 @@ UNKNOWN = {
     ".xlsx": "save the sheet as CSV",
     ".xls": "save the sheet as CSV",
     ".pkl": "pickles are not read, they can run programs: save it with frame.to_parquet()",
+    ".tgz": "unpack it, or pack it again without compression: .tar and .zip are read as they are",
     ".npy": "give it with --features, next to a table of labels",
     ".txt": "rename it to .csv or .tsv if it is a table with a header line",
 }
@@ -269,8 +272,11 @@ def _read_files(paths: list[str], quotes_are_text: bool) -> Rows:
     [form] = forms
     if form == ".npz" and len(paths) == 1:
         return read_npz(paths[0])
+    if form in ARCHIVES:
+        table = table_in(paths[0]) if len(paths) == 1 else ""
+        return _read_files([table], quotes_are_text) if table else read_archives(paths)
     if form not in ALL_READERS:
-        known = [*READERS, ".arrow", ".feather", ".npz"]
+        known = [*READERS, ".arrow", ".feather", ".npz", *ARCHIVES]
         raise ManifestError(
             f"{listing(paths, 5)}: unknown ending {form!r}, expected {', '.join(known)} or a folder",
             hint=UNKNOWN.get(form, "rename the file or convert it"),
@@ -287,7 +293,7 @@ def _read_files(paths: list[str], quotes_are_text: bool) -> Rows:
 def form_of(path: str) -> str:
     """The ending that says how a file is read: its own, without that of a compression, or else by its first bytes."""
     by_name = ending(bare(path))
-    if by_name in ALL_READERS or by_name in UNKNOWN or is_remote(path):
+    if by_name in (*ALL_READERS, *ARCHIVES) or by_name in UNKNOWN or is_remote(path):
         return by_name
     with suppress(OSError, ValueError):
         if os.path.isfile(path):
@@ -327,6 +333,8 @@ def _one_dataset(folder: str, names: list[str]) -> Rows | None:
         return with_class_labels(read_saved_dataset(folder))
     if {"data", "labels.json"} <= set(names):  # FiftyOne
         return _read_files([os.path.join(folder, "labels.json")], False)
+    if names and all(ending(name) == ".tar" for name in names):
+        return read_archives([os.path.join(folder, name) for name in names])
     folders = [name for name in names if os.path.isdir(os.path.join(folder, name))]
     keyed = bool(folders) and all(map(PARTITION.fullmatch, folders))
     if keyed and (parts := partitions(folder)):

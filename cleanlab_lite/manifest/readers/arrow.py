@@ -57,10 +57,8 @@ def _table(path: str) -> pa.Table:
                 f"{path!r} is the first version of Feather, which Arrow gives up",
                 hint="write it again with pandas: frame.to_feather(path)",
             )
-        if head == b"ARROW1":
-            table = pa.ipc.open_file(source).read_all()
-        else:
-            table = pa.ipc.open_stream(source).read_all()
+        opened = pa.ipc.open_file(source) if head == b"ARROW1" else pa.ipc.open_stream(source)
+        table = opened.read_all()
         table.validate(full=True)
         return without_views(table)
 

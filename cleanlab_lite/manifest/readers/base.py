@@ -77,7 +77,8 @@ def folder_of(path: str) -> str:
     first, chained, rest = path.partition("::")
     if first.startswith(("http://", "https://")):
         first = urlsplit(first)._replace(query="", fragment="").geturl()
-    return first.rpartition("/")[0] + chained + rest
+    scheme, slashes, inside = first.partition("://")
+    return f"{scheme}{slashes}{inside.rpartition('/')[0]}{chained}{rest}"
 
 
 def locate(path: str, folder: str) -> str:
@@ -90,7 +91,8 @@ def locate(path: str, folder: str) -> str:
         return path
     if is_remote(folder):
         first, chained, rest = folder.partition("::")
-        return f"{first}/{path}{chained}{rest}"
+        slash = "" if first.endswith("://") else "/"  # at the root of an archive
+        return f"{first}{slash}{path}{chained}{rest}"
     return os.path.join(folder, path)
 
 
