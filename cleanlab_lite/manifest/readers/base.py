@@ -22,11 +22,11 @@ from cleanlab_lite.text import listing
 PERMISSIONS = "check the path and its permissions"
 RESERVED = "__nlclean_"  # columns of a saved manifest
 
-IMAGE_ENDINGS = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
-SOUND_ENDINGS = {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3"}
-# Of files that are looked for by their names, some of which need another program to be read
-MEDIA_ENDINGS = IMAGE_ENDINGS | SOUND_ENDINGS
-MEDIA_ENDINGS |= {".heic", ".heif", ".avif", ".jp2", ".jfif", ".aif", ".aiff", ".au", ".caf", ".w64", ".m4a", ".aac"}
+IMAGE_ENDINGS = {".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".jp2", ".avif", ".heic"}
+IMAGE_ENDINGS |= {".heif"}
+SOUND_ENDINGS = {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au", ".caf", ".w64"}
+SOUND_ENDINGS |= {".m4a", ".aac"}
+MEDIA_ENDINGS = IMAGE_ENDINGS | SOUND_ENDINGS | {".svg"}  # of files that are looked for by their names
 
 
 class FileKeeper(Protocol):
