@@ -77,7 +77,11 @@ def write(cleaned: Cleaned, target: Path) -> list[str]:
     """Write a line for every row that goes or gets a new label."""
     manifest, cleaning = cleaned.manifest, cleaned.cleaning
     source = manifest.source
-    named = {"label": source.label_column, "id": source.id_column, "path": source.path_column}
+    named = {
+        "label": source.label_column,
+        "id": source.id_column,
+        "path": None if manifest.holds_files else source.path_column,
+    }
     columns = {role: name for role, name in named.items() if name is not None}
     keep = cleaning.keep.tolist()
     given, p, confidence, reasons = (
@@ -218,7 +222,7 @@ class _Rows:
         self._ids: list[str] = manifest.ids.tolist()
         self._index = {id: row for row, id in enumerate(self._ids)}
         source = manifest.source
-        paths = manifest.table[source.path_column].cast(pa.string()).to_pylist() if source.path_column else None
+        paths = None if manifest.paths is None else manifest.paths.to_pylist()
         # What a row is called wherever it stands; None where ids are row numbers.
         self._names = self._ids if source.id_column else paths
 

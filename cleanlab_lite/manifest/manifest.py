@@ -104,6 +104,27 @@ class Manifest:
     def num_classes(self) -> int:
         return len(self.classes)
 
+    @property
+    def paths(self) -> pa.ChunkedArray | None:
+        """n paths as the user wrote them; null where the column holds the files themselves. None without a column."""
+        if self.source.path_column is None:
+            return None
+        column = self.table[self.source.path_column]
+        if pa.types.is_struct(column.type):
+            names = [name.as_py() for chunk in column.chunks for name in chunk.field("path")]
+            return pa.chunked_array([pa.array(names, pa.string())])
+        if pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type):
+            return pa.chunked_array([pa.nulls(len(column), pa.string())])
+        return column.cast(pa.string())
+
+    @property
+    def holds_files(self) -> bool:
+        """Whether the path column holds files, not their paths."""
+        if self.source.path_column is None:
+            return False
+        kind = self.table.schema.field(self.source.path_column).type
+        return pa.types.is_struct(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
+
     def segment(self, row: int) -> Segment:
         """The part of its file that row `row` is about."""
         return WHOLE if self.segments is None else Segment(*self.segments[row].tolist())
