@@ -373,25 +373,6 @@ def test_class_labels_have_names_and_stay_numbers(folder):
         read_manifest(folder / "strange.parquet")
 
 
-@pytest.mark.parametrize("label", ["label", "class_name"])
-def test_numbers_beside_names(folder, label):
-    columns = {"path": COLUMNS["path"], "label": [str(KINDS.index(k)) for k in LABELS], "class_name": LABELS}
-    pd.DataFrame(columns).to_csv(folder / "m.csv", index=False)
-    manifest = read_manifest(folder / "m.csv", label_column=label)
-    assert manifest.classes == KINDS
-    out = pd.read_csv(exported(manifest, folder, labels=["owl"] + [None] * (N - 1)))
-    assert out["label"].tolist() == [2, *(KINDS.index(k) for k in LABELS[1:])]
-    assert out["class_name"].tolist() == ["owl", *LABELS[1:]]
-
-
-def test_columns_that_disagree_are_not_names(folder):
-    names = [*LABELS[1:], "cat"]
-    names[0] = "mouse"
-    columns = {"path": COLUMNS["path"], "label": [KINDS.index(k) for k in LABELS], "class_name": names}
-    pd.DataFrame(columns).to_csv(folder / "m.csv", index=False)
-    assert read_manifest(folder / "m.csv", label_column="label").classes == ("0", "1", "2")
-
-
 # --- pictures inside tables -----------------------------------------------------------------------------------------
 
 

@@ -190,6 +190,7 @@ def _relabelled(manifest: Manifest, labels: Sequence[str | None]) -> pa.Table:
     first = np.full(manifest.num_classes, -1)  # a row of every class
     rows = np.flatnonzero(manifest.labels >= 0)[::-1]
     first[manifest.labels[rows]] = rows
+    column = manifest.table[name]
     take = np.arange(len(manifest))
     new: dict[str, int] = {}  # labels that no row has yet, put behind the column
     for row, text in enumerate(labels):
@@ -199,20 +200,10 @@ def _relabelled(manifest: Manifest, labels: Sequence[str | None]) -> pa.Table:
             take[row] = len(manifest) + new.setdefault(text, len(new))
         elif position != manifest.labels[row]:
             take[row] = first[position]
-    table = manifest.table
-    for column in (name, *manifest.source.twin_columns):
-        cells = table[column]
-        if new:
-            more = _cells(manifest, list(new)) if column == name else _nothing(cells.type, len(new))
-            cells = pa.chunked_array([*cells.chunks, more])
-        position = table.schema.get_field_index(column)
-        table = table.set_column(position, table.schema.field(column), cells.take(pa.array(take)))
-    return table
-
-
-def _nothing(kind: pa.DataType, n: int) -> pa.Array:
-    """n empty cells."""
-    return pa.array([""] * n, kind) if pa.types.is_string(kind) else pa.nulls(n, kind)
+    if new:
+        column = pa.chunked_array([*column.chunks, _cells(manifest, list(new))])
+    position = manifest.table.schema.get_field_index(name)
+    return manifest.table.set_column(position, manifest.table.schema.field(name), column.take(pa.array(take)))
 
 
 def _cells(manifest: Manifest, texts: list[str]) -> pa.Array:

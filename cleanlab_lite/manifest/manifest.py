@@ -67,7 +67,6 @@ class Source:
     quoting: int = 0  # csv.QUOTE_MINIMAL, QUOTE_ALL, or QUOTE_NONE where quotes are text; csv and tsv only
     style: TextStyle = TextStyle()
     label_names: tuple[tuple[str, str], ...] = ()  # label cell, class name: where the cells are numbers of classes
-    twin_columns: tuple[str, ...] = ()  # say the same as the label in other words, and change with it
     file: str | None = None  # the text file that `Manifest.lines` count in, absolute; None without lines
     notes: tuple[str, ...] = ()  # what was detected, one sentence each, for the user
 

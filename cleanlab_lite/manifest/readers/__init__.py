@@ -21,7 +21,8 @@ from cleanlab_lite.files import is_remote
 from cleanlab_lite.manifest.manifest import Manifest, Modality, Source
 from cleanlab_lite.manifest.readers.archive import read_archives, table_in
 from cleanlab_lite.manifest.readers.arrow import DATASET, SPLITS, read_arrow, read_feather, read_saved_dataset
-from cleanlab_lite.manifest.readers.base import FileKeeper, Rows, bare, ending, list_folder, texts
+from cleanlab_lite.manifest.readers.base import MEDIA_ENDINGS, FileKeeper, Rows, bare, ending, list_folder, texts
+from cleanlab_lite.manifest.readers.class_labels import with_class_labels
 from cleanlab_lite.manifest.readers.columns import (
     NEMO_PATH,
     Columns,
@@ -47,7 +48,6 @@ from cleanlab_lite.manifest.readers.partitioned import PARTITION, partitions, re
 from cleanlab_lite.manifest.readers.places import Places, find_files, missing_of
 from cleanlab_lite.manifest.readers.sniff import Media, modality, sniff
 from cleanlab_lite.manifest.readers.tabular import DELIMITED, READERS
-from cleanlab_lite.manifest.readers.twins import with_class_labels, with_twins
 from cleanlab_lite.manifest.splits import in_words
 from cleanlab_lite.text import listing
 
@@ -57,6 +57,7 @@ TABLES = ("metadata", "manifest")  # by these names the table of a folder is kno
 ALL_READERS = {**READERS, ".arrow": read_arrow, ".feather": read_feather, ".ftr": read_feather}
 # Forms of files whose ending says nothing, by their first bytes
 CONTENT = {b"PAR1": ".parquet", b"ARROW1": ".arrow", b"FEA1": ".feather", b"[": ".json", b"{": ".json"}
+DATALAB = {"id", "is_label_issue", "label_score", "given_label", "predicted_label"}  # columns of an export
 FOLDER_TABLES = (*(form for form in READERS if form != ".json"), ".arrow", ".feather")  # JSON lies beside many data
 UNKNOWN = {
     "": "the format is taken from the ending; rename the file, e.g. to manifest.csv",
@@ -119,7 +120,6 @@ def read_manifest(
 def to_manifest(rows: Rows, asked: Mapping[str, str | None], path: str, places: Places | None = None) -> Manifest:
     """What the rows mean, whatever they were read from; `asked` is role -> column, `path` is for `Source.path`."""
     columns = _find_columns(rows, asked)
-    rows, twins = with_twins(rows, columns.label)
     labels, classes, label_notes = make_labels(rows, columns)
     check_classes(rows, columns.label, labels, classes)
     ids, id_notes = make_ids(rows, columns)
@@ -157,7 +157,6 @@ def to_manifest(rows: Rows, asked: Mapping[str, str | None], path: str, places: 
             quoting=rows.quoting,
             style=rows.style,
             label_names=tuple(rows.names.get(columns.label, {}).items()),
-            twin_columns=twins,
             file=None if rows.lines is None else _absolute(rows.path),
             notes=(
                 *columns.notes,
@@ -186,7 +185,13 @@ def _find_columns(rows: Rows, asked: Mapping[str, str | None]) -> Columns:
     try:
         return find_columns(rows, asked, vector_columns(rows.table))
     except ManifestError as error:
-        if "no path column" in error.message and (more := hint_for(rows.table)):
+        if "no path column" not in error.message:
+            raise
+        if DATALAB.issubset(rows.table.column_names) and asked.get("path") is None:
+            if ending(texts(rows, "id")[0]) in MEDIA_ENDINGS:  # an export of ours, whose ids are paths
+                return find_columns(rows, {**asked, "path": "id", "id": "id"}, [])
+            error.hint = "this is a table of `nlclean export --format cleanlab`, without files: audit the manifest"
+        elif more := hint_for(rows.table):
             error.hint = f"{more}; otherwise {error.hint}"
         raise
 
@@ -224,7 +229,6 @@ def read_labels(path: str | os.PathLike[str], columns: Mapping[str, str], *, quo
     rows = _read_rows(name, quotes_are_text)
     check_columns(rows, columns)
     roles = Columns(columns["label"], columns.get("path"), columns.get("id"))
-    rows, twins = with_twins(rows, roles.label)
     labels, classes, _ = make_labels(rows, roles)
     return Manifest(
         table=rows.table,
@@ -238,7 +242,6 @@ def read_labels(path: str | os.PathLike[str], columns: Mapping[str, str], *, quo
             quoting=rows.quoting,
             style=rows.style,
             label_names=tuple(rows.names.get(roles.label, {}).items()),
-            twin_columns=twins,
         ),
         modality="vector",  # rows of labels and whatever comes with them
         classes=classes,
