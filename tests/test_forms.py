@@ -14,6 +14,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from audit_world import QUICK
+from cli_world import call
 from PIL import Image
 
 from cleanlab_lite.data.objects import ObjectStore
@@ -502,3 +504,46 @@ def test_other_names_and_byte_orders_in_npz(tmp_path):
 def test_boxes_as_text_are_no_vectors(folder):
     pd.DataFrame({**COLUMNS, "bbox": ["[1, 2, 3, 4]"] * N}).to_csv(folder / "m.csv", index=False)
     assert read_manifest(folder / "m.csv").modality == "image"
+
+
+# --- what nlclean has written itself --------------------------------------------------------------------------------
+
+
+def test_every_export_is_read_again(folder, capsys, monkeypatch):
+    """But for patches, which are no datasets, and folders of several splits, which are audited one by one."""
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("NLCLEAN_CACHE_DIR", str(folder / "cache"))
+    pd.DataFrame(COLUMNS).to_csv("m.csv", index=False)
+    assert call(capsys, "audit", "m.csv", "--out", "run", "--views", "pixels", *QUICK, "-q").code == 0
+    (folder / "out").mkdir()
+    names = {
+        "manifest": "m2.csv",
+        "folders": "out/tree",
+        "huggingface": "out/hf",
+        "labelstudio": "tasks.json",
+        "fiftyone": "out/fo",
+        "cleanlab": "issues.csv",
+        "argilla": "records.jsonl",
+    }
+    for form, name in names.items():
+        result = call(capsys, "export", "run", "--format", form, "--output", name, "--force")
+        assert result.code == 0, result.err
+        manifest = read_manifest("out/hf/train" if form == "huggingface" else name)
+        assert manifest.classes == KINDS and manifest.modality == "image", form
+        assert all(map(os.path.isfile, manifest.uris)), form
+        for uri, label in zip(manifest.uris, manifest.labels, strict=True):
+            data = Path(uri).read_bytes()
+            assert (folder / COLUMNS["path"][[png(row) for row in range(N)].index(data)]).name.startswith(KINDS[label])
+
+
+@pytest.mark.parametrize("kind", [pa.string_view(), pa.binary_view()])
+def test_an_audit_of_views(tmp_path, capsys, monkeypatch, kind):
+    monkeypatch.chdir(tmp_path)
+    cells = [label.encode() for label in LABELS] if kind == pa.binary_view() else LABELS
+    vectors = (np.eye(3, 8)[[KINDS.index(label) for label in LABELS]] * 5 + VECTORS).tolist()
+    table = pa.table({"embedding": vectors, "label": LABELS, "extra": pa.array(cells, kind)})
+    pq.write_table(table, "m.parquet")
+    result = call(capsys, "audit", "m.parquet", "--preset", "fast", "--out", "run", "-q")
+    assert result.code == 0, result.err
+    assert call(capsys, "export", "run", "--output", "out.parquet", "--force").code == 0
+    assert pq.read_table("out.parquet").schema == pq.read_table("m.parquet").schema

@@ -101,13 +101,10 @@ def load_inputs(
         on_progress=on_progress,
     )
     if not (store.codes == "").any():
-        kinds = set(store.codes.tolist())
         raise ConfigError(
             f"none of the {len(manifest):,} files can be read ({causes(store.codes, store.errors)}); "
             f"the first, {str(manifest.uris[0])!r}: {store.errors[0]}",
-            hint="convert the files, or install what reads them"
-            if kinds == {UNSUPPORTED}
-            else "is the path column right (--path-column)? --path-root DIR names the folder of the files",
+            hint=_way_out(manifest, set(store.codes.tolist())),
         )
     return Inputs(
         store.pixels,
@@ -120,6 +117,19 @@ def load_inputs(
         notes=_by_code(store.notes),
         form=form.folder,
     )
+
+
+def _way_out(manifest: Manifest, codes: set[str]) -> str:
+    """What to do where no file can be read: of the manifest at hand."""
+    if codes == {UNSUPPORTED}:
+        return "convert the files, or install what reads them"
+    if any(map(is_remote, manifest.uris[:1].tolist() if manifest.uris is not None else ())):
+        return "can the addresses be opened from here, with the rights that you have?"
+    if manifest.source.format == "folder":
+        return f"are the files below {manifest.source.path!r} pictures or sounds, and written completely?"
+    if codes <= {"file_missing", "is_directory"}:
+        return "--path-root DIR names the folder of the files, --path-column NAME the column of their paths"
+    return f"is {manifest.source.path_column!r} the column of the paths (--path-column)? Are the files complete?"
 
 
 def causes(codes: np.ndarray, errors: np.ndarray) -> str:
