@@ -26,7 +26,7 @@ from cleanlab_lite.export.export import export
 from cleanlab_lite.export.formats import FORMATS, LINKS, POLICIES, Link, Policy
 from cleanlab_lite.manifest.from_objects import from_objects
 from cleanlab_lite.manifest.manifest import Manifest
-from cleanlab_lite.manifest.readers import read_manifest
+from cleanlab_lite.manifest.readers import check_policy, read_manifest
 from cleanlab_lite.pipeline import run_key, source_of
 from cleanlab_lite.progress import OnProgress, ignore
 from cleanlab_lite.report.gate import Bound, Gate, judge, load_baseline, read_rows
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
 PathLike = str | os.PathLike[str]
 
+OF_FILES = ("features_columns", "path_prefix", "path_suffix", "path_root")  # options of manifests that are files
 ROLES = ("path", "label", "id", "split", "features")  # of columns
 # In a message: a command in backticks, or an option with what may be its value ("--out DIR", "--max-drop 14%").
 OPTION = re.compile(r"`[^`]*`|--([a-z]+(?:-[a-z]+)*)(?: (?!or |and )('[^']*'|[^\s,;)`]*[^\s,;:)`]))?")
@@ -65,6 +66,9 @@ def audit(
     path_prefix: str | None = None,
     path_suffix: str | None = None,
     path_root: PathLike | None = None,
+    layout: str | None = None,
+    multi_label: str | None = None,
+    segments: bool = True,
     history: PathLike | None = None,
     pred_probs: Any = None,
     warm_start: PathLike | None = None,
@@ -86,6 +90,10 @@ def audit(
         features_columns: names or patterns, with commas, of columns of a manifest that hold one number each.
         path_prefix, path_suffix: text put around every path of a manifest.
         path_root: folder that the relative paths of a manifest start from.
+        layout: the levels of a tree of class folders: "class", "split/class", "any/class", "class/class", "leaf" or
+            "path".
+        multi_label: a row with several labels has its "first", none ("drop"), or a class of its own ("whole").
+        segments: whether columns like `start` and `end` may name parts of sounds.
         history: folder of `Recorder.save`; nothing is trained then.
         pred_probs: out-of-sample probabilities (n, k), or a file of them; nothing is trained then.
         warm_start: folder of an earlier run to start from.
@@ -106,13 +114,16 @@ def audit(
     columns = dict(zip(ROLES, names, strict=True))
     with _spoken_in_python(), _listener(progress) as on_progress:
         chosen = _configure(config, options)
-        places = {
+        reading = {
             "features_columns": features_columns,
             "path_prefix": path_prefix,
             "path_suffix": path_suffix,
             "path_root": path_root,
+            "layout": layout,
+            "multi_label": multi_label,
+            "segments": segments,
         }
-        manifest = _manifest_of(data, labels, classes, columns, features, places, on_progress)
+        manifest = _manifest_of(data, labels, classes, columns, features, reading, on_progress)
         evidence = own_evidence(manifest, history=history, pred_probs=pred_probs)
         return _audit(manifest, chosen, evidence, warm_start, out, on_progress)
 
@@ -139,29 +150,36 @@ def _manifest_of(
     classes: Sequence[str] | None,
     columns: dict[str, str | None],
     features: Any,
-    places: dict[str, Any],
+    reading: dict[str, Any],
     on_progress: OnProgress,
 ) -> Manifest:
     """What the user says, whatever it is said in."""
-    said = [name for name, value in places.items() if value is not None]
+    said = [name for name in OF_FILES if reading[name] is not None]
     if said and not isinstance(data, str | os.PathLike):
         raise ManifestError(f"{' and '.join(said)} go with a path, not with a {type(data).__name__}")
     if not isinstance(data, str | os.PathLike | Manifest):
         if isinstance(features, str | os.PathLike):
             raise ManifestError(f"features= names a file, {str(features)!r}", hint="load it: features=numpy.load(...)")
         keep = ObjectStore(default_cache_dir(), on_progress)
-        return from_objects(data, labels, classes=classes, asked=columns, features=features, keep=keep)
+        if reading["layout"] is not None:
+            raise ConfigError(f"layout is about folders of classes, not about a {type(data).__name__}")
+        check_policy(reading["multi_label"])
+        rest = {name: reading[name] for name in ("multi_label", "segments")}
+        return from_objects(data, labels, classes=classes, asked=columns, features=features, keep=keep, **rest)
     if idle := [name for name, value in (("labels", labels), ("classes", classes)) if value is not None]:
         raise ManifestError(f"{' and '.join(idle)} go with objects in memory, not with a {type(data).__name__}")
     if isinstance(data, Manifest):
         settled = [f"{role}_column" for role, name in columns.items() if name is not None]
+        settled += [name for name in ("layout", "multi_label") if reading[name] is not None]
         if settled or features is not None:
             raise ManifestError(f"a Manifest has its columns settled: leave out {', '.join(settled) or 'features'}")
         return data
     if features is not None and not isinstance(features, str | os.PathLike):
         raise ManifestError(f"features of the file {str(data)!r} come from a file too", hint="numpy.save them first")
-    named = {f"{role}_column": name for role, name in columns.items()}
-    return read_manifest(data, **named, features=features, **places, keep=ObjectStore(default_cache_dir(), on_progress))
+    named_columns: dict[str, Any] = {f"{role}_column": name for role, name in columns.items()}
+    return read_manifest(
+        data, **named_columns, features=features, **reading, keep=ObjectStore(default_cache_dir(), on_progress)
+    )
 
 
 # --- options --------------------------------------------------------------------------------------------------------
@@ -174,7 +192,7 @@ def _configure(config: AuditConfig | None, options: dict[str, Any]) -> AuditConf
     problems = []
     for name in options:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=2, cutoff=0.55)
+            near = difflib.get_close_matches(name, known, n=3, cutoff=0.55)
             problems.append(f"unknown {name!r}" + (f", did you mean {' or '.join(map(repr, near))}?" if near else ""))
     if problems:
         raise ConfigError("; ".join(problems), hint=f"names: {', '.join(known)}")

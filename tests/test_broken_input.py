@@ -217,7 +217,10 @@ REFUSED: dict[str, tuple[Callable[[], list[object]], list[str]]] = {
     "no label at all": (lambda: [table(label=[None] * N)], ["no label in any row"]),
     "fractions for labels": (lambda: [table(label=[row / 7 for row in range(N)])], ["'label'", "regression"]),
     "ids for labels": (lambda: [table(label=[f"x{row}" for row in range(N)])], ["60 classes for 60", "--label-column"]),
-    "duplicate ids": (lambda: [table(id=["r0", *(f"r{row}" for row in range(N - 1))])], ["'r0' in row 0, row 1"]),
+    "duplicate ids": (
+        lambda: [table(id=["r0", *(f"r{row}" for row in range(N - 1))]), "--id-column", "id"],
+        ["'r0' in row 0, row 1"],
+    ),
     # vectors
     "nothing but NaN": (
         lambda: [table(embedding=[[float("nan")] * 4] * N)],

@@ -87,13 +87,13 @@ def test_a_table_is_read_as_its_file_would_be(read, tmp_path, kind):
 
 
 def test_columns_are_named_and_checked_as_those_of_files(read):
-    frame = pandas_frame().rename(columns={"label": "species"})
-    assert names(read(frame, label="species", id="key")) == LABELS
-    assert read(frame, label="species", id="key").ids.tolist() == list("abcdef")
-    with pytest.raises(ManifestError, match=r"no label column.*'species'"):
+    frame = pandas_frame().rename(columns={"label": "animal"})
+    assert names(read(frame, label="animal", id="key")) == LABELS
+    assert read(frame, label="animal", id="key").ids.tolist() == list("abcdef")
+    with pytest.raises(ManifestError, match=r"no label column.*'animal'"):
         read(frame)
-    with pytest.raises(ManifestError, match="did you mean 'species'"):
-        read(frame, label="spicies")
+    with pytest.raises(ManifestError, match="did you mean 'animal'"):
+        read(frame, label="animla")
 
 
 def test_the_index_gives_ids_where_it_is_named_and_nothing_else(read):

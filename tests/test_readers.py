@@ -482,13 +482,19 @@ def test_labels_that_are_no_classes(tmp_path):
 
 def test_ids(tmp_path):
     path = write(tmp_path / "m.csv", 'path,label,id\na,x,1\nb,y,"2\n"\nc,x,1\nd,y,\ne,x,3\nf,y,3\ng,x,1\n')
-    fails(path, "1 empty ids (line 6)", "2 ids more than once ('1' in line 2, line 5, line 9; '3' in line 7, line 8)")
+    repeated = "2 ids more than once ('1' in line 2, line 5, line 9; '3' in line 7, line 8)"
+    fails(path, "1 empty ids (line 6)", repeated, id_column="id")
     path = write(tmp_path / "n.csv", "path,label\na.png,x\na.png#2,y\na.png,y\na.png,x\n,y\n")
     manifest = read_manifest(path)
     assert manifest.ids.tolist() == ["a.png", "a.png#2", "a.png#3", "a.png#4", "4"]
     assert manifest.uris.tolist() == [*(f"{tmp_path}/{name}" for name in ("a.png", "a.png#2", "a.png", "a.png")), ""]
     many = "".join(f"p{i},{'xy'[i % 2]},{i // 2}\n" for i in range(20))
-    fails(write(tmp_path / "o.csv", "path,label,id\n" + many), "10 ids more than once", "'4' in line 10, line 11)")
+    fails(
+        write(tmp_path / "o.csv", "path,label,id\n" + many),
+        "10 ids more than once",
+        "'4' in line 10, line 11)",
+        id_column="id",
+    )
 
 
 # --- modality ---

@@ -22,8 +22,20 @@ HELD_BACK = (
     *("PrivateTest", "PublicTest", "private_test", "testA", "test-clean", "dev", "dev-other", "devel", "development"),
     *("val", "val1", "valid", "validate", "Validation", "validation_set", "val_split", "x_val", "eval", "evaluation"),
     *("holdout", "hold-out", "Hold out", "held_out", "holdout_set"),
+    *("seg_test", "imagenet-val", "my test", "test-multiple_fruits", "val_mini", "test_jpg", "test-audio"),
 )
-TRAIN = ("train", "Training", "train2017", "trainset", "train_val", "trainval", "train-clean-100", "trainB")
+TRAIN = (
+    "train",
+    "Training",
+    "train2017",
+    "trainset",
+    "train_val",
+    "trainval",
+    "train-clean-100",
+    "trainB",
+    "seg_train",
+    "train_mini",
+)
 NEITHER = ("", " ", "contest", "latest", "device", "valley", "tester", "extra", "unlabeled", "a", "3", "set", "testify")
 
 

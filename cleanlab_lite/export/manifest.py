@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 
 from cleanlab_lite.errors import ManifestError
 from cleanlab_lite.export.policy import Cleaned
+from cleanlab_lite.manifest.labels import labels_of, with_first
 from cleanlab_lite.manifest.manifest import JSON_CELLS, NULLS_WRITTEN, VIEWS, Manifest, Source, TextStyle
 from cleanlab_lite.manifest.styles import write_record
 
@@ -52,6 +53,8 @@ def write(cleaned: Cleaned, target: Path) -> list[str]:
 
 def base_folder(manifest: Manifest) -> str:
     """The folder, or URL, that relative paths of the manifest start from."""
+    if manifest.source.root is not None:
+        return manifest.source.root
     path = manifest.source.path
     return path if os.path.isdir(path) else os.path.dirname(path)
 
@@ -185,12 +188,13 @@ def csv_line(source: Source, cells: Sequence[object], *, header: bool = False) -
 
 def _relabelled(manifest: Manifest, labels: Sequence[str | None]) -> pa.Table:
     """The table with new labels. A cell is copied from a row of that class, so it is written as the user writes it."""
-    name = manifest.source.label_column
+    source = manifest.source
+    if source.label_form:
+        return _first_labels(manifest, labels)
     index = {text: position for position, text in enumerate(manifest.classes)}
     first = np.full(manifest.num_classes, -1)  # a row of every class
     rows = np.flatnonzero(manifest.labels >= 0)[::-1]
     first[manifest.labels[rows]] = rows
-    column = manifest.table[name]
     take = np.arange(len(manifest))
     new: dict[str, int] = {}  # labels that no row has yet, put behind the column
     for row, text in enumerate(labels):
@@ -200,10 +204,43 @@ def _relabelled(manifest: Manifest, labels: Sequence[str | None]) -> pa.Table:
             take[row] = len(manifest) + new.setdefault(text, len(new))
         elif position != manifest.labels[row]:
             take[row] = first[position]
-    if new:
-        column = pa.chunked_array([*column.chunks, _cells(manifest, list(new))])
-    position = manifest.table.schema.get_field_index(name)
-    return manifest.table.set_column(position, manifest.table.schema.field(name), column.take(pa.array(take)))
+    if new and source.label_columns:
+        raise ManifestError(
+            f"new labels {', '.join(map(repr, list(new)[:5]))} have no place in the columns "
+            f"{', '.join(source.label_columns)} of {source.path!r}",
+            hint="use labels that some row has",
+        )
+    table = manifest.table
+    for name in source.label_columns or (source.label_column,):
+        column = manifest.table[name]
+        if new:
+            column = pa.chunked_array([*column.chunks, _cells(manifest, list(new))])
+        position = table.schema.get_field_index(name)
+        table = table.set_column(position, table.schema.field(name), column.take(pa.array(take)))
+    return table
+
+
+def _first_labels(manifest: Manifest, labels: Sequence[str | None]) -> pa.Table:
+    """The table with new labels, where a cell holds a list of them and the first counts. The others stay; so does a
+    cell with several that were not taken as labels."""
+    source, table = manifest.source, manifest.table
+    field = table.schema.field(source.label_column)
+    as_json = JSON_CELLS in (field.metadata or {})
+    cells = table[source.label_column].to_pylist()
+    for row, text in enumerate(labels):
+        given = manifest.labels[row]
+        if text is None or (given >= 0 and manifest.classes[given] == text):
+            continue
+        cell = json.loads(cells[row]) if as_json and cells[row] is not None else cells[row]
+        if given >= 0:
+            new = with_first(cell, source.label_form, text)
+        elif len(labels_of("" if cell is None else cell, source.label_form)) > 1:
+            continue
+        else:
+            new = text if cell is None or isinstance(cell, str) else [text]
+        cells[row] = json.dumps(new) if as_json else new
+    position = table.schema.get_field_index(source.label_column)
+    return table.set_column(position, field, pa.array(cells, field.type))
 
 
 def _cells(manifest: Manifest, texts: list[str]) -> pa.Array:

@@ -35,6 +35,7 @@ from cleanlab_lite.export.manifest import (
 from cleanlab_lite.export.policy import Cleaned, excess
 from cleanlab_lite.files import json_object, reading
 from cleanlab_lite.manifest.manifest import Manifest
+from cleanlab_lite.text import listing
 
 TOOL, UNNAMED = "nlclean", "unnamed"  # who: where no person decided, where one without a name did
 HINT = "name a file of `nlclean export --format patch`"
@@ -53,7 +54,7 @@ class Change:
     probability: float | None  # 0-1
     who: str
     why: list[str]
-    columns: dict[str, str]  # role -> column: label, and id and path where there are such
+    columns: dict[str, str]  # role -> column: label, and id, path and other columns of the label, if any
     record: Record | None  # the whole row, where it goes or had no label
     quotes_are_text: bool = False  # in a manifest without quoting
 
@@ -77,12 +78,25 @@ def write(cleaned: Cleaned, target: Path) -> list[str]:
     """Write a line for every row that goes or gets a new label."""
     manifest, cleaning = cleaned.manifest, cleaned.cleaning
     source = manifest.source
+    one_hot = source.label_columns and source.label_column not in source.label_columns
+    if one_hot or source.label_form:
+        what = (
+            f"the one-hot columns {listing(source.label_columns, 5)}"
+            if one_hot
+            else f"lists in {source.label_column!r}"
+        )
+        raise ManifestError(
+            f"labels are {what}, and a patch changes the one label of a row",
+            hint="export the manifest itself, without --format patch",
+        )
+    others = [name for name in source.label_columns if name != source.label_column]
     named = {
         "label": source.label_column,
         "id": source.id_column,
         "path": None if manifest.holds_files else source.path_column,
     }
     columns = {role: name for role, name in named.items() if name is not None}
+    columns |= {f"label {number}": name for number, name in enumerate(others, start=2)}
     keep = cleaning.keep.tolist()
     given, p, confidence, reasons = (
         cleaned.table[name].to_pylist() for name in ("given_label", "p_mislabel", "suggestion_confidence", "reasons")

@@ -53,12 +53,15 @@ def from_objects(
     classes: Sequence[str] | None = None,
     asked: Mapping[str, str | None],
     features: Any = None,
+    multi_label: str | None = None,
+    segments: bool = True,
     keep: FileKeeper,
 ) -> Manifest:
     """`data` is anything of `TAKEN` but a path or a Manifest; `asked` is role -> column, for tables.
 
     `labels` (n,) come with arrays and pictures: strings, booleans, or integers, which `classes` may name in order;
     None, NaN and -1 next to `classes` mean not labelled. `features` (n, d) replace what would be looked at.
+    `multi_label` and `segments` are as in `read_manifest`.
 
     Raises ManifestError with what was found, what was expected and how to repair it.
     """
@@ -83,12 +86,17 @@ def from_objects(
             raise ManifestError("features are given twice", hint="leave features= out, or the other")
         rows = replace(rows, features=_own_features(features, len(rows.table)))
     if classes is not None:
-        column = find_columns(rows, asked, vector_columns(rows.table)).label
+        column = find_columns(rows, asked, vector_columns(rows.table), multi_label).label
+        if column not in rows.table.column_names:
+            raise ManifestError(
+                f"classes= name numbers, and {column} are columns of their own", hint="leave classes= out"
+            )
         named_column, order = name_classes(rows.table[column], classes, f"column {column!r}")
         position = rows.table.schema.get_field_index(column)
         table = rows.table.set_column(position, column, named_column)
         rows = replace(rows, table=table, classes=rows.classes | {column: order})
-    return to_manifest(rows, asked, os.path.abspath(f"<{name}>"))  # a folder `Dataset` may be there, and is not meant
+    place = os.path.abspath(f"<{name}>")  # a folder `Dataset` may be there, and is not meant
+    return to_manifest(rows, asked, place, multi_label=multi_label, segments=segments)
 
 
 def _is(data: Any, module: str, name: str) -> bool:

@@ -57,12 +57,15 @@ class Source:
 
     path: str  # as the user gave it, absolute; of objects in memory, `<kind>` in the working folder
     format: str  # "csv", "tsv", "jsonl", "json", "parquet", "arrow", "feather", "folder", "arrays", "table"
-    label_column: str
+    label_column: str  # of one-hot columns: their names, joined
     path_column: str | None = None  # None for embeddings
     id_column: str | None = None
     split_column: str | None = None
     features_column: str | None = None
     segment_columns: tuple[str, ...] = ()  # offset and duration, or start and end; () where rows are whole files
+    label_columns: tuple[str, ...] = ()  # all that say the label, where they are several: one-hot, or names and numbers
+    label_form: str = ""  # how cells hold several labels, of which the first counts: "list" or what separates them
+    root: str | None = None  # where relative paths of the table start, where that is not the folder of `path`
     delimiter: str = ","  # csv and tsv only
     quoting: int = 0  # csv.QUOTE_MINIMAL, QUOTE_ALL, or QUOTE_NONE where quotes are text; csv and tsv only
     style: TextStyle = TextStyle()

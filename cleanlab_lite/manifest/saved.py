@@ -107,7 +107,7 @@ def _read_saved(path: str | Path, columns: list[str] | None = None) -> tuple[pa.
 
 def _source(facts: dict[str, Any]) -> Source:
     found = facts["source"]
-    lists = {name: tuple(found.get(name, ())) for name in ("notes", "segment_columns")}
+    lists = {name: tuple(found.get(name, ())) for name in ("notes", "segment_columns", "label_columns")}
     pairs = tuple((cell, name) for cell, name in found.get("label_names", ()))
     style: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in found.get("style", {}).items()

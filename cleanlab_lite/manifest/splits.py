@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 
@@ -12,10 +13,18 @@ HELD_BACK_WORDS = (
     *("test", "testing", "val", "valid", "validate", "validation", "validating", "dev", "devel", "development"),
     *("eval", "evaluate", "evaluation", "holdout", "heldout"),
 )
+# Rows that wait for labels; in a tree of class folders they lie in none.
+UNLABELLED_WORDS = ("unlabeled", "unlabelled", "unsup", "unsupervised", "pred", "predict", "prediction", "inference")
 # What people write around the word, without blanks, marks and digits: PrivateTest, test_set, dev-clean, testA, X_val
-_BEFORE, _AFTER = "public|private|x", "set|data|split|part|fold|images|clean|other|a|b"
+_BEFORE = "public|private|x"
+_AFTER = (
+    "set|data|split|part|fold|images?|imgs?|pictures?|jpe?g|png|wav|audio|sounds?|clips?|files|samples|clean|other|a|b"
+)
 _SPELLING = re.compile(f"(?:{_BEFORE})?(?P<word>{'|'.join((*TRAIN_WORDS, *HELD_BACK_WORDS))})(?:{_AFTER})?s?")
+_FIRST_WORDS = ("train", "training", "trainval", "test", "testing", "val", "valid", "validation")
+_PART = re.compile(r"(fold|part|batch|chunk|shard)[\W_]*\d+")
 _NO_LETTERS = re.compile(r"[\W\d_]+")
+_SHARD = re.compile(r"[-_.]\d+[-_]of[-_]\d+$")  # train-00000-of-00004
 
 # Columns that hold splits, without blanks, marks and digits. The others also mean other things, so their cells decide.
 COLUMNS = ("split", "subset", "partition")
@@ -29,11 +38,37 @@ _YES, _NO = {"true", "t", "yes", "y", "1", "1.0"}, {"false", "f", "no", "n", "0"
 def split_word(name: str) -> str:
     """The word that names a split in `name`, however it is written; "" where there is none.
 
-    >>> [split_word(name) for name in ("Test ", "PrivateTest", "val1", "hold-out", "test2017", "contest")]
+    A name of several words is one where its last word is (`seg_train`, `imagenet-val`), or its first (`train_mini`).
+
+    >>> [split_word(name) for name in ("Test ", "PrivateTest", "val1", "hold-out", "seg_test", "contest")]
     ['test', 'test', 'val', 'holdout', 'test', '']
     """
-    found = _SPELLING.fullmatch(_letters(name))
-    return found["word"] if found else ""
+    words = _words(name)
+    found = _SPELLING.fullmatch("".join(words)) or (len(words) > 1 and _SPELLING.fullmatch(words[-1]))
+    if found:
+        return found["word"]
+    return words[0] if len(words) > 1 and words[0] in _FIRST_WORDS else ""
+
+
+def is_unlabelled(name: str) -> bool:
+    """Whether a folder of this name holds what waits for labels: `unlabeled`, `seg_pred`."""
+    return not {_letters(name), *_words(name)[-1:]}.isdisjoint(UNLABELLED_WORDS)
+
+
+def is_part(name: str) -> bool:
+    """Whether a folder of this name is a numbered part of the data: `fold1`, `batch_02`."""
+    return _PART.fullmatch(name.casefold()) is not None
+
+
+def file_split(path: str) -> str:
+    """The name of the split that a file of rows is for, by its own name or that of its folder; "" where neither says.
+
+    >>> [file_split(path) for path in ("data/train-00000-of-00004.parquet", "val/metadata.csv", "set/a.csv")]
+    ['train', 'val', '']
+    """
+    folder, file = os.path.split(path)
+    names = (_SHARD.sub("", os.path.splitext(file)[0]), os.path.basename(folder))
+    return next((name for name in names if split_word(name)), "")
 
 
 def is_held_back(name: str) -> bool:
@@ -86,3 +121,7 @@ def in_words(splits: np.ndarray, limit: int = 20) -> str:
 
 def _letters(name: str) -> str:
     return _NO_LETTERS.sub("", name.casefold())
+
+
+def _words(name: str) -> list[str]:
+    return [word for word in _NO_LETTERS.split(name.casefold()) if word]

@@ -27,6 +27,7 @@ TOP = 20  # suspicious rows on show
 READING = (
     *("path_column", "label_column", "id_column", "split_column", "features_column", "features"),
     *("features_columns", "path_prefix", "path_suffix", "path_root"),
+    *("layout", "multi_label", "segments"),
 )
 
 _PATH = click.Path(path_type=Path)
@@ -41,6 +42,15 @@ _reading_options = together(
     click.option("--path-prefix", help="Text before every path, e.g. train/."),
     click.option("--path-suffix", help="Text behind every path, e.g. .jpg."),
     click.option("--path-root", type=_PATH, help="Folder of the files.  [default: the manifest's]"),
+    click.option(
+        "--layout", help="Levels of class folders: class, split/class, any/class, class/class, leaf, path or auto."
+    ),
+    click.option(
+        "--multi-label",
+        type=click.Choice(["first", "drop", "whole"]),
+        help="A row with several labels has its first, none, or a class of its own.  [default: an error]",
+    ),
+    click.option("--no-segments", "segments", flag_value=False, default=True, help="Rows are whole sounds."),
 )
 _evidence_options = together(
     click.option("--history", type=_PATH, help="Folder of a Recorder; nothing is trained then."),

@@ -14,10 +14,12 @@ from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
 
 from cleanlab_lite.archives import ENDINGS as ARCHIVES
-from cleanlab_lite.errors import ManifestError
+from cleanlab_lite.errors import ConfigError, ManifestError
 from cleanlab_lite.files import is_remote
+from cleanlab_lite.manifest.labels import POLICIES, WHOLE
 from cleanlab_lite.manifest.manifest import Manifest, Modality, Source
 from cleanlab_lite.manifest.readers.archive import read_archives, table_in
 from cleanlab_lite.manifest.readers.arrow import DATASET, SPLITS, read_arrow, read_feather, read_saved_dataset
@@ -28,7 +30,9 @@ from cleanlab_lite.manifest.readers.columns import (
     Columns,
     check_classes,
     check_columns,
+    classes_in_words,
     find_columns,
+    in_one_folder,
     make_ids,
     make_labels,
     make_segments,
@@ -43,15 +47,15 @@ from cleanlab_lite.manifest.readers.features import (
     several_columns,
     vector_columns,
 )
-from cleanlab_lite.manifest.readers.folder import read_tree
+from cleanlab_lite.manifest.readers.folder import check_layout, read_tree
 from cleanlab_lite.manifest.readers.partitioned import PARTITION, partitions, read_partitions
 from cleanlab_lite.manifest.readers.places import Places, find_files, missing_of
 from cleanlab_lite.manifest.readers.sniff import Media, modality, sniff
 from cleanlab_lite.manifest.readers.tabular import DELIMITED, READERS
-from cleanlab_lite.manifest.splits import in_words
+from cleanlab_lite.manifest.splits import file_split, in_words
 from cleanlab_lite.text import listing
 
-__all__ = ["read_labels", "read_manifest", "sniff", "to_manifest"]
+__all__ = ["check_policy", "read_labels", "read_manifest", "sniff", "to_manifest"]
 
 TABLES = ("metadata", "manifest")  # by these names the table of a folder is known, whatever else lies there
 ALL_READERS = {**READERS, ".arrow": read_arrow, ".feather": read_feather, ".ftr": read_feather}
@@ -84,6 +88,9 @@ def read_manifest(
     path_suffix: str | None = None,
     path_root: str | os.PathLike[str] | None = None,
     keep: FileKeeper | None = None,
+    layout: str | None = None,
+    multi_label: str | None = None,
+    segments: bool = True,
 ) -> Manifest:
     """Read a dataset as its owner describes it.
 
@@ -95,6 +102,10 @@ def read_manifest(
     `path_prefix` and `path_suffix` are put around every path, `path_root` is the folder that relative ones start from.
     Where the first files are not there, they are looked for once, see `places`. Files that stay missing are found when
     they are decoded.
+    `layout` says what the levels of
+    a tree of class folders are: "class", "split/class", "class/class", "any/class", "leaf", "path" or "auto".
+    `multi_label` says what a row with several labels is: "first" (its first label), "drop" (not labelled) or "whole" (a
+    class of its own). Without `segments` rows are whole files, whatever columns like `start` and `end` say.
 
     Raises ManifestError with file, line, what was found and what was expected.
     """
@@ -106,7 +117,9 @@ def read_manifest(
         "features": features_column,
     }
     name = os.fspath(path)
-    rows = _read_rows(name)
+    check_layout(layout)
+    check_policy(multi_label)
+    rows = _read_rows(name, layout=layout)
     if features is not None:
         rows = _with_features(rows, os.fspath(features), features_column or features_columns)
     elif features_columns is not None:
@@ -114,13 +127,25 @@ def read_manifest(
     elif (path_column is None and features_column is None) or path_column in media_columns(rows.table):
         rows = with_media(rows, keep)
     places = Places(path_prefix or "", path_suffix or "", os.fspath(path_root or ""))
-    return to_manifest(rows, asked, _absolute(name), places)
+    return to_manifest(rows, asked, _absolute(name), places, multi_label=multi_label, segments=segments)
 
 
-def to_manifest(rows: Rows, asked: Mapping[str, str | None], path: str, places: Places | None = None) -> Manifest:
+def to_manifest(
+    rows: Rows,
+    asked: Mapping[str, str | None],
+    path: str,
+    places: Places | None = None,
+    *,
+    multi_label: str | None = None,
+    segments: bool = True,
+) -> Manifest:
     """What the rows mean, whatever they were read from; `asked` is role -> column, `path` is for `Source.path`."""
-    columns = _find_columns(rows, asked)
-    labels, classes, label_notes = make_labels(rows, columns)
+    columns = _find_columns(rows, asked, multi_label)
+    if columns.path is not None:
+        rows = in_one_folder(rows, columns.path)
+    if columns.split is None and (name := _split_of_files(rows)):
+        rows, columns = _with_split(rows, name), replace(columns, split=name)
+    labels, classes, form, label_notes = make_labels(rows, columns, multi_label)
     check_classes(rows, columns.label, labels, classes)
     ids, id_notes = make_ids(rows, columns)
     uris: np.ndarray | None = None
@@ -135,13 +160,16 @@ def to_manifest(rows: Rows, asked: Mapping[str, str | None], path: str, places: 
         kind_note = f"modality: vector ({matrix.shape[1]} features)"
     else:
         kind, kind_note = _media(rows, [] if uris is None else uris.tolist(), path, columns.path or "")
-    segments: np.ndarray | None = None
+    parts: np.ndarray | None = None
     segment_columns: tuple[str, ...] = ()
-    if kind == "sound" and uris is not None:
-        segments, segment_columns = make_segments(rows, uris, columns.path == NEMO_PATH)
+    segment_notes: list[str] = []
+    if segments and kind == "sound" and uris is not None:
+        parts, segment_columns, segment_notes = make_segments(rows, uris, columns.path == NEMO_PATH)
+    if segment_columns:
+        segment_notes.append(f"segments of files: {' and '.join(segment_columns)}, in seconds")
     splits = make_splits(rows, columns)
-    split_notes = [sentence] if (sentence := in_words(splits)) else []
-    segment_notes = [f"segments of files: {' and '.join(segment_columns)}, in seconds"] if segment_columns else []
+    split_notes = [in_words(splits) or "no splits: no row is protected"]
+    label_notes.insert(0, classes_in_words(labels, classes))
     return Manifest(
         table=rows.table,
         source=Source(
@@ -153,6 +181,9 @@ def to_manifest(rows: Rows, asked: Mapping[str, str | None], path: str, places: 
             split_column=columns.split,
             features_column=columns.features,
             segment_columns=segment_columns,
+            label_columns=columns.labels,
+            label_form=form,
+            root=_root(rows, path),
             delimiter=rows.delimiter,
             quoting=rows.quoting,
             style=rows.style,
@@ -175,21 +206,21 @@ def to_manifest(rows: Rows, asked: Mapping[str, str | None], path: str, places: 
         labels=labels,
         splits=splits,
         uris=uris,
-        segments=segments,
+        segments=parts,
         features=matrix,
         lines=rows.lines,
     )
 
 
-def _find_columns(rows: Rows, asked: Mapping[str, str | None]) -> Columns:
+def _find_columns(rows: Rows, asked: Mapping[str, str | None], multi_label: str | None) -> Columns:
     try:
-        return find_columns(rows, asked, vector_columns(rows.table))
+        return find_columns(rows, asked, vector_columns(rows.table), multi_label)
     except ManifestError as error:
         if "no path column" not in error.message:
             raise
         if DATALAB.issubset(rows.table.column_names) and asked.get("path") is None:
             if ending(texts(rows, "id")[0]) in MEDIA_ENDINGS:  # an export of ours, whose ids are paths
-                return find_columns(rows, {**asked, "path": "id", "id": "id"}, [])
+                return find_columns(rows, {**asked, "path": "id", "id": "id"}, [], multi_label)
             error.hint = "this is a table of `nlclean export --format cleanlab`, without files: audit the manifest"
         elif more := hint_for(rows.table):
             error.hint = f"{more}; otherwise {error.hint}"
@@ -215,6 +246,35 @@ def _media(rows: Rows, uris: list[str], path: str, column: str) -> tuple[Media, 
         raise
 
 
+def check_policy(multi_label: str | None) -> None:
+    """Raise ConfigError where it is none."""
+    if multi_label is not None and multi_label not in POLICIES:
+        raise ConfigError(f"--multi-label is {multi_label!r}, expected {' or '.join(POLICIES)}")
+
+
+def _split_of_files(rows: Rows) -> str:
+    """Name of a new column for splits, where every file of rows is called like one and they are not alike."""
+    splits = {name for name, _ in rows.file_splits}
+    if len(splits) < 2 or "" in splits:
+        return ""
+    taken = rows.table.column_names
+    return next(name for name in ("split", *(f"split_{i}" for i in range(2, len(taken) + 3))) if name not in taken)
+
+
+def _with_split(rows: Rows, name: str) -> Rows:
+    """A column that keeps apart what was in files of their own."""
+    cells = [split for split, count in rows.file_splits for _ in range(count)]
+    note = f"splits are from the names of files and folders; exports have them in a column {name!r}"
+    table = rows.table.append_column(name, pa.array(cells, pa.string()))
+    return replace(rows, table=table, notes=(*rows.notes, note))
+
+
+def _root(rows: Rows, path: str) -> str | None:
+    """The folder that relative paths start from, where `path` does not tell."""
+    folders = {folder for folder, _ in rows.folders}
+    return folders.pop() if glob.has_magic(path) and not is_remote(path) and len(folders) == 1 else None
+
+
 def _absolute(path: str) -> str:
     return path if is_remote(path) else os.path.abspath(path)
 
@@ -222,20 +282,25 @@ def _absolute(path: str) -> str:
 def read_labels(path: str | os.PathLike[str], columns: Mapping[str, str], *, quotes_are_text: bool = False) -> Manifest:
     """The rows of a manifest with their ids and labels, by `columns`: role (label, path, id) -> name.
 
-    Nothing is detected, and neither files nor features are looked at. `quotes_are_text` where that is known of a CSV
-    or TSV, whatever its rows look like now. Raises ManifestError as `read_manifest` does.
+    Roles `label 2`, `label 3`... are columns that say the label in other words. Nothing is detected, and neither files
+    nor features are looked at. `quotes_are_text` where that is known of a CSV or TSV, whatever its rows look like now.
+    Raises ManifestError as `read_manifest` does.
     """
     name = os.fspath(path)
     rows = _read_rows(name, quotes_are_text)
     check_columns(rows, columns)
     roles = Columns(columns["label"], columns.get("path"), columns.get("id"))
-    labels, classes, _ = make_labels(rows, roles)
+    if roles.path is not None:
+        rows = in_one_folder(rows, roles.path)
+    labels, classes, _, _ = make_labels(rows, roles, WHOLE)
+    several = tuple(name for role, name in columns.items() if role.startswith("label"))
     return Manifest(
         table=rows.table,
         source=Source(
             path=_absolute(name),
             format=rows.format,
             label_column=roles.label,
+            label_columns=several if len(several) > 1 else (),
             path_column=roles.path,
             id_column=roles.id,
             delimiter=rows.delimiter,
@@ -252,12 +317,14 @@ def read_labels(path: str | os.PathLike[str], columns: Mapping[str, str], *, quo
     )
 
 
-def _read_rows(path: str, quotes_are_text: bool = False) -> Rows:
+def _read_rows(path: str, quotes_are_text: bool = False, layout: str | None = None) -> Rows:
     """The rows of whatever `path` is."""
+    if not is_remote(path) and os.path.isdir(path):
+        return _read_folder(path, quotes_are_text, layout)
+    if layout is not None:
+        raise ConfigError(f"--layout is about folders of classes, and {path!r} is none", hint="leave it out")
     if is_remote(path):
         return _read_files([path], quotes_are_text)
-    if os.path.isdir(path):
-        return _read_folder(path, quotes_are_text)
     if os.path.exists(path):
         return _read_files([path], quotes_are_text)
     if matches := sorted(name for name in glob.glob(path, recursive=True) if os.path.isfile(name)):
@@ -288,6 +355,8 @@ def _read_files(paths: list[str], quotes_are_text: bool) -> Rows:
         rows = DELIMITED[form](paths, quotes_are_text=True)
     else:
         rows = with_class_labels(ALL_READERS[form](paths))
+    counts = [count for _, count in rows.folders]
+    rows = replace(rows, file_splits=tuple(zip(map(file_split, paths), counts, strict=True)))
     if all(os.path.splitext(os.path.basename(path))[0] == "metadata" for path in paths):
         return _hugging_face(rows)
     return rows
@@ -312,8 +381,10 @@ def _hugging_face(rows: Rows) -> Rows:
     return replace(rows, known={"path": "file_name"}, notes=(*rows.notes, "Hugging Face metadata: paths in file_name"))
 
 
-def _read_folder(folder: str, quotes_are_text: bool) -> Rows:
-    """Tables in the folder, or else the class folders in it."""
+def _read_folder(folder: str, quotes_are_text: bool, layout: str | None) -> Rows:
+    """Tables in the folder, or else the class folders in it; with a layout these, whatever else is there."""
+    if layout is not None:
+        return read_tree(folder, layout)
     names = [name for name in list_folder(folder) if not name.startswith(".")]
     if (whole := _one_dataset(folder, names)) is not None:
         return whole
@@ -325,7 +396,8 @@ def _read_folder(folder: str, quotes_are_text: bool) -> Rows:
     if not named and subfolders:
         raise ManifestError(
             f"{folder!r} holds tables ({listing(tables, 5)}) and folders ({listing(subfolders, 5)}), expected one kind",
-            hint=f"name the table, e.g. {os.path.join(folder, tables[0])!r}, or move it away to read class folders",
+            hint=f"name the table, e.g. {os.path.join(folder, _likely(tables))!r}, or one of the folders; "
+            "--layout auto reads class folders, and no table",
         )
     return _read_files([os.path.join(folder, name) for name in tables], quotes_are_text)
 
@@ -343,6 +415,13 @@ def _one_dataset(folder: str, names: list[str]) -> Rows | None:
     if keyed and (parts := partitions(folder)):
         return with_class_labels(read_partitions(folder, parts))
     return None
+
+
+def _likely(tables: list[str]) -> str:
+    """Of several tables the one for training, or of labels."""
+    stems = {name: os.path.splitext(name)[0].casefold() for name in tables}
+    ranked = sorted(tables, key=lambda name: ("train" not in stems[name], "label" not in stems[name]))
+    return ranked[0]
 
 
 def _with_features(rows: Rows, path: str, features_column: str | None) -> Rows:

@@ -5,36 +5,36 @@ from __future__ import annotations
 import difflib
 import json
 import math
+import os
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from cleanlab_lite.errors import ManifestError
-from cleanlab_lite.manifest.readers.base import Rows, holds_json, is_text, plain, storable, texts
+from cleanlab_lite.files import is_remote
+from cleanlab_lite.manifest.labels import DROP, FIRST, WHOLE, find_form, labels_of, look_alike
+from cleanlab_lite.manifest.readers.base import Rows, ending, holds_json, is_text, locate, plain, storable, texts
+from cleanlab_lite.manifest.roles import called, is_geometry, spelled
 from cleanlab_lite.manifest.splits import called_splits, could_hold_splits, from_flags, held_back
 from cleanlab_lite.text import listing
 
-ROLES: dict[str, tuple[str, ...]] = {
-    "path": (
-        *("path", "file_name", "filename", "filepath", "file"),
-        *("image", "image_path", "audio_filepath", "audio", "uri", "url"),
-    ),
-    "label": ("label", "labels", "class", "category", "target", "given_label", "y", "command"),
-    "id": ("id", "sample_id", "uuid", "key"),
-    "features": ("features", "feature", "embeddings", "embedding", "vectors", "vector"),
-}
 NEMO_PATH = "audio_filepath"
 NEMO_LABELS = ("label", "command", "text")  # the first that is there
 OFFSET, DURATION = SPAN = ("offset", "duration")  # seconds; a duration alone is that of the whole file
 START_END = ("start", "end")
+ROUNDED = 0.1  # seconds that an end may lie behind that of the file
 
 SHOWN = 5  # rows or names in one message
+CLASSES_SHOWN = 12
+LOOKED_AT = 20  # rows whose paths are looked at to tell columns apart
+MEDIA_ENDINGS = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
+MEDIA_ENDINGS |= {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3"}
 MISSING_WORDS = {"nan", "none", "null", "na", "n/a"}  # classes, but perhaps not meant to be
 INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
 DECIMAL = re.compile(r"[+-]?[0-9]{1,18}\.[0-9]*")
@@ -44,18 +44,23 @@ DECIMAL = re.compile(r"[+-]?[0-9]{1,18}\.[0-9]*")
 class Columns:
     """Column names by role."""
 
-    label: str
+    label: str  # of one-hot columns: their names, joined
     path: str | None = None
     id: str | None = None
     split: str | None = None
     features: str | None = None
+    labels: tuple[str, ...] = ()  # all columns that say the label, where they are several
+    one_hot: bool = False  # they are a class each, else they say the same
     notes: tuple[str, ...] = ()
 
 
-def find_columns(rows: Rows, asked: Mapping[str, str | None], vectors: Sequence[str]) -> Columns:
-    """Names for every role: as asked, else as the format fixes it, else by their names.
+def find_columns(
+    rows: Rows, asked: Mapping[str, str | None], vectors: Sequence[str], several: str | None = None
+) -> Columns:
+    """Names for every role: as asked, else as the format fixes it, else by their names and cells.
 
-    `vectors` are the columns that hold lists of numbers. Raises ManifestError naming all that is absent or ambiguous.
+    `vectors` are the columns that hold lists of numbers; `several` says what rows with several labels are. Raises
+    ManifestError naming all that is absent or ambiguous.
     """
     names = rows.table.column_names
     check_columns(rows, asked)
@@ -63,11 +68,14 @@ def find_columns(rows: Rows, asked: Mapping[str, str | None], vectors: Sequence[
     named = set(chosen)
     for role, name in rows.known.items():
         chosen.setdefault(role, name)
+    vectors = [name for name in vectors if not is_geometry(name)]
     problems: dict[str, str] = {}
+    notes: list[str] = []
 
-    def alike(role: str, among: Sequence[str]) -> list[str]:
-        free = (name for name in among if name not in chosen.values())
-        return [name for name in free if name.strip().lower() in ROLES[role]]
+    def free(*roles: str) -> list[str]:
+        """Columns that no other role has; `roles` may share theirs."""
+        taken = {name for role, name in chosen.items() if role not in roles}
+        return [name for name in names if name not in taken]
 
     def detect(role: str, candidates: Sequence[str]) -> None:
         if len(candidates) == 1:
@@ -77,20 +85,32 @@ def find_columns(rows: Rows, asked: Mapping[str, str | None], vectors: Sequence[
 
     # A list column called embedding beats a path, unless the path was asked for; any other list column yields to it.
     if rows.features is None and "features" not in chosen and "path" not in named:
-        detect("features", alike("features", vectors))
+        detect("features", [name for name in called("features", vectors)[0] if name not in chosen.values()])
     embedded = rows.features is not None or "features" in chosen
-    paths = alike("path", [name for name in names if name not in vectors])
+    paths, others = called("path", [name for name in free("id") if name not in vectors])
+    paths = _narrowed(rows, paths) or _narrowed(rows, others)
     if "path" not in chosen and not (embedded and len(paths) > 1):
         detect("path", paths)
     if not embedded and not paths and not {"path", "features"} & {*chosen, *problems}:
         detect("features", vectors)
         embedded = "features" in chosen
+    alike: tuple[str, ...] = ()  # columns that say the label, where they are several
+    one_hot = False
     if "label" not in chosen:
-        detect("label", _nemo_labels(names, chosen.get("path")) or alike("label", names))
+        found, alike = _label_columns(rows, free(), chosen.get("path"))
+        detect("label", found)
+        if not found and (columns := _one_hot(rows, free(), several)):
+            chosen["label"], alike, one_hot = ", ".join(columns), columns, True
+    if "label" in chosen and not embedded and not {"path", "features"} & {*chosen, *problems}:
+        detect("path", _with_media(rows, free("id")))
     if "id" not in chosen:
-        detect("id", alike("id", names))
+        ids, kept = _id_columns(rows, free())
+        detect("id", ids[:1])
+        notes += kept
+    elif chosen["id"] == chosen.get("path") and "id" in named:
+        del chosen["id"]  # paths are the ids anyway, and may repeat
     if "split" not in chosen:
-        detect("split", _split_columns(rows, [name for name in names if name not in chosen.values()]))
+        detect("split", _split_columns(rows, free()))
 
     if not embedded and not {"path", "features"} & {*chosen, *problems}:
         problems["path"] = "no path column"
@@ -101,12 +121,206 @@ def find_columns(rows: Rows, asked: Mapping[str, str | None], vectors: Sequence[
             f"{rows.path!r}: {'; '.join(problems.values())}; columns found: {listing(names)}",
             hint=_how_to_name(rows, problems),
         )
-    notes = [
+    taken = [
         f"{role} column: {name} ({'named' if role in named else 'detected'})"
         for role, name in chosen.items()
-        if role not in rows.known or role in named
+        if (role not in rows.known or role in named) and not (role == "label" and one_hot)
     ]
-    return Columns(**chosen, notes=tuple(notes))
+    if one_hot:
+        taken.append(f"label columns: a class each, 1 in one of them per row ({listing(alike, CLASSES_SHOWN)})")
+    elif alike:
+        rest = listing([name for name in alike if name != chosen["label"]])
+        taken.append(f"the same labels in other words, changed with them on export: {rest}")
+    notes = [*taken, *_could_be(rows, {*chosen.values(), *alike}, named, {*chosen}, embedded), *notes]
+    return Columns(**chosen, labels=alike, one_hot=one_hot, notes=tuple(notes))
+
+
+def _could_be(rows: Rows, taken: set[str], named: set[str], roles: set[str], embedded: bool) -> list[str]:
+    """Columns that could have been meant where another one was taken without being named."""
+    names = [name for name in rows.table.column_names if name not in taken]
+    found = {role: [*usual, *others] for role in ("path", "label", "id") for usual, others in [called(role, names)]}
+    found["label"] = [name for name in found["label"] if not _is_coordinate(rows, name)]
+    found["split"] = [name for name in names if called_splits(name) or could_hold_splits(name)]
+    if embedded:
+        del found["path"]
+    return [
+        f"could have been meant as the {role}: {listing(columns, SHOWN)}; name it with --{role}-column"
+        for role, columns in found.items()
+        if columns and role not in named and role not in rows.known and (role in roles or role == "split")
+    ]
+
+
+# --- paths ----------------------------------------------------------------------------------------------------------
+
+
+def _narrowed(rows: Rows, names: list[str]) -> list[str]:
+    """Of several columns of paths the one whose files are there, or the one that is not of URLs."""
+    if len(names) < 2:
+        return names
+    cells = {name: _first_cells(rows, name) for name in names}
+    folder = rows.folders[0][0]
+    there = [
+        name
+        for name in names
+        if any(
+            not is_remote(place) and os.path.isfile(place) for place in (locate(cell, folder) for cell in cells[name])
+        )
+    ]
+    local = [name for name in names if cells[name] and not any(map(is_remote, cells[name]))]
+    return there if len(there) == 1 else local if len(local) == 1 else names
+
+
+def _with_media(rows: Rows, names: Sequence[str]) -> list[str]:
+    """Columns whose cells are names of pictures or sounds."""
+    return [
+        name
+        for name in names
+        if is_text(plain(rows.table.slice(0, 0), name).type)
+        and (cells := _first_cells(rows, name))
+        and all(ending(cell) in MEDIA_ENDINGS for cell in cells)
+    ]
+
+
+def _first_cells(rows: Rows, name: str) -> list[str]:
+    """Cells of the first rows that have one; none of a column that cannot hold paths."""
+    few = replace(rows, table=rows.table.slice(0, min(LOOKED_AT, rows.folders[0][1])))
+    try:
+        return [cell for cell in texts(few, name) if cell]
+    except ManifestError:
+        return []
+
+
+def in_one_folder(rows: Rows, name: str) -> Rows:
+    """Rows of files in several folders with paths that start from one folder, so that they stay apart in one table."""
+    places = [folder for folder, _ in rows.folders]
+    if len(set(places)) < 2 or any(map(is_remote, places)) or not is_text(plain(rows.table, name).type):
+        return rows
+    if holds_json(rows.table, name):
+        return rows
+    root = os.path.commonpath(places)
+    cells = rows.table[name].to_pylist()
+    starts = (os.path.relpath(folder, root).replace(os.sep, "/") for folder, n in rows.folders for _ in range(n))
+    longer = [
+        f"{start}/{cell}" if cell and start != "." and not is_remote(cell) and not os.path.isabs(cell) else cell
+        for cell, start in zip(cells, starts, strict=True)
+    ]
+    position = rows.table.schema.get_field_index(name)
+    field = rows.table.schema.field(name)
+    table = rows.table.set_column(position, field, pa.array(longer, pa.string()).cast(field.type))
+    note = f"paths are from several folders, and start from {root!r} in reports and exports"
+    return replace(rows, table=table, folders=((root, len(table)),), notes=(*rows.notes, note))
+
+
+# --- labels ---------------------------------------------------------------------------------------------------------
+
+
+def _label_columns(rows: Rows, names: Sequence[str], path: str | None) -> tuple[list[str], tuple[str, ...]]:
+    """Columns that could be the label; and all that say the same labels, where these are names and their numbers."""
+    if nemo := _nemo_labels(names, path):
+        return nemo, ()
+    usual, others = called("label", [name for name in names if not _is_coordinate(rows, name)])
+    found = usual or others
+    codes = {name: code for name in (*usual, *others) if (code := _codes(rows, name)) is not None}
+    varied = [name for name in found if name in codes and codes[name].max(initial=-1) > 0]
+    if len(found) > 1 and varied:
+        found = varied
+    if not found or found[0] not in codes or len(codes) < 2:
+        return found, ()
+    alike = [name for name in codes if name == found[0] or _same_rows(codes[name], codes[found[0]])]
+    if not set(found) <= set(alike):
+        return found, ()
+    words = [name for name in alike if not _is_numeric(rows, name)]
+    if sum(name in words for name in found) > 1:
+        return found, ()
+    first = next((name for name in words if name in found), words[0] if words else found[0])
+    same = [name for name in alike if name != first and (name in found or name not in words)]
+    return [first], (first, *same) if same else ()
+
+
+def _codes(rows: Rows, name: str) -> np.ndarray | None:
+    """(n,) which distinct cell each row has, -1 where it is null; None of a column that holds no labels."""
+    with suppress(ManifestError):
+        return _distinct(rows, name)[0]
+    return None
+
+
+def _same_rows(a: np.ndarray, b: np.ndarray) -> bool:
+    """Whether two columns divide the rows in the same way."""
+    pairs = len(np.unique(np.stack([a, b]), axis=1).T)
+    return pairs == len(np.unique(a)) == len(np.unique(b)) > 1
+
+
+def _is_numeric(rows: Rows, name: str) -> bool:
+    """Whether all cells are numbers, also as text."""
+    values = [value for value in _distinct(rows, name)[1] if value is not None and str(value).strip()]
+    return bool(values) and not any(math.isnan(_number(value, math.nan)) for value in values)
+
+
+def _is_coordinate(rows: Rows, name: str) -> bool:
+    """Whether a column `y` goes with a column `x` of numbers."""
+    if spelled(name) != "y":
+        return False
+    other = next((other for other in rows.table.column_names if spelled(other) == "x"), None)
+    return other is not None and _codes(rows, other) is not None and _is_numeric(rows, other)
+
+
+def _one_hot(rows: Rows, names: Sequence[str], several: str | None) -> tuple[str, ...]:
+    """Columns side by side that hold 0 and 1, with a single 1 in every row: a class each. () where there are none.
+
+    Raises ManifestError where rows have several, unless `several` says what that means.
+    """
+    runs: list[list[str]] = [[]]
+    for name in rows.table.column_names:
+        if name in names and not could_hold_splits(name) and _is_binary(rows, name):
+            runs[-1].append(name)
+        elif runs[-1]:
+            runs.append([])
+    runs += [[name for name in run if not name.casefold().startswith(("is", "has"))] for run in runs]
+    runs = [run for run in runs if len(run) > 1]
+    marks = {tuple(run): np.stack([_ones(rows, name) for name in run]) for run in runs}
+    exact = [run for run, mark in marks.items() if (mark.sum(axis=0) == 1).all()]
+    if exact:
+        return max(exact, key=len)
+    crowded = [(run, np.flatnonzero(mark.sum(axis=0) > 1)) for run, mark in marks.items() if len(run) > 2]
+    if not crowded:
+        return ()
+    run, places = max(crowded, key=lambda found: len(found[0]))
+    if several in (FIRST, DROP):
+        return run
+    if not len(places):  # not every row has a 1, and none has two
+        return run if (marks[run].sum(axis=0) == 1).mean() > 0.5 else ()
+    raise _several(
+        rows, f"columns {listing(run, SHOWN)} hold a 1 for each label, and several in {len(places)} rows", places[0]
+    )
+
+
+def _is_binary(rows: Rows, name: str) -> bool:
+    values = {str(value).strip().casefold() for value in _distinct_or_none(rows, name)}
+    return bool(values) and values <= {"0", "1", "0.0", "1.0", "true", "false"}
+
+
+def _distinct_or_none(rows: Rows, name: str) -> list[Any]:
+    with suppress(ManifestError):
+        return _distinct(rows, name)[1]
+    return []
+
+
+def _ones(rows: Rows, name: str) -> np.ndarray:
+    """(n,) bool: rows with a 1."""
+    codes, values = _distinct(rows, name)
+    yes = np.array([str(value).strip().casefold() in ("1", "1.0", "true") for value in values] + [False])
+    return yes[codes]
+
+
+def _several(rows: Rows, found: str, row: int) -> ManifestError:
+    return ManifestError(
+        f"{rows.path!r}, {rows.where(row)}: {found}; an audit judges one label per row",
+        hint="--multi-label first takes the first of them, drop leaves out the labels of rows with several"
+        " (whole makes a class of every combination); or name another column with --label-column",
+    )
+
+
+# --- splits and ids -------------------------------------------------------------------------------------------------
 
 
 def _how_to_name(rows: Rows, roles: Iterable[str]) -> str:
@@ -142,13 +356,14 @@ def _nemo_labels(names: Sequence[str], path: str | None) -> list[str]:
 def _split_columns(rows: Rows, names: Sequence[str]) -> list[str]:
     """Columns that could be the split: those whose cells name test or validation rows, else those called so.
 
-    Of columns that could be meant, the one that holds back whatever the others do is taken.
+    Of columns that could be meant, the one that holds back whatever the others do is taken; where none holds back
+    anything, the first.
     """
-    called = [name for name in names if called_splits(name)]
+    called_so = [name for name in names if called_splits(name)]
     others = [name for name in names if could_hold_splits(name)]
-    held = _held_back_by(rows, called) or _held_back_by(rows, others)
+    held = _held_back_by(rows, called_so) or _held_back_by(rows, others)
     if not held:
-        return called
+        return called_so[:1]
     all_held = np.any(list(held.values()), axis=0)
     return [name for name, mask in held.items() if (mask == all_held).all()][:1] or list(held)
 
@@ -167,6 +382,23 @@ def _held_back_by(rows: Rows, names: Sequence[str]) -> dict[str, np.ndarray]:
 def _means_intact(name: str, held: np.ndarray) -> bool:
     """Whether `is_valid` says of a row that it is whole, not that it is for validation: then it holds for most."""
     return name.strip().lower() == "is_valid" and bool(held.mean() > 0.5)
+
+
+def _id_columns(rows: Rows, names: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Columns that are called ids and are, one for every row; and a note on each that is not."""
+    found, notes = [], []
+    usual, others = called("id", names)
+    for name in (*usual, *others):
+        try:
+            cells = texts(rows, name)
+        except ManifestError:
+            continue
+        if (distinct := len(set(cells))) == len(cells) and "" not in cells:
+            found.append(name)
+        elif name in usual:
+            why = f"it has {distinct:,} values in {len(cells):,} rows" if all(cells) else "it has empty cells"
+            notes.append(f"column {name!r} is no id of the rows: {why}")
+    return found, notes
 
 
 def make_ids(rows: Rows, columns: Columns) -> tuple[np.ndarray, list[str]]:
@@ -222,19 +454,20 @@ def _check_ids(rows: Rows, columns: Columns, ids: list[str]) -> None:
         )
 
 
-def make_segments(rows: Rows, uris: np.ndarray, nemo: bool) -> tuple[np.ndarray | None, tuple[str, ...]]:
+def make_segments(rows: Rows, uris: np.ndarray, nemo: bool) -> tuple[np.ndarray | None, tuple[str, ...], list[str]]:
     """(n, 2) float64 offset and duration of every row in seconds, and the columns they are from; None without any.
 
     Columns `offset` and `duration` name parts of files; an offset is 0 where the cell is empty, a duration reaches to
     the end. In NeMo manifests an offset is enough. `start` and `end` do so only where they give one file several
-    parts: elsewhere they often say where in a longer recording a file was cut from. Cells that are no numbers are NaN.
+    parts, and lie within the files: elsewhere they often say where in a longer recording a file was cut from. Cells
+    that are no numbers are NaN. Notes say why columns were not taken.
     """
     names = {name.strip().lower(): name for name in rows.table.column_names}
     if OFFSET in names and (nemo or DURATION in names):
         columns = tuple(names[role] for role in SPAN if role in names)
         offset = _seconds(rows, names[OFFSET], 0.0)
         duration = _seconds(rows, names[DURATION], np.inf) if DURATION in names else np.full(len(offset), np.inf)
-        return np.stack([offset, duration], axis=1), columns
+        return np.stack([offset, duration], axis=1), columns, []
     if all(name in names for name in START_END):
         columns = tuple(names[name] for name in START_END)
         start, end = _seconds(rows, columns[0], 0.0), _seconds(rows, columns[1], np.inf)
@@ -242,8 +475,29 @@ def make_segments(rows: Rows, uris: np.ndarray, nemo: bool) -> tuple[np.ndarray 
         files = uris[known].tolist()
         parts = set(zip(files, start[known].tolist(), end[known].tolist(), strict=True))
         if len(parts) > len(set(files)):
-            return np.stack([start, np.round(end - start, 9)], axis=1), columns
-    return None, ()
+            outside, measured = _beyond(uris, np.where(known, np.where(np.isfinite(end), end, start), 0.0))
+            if 2 * outside > measured:
+                found = f"{outside} of {measured} files are shorter"
+                return None, (), [f"{' and '.join(columns)} do not fit the files ({found}): rows are whole files"]
+            return np.stack([start, np.round(end - start, 9)], axis=1), columns, []
+    return None, (), []
+
+
+def _beyond(uris: np.ndarray, ends: np.ndarray) -> tuple[int, int]:
+    """Of some local files, how many end before what their rows say, and how many could be measured."""
+    import soundfile  # loads the decoder, which few manifests need here
+
+    outside = measured = 0
+    for uri in dict.fromkeys(uris.tolist()):
+        if measured == LOOKED_AT:
+            break
+        if not uri or is_remote(uri) or not os.path.isfile(uri):
+            continue
+        with suppress(RuntimeError, OSError, ValueError):  # no sound: decoding says so later
+            seconds = soundfile.info(uri).duration
+            measured += 1
+            outside += bool(ends[uris == uri].max() > seconds + ROUNDED)
+    return outside, measured
 
 
 def _seconds(rows: Rows, name: str, empty: float) -> np.ndarray:
@@ -279,15 +533,25 @@ def _splits(rows: Rows, name: str) -> np.ndarray:
     return np.array(from_flags(name, cells) or cells, dtype=str)
 
 
-def make_labels(rows: Rows, columns: Columns) -> tuple[np.ndarray, tuple[str, ...], list[str]]:
+def make_labels(
+    rows: Rows, columns: Columns, several: str | None = None
+) -> tuple[np.ndarray, tuple[str, ...], str, list[str]]:
     """(n,) int64 class of every row, -1 where the label is missing; the class names, sorted unless the rows know
-    their order; and notes.
+    their order; the form of cells that hold lists of labels; and notes.
 
-    Missing is an empty, blank or null cell, and NaN in a float column. Raises ManifestError when the cells are no
-    classes: decimal fractions or lists.
+    Missing is an empty, blank or null cell, and NaN in a float column. `several` says what rows with several labels
+    are: "first" (their first label), "drop" (not labelled) or "whole" (a class of their own). Raises ManifestError
+    when the cells are no classes: decimal fractions or lists; and where rows have several labels, and nothing is said.
     """
-    codes, values = _distinct(rows, columns.label)
-    names = [_class_name(rows, columns.label, value) for value in values]
+    if columns.one_hot:
+        return (*_labels_of_marks(rows, columns.labels, several), [])
+    codes, values = _distinct(rows, columns.label, several)
+    lists = any(isinstance(value, list | dict) for value in values)  # refused, unless it is said what they mean
+    form = "" if several == WHOLE or (lists and several is None) else find_form(values, columns.label)
+    if form:
+        names = _one_of_several(rows, columns.label, codes, values, form, several)
+    else:
+        names = [_class_name(rows, columns.label, value) for value in values]
     present = [name for name in names if name is not None]
     if any(map(DECIMAL.fullmatch, present)) and all(DECIMAL.fullmatch(n) or INTEGER.fullmatch(n) for n in present):
         names = [None if name is None else _integral(rows, columns.label, name) for name in names]
@@ -302,7 +566,7 @@ def make_labels(rows: Rows, columns: Columns) -> tuple[np.ndarray, tuple[str, ..
     index = {name: position for position, name in enumerate(classes)}
     lookup = np.array([-1 if name is None else index[name] for name in names] + [-1])  # code -1 is a null cell
     labels = lookup[codes].astype(np.int64)
-    return labels, tuple(classes), _label_notes(labels, classes)
+    return labels, tuple(classes), form, _label_notes(labels, classes)
 
 
 def _named(rows: Rows, column: str, known: Mapping[str, str], number: str) -> str:
@@ -315,7 +579,33 @@ def _named(rows: Rows, column: str, known: Mapping[str, str], number: str) -> st
     return known[number]
 
 
-def _distinct(rows: Rows, name: str) -> tuple[np.ndarray, list[Any]]:
+def _labels_of_marks(
+    rows: Rows, columns: Sequence[str], several: str | None
+) -> tuple[np.ndarray, tuple[str, ...], str]:
+    """As `make_labels`, of columns that hold a 1 where the row has their class."""
+    marks = np.stack([_ones(rows, name) for name in columns])
+    count = marks.sum(axis=0)
+    first = np.where((count == 1) | ((count > 1) & (several == FIRST)), marks.argmax(axis=0), -1)
+    used = np.unique(first[first >= 0])
+    lookup = np.full(len(columns) + 1, -1)
+    lookup[used] = np.arange(len(used))
+    return lookup[first].astype(np.int64), tuple(columns[place] for place in used), ""
+
+
+def _one_of_several(
+    rows: Rows, column: str, codes: np.ndarray, values: Sequence[Any], form: str, several: str | None
+) -> list[str | None]:
+    """The label of every distinct cell. Raises ManifestError where one holds several, and nothing is said of that."""
+    found = [[] if value is None else labels_of(value, form) for value in values]
+    crowded = [place for place, labels in enumerate(found) if len(labels) > 1]
+    if crowded and several is None:
+        row = int(np.flatnonzero(np.isin(codes, crowded))[0])
+        cell = values[codes[row]]
+        raise _several(rows, f"label column {column!r} holds several labels in a cell, {cell!r:.60}", row)
+    return [labels[0] if len(labels) == 1 or (labels and several == FIRST) else None for labels in found]
+
+
+def _distinct(rows: Rows, name: str, several: str | None = None) -> tuple[np.ndarray, list[Any]]:
     """(n,) index into the distinct cells, -1 for null; and the distinct cells as Python values."""
     column = plain(rows.table, name)
     dtype = column.type
@@ -323,10 +613,13 @@ def _distinct(rows: Rows, name: str) -> tuple[np.ndarray, list[Any]]:
         column = column.cast(pa.float32())
     elif pa.types.is_null(dtype):
         return np.full(len(column), -1), []
+    elif several in (FIRST, DROP) and (pa.types.is_list(dtype) or pa.types.is_large_list(dtype)):
+        cells = [None if cell is None else json.dumps(cell) for cell in column.to_pylist()]
+        column = pa.chunked_array([pa.array(cells, pa.string())])
     elif not (is_text(dtype) or pa.types.is_primitive(dtype)) or pa.types.is_temporal(dtype):
         raise ManifestError(
             f"{rows.path!r}: label column {name!r} has type {dtype}, expected strings, integers or booleans",
-            hint="one label per row; name another column with --label-column",
+            hint="one label per row; name another column with --label-column, or say --multi-label first or drop",
         )
     encoded = pa.concat_arrays(column.chunks).dictionary_encode()
     values = encoded.dictionary.to_pylist()
@@ -351,7 +644,7 @@ def _class_name(rows: Rows, column: str, value: Any) -> str | None:
         return value if value.strip() else None
     raise ManifestError(
         f"{rows.path!r}: label column {column!r} holds {value!r:.60}, expected strings, integers or booleans",
-        hint="one label per row; name another column with --label-column",
+        hint="one label per row; name another column with --label-column, or say --multi-label first or drop",
     )
 
 
@@ -384,16 +677,21 @@ def check_classes(rows: Rows, column: str, labels: np.ndarray, classes: Sequence
         )
 
 
+def classes_in_words(labels: np.ndarray, classes: Sequence[str]) -> str:
+    """The names of the classes and their rows, the largest where there are many."""
+    counts = np.bincount(labels[labels >= 0], minlength=len(classes))
+    order = np.argsort(-counts, kind="stable")[:CLASSES_SHOWN]
+    places = np.sort(order)
+    shown = ", ".join(f"{classes[place]!r:.40} {counts[place]:,}" for place in places)
+    more = f" and {len(classes) - len(places)} smaller ones" if len(classes) > len(places) else ""
+    return f"{len(classes)} classes: {shown}{more}"
+
+
 def _label_notes(labels: np.ndarray, classes: list[str]) -> list[str]:
     notes = []
     if unlabelled := int((labels < 0).sum()):
         notes.append(f"rows without a label: {unlabelled}")
-    similar: defaultdict[str, list[str]] = defaultdict(list)
-    for name in classes:
-        similar[name.strip().casefold()].append(name)
-    for group in similar.values():
-        if len(group) > 1:
-            notes.append(f"classes {listing(group)} differ only by case or surrounding blanks")
+    notes += [f"classes {listing(group)} differ only by {how}" for group, how in look_alike(classes)]
     if words := [name for name in classes if name.strip().lower() in MISSING_WORDS]:
         notes.append(f"{listing(words)} counts as a class, not as a missing label")
     return notes

@@ -1,30 +1,81 @@
-"""Class-per-folder trees: `root/cat/1.jpg`, or `root/train/cat/1.jpg` with a split level."""
+"""Class-per-folder trees: `root/cat/1.jpg`, or with a split level, `root/train/cat/1.jpg` or `root/cat/train/1.jpg`.
+
+Which level means what is seen in the whole tree: in names that are split words, and in names that repeat. Where it
+stays ambiguous nothing is read, and the error shows the tree and names `--layout`.
+"""
 
 from __future__ import annotations
 
 import os
-from collections import Counter
-from collections.abc import Iterator
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import pyarrow as pa
 
-from cleanlab_lite.errors import ManifestError
+from cleanlab_lite.errors import ConfigError, ManifestError
 from cleanlab_lite.manifest.readers.base import Rows, ending, unreadable
-from cleanlab_lite.manifest.splits import split_word
+from cleanlab_lite.manifest.splits import is_held_back, is_part, is_unlabelled, split_word
 from cleanlab_lite.text import listing
 
 # Files that lie next to the data without being data; skipped and counted.
 SIDECARS = {".csv", ".tsv", ".json", ".jsonl", ".parquet", ".npy", ".npz", ".txt", ".md", ".xml", ".yaml", ".yml"}
-SIDECARS |= {".html", ".ini", ".db", ".py", ".log"}
+SIDECARS |= {".html", ".ini", ".db", ".py", ".log", ".mat", ".pkl", ".pickle", ".h5", ".hdf5", ".zip", ".tar", ".gz"}
+SIDECARS |= {".tgz", ".7z", ".rar", ".pdf", ".doc", ".docx", ".xls", ".xlsx", ".ipynb", ".sh", ".toml", ".cfg", ".pt"}
+SIDECARS |= {".pth", ".onnx", ".safetensors", ".lst", ".arrow", ".sqlite", ".textgrid", ".lab", ".srt", ".rtf", ".bib"}
+MEDIA = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".wav", ".flac", ".ogg", ".mp3"}
+LOOKED_AT = 3  # files of an ending that says nothing, to see whether they are text
+# Folders beside a folder of pictures that hold what was drawn on them.
+PICTURES = {"images", "image", "imgs", "img", "pictures", "photos", "original", "originals"}
+DRAWN = {"masks", "mask", "annotations", "annotation", "segmentations", "segmentation", "labels", "groundtruth", "gt"}
 METADATA = {"metadata.csv", "metadata.jsonl", "metadata.parquet"}
+RESOURCE_FORKS = "__MACOSX"  # what a Mac puts into an archive beside the data
+
+AUTO = "auto"  # a layout: what is seen in the tree, also where tables lie beside it
+LEAF, PATH = "leaf", "path"  # layouts: the innermost folder, or all folders, are the class
+LEVELS = ("split", "class", "any")  # what a level of a layout is
+EXPECTED = "levels such as 'class', 'split/class', 'class/any' or 'class/class', or 'leaf', 'path' or 'auto'"
+
+Folder = tuple[str, ...]  # names from the root down
+_COUNTED = re.compile(r"[\W\d_]+")  # what numbers the parts of something: batch_01, 2021-05
 
 
-def read_tree(root: str) -> Rows:
+@dataclass(frozen=True)
+class _Tree:
+    """Data files by their folder, without the levels that say nothing."""
+
+    root: str
+    files: dict[Folder, list[str]]  # folder, as it counts -> its files, relative to the root
+    counts: dict[Folder, Counter[str]]  # folder -> names right below it, and how many files are under them
+    notes: tuple[str, ...] = ()
+
+    def below(self, folder: Folder = ()) -> dict[str, int]:
+        """Names right below a folder -> data files under them."""
+        return self.counts.get(folder, Counter())
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """What the folders of a file mean; None where it has no class."""
+
+    layout: str
+    of: dict[Folder, tuple[str, str] | None]  # -> class and split
+    notes: tuple[str, ...] = ()
+
+
+def read_tree(root: str, layout: str | None = None) -> Rows:
     """One row per file, folders and files in sorted order; columns `path` (relative to `root`), `label`, `split`.
 
-    A root that holds only folders named like splits (train, Testing, val2017...) has a split level; others have no
-    `split`. Hidden files and folders are ignored. Raises ManifestError when there are no class folders with files.
+    `layout` says what the levels are: `class`, `split` or `any` from the top down, joined by slashes (`split/class`,
+    `class/class` for names like `mammal/cat`), or `leaf` or `path`: the innermost folder, or all of them, is the class.
+    `auto` and None: what is seen in the tree.
+    Folders that hold nothing but one other folder, folders doubled in themselves and copies of the tree inside it
+    are passed over and do not count. Hidden files and folders are ignored.
+
+    Raises ManifestError when there are no class folders with files, and where the tree can be read in several ways.
     """
+    check_layout(layout)
     files = list(_walk(root))
     damaged = [path for path in files if any("\udc80" <= char <= "\udcff" for char in path)]
     if damaged:
@@ -38,32 +89,340 @@ def read_tree(root: str) -> Rows:
             f"{root!r}: metadata files in subfolders ({listing(metadata, 3)})",
             hint=f"give one of these folders, or all files as a glob: '{os.path.join(root, '*', 'metadata.*')}'",
         )
-    data = [path for path in files if ending(path) not in SIDECARS]
-    tops = {path.partition("/")[0] for path in data if "/" in path}
-    levels = 2 if tops and all(map(split_word, tops)) and any(p.count("/") > 1 for p in data) else 1
-    rows = [path for path in data if path.count("/") >= levels]
-    if not rows:
-        kinds = Counter(ending(path) or "no ending" for path in files).most_common(5)
-        found = ", ".join(f"{count} x {kind}" for kind, count in kinds) or "nothing"
-        raise ManifestError(
-            f"{root!r}: expected a folder per class with files in it, found {found}",
-            hint="give a manifest (CSV, TSV, JSONL, Parquet); tables in subfolders need a glob, "
-            f"e.g. '{os.path.join(root, '**', '*.parquet')}'",
-        )
-    notes = []
-    if len(rows) < len(files):
-        skipped = set(files) - set(rows)
-        kinds = Counter(ending(path) or "no ending" for path in skipped).most_common(5)
-        found = ", ".join(f"{count} x {kind}" for kind, count in kinds)
-        notes.append(f"skipped {len(skipped)} files that are no data or lie outside the class folders ({found})")
-    parts = [path.split("/", levels) for path in rows]
-    columns = {"path": rows, "label": [part[levels - 1] for part in parts]}
-    if levels == 2:
-        columns["split"] = [part[0] for part in parts]
-        notes.append(f"split level: {', '.join(sorted(tops))}")
+    tree = _tree(root, _data(root, files))
+    if set(tree.files) <= {()}:
+        raise _no_classes(root, files)
+    reading = _guessed(tree) if layout in (None, AUTO) else _asked(tree, str(layout))
+    found = {path: meaning for folder, paths in tree.files.items() if (meaning := reading.of[folder]) for path in paths}
+    if not found:
+        raise _no_classes(root, files)
+    rows = [path for path in files if path in found]
+    columns = {"path": rows, "label": [found[path][0] for path in rows]}
+    notes = [f"folders read as {reading.layout}", *tree.notes, *reading.notes, *_left_out(files, tree, found)]
+    if any(split for _, split in found.values()):
+        columns["split"] = [found[path][1] for path in rows]
+        notes.append(f"split level: {', '.join(sorted(set(columns['split'])))}")
     table = pa.table({name: pa.array(values, pa.string()) for name, values in columns.items()})
     folders = ((os.path.abspath(root), len(rows)),)
     return Rows(root, table, "folder", folders, known={name: name for name in columns}, notes=tuple(notes))
+
+
+def check_layout(layout: str | None) -> None:
+    """Raise ConfigError where it is none."""
+    levels = [] if layout in (None, AUTO, LEAF, PATH) else str(layout).split("/")
+    known = set(levels) <= set(LEVELS) and levels.count("split") <= 1
+    if levels and not (known and "class" in levels):
+        raise ConfigError(f"--layout is {layout!r}, expected {EXPECTED}", hint="levels are counted from the top folder")
+
+
+def _no_classes(root: str, files: Sequence[str]) -> ManifestError:
+    return ManifestError(
+        f"{root!r}: expected a folder per class with files in it, found {_kinds(files) or 'nothing'}",
+        hint="give a manifest (CSV, TSV, JSONL, Parquet); tables in subfolders need a glob, "
+        f"e.g. '{os.path.join(root, '**', '*.parquet')}'",
+    )
+
+
+def _kinds(files: Iterable[str]) -> str:
+    kinds = Counter(ending(path) or "no ending" for path in files).most_common(5)
+    return ", ".join(f"{count} x {kind}" for kind, count in kinds)
+
+
+def _data(root: str, files: Sequence[str]) -> list[str]:
+    """Files that could be pictures or sounds: no sidecars, and no text by whatever ending."""
+    unknown: defaultdict[tuple[str, str], list[str]] = defaultdict(list)  # by the upper folder and the ending
+    for path in files:
+        if (kind := ending(path)) not in SIDECARS | MEDIA:
+            unknown[path.partition("/")[0], kind].append(path)
+    written = {key for key, paths in unknown.items() if all(_is_text(root, path) for path in paths[:LOOKED_AT])}
+    return [
+        path for path in files if ending(path) not in SIDECARS and (path.partition("/")[0], ending(path)) not in written
+    ]
+
+
+def _is_text(root: str, path: str) -> bool:
+    """Whether a file begins like text, in UTF-8 and without control characters."""
+    try:
+        with open(os.path.join(root, path), "rb") as file:
+            head = file.read(256)
+    except OSError:
+        return False
+    text = head.decode(errors="replace").rstrip("\ufffd")  # a character may be cut at the end
+    return bool(text) and all(char.isprintable() or char in "\t\r\n" for char in text) and "\ufffd" not in text
+
+
+def _left_out(files: Sequence[str], tree: _Tree, found: Mapping[str, object]) -> list[str]:
+    """What is in no row: by its folder where it could be data, by its ending where not."""
+    skipped = [path for path in files if path not in found]
+    if not skipped:
+        return []
+    notes = [
+        f"skipped {len(skipped)} files that are no data or lie outside the class folders ({_kinds(skipped)})",
+    ]
+    data = (path for paths in tree.files.values() for path in paths if path not in found and "/" in path)
+    places = Counter(path.rpartition("/")[0] for path in data)
+    if places:
+        shown = ", ".join(f"{count} in {place!r}" for place, count in places.most_common(5))
+        more = f", and in {len(places) - 5} more folders" if len(places) > 5 else ""
+        notes.append(f"left out, as no class is known: {shown}{more}")
+    return notes
+
+
+# --- the tree that counts -------------------------------------------------------------------------------------------
+
+
+def _tree(root: str, data: Sequence[str]) -> _Tree:
+    """Without copies of itself, doubled folders and wrapping folders."""
+    found: defaultdict[Folder, list[str]] = defaultdict(list)
+    for path in data:
+        found[tuple(path.split("/")[:-1])].append(path)
+    files, notes = _without_copies(root, dict(found))
+    if drawn := _drawn(files):
+        notes.append(f"left out, as drawn on the pictures beside: {listing(sorted(map('/'.join, drawn)), 5)}")
+        files = {place: paths for place, paths in files.items() if place not in drawn}
+    counted, doubled = _without_doubles({folder: folder for folder in files})
+    if doubled:
+        notes.append(f"folders doubled in themselves, counted once: {listing(sorted(doubled), 5)}")
+    wrappers: list[str] = []
+    while (top := _wrapper(counted.values())) is not None:
+        wrappers.append(top)
+        counted = {folder: place[1:] for folder, place in counted.items()}
+    if wrappers:
+        notes.append(f"the folders that count are in {'/'.join(wrappers)!r}")
+    merged: defaultdict[Folder, list[str]] = defaultdict(list)
+    for folder, place in counted.items():
+        merged[place] += files[folder]
+    counts: defaultdict[Folder, Counter[str]] = defaultdict(Counter)
+    for place, paths in merged.items():
+        for depth, name in enumerate(place):
+            counts[place[:depth]][name] += len(paths)
+    return _Tree(root, dict(merged), dict(counts), tuple(notes))
+
+
+def _without_copies(root: str, files: dict[Folder, list[str]]) -> tuple[dict[Folder, list[str]], list[str]]:
+    """An archive that was packed with itself inside: a folder whose files all lie outside it, too, by name and size."""
+    notes = []
+    children: defaultdict[Folder, set[str]] = defaultdict(set)
+    for place in files:
+        for depth in range(len(place)):
+            children[place[:depth]].add(place[depth])
+    for parent in sorted(children, key=len):
+        for name in sorted(children[parent]):
+            inner = (*parent, name)
+            if not children.get(inner) or not children[inner] <= children[parent] - {name}:
+                continue
+            inside = _names(files, inner)
+            if inside <= _names(files, parent, without=inner) and _as_large(os.path.join(root, *parent), name, inside):
+                files = {place: paths for place, paths in files.items() if place[: len(inner)] != inner}
+                notes.append(f"left out {'/'.join(inner)!r}: the same {len(inside)} files lie beside it")
+    return files, notes
+
+
+def _names(files: Mapping[Folder, Sequence[str]], folder: Folder, without: Folder | None = None) -> set[str]:
+    """Files under a folder, relative to it."""
+    start = len("/".join(folder)) + bool(folder)
+    return {
+        path[start:]
+        for place, paths in files.items()
+        if place[: len(folder)] == folder and (without is None or place[: len(without)] != without)
+        for path in paths
+    }
+
+
+def _drawn(files: Mapping[Folder, Sequence[str]]) -> set[Folder]:
+    """Folders of masks or annotations that lie beside one of pictures."""
+    pictured = {place[:-1] for place in files if place and place[-1].casefold() in PICTURES}
+    return {place for place in files if place and place[-1].casefold() in DRAWN and place[:-1] in pictured}
+
+
+def _as_large(folder: str, copy: str, names: set[str], limit: int = 50) -> bool:
+    """Whether some of the files of a copy are as large as those that they are copies of."""
+    pairs = [(os.path.join(folder, name), os.path.join(folder, copy, name)) for name in sorted(names)[:limit]]
+    try:
+        return all(os.path.getsize(one) == os.path.getsize(other) for one, other in pairs)
+    except OSError:
+        return False
+
+
+def _without_doubles(counted: dict[Folder, Folder]) -> tuple[dict[Folder, Folder], set[str]]:
+    """`train/train/cat` as `train/cat`, where `train` holds nothing else."""
+    doubled = set()
+    for depth in range(max(map(len, counted), default=0) - 1, 0, -1):
+        inside: defaultdict[Folder, set[str]] = defaultdict(set)
+        for place in counted.values():
+            if len(place) >= depth:
+                inside[place[:depth]].add(place[depth].casefold() if len(place) > depth else "")
+        same = {folder for folder, names in inside.items() if names == {folder[-1].casefold()}}
+        doubled |= {"/".join((*folder, folder[-1])) for folder in same}
+        counted = {
+            folder: (*place[:depth], *place[depth + 1 :]) if place[:depth] in same else place
+            for folder, place in counted.items()
+        }
+    return counted, doubled
+
+
+def _wrapper(places: Iterable[Folder]) -> str | None:
+    """The one folder that all data lie in, some level further down, unless it says of which split they are."""
+    inside = [place for place in places if place]
+    tops = {place[0] for place in inside}
+    if len(tops) != 1 or any(len(place) == 1 for place in inside):
+        return None
+    (top,) = tops
+    return None if split_word(top) else top
+
+
+# --- what its levels mean -------------------------------------------------------------------------------------------
+
+
+def _asked(tree: _Tree, layout: str) -> _Reading:
+    """As the user says."""
+    if layout in (LEAF, PATH):
+        level = _split_level(tree, strict=False)
+        joined = {}
+        for folder in tree.files:
+            split, rest = _apart(folder, level)
+            joined[folder] = (rest[-1] if layout == LEAF else "/".join(rest), split) if rest else None
+        return _Reading(layout, joined)
+    levels = re.sub("(/any)+$", "", layout).split("/")  # what is below the last name may be missing
+    meanings: dict[Folder, tuple[str, str] | None] = {}
+    for folder in tree.files:
+        names: dict[str, list[str]] = {"class": [], "split": [], "any": []}
+        for kind, name in zip(levels, folder, strict=False):
+            names[kind].append(name)
+        whole = len(folder) >= len(levels)
+        meanings[folder] = ("/".join(names["class"]), "".join(names["split"])) if whole else None
+    return _Reading(layout, meanings)
+
+
+def _apart(folder: Folder, split_level: int | None) -> tuple[str, Folder]:
+    """Name of the split, and the other folders."""
+    if split_level is None or split_level >= len(folder):
+        return "", () if split_level == 0 else folder
+    return folder[split_level], (*folder[:split_level], *folder[split_level + 1 :])
+
+
+def _guessed(tree: _Tree) -> _Reading:
+    """As the names say, if they agree. Raises ManifestError where they do not."""
+    level = _split_level(tree)
+    by_split: defaultdict[str, set[Folder]] = defaultdict(set)
+    parts = {folder: _apart(folder, level) for folder in tree.files}
+    parts = {folder: (split, () if is_unlabelled(split) else rest) for folder, (split, rest) in parts.items()}
+    for split, rest in parts.values():
+        by_split[split].add(rest)
+    if level is None:
+        idle = {name for name in tree.below() if is_unlabelled(name)}
+        parts = {folder: (split, rest if not idle & set(rest[:1]) else ()) for folder, (split, rest) in parts.items()}
+    elif idle := _without_classes(tree, by_split):
+        parts = {folder: (split, () if split in idle else rest) for folder, (split, rest) in parts.items()}
+    places = {rest for _, rest in parts.values() if rest}
+    if not places:
+        raise _ambiguous(tree, "no folder in it is a class", ("class",))
+    deeper = _check_depth(tree, places, level)
+    of = {folder: (rest[0], split) if rest else None for folder, (split, rest) in parts.items()}
+    layout = {None: "class", 0: "split/class", 1: "class/split"}[level]
+    notes = (f"folders inside class folders are not told apart: {listing(deeper, 5)}",) if deeper else ()
+    return _Reading(layout, of, notes)
+
+
+def _split_level(tree: _Tree, strict: bool = True) -> int | None:
+    """The level whose names are split words, 0 or 1; None without one. Not `strict`: None also where names disagree."""
+
+    def unclear(why: str, *layouts: str) -> None:
+        if strict:
+            raise _ambiguous(tree, why, layouts)
+
+    tops = list(tree.below())
+    deep = {top: set(tree.below((top,))) for top in tops}
+    words = [top for top in tops if split_word(top) or is_part(top)]
+    rest = [top for top in tops if top not in words and not is_unlabelled(top)]
+    classes = any(deep[top] for top in words)
+    if words and not rest:
+        if not classes:
+            unclear("folders are named like splits or parts, and hold no class folders", "class")
+            return None
+        return 0
+    if words and classes:
+        known = set().union(*(deep[top] for top in words))
+        if len(words) > 1 and all(deep[top] <= known for top in rest):
+            return 0  # a split of a name of its own, or pictures of no class
+        unclear(f"{listing(words, 5)} could be splits, {listing(rest, 5)} not", "split/class", "class")
+        return None
+    second = set().union(*(deep[top] for top in rest)) if rest else set()
+    named = {name for name in second if split_word(name)}
+    if named and named == second and not any((top,) in tree.files for top in rest):
+        return 1
+    if len(named) > 1 or any(map(is_held_back, named)):
+        unclear(f"{listing(sorted(named), 5)} could be splits inside the classes", "class/split", "class")
+    return None
+
+
+def _without_classes(tree: _Tree, by_split: Mapping[str, set[Folder]]) -> set[str]:
+    """Splits whose one folder is no class of the others, such as `val/images`.
+
+    Raises ManifestError where the classes of splits have nothing in common.
+    """
+    classes = {split: {rest[0] for rest in places if rest} for split, places in by_split.items()}
+    several = {split for split, names in classes.items() if len(names) > 1}
+    known = set().union(*(classes[split] for split in several)) if several else set()
+    for split in sorted(several):
+        others = set().union(*(classes[other] for other in several if other != split)) if len(several) > 1 else set()
+        if others and not classes[split] & others:
+            why = f"the folders in {split!r} ({listing(sorted(classes[split]), 5)}) are none of those in other splits"
+            raise _ambiguous(tree, why, ("split/class",))
+    return {split for split, names in classes.items() if known and len(names) == 1 and not names & known}
+
+
+def _check_depth(tree: _Tree, places: set[Folder], split_level: int | None) -> list[str]:
+    """Folders inside class folders that are only parts of a class. Raises ManifestError where they could be classes."""
+    inner = sorted({"/".join(place[:2]) for place in places if len(place) > 1})
+    passed = 0  # levels of one name in all classes: photos, or the like
+    while all(len(place) > 2 for place in places) and len({place[1] for place in places}) == 1:
+        places = {(place[0], *place[2:]) for place in places}
+        passed += 1
+    second: defaultdict[str, set[str]] = defaultdict(set)
+    for place in places:
+        if len(place) > 1:
+            second[place[0]].add(place[1])
+    flat = {place[0] for place in places if len(place) == 1}
+    names = set().union(*second.values()) if second else set()
+    stems = {_COUNTED.sub("", name.casefold()) for name in names}
+    if len(stems) <= 1 or all(len(found) == 1 for found in second.values()):
+        return inner  # one name, numbered ones, or one in every class
+    if all(top in flat for top in second):  # a class has files of its own: what lies deeper belongs to it
+        return inner
+    middle = "/".join(["split"] * (split_level == 1) + ["any"] * passed)
+    start, middle = "split/" * (split_level == 0), f"{middle}/" if middle else ""
+    layouts = (f"{start}class/{middle}any", f"{start}any/{middle}class", f"{start}class/{middle}class")
+    repeated = sorted(name for name in names if sum(name in found for found in second.values()) > 1)
+    if repeated:
+        raise _ambiguous(tree, f"the same folders repeat in others ({listing(repeated, 5)})", layouts)
+    raise _ambiguous(tree, "there are two levels of folders, and both could be the classes", layouts)
+
+
+def _ambiguous(tree: _Tree, why: str, layouts: Sequence[str]) -> ManifestError:
+    return ManifestError(
+        f"{tree.root!r} can be read in several ways: {why}\n{_picture(tree)}",
+        hint=f"say what the levels are, e.g. {' or '.join(f'--layout {layout}' for layout in layouts)}; "
+        "also --layout leaf (the innermost folder) or path (all of them)",
+    )
+
+
+def _picture(tree: _Tree, limit: int = 12) -> str:
+    """The upper three levels, a line for each folder at the top."""
+    tops = sorted(tree.below().items())
+    lines = [f"  {top}/{_inside(tree, (top,))}  {count} files" for top, count in tops[:limit]]
+    return "\n".join(lines + ([f"  and {len(tops) - limit} more folders"] if len(tops) > limit else []))
+
+
+def _inside(tree: _Tree, folder: Folder, limit: int = 6) -> str:
+    names = sorted(tree.below(folder))
+    if not names:
+        return ""
+    deeper = [f"{name}/{_inside(tree, (*folder, name), 3)}" if len(folder) < 2 else name for name in names[:limit]]
+    return "{" + ", ".join(text.removesuffix("/") for text in deeper + ["..."] * (len(names) > limit)) + "}"
+
+
+# --- walking ------------------------------------------------------------------------------------------------------
 
 
 def _refuse(error: OSError) -> None:
@@ -81,6 +440,6 @@ def _walk(root: str) -> Iterator[str]:
             folders.clear()
             continue
         lineage[folder] = above | {real}
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and name != RESOURCE_FORKS)
         prefix = os.path.relpath(folder, root).replace(os.sep, "/") + "/"
         yield from (prefix.removeprefix("./") + name for name in sorted(files) if not name.startswith("."))

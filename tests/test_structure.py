@@ -1,0 +1,621 @@
+"""What the names of folders, files and columns mean is said, and where the parts disagree nothing is read."""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+import wave
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from audit_world import write_csv
+from cli_world import call, make_report, mislabel, row
+
+import nlclean
+from cleanlab_lite.errors import ConfigError, ManifestError
+from cleanlab_lite.export import patch
+from cleanlab_lite.export.manifest import base_folder, suffix, write_manifest
+from cleanlab_lite.export.patch import apply_patch, read_patch
+from cleanlab_lite.export.policy import Cleaned, apply_policy
+from cleanlab_lite.manifest.manifest import Manifest
+from cleanlab_lite.manifest.readers import read_labels, read_manifest
+from cleanlab_lite.manifest.saved import load_manifest, save_manifest
+
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(16)
+
+
+def tree(root: Path, *folders: str, files: int = 2) -> Path:
+    for folder in folders:
+        for number in range(files):
+            path = root / folder / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(PNG + path.parent.name.encode())
+    return root
+
+
+def given(manifest: Manifest) -> list[str | None]:
+    return [manifest.classes[label] if label >= 0 else None for label in manifest.labels]
+
+
+def meaning(manifest: Manifest) -> dict[str, tuple[str | None, str]]:
+    """Folder -> class and split of its files."""
+    folders = [id.rpartition("/")[0] for id in manifest.ids.tolist()]
+    return dict(zip(folders, zip(given(manifest), manifest.splits.tolist(), strict=True), strict=True))
+
+
+def refused(path: object, *parts: str, **options: object) -> ManifestError:
+    with pytest.raises(ManifestError) as caught:
+        read_manifest(path, **options)  # type: ignore[arg-type]
+    assert all(part in str(caught.value) for part in parts), str(caught.value)
+    return caught.value
+
+
+def noted(manifest: Manifest, part: str) -> str:
+    found = [note for note in manifest.source.notes if part in note]
+    assert found, manifest.source.notes
+    return found[0]
+
+
+def exported(manifest: Manifest, path: Path, labels: list[str | None] | None = None) -> str:
+    target = path.with_name("out" + suffix(manifest))
+    write_manifest(manifest, target, keep=np.ones(len(manifest), dtype=bool), labels=labels)
+    return target.read_text()
+
+
+# --- folders --------------------------------------------------------------------------------------------------------
+
+READ: dict[str, tuple[list[str], dict[str, tuple[str, str]]]] = {
+    "doubled folders, and pictures without labels": (
+        ["seg_train/seg_train/cat", "seg_train/seg_train/dog", "seg_test/seg_test/dog", "seg_pred/seg_pred"],
+        {
+            "seg_train/seg_train/cat": ("cat", "seg_train"),
+            "seg_train/seg_train/dog": ("dog", "seg_train"),
+            "seg_test/seg_test/dog": ("dog", "seg_test"),
+        },
+    ),
+    "names of several words": (
+        ["training_set/training_set/cats", "training_set/training_set/dogs", "test_set/test_set/cats"],
+        {
+            "training_set/training_set/cats": ("cats", "training_set"),
+            "training_set/training_set/dogs": ("dogs", "training_set"),
+            "test_set/test_set/cats": ("cats", "test_set"),
+        },
+    ),
+    "splits that hold no classes": (
+        ["train/cat", "train/dog", "holdout/cat", "test1", "unlabeled/a", "unlabeled/b"],
+        {"train/cat": ("cat", "train"), "train/dog": ("dog", "train"), "holdout/cat": ("cat", "holdout")},
+    ),
+    "wrapping folders": (
+        ["v1/data/cat", "v1/data/dog", "__MACOSX/v1/cat"],
+        {"v1/data/cat": ("cat", ""), "v1/data/dog": ("dog", "")},
+    ),
+    "an archive inside itself": (
+        ["x/train/cat", "x/train/dog", "x/val/cat", "x/x/train/cat", "x/x/train/dog", "x/x/val/cat"],
+        {"x/train/cat": ("cat", "train"), "x/train/dog": ("dog", "train"), "x/val/cat": ("cat", "val")},
+    ),
+    "splits inside the classes": (
+        ["cat/train", "cat/test", "dog/train"],
+        {"cat/train": ("cat", "train"), "cat/test": ("cat", "test"), "dog/train": ("dog", "train")},
+    ),
+    "a folder of pictures in every class": (
+        ["train/n1/images", "train/n2/images", "val/images"],
+        {"train/n1/images": ("n1", "train"), "train/n2/images": ("n2", "train")},
+    ),
+    "numbered parts of classes": (
+        ["ann/01", "ann/02", "bob/02", "bob/03"],
+        {"ann/01": ("ann", ""), "ann/02": ("ann", ""), "bob/02": ("bob", ""), "bob/03": ("bob", "")},
+    ),
+    "a split of a name of its own": (
+        ["train/cat", "train/dog", "val/cat", "rainy/dog"],
+        {
+            **{"train/cat": ("cat", "train"), "train/dog": ("dog", "train")},
+            **{"val/cat": ("cat", "val"), "rainy/dog": ("dog", "rainy")},
+        },
+    ),
+    "splits of which some hold no classes": (
+        ["train/n1/images", "train/n2/images", "val/images", "test/images", "Meta"],
+        {"train/n1/images": ("n1", "train"), "train/n2/images": ("n2", "train")},
+    ),
+    "numbered parts": (
+        ["audio/fold1/cat", "audio/fold1/dog", "audio/fold2/cat"],
+        {
+            **{"audio/fold1/cat": ("cat", "fold1"), "audio/fold1/dog": ("dog", "fold1")},
+            **{"audio/fold2/cat": ("cat", "fold2")},
+        },
+    ),
+    "masks beside pictures": (
+        ["set/ill/images", "set/ill/masks", "set/well/images", "set/well/masks"],
+        {"set/ill/images": ("ill", ""), "set/well/images": ("well", "")},
+    ),
+    "a class called train": (
+        ["car", "train", "plane"],
+        {"car": ("car", ""), "train": ("train", ""), "plane": ("plane", "")},
+    ),
+}
+
+
+@pytest.mark.parametrize("case", READ)
+def test_trees(tmp_path, case):
+    folders, expected = READ[case]
+    manifest = read_manifest(tree(tmp_path, *folders))
+    assert meaning(manifest) == expected
+    protected = {folder for folder, (_, split) in expected.items() if any(w in split for w in ("test", "val", "hold"))}
+    assert {id.rpartition("/")[0] for id in manifest.ids[manifest.held_back].tolist()} == protected
+
+
+def test_what_was_passed_over_is_said(tmp_path):
+    folders = ["train/train/cat", "train/train/dog", "test1", "unlabeled"]
+    manifest = read_manifest(tree(tmp_path, *folders))
+    assert noted(manifest, "folders read as") == "folders read as split/class"
+    assert "'train/train'" in noted(manifest, "doubled")
+    assert "2 in 'test1', 2 in 'unlabeled'" in noted(manifest, "left out")
+    copied = read_manifest(tree(tmp_path / "b", "x/cat", "x/dog", "x/x/cat", "x/x/dog"))
+    assert "'x/x': the same 4 files" in noted(copied, "left out 'x/x'") and len(copied) == 4
+    assert "'x'" in noted(copied, "the folders that count")
+    (tmp_path / "b/x/x/cat/0.png").write_bytes(PNG)  # another file
+    refused(tmp_path / "b", "x/{cat, dog}")
+
+
+AMBIGUOUS: dict[str, tuple[list[str], str, str]] = {
+    "two levels of classes": (
+        ["mammal/cat", "mammal/dog", "bird/owl", "bird/emu"],
+        "mammal/{cat, dog}",
+        "--layout any/class",
+    ),
+    "parts without classes": (["fold1", "fold2"], "fold1/", "--layout class"),
+    "groups with a level between": (
+        ["north/images/cat", "north/images/dog", "south/images/cat", "south/images/dog"],
+        "north/{images/{cat, dog}}",
+        "--layout any/any/class",
+    ),
+    "groups with splits": (
+        ["jar/train/good", "jar/test/good", "jar/test/broken", "nut/train/good", "nut/test/cut"],
+        "jar/{test/{broken, good}, train/{good}}",
+        "--layout any/split/class",
+    ),
+    "two levels below splits": (
+        ["train/mammal/cat", "train/mammal/dog", "train/bird/owl", "val/bird/owl"],
+        "train/{bird/{owl}, mammal/{cat, dog}}",
+        "--layout split/any/class",
+    ),
+    "groups or parts": (["north/cat", "north/dog", "south/cat", "south/dog"], "north/{cat, dog}", "--layout any/class"),
+    "splits that are no classes": (["train", "test"], "test/", "--layout class"),
+    "a folder beside a split": (["train/cat", "train/dog", "misc"], "misc/", "--layout split/class"),
+    "splits without a common class": (
+        ["train/cat", "train/dog", "test/cow", "test/emu"],
+        "test/{cow, emu}",
+        "--layout split/class",
+    ),
+    "some classes with splits": (["cat/train", "cat/test", "dog"], "cat/{test, train}", "--layout class/split"),
+    "classes beside groups": (["mammal/cat", "mammal/dog", "misc"], "mammal/{cat, dog}", "--layout class/any"),
+    "other files of the same names": (["cat", "dog", "more/cat", "more/dog"], "more/{cat, dog}", "--layout class/any"),
+}
+
+
+@pytest.mark.parametrize("case", AMBIGUOUS)
+def test_ambiguous_trees_stop_with_the_tree_and_the_option(tmp_path, capsys, case):
+    folders, seen, option = AMBIGUOUS[case]
+    tree(tmp_path / "set", *folders)
+    if case == "other files of the same names":
+        (tmp_path / "set/more/cat/9.png").write_bytes(PNG)
+    result = call(capsys, "audit", tmp_path / "set", "--dry-run")
+    assert (result.code, result.out) == (2, "") and "can be read in several ways" in result.err
+    assert seen in result.err and option in result.err
+    with suppress(ManifestError):  # there may be one class only
+        assert len(read_manifest(tmp_path / "set", layout=option.split()[1])) >= 4
+
+
+@pytest.mark.parametrize(
+    ("layout", "expected"),
+    [
+        ("class", {"mammal/cat": ("mammal", ""), "mammal/dog": ("mammal", ""), "bird/owl": ("bird", "")}),
+        ("class/any", {"mammal/cat": ("mammal", ""), "mammal/dog": ("mammal", ""), "bird/owl": ("bird", "")}),
+        ("any/class", {"mammal/cat": ("cat", ""), "mammal/dog": ("dog", ""), "bird/owl": ("owl", "")}),
+        ("leaf", {"mammal/cat": ("cat", ""), "mammal/dog": ("dog", ""), "bird/owl": ("owl", "")}),
+        ("path", {name: (name, "") for name in ("mammal/cat", "mammal/dog", "bird/owl")}),
+        ("class/class", {name: (name, "") for name in ("mammal/cat", "mammal/dog", "bird/owl")}),
+        (
+            "split/class",
+            {"mammal/cat": ("cat", "mammal"), "mammal/dog": ("dog", "mammal"), "bird/owl": ("owl", "bird")},
+        ),
+    ],
+)
+def test_layouts(tmp_path, layout, expected):
+    assert meaning(read_manifest(tree(tmp_path, *expected), layout=layout)) == expected
+
+
+def test_leaf_and_path_keep_splits(tmp_path):
+    tree(tmp_path, "train/mammal/cat", "train/bird/owl", "test/bird/owl")
+    leaf, path = (read_manifest(tmp_path, layout=name) for name in ("leaf", "path"))
+    assert meaning(leaf)["test/bird/owl"] == ("owl", "test") and meaning(path)["test/bird/owl"] == ("bird/owl", "test")
+    assert leaf.held_back.sum() == 2
+
+
+def test_tables_and_notes_beside_class_folders(tmp_path):
+    tree(tmp_path, "train/cat", "train/dog", "val/cat")
+    write_csv(tmp_path / "noisy.csv", {"path": ["train/cat/0.png"], "label": ["dog"]})
+    error = refused(tmp_path, "holds tables ('noisy.csv') and folders")
+    assert "--layout auto" in error.hint
+    (tmp_path / "Annotation/cat").mkdir(parents=True)
+    (tmp_path / "Annotation/cat/0").write_text("<annotation>\n</annotation>")
+    (tmp_path / "Annotation/cat/0.mat").write_bytes(bytes(9))
+    manifest = read_manifest(tmp_path, layout="auto")
+    assert len(manifest) == 6 and manifest.held_back.sum() == 2
+    assert noted(manifest, "skipped 3 files")
+
+
+def test_layouts_that_are_none(tmp_path):
+    tree(tmp_path / "set", "cat", "dog")
+    for layout in ("classes", "split", "split/split/class", "any", ""):
+        with pytest.raises(ConfigError, match="--layout is"):
+            read_manifest(tmp_path / "set", layout=layout)
+    refused(tmp_path / "set", "expected a folder per class", layout="split/any/class")
+    with pytest.raises(ConfigError, match="is none"):
+        read_manifest(write_csv(tmp_path / "m.csv", {"path": ["a.png"], "label": ["x"]}), layout="class")
+
+
+# --- tables in several folders --------------------------------------------------------------------------------------
+
+
+def metadata(root: Path, *folders: str) -> str:
+    for folder in folders:
+        tree(root, folder)
+        write_csv(root / folder / "metadata.csv", {"file_name": ["0.png", "1.png"], "label": ["cat", "dog"]})
+    return str(root / "*" / "metadata.csv")
+
+
+def test_metadata_in_folders_of_splits(tmp_path):
+    manifest = read_manifest(metadata(tmp_path, "train", "test"))
+    assert manifest.ids.tolist() == ["test/0.png", "test/1.png", "train/0.png", "train/1.png"]
+    assert manifest.uris.tolist() == [f"{tmp_path}/{id}" for id in manifest.ids]
+    assert manifest.splits.tolist() == ["test", "test", "train", "train"]
+    assert manifest.held_back.tolist() == [True, True, False, False]
+    assert noted(manifest, "several folders") and noted(manifest, "splits are from the names")
+    assert base_folder(manifest) == str(tmp_path)
+    text = exported(manifest, tmp_path / "m.csv", ["dog", None, None, None])
+    assert text == "file_name,label,split\ntest/0.png,dog,test\ntest/1.png,dog,test\n" + (
+        "train/0.png,cat,train\ntrain/1.png,dog,train\n"
+    )
+    again = read_manifest(tmp_path / "out.csv")
+    assert again.uris.tolist() == manifest.uris.tolist() and again.splits.tolist() == manifest.splits.tolist()
+
+
+def test_metadata_in_folders_that_are_no_splits(tmp_path):
+    manifest = read_manifest(metadata(tmp_path, "north", "south"))
+    assert manifest.splits.tolist() == [""] * 4 and manifest.table.column_names == ["file_name", "label"]
+    assert exported(manifest, tmp_path / "m.csv").splitlines()[1:3] == ["north/0.png,cat", "north/1.png,dog"]
+
+
+def test_files_named_like_splits(tmp_path):
+    for split in ("train-00000-of-00002", "train-00001-of-00002", "test-00000-of-00001"):
+        table = pa.table({"path": [f"{split}.png", "b.png"], "label": ["cat", "dog"]})
+        pq.write_table(table, tmp_path / f"{split}.parquet")
+    manifest = read_manifest(tmp_path)
+    (tmp_path / "some").mkdir()
+    assert manifest.splits.tolist() == ["test"] * 2 + ["train"] * 4
+    for name in ("val.csv", "extra.csv"):
+        write_csv(tmp_path / "some" / name, {"path": ["a.png"], "label": ["cat" if "val" in name else "dog"]})
+    assert read_manifest(tmp_path / "some").source.split_column is None  # not all of them are
+
+
+# --- columns --------------------------------------------------------------------------------------------------------
+
+
+def table(folder: Path, **columns: list[str]) -> Path:
+    """A CSV of six pictures of cats and dogs, which are there, with more columns."""
+    tree(folder, "img", files=6)
+    return write_csv(folder / "m.csv", {"path": [f"img/{row}.png" for row in range(6)], **columns})
+
+
+LABELS = ["cat", "dog"] * 3
+
+
+def test_coordinates_boxes_and_counts_are_no_labels(tmp_path):
+    box = {"x": list("345345"), "y": list("112233"), "w": ["20"] * 6, "h": ["20"] * 6}
+    for name in ("species", "label", "class_name", "Ground Truth"):
+        manifest = read_manifest(table(tmp_path, **{name: LABELS}, **box))
+        assert manifest.source.label_column == name and manifest.classes == ("cat", "dog")
+    refused(table(tmp_path, **box), "no label column")
+    assert read_manifest(table(tmp_path, y=LABELS)).source.label_column == "y"
+    assert read_manifest(table(tmp_path, **box), label_column="y").classes == ("1", "2", "3")
+    pq.write_table(pa.table({"label": LABELS, "bbox": [[1, 2, 3, 4]] * 6}), tmp_path / "m.parquet")
+    refused(tmp_path / "m.parquet", "no path column")
+
+
+@pytest.mark.parametrize(
+    ("path", "label", "id"),
+    [
+        ("file_path", "ground_truth", "image_id"),
+        ("img_path", "class_name", "uuid"),
+        ("audio_path", "category", "sample_id"),
+        ("Image Path", "Species", "guid"),
+        ("filepath", "labels", "Id"),
+        ("fname", "tags", "clip_id"),
+        ("slice_file_name", "class", "UID"),
+        ("img", "target", "key"),
+        ("my pictures", "finding-labels", "file_id"),
+    ],
+)
+def test_the_usual_names(tmp_path, path, label, id):
+    tree(tmp_path, ".", files=2)
+    columns = {id: ["a", "b"], "other": ["1", "2"], label: ["cat", "dog"], path: ["0.png", "1.png"]}
+    source = read_manifest(write_csv(tmp_path / "m.csv", columns)).source
+    assert (source.path_column, source.label_column, source.id_column) == (path, label, id)
+
+
+def test_several_candidates(tmp_path):
+    manifest = read_manifest(table(tmp_path, label=LABELS, id=list("123456"), uuid=list("abcdef")))
+    assert manifest.ids.tolist() == list("123456")
+    assert noted(manifest, "could have been meant as the id") == (
+        "could have been meant as the id: 'uuid'; name it with --id-column"
+    )
+    manifest = read_manifest(table(tmp_path, label=LABELS, split=["train"] * 6, subset=["a"] * 6))
+    assert manifest.source.split_column == "split" and noted(manifest, "as the split: 'subset'")
+    urls = [f"http://host/{row}.png" for row in range(6)]
+    manifest = read_manifest(table(tmp_path, label=LABELS, url=urls))
+    assert manifest.source.path_column == "path" and noted(manifest, "as the path: 'url'")
+    manifest = read_manifest(table(tmp_path, **{"class": LABELS}, target=["fin"] * 6))
+    assert manifest.source.label_column == "class" and noted(manifest, "as the label: 'target'")
+    error = refused(table(tmp_path, fine_label=list("abcabc"), category=LABELS, target=list("xxyyxx")), "'category'")
+    assert "--label-column" in error.hint
+
+
+def test_an_id_that_repeats_is_no_id(tmp_path):
+    for cells in (list("112233"), ["1", "2", "3", "4", "5", ""]):
+        path = table(tmp_path, label=LABELS, id=cells)
+        manifest = read_manifest(path)
+        assert manifest.source.id_column is None and manifest.ids[0] == "img/0.png"
+        assert noted(manifest, "column 'id' is no id of the rows")
+        refused(path, "expected one id for every row", id_column="id")
+    manifest = read_manifest(table(tmp_path, label=LABELS, id=list("112233"), uuid=list("abcdef")))
+    assert manifest.ids.tolist() == list("abcdef")
+
+
+def test_the_path_may_be_the_id_and_repeat(tmp_path):
+    columns = {"id": list("112233"), "image": ["0.png", "0.png", "1.png"] * 2, "choice": LABELS, "annotator": ["1"] * 6}
+    path = write_csv(tree(tmp_path, ".") / "m.csv", columns)
+    for options in ({}, {"id_column": "image"}):
+        manifest = read_manifest(path, **options)
+        assert manifest.ids.tolist()[:3] == ["0.png", "0.png#2", "1.png"] and manifest.source.label_column == "choice"
+
+
+def test_names_beside_numbers_are_one_label(tmp_path):
+    numbers = ["7" if label == "dog" else "2" for label in LABELS]
+    for columns in (
+        {"label": numbers, "class_name": LABELS},
+        {"target": numbers, "category": LABELS},
+        {"classID": numbers, "class": LABELS},
+    ):
+        path = table(tmp_path, **columns)
+        manifest = read_manifest(path)
+        number, name = columns
+        assert manifest.source.label_column == name and set(manifest.source.label_columns) == {number, name}
+        assert noted(manifest, f"the same labels in other words, changed with them on export: '{number}'")
+        rows = exported(manifest, path, ["dog", *[None] * 5]).splitlines()
+        assert rows[1].split(",")[1:] == rows[2].split(",")[1:] and rows[3:] == path.read_text().splitlines()[3:]
+        assert rows[2] == path.read_text().splitlines()[2]
+        save_manifest(manifest, tmp_path / "saved.parquet")
+        assert load_manifest(tmp_path / "saved.parquet").source == manifest.source
+        with pytest.raises(ManifestError, match="have no place in the columns"):
+            exported(manifest, path, ["fox", *[None] * 5])
+
+
+def test_of_two_columns_of_words_none_is_taken(tmp_path):
+    refused(table(tmp_path, label=["C", "D"] * 3, given_label=LABELS), "several columns could be the label")
+
+
+def test_a_patch_changes_both_and_is_taken_back(tmp_path):
+    numbers = ["7" if label == "dog" else "2" for label in LABELS]
+    path = table(tmp_path, target=numbers, category=LABELS)
+    manifest = read_manifest(path)
+    findings = [mislabel(manifest.ids[0], given_label="cat", suggested_label="dog")]
+    findings += [row(id, given_label=label) for id, label in zip(manifest.ids[1:].tolist(), LABELS[1:], strict=True)]
+    report = make_report(findings).table
+    cleaned = Cleaned(manifest, report, apply_policy(report, np.zeros(6, bool), "correct"))
+    patch.write(cleaned, tmp_path / "m.patch")
+    changes = read_patch(tmp_path / "m.patch")
+    apply_patch(read_labels(path, changes[0].columns), changes, tmp_path / "new.csv")
+    assert (tmp_path / "new.csv").read_text().splitlines()[1] == "img/0.png,7,dog"
+    again = read_labels(tmp_path / "new.csv", changes[0].columns)
+    apply_patch(again, changes, tmp_path / "old.csv", reverse=True)
+    assert (tmp_path / "old.csv").read_text() == path.read_text()
+
+
+def test_a_patch_of_one_hot_columns_is_refused(tmp_path):
+    marks = {name: [str(int(label == name)) for label in LABELS] for name in ("cat", "dog")}
+    manifest = read_manifest(table(tmp_path, **marks))
+    report = make_report([row(id, given_label=label) for id, label in zip(manifest.ids, LABELS, strict=True)]).table
+    cleaned = Cleaned(manifest, report, apply_policy(report, np.zeros(6, bool), "correct"))
+    with pytest.raises(ManifestError, match="one-hot columns 'cat', 'dog'"):
+        patch.write(cleaned, tmp_path / "m.patch")
+
+
+# --- one-hot and several labels -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("one", "zero"), [("1", "0"), ("1.0", "0.0"), ("True", "False")])
+def test_one_hot_columns_are_labels(tmp_path, one, zero):
+    marks = {name: [one if label == name else zero for label in LABELS] for name in ("cat", "cow", "dog")}
+    path = table(tmp_path, is_test=[zero, one] * 3, **marks, width=list("345678"))
+    manifest = read_manifest(path)
+    assert manifest.classes == ("cat", "dog") and given(manifest) == LABELS
+    assert manifest.held_back.tolist() == [False, True] * 3
+    assert noted(manifest, "label columns: a class each, 1 in one of them per row ('cat', 'cow', 'dog')")
+    assert exported(manifest, path) == path.read_text()
+    changed = exported(manifest, path, ["dog", *[None] * 5]).splitlines()
+    assert changed[1] == f"img/0.png,{zero},{zero},{zero},{one},3"
+    assert changed[2:] == path.read_text().splitlines()[2:]
+
+
+def test_one_hot_of_several_types(tmp_path):
+    cat = np.array([label == "cat" for label in LABELS])
+    for dtype in (pa.bool_(), pa.int8(), pa.float32()):
+        marks = {"cat": pa.array(cat.astype(int)).cast(dtype), "dog": pa.array((~cat).astype(int)).cast(dtype)}
+        pq.write_table(pa.table({"path": [f"{row}.png" for row in range(6)], **marks}), tmp_path / "m.parquet")
+        assert given(read_manifest(tmp_path / "m.parquet")) == LABELS
+
+
+def test_several_marks_in_a_row_are_refused(tmp_path):
+    path = table(tmp_path, cat=list("110100"), dog=list("011000"), owl=list("000011"))
+    error = refused(path, "line 3", "'cat', 'dog', 'owl'", "several in 1 rows")
+    assert "--multi-label first" in error.hint
+    assert given(read_manifest(path, multi_label="first")) == ["cat", "cat", "dog", "cat", "owl", "owl"]
+    assert given(read_manifest(path, multi_label="drop")) == ["cat", None, "dog", "cat", "owl", "owl"]
+
+
+MULTI = {
+    "bars": ["cat", "cat|dog", "dog"],
+    "semicolons": ["cat", "cat;dog", "dog"],
+    "commas": ["cat", "cat,dog", "dog"],
+    "commas and blanks": ["cat", "cat, dog", "dog"],
+    "blanks": ["cat", "cat dog", "dog"],
+    "Python's lists": ["['cat']", "['cat', 'dog']", "['dog']"],
+    "JSON's lists": ['["cat"]', '["cat", "dog"]', '["dog"]'],
+    "Label Studio's": ["cat", '{"choices": ["cat", "dog"]}', "dog"],
+}
+
+
+@pytest.mark.parametrize("form", MULTI)
+def test_several_labels_in_a_cell(tmp_path, capsys, form):
+    cells = MULTI[form]
+    path = table(tmp_path, label=cells * 2)
+    result = call(capsys, "audit", path, "--dry-run")
+    assert result.code == 2 and "line 3" in result.err and "--multi-label first" in result.err
+    first = read_manifest(path, multi_label="first")
+    assert given(first) == ["cat", "cat", "dog"] * 2
+    assert given(read_manifest(path, multi_label="drop")) == ["cat", None, "dog"] * 2
+    assert len(read_manifest(path, multi_label="whole").classes) == 3
+    assert exported(first, path) == path.read_text()
+    exported(first, path, ["dog", "dog", *[None] * 4])
+    changed = read_manifest(tmp_path / "out.csv", multi_label="first")
+    assert given(changed) == ["dog", "dog", "dog", "cat", "cat", "dog"]
+    written, before = (read_manifest(tmp_path / name, multi_label="whole") for name in ("out.csv", "m.csv"))
+    assert written.table["label"].to_pylist()[2:] == before.table["label"].to_pylist()[2:]
+    assert "dog" in written.table["label"].to_pylist()[1].replace("dog", "", 1)  # the second label stays
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        ["Boat, Water vehicle", "Car, Land vehicle", "Vehicle"],
+        ["golden retriever", "labrador retriever", "golden eagle"],
+        ["red circle", "blue circle", "red square"],
+        ["Apple___scab", "Apple___rust", "Corn_(maize)___rust"],
+        ["black, white", "grey", "white"],
+        ["n02119789, kit fox", "n02100735, English setter", "n02110185, Siberian husky"],
+        ["[unk]", "{noise}", "(hum)"],
+    ],
+)
+def test_names_of_classes_with_marks_in_them(tmp_path, cells):
+    assert set(read_manifest(table(tmp_path, label=cells * 2)).classes) == set(cells)
+
+
+def test_lists_that_are_no_text(tmp_path):
+    records = [{"path": f"{row}.png", "label": ["cat", "dog"][: 1 + row % 2]} for row in range(3)]
+    records.append({"path": "3.png", "label": ["dog"]})
+    path = tmp_path / "m.jsonl"
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    assert "--multi-label" in refused(path, "['cat']").hint
+    pq.write_table(pa.Table.from_pylist(records), tmp_path / "m.parquet")
+    assert "--multi-label" in refused(tmp_path / "m.parquet", "type list").hint
+    for name in ("m.jsonl", "m.parquet"):
+        manifest = read_manifest(tmp_path / name, multi_label="first")
+        assert given(manifest) == ["cat", "cat", "cat", "dog"]
+        assert given(read_manifest(tmp_path / name, multi_label="drop")) == ["cat", None, "cat", "dog"]
+        target = tmp_path / f"out{suffix(manifest)}"
+        write_manifest(manifest, target, keep=np.ones(4, dtype=bool), labels=["dog", "dog", None, None])
+        again = read_manifest(target, multi_label="first")
+        assert given(again) == ["dog", "dog", "cat", "dog"]
+        assert again.table["label"].to_pylist()[2:] == manifest.table["label"].to_pylist()[2:]
+
+
+def test_policies_that_are_none(tmp_path):
+    with pytest.raises(ConfigError, match="--multi-label is 'all'"):
+        read_manifest(table(tmp_path, label=LABELS), multi_label="all")
+
+
+def test_the_library_takes_the_same(tmp_path):
+    tree(tmp_path / "set", "mammal/cat", "bird/owl")
+    with pytest.raises(ManifestError) as caught:
+        nlclean.audit(tree(tmp_path / "two", "a/cat", "a/dog", "b/cat", "b/dog"))
+    assert "layout='any/class'" in caught.value.hint or "layout=" in caught.value.hint
+    frame = pd.DataFrame({"path": ["a.png", "b.png"], "label": ["cat|dog", "dog"], "x": ["cat", "dog"]})
+    with pytest.raises(ConfigError, match="layout is about folders of classes"):
+        nlclean.audit(frame, layout="class")
+    with pytest.raises(ConfigError, match="is 'second'"):
+        nlclean.audit(frame, multi_label="second")
+    with pytest.raises(ManifestError, match="several labels in a cell") as caught:
+        nlclean.audit(frame)
+    assert "multi_label=" in caught.value.hint
+    manifest = read_manifest(tmp_path / "set", layout="leaf")
+    with pytest.raises(ManifestError, match="leave out layout"):
+        nlclean.audit(manifest, layout="leaf")
+
+
+# --- what is said ---------------------------------------------------------------------------------------------------
+
+
+def test_classes_that_look_alike(tmp_path):
+    composed, apart = (unicodedata.normalize(form, "café") for form in ("NFC", "NFD"))
+    cells = ["cat", "cat ", "None", "1.0", "01", composed, apart, "do\u200bg", "dog", "x"]
+    tree(tmp_path, ".", files=1)
+    rows = {"path": [f"{row}.png" for row in range(20)], "label": cells * 2}
+    manifest = read_manifest(write_csv(tmp_path / "m.csv", rows))
+    assert len(manifest.classes) == len(cells)
+    alike = [note for note in manifest.source.notes if "differ only by" in note]
+    assert len(alike) == 4
+    assert any("'cat', 'cat '" in note and "blanks" in note for note in alike)
+    assert any("'01', '1.0'" in note and "number" in note for note in alike)
+    assert any("Unicode form" in note for note in alike) and any("not seen" in note for note in alike)
+    assert noted(manifest, "'None' counts as a class")
+
+
+def test_the_dry_run_says_classes_splits_and_columns(tmp_path, capsys):
+    path = table(tmp_path, label=LABELS, Usage=["Training", "Training", "PrivateTest"] * 2, species=["x"] * 6)
+    said = call(capsys, "audit", path, "--dry-run").err.splitlines()
+    assert "2 classes: 'cat' 3, 'dog' 3" in said
+    assert "splits: Training 4 rows; PrivateTest 2 rows, protected" in said
+    assert "label column: label (detected)" in said and "path column: path (detected)" in said
+    assert "could have been meant as the label: 'species'; name it with --label-column" in said
+    said = call(capsys, "audit", table(tmp_path, label=LABELS), "--dry-run").err.splitlines()
+    assert "no splits: no row is protected" in said
+    many = write_csv(
+        tmp_path / "n.csv",
+        {"path": [f"img/{row % 6}.png" for row in range(45)], "label": [f"c{row % 15:02}" for row in range(45)]},
+    )
+    assert "c11' 3 and 3 smaller ones" in noted(read_manifest(many), "15 classes: 'c00' 3, ")
+
+
+# --- parts of sounds ------------------------------------------------------------------------------------------------
+
+
+def sounds(folder: Path, **columns: list[float]) -> Path:
+    """Clips of a second, the first of them twice."""
+    names = [f"{row}.wav" for row in (0, 0, 1, 2, 3)]
+    for name in set(names):
+        with wave.open(str(folder / name), "wb") as file:
+            file.setnchannels(1), file.setsampwidth(2), file.setframerate(8000)
+            file.writeframes(bytes(16000))
+    return write_csv(folder / "m.csv", {"path": names, "label": list("xyxyx")} | columns)
+
+
+def test_start_and_end_are_parts_only_where_they_fit(tmp_path):
+    cut_from = sounds(tmp_path, start=[25.2, 4.5, 7.0, 18.1, 3.0], end=[25.8, 5.1, 7.6, 18.7, 3.6])
+    manifest = read_manifest(cut_from)
+    assert manifest.segments is None and manifest.source.segment_columns == ()
+    assert noted(manifest, "do not fit the files") and noted(manifest, "rows that repeat a path: 1")
+    fitting = sounds(tmp_path, start=[0.1, 0.5, 0.0, 0.2, 0.0], end=[0.5, 1.05, 0.9, 0.6, 1.0])
+    assert read_manifest(fitting).segments is not None
+    assert read_manifest(fitting, segments=False).segments is None
+
+
+def test_no_segments(tmp_path, capsys):
+    path = sounds(tmp_path, offset=[0.1, 0.5, 0.0, 0.2, 0.0], duration=[0.3, 0.4, 0.9, 0.6, 1.0])
+    assert "segments of files" in call(capsys, "audit", path, "--dry-run").err
+    result = call(capsys, "audit", path, "--dry-run", "--no-segments")
+    assert result.code == 0 and "segments of files" not in result.err
