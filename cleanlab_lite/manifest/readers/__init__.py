@@ -25,6 +25,7 @@ from cleanlab_lite.manifest.readers.base import MEDIA_ENDINGS, FileKeeper, Rows,
 from cleanlab_lite.manifest.readers.class_labels import with_class_labels
 from cleanlab_lite.manifest.readers.columns import (
     NEMO_PATH,
+    ROLES,
     Columns,
     check_classes,
     check_columns,
@@ -57,6 +58,7 @@ TABLES = ("metadata", "manifest")  # by these names the table of a folder is kno
 ALL_READERS = {**READERS, ".arrow": read_arrow, ".feather": read_feather, ".ftr": read_feather}
 # Forms of files whose ending says nothing, by their first bytes
 CONTENT = {b"PAR1": ".parquet", b"ARROW1": ".arrow", b"FEA1": ".feather", b"[": ".json", b"{": ".json"}
+IDS = ("id", "image_id", "img_id", "file_id", "sample_id", "key", "uuid", "name")  # what files may be called like
 DATALAB = {"id", "is_label_issue", "label_score", "given_label", "predicted_label"}  # columns of an export
 FOLDER_TABLES = (*(form for form in READERS if form != ".json"), ".arrow", ".feather")  # JSON lies beside many data
 UNKNOWN = {
@@ -119,6 +121,7 @@ def read_manifest(
 
 def to_manifest(rows: Rows, asked: Mapping[str, str | None], path: str, places: Places | None = None) -> Manifest:
     """What the rows mean, whatever they were read from; `asked` is role -> column, `path` is for `Source.path`."""
+    rows = _with_ids_as_paths(rows, asked, places or Places())
     columns = _find_columns(rows, asked)
     labels, classes, label_notes = make_labels(rows, columns)
     check_classes(rows, columns.label, labels, classes)
@@ -179,6 +182,24 @@ def to_manifest(rows: Rows, asked: Mapping[str, str | None], path: str, places: 
         features=matrix,
         lines=rows.lines,
     )
+
+
+def _with_ids_as_paths(rows: Rows, asked: Mapping[str, str | None], places: Places) -> Rows:
+    """The rows, knowing that files are called like their ids, where nothing else says where they are."""
+    known = {*rows.known, *(role for role, name in asked.items() if name is not None)}
+    names = rows.table.column_names
+    if rows.features is not None or {"path", "features"} & known or vector_columns(rows.table):
+        return rows
+    spelled = {name.strip().lower(): name for name in names}
+    ids = [spelled[name] for name in IDS if name in spelled]
+    if not ids or set(ROLES["path"]) & set(spelled):
+        return rows
+    with suppress(ManifestError):  # no text, or no folder
+        uris, _ = find_files(rows, texts(rows, ids[0]), places)
+        if any(map(os.path.isfile, uris[:20].tolist())):
+            note = f"no path column: the files are called like the cells of {ids[0]!r}"
+            return replace(rows, known=rows.known | {"path": ids[0]}, notes=(*rows.notes, note))
+    return rows
 
 
 def _find_columns(rows: Rows, asked: Mapping[str, str | None]) -> Columns:
