@@ -148,3 +148,26 @@ def test_a_dry_run_without_a_file_is_an_error(tmp_path, capsys):
     result = call(capsys, "audit", path, "--dry-run")
     assert result.code == 2
     assert "24 of 24 files are missing" in result.err and "no picture or sound lies below" in result.err
+
+
+@pytest.mark.parametrize(
+    ("header", "cell", "file"),
+    [
+        ("id,label", "{}", "train/{}.jpg"),
+        ("image_id,label", "{}.jpg", "train_images/{}.jpg"),
+        ("image_id,label", "{}", "part_{n}/{}.png"),
+    ],
+)
+def test_ids_that_files_are_called_like(tmp_path, capsys, header, cell, file):
+    for i, name in enumerate(NAMES):
+        touch(tmp_path / file.format(name, n=i % 2))
+    rows = "".join(f"{cell.format(name)},{name[:3]}\n" for name in NAMES)
+    (tmp_path / "m.csv").write_text(f"{header}\n{rows}")
+    result = call(capsys, "audit", tmp_path / "m.csv", "--dry-run")
+    assert result.code == 0, result.err
+    manifest = read_manifest(tmp_path / "m.csv")
+    assert all(map(os.path.isfile, manifest.uris))
+    assert manifest.ids[0] == cell.format(NAMES[0])
+    (tmp_path / "none").mkdir()
+    (tmp_path / "none" / "m.csv").write_text(f"{header}\n{rows}")
+    assert call(capsys, "audit", tmp_path / "none" / "m.csv", "--dry-run").code == 2

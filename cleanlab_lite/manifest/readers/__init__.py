@@ -52,6 +52,7 @@ from cleanlab_lite.manifest.readers.partitioned import PARTITION, partitions, re
 from cleanlab_lite.manifest.readers.places import Places, find_files, missing_of
 from cleanlab_lite.manifest.readers.sniff import Media, modality, sniff
 from cleanlab_lite.manifest.readers.tabular import DELIMITED, READERS
+from cleanlab_lite.manifest.roles import called
 from cleanlab_lite.manifest.splits import file_split, in_words
 from cleanlab_lite.text import listing
 
@@ -61,6 +62,7 @@ TABLES = ("metadata", "manifest")  # by these names the table of a folder is kno
 ALL_READERS = {**READERS, ".arrow": read_arrow, ".feather": read_feather, ".ftr": read_feather}
 # Forms of files whose ending says nothing, by their first bytes
 CONTENT = {b"PAR1": ".parquet", b"ARROW1": ".arrow", b"FEA1": ".feather", b"[": ".json", b"{": ".json"}
+IDS = ("id", "image_id", "img_id", "file_id", "sample_id", "key", "uuid", "name")  # what files may be called like
 DATALAB = {"id", "is_label_issue", "label_score", "given_label", "predicted_label"}  # columns of an export
 FOLDER_TABLES = (*(form for form in READERS if form != ".json"), ".arrow", ".feather")  # JSON lies beside many data
 UNKNOWN = {
@@ -140,6 +142,7 @@ def to_manifest(
     segments: bool = True,
 ) -> Manifest:
     """What the rows mean, whatever they were read from; `asked` is role -> column, `path` is for `Source.path`."""
+    rows = _with_ids_as_paths(rows, asked, places or Places())
     columns = _find_columns(rows, asked, multi_label)
     if columns.path is not None:
         rows = in_one_folder(rows, columns.path)
@@ -210,6 +213,24 @@ def to_manifest(
         features=matrix,
         lines=rows.lines,
     )
+
+
+def _with_ids_as_paths(rows: Rows, asked: Mapping[str, str | None], places: Places) -> Rows:
+    """The rows, knowing that files are called like their ids, where nothing else says where they are."""
+    known = {*rows.known, *(role for role, name in asked.items() if name is not None)}
+    names = rows.table.column_names
+    if rows.features is not None or {"path", "features"} & known or vector_columns(rows.table):
+        return rows
+    spelled = {name.strip().lower(): name for name in names}
+    ids = [spelled[name] for name in IDS if name in spelled]
+    if not ids or any(map(any, called("path", [name for name in names if name != ids[0]]))):
+        return rows
+    with suppress(ManifestError):  # no text, or no folder
+        uris, _ = find_files(rows, texts(rows, ids[0]), places)
+        if any(map(os.path.isfile, uris[:20].tolist())):
+            note = f"no path column: the files are called like the cells of {ids[0]!r}"
+            return replace(rows, known=rows.known | {"path": ids[0]}, notes=(*rows.notes, note))
+    return rows
 
 
 def _find_columns(rows: Rows, asked: Mapping[str, str | None], multi_label: str | None) -> Columns:
