@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
 PathLike = str | os.PathLike[str]
 
+OF_FILES = ("features_columns", "path_prefix", "path_suffix", "path_root")  # options of manifests that are files
 ROLES = ("path", "label", "id", "split", "features")  # of columns
 # In a message: a command in backticks, or an option with what may be its value ("--out DIR", "--max-drop 14%").
 OPTION = re.compile(r"`[^`]*`|--([a-z]+(?:-[a-z]+)*)(?: (?!or |and )('[^']*'|[^\s,;)`]*[^\s,;:)`]))?")
@@ -61,6 +62,10 @@ def audit(
     split_column: str | None = None,
     features_column: str | None = None,
     features: Any = None,
+    features_columns: str | None = None,
+    path_prefix: str | None = None,
+    path_suffix: str | None = None,
+    path_root: PathLike | None = None,
     layout: str | None = None,
     multi_label: str | None = None,
     segments: bool = True,
@@ -82,6 +87,9 @@ def audit(
         classes: names of the classes, where labels are integers from 0; -1 then means not labelled.
         id_column: of a pandas DataFrame also the name of its index.
         features: (n, d) vectors to look at instead, or a file of them.
+        features_columns: names or patterns, with commas, of columns of a manifest that hold one number each.
+        path_prefix, path_suffix: text put around every path of a manifest.
+        path_root: folder that the relative paths of a manifest start from.
         layout: the levels of a tree of class folders: "class", "split/class", "any/class", "class/class", "leaf" or
             "path".
         multi_label: a row with several labels has its "first", none ("drop"), or a class of its own ("whole").
@@ -106,7 +114,15 @@ def audit(
     columns = dict(zip(ROLES, names, strict=True))
     with _spoken_in_python(), _listener(progress) as on_progress:
         chosen = _configure(config, options)
-        reading = {"layout": layout, "multi_label": multi_label, "segments": segments}
+        reading = {
+            "features_columns": features_columns,
+            "path_prefix": path_prefix,
+            "path_suffix": path_suffix,
+            "path_root": path_root,
+            "layout": layout,
+            "multi_label": multi_label,
+            "segments": segments,
+        }
         manifest = _manifest_of(data, labels, classes, columns, features, reading, on_progress)
         evidence = own_evidence(manifest, history=history, pred_probs=pred_probs)
         return _audit(manifest, chosen, evidence, warm_start, out, on_progress)
@@ -138,26 +154,32 @@ def _manifest_of(
     on_progress: OnProgress,
 ) -> Manifest:
     """What the user says, whatever it is said in."""
+    said = [name for name in OF_FILES if reading[name] is not None]
+    if said and not isinstance(data, str | os.PathLike):
+        raise ManifestError(f"{' and '.join(said)} go with a path, not with a {type(data).__name__}")
     if not isinstance(data, str | os.PathLike | Manifest):
         if isinstance(features, str | os.PathLike):
             raise ManifestError(f"features= names a file, {str(features)!r}", hint="load it: features=numpy.load(...)")
         keep = ObjectStore(default_cache_dir(), on_progress)
-        if reading.pop("layout") is not None:
+        if reading["layout"] is not None:
             raise ConfigError(f"layout is about folders of classes, not about a {type(data).__name__}")
         check_policy(reading["multi_label"])
-        return from_objects(data, labels, classes=classes, asked=columns, features=features, keep=keep, **reading)
+        rest = {name: reading[name] for name in ("multi_label", "segments")}
+        return from_objects(data, labels, classes=classes, asked=columns, features=features, keep=keep, **rest)
     if idle := [name for name, value in (("labels", labels), ("classes", classes)) if value is not None]:
         raise ManifestError(f"{' and '.join(idle)} go with objects in memory, not with a {type(data).__name__}")
     if isinstance(data, Manifest):
-        named = [f"{role}_column" for role, name in columns.items() if name is not None]
-        named += [name for name in ("layout", "multi_label") if reading[name] is not None]
-        if named or features is not None:
-            raise ManifestError(f"a Manifest has its columns settled: leave out {', '.join(named) or 'features'}")
+        settled = [f"{role}_column" for role, name in columns.items() if name is not None]
+        settled += [name for name in ("layout", "multi_label") if reading[name] is not None]
+        if settled or features is not None:
+            raise ManifestError(f"a Manifest has its columns settled: leave out {', '.join(settled) or 'features'}")
         return data
     if features is not None and not isinstance(features, str | os.PathLike):
         raise ManifestError(f"features of the file {str(data)!r} come from a file too", hint="numpy.save them first")
     named_columns: dict[str, Any] = {f"{role}_column": name for role, name in columns.items()}
-    return read_manifest(data, **named_columns, features=features, **reading)
+    return read_manifest(
+        data, **named_columns, features=features, **reading, keep=ObjectStore(default_cache_dir(), on_progress)
+    )
 
 
 # --- options --------------------------------------------------------------------------------------------------------

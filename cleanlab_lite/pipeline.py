@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from scipy.special import softmax
 
+from cleanlab_lite.archives import member
 from cleanlab_lite.arrays import unit_rows
 from cleanlab_lite.clock import Clock
 from cleanlab_lite.config import AuditConfig, as_dict, validate
 from cleanlab_lite.copies import Duplicates, find_copies
-from cleanlab_lite.data.inputs import Inputs, load_contents, load_inputs
+from cleanlab_lite.data.inputs import Inputs, causes, load_contents, load_inputs
 from cleanlab_lite.data.statistics import statistics
 from cleanlab_lite.evidence.evidence import Evidence, HeldOut, Vote
 from cleanlab_lite.export.formats import STEMS, Policy
@@ -401,8 +402,9 @@ def _file_facts(manifest: Manifest) -> str:
 
 def _stamp(path: str) -> str:
     """Size and time of change of a local file."""
+    place = member(path)
     try:
-        found = os.stat(path)
+        found = os.stat(path if place is None else place.archive)
     except (OSError, ValueError):  # missing, remote, or no path at all: who reads it says so
         return "-"
     return f"{found.st_size} {found.st_mtime_ns}"
@@ -435,7 +437,8 @@ def warnings(verdict: Verdict, inputs: Inputs, advice: Sequence[str]) -> list[st
     unreadable = int((~inputs.readable).sum())
     if unreadable:
         n = len(inputs.codes)
-        found.append(f"{unreadable:,} of {n:,} rows could not be read; they are in the report as unreadable")
+        why = causes(inputs.codes, inputs.errors)
+        found.append(f"{unreadable:,} of {n:,} rows could not be read ({why}); they are in the report as unreadable")
     rate = verdict.calibration.rate
     if "unknown" in rate.method:
         found.append(f"{UNLEARNED}: {advice[0]} (`nlclean report` says what else to try)")

@@ -246,6 +246,8 @@ def test_methods(capsys):
 def test_options_of_a_loss_are_checked_before_anything_is_written(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     manifest = make_manifest(tmp_path / "m.csv", ["a.png", "b.png", "c.png"], ["x", "y", "x"])
+    for name in ("a.png", "b.png", "c.png"):
+        (tmp_path / name).write_bytes(b"\x89PNG\r\n\x1a\n")
     arguments = (manifest.source.path, "--ensemble", 2, "--image-size", 32, "--device", "cpu", "--loss")
     result = call(capsys, "audit", *arguments, "gce:qq=0.5,q=x", "--dry-run")
     assert result.code == 2 and "unknown option 'qq', did you mean 'q'?; q is 'x', must be a number" in result.err

@@ -212,7 +212,7 @@ def test_missing_files_and_wrong_places(tmp_path, monkeypatch):
     fails(tmp_path / "no" / "m.csv", "nor does the folder")
     fails(tmp_path / "*.parquet", "no file matches")
     fails(write(tmp_path / "m.xlsx", "x"), "unknown ending '.xlsx'", ".parquet")
-    fails(write(tmp_path / "m.json", "[]"), "unknown ending", "jq")
+    fails(write(tmp_path / "m.json", "[]"), "no rows")
     (tmp_path / "dir.csv").mkdir()
     fails(tmp_path / "dir.csv", "expected a folder per class", "found nothing")
     fails("memory://nowhere.csv", "cannot read 'memory://nowhere.csv'")
@@ -320,7 +320,7 @@ def test_parquet_errors(tmp_path):
     fails(write(tmp_path / "bad.parquet", b"PAR1 no"), "cannot read", "bad.parquet")
     images = pa.array([{"bytes": PNG, "path": "a.png"}] * 2)
     pq.write_table(pa.table({"image": images, "label": ["a", "b"]}), tmp_path / "hf.parquet")
-    fails(tmp_path / "hf.parquet", "struct", "embedded bytes are not read")
+    fails(tmp_path / "hf.parquet", "'image'", "embedded bytes", "a place for files")
     pq.write_table(pa.table({"path": ["a", "b"], "label": [["a"], ["b"]]}), tmp_path / "multi.parquet")
     fails(tmp_path / "multi.parquet", "list", "one label per row")
 

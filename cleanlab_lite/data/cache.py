@@ -56,6 +56,8 @@ RACY_NS = 2_000_000_000  # a file this young may change again without a new time
 ABANDONED_S = 86_400  # temporary files older than this belong to killed runs
 
 
+SHALLOW = (".jpg", ".jpeg", ".webp", ".gif", ".bmp")  # endings of pictures of 8 bits
+DEEP = 64  # pictures that the depth is chosen by
 HEADERS = 256  # files that a format is chosen by
 
 Header = TypeVar("Header")
@@ -107,11 +109,13 @@ class ImageFormat:
     """Pictures of `size` x `size` pixels."""
 
     size: int
+    depth: int = 16  # bits of grey levels beyond 8
     dtype: ClassVar[str] = "|u1"
 
     @property
     def folder(self) -> str:
-        return f"images-v{media.PREPROCESSING_VERSION}-{self.size}"
+        deep = "" if self.depth == 16 else f"-{self.depth}bit"
+        return f"images-v{media.PREPROCESSING_VERSION}-{self.size}{deep}"
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -119,7 +123,8 @@ class ImageFormat:
 
     def decode(self, data: bytes, segment: Segment = WHOLE) -> tuple[np.ndarray, tuple[str, ...]]:
         """Of a picture there are no parts."""
-        return media.decode_image(data, self.size)[None], ()
+        deep = () if self.depth == 16 else (self.depth,)
+        return media.decode_image(data, self.size, *deep)[None], ()
 
 
 @dataclass(frozen=True)
@@ -152,6 +157,12 @@ def median_side(uris: Sequence[str] | np.ndarray, *, sample: int = HEADERS) -> f
     """
     sides = [min(size) for size in _headers(uris, media.image_header, sample)]
     return float(np.median(sides)) if sides else 0.0
+
+
+def choose_depth(uris: Sequence[str] | np.ndarray) -> int:
+    """Bits of the grey levels of pictures that are stored with 16, by the largest of evenly spaced ones; else 16."""
+    deep = [uri for uri in map(str, uris) if os.path.splitext(uri)[1].lower() not in SHALLOW]
+    return media.depth_of(max(_headers(deep, media.grey_peak, DEEP), default=0) or 1 << 15)
 
 
 def choose_sound_format(

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from cleanlab_lite.data.cache import (
     ImageFormat,
+    choose_depth,
     content_of,
     default_cache_dir,
     find_duplicates,
     load,
     vector_content,
 )
+from cleanlab_lite.data.kinds import CODE as UNSUPPORTED
 from cleanlab_lite.data.media import read_bytes
 from cleanlab_lite.data.sound import SoundFormat
 from cleanlab_lite.errors import ConfigError, DecodeError
@@ -22,6 +25,18 @@ from cleanlab_lite.files import is_remote
 from cleanlab_lite.manifest.manifest import Manifest
 from cleanlab_lite.progress import OnProgress, Progress, ignore
 
+CAUSES = {  # code of a row that cannot be read -> how it is counted
+    "file_missing": "missing",
+    "file_empty": "empty",
+    "truncated": "truncated",
+    "decode_failed": "broken, or no picture or sound",
+    "too_large": "too large",
+    "is_directory": "folders, not files",
+    "not_readable": "not readable from here",
+    "not_finite": "with NaN or infinity",
+    "bad_segment": "that name no part of their file",
+}
+MOST_CAUSES = 6  # in one sentence
 HEARD = 1000  # files between two events of progress
 
 
@@ -76,7 +91,7 @@ def load_inputs(
         errors = np.where(finite, "", "the vector holds NaN or infinity")
         return Inputs(array, codes, errors, find_duplicates(content), decoded=0, content=content)
     assert manifest.uris is not None
-    form = sound or ImageFormat(image_size)
+    form = sound or ImageFormat(image_size, choose_depth(manifest.uris))
     store = load(
         manifest.uris,
         form,
@@ -86,10 +101,10 @@ def load_inputs(
         on_progress=on_progress,
     )
     if not (store.codes == "").any():
-        first = store.errors[0]
         raise ConfigError(
-            f"none of the {len(manifest):,} files can be read; the first: {first}",
-            hint="paths are taken relative to the manifest; is the path column right (--path-column)?",
+            f"none of the {len(manifest):,} files can be read ({causes(store.codes, store.errors)}); "
+            f"the first, {str(manifest.uris[0])!r}: {store.errors[0]}",
+            hint=_way_out(manifest, set(store.codes.tolist())),
         )
     return Inputs(
         store.pixels,
@@ -102,6 +117,31 @@ def load_inputs(
         notes=_by_code(store.notes),
         form=form.folder,
     )
+
+
+def _way_out(manifest: Manifest, codes: set[str]) -> str:
+    """What to do where no file can be read: of the manifest at hand."""
+    if codes == {UNSUPPORTED}:
+        return "convert the files, or install what reads them"
+    if any(map(is_remote, manifest.uris[:1].tolist() if manifest.uris is not None else ())):
+        return "can the addresses be opened from here, with the rights that you have?"
+    if manifest.source.format == "folder":
+        return f"are the files below {manifest.source.path!r} pictures or sounds, and written completely?"
+    if codes <= {"file_missing", "is_directory"}:
+        return "--path-root DIR names the folder of the files, --path-column NAME the column of their paths"
+    return f"is {manifest.source.path_column!r} the column of the paths (--path-column)? Are the files complete?"
+
+
+def causes(codes: np.ndarray, errors: np.ndarray) -> str:
+    """Why rows cannot be read, counted: "31 HEIC: pip install ...; 4 truncated". (n,) as in `Inputs`."""
+    unreadable = np.flatnonzero(codes != "")
+    found = Counter(
+        str(errors[row]) if codes[row] == UNSUPPORTED else CAUSES.get(str(codes[row]), str(codes[row]))
+        for row in unreadable
+    )
+    shown = [f"{count:,} {cause}" for cause, count in found.most_common(MOST_CAUSES)]
+    rest = found.total() - sum(count for _, count in found.most_common(MOST_CAUSES))
+    return "; ".join([*shown, f"{rest:,} for other reasons"] if rest else shown)
 
 
 def load_contents(manifest: Manifest, *, on_progress: OnProgress = ignore) -> Inputs:

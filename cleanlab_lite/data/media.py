@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
+from cleanlab_lite.archives import member, read_member
+from cleanlab_lite.data.kinds import AVIF, HEAD, HEIC, brand, reads_avif, refuse_picture
 from cleanlab_lite.errors import DecodeError
 from cleanlab_lite.files import MAX_FILE_BYTES, is_remote, local_path, read_remote
 from cleanlab_lite.text import one_line
@@ -28,7 +30,8 @@ MAX_PIXELS = 178_956_970  # where Pillow itself refuses: twice its warning thres
 BACKGROUND = 128  # behind transparent pixels: on mid-grey neither black nor white drawings vanish
 
 # Pillow also opens formats that start other programs (EPS) or fetch other files; these do not.
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")
+DEPTHS = (8, 10, 12, 14, 16)  # bits of grey that cameras and scanners store in 16
 
 _ORIENTATION = 0x0112  # EXIF tag
 
@@ -104,10 +107,13 @@ def _local_failures() -> Iterator[None]:
 
 def _read_remote(url: str) -> bytes:
     with _remote_failures():
-        return read_remote(url)
+        place = member(url)
+        return read_remote(url) if place is None else read_member(place)
 
 
 def _open_remote(url: str) -> BinaryIO:
+    if (place := member(url)) is not None:
+        return io.BytesIO(read_member(place))
     from fsspec.core import url_to_fs
 
     system, path = url_to_fs(url)
@@ -192,16 +198,30 @@ def image_header(data: bytes | BinaryIO) -> tuple[int, int]:
         return picture.size
 
 
-def decode_image(data: bytes, size: int) -> np.ndarray:
+def grey_peak(data: bytes | BinaryIO) -> int:
+    """The largest value of a picture of whole grey levels beyond 8 bits, 0 of any other. Raises DecodeError."""
+    with _opened(data) as picture:
+        if not picture.mode.startswith("I"):
+            return 0
+        picture.load()
+        return max(0, int(np.asarray(picture).max()))
+
+
+def depth_of(peak: int) -> int:
+    """The bits that grey levels up to `peak` were measured in."""
+    return next((bits for bits in DEPTHS if peak < 1 << bits), DEPTHS[-1])
+
+
+def decode_image(data: bytes, size: int, depth: int = 16) -> np.ndarray:
     """The picture as a (3, size, size) uint8 array, RGB.
 
     The whole picture is squashed to a square, the usual choice for classifying whole pictures: a crop could lose
     what the label is about. A picture that already is size x size keeps its exact pixels. EXIF orientation is
     applied; of animations and multi-page files the first frame counts; transparency is flattened on mid-grey.
-    Greyscale of more than 8 bits is scaled by its range: integers within 0-65535 as 16 bits, floats within 0-1 or
+    Greyscale of more than 8 bits is scaled by its range: integers within 0-65535 as `depth` bits, floats within 0-1 or
     0-255 as such, everything else from its own minimum and maximum.
 
-    Raises DecodeError with code decode_failed, truncated or too_large.
+    Raises DecodeError with code decode_failed, truncated, too_large or unsupported_format.
     """
     from PIL import Image
 
@@ -209,7 +229,7 @@ def decode_image(data: bytes, size: int) -> np.ndarray:
         picture.draft(None, (2 * size, 2 * size))  # JPEG only: decode at 1/2, 1/4 or 1/8 straight from the DCT
         picture.load()
         orientation = picture.getexif().get(_ORIENTATION)  # after load: Pillow turns TIFF by itself
-        plain = _eight_bits(picture)
+        plain = _eight_bits(picture, depth)
         if plain.size != (size, size):
             plain = plain.resize((size, size), Image.Resampling.BICUBIC, reducing_gap=3.0)
         pixels = np.asarray(_upright(plain, orientation))
@@ -229,7 +249,7 @@ def thumbnail(data: bytes, longest: int) -> Picture:
         picture.draft(None, (2 * longest, 2 * longest))
         picture.load()
         orientation = picture.getexif().get(_ORIENTATION)
-        plain = _eight_bits(picture)
+        plain = _eight_bits(picture, 0)
         plain.thumbnail((longest, longest), Image.Resampling.BICUBIC, reducing_gap=3.0)
         return _upright(plain, orientation)
 
@@ -250,6 +270,17 @@ def _upright(picture: Picture, orientation: int | None) -> Picture:
     return picture if orientation not in turns else picture.transpose(turns[orientation])
 
 
+def _formats(head: bytes) -> tuple[str, ...]:
+    """What Pillow may take the picture for."""
+    if brand(head) in HEIC or (brand(head) in AVIF and not reads_avif()):
+        import pillow_heif  # an extra; `refuse_picture` has seen that it is there
+
+        pillow_heif.register_heif_opener()
+        pillow_heif.register_avif_opener() if hasattr(pillow_heif, "register_avif_opener") else None
+        return (*FORMATS, "HEIF")
+    return FORMATS
+
+
 @contextmanager
 def _opened(data: bytes | BinaryIO) -> Iterator[Picture]:
     """The picture, header read; whatever goes wrong inside the block becomes a DecodeError."""
@@ -258,9 +289,11 @@ def _opened(data: bytes | BinaryIO) -> Iterator[Picture]:
     head = b""
     try:
         stream, head = stream_of(data)
+        refuse_picture(stream.read(HEAD))
+        stream.seek(0)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(stream, formats=FORMATS) as picture:
+            with Image.open(stream, formats=_formats(head)) as picture:
                 width, height = picture.size
                 if width * height > MAX_PIXELS:
                     raise DecodeError(
@@ -279,12 +312,12 @@ def _opened(data: bytes | BinaryIO) -> Iterator[Picture]:
         raise DecodeError(f"cannot decode the picture: {reason}", code=code) from error
 
 
-def _eight_bits(picture: Picture) -> Picture:
-    """The picture in mode L or RGB."""
+def _eight_bits(picture: Picture, depth: int) -> Picture:
+    """The picture in mode L or RGB; whole grey levels as `depth` bits, 0: as few as hold them."""
     from PIL import Image
 
     if picture.mode.startswith(("I", "F")):
-        return Image.fromarray(_scaled(np.asarray(picture)))
+        return Image.fromarray(_scaled(np.asarray(picture), depth))
     if picture.has_transparency_data:
         layer = picture.convert("RGBA")
         below = Image.new("RGBA", layer.size, (BACKGROUND, BACKGROUND, BACKGROUND, 255))
@@ -294,7 +327,7 @@ def _eight_bits(picture: Picture) -> Picture:
     return picture.convert("RGB")
 
 
-def _scaled(values: np.ndarray) -> np.ndarray:
+def _scaled(values: np.ndarray, depth: int) -> np.ndarray:
     """Greyscale (h, w) of any range as uint8; see `decode_image`."""
     real = np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
     low, high = float(real.min()), float(real.max())
@@ -303,5 +336,6 @@ def _scaled(values: np.ndarray) -> np.ndarray:
     elif values.dtype.kind == "f" and low >= 0 and high <= 255:
         low, high = 0.0, 255.0
     elif values.dtype.kind in "iu" and low >= 0 and high <= 65535:
-        low, high = 0.0, 65535.0
+        low, high = 0.0, float((1 << (depth or depth_of(int(high)))) - 1)
+        real = np.minimum(real, high)
     return np.rint((real - low) * (255.0 / max(high - low, 1e-30))).astype(np.uint8)

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, BinaryIO, ClassVar
 
 import numpy as np
 
+from cleanlab_lite.data.kinds import HEAD, refuse_sound
 from cleanlab_lite.data.media import stream_of
 from cleanlab_lite.errors import DecodeError
 from cleanlab_lite.manifest.manifest import WHOLE, Segment
@@ -31,7 +32,7 @@ from cleanlab_lite.manifest.manifest import WHOLE, Segment
 if TYPE_CHECKING:
     from soundfile import SoundFile
 
-PREPROCESSING_VERSION = 2  # raise it whenever the same bytes give other patches or notes
+PREPROCESSING_VERSION = 3  # raise it whenever the same bytes give other patches or notes
 
 SIDE = 64  # mel bands, and frames of a patch
 STEP = SIDE // 2  # frames from patch to patch
@@ -47,6 +48,9 @@ RANGE_DB = 80.0  # below the loudest band of the clip
 RATES = (1_000, 1_000_000)  # Hz; outside of it a header is broken
 
 SILENT_PEAK = 1e-3  # -60 dB of full scale
+CANCELLED = 1e-4  # share of the power of a channel that is left where the channels cancel each other
+CHUNKS = 1 << 11  # bytes within which the data of a WAV begin
+AFTER_DATA = (b"LIST", b"id3 ", b"ID3 ", b"fact", b"cue ", b"smpl", b"bext", b"PEAK", b"JUNK")  # of a WAV without data
 CLIPPED_LEVEL = 0.9  # of full scale
 CLIPPED_SHARE = 1e-3  # of the samples
 
@@ -124,12 +128,16 @@ def read_samples(
         promised = file.frames - start
         there = round(min(promised, asked))
         wanted = min(there, (seconds or MAX_SECONDS) * rate, MAX_VALUES // file.channels)
+        guessed = file.format == "MP3" and not _says_its_length(data)
         still = 0
-        parts = [np.zeros(0, np.float32)]
+        parts, firsts = [np.zeros(0, np.float32)], [np.zeros(0, np.float32)]
         for block in _blocks(file, wanted, "float32"):
             parts.append(block.mean(axis=1))
+            firsts.append(block[:, 0].copy() if file.channels > 1 else parts[-1])
             still += stands_still(block)
-    samples = np.concatenate(parts)
+    samples, first = np.concatenate(parts), np.concatenate(firsts)
+    if np.square(samples).sum() < CANCELLED * np.square(first).sum():  # one channel is the other upside down
+        samples = first
     short = promises_more(data) if math.isinf(segment.duration) else asked - promised > SHORT_SECONDS * rate
     if not len(samples):
         raise DecodeError("the sound holds 0 samples", code="truncated" if promised else "file_empty")
@@ -138,7 +146,7 @@ def read_samples(
     notes = {
         "silent": np.ptp(samples) < 2 * SILENT_PEAK,
         "clipped": still >= CLIPPED_SHARE * len(samples) and still > 2,
-        "truncated": len(samples) < wanted or short,
+        "truncated": (len(samples) < wanted and not guessed) or short,
         "long": wanted < there,
     }
     return samples, rate, tuple(note for note, holds in notes.items() if holds)
@@ -213,6 +221,9 @@ def _opened(data: bytes | BinaryIO) -> Iterator[SoundFile]:
     import soundfile
 
     stream, head = stream_of(data)
+    refuse_sound(stream.read(HEAD))
+    stream.seek(0)
+    stream = _mended(stream)
     with _quiet() if head[:3] == b"ID3" or head[:1] == b"\xff" else nullcontext():
         try:
             file = soundfile.SoundFile(stream)
@@ -266,6 +277,36 @@ def promises_more(data: bytes) -> bool:
             return len(data) < at + 8 + size < 2**32 - 1  # all bits set: written to a pipe, length unknown
         at += 8 + size + size % 2
     return False
+
+
+def _says_its_length(data: bytes) -> bool:
+    """Whether an MP3 begins with a frame that counts the others; else its length is guessed from the first of them."""
+    start = 0
+    if data[:3] == b"ID3" and len(data) > 10:
+        size = data[6] << 21 | data[7] << 14 | data[8] << 7 | data[9]
+        start = 10 + size
+    head = data[start : start + 4096]
+    return any(mark in head for mark in (b"Xing", b"Info", b"VBRI"))
+
+
+def _mended(stream: BinaryIO) -> BinaryIO:
+    """A WAV that was written to a pipe says 0 where the size of its data belongs: with the size that it has."""
+    head = stream.read(12)
+    stream.seek(0)
+    if head[:4] != b"RIFF" or head[8:] != b"WAVE":
+        return stream
+    start = stream.read(CHUNKS)
+    stream.seek(0)
+    at = 12
+    while at + 8 <= len(start) and start[at : at + 4] != b"data":
+        at += 8 + (size := int.from_bytes(start[at + 4 : at + 8], "little")) + size % 2
+    following = start[at + 8 : at + 12]
+    if start[at : at + 8] != b"data\0\0\0\0" or len(following) < 4 or following in AFTER_DATA:
+        return stream
+    data = bytearray(stream.read())
+    data[at + 4 : at + 8] = min(len(data) - at - 8, 2**32 - 1).to_bytes(4, "little")
+    data[4:8] = min(len(data) - 8, 2**32 - 1).to_bytes(4, "little")
+    return io.BytesIO(bytes(data))
 
 
 def resampled(samples: np.ndarray, rate: int, to: int) -> np.ndarray:

@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 
+from cleanlab_lite.archives import member
 from cleanlab_lite.data.media import read_bytes
 from cleanlab_lite.data.sound import cut_out
 from cleanlab_lite.errors import ConfigError, DecodeError
@@ -78,18 +79,30 @@ class Placer:
 
     def place(self, uri: str, name: str, segment: Segment = WHOLE) -> bool:
         """Put the file at `uri` under `name`, a relative path. False where there is no such file, or no such part."""
-        if not uri or not os.path.isfile(uri):
+        inside = member(uri) is not None
+        if not inside and (not uri or not os.path.isfile(uri)):
             self._missing.append(uri)
             return False
         target = self.root / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        source = os.path.realpath(uri)
+        source = uri if inside else os.path.realpath(uri)
         if segment != WHOLE:
             return self._cut(source, target, segment)
+        if inside:
+            return self._copy_out(source, target)
         if self._link == "sym":
             os.symlink(source, target)
         elif self._link == "copy" or not self._hard_link(source, target):
             shutil.copyfile(source, target)
+        return True
+
+    def _copy_out(self, source: str, target: Path) -> bool:
+        """Of an archive."""
+        try:
+            target.write_bytes(self._read(source))
+        except DecodeError:
+            self._missing.append(source)
+            return False
         return True
 
     def _cut(self, source: str, target: Path, segment: Segment) -> bool:
@@ -140,7 +153,8 @@ def file_names(manifest: Manifest, uris: Iterable[str]) -> list[str]:
     """n names of files: their own, of a part of a sound with its place in seconds: `a-1.5-2.wav`."""
     names = []
     for row, uri in enumerate(uris):
-        name, segment = os.path.basename(uri), manifest.segment(row)
+        place = member(uri)
+        name, segment = os.path.basename(uri if place is None else place.name), manifest.segment(row)
         if segment != WHOLE:
             end = "" if math.isinf(segment.duration) else f"-{segment.offset + segment.duration:.10g}"
             name = f"{os.path.splitext(name)[0]}-{segment.offset:.10g}{end}.wav"
@@ -151,7 +165,7 @@ def file_names(manifest: Manifest, uris: Iterable[str]) -> list[str]:
 def local_uris(manifest: Manifest) -> list[str]:
     """n absolute paths, "" where the manifest has none. Raises ConfigError when files are remote."""
     uris: list[str] = manifest.uris.tolist() if manifest.uris is not None else [""] * len(manifest)
-    remote = [uri for uri in uris if is_remote(uri)]
+    remote = [uri for uri in uris if is_remote(uri) and member(uri) is None]
     if remote:
         raise ConfigError(
             f"{len(remote):,} files are remote, e.g. {remote[0]!r:.80}; this format needs files on this machine",

@@ -17,10 +17,14 @@ import pyarrow as pa
 
 from cleanlab_lite.export.files import Names, Placer, file_names, local_uris, refuse_empty, split_folders
 from cleanlab_lite.export.formats import Link
-from cleanlab_lite.export.manifest import changed_table, suffix, write_table
+from cleanlab_lite.export.manifest import changed_table, kind, write_table
 from cleanlab_lite.export.policy import Cleaned
 from cleanlab_lite.export.reserved import free_name
-from cleanlab_lite.manifest.manifest import Manifest
+from cleanlab_lite.manifest.manifest import Manifest, TextStyle
+
+# Metadata that `datasets` reads, by what the manifest is
+KINDS = {".csv": ".csv", ".tsv": ".csv", ".jsonl": ".jsonl", ".json": ".jsonl"}
+KINDS |= dict.fromkeys((".parquet", ".arrow", ".feather"), ".parquet")
 
 
 def write(cleaned: Cleaned, target: Path, link: Link) -> list[str]:
@@ -39,12 +43,11 @@ def write(cleaned: Cleaned, target: Path, link: Link) -> list[str]:
             rows.append(row)
             files.append(name)
     table = _columns(manifest, changed_table(manifest, cleaning.labels, cleaning.weights))
-    kind = suffix(manifest)
-    kind = ".csv" if kind == ".tsv" else kind
-    source = replace(manifest.source, delimiter=",", quoting=csv.QUOTE_MINIMAL)  # whatever the manifest does
+    form = KINDS[kind(manifest)]
+    source = replace(manifest.source, delimiter=",", quoting=csv.QUOTE_MINIMAL, style=TextStyle())  # that all read
     for split, (rows, files) in placed.items():
         part = table.take(pa.array(rows)).add_column(0, "file_name", pa.array(files, pa.string()))
-        write_table(source, part, target / split / f"metadata{kind}", kind)
+        write_table(source, part, target / split / f"metadata{form}", form)
     notes += placer.notes()
     refuse_empty(len(placed), notes)
     return notes

@@ -11,9 +11,10 @@ import io
 import itertools
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
 import numpy as np
 import pyarrow as pa
@@ -22,15 +23,23 @@ import pyarrow.parquet as pq
 from cleanlab_lite.errors import ManifestError
 from cleanlab_lite.export.policy import Cleaned
 from cleanlab_lite.manifest.labels import labels_of, with_first
-from cleanlab_lite.manifest.manifest import JSON_CELLS, NULLS_WRITTEN, Manifest, Source
+from cleanlab_lite.manifest.manifest import JSON_CELLS, NULLS_WRITTEN, VIEWS, Manifest, Source, TextStyle
+from cleanlab_lite.manifest.styles import write_record
 
-SUFFIXES = {"csv": ".csv", "tsv": ".tsv", "jsonl": ".jsonl", "parquet": ".parquet", "folder": ".csv", "arrays": ".csv"}
+SUFFIXES = {"csv": ".csv", "tsv": ".tsv", "jsonl": ".jsonl", "json": ".json", "folder": ".csv", "arrays": ".csv"}
+SUFFIXES |= {"parquet": ".parquet", "arrow": ".arrow", "feather": ".feather"}
 SUFFIXES |= {"table": ".parquet"}  # a table in memory: Parquet keeps the types of its columns
+BINARY = (".parquet", ".arrow", ".feather")
+
+
+def kind(manifest: Manifest) -> str:
+    """What the file of `write_manifest` holds, one of the values of SUFFIXES."""
+    return SUFFIXES[manifest.source.format]
 
 
 def suffix(manifest: Manifest) -> str:
-    """Ending of the file that `write_manifest` makes."""
-    return SUFFIXES[manifest.source.format]
+    """Ending of the file that `write_manifest` makes, with that of a compression."""
+    return kind(manifest) + manifest.source.style.compression
 
 
 def write(cleaned: Cleaned, target: Path) -> list[str]:
@@ -62,7 +71,7 @@ def write_manifest(
 
     `keep` (n,) bool. `labels` (n,) are new label texts, None where the label stays; they are written in the type of
     the label column. `weights` (n,) become a last column `weight` (`weight_2` where there is a `weight` already).
-    Everything else comes out as it went in: CSV keeps delimiter and quoting, or none (with "\\n" line ends),
+    Everything else comes out as it went in: CSV keeps delimiter, quoting, line ends and comments before the header,
     JSONL keeps absent keys absent, Parquet keeps its schema. Class-folder trees and `.npz` files become CSV.
 
     Raises ManifestError when a new label does not fit the type of its column.
@@ -71,7 +80,7 @@ def write_manifest(
     if len(keep) != n or (labels is not None and len(labels) != n):
         raise ValueError(f"keep and labels must have {n} rows")
     table = changed_table(manifest, labels, weights).filter(pa.array(np.asarray(keep, dtype=bool)))
-    write_table(manifest.source, table, Path(path), suffix(manifest))
+    write_table(manifest.source, table, Path(path), kind(manifest))
 
 
 def changed_table(
@@ -88,22 +97,92 @@ def changed_table(
 
 def write_table(source: Source, table: pa.Table, path: Path, kind: str) -> None:
     """Write rows and columns of a manifest as a file of `kind`, one of the values of SUFFIXES."""
-    if kind == ".parquet":
-        pq.write_table(table, path, compression="zstd")
-        return
-    with path.open("w", encoding="utf-8", newline="") as file:
-        if kind == ".jsonl":
-            file.writelines(json_lines(table))
+    if kind in BINARY:
+        table = with_views(table)
+        if kind == ".parquet":
+            pq.write_table(table, path, compression="zstd")
         else:
-            writer = _csv_writer(file, source)
-            writer.writerow(table.column_names)
-            writer.writerows(zip(*(column.to_pylist() for column in table.columns), strict=True))
+            with pa.ipc.new_file(str(path), table.schema) as file:
+                file.write_table(table)
+        return
+    write_lines(source, table.column_names, text_lines(source, table, kind), path, kind)
 
 
-def csv_line(source: Source, cells: Sequence[object]) -> str:
+def with_views(table: pa.Table) -> pa.Table:
+    """The columns that the reader has taken views from, as they were."""
+    for position, field in enumerate(table.schema):
+        if field.metadata and VIEWS in field.metadata:
+            rest = {key: value for key, value in field.metadata.items() if key != VIEWS}
+            types = {pa.large_string(): pa.string_view(), pa.large_binary(): pa.binary_view()}
+            view = types.get(field.type, field.type)
+            plain = pa.field(field.name, view, field.nullable, rest or None)
+            table = table.set_column(position, plain, table.column(position).cast(view))
+    return table
+
+
+def text_lines(source: Source, table: pa.Table, kind: str) -> Iterator[str]:
+    """One piece of text per row: a record of a CSV, or a line of JSON."""
+    if kind in (".jsonl", ".json"):
+        return json_lines(table)
+    columns = (column.to_pylist() for column in table.columns)
+    return (csv_line(source, cells) for cells in zip(*columns, strict=True))
+
+
+def write_lines(source: Source, names: Sequence[str], lines: Iterable[str], path: Path, kind: str) -> None:
+    """Write `text_lines` as a file, with all that is around them."""
+    style = source.style
+    with _opened(path, style) as file:
+        if kind == ".json":
+            file.write("[\n")
+            for number, line in enumerate(lines):
+                file.write((",\n" if number else "") + line.rstrip("\n"))
+            file.write("\n]\n")
+        elif kind == ".jsonl":
+            file.writelines(line.replace("\n", style.line_end) for line in lines)
+        else:
+            file.write(style.before)
+            file.write(csv_line(source, names, header=True))
+            file.writelines(lines)
+
+
+@contextmanager
+def _opened(path: Path, style: TextStyle) -> Iterator[TextIO]:
+    encoding = "utf-8-sig" if style.bom else "utf-8"
+    if not style.compression:
+        with path.open("w", encoding=encoding, newline="") as file:
+            yield file
+        return
+    codec = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2"}[style.compression]
+    with pa.CompressedOutputStream(pa.OSFile(str(path), "wb"), codec) as packed:
+        file = io.TextIOWrapper(cast(Any, _Writable(packed)), encoding=encoding, newline="")
+        yield file
+        file.flush()
+        file.detach()
+
+
+class _Writable(io.RawIOBase):
+    """An Arrow stream for TextIOWrapper."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        self._stream.write(bytes(data))
+        return len(data)
+
+
+def csv_line(source: Source, cells: Sequence[object], *, header: bool = False) -> str:
     """One record as `write_table` writes it."""
+    style = source.style
+    end = style.line_end if header or not style.closed else source.delimiter + style.line_end
+    if style.quoted is not None:
+        quoted = range(len(cells) if style.header_quoted else 0) if header else style.quoted
+        return write_record(cells, source.delimiter, quoted, () if header else style.bare, end)
     text = io.StringIO(newline="")
-    _csv_writer(text, source).writerow(cells)
+    _csv_writer(text, source, end).writerow(cells)
     return text.getvalue()
 
 
@@ -167,6 +246,13 @@ def _first_labels(manifest: Manifest, labels: Sequence[str | None]) -> pa.Table:
 def _cells(manifest: Manifest, texts: list[str]) -> pa.Array:
     """Label texts as cells of the label column."""
     field, source = manifest.table.schema.field(manifest.source.label_column), manifest.source
+    numbers = {name: cell for cell, name in source.label_names}
+    if source.label_names and (unknown := [text for text in texts if text not in numbers]):
+        raise ManifestError(
+            f"new labels {', '.join(map(repr, unknown[:5]))} have no number in the column {field.name!r}",
+            hint=f"its classes are {', '.join(repr(name) for name in list(numbers)[:10])}",
+        )
+    texts = [numbers.get(text, text) for text in texts]
     if JSON_CELLS in (field.metadata or {}):
         return pa.array([json.dumps(text) for text in texts], field.type)
     if source.quotes_are_text and (bad := [text for text in texts if not fits_unquoted(source, text)]):
@@ -189,13 +275,13 @@ def fits_unquoted(source: Source, text: str) -> bool:
     return not text.startswith('"') and not any(mark in text for mark in (source.delimiter, "\n", "\r"))
 
 
-def _csv_writer(file: TextIO, source: Source) -> Any:
+def _csv_writer(file: TextIO, source: Source, end: str) -> Any:
     return csv.writer(
         file,
         delimiter=source.delimiter,
         quoting=source.quoting,  # type: ignore[arg-type]
         quotechar=None if source.quotes_are_text else '"',
-        lineterminator="\n",
+        lineterminator=end,
     )
 
 

@@ -22,7 +22,16 @@ import numpy as np
 import pyarrow as pa
 
 from cleanlab_lite.errors import ManifestError
-from cleanlab_lite.export.manifest import changed_table, csv_line, json_lines, suffix, write_table
+from cleanlab_lite.export.manifest import (
+    BINARY,
+    changed_table,
+    csv_line,
+    json_lines,
+    kind,
+    text_lines,
+    write_lines,
+    write_table,
+)
 from cleanlab_lite.export.policy import Cleaned, excess
 from cleanlab_lite.files import json_object, reading
 from cleanlab_lite.manifest.manifest import Manifest
@@ -81,7 +90,11 @@ def write(cleaned: Cleaned, target: Path) -> list[str]:
             hint="export the manifest itself, without --format patch",
         )
     others = [name for name in source.label_columns if name != source.label_column]
-    named = {"label": source.label_column, "id": source.id_column, "path": source.path_column}
+    named = {
+        "label": source.label_column,
+        "id": source.id_column,
+        "path": None if manifest.holds_files else source.path_column,
+    }
     columns = {role: name for role, name in named.items() if name is not None}
     columns |= {f"label {number}": name for number, name in enumerate(others, start=2)}
     keep = cleaning.keep.tolist()
@@ -223,7 +236,7 @@ class _Rows:
         self._ids: list[str] = manifest.ids.tolist()
         self._index = {id: row for row, id in enumerate(self._ids)}
         source = manifest.source
-        paths = manifest.table[source.path_column].cast(pa.string()).to_pylist() if source.path_column else None
+        paths = None if manifest.paths is None else manifest.paths.to_pylist()
         # What a row is called wherever it stands; None where ids are row numbers.
         self._names = self._ids if source.id_column else paths
 
@@ -254,10 +267,10 @@ class _Rows:
 
 def _records(manifest: Manifest, rows: Sequence[int]) -> list[Record]:
     """Whole rows, in a form that `_piece` takes."""
-    table, kind = manifest.table.take(pa.array(rows, pa.int64())), suffix(manifest)
-    if kind == ".jsonl":
+    table, form = manifest.table.take(pa.array(rows, pa.int64())), kind(manifest)
+    if form in (".jsonl", ".json"):
         return list(json_lines(table))
-    return table.to_pylist() if kind in (".csv", ".tsv") else [_encode(table.slice(row, 1)) for row in range(len(rows))]
+    return table.to_pylist() if form in (".csv", ".tsv") else [_encode(table.slice(row, 1)) for row in range(len(rows))]
 
 
 def _encode(row: pa.Table) -> str:
@@ -280,15 +293,15 @@ def _are_cells(values: Iterable[Any]) -> bool:
 
 def _piece(manifest: Manifest, record: Record | None) -> pa.Table | str | None:
     """A row to put back: a line, or a table of one row. None where it does not fit the manifest."""
-    kind, schema = suffix(manifest), manifest.table.schema
-    if kind in (".csv", ".tsv"):
+    form, schema = kind(manifest), manifest.table.schema
+    if form in (".csv", ".tsv"):
         if not isinstance(record, dict) or set(record) != set(schema.names) or not _are_cells(record.values()):
             return None
         return csv_line(manifest.source, [record[name] for name in schema.names])
     if not isinstance(record, str):
         return None
     with suppress(Exception):  # whatever it is, it is no row of this manifest
-        if kind == ".jsonl":
+        if form in (".jsonl", ".json"):
             json_object(record)
             return record if record.endswith("}\n") and record.count("\n") == 1 else None
         row = pa.ipc.open_stream(base64.b64decode(record, validate=True)).read_all().cast(schema)
@@ -302,16 +315,10 @@ def _write(
 ) -> None:
     """Rows and pieces in this order, where None is no row."""
     stay = [row for row in order if row is not None]
-    table, kind, source = changed_table(manifest, labels), suffix(manifest), manifest.source
-    if kind == ".parquet":
+    table, form, source = changed_table(manifest, labels), kind(manifest), manifest.source
+    if form in BINARY:
         whole = pa.concat_tables([table, *pieces]).unify_dictionaries()
-        write_table(source, whole.take(pa.array(stay)), target, kind)
+        write_table(source, whole.take(pa.array(stay)), target, form)
         return
-    columns = (column.to_pylist() for column in table.columns)
-    texts: Iterable[str] = (
-        json_lines(table) if kind == ".jsonl" else (csv_line(source, cells) for cells in zip(*columns, strict=True))
-    )
-    lines = [*texts, *pieces]
-    with target.open("w", encoding="utf-8", newline="") as file:
-        file.write("" if kind == ".jsonl" else csv_line(source, table.column_names))
-        file.writelines(lines[row] for row in stay)
+    lines = [*text_lines(source, table, form), *pieces]
+    write_lines(source, table.column_names, (lines[row] for row in stay), target, form)

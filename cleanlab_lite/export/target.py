@@ -42,8 +42,8 @@ def choose_target(
     original = Path(manifest.source.path)
     if wanted is None:
         folder = original.parent if original.parent.is_dir() and not _is_glob(original) else Path.cwd()
-        wanted = folder / f"{safe_stem(original.stem)}.{word}{endings[0] if endings else ''}"
-    if endings and wanted.suffix.lower() not in endings:
+        wanted = folder / f"{safe_stem(_stem(original))}.{word}{endings[0] if endings else ''}"
+    if endings and not wanted.name.lower().endswith(tuple(endings)):
         ending = " or ".join(endings)
         raise ConfigError(f"cannot write {wanted}: it must end in {ending}", hint=f"--output FILE{endings[0]}")
     if not tree and wanted.is_dir():
@@ -97,6 +97,12 @@ def refuse_inputs(wanted: Path, source: Source, uris: Callable[[], Iterable[str]
         raise ConfigError(f"{wanted} is read by this command", hint=ELSEWHERE)
     if _file_id(wanted) in map(_file_id, uris()):
         raise ConfigError(f"{wanted} is an audited file, which is never changed", hint=ELSEWHERE)
+
+
+def _stem(path: Path) -> str:
+    """Name without ending, nor that of a compression."""
+    packed = path.suffix.lower() in (".gz", ".zst", ".bz2")
+    return Path(path.stem).stem if packed else path.stem
 
 
 def _is_glob(original: Path) -> bool:

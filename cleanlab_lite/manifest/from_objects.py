@@ -13,7 +13,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import PurePath
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,10 +21,10 @@ import pyarrow as pa
 from cleanlab_lite.errors import ManifestError
 from cleanlab_lite.manifest.manifest import Manifest
 from cleanlab_lite.manifest.readers import to_manifest
-from cleanlab_lite.manifest.readers.base import Rows
+from cleanlab_lite.manifest.readers.base import FileKeeper, Rows, check_names, check_rows, without_views
 from cleanlab_lite.manifest.readers.columns import find_columns
+from cleanlab_lite.manifest.readers.embedded import ending_of
 from cleanlab_lite.manifest.readers.features import check_features, vector_columns
-from cleanlab_lite.manifest.readers.tabular import check_names, check_rows
 from cleanlab_lite.text import listing
 
 TAKEN = (
@@ -35,9 +35,6 @@ CHANNELS = (1, 3, 4)  # grey, RGB, RGBA
 BATCH = 1000  # rows of a Hugging Face dataset looked at together
 BLOCK = 256  # pictures looked at together
 MISSING = -1  # a class number that stands for no label
-# Endings of files that come without a name, by their first bytes.
-MAGIC = {b"\x89PNG": ".png", b"\xff\xd8\xff": ".jpg", b"fLaC": ".flac", b"OggS": ".ogg", b"ID3": ".mp3"}
-RIFF = {b"WEBP": ".webp", b"WAVE": ".wav"}
 
 # type -> what to do instead
 LAZY = {
@@ -47,14 +44,6 @@ LAZY = {
     ("torch.utils.data", "IterableDataset"): "an audit needs len() and [i]: give a map-style Dataset",
     ("torch.utils.data", "DataLoader"): "give its .dataset, without random augmentation",
 }
-
-
-class FileKeeper(Protocol):
-    """Makes files of what is in memory only; the same content gives the same path."""
-
-    def picture(self, picture: Any) -> str: ...
-
-    def file(self, data: bytes, ending: str) -> str: ...
 
 
 def from_objects(
@@ -168,7 +157,7 @@ def _arrow(data: Any, name: str, id_column: str | None) -> pa.Table:
             f"{name!r}: a column cannot be read: {' '.join(reason.split())}",
             hint="each column needs one type; pictures go in as a list with labels=, or as paths",
         ) from error
-    return table.replace_schema_metadata(None)
+    return without_views(table.replace_schema_metadata(None))
 
 
 def _with_files(table: pa.Table, keep: FileKeeper) -> tuple[pa.Table, list[str]]:
@@ -193,8 +182,7 @@ def _file_of(cell: pa.Scalar, keep: FileKeeper) -> str | None:
     if not value["bytes"]:
         return value["path"]
     data = value["bytes"]
-    by_content = next((ending for magic, ending in MAGIC.items() if data.startswith(magic)), RIFF.get(data[8:12], ""))
-    return keep.file(data, by_content or PurePath(value["path"] or "").suffix.lower())
+    return keep.file(data, ending_of(data) or PurePath(value["path"] or "").suffix.lower())
 
 
 def _hugging_face(data: Any, name: str, keep: FileKeeper) -> Rows:

@@ -16,9 +16,10 @@ from cleanlab_lite.manifest.splits import held_back
 Modality = Literal["image", "sound", "vector"]
 PLURALS: dict[str, str] = {"image": "pictures", "sound": "sounds", "vector": "vectors"}
 
-# Metadata of a field of `Manifest.table`, JSONL only: how the cells were written.
+# Metadata of a field of `Manifest.table`: how the cells were written, of JSON and Arrow.
 JSON_CELLS = b"nlclean.json"  # cells hold JSON text: the column mixes types, or holds lists or objects
 NULLS_WRITTEN = b"nlclean.null"  # a null was written as null; otherwise the key was absent
+VIEWS = b"nlclean.view"  # text or bytes were Arrow views
 
 
 class Segment(NamedTuple):
@@ -37,11 +38,25 @@ WHOLE = Segment(0.0, math.inf)
 
 
 @dataclass(frozen=True)
+class TextStyle:
+    """How a text file is written, beside its delimiter and quoting: what an export writes as it was."""
+
+    before: str = ""  # lines before the header: `sep=;`, comments
+    line_end: str = "\n"
+    bom: bool = False  # a byte order mark
+    compression: str = ""  # ".gz", ".zst" or ".bz2"
+    closed: bool = False  # rows end in a delimiter that the header does not have
+    header_quoted: bool = False
+    quoted: tuple[int, ...] | None = None  # columns whose cells are in quotes; None: all or none, as `quoting` says
+    bare: tuple[str, ...] = ()  # cells of those columns that are not
+
+
+@dataclass(frozen=True)
 class Source:
     """Where the rows came from and how to write them again."""
 
     path: str  # as the user gave it, absolute; of objects in memory, `<kind>` in the working folder
-    format: str  # "csv", "tsv", "jsonl", "parquet", "folder", "arrays", "table"
+    format: str  # "csv", "tsv", "jsonl", "json", "parquet", "arrow", "feather", "folder", "arrays", "table"
     label_column: str  # of one-hot columns: their names, joined
     path_column: str | None = None  # None for embeddings
     id_column: str | None = None
@@ -53,6 +68,8 @@ class Source:
     root: str | None = None  # where relative paths of the table start, where that is not the folder of `path`
     delimiter: str = ","  # csv and tsv only
     quoting: int = 0  # csv.QUOTE_MINIMAL, QUOTE_ALL, or QUOTE_NONE where quotes are text; csv and tsv only
+    style: TextStyle = TextStyle()
+    label_names: tuple[tuple[str, str], ...] = ()  # label cell, class name: where the cells are numbers of classes
     file: str | None = None  # the text file that `Manifest.lines` count in, absolute; None without lines
     notes: tuple[str, ...] = ()  # what was detected, one sentence each, for the user
 
@@ -88,6 +105,27 @@ class Manifest:
     @property
     def num_classes(self) -> int:
         return len(self.classes)
+
+    @property
+    def paths(self) -> pa.ChunkedArray | None:
+        """n paths as the user wrote them; null where the column holds the files themselves. None without a column."""
+        if self.source.path_column is None:
+            return None
+        column = self.table[self.source.path_column]
+        if pa.types.is_struct(column.type):
+            names = [name.as_py() for chunk in column.chunks for name in chunk.field("path")]
+            return pa.chunked_array([pa.array(names, pa.string())])
+        if pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type):
+            return pa.chunked_array([pa.nulls(len(column), pa.string())])
+        return column.cast(pa.string())
+
+    @property
+    def holds_files(self) -> bool:
+        """Whether the path column holds files, not their paths."""
+        if self.source.path_column is None:
+            return False
+        kind = self.table.schema.field(self.source.path_column).type
+        return pa.types.is_struct(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
 
     def segment(self, row: int) -> Segment:
         """The part of its file that row `row` is about."""

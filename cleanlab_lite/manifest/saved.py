@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from cleanlab_lite.errors import ManifestError
 from cleanlab_lite.files import json_object, read_table, reading
-from cleanlab_lite.manifest.manifest import Manifest, Source
+from cleanlab_lite.manifest.manifest import Manifest, Source, TextStyle
 
 SAVED = b"nlclean.manifest"  # metadata key
 SAVED_VERSION = 1
@@ -106,5 +106,10 @@ def _read_saved(path: str | Path, columns: list[str] | None = None) -> tuple[pa.
 
 
 def _source(facts: dict[str, Any]) -> Source:
-    lists = {name: tuple(facts["source"].get(name, ())) for name in ("notes", "segment_columns", "label_columns")}
-    return Source(**facts["source"] | lists)
+    found = facts["source"]
+    lists = {name: tuple(found.get(name, ())) for name in ("notes", "segment_columns", "label_columns")}
+    pairs = tuple((cell, name) for cell, name in found.get("label_names", ()))
+    style: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in found.get("style", {}).items()
+    }
+    return Source(**found | lists | {"label_names": pairs, "style": TextStyle(**style)})

@@ -43,6 +43,7 @@ REASONS: dict[str, Reason] = {
     "not_finite": Reason("The vector holds NaN or infinity", is_fact=True),
     "not_readable": Reason("The file cannot be read", is_fact=True),
     "too_large": Reason("The file is too large to be decoded", is_fact=True),
+    "unsupported_format": Reason("The file is of a kind that is not read here", is_fact=True),
     "bad_segment": Reason("The row names no part of its file", is_fact=True),
     "silent": Reason("No sample is louder than -60 dB", is_fact=True),
     "duplicate_conflict": Reason("The same content occurs with another label", is_fact=True),

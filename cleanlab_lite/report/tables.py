@@ -34,11 +34,10 @@ def build_report(
     columns = verdict.columns
     top, top_known = _top(verdict.posterior)
     reasons = _reasons(verdict, codes)
-    source = manifest.source
-    paths = manifest.table[source.path_column] if source.path_column else pa.nulls(len(manifest), pa.string())
+    paths = manifest.paths
     values: dict[str, Any] = {
         "id": ids,
-        "path": paths.cast(pa.string()),
+        "path": pa.nulls(len(manifest), pa.string()) if paths is None else paths,
         "split": _nullable(manifest.splits.astype(object), manifest.splits != ""),
         "given_label": _named(classes, manifest.labels),
         "predicted_label": _named(classes, verdict.predicted),

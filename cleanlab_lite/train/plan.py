@@ -13,6 +13,7 @@ from cleanlab_lite.data.sound import SoundFormat
 from cleanlab_lite.errors import ConfigError
 from cleanlab_lite.files import is_remote
 from cleanlab_lite.manifest.manifest import PLURALS, Manifest, Modality
+from cleanlab_lite.manifest.readers import missing_error
 from cleanlab_lite.registry import Spec
 from cleanlab_lite.train.losses import LOSSES
 from cleanlab_lite.train.models import PROXIES, ProxyFacts, lite, require_fit, usual_proxy
@@ -167,6 +168,8 @@ def make_plan(manifest: Manifest, config: AuditConfig, warm: WarmStart | None = 
         raise ConfigError(f"ensemble is {config.ensemble}, the manifest has {labelled} labelled rows")
     if warm is not None:
         require_same(warm, manifest, config, proxy.name, encoder, form)
+    if manifest.modality != "vector" and (missing := missing_error(manifest)) is not None:
+        raise missing
     cost = estimate(manifest, config, proxy.facts, encoder, form, len(recipes), beside, on_gpu)
     return Plan(
         rows=len(manifest),

@@ -26,6 +26,7 @@ TOP = 20  # suspicious rows on show
 
 READING = (
     *("path_column", "label_column", "id_column", "split_column", "features_column", "features"),
+    *("features_columns", "path_prefix", "path_suffix", "path_root"),
     *("layout", "multi_label", "segments"),
 )
 
@@ -37,6 +38,10 @@ _reading_options = together(
     click.option("--split-column", help="Column of the split.  [default: detected]"),
     click.option("--features-column", help="Column of the embeddings.  [default: detected]"),
     click.option("--features", type=_PATH, help="File of embeddings, aligned by row."),
+    click.option("--features-columns", metavar="NAMES", help="Columns of one number each, e.g. 'emb_*'."),
+    click.option("--path-prefix", help="Text before every path, e.g. train/."),
+    click.option("--path-suffix", help="Text behind every path, e.g. .jpg."),
+    click.option("--path-root", type=_PATH, help="Folder of the files.  [default: the manifest's]"),
     click.option(
         "--layout", help="Levels of class folders: class, split/class, any/class, class/class, leaf, path or auto."
     ),
@@ -128,9 +133,11 @@ def command(
 
 def _read(path: str, reading: dict[str, Any]) -> Manifest:
     """The manifest, and what was detected on stderr."""
+    from cleanlab_lite.data.cache import default_cache_dir
+    from cleanlab_lite.data.objects import ObjectStore
     from cleanlab_lite.manifest.readers import read_manifest
 
-    dataset = read_manifest(path, **reading)
+    dataset = read_manifest(path, **reading, keep=ObjectStore(default_cache_dir()))
     for sentence in dataset.source.notes:
         diagnostics.note(sentence)
     return dataset

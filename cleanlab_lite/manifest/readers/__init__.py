@@ -10,16 +10,21 @@ import difflib
 import glob
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
 
+from cleanlab_lite.archives import ENDINGS as ARCHIVES
 from cleanlab_lite.errors import ConfigError, ManifestError
 from cleanlab_lite.files import is_remote
 from cleanlab_lite.manifest.labels import POLICIES, WHOLE
 from cleanlab_lite.manifest.manifest import Manifest, Modality, Source
-from cleanlab_lite.manifest.readers.base import Rows, ending, list_folder
+from cleanlab_lite.manifest.readers.archive import read_archives, table_in
+from cleanlab_lite.manifest.readers.arrow import DATASET, SPLITS, read_arrow, read_feather, read_saved_dataset
+from cleanlab_lite.manifest.readers.base import MEDIA_ENDINGS, FileKeeper, Rows, bare, ending, list_folder, texts
+from cleanlab_lite.manifest.readers.class_labels import with_class_labels
 from cleanlab_lite.manifest.readers.columns import (
     NEMO_PATH,
     Columns,
@@ -32,21 +37,40 @@ from cleanlab_lite.manifest.readers.columns import (
     make_labels,
     make_segments,
     make_splits,
-    make_uris,
 )
-from cleanlab_lite.manifest.readers.features import column_features, load_features, read_npz, vector_columns
+from cleanlab_lite.manifest.readers.embedded import media_columns, with_media
+from cleanlab_lite.manifest.readers.features import (
+    column_features,
+    hint_for,
+    load_features,
+    read_npz,
+    several_columns,
+    vector_columns,
+)
 from cleanlab_lite.manifest.readers.folder import check_layout, read_tree
-from cleanlab_lite.manifest.readers.sniff import modality, sniff
+from cleanlab_lite.manifest.readers.partitioned import PARTITION, partitions, read_partitions
+from cleanlab_lite.manifest.readers.places import Places, find_files, missing_of
+from cleanlab_lite.manifest.readers.sniff import Media, modality, sniff
 from cleanlab_lite.manifest.readers.tabular import DELIMITED, READERS
+from cleanlab_lite.manifest.roles import called
 from cleanlab_lite.manifest.splits import file_split, in_words
 from cleanlab_lite.text import listing
 
 __all__ = ["check_policy", "read_labels", "read_manifest", "sniff", "to_manifest"]
 
 TABLES = ("metadata", "manifest")  # by these names the table of a folder is known, whatever else lies there
+ALL_READERS = {**READERS, ".arrow": read_arrow, ".feather": read_feather, ".ftr": read_feather}
+# Forms of files whose ending says nothing, by their first bytes
+CONTENT = {b"PAR1": ".parquet", b"ARROW1": ".arrow", b"FEA1": ".feather", b"[": ".json", b"{": ".json"}
+IDS = ("id", "image_id", "img_id", "file_id", "sample_id", "key", "uuid", "name")  # what files may be called like
+DATALAB = {"id", "is_label_issue", "label_score", "given_label", "predicted_label"}  # columns of an export
+FOLDER_TABLES = (*(form for form in READERS if form != ".json"), ".arrow", ".feather")  # JSON lies beside many data
 UNKNOWN = {
     "": "the format is taken from the ending; rename the file, e.g. to manifest.csv",
-    ".json": "a JSON array can be converted with `jq -c '.[]' OLD.json > NEW.jsonl`",
+    ".xlsx": "save the sheet as CSV",
+    ".xls": "save the sheet as CSV",
+    ".pkl": "pickles are not read, they can run programs: save it with frame.to_parquet()",
+    ".tgz": "unpack it, or pack it again without compression: .tar and .zip are read as they are",
     ".npy": "give it with --features, next to a table of labels",
     ".txt": "rename it to .csv or .tsv if it is a table with a header line",
 }
@@ -61,6 +85,11 @@ def read_manifest(
     split_column: str | None = None,
     features_column: str | None = None,
     features: str | os.PathLike[str] | None = None,
+    features_columns: str | None = None,
+    path_prefix: str | None = None,
+    path_suffix: str | None = None,
+    path_root: str | os.PathLike[str] | None = None,
+    keep: FileKeeper | None = None,
     layout: str | None = None,
     multi_label: str | None = None,
     segments: bool = True,
@@ -70,11 +99,15 @@ def read_manifest(
     `path` is a CSV, TSV, JSONL or Parquet file, a folder or glob of them, a folder with a `manifest.*` or a Hugging
     Face `metadata.*`, a class-per-folder tree, or an `.npz` of features and labels; files may be URLs (fsspec).
     Columns are detected by their names unless named here, and `Source.notes` says what was detected.
-    `features` is an `.npy` or `.npz` file with row i for row i of the manifest. `layout` says what the levels of
+    `features` is an `.npy` or `.npz` file with row i for row i of the manifest; `features_columns` are the names, or
+    patterns with commas, of columns that hold a number each. `keep` makes files of pictures inside tables.
+    `path_prefix` and `path_suffix` are put around every path, `path_root` is the folder that relative ones start from.
+    Where the first files are not there, they are looked for once, see `places`. Files that stay missing are found when
+    they are decoded.
+    `layout` says what the levels of
     a tree of class folders are: "class", "split/class", "class/class", "any/class", "leaf", "path" or "auto".
     `multi_label` says what a row with several labels is: "first" (its first label), "drop" (not labelled) or "whole" (a
     class of its own). Without `segments` rows are whole files, whatever columns like `start` and `end` say.
-    Whether the samples' files exist is not checked: rows that cannot be read are found when they are decoded.
 
     Raises ManifestError with file, line, what was found and what was expected.
     """
@@ -90,20 +123,27 @@ def read_manifest(
     check_policy(multi_label)
     rows = _read_rows(name, layout=layout)
     if features is not None:
-        rows = _with_features(rows, os.fspath(features), features_column)
-    return to_manifest(rows, asked, _absolute(name), multi_label=multi_label, segments=segments)
+        rows = _with_features(rows, os.fspath(features), features_column or features_columns)
+    elif features_columns is not None:
+        rows = _with_columns(rows, features_columns, features_column)
+    elif (path_column is None and features_column is None) or path_column in media_columns(rows.table):
+        rows = with_media(rows, keep)
+    places = Places(path_prefix or "", path_suffix or "", os.fspath(path_root or ""))
+    return to_manifest(rows, asked, _absolute(name), places, multi_label=multi_label, segments=segments)
 
 
 def to_manifest(
     rows: Rows,
     asked: Mapping[str, str | None],
     path: str,
+    places: Places | None = None,
     *,
     multi_label: str | None = None,
     segments: bool = True,
 ) -> Manifest:
     """What the rows mean, whatever they were read from; `asked` is role -> column, `path` is for `Source.path`."""
-    columns = find_columns(rows, asked, vector_columns(rows.table), multi_label)
+    rows = _with_ids_as_paths(rows, asked, places or Places())
+    columns = _find_columns(rows, asked, multi_label)
     if columns.path is not None:
         rows = in_one_folder(rows, columns.path)
     if columns.split is None and (name := _split_of_files(rows)):
@@ -111,13 +151,18 @@ def to_manifest(
     labels, classes, form, label_notes = make_labels(rows, columns, multi_label)
     check_classes(rows, columns.label, labels, classes)
     ids, id_notes = make_ids(rows, columns)
-    uris = make_uris(rows, columns)
+    uris: np.ndarray | None = None
+    place_notes: list[str] = []
+    if columns.path in rows.files:
+        uris = np.array(rows.files[columns.path], dtype=str)
+    elif columns.path is not None:
+        uris, place_notes = find_files(rows, texts(rows, columns.path), places or Places())
     matrix = rows.features if columns.features is None else column_features(rows, columns.features)
     kind: Modality = "vector"
     if matrix is not None:
         kind_note = f"modality: vector ({matrix.shape[1]} features)"
     else:
-        kind, kind_note = modality(rows.path, () if uris is None else uris.tolist())
+        kind, kind_note = _media(rows, [] if uris is None else uris.tolist(), path, columns.path or "")
     parts: np.ndarray | None = None
     segment_columns: tuple[str, ...] = ()
     segment_notes: list[str] = []
@@ -144,8 +189,19 @@ def to_manifest(
             root=_root(rows, path),
             delimiter=rows.delimiter,
             quoting=rows.quoting,
+            style=rows.style,
+            label_names=tuple(rows.names.get(columns.label, {}).items()),
             file=None if rows.lines is None else _absolute(rows.path),
-            notes=(*columns.notes, *rows.notes, kind_note, *segment_notes, *split_notes, *label_notes, *id_notes),
+            notes=(
+                *columns.notes,
+                *rows.notes,
+                *place_notes,
+                kind_note,
+                *segment_notes,
+                *split_notes,
+                *label_notes,
+                *id_notes,
+            ),
         ),
         modality=kind,
         classes=classes,
@@ -157,6 +213,58 @@ def to_manifest(
         features=matrix,
         lines=rows.lines,
     )
+
+
+def _with_ids_as_paths(rows: Rows, asked: Mapping[str, str | None], places: Places) -> Rows:
+    """The rows, knowing that files are called like their ids, where nothing else says where they are."""
+    known = {*rows.known, *(role for role, name in asked.items() if name is not None)}
+    names = rows.table.column_names
+    if rows.features is not None or {"path", "features"} & known or vector_columns(rows.table):
+        return rows
+    spelled = {name.strip().lower(): name for name in names}
+    ids = [spelled[name] for name in IDS if name in spelled]
+    if not ids or any(map(any, called("path", [name for name in names if name != ids[0]]))):
+        return rows
+    with suppress(ManifestError):  # no text, or no folder
+        uris, _ = find_files(rows, texts(rows, ids[0]), places)
+        if any(map(os.path.isfile, uris[:20].tolist())):
+            note = f"no path column: the files are called like the cells of {ids[0]!r}"
+            return replace(rows, known=rows.known | {"path": ids[0]}, notes=(*rows.notes, note))
+    return rows
+
+
+def _find_columns(rows: Rows, asked: Mapping[str, str | None], multi_label: str | None) -> Columns:
+    try:
+        return find_columns(rows, asked, vector_columns(rows.table), multi_label)
+    except ManifestError as error:
+        if "no path column" not in error.message:
+            raise
+        if DATALAB.issubset(rows.table.column_names) and asked.get("path") is None:
+            if ending(texts(rows, "id")[0]) in MEDIA_ENDINGS:  # an export of ours, whose ids are paths
+                return find_columns(rows, {**asked, "path": "id", "id": "id"}, [], multi_label)
+            error.hint = "this is a table of `nlclean export --format cleanlab`, without files: audit the manifest"
+        elif more := hint_for(rows.table):
+            error.hint = f"{more}; otherwise {error.hint}"
+        raise
+
+
+def missing_error(manifest: Manifest) -> ManifestError | None:
+    """What to say where not one of the files is there; None where one is, or lies elsewhere than on this machine."""
+    source = manifest.source
+    uris = [] if manifest.uris is None else manifest.uris.tolist()
+    error = missing_of(uris, source.path, source.path_column or "path")
+    if error is not None and (vectors := vector_columns(manifest.table)):
+        error.hint += f"; {listing(vectors, 3)} hold vectors, which --features-column audits without the files"
+    return error
+
+
+def _media(rows: Rows, uris: list[str], path: str, column: str) -> tuple[Media, str]:
+    try:
+        return modality(rows.path, uris)
+    except ManifestError as error:
+        if (missing := missing_of(uris, path, column)) is not None:
+            error.hint = f"{missing.message}; {missing.hint}; vectors are given with --features"
+        raise
 
 
 def check_policy(multi_label: str | None) -> None:
@@ -218,6 +326,8 @@ def read_labels(path: str | os.PathLike[str], columns: Mapping[str, str], *, quo
             id_column=roles.id,
             delimiter=rows.delimiter,
             quoting=rows.quoting,
+            style=rows.style,
+            label_names=tuple(rows.names.get(roles.label, {}).items()),
         ),
         modality="vector",  # rows of labels and whatever comes with them
         classes=classes,
@@ -244,29 +354,46 @@ def _read_rows(path: str, quotes_are_text: bool = False, layout: str | None = No
 
 
 def _read_files(paths: list[str], quotes_are_text: bool) -> Rows:
-    endings = sorted({ending(path) for path in paths})
-    known = [*READERS, ".npz"]
-    if len(endings) > 1:
+    forms = sorted({form_of(path) for path in paths})
+    if len(forms) > 1:
         raise ManifestError(
-            f"{listing(paths, 5)} have the endings {listing(endings)}, expected one format",
+            f"{listing(paths, 5)} have the endings {listing(forms)}, expected one format",
             hint="name one file, or narrow the glob",
         )
-    if endings == [".npz"] and len(paths) == 1:
+    [form] = forms
+    if form == ".npz" and len(paths) == 1:
         return read_npz(paths[0])
-    if endings[0] not in READERS:
+    if form in ARCHIVES:
+        table = table_in(paths[0]) if len(paths) == 1 else ""
+        return _read_files([table], quotes_are_text) if table else read_archives(paths)
+    if form not in ALL_READERS:
+        known = [*READERS, ".arrow", ".feather", ".npz", *ARCHIVES]
         raise ManifestError(
-            f"{listing(paths, 5)}: unknown ending {endings[0]!r}, expected {', '.join(known)} or a folder",
-            hint=UNKNOWN.get(endings[0], "rename the file or convert it"),
+            f"{listing(paths, 5)}: unknown ending {form!r}, expected {', '.join(known)} or a folder",
+            hint=UNKNOWN.get(form, "rename the file or convert it"),
         )
-    if quotes_are_text and endings[0] in DELIMITED:
-        rows = DELIMITED[endings[0]](paths, quotes_are_text=True)
+    if quotes_are_text and form in DELIMITED:
+        rows = DELIMITED[form](paths, quotes_are_text=True)
     else:
-        rows = READERS[endings[0]](paths)
+        rows = with_class_labels(ALL_READERS[form](paths))
     counts = [count for _, count in rows.folders]
     rows = replace(rows, file_splits=tuple(zip(map(file_split, paths), counts, strict=True)))
     if all(os.path.splitext(os.path.basename(path))[0] == "metadata" for path in paths):
         return _hugging_face(rows)
     return rows
+
+
+def form_of(path: str) -> str:
+    """The ending that says how a file is read: its own, without that of a compression, or else by its first bytes."""
+    by_name = ending(bare(path))
+    if by_name in (*ALL_READERS, *ARCHIVES) or by_name in UNKNOWN or is_remote(path):
+        return by_name
+    with suppress(OSError, ValueError):
+        if os.path.isfile(path):
+            with open(path, "rb") as file:
+                head = file.read(64)
+            return next((form for magic, form in CONTENT.items() if head.startswith(magic)), by_name)
+    return by_name
 
 
 def _hugging_face(rows: Rows) -> Rows:
@@ -280,8 +407,10 @@ def _read_folder(folder: str, quotes_are_text: bool, layout: str | None) -> Rows
     if layout is not None:
         return read_tree(folder, layout)
     names = [name for name in list_folder(folder) if not name.startswith(".")]
-    named = [name for name in names if os.path.splitext(name)[0] in TABLES and ending(name) in READERS]
-    tables = named or [name for name in names if ending(name) in READERS]
+    if (whole := _one_dataset(folder, names)) is not None:
+        return whole
+    named = [name for name in names if os.path.splitext(name)[0] in TABLES and ending(bare(name)) in FOLDER_TABLES]
+    tables = named or [name for name in names if ending(bare(name)) in FOLDER_TABLES]
     subfolders = [name for name in names if os.path.isdir(os.path.join(folder, name))]
     if not tables:
         return read_tree(folder)
@@ -292,6 +421,21 @@ def _read_folder(folder: str, quotes_are_text: bool, layout: str | None) -> Rows
             "--layout auto reads class folders, and no table",
         )
     return _read_files([os.path.join(folder, name) for name in tables], quotes_are_text)
+
+
+def _one_dataset(folder: str, names: list[str]) -> Rows | None:
+    """A folder that another program has written as one dataset; None where it is none."""
+    if DATASET in names or SPLITS in names:
+        return with_class_labels(read_saved_dataset(folder))
+    if {"data", "labels.json"} <= set(names):  # FiftyOne
+        return _read_files([os.path.join(folder, "labels.json")], False)
+    if names and all(ending(name) == ".tar" for name in names):
+        return read_archives([os.path.join(folder, name) for name in names])
+    folders = [name for name in names if os.path.isdir(os.path.join(folder, name))]
+    keyed = bool(folders) and all(map(PARTITION.fullmatch, folders))
+    if keyed and (parts := partitions(folder)):
+        return with_class_labels(read_partitions(folder, parts))
+    return None
 
 
 def _likely(tables: list[str]) -> str:
@@ -306,6 +450,14 @@ def _with_features(rows: Rows, path: str, features_column: str | None) -> Rows:
         other = f"column {features_column!r}" if features_column else f"{rows.path!r}"
         raise ManifestError(f"features are given twice: in {path!r} and in {other}", hint="leave one of them out")
     return replace(rows, features=load_features(path, rows), notes=(*rows.notes, f"features: {path}"))
+
+
+def _with_columns(rows: Rows, patterns: str, features_column: str | None) -> Rows:
+    if rows.features is not None or features_column is not None:
+        raise ManifestError("features are given twice: --features-columns, and others", hint="leave one of them out")
+    matrix, names = several_columns(rows, patterns)
+    note = f"features: {len(names):,} columns, {names[0]} to {names[-1]}"
+    return replace(rows, features=matrix, notes=(*rows.notes, note))
 
 
 def _not_found(path: str) -> ManifestError:

@@ -2,21 +2,39 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import json
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
 import numpy as np
 import pyarrow as pa
 
 from cleanlab_lite.errors import ManifestError
-from cleanlab_lite.files import is_remote, local_path, read_remote, reading, why
-from cleanlab_lite.manifest.manifest import JSON_CELLS
+from cleanlab_lite.files import MAX_FILE_BYTES, PART, is_remote, local_path, read_remote, reading, why
+from cleanlab_lite.manifest.manifest import JSON_CELLS, NULLS_WRITTEN, VIEWS, TextStyle
+from cleanlab_lite.text import listing
 
 PERMISSIONS = "check the path and its permissions"
+RESERVED = "__nlclean_"  # columns of a saved manifest
+
+IMAGE_ENDINGS = {".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".jp2", ".avif", ".heic"}
+IMAGE_ENDINGS |= {".heif"}
+SOUND_ENDINGS = {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au", ".caf", ".w64"}
+SOUND_ENDINGS |= {".m4a", ".aac"}
+MEDIA_ENDINGS = IMAGE_ENDINGS | SOUND_ENDINGS | {".svg"}  # of files that are looked for by their names
+
+
+class FileKeeper(Protocol):
+    """Makes files of what is in memory only; the same content gives the same path."""
+
+    def picture(self, picture: Any) -> str: ...
+
+    def file(self, data: bytes, ending: str) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -30,10 +48,13 @@ class Rows:
     lines: np.ndarray | None = None  # (n,) int64 line of the row, from 1; None unless there is one text file
     delimiter: str = ","
     quoting: int = csv.QUOTE_MINIMAL
+    style: TextStyle = field(default_factory=TextStyle)
     known: dict[str, str] = field(default_factory=dict)  # role -> column, where the format fixes it
     features: np.ndarray | None = None  # (n, d) float32
     numbered: bool = False  # rows without an id column are called by their numbers, not by their paths
     classes: dict[str, tuple[str, ...]] = field(default_factory=dict)  # column -> its classes in their own order
+    names: dict[str, dict[str, str]] = field(default_factory=dict)  # column of numbers -> cell -> name of the class
+    files: dict[str, list[str]] = field(default_factory=dict)  # column -> paths of the files that its n cells hold
     file_splits: tuple[tuple[str, int], ...] = ()  # of several files: the split each is named after, and its rows
     notes: tuple[str, ...] = ()
 
@@ -57,7 +78,8 @@ def folder_of(path: str) -> str:
     first, chained, rest = path.partition("::")
     if first.startswith(("http://", "https://")):
         first = urlsplit(first)._replace(query="", fragment="").geturl()
-    return first.rpartition("/")[0] + chained + rest
+    scheme, slashes, inside = first.partition("://")
+    return f"{scheme}{slashes}{inside.rpartition('/')[0]}{chained}{rest}"
 
 
 def locate(path: str, folder: str) -> str:
@@ -70,7 +92,8 @@ def locate(path: str, folder: str) -> str:
         return path
     if is_remote(folder):
         first, chained, rest = folder.partition("::")
-        return f"{first}/{path}{chained}{rest}"
+        slash = "" if first.endswith("://") else "/"  # at the root of an archive
+        return f"{first}{slash}{path}{chained}{rest}"
     return os.path.join(folder, path)
 
 
@@ -98,9 +121,31 @@ def list_folder(path: str) -> list[str]:
         return sorted(os.listdir(path))
 
 
-def read_text(path: str) -> str:
-    """The whole file as text. Raises ManifestError where it is not UTF-8 (a byte order mark is accepted)."""
+class Text(NamedTuple):
+    """A text file and how it was stored."""
+
+    text: str
+    bom: bool
+    compression: str  # ending that says so, "" where it is not compressed
+
+
+COMPRESSED = {b"\x1f\x8b": ".gz", b"\x28\xb5\x2f\xfd": ".zst", b"BZh": ".bz2"}
+CODECS = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2"}
+
+
+def bare(path: str) -> str:
+    """`path` without the ending of a compression."""
+    stem, last = os.path.splitext(path)
+    return stem if last.lower() in CODECS and "::" not in path else path
+
+
+def read_text(path: str) -> Text:
+    """The whole file as text, unpacked. Raises ManifestError where it is not UTF-8 (a byte order mark is accepted)."""
     data = read_file(path)
+    compression = next((ending for magic, ending in COMPRESSED.items() if data.startswith(magic)), "")
+    if compression:
+        with reading(f"cannot unpack {path!r}", ManifestError, hint="is it written completely?"):
+            data = _unpacked(data, CODECS[compression])
 
     def place(offset: int) -> str:
         line = data.count(b"\n", 0, offset) + 1
@@ -112,12 +157,128 @@ def read_text(path: str) -> str:
             hint="UTF-16 can be converted with `iconv -f UTF-16 -t UTF-8`; otherwise the file is damaged or not text",
         )
     try:
-        return data.decode("utf-8-sig")
+        return Text(data.decode("utf-8-sig"), data.startswith(codecs.BOM_UTF8), compression)
     except UnicodeDecodeError as error:
         raise ManifestError(
             f"{place(error.start)}: byte 0x{data[error.start]:02x} is not UTF-8",
             hint="convert the file, e.g. `iconv -f WINDOWS-1252 -t UTF-8 OLD > NEW`",
         ) from None
+
+
+def _unpacked(data: bytes, codec: str) -> bytes:
+    """All of a compressed file, within the bounds of a file."""
+    with pa.CompressedInputStream(pa.BufferReader(data), codec) as stream:
+        found = bytearray()
+        while part := stream.read(PART):
+            found += part
+            if len(found) > MAX_FILE_BYTES:
+                raise OverflowError(f"unpacked it has more than the limit of {MAX_FILE_BYTES} bytes")
+    return bytes(found)
+
+
+def title(paths: Sequence[str]) -> str:
+    """How messages name the files of a dataset."""
+    return paths[0] if len(paths) == 1 else f"{paths[0]} and {len(paths) - 1} more"
+
+
+def check_names(path: str, names: Sequence[str]) -> None:
+    """Raise ManifestError where columns have names that cannot be used."""
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if bad := [name for name in names if not storable(name)]:
+        raise ManifestError(f"{path!r}: names of columns hold a NUL or half a character: {listing(bad)}")
+    reserved = [name for name in names if name.startswith(RESERVED)]
+    if repeated:
+        raise ManifestError(
+            f"{path!r}: columns named more than once: {listing(repeated)}; found {listing(names)}",
+            hint="the first line must name the columns, each differently",
+        )
+    if reserved:
+        raise ManifestError(
+            f"{path!r}: columns {listing(reserved)} are nlclean's own", hint="audit the manifest this was made from"
+        )
+
+
+def check_rows(paths: Sequence[str], n: int) -> None:
+    """Raise ManifestError where there are no rows."""
+    if not n:
+        raise ManifestError(f"{title(paths)!r} has no rows", hint="expected one row per sample")
+
+
+def other_columns(path: str, found: Sequence[str], first: str, expected: Sequence[str]) -> ManifestError:
+    """What to say where two files of a dataset do not agree."""
+    return ManifestError(
+        f"{path!r} has the columns {listing(found)}, expected those of {first!r}: {listing(expected)}",
+        hint="files of one dataset must agree; give one of them by name to audit it alone",
+    )
+
+
+ABSENT: Any = object()  # a key that a JSON record does not have
+
+
+def json_table(records: Sequence[Mapping[str, Any]], where: str) -> pa.Table:
+    """n JSON objects as a table, columns in the order of their first key.
+
+    Columns of one scalar type are native. The rest hold JSON text and are marked with `JSON_CELLS`.
+    """
+    names = list(dict.fromkeys(key for record in records for key in record))
+    check_names(where, names)
+    columns = [_json_column(name, [record.get(name, ABSENT) for record in records]) for name in names]
+    return pa.Table.from_arrays([array for _, array in columns], schema=pa.schema([field for field, _ in columns]))
+
+
+def _json_column(name: str, cells: list[Any]) -> tuple[pa.Field, pa.Array]:
+    """The narrowest column that gives back every cell, and tells null from absent."""
+    kinds = set(map(type, cells))
+    absent, null = type(ABSENT) in kinds, type(None) in kinds
+    scalar = kinds - {type(ABSENT), type(None)}
+    if not (absent and null) and (dtype := _scalar_type(scalar, cells)) is not None:
+        metadata = {NULLS_WRITTEN: b"1"} if null else None
+        values = [None if cell is ABSENT else cell for cell in cells]
+        return pa.field(name, dtype, metadata=metadata), pa.array(values, dtype)
+    values = [None if cell is ABSENT else json.dumps(cell) for cell in cells]
+    return pa.field(name, pa.string(), metadata={JSON_CELLS: b"1"}), pa.array(values, pa.string())
+
+
+def _scalar_type(kinds: set[type], cells: list[Any]) -> pa.DataType | None:
+    if kinds == {bool}:
+        return pa.bool_()
+    if kinds == {float}:
+        return pa.float64()
+    if kinds == {int}:
+        fits = all(-(2**63) <= cell < 2**63 for cell in cells if type(cell) is int)
+        return pa.int64() if fits else None
+    if kinds == {str}:
+        return pa.string() if storable("".join(cell for cell in cells if type(cell) is str)) else None
+    return pa.string() if not kinds else None  # nothing but nulls
+
+
+def without_views(table: pa.Table) -> pa.Table:
+    """Text and bytes as plain Arrow types: few kernels know views. Columns that were views are marked with `VIEWS`."""
+    for position, column in enumerate(table.schema):
+        if (kind := _plain_type(column.type)) != column.type:
+            marked = pa.field(column.name, kind, column.nullable, {**(column.metadata or {}), VIEWS: b"1"})
+            try:
+                cells = table.column(position).cast(kind)
+            except pa.ArrowException:  # a view within a list or a struct
+                cells = pa.chunked_array([pa.array(table.column(position).to_pylist(), kind)])
+            table = table.set_column(position, marked, cells)
+    return table
+
+
+def _plain_type(kind: pa.DataType) -> pa.DataType:
+    if pa.types.is_string_view(kind):
+        return pa.large_string()
+    if pa.types.is_binary_view(kind):
+        return pa.large_binary()
+    if pa.types.is_list(kind):
+        return kind if (inner := _plain_type(kind.value_type)) == kind.value_type else pa.list_(inner)
+    if pa.types.is_large_list(kind):
+        return kind if (inner := _plain_type(kind.value_type)) == kind.value_type else pa.large_list(inner)
+    if pa.types.is_struct(kind):
+        fields = [kind.field(i) for i in range(kind.num_fields)]
+        plain = [child.with_type(_plain_type(child.type)) for child in fields]
+        return kind if plain == fields else pa.struct(plain)
+    return kind
 
 
 def holds_json(table: pa.Table, name: str) -> bool:

@@ -454,14 +454,6 @@ def _check_ids(rows: Rows, columns: Columns, ids: list[str]) -> None:
         )
 
 
-def make_uris(rows: Rows, columns: Columns) -> np.ndarray | None:
-    """(n,) str: absolute paths and URLs, "" where the path is missing. None without a path column."""
-    if columns.path is None:
-        return None
-    paths = iter(texts(rows, columns.path))
-    return np.array([locate(next(paths), folder) for folder, count in rows.folders for _ in range(count)], dtype=str)
-
-
 def make_segments(rows: Rows, uris: np.ndarray, nemo: bool) -> tuple[np.ndarray | None, tuple[str, ...], list[str]]:
     """(n, 2) float64 offset and duration of every row in seconds, and the columns they are from; None without any.
 
@@ -563,6 +555,8 @@ def make_labels(
     present = [name for name in names if name is not None]
     if any(map(DECIMAL.fullmatch, present)) and all(DECIMAL.fullmatch(n) or INTEGER.fullmatch(n) for n in present):
         names = [None if name is None else _integral(rows, columns.label, name) for name in names]
+    if (known := rows.names.get(columns.label)) is not None:
+        names = [None if name in (None, "-1") else _named(rows, columns.label, known, name) for name in names]
     classes = sorted({name for name in names if name is not None})
     if all(map(INTEGER.fullmatch, classes)):
         classes.sort(key=int)
@@ -573,6 +567,16 @@ def make_labels(
     lookup = np.array([-1 if name is None else index[name] for name in names] + [-1])  # code -1 is a null cell
     labels = lookup[codes].astype(np.int64)
     return labels, tuple(classes), form, _label_notes(labels, classes)
+
+
+def _named(rows: Rows, column: str, known: Mapping[str, str], number: str) -> str:
+    if number not in known:
+        raise ManifestError(
+            f"{rows.path!r}: label column {column!r} holds {number!r:.60}, but its classes are "
+            f"{listing(list(known), 8)} ({listing(list(known.values()), 8)})",
+            hint="was the file written by another program? Name another column with --label-column",
+        )
+    return known[number]
 
 
 def _labels_of_marks(

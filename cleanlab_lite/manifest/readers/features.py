@@ -5,7 +5,10 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 from collections.abc import Sequence
+from dataclasses import replace
+from fnmatch import fnmatchcase
 from typing import Any
 
 import numpy as np
@@ -13,13 +16,17 @@ import pyarrow as pa
 
 from cleanlab_lite.errors import ManifestError
 from cleanlab_lite.files import is_remote, load_arrays, reading
-from cleanlab_lite.manifest.readers.base import Rows, ending, folder_of, holds_json, read_file
+from cleanlab_lite.manifest.readers.base import Rows, ending, folder_of, holds_json, is_text, plain, read_file
 from cleanlab_lite.text import listing
 
 FEATURE_KEYS = ("features", "embeddings", "x")
 LABEL_KEYS = ("labels", "y")
 ID_KEYS = ("ids",)
 
+CALLED = ("features", "feature", "embeddings", "embedding", "vectors", "vector", "emb", "feat", "feats")
+FEWEST = 4  # numbers in text that could be a box
+AROUND = re.compile(r"(?:(?:array|tensor)\()?\[([^\[\]]*)\](?:,[^()\[\]]*)?\)?")
+NUMBERED = re.compile(r"(.*?)[0-9]+")
 BLOCK = 4096  # rows looked at together
 
 
@@ -33,10 +40,10 @@ def read_npz(path: str) -> Rows:
         raise ManifestError(f"{path!r} holds one array", hint="give it with --features, next to a table of labels")
     keys = {"features": FEATURE_KEYS, "labels": LABEL_KEYS, "ids": ID_KEYS}
     matches = {role: _key(path, arrays, role, choices) for role, choices in keys.items()}
-    names = {role: name for role, name in matches.items() if name is not None}
+    names = _by_shape(arrays, {role: name for role, name in matches.items() if name is not None})
     if missing := [role for role in ("features", "labels") if role not in names]:
         raise ManifestError(
-            f"{path!r}: no array for {' and '.join(missing)}; found {listing(list(arrays)) or 'none'}",
+            f"{path!r}: no array for {' and '.join(missing)}; found {_shapes(arrays) or 'none'}",
             hint="expected `features` (n, d) and `labels` (n,), and `ids` (n,) if you have them",
         )
     features = check_features(path, arrays[names["features"]])
@@ -64,9 +71,9 @@ def load_features(path: str, rows: Rows) -> np.ndarray:
     """(n, d) float32 from an `.npy` file, or the features of an `.npz`, row i for row i of `rows`."""
     arrays = _load(path)
     if not isinstance(arrays, np.ndarray):
-        name = _key(path, arrays, "features", FEATURE_KEYS)
+        name = _key(path, arrays, "features", FEATURE_KEYS) or _by_shape(arrays, {}).get("features")
         if name is None:
-            raise ManifestError(f"{path!r}: no array called {listing(FEATURE_KEYS)}; found {listing(list(arrays))}")
+            raise ManifestError(f"{path!r}: no array called {listing(FEATURE_KEYS)}; found {_shapes(arrays)}")
         arrays = arrays[name]
     features = check_features(path, arrays)
     n = len(rows.table)
@@ -79,8 +86,14 @@ def load_features(path: str, rows: Rows) -> np.ndarray:
 
 
 def vector_columns(table: pa.Table) -> list[str]:
-    """Columns whose cells are lists of numbers. In JSON text the first cell that is not null decides."""
-    return [field.name for field in table.schema if _is_vector(field.type) or _starts_with_vector(table, field.name)]
+    """Columns whose cells are lists of numbers. In text the first cell that is not empty decides."""
+    return [
+        field.name
+        for field in table.schema
+        if _is_vector(field.type)
+        or (pa.types.is_list(field.type) and _is_vector(field.type.value_type))
+        or _starts_with_vector(table, field.name)
+    ]
 
 
 def column_features(rows: Rows, name: str) -> np.ndarray:
@@ -90,10 +103,136 @@ def column_features(rows: Rows, name: str) -> np.ndarray:
     """
     if name not in vector_columns(rows.table):
         raise ManifestError(
-            f"{rows.path!r}: column {name!r} has type {rows.table.schema.field(name).type}, expected lists of numbers"
+            f"{rows.path!r}: column {name!r} has type {rows.table.schema.field(name).type}, expected lists of numbers",
+            hint=what_it_holds(rows.table, name),
         )
-    features = _from_json(rows, name) if holds_json(rows.table, name) else _from_lists(rows, name)
+    kind = rows.table.schema.field(name).type
+    if holds_json(rows.table, name):
+        features = _from_json(rows, name)
+    elif is_text(plain(rows.table, name).type):
+        features = _from_text(rows, name)
+    else:
+        features = _from_lists(rows if _is_vector(kind) else _flat(rows, name), name)
     return check_features(f"{rows.path}, column {name}", features)
+
+
+def several_columns(rows: Rows, patterns: str) -> tuple[np.ndarray, list[str]]:
+    """(n, d) float32 from d columns of a number each, and their names: those that match `patterns`, with commas.
+
+    Empty cells are NaN. Raises ManifestError where a cell is no number.
+    """
+    wanted = [pattern.strip() for pattern in patterns.split(",") if pattern.strip()]
+    names = rows.table.column_names
+    missing = [pattern for pattern in wanted if not any(fnmatchcase(name, pattern) for name in names)]
+    if missing or not wanted:
+        raise ManifestError(
+            f"{rows.path!r}: no column is called {listing(missing) or patterns!r}; columns found: {listing(names)}",
+            hint="--features-columns takes names, and patterns such as 'emb_*', with commas",
+        )
+    chosen = [name for name in names if any(fnmatchcase(name, pattern) for pattern in wanted)]
+    features = np.empty((len(rows.table), len(chosen)), dtype=np.float32)
+    with np.errstate(over="ignore"):
+        for position, name in enumerate(chosen):
+            features[:, position] = _numbers_of(rows, name)
+    return check_features(f"{rows.path}, columns {patterns}", features), chosen
+
+
+def _numbers_of(rows: Rows, name: str) -> np.ndarray:
+    """(n,) numbers of a column, NaN where it is empty."""
+    column = plain(rows.table, name)
+    kind = column.type
+    if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind):
+        return np.array([np.nan if cell is None else float(cell) for cell in column.to_pylist()])
+    if pa.types.is_null(kind):
+        return np.full(len(column), np.nan)
+    values = []
+    for row, cell in enumerate(column.to_pylist()):
+        try:
+            values.append(float(cell) if cell is not None and str(cell).strip() else np.nan)
+        except (TypeError, ValueError):
+            raise ManifestError(
+                f"{rows.path!r}, {rows.where(row)}: {name!r} is {cell!r:.60}, expected a number",
+                hint="--features-columns names the columns of the numbers",
+            ) from None
+    return np.array(values)
+
+
+def what_it_holds(table: pa.Table, name: str) -> str:
+    """Of a column that is no vector: what to do with it."""
+    column = table[name]
+    first = next((cell.as_py() for chunk in column.chunks for cell in chunk if cell.is_valid), None)
+    if isinstance(first, bytes):
+        return (
+            f"{name!r} holds raw bytes ({len(first):,} in the first cell, {len(first) // 4:,} numbers if they are "
+            "float32): numpy.frombuffer makes vectors of them; save those with numpy.save and give --features FILE"
+        )
+    if first is None:
+        return f"{name!r} is empty"
+    return f"{name!r} begins with {first!r:.60}; [0.1, 0.2, ...] is read, also as text, or give --features FILE"
+
+
+def hint_for(table: pa.Table) -> str:
+    """Where neither files nor vectors are found: what could be meant as vectors; "" where nothing could."""
+    vectors = vector_columns(table)
+    if called := [name for name in table.column_names if name.strip().lower() in CALLED and name not in vectors]:
+        return what_it_holds(table, called[0])
+    families: dict[str, int] = {}
+    for field in table.schema:
+        if (found := NUMBERED.fullmatch(field.name)) and found[1]:
+            families[found[1]] = families.get(found[1], 0) + 1
+    if families:
+        stem, count = max(families.items(), key=lambda pair: pair[1])
+        if count > 2:
+            return f"{count:,} columns are numbered: --features-columns '{stem}*' reads them as vectors"
+    return ""
+
+
+def _flat(rows: Rows, name: str) -> Rows:
+    """Lists that hold one list of numbers each as lists of numbers."""
+    cells = rows.table[name].to_pylist()
+    for row, cell in enumerate(cells):
+        if cell is not None and len(cell) != 1:
+            raise ManifestError(
+                f"{rows.path!r}, {rows.where(row)}: {name!r} holds {len(cell)} lists, expected one list of numbers",
+                hint="one vector per row: take the mean of several, or give --features FILE",
+            )
+    kind = rows.table.schema.field(name).type.value_type
+    column = pa.array([None if cell is None else cell[0] for cell in cells], kind)
+    return replace(rows, table=rows.table.set_column(rows.table.schema.get_field_index(name), name, column))
+
+
+def _text_vector(text: str) -> np.ndarray | None:
+    """The numbers of `[0.1, 0.2]`, `[0.1 0.2]`, `array([...], dtype=float32)`; None where it is no such text."""
+    found = AROUND.fullmatch(text.strip())
+    if not found:
+        return None
+    try:
+        return np.array(found[1].replace(",", " ").split(), dtype=np.float64)
+    except ValueError:
+        return None
+
+
+def _from_text(rows: Rows, name: str) -> np.ndarray:
+    cells = [text if text and text.strip() else None for text in plain(rows.table, name).to_pylist()]
+    found: list[np.ndarray | None] = []
+    for row, text in enumerate(cells):
+        vector = None if text is None else _text_vector(text)
+        if text is not None and vector is None:
+            cut = "..." in text or "…" in text
+            raise ManifestError(
+                f"{rows.path!r}, {rows.where(row)}: {name!r} is {text!r:.60}, expected numbers",
+                hint="NumPy's print leaves numbers out (...): save the vectors with numpy.save for --features FILE"
+                if cut
+                else "expected a list such as [0.1, 0.2]; an empty cell where there is none",
+            )
+        found.append(vector)
+    lengths = np.array([-1 if vector is None else len(vector) for vector in found])
+    features = np.full((len(cells), _one_length(rows, name, lengths)), np.nan, dtype=np.float32)
+    with np.errstate(over="ignore"):
+        for row, vector in enumerate(found):
+            if vector is not None:
+                features[row] = vector
+    return features
 
 
 def _is_vector(dtype: pa.DataType) -> bool:
@@ -103,10 +242,22 @@ def _is_vector(dtype: pa.DataType) -> bool:
 
 def _starts_with_vector(table: pa.Table, name: str) -> bool:
     if not holds_json(table, name):
-        return False
+        return _text_starts_with_vector(table, name)
     cells = (json.loads(text) for chunk in table[name].chunks for text in (cell.as_py() for cell in chunk) if text)
     first = next((cell for cell in cells if cell is not None), None)
     return isinstance(first, list) and bool(first) and _numbers(first)
+
+
+def _text_starts_with_vector(table: pa.Table, name: str) -> bool:
+    """Whether text is a list of numbers: of more than the four of a box, unless the column is called so."""
+    if not is_text(table.schema.field(name).type):
+        return False
+    texts = (cell.as_py() for chunk in table[name].chunks for cell in chunk if cell.is_valid)
+    first = next((text for text in texts if text.strip()), "")
+    if not first.lstrip().startswith(("[", "array(", "tensor(")):
+        return False
+    vector = _text_vector(first)
+    return vector is not None and len(vector) > (1 if name.strip().lower() in CALLED else FEWEST)
 
 
 def _numbers(cell: list[Any]) -> bool:
@@ -184,6 +335,24 @@ def check_features(path: str, features: np.ndarray) -> np.ndarray:
     return features
 
 
+def _by_shape(arrays: dict[str, np.ndarray], names: dict[str, str]) -> dict[str, str]:
+    """`names` with features and labels where only one array each can be meant: (n, d) numbers, and n cells."""
+    free = {name: array for name, array in arrays.items() if name not in names.values()}
+    matrices = [name for name, array in free.items() if array.ndim == 2 and array.dtype.kind in "fiu" and array.size]
+    if "features" not in names and len(matrices) == 1:
+        names = {"features": matrices[0], **names}
+    if "features" in names and "labels" not in names:
+        n = len(arrays[names["features"]]) if arrays[names["features"]].ndim else 0
+        cells = [name for name, array in free.items() if array.shape == (n,) and array.dtype.kind in "iuUb"]
+        if len(cells) == 1:
+            names = {**names, "labels": cells[0]}
+    return names
+
+
+def _shapes(arrays: dict[str, np.ndarray]) -> str:
+    return ", ".join(f"{name!r} {array.shape}" for name, array in list(arrays.items())[:20])
+
+
 def _key(path: str, arrays: dict[str, np.ndarray], role: str, choices: Sequence[str]) -> str | None:
     matches = [name for name in arrays if name.lower() in choices]
     if len(matches) > 1:
@@ -196,6 +365,7 @@ def _column(path: str, role: str, array: np.ndarray) -> pa.Array:
         raise ManifestError(f"{path!r}: {role} have shape {array.shape}, expected (n,)")
     if array.dtype.kind not in "Uiufb":
         raise ManifestError(f"{path!r}: {role} have type {array.dtype}, expected strings or integers")
+    array = array.astype(array.dtype.newbyteorder("="), copy=False)
     with reading(f"cannot read the {role} of {path!r}", ManifestError):  # half characters, floats that Arrow has not
         return pa.array(array.tolist() if array.dtype.kind == "U" else array)
 

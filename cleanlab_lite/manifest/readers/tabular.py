@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -14,16 +14,28 @@ import pyarrow as pa
 
 from cleanlab_lite.errors import ManifestError
 from cleanlab_lite.files import is_remote, json_value, read_table, reading
-from cleanlab_lite.manifest.manifest import JSON_CELLS, NULLS_WRITTEN
-from cleanlab_lite.manifest.readers.base import Rows, folder_of, read_file, read_text, storable
+from cleanlab_lite.manifest.documents import of_records, rows_of
+from cleanlab_lite.manifest.manifest import JSON_CELLS, TextStyle
+from cleanlab_lite.manifest.readers.base import (
+    Rows,
+    Text,
+    check_names,
+    check_rows,
+    folder_of,
+    json_table,
+    other_columns,
+    read_file,
+    read_text,
+    title,
+    without_views,
+)
+from cleanlab_lite.manifest.styles import blank, line_end, preamble, quoting_of
 from cleanlab_lite.text import listing
 
 DELIMITERS = ",;\t|"
 QUOTED = re.compile(r'"(?:[^"]|"")*"')  # a field in quotes, those inside it doubled
+LONGEST_CELL = 1 << 30  # characters; embeddings as text are longer than the 131,072 of the csv module
 SHOWN = 5  # bad lines in one message
-RESERVED = "__nlclean_"  # columns of a saved manifest
-
-_ABSENT: Any = object()  # a key that a JSON record does not have
 
 
 def read_csv(paths: Sequence[str], *, quotes_are_text: bool = False) -> Rows:
@@ -37,35 +49,55 @@ def read_tsv(paths: Sequence[str], *, quotes_are_text: bool = False) -> Rows:
 
 
 def _read_delimited(paths: Sequence[str], format: str, delimiters: str, quotes_are_text: bool) -> Rows:
-    contents = {path: read_text(path) for path in paths}
+    stored = {path: read_text(path) for path in paths}
+    before, named = preamble(stored[paths[0]].text, delimiters)
+    contents = {path: _without_preamble(found.text, delimiters) for path, found in stored.items()}
     first = contents[paths[0]]
-    delimiter = max(delimiters, key=lambda char: _width(paths[0], first, char))
+    delimiter = named or max(delimiters, key=lambda char: _width(paths[0], first, char))
     header = _header(paths[0], first, delimiter)
     check_names(paths[0], header)
     for path, text in contents.items():
         if (found := _header(path, text, delimiter)) != header:
-            raise _other_columns(path, found, paths[0], header)
+            raise other_columns(path, found, paths[0], header)
     quoting, notes = _quoting(contents, delimiter, header, quotes_are_text)
-    records: list[list[str]] = []
-    lines: list[int] = []
+    read = _Records(header)
     folders = []
     for path, text in contents.items():
-        before = len(records)
-        _read_records(path, _parse(path, text, delimiter, quoting), delimiter, header, records, lines)
-        folders.append((folder_of(path), len(records) - before))
-    check_rows(paths, len(records))
-    columns = zip(*records, strict=True)
+        count = len(read.cells)
+        _read_records(path, _parse(path, text, delimiter, quoting), delimiter, read)
+        folders.append((folder_of(path), len(read.cells) - count))
+    check_rows(paths, len(read.cells))
+    if read.comments:
+        notes += (f"lines left out that begin with #: {read.comments}",)
+    style = _style(stored[paths[0]], first, before, delimiter, quoting, len(header))
+    columns = zip(*read.cells, strict=True)
     table = pa.table({name: pa.array(cells, pa.string()) for name, cells in zip(header, columns, strict=True)})
     return Rows(
-        path=_title(paths),
+        path=title(paths),
         table=table,
         format=format,
         folders=tuple(folders),
-        lines=np.array(lines, dtype=np.int64) if len(paths) == 1 else None,
+        lines=np.array(read.lines, dtype=np.int64) if len(paths) == 1 else None,
         delimiter=delimiter,
         quoting=quoting,
+        style=replace(style, closed=read.closed == len(read.cells)),
         notes=notes,
     )
+
+
+def _without_preamble(text: str, delimiters: str) -> str:
+    """Empty lines in its place, so that lines keep their numbers."""
+    before, _ = preamble(text, delimiters)
+    return blank(before) + text[len(before) :]
+
+
+def _style(stored: Text, text: str, before: str, delimiter: str, quoting: int, width: int) -> TextStyle:
+    style = TextStyle()
+    if quoting != csv.QUOTE_NONE and '"' in text:
+        style = quoting_of(text.lstrip("\r\n"), delimiter, width)
+        if style.header_quoted and style.quoted == tuple(range(width)) and not style.bare:
+            style = TextStyle()  # all are, as `quoting` says
+    return replace(style, before=before, line_end=line_end(stored.text), bom=stored.bom, compression=stored.compression)
 
 
 def _quoting(
@@ -117,6 +149,7 @@ def _parse(path: str, text: str, delimiter: str, quoting: int = csv.QUOTE_MINIMA
     )
     while True:
         line = reader.line_num + 1
+        usual = csv.field_size_limit(LONGEST_CELL)  # the limit is the process's
         try:
             record = next(reader, None)
         except csv.Error as error:
@@ -125,6 +158,8 @@ def _parse(path: str, text: str, delimiter: str, quoting: int = csv.QUOTE_MINIMA
                 hint='is a quote opened and not closed? A quote inside a quoted field is written twice (""), '
                 "not with a backslash",
             ) from None
+        finally:
+            csv.field_size_limit(usual)
         if record is None:
             return
         if record:
@@ -145,23 +180,34 @@ def _width(path: str, text: str, delimiter: str) -> int:
         return 0
 
 
-def _read_records(
-    path: str,
-    parsed: Iterator[tuple[int, list[str]]],
-    delimiter: str,
-    header: list[str],
-    records: list[list[str]],
-    lines: list[int],
-) -> None:
+@dataclass
+class _Records:
+    """Rows of one or several files, as they are read."""
+
+    header: list[str]
+    cells: list[list[str]] = field(default_factory=list)
+    lines: list[int] = field(default_factory=list)
+    closed: int = 0  # rows that end in one delimiter more than the header
+    comments: int = 0  # lines left out
+
+
+def _read_records(path: str, parsed: Iterator[tuple[int, list[str]]], delimiter: str, read: _Records) -> None:
     """Append the records after the header, and their lines. Raises ManifestError when a length differs."""
-    width = len(header)
+    header, width = read.header, len(read.header)
     bad: list[str] = []
     count = 0
     next(parsed)
     for line, record in parsed:
+        if len(record) == width + 1 and not record[-1]:  # written with a delimiter behind every cell
+            record.pop()
+            read.closed += 1
+        elif len(record) == width - 1 and not header[-1]:  # or so in the header only
+            record.append("")
         if len(record) == width:
-            records.append(record)
-            lines.append(line)
+            read.cells.append(record)
+            read.lines.append(line)
+        elif record[0].startswith("#"):
+            read.comments += 1
         else:
             count += 1
             if count <= SHOWN:
@@ -177,7 +223,7 @@ def _read_records(
 def read_jsonl(paths: Sequence[str]) -> Rows:
     """One JSON object per line; empty lines are skipped.
 
-    Columns of one scalar type are native. The rest hold JSON text and are marked with `JSON_CELLS`.
+    Columns as in `json_table`.
     """
     records: list[dict[str, Any]] = []
     lines: list[int] = []
@@ -185,7 +231,8 @@ def read_jsonl(paths: Sequence[str]) -> Rows:
     for path in paths:
         before = len(records)
         bad: list[str] = []
-        for number, line in enumerate(read_text(path).split("\n"), start=1):
+        stored = read_text(path)
+        for number, line in enumerate(stored.text.split("\n"), start=1):
             if not line.strip():
                 continue
             try:
@@ -202,46 +249,48 @@ def read_jsonl(paths: Sequence[str]) -> Rows:
             more = f"; and {len(bad) - SHOWN} more lines" if len(bad) > SHOWN else ""
             raise ManifestError(
                 f"{path!r}, {'; '.join(bad[:SHOWN])}{more}; expected one JSON object per line",
-                hint="a JSON array can be converted with `jq -c '.[]' OLD > NEW.jsonl`",
+                hint="a JSON array can be converted with `jq -c '.[]' OLD > NEW.jsonl`, or be called .json",
             )
         folders.append((folder_of(path), len(records) - before))
     check_rows(paths, len(records))
-    names = list(dict.fromkeys(key for record in records for key in record))
-    check_names(_title(paths), names)
-    columns = [_json_column(name, [record.get(name, _ABSENT) for record in records]) for name in names]
+    found = of_records(records, title(paths))
     return Rows(
-        path=_title(paths),
-        table=pa.Table.from_arrays([array for _, array in columns], schema=pa.schema([field for field, _ in columns])),
+        path=title(paths),
+        table=json_table(found.records, title(paths)),
         format="jsonl",
+        known=found.known,
+        notes=found.notes,
         folders=tuple(folders),
+        style=TextStyle(
+            line_end="\r\n" if "\r\n" in stored.text[:65536] else "\n", bom=stored.bom, compression=stored.compression
+        ),
         lines=np.array(lines, dtype=np.int64) if len(paths) == 1 else None,
     )
 
 
-def _json_column(name: str, cells: list[Any]) -> tuple[pa.Field, pa.Array]:
-    """The narrowest column that gives back every cell, and tells null from absent."""
-    kinds = set(map(type, cells))
-    absent, null = type(_ABSENT) in kinds, type(None) in kinds
-    scalar = kinds - {type(_ABSENT), type(None)}
-    if not (absent and null) and (dtype := _scalar_type(scalar, cells)) is not None:
-        metadata = {NULLS_WRITTEN: b"1"} if null else None
-        values = [None if cell is _ABSENT else cell for cell in cells]
-        return pa.field(name, dtype, metadata=metadata), pa.array(values, dtype)
-    values = [None if cell is _ABSENT else json.dumps(cell) for cell in cells]
-    return pa.field(name, pa.string(), metadata={JSON_CELLS: b"1"}), pa.array(values, pa.string())
-
-
-def _scalar_type(kinds: set[type], cells: list[Any]) -> pa.DataType | None:
-    if kinds == {bool}:
-        return pa.bool_()
-    if kinds == {float}:
-        return pa.float64()
-    if kinds == {int}:
-        fits = all(-(2**63) <= cell < 2**63 for cell in cells if type(cell) is int)
-        return pa.int64() if fits else None
-    if kinds == {str}:
-        return pa.string() if storable("".join(cell for cell in cells if type(cell) is str)) else None
-    return pa.string() if not kinds else None  # nothing but nulls
+def read_json(paths: Sequence[str]) -> Rows:
+    """A JSON document of one of the forms of `documents`, or one JSON object per line."""
+    if len(paths) > 1:
+        raise ManifestError(f"several JSON files ({listing(paths, 3)}), expected one", hint="name one of them")
+    [path] = paths
+    stored = read_text(path)
+    try:
+        document = json_value(stored.text)
+    except ValueError as error:
+        if "Extra data" in str(error):  # a second line
+            return read_jsonl(paths)
+        raise ManifestError(f"{path!r} is no JSON: {error}", hint="is it written completely?") from None
+    found = rows_of(document, path)
+    check_rows(paths, len(found.records))
+    return Rows(
+        path=path,
+        table=json_table(found.records, path),
+        format="json",
+        folders=((folder_of(path), len(found.records)),),
+        known=found.known,
+        style=TextStyle(bom=stored.bom, compression=stored.compression),
+        notes=found.notes,
+    )
 
 
 def read_parquet(paths: Sequence[str]) -> Rows:
@@ -249,23 +298,23 @@ def read_parquet(paths: Sequence[str]) -> Rows:
     tables: list[pa.Table] = []
     for path in paths:
         with reading(f"cannot read {path!r}", ManifestError, hint="is it a whole Parquet file?"):
-            table = _unmarked(read_table(pa.BufferReader(read_file(path)) if is_remote(path) else path))
+            table = without_views(_unmarked(read_table(pa.BufferReader(read_file(path)) if is_remote(path) else path)))
             check_names(path, table.column_names)
         if tables and not table.schema.equals(tables[0].schema):
-            raise _other_columns(path, _typed(table), paths[0], _typed(tables[0]))
+            raise other_columns(path, _typed(table), paths[0], _typed(tables[0]))
         tables.append(table.replace_schema_metadata(tables[0].schema.metadata if tables else table.schema.metadata))
     table = pa.concat_tables(tables)
     check_rows(paths, len(table))
     folders = tuple((folder_of(path), len(part)) for path, part in zip(paths, tables, strict=True))
-    return Rows(_title(paths), table, "parquet", folders)
+    return Rows(title(paths), table, "parquet", folders)
 
 
 def _unmarked(table: pa.Table) -> pa.Table:
     """Without our own marks of JSON in columns: the user's Parquet files have none, and text may be anything."""
-    for i, field in enumerate(table.schema):
-        if field.metadata and JSON_CELLS in field.metadata:
-            rest = {key: value for key, value in field.metadata.items() if key != JSON_CELLS}
-            table = table.set_column(i, field.with_metadata(rest), table.column(i))
+    for i, column in enumerate(table.schema):
+        if column.metadata and JSON_CELLS in column.metadata:
+            rest = {key: value for key, value in column.metadata.items() if key != JSON_CELLS}
+            table = table.set_column(i, column.with_metadata(rest), table.column(i))
     return table
 
 
@@ -273,42 +322,11 @@ def _typed(table: pa.Table) -> list[str]:
     return [f"{field.name}: {field.type}" for field in table.schema]
 
 
-def _title(paths: Sequence[str]) -> str:
-    return paths[0] if len(paths) == 1 else f"{paths[0]} and {len(paths) - 1} more"
-
-
-def check_names(path: str, names: Sequence[str]) -> None:
-    repeated = sorted({name for name in names if names.count(name) > 1})
-    if bad := [name for name in names if not storable(name)]:
-        raise ManifestError(f"{path!r}: names of columns hold a NUL or half a character: {listing(bad)}")
-    reserved = [name for name in names if name.startswith(RESERVED)]
-    if repeated:
-        raise ManifestError(
-            f"{path!r}: columns named more than once: {listing(repeated)}; found {listing(names)}",
-            hint="the first line must name the columns, each differently",
-        )
-    if reserved:
-        raise ManifestError(
-            f"{path!r}: columns {listing(reserved)} are nlclean's own", hint="audit the manifest this was made from"
-        )
-
-
-def check_rows(paths: Sequence[str], n: int) -> None:
-    if not n:
-        raise ManifestError(f"{_title(paths)!r} has no rows", hint="expected one row per sample")
-
-
-def _other_columns(path: str, found: Sequence[str], first: str, expected: Sequence[str]) -> ManifestError:
-    return ManifestError(
-        f"{path!r} has the columns {listing(found)}, expected those of {first!r}: {listing(expected)}",
-        hint="files of one dataset must agree; give one of them by name to audit it alone",
-    )
-
-
 DELIMITED: dict[str, Callable[..., Rows]] = {".csv": read_csv, ".tsv": read_tsv}
 READERS: dict[str, Callable[[Sequence[str]], Rows]] = {
     **DELIMITED,
     ".jsonl": read_jsonl,
     ".ndjson": read_jsonl,
+    ".json": read_json,
     ".parquet": read_parquet,
 }

@@ -1,0 +1,148 @@
+"""Archives: WebDataset shards, class folders in a `.zip` or `.tar`, and tables that lie in one beside their files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from cleanlab_lite.archives import Member, names_in, read_member, uri_of
+from cleanlab_lite.errors import ManifestError
+from cleanlab_lite.files import json_value, reading
+from cleanlab_lite.manifest.readers.base import MEDIA_ENDINGS, Rows, check_rows, ending, json_table, title
+from cleanlab_lite.manifest.splits import split_word
+from cleanlab_lite.text import listing
+
+TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet", ".arrow", ".feather", ".json")
+LABELS = (".cls", ".json", ".txt")  # of WebDataset
+LONGEST = 1 << 20  # bytes of a label or the JSON of a sample
+HINT = "is it a whole archive? Compressed tars (.tar.gz) need to be unpacked"
+
+
+@dataclass(frozen=True)
+class _Sample:
+    """The files of WebDataset with one key."""
+
+    key: str
+    files: dict[str, str]  # ending -> name in the archive
+    archive: str
+
+    @property
+    def media(self) -> str:
+        """The picture or sound; "" where there is none."""
+        return next((name for end, name in self.files.items() if ending(f"x{end}") in MEDIA_ENDINGS), "")
+
+
+def table_in(archive: str) -> str:
+    """URI of the one table in an archive, the nearest to its root; "" where it has none, or is a WebDataset."""
+    with reading(f"cannot read {archive!r}", ManifestError, hint=HINT):
+        names = names_in(archive)
+    tables = [name for name in names if ending(name) in TABLES]
+    if not tables or len(tables) > len(names) / 4:
+        return ""
+    depth = min(name.count("/") for name in tables)
+    nearest = [name for name in tables if name.count("/") == depth]
+    known = [name for name in nearest if os.path.splitext(os.path.basename(name))[0] in ("metadata", "manifest")]
+    chosen = known or nearest
+    if len(chosen) > 1:
+        places = [uri_of(archive, name) for name in chosen]
+        raise ManifestError(
+            f"{archive!r} holds several tables: {listing(chosen, 5)}", hint=f"name one of them: '{places[0]}'"
+        )
+    return uri_of(archive, chosen[0])
+
+
+def read_archives(paths: Sequence[str]) -> Rows:
+    """A row per sample of WebDataset shards, or per file of class folders. Nothing is unpacked."""
+    names: dict[str, list[str]] = {}
+    for path in paths:
+        with reading(f"cannot read {path!r}", ManifestError, hint=HINT):
+            names[path] = names_in(path)
+    samples = [sample for path in paths for sample in _samples(path, names[path])]
+    labelled = sum(bool(sample.media) and any(end in sample.files for end in LABELS) for sample in samples)
+    if samples and labelled >= len(samples) / 2:
+        return _webdataset(paths, samples)
+    return _folders(paths, names)
+
+
+def _samples(archive: str, names: Sequence[str]) -> list[_Sample]:
+    """Files that share what stands before the first dot of their names."""
+    found: dict[str, dict[str, str]] = {}
+    for name in names:
+        folder, slash, base = name.rpartition("/")
+        stem, dot, end = base.partition(".")
+        if dot:
+            found.setdefault(f"{folder}{slash}{stem}", {})[f".{end.lower()}"] = name
+    return [_Sample(key, files, archive) for key, files in found.items()]
+
+
+def _webdataset(paths: Sequence[str], samples: Sequence[_Sample]) -> Rows:
+    with_media = [sample for sample in samples if sample.media]
+    records = []
+    named = False
+    for sample in with_media:
+        record: dict[str, Any] = {"__key__": sample.key, "path": uri_of(sample.archive, sample.media)}
+        if ".json" in sample.files:
+            said = json_value(_text(sample, ".json"))
+            record |= {key: value for key, value in said.items() if key not in record} if isinstance(said, dict) else {}
+        if label := next((end for end in (".cls", ".txt") if end in sample.files), ""):
+            named = True
+            record.setdefault("label", _text(sample, label).strip())
+        records.append(record)
+    check_rows(paths, len(records))
+    keys = {record["__key__"] for record in records}
+    known = {"path": "path"} | ({"label": "label"} if named else {})
+    known |= {"id": "__key__"} if len(keys) == len(records) else {}
+    left = len(samples) - len(with_media)
+    note = f"WebDataset: {len(records):,} samples of {len(paths):,} archives" + (
+        f"; {left:,} without a picture or sound are left out" if left else ""
+    )
+    folders = ((os.path.dirname(os.path.abspath(paths[0])), len(records)),)
+    return Rows(title(paths), json_table(records, title(paths)), "jsonl", folders, known=known, notes=(note,))
+
+
+def _text(sample: _Sample, end: str) -> str:
+    name = sample.files[end]
+    with reading(f"cannot read {name!r} in {sample.archive!r}", ManifestError, hint=HINT):
+        data = read_member(Member(sample.archive, name))
+        if len(data) > LONGEST:
+            raise ValueError(f"it has {len(data)} bytes, more than a label or the facts of a sample can have")
+        return data.decode("utf-8-sig")
+
+
+def _folders(paths: Sequence[str], names: dict[str, list[str]]) -> Rows:
+    """A row per picture or sound, by the folder that it lies in; folders that are all called like splits are those."""
+    columns: dict[str, list[str]] = {"id": [], "path": [], "label": [], "split": []}
+    for path in paths:
+        media = [name for name in names[path] if ending(name) in MEDIA_ENDINGS]
+        wrapping = os.path.commonpath([os.path.dirname(name) for name in media]) if media else ""
+        inner = [os.path.relpath(name, wrapping or ".").replace(os.sep, "/") for name in media]
+        tops = {name.partition("/")[0] for name in inner if "/" in name}
+        splits = bool(tops) and all(map(split_word, tops)) and any(name.count("/") > 1 for name in inner)
+        for name, rest in zip(media, inner, strict=True):
+            parts = rest.split("/")
+            if len(parts) > 1 + splits:
+                columns["id"].append(name)
+                columns["path"].append(uri_of(path, name))
+                columns["label"].append(parts[splits])
+                columns["split"].append(parts[0] if splits else "")
+    if not columns["id"]:
+        shown = listing([name for each in names.values() for name in each], 5) or "nothing"
+        raise ManifestError(
+            f"{title(paths)!r}: expected a folder per class, a table, or WebDataset, found {shown}",
+            hint="WebDataset has key.jpg and key.cls; else unpack it, and give the table or the folder",
+        )
+    if not any(columns["split"]):
+        del columns["split"]
+    ids = columns["id"]
+    if len(set(ids)) < len(ids):
+        columns["id"] = columns["path"]
+    known = {name: name for name in columns}
+    table = pa.table({name: pa.array(cells, pa.string()) for name, cells in columns.items()})
+    folders = ((os.path.dirname(os.path.abspath(paths[0])), len(ids)),)
+    skipped = sum(map(len, names.values())) - len(ids)
+    note = (f"skipped {skipped:,} files that are no pictures or sounds, or lie outside the class folders",)
+    return Rows(title(paths), table, "csv", folders, known=known, notes=note if skipped else ())

@@ -1,0 +1,359 @@
+"""Where the files are, where they do not lie as the cells say: one rule for all rows, found by looking once.
+
+The files below the manifest's folder are listed, within bounds, and compared with the first cells: in another folder,
+with another ending, in other case or Unicode form, with other slashes, behind another machine's prefix. A rule is used
+where it finds nearly all rows, each a file of its own, and said in a note. The user's cells stay as they are.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import unicodedata
+from collections import Counter, defaultdict, deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Literal
+from urllib.parse import unquote
+
+import numpy as np
+
+from cleanlab_lite.errors import ManifestError
+from cleanlab_lite.files import is_remote
+from cleanlab_lite.manifest.readers.base import MEDIA_ENDINGS, Rows, locate
+from cleanlab_lite.text import listing
+
+SAMPLE = 40  # cells that a rule is tried on, spread over the rows
+FIRST = 8  # of these, cells that rules are made of
+RULES = 40  # tried on the sample
+NEARLY_ALL = 0.9  # of the rows that a rule must find
+FEW = 0.5  # of the sample: where as many lie as the cells say, nothing is looked for
+MOST_FILES = 200_000  # listed of a folder
+DEEPEST = 8  # folders below it
+SHOWN = 3  # places in a message
+
+BLANKS = " \t\r\n\u00a0\u200b\ufeff"
+# What programs write in front of the paths that they were given
+FOREIGN = re.compile(r"(?:https?://[^/]+)?/data/(?:local-files/\?d=|upload/(?:[0-9]+/)?)")
+DRIVE = re.compile(r"[A-Za-z]:(?=/)")
+HASHED = re.compile(r"[0-9a-f]{8}-(?=.)")  # Label Studio, before the name of an uploaded file
+
+Ending = Literal["kept", "added", "other"]
+
+
+@dataclass(frozen=True)
+class Places:
+    """What the user says of where the files are; "" where nothing is said."""
+
+    prefix: str = ""  # text before every cell
+    suffix: str = ""  # text behind every cell
+    root: str = ""  # folder that relative paths start from, and that files are looked for in
+
+
+def find_files(rows: Rows, cells: Sequence[str], asked: Places) -> tuple[np.ndarray, list[str]]:
+    """(n,) str absolute paths and URLs of the files that n cells name, "" where a cell is empty; and notes."""
+    folders = _folders(rows, asked)
+    paths = [f"{asked.prefix}{cell}{asked.suffix}" if cell else "" for cell in cells]
+    uris = [locate(path, folder) for path, folder in zip(paths, folders, strict=True)]
+    local = [row for row, uri in enumerate(uris) if uri and not is_remote(uri)]
+    sample = local[:: max(1, len(local) // SAMPLE)][:SAMPLE]
+    there = sum(_is_file(uris[row]) for row in sample)
+    if not sample or there >= FEW * len(sample):
+        return np.array(uris, dtype=str), []
+    missing = [row for row in local if not _is_file(uris[row])]
+    found, note = _look(paths, folders, missing, [row for row in sample if not _is_file(uris[row])])
+    for row, uri in found.items():
+        uris[row] = uri
+    return np.array(uris, dtype=str), [note] if note else []
+
+
+def missing_of(uris: Sequence[str], path: str, column: str) -> ManifestError | None:
+    """What to say where not one of the files in a column is there; None where one is, or is not on this machine."""
+    local = [uri for uri in uris if uri and not is_remote(uri)]
+    if not local or len(local) < sum(map(bool, uris)) or any(map(_is_file, local)):
+        return None
+    base = path if os.path.isdir(path) else os.path.dirname(path)
+    return ManifestError(
+        f"{path!r}: {len(local):,} of {len(uris):,} files are missing; looked for {listing(local, SHOWN)}",
+        hint=_advice(base, local, column),
+    )
+
+
+def _advice(base: str, missing: Sequence[str], column: str) -> str:
+    """What to do where no file is found: the one option, where a look around shows it."""
+    names = [os.path.basename(uri) for uri in missing[:: max(1, len(missing) // SAMPLE)][:SAMPLE]]
+    above = os.path.dirname(base)
+    for folder in (base, above) if above != os.path.dirname(above) else (base,):
+        index = _Index.of(folder)
+        found = [_named(index, name)[0] for name in names]
+        holding = Counter(inside for files in found for inside in {os.path.dirname(rel) for rel in files})
+        inside, count = holding.most_common(1)[0] if holding else ("", 0)
+        if count < FEW * len(names):  # spread over several
+            inside = os.path.commonpath(holding) if holding and sum(map(bool, found)) >= FEW * len(names) else ""
+        if inside or count >= FEW * len(names):
+            first = next(rel for files in found for rel in files)
+            where = os.path.join(folder, inside)
+            return f"{where!r} holds {os.path.basename(first)!r}: --path-root {_typed(where)}"
+    index = _Index.of(base)
+    media = [rel for rel in index.files if _ending(rel) in MEDIA_ENDINGS]
+    seen = (
+        f"below {base!r} lie {len(media):,} pictures or sounds, such as {media[0]!r}"
+        if media
+        else (f"no picture or sound lies below {base!r}")
+    )
+    return (
+        f"{seen}; is {column!r} the column of the paths (--path-column)? "
+        "--path-root DIR says in which folder the files are"
+    )
+
+
+def _typed(path: str) -> str:
+    """As a user in this folder would type it."""
+    relative = os.path.relpath(path)
+    shown = path if relative.startswith(os.path.join("..", "..")) else relative
+    return f"'{shown}'" if re.search(r"[^\w./-]", shown) else shown
+
+
+def _folders(rows: Rows, asked: Places) -> list[str]:
+    if asked.root:
+        if not is_remote(asked.root) and not os.path.isdir(asked.root):
+            raise ManifestError(f"--path-root {asked.root!r} is no folder", hint="name the folder of the files")
+        root = asked.root if is_remote(asked.root) else os.path.abspath(asked.root)
+        return [root] * len(rows.table)
+    return [folder for folder, count in rows.folders for _ in range(count)]
+
+
+def _is_file(path: str) -> bool:
+    try:
+        return os.path.isfile(path)
+    except ValueError:  # a NUL byte
+        return False
+
+
+# --- a rule ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Rule:
+    """How a cell becomes a path below the folder."""
+
+    above: str = ""  # folder put before, "" or with a slash behind
+    strip: int = 0  # leading folders of the cell that are left out
+    ending: Ending = "kept"
+    usual: str = ""  # the ending where several would do
+    hashed: bool = False  # eight digits before the name are left out
+    anywhere: bool = False  # by name, wherever it lies
+
+    def find(self, index: _Index, cell: str) -> str:
+        """The file of a cell, relative to the folder of the index; "" where there is none, or several."""
+        parts = _tidy(cell)
+        if len(parts) <= self.strip:
+            return ""
+        *folders, name = parts[self.strip :]
+        if self.hashed:
+            name = HASHED.sub("", name, count=1)
+        if self.anywhere:
+            found, _ = _named(index, name)
+            return found[0] if len(found) == 1 else ""
+        path = self.above + "/".join((*folders, name))
+        if self.ending == "kept":
+            return _one(index.by_path.get(_fold(path), []), path)
+        stem = path if self.ending == "added" else os.path.splitext(path)[0]
+        return _one(index.by_stem_path.get(_fold(stem), []), stem + self.usual)
+
+
+def _one(found: Sequence[str], wanted: str) -> str:
+    """The one that is spelled as wanted, or the only one."""
+    return wanted if wanted in found else found[0] if len(found) == 1 else ""
+
+
+def _tidy(cell: str) -> list[str]:
+    """The folders and the name in a cell, without what other machines and programs write around them."""
+    path = cell.strip(BLANKS)
+    if found := FOREIGN.match(path):
+        path = unquote(path[found.end() :])
+    path = path.replace("\\", "/")
+    path = DRIVE.sub("", path.removeprefix("file://"))
+    return [part for part in (part.strip(BLANKS) for part in path.split("/")) if part not in ("", ".", "..")]
+
+
+def _fold(text: str) -> str:
+    return unicodedata.normalize("NFC", text).casefold()
+
+
+def _ending(path: str) -> str:
+    return os.path.splitext(path)[1].lower()
+
+
+@dataclass
+class _Index:
+    """Files below a folder, relative to it with forward slashes, by what they may be called."""
+
+    folder: str
+    files: list[str] = field(default_factory=list)
+    by_path: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    by_name: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    by_stem: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))  # pictures and sounds only
+    by_stem_path: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+
+    @classmethod
+    def of(cls, folder: str) -> _Index:
+        index = cls(folder, list(islice(_walk(folder), MOST_FILES)))
+        for path in index.files:
+            folded = _fold(path)
+            name = folded.rpartition("/")[2]
+            index.by_path[folded].append(path)
+            index.by_name[name].append(path)
+            stem, ending = os.path.splitext(folded)
+            if ending in MEDIA_ENDINGS:
+                index.by_stem[stem.rpartition("/")[2]].append(path)
+                index.by_stem_path[stem].append(path)
+        return index
+
+
+def _walk(folder: str) -> Iterable[str]:
+    """Nearest first. Links are followed, loops are not; hidden folders and runs are left out."""
+    waiting = deque([("", 0)])
+    seen: set[str] = set()
+    while waiting:
+        relative, depth = waiting.popleft()
+        real = os.path.realpath(os.path.join(folder, relative))
+        if real in seen:
+            continue
+        seen.add(real)
+        try:
+            entries = sorted(os.scandir(real), key=lambda entry: entry.name)
+        except OSError:  # not ours to read
+            continue
+        for entry in entries:
+            if entry.name.startswith(".") or any("\ud800" <= char <= "\udfff" for char in entry.name):
+                continue
+            path = f"{relative}/{entry.name}" if relative else entry.name
+            try:
+                folder_too = entry.is_dir()
+            except OSError:  # a link that runs in circles
+                continue
+            if not folder_too:
+                yield path
+            elif depth < DEEPEST and entry.name not in ("nlclean-runs", "__MACOSX"):
+                waiting.append((path, depth + 1))
+
+
+def _named(index: _Index, name: str) -> tuple[list[str], Ending]:
+    """Files of that name, else with an ending added, else with another one."""
+    folded = _fold(name)
+    if found := index.by_name.get(folded):
+        return found, "kept"
+    if found := index.by_stem.get(folded):
+        return found, "added"
+    stem, ending = os.path.splitext(folded)
+    return (index.by_stem.get(stem, []) if ending in MEDIA_ENDINGS else []), "other"
+
+
+def _rules(index: _Index, cell: str) -> Iterable[_Rule]:
+    """By which rules this cell would be one of the files."""
+    parts = _tidy(cell)
+    if not parts:
+        return
+    *folders, name = parts
+    hashed = False
+    found, ending = _named(index, name)
+    if not found and HASHED.match(name):
+        hashed = True
+        found, ending = _named(index, HASHED.sub("", name, count=1))
+    for path in found[:RULES]:
+        *there, last = path.split("/")
+        same = 0
+        while same < min(len(there), len(folders)) and _fold(there[-1 - same]) == _fold(folders[-1 - same]):
+            same += 1
+        above = "/".join(there[: len(there) - same])
+        usual = "" if ending == "kept" else os.path.splitext(last)[1]
+        yield _Rule(f"{above}/" if above else "", len(folders) - same, ending, usual, hashed)
+
+
+def _look(
+    paths: Sequence[str], folders: Sequence[str], missing: Sequence[int], sample: Sequence[int]
+) -> tuple[dict[int, str], str]:
+    """Row -> file of the rows `missing`, by the one rule that finds nearly all of them; and what it is, in a note."""
+    local = {folder: None for folder in folders if not is_remote(folder)}
+    if len(local) > SAMPLE:
+        return {}, ""
+    indices = {folder: _Index.of(folder) for folder in local}
+    rows = [row for row in sample if folders[row] in indices]
+    made = Counter(rule for row in rows[:FIRST] for rule in _rules(indices[folders[row]], paths[row]))
+    rules = [rule for rule, _ in made.most_common(RULES)]
+    rules += [_Rule(anywhere=True), _Rule(anywhere=True, hashed=True)]
+
+    def hits(rule: _Rule) -> int:
+        return sum(bool(rule.find(indices[folders[row]], paths[row])) for row in rows)
+
+    for rule in sorted(rules, key=hits, reverse=True)[:FIRST]:
+        found = {
+            row: os.path.join(folders[row], path)
+            for row in missing
+            if folders[row] in indices and (path := rule.find(indices[folders[row]], paths[row]))
+        }
+        asked = len({paths[row] for row in found})
+        if len(found) >= NEARLY_ALL * len(missing) and len(set(found.values())) == asked:
+            return found, _note(rule, paths, folders, found, len(missing))
+    found = {}
+    for row in missing:
+        above = os.path.join(os.path.dirname(folders[row]), *_tidy(paths[row]))
+        if not is_remote(folders[row]) and _is_file(above):
+            found[row] = above
+    if len(found) >= NEARLY_ALL * len(missing):
+        where = os.path.dirname(folders[next(iter(found))])
+        return found, f"files: {len(found):,} of {len(missing):,} found from the folder above, {where!r}"
+    return {}, ""
+
+
+def _note(rule: _Rule, paths: Sequence[str], folders: Sequence[str], found: dict[int, str], n: int) -> str:
+    """One sentence: by which rule, an example, and the options that say the same."""
+    row = next(iter(found))
+    cell, path = paths[row], os.path.relpath(found[row], folders[row]).replace(os.sep, "/")
+    how, options = [], []
+    if rule.anywhere:
+        inside = list(dict.fromkeys(os.path.dirname(os.path.relpath(file, folders[row])) for file in found.values()))
+        how.append(f"by name in {listing([name or '.' for name in inside], SHOWN)}")
+    elif rule.above:
+        how.append(f"in {rule.above!r}")
+        if not rule.strip:
+            options.append(f"--path-prefix {rule.above}")
+    if rule.strip:
+        how.append(f"without {'/'.join(_tidy(cell)[: rule.strip])!r} in front")
+        options.append(f"--path-root {_typed(os.path.join(folders[row], rule.above))}")
+    if rule.ending == "added":
+        how.append(f"with the ending {rule.usual!r}")
+        options.append(f"--path-suffix {rule.usual}")
+    elif rule.ending == "other":
+        how.append(f"with the ending {rule.usual!r} instead of {os.path.splitext(cell.strip(BLANKS))[1]!r}")
+    how += _spelling(cell, path, rule)
+    same = f"; the same as {' '.join(options)}" if options and not rule.hashed else ""
+    return (
+        f"files: {len(found):,} of {n:,} are not where the paths say, and were found {', '.join(how) or 'below'}: "
+        f"{cell!r} is {path!r}{same}"
+    )
+
+
+def _spelling(cell: str, path: str, rule: _Rule) -> list[str]:
+    """How the text of a cell differs from the file that it names, beside folders and endings."""
+    how = []
+    if cell != cell.strip(BLANKS):
+        how.append("without blanks at the ends")
+    if FOREIGN.match(cell.strip(BLANKS)):
+        how.append("without the address of another program")
+    if "\\" in cell:
+        how.append("with / for \\")
+    if rule.hashed:
+        how.append("without the digits before the name")
+    wanted = os.path.splitext(_tidy(cell)[-1])[0] if rule.ending != "added" else _tidy(cell)[-1]
+    name = path.rpartition("/")[2]
+    if rule.ending == "kept":
+        wanted = _tidy(cell)[-1]
+    if not name.startswith(wanted) and not rule.hashed:
+        normal = unicodedata.normalize("NFC", wanted)
+        how.append(
+            "in another Unicode form" if unicodedata.normalize("NFC", name).startswith(normal) else "in other case"
+        )
+    return how

@@ -1,0 +1,152 @@
+"""Data in .zip and .tar archives, read as they are."""
+
+import io
+import json
+import tarfile
+import zipfile
+
+import numpy as np
+import pytest
+from audit_world import QUICK, picture
+from cli_world import call
+
+from cleanlab_lite.archives import member, names_in, read_member, uri_of
+from cleanlab_lite.data.media import read_bytes
+from cleanlab_lite.errors import DecodeError, ManifestError
+from cleanlab_lite.manifest.readers import read_manifest
+
+KINDS = ("cat", "dog", "owl")
+N = 24
+
+
+def png(kind, seed):
+    data = io.BytesIO()
+    picture(kind, seed=seed).save(data, "PNG")
+    return data.getvalue()
+
+
+def pack(path, files):
+    if path.suffix == ".zip":
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, data in files.items():
+                archive.writestr(name, data)
+    else:
+        with tarfile.open(path, "w") as archive:
+            for name, data in files.items():
+                info = tarfile.TarInfo(name)
+                info.size = len(data)
+                archive.addfile(info, io.BytesIO(data))
+    return path
+
+
+def tree(prefix="", splits=False):
+    place = lambda row: ("train/" if row % 4 else "test/") if splits else ""  # noqa: E731
+    return {f"{prefix}{place(row)}{KINDS[row % 3]}/{row}.png": png(row % 3, row) for row in range(N)}
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar"])
+@pytest.mark.parametrize("prefix", ["", "pets/", "a/b/"])
+@pytest.mark.parametrize("splits", [False, True])
+def test_class_folders(tmp_path, kind, prefix, splits):
+    files = tree(prefix, splits)
+    extra = {f"{prefix}readme.md": b"x", f"__MACOSX/{prefix}cat/._1.png": b"x", f"{prefix}.DS_Store": b"x"}
+    manifest = read_manifest(pack(tmp_path / f"set.{kind}", files | extra))
+    assert manifest.classes == KINDS and len(manifest) == N and manifest.modality == "image"
+    assert manifest.held_back.sum() == (6 if splits else 0)
+    assert [read_bytes(uri) for uri in manifest.uris] == [files[name] for name in manifest.ids]
+    for name, label in zip(manifest.ids, manifest.labels, strict=True):
+        assert f"{KINDS[label]}/" in name
+
+
+@pytest.mark.parametrize("label", ["cls", "json", "txt"])
+def test_webdataset(tmp_path, label):
+    (tmp_path / "shards").mkdir()
+    for shard in range(2):
+        files = {}
+        for row in range(shard * 12, shard * 12 + 12):
+            files[f"{row:05}.png"] = png(row % 3, row)
+            text = json.dumps({"label": KINDS[row % 3], "by": "ann"}) if label == "json" else KINDS[row % 3]
+            files[f"{row:05}.{label}"] = text.encode()
+        pack(tmp_path / "shards" / f"train-{shard}.tar", files)
+    for given in (tmp_path / "shards", f"{tmp_path}/shards/*.tar"):
+        manifest = read_manifest(given)
+        assert manifest.classes == KINDS and len(manifest) == N
+        assert manifest.ids[13] == "00013"
+        assert read_bytes(manifest.uris[13]) == png(13 % 3, 13)
+        if label == "json":
+            assert manifest.table["by"].to_pylist() == ["ann"] * N
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar"])
+@pytest.mark.parametrize("prefix", ["", "in/"])
+def test_a_table_beside_its_files(tmp_path, kind, prefix):
+    rows = "".join(f"img/{row}.png,{KINDS[row % 3]}\n" for row in range(N))
+    files = {f"{prefix}labels.csv": f"path,label\n{rows}".encode()}
+    files |= {f"{prefix}img/{row}.png": png(row % 3, row) for row in range(N)}
+    manifest = read_manifest(pack(tmp_path / f"set.{kind}", files))
+    assert manifest.classes == KINDS
+    assert read_bytes(manifest.uris[5]) == png(5 % 3, 5)
+
+
+def test_an_audit_of_an_archive_and_its_exports(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NLCLEAN_CACHE_DIR", str(tmp_path / "cache"))
+    files = {f"{KINDS[row % 3]}/{row}.png": png(row % 3 if row != 4 else 2, row) for row in range(60)}
+    pack(tmp_path / "set.zip", files)
+    result = call(capsys, "audit", "set.zip", "--out", "run", "--views", "pixels", *QUICK, "-q")
+    assert result.code == 0, result.err
+    for form in ("manifest", "folders", "huggingface"):
+        output = f"out-{form}{'.csv' * (form == 'manifest')}"
+        result = call(capsys, "export", "run", "--format", form, "--output", output, "--force")
+        assert result.code == 0, result.err
+    assert len(read_manifest("out-manifest.csv")) > 50
+    again = read_manifest("out-folders")
+    assert again.classes == KINDS
+    assert all(read_bytes(uri) in files.values() for uri in again.uris)
+
+
+def test_broken_archives_are_rows_or_words(tmp_path):
+    path = pack(tmp_path / "set.tar", tree())
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    manifest = read_manifest(path)
+    assert 2 < len(manifest) < N
+    with pytest.raises(DecodeError):
+        read_bytes(manifest.uris[-1])
+    for name, data in (("a.zip", b"PK no"), ("b.tar", b"x" * 600), ("c.tar", b"")):
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(ManifestError, match="cannot read") as caught:
+            read_manifest(tmp_path / name)
+        assert caught.value.hint
+    with pytest.raises(ManifestError, match="expected a folder per class"):
+        read_manifest(pack(tmp_path / "d.zip", {"x.png": png(0, 0)}))
+    files = {f"{kind}.csv": b"path,label\n" for kind in KINDS} | tree()
+    with pytest.raises(ManifestError, match="several tables"):
+        read_manifest(pack(tmp_path / "e.zip", files))
+    (tmp_path / "f.tgz").write_bytes(b"\x1f\x8b")
+    with pytest.raises(ManifestError, match="unknown ending"):
+        read_manifest(tmp_path / "f.tgz")
+
+
+def test_members(tmp_path):
+    path = pack(tmp_path / "s.zip", {"a b/é#%.png": b"1", "../../x": b"2", "huge": bytes(10)})
+    assert names_in(str(path)) == ["a b/é#%.png", "huge"]
+    place = member(uri_of(str(path), "a b/é#%.png"))
+    assert place is not None and read_member(place) == b"1"
+    assert member("zip://a::s3://bucket/b.zip") is None and member("/a/b.zip") is None
+    with pytest.raises(DecodeError) as caught:
+        read_bytes(uri_of(str(path), "none"))
+    assert caught.value.code == "file_missing"
+    path.unlink()
+    with pytest.raises(DecodeError) as caught:
+        read_bytes(uri_of(str(path), "huge"))
+    assert caught.value.code == "file_missing"
+
+
+def test_a_member_that_grows_is_bounded(tmp_path, monkeypatch):
+    monkeypatch.setattr("cleanlab_lite.archives.MAX_FILE_BYTES", 1000)
+    path = pack(tmp_path / "s.zip", {"cat/bomb.png": bytes(100_000), "dog/a.png": png(0, 0)})
+    with pytest.raises(DecodeError) as caught:
+        read_bytes(uri_of(str(path), "cat/bomb.png"))
+    assert caught.value.code == "too_large"
+    assert np.array_equal(read_manifest(path).labels, [0, 1])

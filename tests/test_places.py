@@ -1,0 +1,173 @@
+"""Files that do not lie where the cells say: found by one rule, which is said; or an error that says where to look."""
+
+import json
+import os
+import unicodedata
+
+import numpy as np
+import pytest
+from cli_world import call
+
+from cleanlab_lite.errors import ManifestError
+from cleanlab_lite.export.manifest import write_manifest
+from cleanlab_lite.manifest.readers import missing_error, read_manifest
+
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(16)
+NAMES = [f"{kind}é_{i}" for kind in ("cat", "dog", "owl") for i in range(8)]
+
+
+def touch(path, data=PNG):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+
+
+def manifest_of(folder, cells, labels=None):
+    labels = labels or [name[:3] for name in NAMES]
+    records = [{"path": cell, "label": label} for cell, label in zip(cells, labels, strict=True)]
+    path = folder / "m.jsonl"
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    return path
+
+
+def nfd(text):
+    return unicodedata.normalize("NFD", text)
+
+
+# cells, files, what the note says, beside the files found
+CASES = {
+    "ids in a folder": ("{}", "train/{}.jpg", "--path-prefix train/ --path-suffix .jpg"),
+    "names in a folder": ("{}.jpg", "train_images/{}.jpg", "--path-prefix train_images/"),
+    "a deep folder": ("{}.jpg", "data/img/full/{}.jpg", "--path-prefix data/img/full/"),
+    "another ending": ("img/{}.png", "img/{}.jpg", "'.jpg' instead of '.png'"),
+    "other case": ("img/{}.jpg", "img/{}.JPG", "in other case"),
+    "backslashes": ("img\\{}.png", "img/{}.png", "with / for \\"),
+    "blanks": (" img/{}.png\u00a0", "img/{}.png", "without blanks"),
+    "Unicode form": ("img/{}.png", nfd("img/{}.png"), "in another Unicode form"),
+    "Windows": ("C:\\Users\\Ann\\set\\img\\{}.png", "img/{}.png", "without 'Users/Ann/set' in front"),
+    "another machine": ("/home/ann/set/img/{}.png", "img/{}.png", "--path-root"),
+    "Label Studio, local": ("/data/local-files/?d=img/sub%20dir/{}.png", "img/sub dir/{}.png", "of another program"),
+    "Label Studio, upload": ("/data/upload/3/0a1b2c3d-{}.png", "files/{}.png", "without the digits"),
+    "a folder that is gone": ("images/{}.png", "{}.png", "without 'images' in front"),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_one_rule_finds_the_files(tmp_path, case):
+    cell, file, words = CASES[case]
+    for name in NAMES:
+        touch(tmp_path / file.format(nfd(name) if case == "Unicode form" else name))
+    touch(tmp_path / "other" / "readme.txt", b"x")
+    path = manifest_of(tmp_path, [cell.format(name) for name in NAMES])
+    manifest = read_manifest(path)
+    assert [os.path.isfile(uri) for uri in manifest.uris] == [True] * 24
+    for uri, name in zip(manifest.uris, NAMES, strict=True):
+        assert unicodedata.normalize("NFC", os.path.basename(uri)).split(".")[0] == name
+    (note,) = [note for note in manifest.source.notes if note.startswith("files:")]
+    assert "24 of 24" in note and words in note
+    keep = np.ones(24, dtype=bool)
+    write_manifest(manifest, tmp_path / "out.jsonl", keep=keep, labels=[None] * 24)
+    assert (tmp_path / "out.jsonl").read_text().count("\n") == 24
+    written = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert written == [json.loads(line) for line in path.read_text().splitlines()]
+
+
+@pytest.mark.parametrize("cell", ["{}", "{}.jpg"])
+def test_files_in_several_folders_are_found_by_name(tmp_path, cell):
+    for i, name in enumerate(NAMES):
+        touch(tmp_path / f"part_{i % 2 + 1}" / f"{name}.jpg")
+    manifest = read_manifest(manifest_of(tmp_path, [cell.format(name) for name in NAMES]))
+    assert all(map(os.path.isfile, manifest.uris))
+    assert any("by name in 'part_1', 'part_2'" in note for note in manifest.source.notes)
+
+
+def test_options_say_it_without_looking(tmp_path):
+    for name in NAMES:
+        touch(tmp_path / "pictures" / "train" / f"{name}.jpg")
+    (tmp_path / "lists").mkdir()
+    path = manifest_of(tmp_path / "lists", NAMES)
+    with pytest.raises(ManifestError, match="neither images nor sounds") as caught:
+        read_manifest(path)
+    assert "24 of 24 files are missing" in caught.value.hint
+    assert "--path-root" in caught.value.hint and "pictures/train" in caught.value.hint
+    for options in (
+        {"path_root": tmp_path / "pictures", "path_prefix": "train/", "path_suffix": ".jpg"},
+        {"path_root": tmp_path / "pictures"},
+        {"path_root": tmp_path / "pictures/train", "path_suffix": ".jpg"},
+        {"path_prefix": "../pictures/train/", "path_suffix": ".jpg"},
+    ):
+        assert all(map(os.path.isfile, read_manifest(path, **options).uris)), options
+    with pytest.raises(ManifestError, match="is no folder"):
+        read_manifest(path, path_root=tmp_path / "nowhere")
+
+
+def test_paths_that_count_from_the_folder_above(tmp_path):
+    (tmp_path / "annotations").mkdir()
+    for name in NAMES:
+        touch(tmp_path / "img" / f"{name}.png")
+    manifest = read_manifest(manifest_of(tmp_path / "annotations", [f"img/{name}.png" for name in NAMES]))
+    assert all(map(os.path.isfile, manifest.uris))
+    assert any("from the folder above" in note for note in manifest.source.notes)
+
+
+def test_nothing_is_guessed_where_it_would_not_fit(tmp_path):
+    for name in NAMES[:12]:  # half of them
+        touch(tmp_path / "some" / f"{name}.png")
+    path = manifest_of(tmp_path, [f"{name}.png" for name in NAMES])
+    manifest = read_manifest(path)
+    assert not any(note.startswith("files:") for note in manifest.source.notes)
+    error = missing_error(manifest)
+    assert "24 of 24 files are missing" in error.message and f"{tmp_path}/caté_0.png" in error.message
+    assert "'some'" in error.hint or "some" in error.hint
+    touch(tmp_path / "flat" / "one.png")  # rows would share it
+    path = manifest_of(tmp_path, [f"{name}/one.png" for name in NAMES])
+    assert not any(map(os.path.isfile, read_manifest(path).uris))
+
+
+def test_files_that_are_there_stay_where_they_are(tmp_path):
+    for name in NAMES[:20]:
+        touch(tmp_path / f"{name}.png")
+    for name in NAMES:
+        touch(tmp_path / "copy" / f"{name}.png")
+    manifest = read_manifest(manifest_of(tmp_path, [f"{name}.png" for name in NAMES]))
+    assert [os.path.dirname(uri) for uri in manifest.uris] == [str(tmp_path)] * 24
+
+
+def test_loops_and_hidden_folders_are_no_trouble(tmp_path):
+    for name in NAMES:
+        touch(tmp_path / "img" / f"{name}.png")
+        touch(tmp_path / ".hidden" / f"{name}.png")
+    os.symlink(tmp_path, tmp_path / "img" / "loop")
+    os.mkfifo(tmp_path / "pipe.png")
+    manifest = read_manifest(manifest_of(tmp_path, [f"{name}.png" for name in NAMES]))
+    assert {os.path.dirname(uri) for uri in manifest.uris} == {str(tmp_path / "img")}
+
+
+def test_a_dry_run_without_a_file_is_an_error(tmp_path, capsys):
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    path = manifest_of(tmp_path / "a" / "b", [f"{name}.png" for name in NAMES])
+    result = call(capsys, "audit", path, "--dry-run")
+    assert result.code == 2
+    assert "24 of 24 files are missing" in result.err and "no picture or sound lies below" in result.err
+
+
+@pytest.mark.parametrize(
+    ("header", "cell", "file"),
+    [
+        ("id,label", "{}", "train/{}.jpg"),
+        ("image_id,label", "{}.jpg", "train_images/{}.jpg"),
+        ("image_id,label", "{}", "part_{n}/{}.png"),
+    ],
+)
+def test_ids_that_files_are_called_like(tmp_path, capsys, header, cell, file):
+    for i, name in enumerate(NAMES):
+        touch(tmp_path / file.format(name, n=i % 2))
+    rows = "".join(f"{cell.format(name)},{name[:3]}\n" for name in NAMES)
+    (tmp_path / "m.csv").write_text(f"{header}\n{rows}")
+    result = call(capsys, "audit", tmp_path / "m.csv", "--dry-run")
+    assert result.code == 0, result.err
+    manifest = read_manifest(tmp_path / "m.csv")
+    assert all(map(os.path.isfile, manifest.uris))
+    assert manifest.ids[0] == cell.format(NAMES[0])
+    (tmp_path / "none").mkdir()
+    (tmp_path / "none" / "m.csv").write_text(f"{header}\n{rows}")
+    assert call(capsys, "audit", tmp_path / "none" / "m.csv", "--dry-run").code == 2
