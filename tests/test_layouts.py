@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import re
 import shlex
+import shutil
+import tarfile
 import wave
 from collections.abc import Callable
 from pathlib import Path
@@ -51,6 +54,57 @@ def folders(*tops: str, flat: str = "") -> Callable[[Path], None]:
         pictures(here, names + ([f"{flat}/x.png"] if flat else []))
 
     return make
+
+
+def ids(here: Path) -> None:
+    names = [f"{row:06x}" for row in range(N)]
+    pictures(here, [f"train/{name}.png" for name in names])
+    write(here / "labels.csv", id=names, breed=LABELS)
+
+
+def embedded(here: Path) -> None:
+    pictures(here)
+    cells = [{"bytes": (here / name).read_bytes(), "path": name} for name in PICTURES]
+    shutil.rmtree(here / "img")
+    feature = {"label": {"names": CLASSES, "_type": "ClassLabel"}, "image": {"_type": "Image"}}
+    table = pa.table({"image": cells, "label": [row % 3 for row in range(N)]})
+    metadata = {"huggingface": json.dumps({"info": {"features": feature}})}
+    pq.write_table(table.replace_schema_metadata(metadata), here / "train.parquet")
+
+
+def webdataset(here: Path) -> None:
+    pictures(here)
+    for shard in range(2):
+        with tarfile.open(here / f"shard-{shard:03}.tar", "w") as tar:
+            for row in range(shard, N, 2):
+                tar.add(here / PICTURES[row], f"{row}.png")
+                label = tarfile.TarInfo(f"{row}.cls")
+                label.size = len(LABELS[row])
+                tar.addfile(label, io.BytesIO(LABELS[row].encode()))
+    shutil.rmtree(here / "img")
+
+
+def label_studio_json(here: Path) -> None:
+    pictures(here)
+    tasks = [
+        {
+            "id": row,
+            "data": {"image": name},
+            "annotations": [{"result": [{"type": "choices", "value": {"choices": [label]}}]}],
+        }
+        for row, (name, label) in enumerate(zip(PICTURES, LABELS, strict=True))
+    ]
+    (here / "project.json").write_text(json.dumps(tasks))
+
+
+def coco(here: Path) -> None:
+    pictures(here)
+    document = {
+        "images": [{"id": row, "file_name": name} for row, name in enumerate(PICTURES)],
+        "categories": [{"id": number, "name": name} for number, name in enumerate(CLASSES)],
+        "annotations": [{"id": row, "image_id": row, "category_id": row % 3} for row in range(N)],
+    }
+    (here / "instances.json").write_text(json.dumps(document))
 
 
 def kaggle(here: Path) -> None:
@@ -158,6 +212,11 @@ LAYOUTS: dict[str, tuple[Callable[[Path], None], tuple[str, ...]]] = {  # -> how
     "Parquet shards per split": (shards, ("splits: test 60 rows, protected; train 120 rows",)),
     "Label Studio CSV": (label_studio, ("label column: choice", "column 'id' is no id", "repeat a path: 60")),
     "several labels per row": (several, ("label column: labels", "'Bark' 20, 'Hoot' 20, 'Meow' 20")),
+    "Kaggle ids": (ids, ("label column: breed", "train/")),
+    "Hugging Face Parquet": (embedded, ("3 classes: 'cat' 20",)),
+    "WebDataset": (webdataset, ("3 classes: 'cat' 20",)),
+    "Label Studio JSON": (label_studio_json, ("3 classes: 'cat' 20",)),
+    "COCO-like JSON": (coco, ("3 classes: 'cat' 20",)),
     "ESC-50 table": (esc50, ("label column: category", "the same labels in other words")),
     "UrbanSound8K table": (urban, ("label column: class ",)),
     "Common Voice TSV": (common_voice, ("label column: sentence (named)",)),
