@@ -207,7 +207,8 @@ def test_features_are_at_most_32_and_rows_of_a_class_lie_together():
 # --- batch-norm statistics ------------------------------------------------------------------------------------------
 
 
-def test_recalibration_replaces_stale_statistics_by_means_over_the_data():
+def test_recalibration_replaces_stale_statistics_by_means_over_the_data(monkeypatch):
+    monkeypatch.setattr("cleanlab_lite.train.fit.RECALIBRATION_ROWS", 512)
     rng = np.random.default_rng(0)
     values = rng.normal(5, 3, size=(512, 4)).astype(np.float32)
     samples = Samples(values, np.ones(512, bool), CPU)
