@@ -373,9 +373,9 @@ def test_folder_errors(tmp_path):
     write(tmp_path / "both/m.csv", "path,label\n")
     write(tmp_path / "both/cat/1.png", PNG)
     fails(tmp_path / "both", "'m.csv'", "'cat'")
-    write(tmp_path / "splits/train/metadata.csv", "file_name,label\n")
-    write(tmp_path / "splits/train/1.png", PNG)
-    fails(tmp_path / "splits", "metadata files in subfolders", "glob")
+    write(tmp_path / "parts/some/metadata.csv", "file_name,label\n")
+    write(tmp_path / "parts/some/1.png", PNG)
+    fails(tmp_path / "parts", "metadata files in subfolders", "glob")
 
 
 def test_a_folder_is_read_by_its_manifest(tmp_path):

@@ -47,13 +47,13 @@ from cleanlab_lite.manifest.readers.features import (
     several_columns,
     vector_columns,
 )
-from cleanlab_lite.manifest.readers.folder import check_layout, read_tree
+from cleanlab_lite.manifest.readers.folder import METADATA, check_layout, read_tree
 from cleanlab_lite.manifest.readers.partitioned import PARTITION, partitions, read_partitions
 from cleanlab_lite.manifest.readers.places import Places, find_files, missing_of
 from cleanlab_lite.manifest.readers.sniff import Media, modality, sniff
 from cleanlab_lite.manifest.readers.tabular import DELIMITED, READERS
 from cleanlab_lite.manifest.roles import called
-from cleanlab_lite.manifest.splits import file_split, in_words
+from cleanlab_lite.manifest.splits import file_split, in_words, split_word
 from cleanlab_lite.text import listing
 
 __all__ = ["check_policy", "read_labels", "read_manifest", "sniff", "to_manifest"]
@@ -412,6 +412,8 @@ def _read_folder(folder: str, quotes_are_text: bool, layout: str | None) -> Rows
     named = [name for name in names if os.path.splitext(name)[0] in TABLES and ending(bare(name)) in FOLDER_TABLES]
     tables = named or [name for name in names if ending(bare(name)) in FOLDER_TABLES]
     subfolders = [name for name in names if os.path.isdir(os.path.join(folder, name))]
+    if not tables and (of_splits := _of_splits(folder, names)):
+        return _read_files(of_splits, quotes_are_text)
     if not tables:
         return read_tree(folder)
     if not named and subfolders:
@@ -421,6 +423,13 @@ def _read_folder(folder: str, quotes_are_text: bool, layout: str | None) -> Rows
             "--layout auto reads class folders, and no table",
         )
     return _read_files([os.path.join(folder, name) for name in tables], quotes_are_text)
+
+
+def _of_splits(folder: str, names: list[str]) -> list[str]:
+    """The table in each of the folders, as Hugging Face lays out splits; none unless all are splits and hold one."""
+    tables = [os.path.join(folder, name, table) for name in names if split_word(name) for table in sorted(METADATA)]
+    found = [path for path in tables if os.path.isfile(path)]
+    return found if len({os.path.dirname(path) for path in found}) == len(found) == len(names) else []
 
 
 def _one_dataset(folder: str, names: list[str]) -> Rows | None:
