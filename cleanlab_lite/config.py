@@ -113,7 +113,7 @@ class AuditConfig:
         "auto",
         "the proxy",
         "Network to train, of `nlclean methods proxies`; or a frozen encoder: lite0, torchvision:MODEL, timm:MODEL.",
-        stands_for="the one that is usual for such data",
+        stands_for="lite0 with networks, on your vectors mlp",
     )
     weights: str = _option(
         "",
@@ -125,8 +125,9 @@ class AuditConfig:
     image_size: int = _option(
         0,
         "the proxy",
-        "Pixels per side that pictures are resized to.",
-        stands_for="the median shorter side, snapped down to 32, 48, 64, 96 or 128",
+        "Pixels per side that pictures are seen at.",
+        stands_for="160 by lite0, 32 by networks beside it; by networks alone the median shorter side, snapped down to 32, 48, "
+        "64, 96 or 128",
         unit="px",
         least=8,
         most=1024,
@@ -151,7 +152,7 @@ class AuditConfig:
         "how it is taught",
         "Training strategy, with options: mixup:alpha=4,warmup=0.2 (see `nlclean methods strategies`); auto searches "
         "strategies and losses.",
-        stands_for="mixup for vectors, plain for pictures and sounds",
+        stands_for="mixup for vectors, also of an encoder, plain for pictures and sounds",
     )
     search_budget: float = _option(
         0.0,
