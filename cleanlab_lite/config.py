@@ -126,8 +126,8 @@ class AuditConfig:
         0,
         "the proxy",
         "Pixels per side that pictures are seen at.",
-        stands_for="160 by lite0 and 32 by networks beside it, or the median shorter side, snapped down to 32, 48, 64, 96 "
-        "or 128",
+        stands_for="160 by lite0 and 32 by networks beside it, or the median shorter side, snapped down to 32, 48, 64, "
+        "96 or 128",
         unit="px",
         least=8,
         most=1024,
