@@ -36,7 +36,7 @@ from cleanlab_lite.train.fit import Observation, fit
 from cleanlab_lite.train.losses import LOSSES
 from cleanlab_lite.train.plan import Plan, make_plan
 from cleanlab_lite.train.strategies import STRATEGIES
-from cleanlab_lite.train.task import Task
+from cleanlab_lite.train.task import DATA, Task
 
 HELD_OUT = 0.1  # of the rows with given labels: what a choice without clean labels can go by
 LATE = 0.25  # of the epochs, for the swing of the accuracy
@@ -160,7 +160,8 @@ def build_world(args: argparse.Namespace, seed: int, folder: Path) -> World:
     if args.plant:
         kind, _, rate = args.plant.partition(":")
         labels[train] = plant(truth[train], kind, float(rate), manifest.num_classes, rng)
-    config = preset("balanced", seed=seed, epochs=args.epochs, ensemble=args.ensemble)
+    view = DATA[manifest.modality]  # networks from scratch: what they are taught by shows there
+    config = preset("balanced", seed=seed, epochs=args.epochs, ensemble=args.ensemble, views=view)
     plan = make_plan(manifest, config)
     inputs = load_inputs(manifest, plan.image_size, plan.sound)
     train = train[inputs.readable[train]]

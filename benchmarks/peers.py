@@ -34,7 +34,7 @@ from cleanlab_lite.train.ensemble import PRECISIONS, prepare
 from cleanlab_lite.train.fit import Observation, fit
 from cleanlab_lite.train.models.encoders import describe_encoder, is_encoder, load_encoder
 from cleanlab_lite.train.plan import Plan, make_plan
-from cleanlab_lite.train.task import Task
+from cleanlab_lite.train.task import DATA, Task
 
 
 @dataclass(frozen=True)
@@ -92,6 +92,8 @@ class Arena:
 
     def __init__(self, contest: Contest) -> None:
         manifest, config = contest.read()
+        if config.proxy == config.views == "auto":  # no encoder is named: the data themselves
+            config = replace(config, views=DATA[manifest.modality])
         plan = make_plan(manifest, config)
         inputs = look(manifest, plan, config)
         task = Task.of(manifest.labels, manifest.num_classes, inputs)

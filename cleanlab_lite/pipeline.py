@@ -175,7 +175,7 @@ class Proxies:
 
     def look(self, manifest: Manifest, run: Run, clock: Clock) -> Seen:
         plan = self.plan
-        inputs, views = self._look(manifest, run, clock)
+        inputs, views = self._views(manifest, run, clock)
         main = views[plan.views[0]]
         duplicates = _copies(inputs, main, run, clock)
         head: HeldOut | None = None
@@ -260,9 +260,8 @@ class Proxies:
 
     def _without_encoder(self) -> list[str]:
         """A sentence, where a view that is usual is not there."""
-        open_ = self.config.views == self.config.proxy == "auto"
-        modality = self.plan.modality
-        if not open_ or ENCODER in self.plan.views or modality == "vector":
+        left_open, modality = self.config.views == self.config.proxy == "auto", self.plan.modality
+        if not left_open or ENCODER in self.plan.views or modality == "vector":
             return []
         from cleanlab_lite.train.models.lite import PACKAGE
 
@@ -283,7 +282,7 @@ class Proxies:
                 found[view] = {"networks": run.facts(f"{view}-first")["agreement"], "left_out": True}
         return found
 
-    def _look(self, manifest: Manifest, run: Run, clock: Clock) -> tuple[Inputs, dict[str, Inputs]]:
+    def _views(self, manifest: Manifest, run: Run, clock: Clock) -> tuple[Inputs, dict[str, Inputs]]:
         """The decoded data, and all ways of looking at them, by name."""
         plan, encoder = self.plan, None
         if plan.encoder:  # before the pictures are decoded: its weights may not fit
