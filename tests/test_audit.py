@@ -392,6 +392,15 @@ def test_a_dry_run_counts_missing_files(here, capsys):
     assert (plan["rows"], plan["missing_files"], plan["picture_size"]) == (4, 1, 32)
 
 
+def test_what_the_machine_has_not_is_said_before(vector_file, here, capsys, monkeypatch):
+    monkeypatch.setattr("cleanlab_lite.train.memory.available", lambda: 2.0**28)
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=2**20))
+    result = call(capsys, "audit", vector_file, "--dry-run", "--out", here / "not" / "yet", *QUICK)
+    assert result.code == 0
+    assert "1 GiB of memory are needed and 0.2 GiB are free" in result.err and "--preset fast" in result.err
+    assert f"1 MiB are free in {here}:" in result.err and "another --out" in result.err
+
+
 def test_a_time_budget_stops_the_run_and_the_same_command_finishes_it(vector_file, here, monkeypatch, capsys):
     assert call(capsys, "audit", vector_file, "--out", "undisturbed", *QUICK).code == 0
     ticks = iter(range(10_000))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+from collections.abc import Mapping
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
@@ -117,6 +119,8 @@ def command(
     from .. import output
 
     source = source_of(dataset, config, evidence=evidence, warm=warm)
+    for sentence in shortages(source.facts, out or Path.cwd()):
+        diagnostics.warn(sentence)
     if dry_run:
         (output.json_document if as_json else output.forecast_view)(source.facts)
         return
@@ -129,6 +133,30 @@ def command(
     if fail_on and (outcome := _outcome(report.summary, fail_on)).exceeded:
         diagnostics.error(outcome.message)
         ctx.exit(ExitCode.GATE_FAILED)
+
+
+def shortages(facts: Mapping[str, Any], folder: Path) -> list[str]:
+    """What the plan needs more of than there is: memory, or room where the run goes; a sentence each."""
+    if "evidence" in facts:
+        return []
+    from cleanlab_lite.train.memory import available
+
+    found = []
+    memory = available() / 2**30
+    if facts["memory_gib"] > memory:
+        found.append(
+            f"about {facts['memory_gib']:g} GiB of memory are needed and {memory:.1f} GiB are free: the system may kill "
+            "the run; --preset fast or --workers 1 need less"
+        )
+    while not folder.exists():
+        folder = folder.parent
+    room = shutil.disk_usage(folder).free / 2**20
+    if facts["disk_mib"] > room:
+        found.append(
+            f"about {facts['disk_mib']:,} MiB on the disk are needed and {room:,.0f} MiB are free in {folder}: another "
+            "--out, and NLCLEAN_CACHE_DIR for decoded files, lead elsewhere"
+        )
+    return found
 
 
 def _read(path: str, reading: dict[str, Any]) -> Manifest:
