@@ -145,8 +145,8 @@ def shortages(facts: Mapping[str, Any], folder: Path) -> list[str]:
     memory = available() / 2**30
     if facts["memory_gib"] > memory:
         found.append(
-            f"about {facts['memory_gib']:g} GiB of memory are needed and {memory:.1f} GiB are free: the system may kill "
-            "the run; --preset fast or --workers 1 need less"
+            f"about {facts['memory_gib']:g} GiB of memory are needed and {memory:.1f} GiB are free: the system may "
+            "kill the run; --preset fast or --workers 1 need less"
         )
     while not folder.exists():
         folder = folder.parent
