@@ -26,7 +26,7 @@ from cleanlab_lite.export.formats import STEMS, Policy
 from cleanlab_lite.export.manifest import suffix, write_manifest
 from cleanlab_lite.export.policy import Cleaned, Cleaning, apply_policy
 from cleanlab_lite.groups import roots
-from cleanlab_lite.judge.closed_form import View, look
+from cleanlab_lite.judge.closed_form import Multiply, View, look
 from cleanlab_lite.judge.fusion import FAR
 from cleanlab_lite.judge.random_features import RandomFeatures
 from cleanlab_lite.judge.verdict import Verdict, combine
@@ -198,9 +198,15 @@ class Proxies:
         views: dict[str, View] = {
             name: np.where(main.readable[:, None], array, np.nan) for name, array in vectors.items()
         }
+        multiply: Multiply = np.matmul
+        if self.plan.device != "cpu":
+            from cleanlab_lite.train.products import products_on  # torch
+
+            multiply = products_on(self.plan.device)
+        seed = self.config.seed
         if "vectors" in vectors:  # nobody knows of what kind they are
-            views["vectors"] = RandomFeatures.of(vectors["vectors"], seed=self.config.seed)
-        head, votes = look(views, labels, manifest.num_classes, group, seed=self.config.seed)
+            views["vectors"] = RandomFeatures.of(vectors["vectors"], seed=seed, multiply=multiply)
+        head, votes = look(views, labels, manifest.num_classes, group, seed=seed, multiply=multiply)
         agreements = {name: vote.agreement for name, vote in votes.items()}
         run.mark("heads", agreement=head.agreement, views=agreements, strength=head.strength)
         return head, votes

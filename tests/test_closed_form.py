@@ -19,6 +19,8 @@ from cleanlab_lite.judge.closed_form import (
     log_probability,
     sharpness,
 )
+from cleanlab_lite.judge.random_features import RandomFeatures
+from cleanlab_lite.train.products import products_on
 
 
 def world(n: int = 120, d: int = 10, k: int = 4, noise: float = 0.2, seed: int = 0) -> tuple[np.ndarray, ...]:
@@ -252,3 +254,16 @@ def test_wrong_labels_score_lowest_and_two_runs_are_equal() -> None:
     assert wrong[np.argsort(first.score)[: wrong.sum()]].mean() > 0.85
     np.testing.assert_array_equal(first.score, second.score)
     np.testing.assert_array_equal(first.halves, second.halves)
+
+
+@pytest.mark.parametrize("bent", [False, True])
+def test_products_of_a_device_give_the_same(bent: bool) -> None:
+    """On a GPU they are torch's; torch on a CPU is the twin."""
+    features, labels, _ = world(400)
+    found = []
+    for multiply in (np.matmul, products_on("cpu")):
+        view = RandomFeatures.of(features, multiply=multiply) if bent else features
+        found.append(hold_out([view], labels, 4, multiply=multiply))
+    np.testing.assert_allclose(found[1].logits, found[0].logits, atol=1e-2 if bent else 1e-3)
+    assert (found[0].predicted == found[1].predicted).mean() > 0.99
+    assert found[0].agreement == pytest.approx(found[1].agreement, abs=0.01)

@@ -15,7 +15,7 @@ without a label (-1) is predicted but does not teach; a row with a value that is
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -45,6 +45,7 @@ LEVERAGE = 0.999  # most that a row is said to answer for itself; where it is 1 
 
 View = np.ndarray | RandomFeatures  # (n, d of the view), of any float type, may be a memory map
 Views = Sequence[View]
+Multiply = Callable[[np.ndarray, np.ndarray], np.ndarray]  # float32 matrices; on a GPU where there is one
 
 
 @dataclass(frozen=True)
@@ -71,10 +72,17 @@ class Ridge:
     counts: np.ndarray  # (k,) int64, teaching rows of each class
     rank: int  # min(teaching rows, d), the number of eigenvalues of which `eigenvalues` are those above 0
     block: int
+    multiply: Multiply
 
     @classmethod
     def fit(
-        cls, views: Views, labels: np.ndarray, num_classes: int, group: np.ndarray | None = None, block: int = BLOCK
+        cls,
+        views: Views,
+        labels: np.ndarray,
+        num_classes: int,
+        group: np.ndarray | None = None,
+        block: int = BLOCK,
+        multiply: Multiply = np.matmul,
     ) -> Ridge:
         """Learn from the rows with a label. `group` (n,) int64: rows with the same number are left out together.
 
@@ -98,7 +106,7 @@ class Ridge:
             w, v = _components_of_few(x(rows))
             targets = v.T @ _class_sums(x(rows), labels[rows], num_classes)
         else:
-            gram, sums, products = _products(x, rows, labels, num_classes, block)
+            gram, sums, products = _products(x, rows, labels, num_classes, block, multiply)
             x, gram, products = _restandardise(x, gram, sums, products, counts)
             w, v = np.linalg.eigh(gram)
             w, v = w[::-1], v[:, ::-1]
@@ -117,6 +125,7 @@ class Ridge:
             counts=counts,
             rank=min(len(rows), len(x.centre)),
             block=block,
+            multiply=multiply,
         )
 
     @property
@@ -202,7 +211,7 @@ class Ridge:
 
     def _components(self, rows: np.ndarray) -> np.ndarray:
         """(b, r) float32."""
-        return Standard(self.views, self.centre, self.scale)(rows) @ self.directions
+        return self.multiply(Standard(self.views, self.centre, self.scale)(rows), self.directions)
 
     def _gains(self, head: Head) -> np.ndarray:
         """(r,) float64 1 / (eigenvalue + penalty), 0 where the head does not look."""
@@ -214,7 +223,7 @@ class Ridge:
     def _without_row(self, z: np.ndarray, labels: np.ndarray, head: Head) -> np.ndarray:
         """(b, k) float32 from components z (b, r): each row predicted by the regression that did not see it."""
         gains, share = self._gains(head), self.share.astype(np.float32)
-        fitted = z @ (gains[:, None] * self.targets).astype(np.float32)
+        fitted = self.multiply(z, (gains[:, None] * self.targets).astype(np.float32))
         h = np.minimum(z**2 @ gains.astype(np.float32) + np.float32(1 / self.teaching), np.float32(LEVERAGE))
         h = np.where(labels >= 0, h, np.float32(0))[:, None]
         result = fitted + h * share
@@ -260,10 +269,16 @@ class Ridge:
 
 
 def hold_out(
-    views: Views, labels: np.ndarray, num_classes: int, group: np.ndarray | None = None, *, seed: int = 0
+    views: Views,
+    labels: np.ndarray,
+    num_classes: int,
+    group: np.ndarray | None = None,
+    *,
+    seed: int = 0,
+    multiply: Multiply = np.matmul,
 ) -> HeldOut:
     """Predict every row of the views, side by side, from the others; `group` as in `Ridge.fit`."""
-    ridge = Ridge.fit(views, labels, num_classes, group)
+    ridge = Ridge.fit(views, labels, num_classes, group, multiply=multiply)
     rng = np.random.default_rng((seed, 6))
     parts = [half for _ in range(SPLITS) for half in ridge.halves(rng)]
     heads = [ridge.choose(), *(ridge.choose(part, HALF_STRENGTHS) for part in parts)]
@@ -293,12 +308,18 @@ def hold_out(
 
 
 def look(
-    views: Mapping[str, View], labels: np.ndarray, num_classes: int, group: np.ndarray, *, seed: int = 0
+    views: Mapping[str, View],
+    labels: np.ndarray,
+    num_classes: int,
+    group: np.ndarray,
+    *,
+    seed: int = 0,
+    multiply: Multiply = np.matmul,
 ) -> tuple[HeldOut, dict[str, Vote]]:
     """What a head on all views side by side says, and what each view by itself would have voted for."""
-    head = hold_out(list(views.values()), labels, num_classes, group, seed=seed)
+    head = hold_out(list(views.values()), labels, num_classes, group, seed=seed, multiply=multiply)
     alone = {
-        name: hold_out([view], labels, num_classes, group, seed=seed) if len(views) > 1 else head
+        name: hold_out([view], labels, num_classes, group, seed=seed, multiply=multiply) if len(views) > 1 else head
         for name, view in views.items()
     }
     votes = {
@@ -417,14 +438,14 @@ def _scale(views: Views, deviation: np.ndarray) -> np.ndarray:
 
 
 def _products(
-    x: Standard, rows: np.ndarray, labels: np.ndarray, k: int, block: int
+    x: Standard, rows: np.ndarray, labels: np.ndarray, k: int, block: int, multiply: Multiply
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """x'x (d, d), column sums (d,), x'y (d, k), float64."""
     d = len(x.centre)
     gram, sums, products = np.zeros((d, d)), np.zeros(d), np.zeros((d, k))
     for part in _parts(rows, block):
         values = x(part)
-        gram += values.T @ values
+        gram += multiply(values.T, values)
         sums += values.sum(axis=0, dtype=np.float64)
         products += _class_sums(values, labels[part], k)
     return gram, sums, products

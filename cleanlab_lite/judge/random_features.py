@@ -8,6 +8,7 @@ from several of its layers, gain nothing.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,9 +26,10 @@ class RandomFeatures:
     centre: np.ndarray  # (d,) float32
     weights: np.ndarray  # (d, WIDTH) float32
     offsets: np.ndarray  # (WIDTH,) float32
+    multiply: Callable[[np.ndarray, np.ndarray], np.ndarray]  # of float32 matrices
 
     @classmethod
-    def of(cls, vectors: np.ndarray, *, seed: int = 0) -> RandomFeatures:
+    def of(cls, vectors: np.ndarray, *, seed: int = 0, multiply: Callable = np.matmul) -> RandomFeatures:
         """Features for vectors (n, d)."""
         rng = np.random.default_rng((seed, 7))
         d = vectors.shape[1]
@@ -36,7 +38,8 @@ class RandomFeatures:
         centre = sample.mean(axis=0) if len(sample) else np.zeros(d, np.float32)
         deviation = float(np.std(sample - centre)) if len(sample) else 0.0
         weights = rng.normal(size=(d, WIDTH)) / (np.sqrt(d) * (deviation or 1.0))
-        return cls(vectors, centre, weights.astype(np.float32), (OFFSET * rng.normal(size=WIDTH)).astype(np.float32))
+        offsets = (OFFSET * rng.normal(size=WIDTH)).astype(np.float32)
+        return cls(vectors, centre, weights.astype(np.float32), offsets, multiply)
 
     def __len__(self) -> int:
         return len(self.vectors)
@@ -48,7 +51,7 @@ class RandomFeatures:
 
     def __getitem__(self, rows: np.ndarray | slice) -> np.ndarray:
         """(b, WIDTH) float32."""
-        return np.maximum((_unit(self.vectors[rows]) - self.centre) @ self.weights + self.offsets, 0)
+        return np.maximum(self.multiply(_unit(self.vectors[rows]) - self.centre, self.weights) + self.offsets, 0)
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:
