@@ -82,6 +82,14 @@ class AuditConfig:
         "sounds (networks from scratch), statistics of sounds, vectors.",
         stands_for="encoder and pixels, encoder, statistics and patches, or vectors; of --proxy what it looks at",
     )
+    finetune: str = _option(
+        "no",
+        "how thorough",
+        "Train the small pretrained encoder itself, too, in the place of networks from scratch beside it: 'gpu' where "
+        "there is a GPU, or 'yes', which takes minutes per thousand pictures on a CPU.",
+        stands_for="no",
+        choices=("no", "gpu", "yes"),
+    )
     ensemble: int = _option(
         5,
         "how thorough",
@@ -217,7 +225,7 @@ FIELDS: dict[str, Option] = {field.name: field.metadata["option"] for field in f
 PRESETS: dict[str, dict[str, Any]] = {
     "fast": {"heads": "closed"},
     "balanced": {},
-    "thorough": {"ensemble": 10, "strategy": "auto"},
+    "thorough": {"ensemble": 10, "strategy": "auto", "finetune": "gpu"},
 }
 
 

@@ -23,8 +23,12 @@ from cleanlab_lite.judge.closed_form import look
 from cleanlab_lite.judge.random_features import RandomFeatures
 from cleanlab_lite.judge.ranking import blended, together, votes_of, witnesses
 from cleanlab_lite.judge.verdict import combine
+from cleanlab_lite.manifest.readers import read_manifest
 from cleanlab_lite.measure import average_precision
 from cleanlab_lite.train import views
+from cleanlab_lite.train.models import build_proxy, lite
+from cleanlab_lite.train.plan import make_plan
+from cleanlab_lite.train.strategies import Learner
 from cleanlab_lite.train.trials import Rival, epochs_to_reach
 
 GIVEN = task(120, wrong=12)
@@ -43,6 +47,13 @@ def pictures(tmp_path_factory) -> Path:
 @pytest.fixture(autouse=True)
 def cache(tmp_path_factory, monkeypatch):
     monkeypatch.setenv("NLCLEAN_CACHE_DIR", str(tmp_path_factory.getbasetemp() / "views-cache"))
+
+
+@pytest.fixture
+def made_lite(monkeypatch):
+    """lite0 with random weights: the package need not be there."""
+    torch.manual_seed(0)
+    monkeypatch.setattr(lite, "embedded", lite.Lite0)
 
 
 # --- the choice -----------------------------------------------------------------------------------------------------
@@ -165,6 +176,46 @@ def test_without_the_encoder_the_audit_goes_on_and_says_so(pictures, tmp_path, m
     assert set(report.summary.views) == {"pixels"}
     [warning] = [text for text in report.summary.warnings if "pip install" in text]
     assert "the small pretrained encoder is not installed, so the pictures" in warning
+
+
+# --- the encoder itself, trained ------------------------------------------------------------------------------------
+
+
+def test_an_encoder_that_is_trained_learns_slower_than_its_head(made_lite):
+    examples = torch.rand(6, 3, 32, 32)
+    proxy = build_proxy("lite0_tuned", examples, 3, seed=0)
+    assert proxy.encoder.body.num_features == 744 and proxy(examples).shape == (6, 3)
+    learner = Learner(proxy, steps=8, learning_rate=0.1, weight_decay=1e-3, autocast=None, encoder_rate=0.1)
+    rates = {group["max_lr"] for group in learner._optimizer.param_groups}
+    assert sorted(rates) == pytest.approx([0.01, 0.1])
+    counted = sum(len(group["params"]) for group in learner._optimizer.param_groups)
+    assert counted == len(list(proxy.parameters()))  # each once
+    decaying = [p for group in learner._optimizer.param_groups if group["weight_decay"] for p in group["params"]]
+    assert all(p.dim() > 1 for p in decaying) and len(decaying) > 40
+    before = proxy.encoder.body.stem[0].weight.clone()
+    learner.update(torch.nn.functional.cross_entropy(learner.logits(examples), torch.tensor([0, 1, 2] * 2)))
+    assert not torch.equal(before, proxy.encoder.body.stem[0].weight)
+
+
+def test_spectrograms_are_grey_pictures_to_it(made_lite):
+    patches = torch.rand(4, 1, 64, 64)
+    assert build_proxy("lite0_tuned", patches, 3, seed=0)(patches).shape == (4, 3)
+
+
+@pytest.mark.parametrize(("finetune", "device", "proxy"), [("no", "cpu", "small_cnn"), ("gpu", "cpu", "small_cnn")])
+def test_the_encoder_is_trained_where_that_is_affordable(pictures, finetune, device, proxy):
+    plan = make_plan(read_manifest(pictures), AuditConfig(**OPTIONS | {"device": device, "finetune": finetune}))
+    assert plan.beside.proxy == proxy
+    forced = make_plan(read_manifest(pictures), AuditConfig(**OPTIONS | {"finetune": "yes"}))
+    assert forced.beside.proxy == "lite0_tuned" and forced.of_data.proxy == "lite0_tuned"
+
+
+@pytest.mark.slow
+def test_an_audit_that_trains_the_encoder(pictures, tmp_path):
+    report = nlclean.audit(pictures, out=tmp_path / "run", progress=False, **OPTIONS | {"finetune": "yes", "epochs": 3})
+    assert report.summary.views["pixels"]["networks"] > 0.8
+    flagged = np.flatnonzero(report.table["is_label_issue"].to_numpy(zero_copy_only=False))
+    assert len(set(flagged) & set(GIVEN.wrong)) >= 11 and len(flagged) <= 14
 
 
 # --- what several witnesses say -------------------------------------------------------------------------------------

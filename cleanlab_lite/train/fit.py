@@ -21,7 +21,7 @@ from cleanlab_lite.train.augment import blur_vectors, distort, mask_bands, rando
 from cleanlab_lite.train.checkpoint import Checkpoint, CheckpointKeeper, Snapshot
 from cleanlab_lite.train.loader import Batch, Samples
 from cleanlab_lite.train.losses import LOSSES
-from cleanlab_lite.train.models import Proxy, build_proxy
+from cleanlab_lite.train.models import PROXIES, Proxy, build_proxy
 from cleanlab_lite.train.observation import Curves, Observation
 from cleanlab_lite.train.state import restore
 from cleanlab_lite.train.strategies import STRATEGIES, Learner, Observed, Setting, Wrap
@@ -147,6 +147,7 @@ class Training:
                 weight_decay=teaching.weight_decay,
                 l1=teaching.l1,
                 autocast=teaching.autocast,
+                encoder_rate=PROXIES.get(teaching.proxy).facts.encoder_rate,
             )
 
         return new_learner

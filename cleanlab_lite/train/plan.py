@@ -35,6 +35,7 @@ from cleanlab_lite.train.warm_start import WarmStart
 PIXELS = 32
 NETWORKS_BESIDE = 3
 SMALL = "small_cnn"  # of them, on a CPU
+TUNED = "lite0_tuned"  # in their place, where the encoder itself is trained
 
 GPU_SPEEDUP = 60.0  # of one CPU core
 SECOND_SPLIT_COST = 2.5  # proxies: four trainings, each on half the rows but observing all of them
@@ -252,14 +253,18 @@ def choose_beside(
     view = DATA[manifest.modality]
     if view not in views[1:]:
         return None
-    if config.proxy == "auto" or is_encoder(config.proxy):
+    tuned = config.finetune == "yes" or (config.finetune == "gpu" and device != "cpu")
+    if tuned:
+        proxy = PROXIES.get(TUNED)
+    elif config.proxy == "auto" or is_encoder(config.proxy):
         proxy = PROXIES.get(SMALL) if device == "cpu" else usual_proxy(manifest.modality)
     else:
         proxy = fitting(PROXIES.get(config.proxy), manifest, config)
     recipe = choose_recipes(manifest, config, manifest.modality)[0]  # a search is of the others
     return Beside(
         views=(view,),
-        image_size=form.image_size and min(form.image_size, config.image_size or PIXELS),
+        image_size=form.image_size
+        and (form.image_size if tuned else min(form.image_size, config.image_size or PIXELS)),
         proxy=proxy.name,
         strategy=recipe.strategy,
         loss=recipe.loss,

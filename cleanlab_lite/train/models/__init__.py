@@ -10,7 +10,7 @@ import importlib
 
 from cleanlab_lite.train.models.base import PROXIES, Proxy, ProxyFacts, build_proxy, require_fit, usual_proxy
 
-for _module in ("backbones", "baseline", "image", "vector"):
+for _module in ("backbones", "baseline", "image", "tuned", "vector"):
     importlib.import_module(f"cleanlab_lite.train.models.{_module}")
 
 __all__ = ["PROXIES", "Proxy", "ProxyFacts", "build_proxy", "require_fit", "usual_proxy"]

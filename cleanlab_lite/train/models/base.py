@@ -20,6 +20,7 @@ class ProxyFacts:
     takes: tuple[Modality, ...] = typing.get_args(Modality)
     usual_for: tuple[Modality, ...] = ()  # what `--proxy auto` takes it for
     learning_rate: float = 0.1  # peak of the one-cycle schedule, where the user names none
+    encoder_rate: float = 1.0  # learning rate of the encoder over that of the head: less where it is pretrained
     fewest_epochs: int = 8  # that are tried, where the user names none
     pretrained: bool = False  # takes a file of weights, or "default": its builder is given `weights`
     seconds: float = 4e-4  # per sample and epoch on one CPU core, training and observing; pictures at 32 px
@@ -35,6 +36,8 @@ class ProxyFacts:
             raise ValueError(f"takes is {self.takes!r}, must hold one kind at least, and those of usual_for")
         if not self.learning_rate > 0:
             raise ValueError(f"learning_rate is {self.learning_rate}, must be positive")
+        if not 0 < self.encoder_rate <= 1:
+            raise ValueError(f"encoder_rate is {self.encoder_rate}, must lie in 0..1")
         if not self.fewest_epochs >= 1:
             raise ValueError(f"fewest_epochs is {self.fewest_epochs}, must be at least 1")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,6 +35,7 @@ class Learner:
         weight_decay: float,
         autocast: torch.dtype | None,
         l1: float = 0.0,
+        encoder_rate: float = 1.0,
     ) -> None:
         self.network = network
         self._device = next(network.parameters()).device
@@ -42,13 +44,23 @@ class Learner:
         trained = [p for p in network.parameters() if p.requires_grad]
         self._weights = [p for p in trained if p.dim() > 1]
         self._l1 = l1
-        groups = [
-            {"params": self._weights, "weight_decay": weight_decay},
-            {"params": [p for p in trained if p.dim() <= 1], "weight_decay": 0.0},  # biases and norms
+        parts = [(trained, learning_rate)]
+        if encoder_rate < 1:  # discriminative rates: Howard & Ruder, ACL 2018
+            known = {id(p) for name, p in network.named_parameters() if ".encoder." in f".{name}"}
+            head = [p for p in trained if id(p) not in known]
+            parts = [(head, learning_rate), ([p for p in trained if id(p) in known], encoder_rate * learning_rate)]
+        groups: list[dict[str, Any]] = [
+            {"params": [p for p in part if (p.dim() > 1) == heavy], "weight_decay": weight_decay * heavy, "lr": rate}
+            for part, rate in parts
+            for heavy in (True, False)  # biases and norms do not decay
         ]
         self._optimizer = torch.optim.SGD(groups, lr=learning_rate, momentum=0.9, nesterov=True)
         self._schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self._optimizer, learning_rate, total_steps=steps, pct_start=0.25, cycle_momentum=False
+            self._optimizer,
+            [group["lr"] for group in groups],
+            total_steps=steps,
+            pct_start=0.25,
+            cycle_momentum=False,
         )
         self._scaler = torch.amp.GradScaler(self._device.type, enabled=autocast is torch.float16)
         self._steps_left = steps - 1
