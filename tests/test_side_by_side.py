@@ -282,6 +282,7 @@ def audited(folder: Path, workers: int, proxy: str, manifest: Path, views: str) 
     return out
 
 
+@pytest.mark.slow
 def test_an_audit_finds_the_same_with_workers(tmp_path, monkeypatch):
     manifest = vector_parquet(tmp_path / "vectors.parquet", task(60, wrong=6))
     started: list[int] = []

@@ -1,4 +1,8 @@
-"""The embedded encoder, trained further: the strongest of the small networks, where a GPU makes it affordable."""
+"""The embedded encoder, trained further, where a GPU makes it affordable.
+
+Of 2,062 photographs of hands with 15 % wrong labels it predicts .824 of the given ones on rows held out after 8 epochs at
+96 pixels, where frozen it has .78 to .81 and networks from scratch .82; after 4 epochs at a tenth of the head's rate .69.
+"""
 
 from __future__ import annotations
 
@@ -26,12 +30,12 @@ class Tuned(nn.Module):
 
 @PROXIES.register(
     "lite0_tuned",
-    summary="EfficientNet-Lite0 with its pretrained weights, trained further, a tenth as fast as its head",
+    summary="EfficientNet-Lite0 with its pretrained weights, trained further, slower than its head",
     paper="Tan & Le, ICML 2019",
     takes=("image", "sound"),
-    learning_rate=0.05,
-    encoder_rate=0.1,
-    fewest_epochs=2,
+    learning_rate=0.1,
+    encoder_rate=0.3,
+    fewest_epochs=8,
     seconds=3e-2,
     weights_mib=8,
 )
