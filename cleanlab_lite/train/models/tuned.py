@@ -1,7 +1,8 @@
 """The embedded encoder, trained further, where a GPU makes it affordable.
 
-Of 2,062 photographs of hands with 15 % wrong labels it predicts .824 of the given ones on rows held out after 8 epochs at
-96 pixels, where frozen it has .78 to .81 and networks from scratch .82; after 4 epochs at a tenth of the head's rate .69.
+Of 2,062 photographs of hands with 15 % wrong labels it predicts .824 of the given ones on rows held out, after 8 epochs
+at 96 pixels, where frozen it has .78 to .81 and networks from scratch have .82; with 4 epochs at a tenth of the head's
+rate it has .69.
 """
 
 from __future__ import annotations
