@@ -178,11 +178,8 @@ class Proxies:
         inputs, views = self._views(manifest, run, clock)
         main = views[plan.views[0]]
         duplicates = _copies(inputs, main, run, clock)
-        head: HeldOut | None = None
-        votes: dict[str, Vote] = {}
-        if plan.in_closed_form:
-            vectors = {name: views[name].array for name in plan.in_closed_form}
-            head, votes = self._closed(manifest, vectors, main, duplicates, run)
+        vectors = {name: views[name].array for name in plan.in_closed_form}
+        head, votes = self._closed(manifest, vectors, main, duplicates, run) if vectors else (None, {})
         if plan.heads == "closed":
             assert head is not None
             return Seen(main, duplicates, _of_head(manifest, vectors, head, votes))
@@ -281,7 +278,7 @@ class Proxies:
         found: dict[str, Any] = {name: {"head": vote.agreement} for name, vote in evidence.votes.items()}
         for each in (evidence, *evidence.beside.values()):
             if each.history is not None:
-                found.setdefault(each.view, {})["networks"] = agreement(each)
+                found.setdefault(each.view, {})["networks"] = each.agreement
         if self.plan.beside is not None:
             [view] = self.plan.beside.views
             if view not in found:  # the first was the last
@@ -317,12 +314,6 @@ class Proxies:
             [view] = plan.beside.views
             views[view] = reduced(inputs, plan.beside.image_size)
         return inputs, views
-
-
-def agreement(evidence: Evidence) -> float:
-    """Share of the given labels that networks predict of rows which they were not shown."""
-    known = np.flatnonzero((evidence.labels >= 0) & np.isfinite(evidence.need("pred_probs")[:, 0]))
-    return float((evidence.need("pred_probs")[known].argmax(axis=1) == evidence.labels[known]).mean())
 
 
 @dataclass(frozen=True)

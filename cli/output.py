@@ -312,16 +312,20 @@ def views_in_words(facts: Mapping[str, Any]) -> list[str]:
     if facts["sample_rate"]:
         size = f"{facts['sample_rate'] / 1000:g} kHz, patches of {facts['patch_seconds']:g} s"
     encoder = f"{facts['encoder']}, {facts['encoder_features']} numbers, {size}"
-    of_view = {"encoder": f"encoder ({encoder})", "statistics": "statistics of the spectrograms"}
-    first, *others = (of_view.get(view, f"{view} ({size})" if size else view) for view in facts["views"])
+    in_words = {"encoder": f"encoder ({encoder})", "statistics": "statistics of the spectrograms"}
     beside = facts["beside"] or {"views": ()}
-    rest = [text for view, text in zip(facts["views"][1:], others, strict=True) if view not in beside["views"]]
-    if facts["heads"] == "closed":
-        return [f"{text}: a regression in closed form, nothing is trained" for text in (first, *rest)]
-    head = "a regression in closed form, " if facts["encoder"] else ""
-    start = f", from the proxies of run {facts['warm_start']}" if facts["warm_start"] else ""
-    found = [f"{first}: {head}{_networks(facts)}, batches of {facts['batch_size']}{start}"]
-    found += [f"{text}: a regression in closed form" for text in rest]
+    found = []
+    for view in facts["views"]:
+        if view in beside["views"]:
+            continue
+        learned = "a regression in closed form"
+        if facts["heads"] == "closed":
+            learned += ", nothing is trained"
+        elif view == facts["views"][0]:
+            head = f"{learned}, " if facts["encoder"] else ""
+            start = f", from the proxies of run {facts['warm_start']}" if facts["warm_start"] else ""
+            learned = f"{head}{_networks(facts)}, batches of {facts['batch_size']}{start}"
+        found.append(f"{in_words.get(view, f'{view} ({size})' if size else view)}: {learned}")
     for view in beside["views"]:
         side = f" ({beside['image_size']} px)" if beside["image_size"] else ""
         found.append(f"{view}{side}: {_networks(beside)}, if the first comes near the regression")

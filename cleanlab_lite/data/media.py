@@ -276,7 +276,8 @@ def _formats(head: bytes) -> tuple[str, ...]:
         import pillow_heif  # an extra; `refuse_picture` has seen that it is there
 
         pillow_heif.register_heif_opener()
-        pillow_heif.register_avif_opener() if hasattr(pillow_heif, "register_avif_opener") else None
+        if hasattr(pillow_heif, "register_avif_opener"):
+            pillow_heif.register_avif_opener()
         return (*FORMATS, "HEIF")
     return FORMATS
 

@@ -121,6 +121,13 @@ class Evidence:
             raise _missing(name)
         return found
 
+    @property
+    def agreement(self) -> float:
+        """Share of the given labels that are predicted out of sample, of rows that have both."""
+        pred_probs = self.need("pred_probs")
+        known = np.flatnonzero((self.labels >= 0) & np.isfinite(pred_probs[:, 0]))
+        return float((pred_probs[known].argmax(axis=1) == self.labels[known]).mean())
+
     def need_history(self) -> History:
         """The history. Raises EvidenceError where there is none."""
         if self.history is None:

@@ -24,6 +24,7 @@ from cleanlab_lite.errors import ManifestError
 from cleanlab_lite.export.policy import Cleaned
 from cleanlab_lite.manifest.labels import labels_of, with_first
 from cleanlab_lite.manifest.manifest import JSON_CELLS, NULLS_WRITTEN, VIEWS, Manifest, Source, TextStyle
+from cleanlab_lite.manifest.readers.base import CODECS
 from cleanlab_lite.manifest.styles import write_record
 
 SUFFIXES = {"csv": ".csv", "tsv": ".tsv", "jsonl": ".jsonl", "json": ".json", "folder": ".csv", "arrays": ".csv"}
@@ -152,8 +153,7 @@ def _opened(path: Path, style: TextStyle) -> Iterator[TextIO]:
         with path.open("w", encoding=encoding, newline="") as file:
             yield file
         return
-    codec = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2"}[style.compression]
-    with pa.CompressedOutputStream(pa.OSFile(str(path), "wb"), codec) as packed:
+    with pa.CompressedOutputStream(pa.OSFile(str(path), "wb"), CODECS[style.compression]) as packed:
         file = io.TextIOWrapper(cast(Any, _Writable(packed)), encoding=encoding, newline="")
         yield file
         file.flush()

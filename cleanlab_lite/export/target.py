@@ -16,6 +16,7 @@ import numpy as np
 from cleanlab_lite.errors import ConfigError, ReportError
 from cleanlab_lite.files import is_remote, whole
 from cleanlab_lite.manifest.manifest import Manifest, Source
+from cleanlab_lite.manifest.readers.base import CODECS
 from cleanlab_lite.run import RunFolder, is_run_file, safe_stem
 
 MARKER = ".nlclean-export"  # in a folder that an export wrote, so that --force replaces no other
@@ -101,7 +102,7 @@ def refuse_inputs(wanted: Path, source: Source, uris: Callable[[], Iterable[str]
 
 def _stem(path: Path) -> str:
     """Name without ending, nor that of a compression."""
-    packed = path.suffix.lower() in (".gz", ".zst", ".bz2")
+    packed = path.suffix.lower() in CODECS
     return Path(path.stem).stem if packed else path.stem
 
 

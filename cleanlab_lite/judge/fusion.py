@@ -18,7 +18,7 @@ from scipy.stats import rankdata
 FAR = 0.08
 
 
-def fuse(rankings: Sequence[np.ndarray], agreements: Sequence[float], *, far: float = FAR) -> np.ndarray:
+def fuse(rankings: Sequence[np.ndarray], agreements: Sequence[float]) -> np.ndarray:
     """(n,) float64, higher is cleaner: mean normal score of rankings (n,), NaN where no ranking that counts has one.
 
     Args:

@@ -64,14 +64,13 @@ def held_out_by(networks: Evidence) -> HeldOut:
     labels, pred_probs = networks.labels, networks.need("pred_probs")
     logits = np.log(np.maximum(pred_probs, 1e-9)).astype(np.float32)
     s, noise = sharpness(logits, labels)
-    predicted = pred_probs.argmax(axis=1)
     return HeldOut(
         logits=np.float32(s) * logits,
         score=log_odds(np.float32(s) * logits, labels),
-        predicted=predicted,
+        predicted=pred_probs.argmax(axis=1),
         halves=np.zeros((0, 2, len(labels)), dtype=np.int64),
         neighbors=np.full(len(labels), -1),
-        agreement=float((predicted == labels)[labels >= 0].mean()),
+        agreement=networks.agreement,
         strength=np.nan,
         sharpness=s,
         noise=noise,

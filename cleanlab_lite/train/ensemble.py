@@ -33,7 +33,7 @@ from cleanlab_lite.train.observation import Observation, allocate_history
 from cleanlab_lite.train.plan import Plan
 from cleanlab_lite.train.planting import plant, share_to_plant
 from cleanlab_lite.train.task import Task
-from cleanlab_lite.train.trials import Chosen, Rival, Trial, choose_epochs, choose_recipe
+from cleanlab_lite.train.trials import Chosen, Rival, Trial, agreement, choose_epochs, choose_recipe
 from cleanlab_lite.train.warm_start import Continue, WarmStart, save_proxies
 
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -101,10 +101,9 @@ def watch_beside(
     clock.expect(ensemble.proxies * chosen.teaching.epochs)
     chosen, first = ensemble.first(chosen)
     held_out = task.teachable & (ensemble.fold == 0)
-    agreement = float((first.logits[held_out].argmax(axis=1) == task.labels[held_out]).mean())
-    wanted = rival.wants(task.labels, held_out)
-    run.mark(f"{task.main.name}-first", agreement=agreement, wanted=wanted)
-    if agreement < wanted:
+    reached, wanted = agreement(first.logits.argmax(axis=1), task.labels, held_out), rival.wants(task.labels, held_out)
+    run.mark(f"{task.main.name}-first", agreement=reached, wanted=wanted)
+    if reached < wanted:
         return None
     gathered = ensemble.gather(chosen)
     return gathered.evidence(*gathered.votes())

@@ -36,6 +36,11 @@ class Chosen:
         return self.stages.get(m, f"proxy-{m}")
 
 
+def agreement(predicted: np.ndarray, labels: np.ndarray, rows: np.ndarray) -> float:
+    """Share of the given labels (n,) of `rows` (n,) bool that are predicted (n,)."""
+    return float((predicted[rows] == labels[rows]).mean())
+
+
 @dataclass(frozen=True)
 class Rival:
     """Evidence that is there already, which networks must come near to be worth their time."""
@@ -45,7 +50,7 @@ class Rival:
 
     def wants(self, labels: np.ndarray, rows: np.ndarray) -> float:
         """The agreement on `rows` (n,) bool that networks must reach."""
-        return float((self.predicted[rows] == labels[rows]).mean()) - self.near
+        return agreement(self.predicted, labels, rows) - self.near
 
 
 def choose_epochs(
@@ -56,19 +61,18 @@ def choose_epochs(
     if teaching.epochs:
         return Chosen(teaching, {})
 
-    def trial(epochs: int) -> np.ndarray:
-        return attempt(f"trial-{epochs}", 0, replace(teaching, epochs=epochs), f"trying {epochs} epochs", 0)
-
     fewest = PROXIES.get(teaching.proxy).facts.fewest_epochs
     held_out = task.teachable & (fold == 0)
 
-    def agreement(epochs: int) -> float:
-        return float((trial(epochs)[held_out].argmax(axis=1) == task.labels[held_out]).mean())
+    def reached(epochs: int) -> float:
+        tried = replace(teaching, epochs=epochs)
+        logits = attempt(f"trial-{epochs}", 0, tried, f"trying {epochs} epochs", 0)
+        return agreement(logits.argmax(axis=1), task.labels, held_out)
 
     if rival is None:
-        epochs = doubled_epochs(agreement, fewest)
+        epochs = doubled_epochs(reached, fewest)
     else:
-        epochs = epochs_to_reach(agreement, rival.wants(task.labels, held_out), fewest)
+        epochs = epochs_to_reach(reached, rival.wants(task.labels, held_out), fewest)
     return Chosen(replace(teaching, epochs=epochs), {0: f"trial-{epochs}"})
 
 

@@ -25,16 +25,15 @@ def choose_views(modality: Modality, config: AuditConfig) -> tuple[str, ...]:
 
     Raises ConfigError for views that such data do not have, and where --proxy or --heads want others.
     """
-    known, data = VIEWS[modality], DATA[modality]
-    closed = config.heads == "closed"
     if config.views == "auto":
         return _usual(modality, config)
+    known, data = VIEWS[modality], DATA[modality]
     named = [name.strip() for name in config.views.split(",")]
     if unknown := [name for name in named if name not in known]:
         raise ConfigError(
             f"{PLURALS[modality]} have no view {unknown[0]!r}", hint=f"views of {PLURALS[modality]}: {', '.join(known)}"
         )
-    if closed and data in named and modality != "vector":
+    if config.heads == "closed" and data in named and modality != "vector":
         raise ConfigError(
             f"heads in closed form look at vectors, not at {data}", hint=f"leave out {data}, or use --heads trained"
         )

@@ -103,9 +103,8 @@ def read_manifest(
     patterns with commas, of columns that hold a number each. `keep` makes files of pictures inside tables.
     `path_prefix` and `path_suffix` are put around every path, `path_root` is the folder that relative ones start from.
     Where the first files are not there, they are looked for once, see `places`. Files that stay missing are found when
-    they are decoded.
-    `layout` says what the levels of
-    a tree of class folders are: "class", "split/class", "class/class", "any/class", "leaf", "path" or "auto".
+    they are decoded. `layout` says what the levels of a tree of class folders are: "class", "split/class",
+    "class/class", "any/class", "leaf", "path" or "auto".
     `multi_label` says what a row with several labels is: "first" (its first label), "drop" (not labelled) or "whole" (a
     class of its own). Without `segments` rows are whole files, whatever columns like `start` and `end` say.
 

@@ -21,7 +21,7 @@ import numpy as np
 
 from cleanlab_lite.errors import ManifestError
 from cleanlab_lite.files import is_remote
-from cleanlab_lite.manifest.readers.base import MEDIA_ENDINGS, Rows, locate
+from cleanlab_lite.manifest.readers.base import MEDIA_ENDINGS, Rows, ending, locate
 from cleanlab_lite.text import listing
 
 SAMPLE = 40  # cells that a rule is tried on, spread over the rows
@@ -58,11 +58,11 @@ def find_files(rows: Rows, cells: Sequence[str], asked: Places) -> tuple[np.ndar
     uris = [locate(path, folder) for path, folder in zip(paths, folders, strict=True)]
     local = [row for row, uri in enumerate(uris) if uri and not is_remote(uri)]
     sample = local[:: max(1, len(local) // SAMPLE)][:SAMPLE]
-    there = sum(_is_file(uris[row]) for row in sample)
+    there = sum(os.path.isfile(uris[row]) for row in sample)
     if not sample or there >= FEW * len(sample):
         return np.array(uris, dtype=str), []
-    missing = [row for row in local if not _is_file(uris[row])]
-    found, note = _look(paths, folders, missing, [row for row in sample if not _is_file(uris[row])])
+    missing = [row for row in local if not os.path.isfile(uris[row])]
+    found, note = _look(paths, folders, missing, [row for row in sample if not os.path.isfile(uris[row])])
     for row, uri in found.items():
         uris[row] = uri
     return np.array(uris, dtype=str), [note] if note else []
@@ -71,7 +71,7 @@ def find_files(rows: Rows, cells: Sequence[str], asked: Places) -> tuple[np.ndar
 def missing_of(uris: Sequence[str], path: str, column: str) -> ManifestError | None:
     """What to say where not one of the files in a column is there; None where one is, or is not on this machine."""
     local = [uri for uri in uris if uri and not is_remote(uri)]
-    if not local or len(local) < sum(map(bool, uris)) or any(map(_is_file, local)):
+    if not local or len(local) < sum(map(bool, uris)) or any(map(os.path.isfile, local)):
         return None
     base = path if os.path.isdir(path) else os.path.dirname(path)
     return ManifestError(
@@ -96,7 +96,7 @@ def _advice(base: str, missing: Sequence[str], column: str) -> str:
             where = os.path.join(folder, inside)
             return f"{where!r} holds {os.path.basename(first)!r}: --path-root {_typed(where)}"
     index = _Index.of(base)
-    media = [rel for rel in index.files if _ending(rel) in MEDIA_ENDINGS]
+    media = [rel for rel in index.files if ending(rel) in MEDIA_ENDINGS]
     seen = (
         f"below {base!r} lie {len(media):,} pictures or sounds, such as {media[0]!r}"
         if media
@@ -122,13 +122,6 @@ def _folders(rows: Rows, asked: Places) -> list[str]:
         root = asked.root if is_remote(asked.root) else os.path.abspath(asked.root)
         return [root] * len(rows.table)
     return [folder for folder, count in rows.folders for _ in range(count)]
-
-
-def _is_file(path: str) -> bool:
-    try:
-        return os.path.isfile(path)
-    except ValueError:  # a NUL byte
-        return False
 
 
 # --- a rule ---------------------------------------------------------------------------------------------------------
@@ -180,10 +173,6 @@ def _tidy(cell: str) -> list[str]:
 
 def _fold(text: str) -> str:
     return unicodedata.normalize("NFC", text).casefold()
-
-
-def _ending(path: str) -> str:
-    return os.path.splitext(path)[1].lower()
 
 
 @dataclass
@@ -300,7 +289,7 @@ def _look(
     found = {}
     for row in missing:
         above = os.path.join(os.path.dirname(folders[row]), *_tidy(paths[row]))
-        if not is_remote(folders[row]) and _is_file(above):
+        if not is_remote(folders[row]) and os.path.isfile(above):
             found[row] = above
     if len(found) >= NEARLY_ALL * len(missing):
         where = os.path.dirname(folders[next(iter(found))])
@@ -347,10 +336,9 @@ def _spelling(cell: str, path: str, rule: _Rule) -> list[str]:
         how.append("with / for \\")
     if rule.hashed:
         how.append("without the digits before the name")
-    wanted = os.path.splitext(_tidy(cell)[-1])[0] if rule.ending != "added" else _tidy(cell)[-1]
-    name = path.rpartition("/")[2]
-    if rule.ending == "kept":
-        wanted = _tidy(cell)[-1]
+    wanted, name = _tidy(cell)[-1], path.rpartition("/")[2]
+    if rule.ending == "other":
+        wanted = os.path.splitext(wanted)[0]
     if not name.startswith(wanted) and not rule.hashed:
         normal = unicodedata.normalize("NFC", wanted)
         how.append(

@@ -12,11 +12,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cleanlab_lite.train.models import lite
+from cleanlab_lite.train.models.backbones import OfOneChannel
 from cleanlab_lite.train.models.base import PROXIES
 
 
 class Tuned(nn.Module):
-    """(b, 3, s, s) or (b, 1, s, s) normalised inputs, enlarged to the size that lite0 knows, to (b, 744) features."""
+    """(b, 3, s, s) normalised inputs, enlarged to the size that lite0 knows, to (b, 744) features."""
 
     def __init__(self, size: int) -> None:
         super().__init__()
@@ -26,7 +27,7 @@ class Tuned(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         if inputs.shape[-1] < self.size:
             inputs = F.interpolate(inputs, (self.size, self.size), mode="bilinear")
-        return self.body(inputs.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last))
+        return self.body(inputs.contiguous(memory_format=torch.channels_last))
 
 
 @PROXIES.register(
@@ -42,5 +43,5 @@ class Tuned(nn.Module):
 )
 def lite0_tuned_encoder(examples: Tensor) -> tuple[nn.Module, int]:
     """For inputs of the shape of `examples` (b, c, s, s). Raises ConfigError where the weights are not installed."""
-    size = lite.PICTURE_SIZE if examples.shape[1] == 3 else lite.SOUND_SIZE
-    return Tuned(size), lite.Middle.num_features
+    network = Tuned(lite.PICTURE_SIZE) if examples.shape[1] == 3 else OfOneChannel(Tuned(lite.SOUND_SIZE))
+    return network, lite.Middle.num_features
