@@ -192,9 +192,8 @@ class Proxies:
         """What a head in closed form says of vectors (n, d) by view, and what each of them would say alone."""
         labels = np.where(main.readable, manifest.labels, -1)
         group = roots(duplicates.copy_of)  # copies do not answer for each other
-        views: dict[str, View] = {
-            name: np.where(main.readable[:, None], array, np.nan) for name, array in vectors.items()
-        }
+        known = {name: np.where(main.readable[:, None], array, np.nan) for name, array in vectors.items()}
+        views: dict[str, View] = {**known}
         multiply: Multiply = np.matmul
         if self.plan.device != "cpu":
             from cleanlab_lite.train.products import products_on  # torch
@@ -202,7 +201,7 @@ class Proxies:
             multiply = products_on(self.plan.device)
         seed = self.config.seed
         if "vectors" in vectors:  # nobody knows of what kind they are
-            views["vectors"] = RandomFeatures.of(vectors["vectors"], seed=seed, multiply=multiply)
+            views["vectors"] = RandomFeatures.of(known["vectors"], seed=seed, multiply=multiply)
         head, votes = look(views, labels, manifest.num_classes, group, seed=seed, multiply=multiply)
         agreements = {name: vote.agreement for name, vote in votes.items()}
         run.mark("heads", agreement=head.agreement, views=agreements, strength=head.strength)

@@ -60,6 +60,24 @@ def test_the_same_seed_gives_the_same_report(here, capsys):
     assert tables[0].equals(tables[1])
 
 
+def test_a_vector_that_is_unreadable_is_told_nothing(here, capsys):
+    """Neither with a label nor without one: no class is made up for it."""
+    given = task(150, wrong=10)
+    path = vector_parquet(here / "v.parquet", given)
+    frame = pq.read_table(path).to_pandas()
+    column = next(name for name in frame if isinstance(frame[name][0], np.ndarray))
+    for row in (5, 6):
+        frame.at[row, column] = np.full(len(frame[column][0]), np.nan, np.float32)
+    frame["label"] = frame["label"].astype(object)
+    frame.loc[6, "label"] = None
+    frame.to_parquet(path)
+    assert call(capsys, "audit", path, *FAST).code == 0
+    rows = pq.read_table("run/report.parquet").to_pylist()
+    for row in (5, 6):
+        assert rows[row]["issue"] == "unreadable" and rows[row]["predicted_label"] is None
+        assert rows[row]["top_labels"] is None and rows[row]["top_probs"] is None
+
+
 def test_a_copy_does_not_answer_for_its_twin(here, capsys):
     """Two rows of one content, both with the same wrong label: each is judged without the other."""
     given = task(120, wrong=0)
