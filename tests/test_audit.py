@@ -37,13 +37,7 @@ from cleanlab_lite.manifest.readers import read_manifest
 from cleanlab_lite.pipeline import run_key
 from cleanlab_lite.run import Run
 
-
-@pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty working folder and a cache of its own for every test."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("NLCLEAN_CACHE_DIR", str(tmp_path / "cache"))
-    return tmp_path
+pytestmark = pytest.mark.usefixtures("here")
 
 
 @pytest.fixture

@@ -13,14 +13,9 @@ from cli_world import call
 import nlclean
 from cleanlab_lite.errors import ConfigError
 
+pytestmark = pytest.mark.usefixtures("here")
+
 FAST = ("--preset", "fast", "--out", "run")
-
-
-@pytest.fixture(autouse=True)
-def here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("NLCLEAN_CACHE_DIR", str(tmp_path / "cache"))
-    return tmp_path
 
 
 def found(wrong: np.ndarray) -> float:

@@ -27,6 +27,8 @@ from cleanlab_lite.evidence.decisions import Decision, DecisionLog
 from cleanlab_lite.progress import Progress
 from cleanlab_lite.report.page.notebook import html_view
 
+pytestmark = pytest.mark.usefixtures("here")
+
 ROOT = Path(__file__).parents[1]
 TASK = task()
 LABELS = [CLASSES[label] for label in TASK.labels]
@@ -38,13 +40,6 @@ def frame() -> pd.DataFrame:
 
 def flagged(report: nlclean.Report) -> list[int]:
     return sorted(int(id.removeprefix("r")) for id in report.flagged()["id"].to_pylist())
-
-
-@pytest.fixture(autouse=True)
-def here(tmp_path, monkeypatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("NLCLEAN_CACHE_DIR", str(tmp_path / "cache"))
-    return tmp_path
 
 
 @pytest.fixture(scope="module")

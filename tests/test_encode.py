@@ -27,16 +27,11 @@ from cleanlab_lite.train.encode import encode, features
 from cleanlab_lite.train.models.encoders import Encoder, describe_encoder, load_encoder
 from cleanlab_lite.train.plan import make_plan
 
+pytestmark = pytest.mark.usefixtures("here")
+
 NAME, SIZE, N = "torchvision:resnet18", 32, 60
 CPU = torch.device("cpu")
 ENCODING = ("--proxy", NAME, "--image-size", str(SIZE), "--precision", "fp32")
-
-
-@pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("NLCLEAN_CACHE_DIR", str(tmp_path / "cache"))
-    return tmp_path
 
 
 @pytest.fixture(scope="module")

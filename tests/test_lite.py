@@ -28,14 +28,9 @@ from cleanlab_lite.train.models import lite
 from cleanlab_lite.train.models.encoders import Encoder, describe_encoder, load_encoder
 from cleanlab_lite.train.plan import make_plan
 
+pytestmark = pytest.mark.usefixtures("here")
+
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("NLCLEAN_CACHE_DIR", str(tmp_path / "cache"))
-    return tmp_path
 
 
 @pytest.fixture(scope="module")
