@@ -67,10 +67,10 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Evidence:
 
 
 def watched(
-    folder: Path, crew: Crew | None, on_progress: OnProgress = ignore, budget: float = 0.0, epochs: int = 2
+    folder: Path, crew: Crew | None, on_progress: OnProgress = ignore, budget: float = 0.0, **changes: Any
 ) -> Evidence:
     with Run.start(folder, "world", KEY) as run:
-        plan = replace(PLAN, epochs=epochs)
+        plan = replace(PLAN, **{"epochs": 2} | changes)
         return watch(TASK, plan, CONFIG, run=run, clock=Clock(budget, on_progress), crew=crew)
 
 
@@ -151,15 +151,17 @@ def test_a_job_that_costs_two_workers_ends_the_run_which_goes_on_later(tmp_path,
     assert_same(undisturbed, watched(tmp_path / "run", None, epochs=4))
 
 
+@pytest.mark.slow
 def test_a_used_up_budget_stops_all_workers_and_the_same_call_goes_on(tmp_path, lasting):
-    undisturbed = watched(tmp_path / "whole", None, epochs=12)
+    long = {"epochs": 12, "batch_size": 4}  # no network is done between two looks of its worker at the clock
+    undisturbed = watched(tmp_path / "whole", None, **long)
     with pytest.raises(StoppedEarly, match=r"is used up \(proxy ./4, epoch 1 of 12\)"):
-        watched(tmp_path / "run", lasting, budget=1e-9, epochs=12)
+        watched(tmp_path / "run", lasting, budget=1e-9, **long)
     assert len(list((tmp_path / "run").rglob("checkpoint.safetensors"))) == 2
     stops = 1
     while True:
         try:
-            resumed = watched(tmp_path / "run", lasting, budget=1e-9, epochs=12)
+            resumed = watched(tmp_path / "run", lasting, budget=0.1, **long)
             break
         except StoppedEarly:
             stops += 1
