@@ -14,9 +14,8 @@ from torch import nn
 import cleanlab_lite as cl
 from cleanlab_lite.errors import EvidenceError
 from cleanlab_lite.evidence import recorder as module
-from cleanlab_lite.evidence.history import HELD_OUT
+from cleanlab_lite.evidence.history import HELD_OUT, statistics
 from cleanlab_lite.evidence.recorder import FILE, Recorder, read_history
-from cleanlab_lite.train.fit import statistics
 
 N, K, E = 37, 4, 3
 

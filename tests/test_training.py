@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from worlds import World, auroc, blobs
 
 from cleanlab_lite.clock import Clock
+from cleanlab_lite.evidence import history
 from cleanlab_lite.progress import Progress
 from cleanlab_lite.train import fit as training
 from cleanlab_lite.train.fit import Observation, Teaching, fit, observe, principal_features, recalibrate, statistics
@@ -86,7 +87,16 @@ def test_proxies_with_dropout_depend_on_the_seed_and_on_nothing_else():
 # --- what is recorded -----------------------------------------------------------------------------------------------
 
 
-def test_statistics_equal_a_plain_loop():
+def of_tensors(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, ...]:
+    """What networks' logits become on their device."""
+    return tuple(value.numpy() for value in statistics(torch.from_numpy(logits), torch.from_numpy(labels)))
+
+
+EITHER = pytest.mark.parametrize("statistics", [history.statistics, of_tensors])
+
+
+@EITHER
+def test_statistics_equal_a_plain_loop(statistics):
     rng = np.random.default_rng(0)
     logits = rng.normal(scale=3, size=(40, 5)).astype(np.float32)
     labels = rng.integers(-1, 5, 40)
@@ -107,7 +117,8 @@ def test_statistics_equal_a_plain_loop():
         assert margin[i] == pytest.approx(own - np.delete(row, labels[i]).max(), rel=2e-3, abs=1e-3)
 
 
-def test_extreme_logits_stay_finite():
+@EITHER
+def test_extreme_logits_stay_finite(statistics):
     logits = np.array([[1e30, -1e30, 0], [-1e30, 1e30, 0], [500, 500, 500], [-200, 0, 100]], dtype=np.float32)
     loss, margin, predicted = statistics(logits, np.array([0, 0, 1, 0]))
     assert np.isfinite(loss).all() and np.isfinite(margin).all()
@@ -128,7 +139,7 @@ def test_every_row_is_observed_and_held_out_labels_are_not_learned():
     assert np.isfinite(one.loss).all() and np.isfinite(one.margin).all()
     np.testing.assert_array_equal(one.logits, two.logits)  # what the proxy learned does not depend on them ...
     for seen, labels in ((one, world.labels), (two, other)):  # ... and each is judged by the label it was given
-        loss, margin, predicted = statistics(seen.logits, labels)  # of 4 epochs only the last is averaged
+        loss, margin, predicted = of_tensors(seen.logits, labels)  # of 4 epochs only the last is averaged
         np.testing.assert_array_equal(seen.loss[-1], loss)
         np.testing.assert_array_equal(seen.margin[-1], margin)
         np.testing.assert_array_equal(seen.predicted[-1], predicted)
@@ -138,9 +149,10 @@ def test_logits_are_the_mean_of_the_last_quarter(monkeypatch):
     world = blobs(60, 2)
     recorded: list[np.ndarray] = []
 
-    def recording(*args) -> np.ndarray:
-        recorded.append(observe(*args))
-        return recorded[-1]
+    def recording(*args) -> Iterator[tuple[np.ndarray, torch.Tensor]]:
+        parts = list(observe(*args))
+        recorded.append(torch.cat([logits for _, logits in parts], dim=1).numpy())
+        return iter(parts)
 
     monkeypatch.setattr(training, "observe", recording)
     seen = fit_all(world, epochs=8)

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 
+def uniform(shape: Sequence[int], generator: torch.Generator) -> Tensor:
+    """Numbers from 0 to 1, on the generator's device."""
+    return torch.rand(shape, generator=generator, device=generator.device)
+
+
+def integers(low: int, high: int, shape: Sequence[int], generator: torch.Generator) -> Tensor:
+    """int64 from `low` to `high`, both included, on the generator's device."""
+    return torch.randint(low, high + 1, shape, generator=generator, device=generator.device)
+
+
 def random_flip(images: Tensor, generator: torch.Generator) -> Tensor:
     """Mirror each picture (b, c, s, s) left to right with probability 1/2."""
-    flip = torch.rand(len(images), generator=generator).to(images.device) < 0.5
+    flip = uniform((len(images),), generator).to(images.device) < 0.5
     return torch.where(flip[:, None, None, None], images.flip(3), images)
 
 
@@ -19,7 +31,7 @@ def random_shift(images: Tensor, pixels: int, generator: torch.Generator) -> Ten
     b, _, s, _ = images.shape
     padded = F.pad(images, (pixels,) * 4, mode="reflect")
     windows = padded.unfold(2, s, 1).unfold(3, s, 1)  # (b, c, offset, offset, s, s), a view
-    row, column = torch.randint(0, 2 * pixels + 1, (2, b), generator=generator).to(images.device)
+    row, column = integers(0, 2 * pixels, (2, b), generator).to(images.device)
     shifted = windows[torch.arange(b, device=images.device), :, row, column]
     return shifted.contiguous(memory_format=torch.channels_last)
 
@@ -30,7 +42,7 @@ def random_cutout(images: Tensor, side: int, generator: torch.Generator) -> Tens
     Its centre is any pixel, so it may reach over the border (DeVries and Taylor, 2017).
     """
     b, _, s, _ = images.shape
-    first = (torch.randint(0, s, (2, b, 1), generator=generator) - side // 2).to(images.device)
+    first = (integers(0, s - 1, (2, b, 1), generator) - side // 2).to(images.device)
     pixel = torch.arange(s, device=images.device)
     row, column = (first <= pixel) & (pixel < first + side)  # (b, s) each
     return images.masked_fill((row[:, :, None] & column[:, None, :])[:, None], 0.0)
@@ -41,7 +53,7 @@ def random_tone(images: Tensor, strength: float, generator: torch.Generator) -> 
 
     The shift is in standard deviations of normalised pictures.
     """
-    change = (2 * torch.rand((2, len(images), 1, 1, 1), generator=generator) - 1).to(images) * strength
+    change = (2 * uniform((2, len(images), 1, 1, 1), generator) - 1).to(images) * strength
     middle = images.mean(dim=(1, 2, 3), keepdim=True)
     return (images - middle) * (1 + change[0]) + middle + change[1]
 
@@ -54,8 +66,8 @@ def distort(images: Tensor, generator: torch.Generator) -> Tensor:
 def random_roll(spectrograms: Tensor, frames: int, generator: torch.Generator) -> Tensor:
     """Move each (b, c, bands, t) in time by up to `frames`; what leaves at one end comes in at the other."""
     b, _, _, t = spectrograms.shape
-    by = torch.randint(-frames, frames + 1, (b, 1), generator=generator)
-    source = ((torch.arange(t) - by) % t).to(spectrograms.device)
+    by = integers(-frames, frames, (b, 1), generator)
+    source = ((torch.arange(t, device=by.device) - by) % t).to(spectrograms.device)
     return spectrograms.gather(3, source[:, None, None, :].expand_as(spectrograms))
 
 
@@ -69,10 +81,10 @@ def mask_bands(spectrograms: Tensor, generator: torch.Generator) -> Tensor:
 
     def masked(length: int) -> Tensor:
         """(b, length) bool"""
-        width, place = torch.rand((2, b, 2, 1), generator=generator)
+        width, place = uniform((2, b, 2, 1), generator)
         width = (width * (length / 5 + 1)).floor()
         start = (place * (length - width + 1)).floor()
-        position = torch.arange(length)
+        position = torch.arange(length, device=generator.device)
         return ((start <= position) & (position < start + width)).any(dim=1).to(spectrograms.device)
 
     return spectrograms.masked_fill((masked(bands)[:, :, None] | masked(t)[:, None, :])[:, None], 0.0)
@@ -83,8 +95,8 @@ def blur_vectors(vectors: Tensor, generator: torch.Generator, *, noise: float = 
 
     Gaussian noise of deviation `noise`; a share `dropout` of the numbers is set to 0, their mean.
     """
-    noisy = vectors + noise * torch.randn(vectors.shape, generator=generator).to(vectors)
-    return noisy.masked_fill((torch.rand(vectors.shape, generator=generator) < dropout).to(vectors.device), 0.0)
+    noisy = vectors + noise * torch.randn(vectors.shape, generator=generator, device=generator.device).to(vectors)
+    return noisy.masked_fill((uniform(vectors.shape, generator) < dropout).to(vectors.device), 0.0)
 
 
 def flips_preserve_labels(

@@ -16,11 +16,11 @@ from torch import Tensor, nn
 
 from cleanlab_lite.clock import Clock, Pulse
 from cleanlab_lite.errors import StoppedEarly
-from cleanlab_lite.evidence.history import statistics
 from cleanlab_lite.train.augment import blur_vectors, distort, mask_bands, random_flip, random_roll, random_shift
 from cleanlab_lite.train.checkpoint import Checkpoint, CheckpointKeeper, Snapshot
+from cleanlab_lite.train.graphs import Replay
 from cleanlab_lite.train.loader import Batch, Samples
-from cleanlab_lite.train.losses import LOSSES
+from cleanlab_lite.train.losses import LOSSES, LossFunction
 from cleanlab_lite.train.models import PROXIES, Proxy, build_proxy
 from cleanlab_lite.train.observation import Curves, Observation
 from cleanlab_lite.train.state import restore
@@ -28,6 +28,8 @@ from cleanlab_lite.train.strategies import STRATEGIES, Learner, Observed, Settin
 
 RECALIBRATION_ROWS = 256  # enough for batch-norm statistics: 1,024 changed no F1 by more than .005, for 5 % more time
 LATE_SHARE = 0.25  # logits are averaged over the last quarter of the epochs
+OWN = "cleanlab_lite."  # module names begin so
+LARGEST = 6e4  # loss or margin: float16 ends at 65504
 FEATURES = 32  # dimensions kept of the penultimate layer: principal components
 
 Start = Callable[[Proxy], object]  # fills a fresh network, in place, with what was learned before
@@ -109,7 +111,9 @@ class Training:
         build_loss, loss_options = LOSSES.parse(teaching.loss)
         build_strategy, strategy_options = STRATEGIES.parse(teaching.strategy)
         batch_size = min(teaching.batch_size, len(rows))
-        augmenting = Augmenting(samples, teaching, torch.Generator().manual_seed(seed))
+        host = samples.device.type != "cuda"  # where drawing numbers must not make the device wait
+        generator = torch.Generator("cpu" if host else samples.device).manual_seed(seed)
+        augmenting = Augmenting(samples, teaching, generator)
         self.setting = Setting(
             samples=samples,
             rows=rows,
@@ -123,10 +127,11 @@ class Training:
             augment_strongly=augmenting.strongly,
             new_learner=self._new_learner(num_classes, teaching.epochs * max(1, len(rows) // batch_size), start),
         )
+        self.recordable = not host and is_ours(teaching) and not remembers(self.setting.loss)
         self.strategy = build_strategy.function(self.setting, **strategy_options)
         n = len(samples)
         self.curves = curves or Curves.empty(teaching.epochs, n, num_classes)
-        self.late = np.zeros((n, num_classes), dtype=np.float32)
+        self.late = torch.zeros((n, num_classes), device=samples.device)
         self.late_epochs = max(1, round(LATE_SHARE * teaching.epochs))
         self.logits: np.ndarray | None = None  # (networks, n, k) of the last pass, for strategies that read them
 
@@ -148,6 +153,7 @@ class Training:
                 l1=teaching.l1,
                 autocast=teaching.autocast,
                 encoder_rate=PROXIES.get(teaching.proxy).facts.encoder_rate,
+                replay=Replay() if self.recordable else None,
             )
 
         return new_learner
@@ -161,7 +167,7 @@ class Training:
         """
         if point:
             self.restore(point.begun)
-            self.late = self.late if point.late is None else point.late.numpy()
+            self.late = self.late if point.late is None else point.late.to(self.samples.device)
         begun = point.begun if point else self.snapshot() if keeper else None
         for learner in self.strategy.learners:
             learner.network.train()
@@ -176,7 +182,7 @@ class Training:
         def save(now: Snapshot | None) -> None:
             if keeper and begun and now:
                 states = torch.stack(drawn) if drawn else torch.zeros(0, 0, dtype=torch.uint8)
-                late = torch.from_numpy(self.late) if epoch >= self.teaching.epochs - self.late_epochs else None
+                late = self.late.cpu() if epoch >= self.teaching.epochs - self.late_epochs else None
                 self.curves.flush()
                 keeper.save(Checkpoint(epoch, len(drawn), begun, now, states, late, facts))
 
@@ -213,25 +219,37 @@ class Training:
 
     def look(self, epoch: int, pulse: Pulse, save: Callable[[], None]) -> None:
         """Observe every readable row after an epoch. Raises StoppedEarly when its time is up, and calls `save` then."""
+        learners, n, k = self.strategy.learners, len(self.samples), self.setting.num_classes
+        seen, late = [], []
+        logits = np.full((len(learners), n, k), np.nan, np.float32) if self.strategy.reads_logits else None
         try:
-            logits = observe(self.strategy.learners, self.samples, self.rows, pulse.look)
+            for rows, values in observe(learners, self.samples, self.rows, pulse.look):
+                mean, index = values.mean(dim=0), torch.as_tensor(rows, device=values.device)
+                seen.append(statistics(mean, self.setting.targets[index]))
+                if epoch >= self.teaching.epochs - self.late_epochs:
+                    late.append((index, mean / self.late_epochs))
+                if logits is not None:
+                    logits[:, rows] = values.cpu().numpy()
         except StoppedEarly:
             save()
             raise
-        mean = logits[0] if len(logits) == 1 else logits.mean(axis=0)
-        curves = self.curves
-        curves.loss[epoch], curves.margin[epoch], curves.predicted[epoch] = statistics(mean, self.targets)
-        if epoch >= self.teaching.epochs - self.late_epochs:
-            self.late += mean / self.late_epochs
-        self.logits = logits if self.strategy.reads_logits else None
+        loss, margin, predicted = (torch.cat(parts).cpu().numpy() for parts in zip(*seen, strict=True))
+        curves, readable = self.curves, self.samples.readable
+        curves.loss[epoch] = curves.margin[epoch] = np.nan
+        curves.predicted[epoch] = -1
+        curves.loss[epoch, readable], curves.margin[epoch, readable] = loss, margin
+        curves.predicted[epoch, readable] = predicted
+        for index, values in late:  # of a whole pass, or none
+            self.late[index] += values
+        self.logits = logits
 
     def observation(self) -> Observation:
         """After the last epoch."""
         seen, learners = self.curves, self.strategy.learners
         features = principal_features(learners, self.samples)
-        return Observation(
-            seen.loss, seen.margin, seen.predicted, self.late, features, learners[0].network.state_dict()
-        )
+        late = self.late.cpu().numpy()
+        late[~self.samples.readable] = np.nan
+        return Observation(seen.loss, seen.margin, seen.predicted, late, features, learners[0].network.state_dict())
 
     def snapshot(self) -> Snapshot:
         """All that changes on the way, but for the curves and the sum of late logits."""
@@ -255,6 +273,17 @@ class Training:
             "random": torch.get_rng_state(),
             "random_cuda": torch.cuda.get_rng_state(self.samples.device) if cuda else None,
         }
+
+
+def is_ours(teaching: Teaching) -> bool:
+    """Whether the proxy, the loss and the strategy are, not what a user has registered."""
+    methods = (PROXIES.get(teaching.proxy), LOSSES.parse(teaching.loss)[0], STRATEGIES.parse(teaching.strategy)[0])
+    return all(method.function.__module__.startswith(OWN) for method in methods)
+
+
+def remembers(loss: LossFunction) -> bool:
+    """Whether it changes from epoch to epoch, or from step to step."""
+    return hasattr(loss, "start_epoch") or hasattr(loss, "state_dict")
 
 
 def facts_of(rows: np.ndarray, teaching: Teaching, seed: int) -> dict[str, Any]:
@@ -292,27 +321,40 @@ class Augmenting:
 @torch.no_grad()
 def observe(
     learners: list[Learner], samples: Samples, rows: np.ndarray, look: Callable[[], None] = lambda: None
-) -> np.ndarray:
-    """(networks, n, k) float32 logits from a clean, unaugmented pass over all readable rows; NaN for the others.
+) -> Iterator[tuple[np.ndarray, Tensor]]:
+    """A clean, unaugmented pass over all readable rows: (b,) some of them, and their (networks, b, k) float32 logits.
 
-    Batch-norm statistics are recalibrated first: in a short training they lag behind the weights, and a mean over
-    epochs would inherit the garbage. `look` is called on the way and may raise to stop.
+    Batch-norm statistics are recalibrated first, on some of `rows`: in a short training they lag behind the weights,
+    and a mean over epochs would inherit the garbage. `look` is called on the way and may raise to stop.
     """
-    readable = np.flatnonzero(samples.readable)
-    passes = []
     for learner in learners:
         recalibrate(learner, samples, rows)
         learner.network.eval()
 
-        def compute(inputs: Tensor, learner: Learner = learner) -> Tensor:
-            look()
-            return learner.logits(inputs)
+    def compute(inputs: Tensor) -> Tensor:
+        look()
+        return torch.stack([learner.logits(inputs) for learner in learners])
 
-        passes.append(samples.averaged(readable, observing_batch(samples.device), compute).cpu().numpy())
-    everywhere = np.full((len(passes), len(samples), passes[0].shape[1]), np.nan, dtype=np.float32)
-    for network, logits in enumerate(passes):
-        everywhere[network, readable] = logits
-    return everywhere
+    readable = np.flatnonzero(samples.readable)
+    for part, logits in samples.passes(readable, observing_batch(samples.device), compute):
+        yield readable[part], logits
+
+
+def statistics(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """`evidence.history.statistics` on a device: loss, margin and prediction of (b, k) logits for (b,) labels.
+
+    float16, float16 and int32. Loss and margin are NaN where the label is -1 or logits are NaN; then the prediction
+    is -1.
+    """
+    finite = logits[:, 0].isfinite()
+    predicted = logits.argmax(dim=1).where(finite, -1)
+    label = labels.clamp(min=0)[:, None]
+    given = logits.gather(1, label)[:, 0]
+    loss = logits.logsumexp(dim=1) - given
+    margin = given - logits.scatter(1, label, -torch.inf).amax(dim=1)
+    bounded = torch.stack([loss.clamp(0, LARGEST), margin.clamp(-LARGEST, LARGEST)])
+    bounded = bounded.masked_fill((labels < 0) | ~finite, torch.nan).half()
+    return bounded[0], bounded[1], predicted.int()
 
 
 def observing_batch(device: torch.device) -> int:

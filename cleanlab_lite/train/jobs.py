@@ -29,9 +29,8 @@ from cleanlab_lite.run import Run, RunFiles
 from cleanlab_lite.run.layout import JOBS
 from cleanlab_lite.train.checkpoint import Checkpoint, CheckpointKeeper
 from cleanlab_lite.train.crew import Crew
-from cleanlab_lite.train.fit import Start, Teaching, facts_of, fit
+from cleanlab_lite.train.fit import OWN, Start, Teaching, facts_of, fit, is_ours
 from cleanlab_lite.train.loader import Samples
-from cleanlab_lite.train.losses import LOSSES
 from cleanlab_lite.train.memory import available, out_of_memory
 from cleanlab_lite.train.models import PROXIES
 from cleanlab_lite.train.observation import (
@@ -41,12 +40,10 @@ from cleanlab_lite.train.observation import (
     read_observation,
     save_observation,
 )
-from cleanlab_lite.train.strategies import STRATEGIES
 from cleanlab_lite.train.task import Task, View
 from cleanlab_lite.workers import cores, may_start
 
 WORTH = 5.0  # seconds of training, as they are estimated: a worker takes 1.5 to start
-OWN = ("cleanlab_lite.",)  # modules that a worker process knows
 
 SMALLEST_BATCH = 8
 
@@ -161,7 +158,7 @@ def train(job: Job, bench: Bench, run: RunFiles, pulse: Pulse) -> dict[str, Any]
     teaching, point = _resume(job, keeper.load())
     while True:
         try:
-            with _one_thread(bench.device):
+            with _settings(bench.device):
                 seen = _attempt(job, teaching, bench, run, pulse, keeper, point)
             break
         except RuntimeError as error:
@@ -178,15 +175,28 @@ def train(job: Job, bench: Bench, run: RunFiles, pulse: Pulse) -> dict[str, Any]
 
 
 @contextmanager
-def _one_thread(device: str) -> Iterator[None]:
-    """On a CPU, where small operations wait for the slower of several threads, and other threads round otherwise."""
-    threads = torch.get_num_threads()
+def _settings(device: str) -> Iterator[None]:
+    """What torch is told while it trains, and untold after.
+
+    One thread on a CPU, where small operations wait for the slower of several threads, and other threads round
+    otherwise. On a GPU 10 bits of factors in products, and convolutions by whichever algorithm is fastest.
+    """
+    threads, factors, searches = (
+        torch.get_num_threads(),
+        torch.get_float32_matmul_precision(),
+        torch.backends.cudnn.benchmark,
+    )
     if device == "cpu":
         torch.set_num_threads(1)
+    elif device.startswith("cuda"):
+        torch.set_float32_matmul_precision("high")
+        torch.backends.cudnn.benchmark = True
     try:
         yield
     finally:
         torch.set_num_threads(threads)
+        torch.set_float32_matmul_precision(factors)
+        torch.backends.cudnn.benchmark = searches
 
 
 def _resume(job: Job, point: Checkpoint | None) -> tuple[Teaching, Checkpoint | None]:
@@ -246,13 +256,7 @@ def workers_for(jobs: Sequence[Job], bench: Bench) -> int:
 
 def _travels(job: Job) -> bool:
     """Whether all methods of a job are ours: what a user has registered, a new process does not know."""
-    methods = (
-        PROXIES.get(job.teaching.proxy).function,
-        LOSSES.parse(job.teaching.loss)[0].function,
-        STRATEGIES.parse(job.teaching.strategy)[0].function,
-        *([type(job.start)] if job.start else []),
-    )
-    return all(getattr(method, "__module__", "").startswith(OWN) for method in methods)
+    return is_ours(job.teaching) and (job.start is None or type(job.start).__module__.startswith(OWN))
 
 
 def _seconds(job: Job, bench: Bench) -> float:

@@ -38,7 +38,7 @@ class Samples:
     ) -> None:
         self.is_image = inputs.ndim == 4  # spectrograms are pictures, too
         self.offsets = offsets
-        self._first = None if offsets is None else torch.from_numpy(offsets)
+        self._first = None if offsets is None else torch.from_numpy(offsets).to(device)
         self.device = device
         self.readable = readable
         rows = np.flatnonzero(readable if offsets is None else np.repeat(readable, np.diff(offsets)))
@@ -81,17 +81,29 @@ class Samples:
         """
         if self._first is None:
             return self._normalised(rows)
-        clips = rows.cpu()
-        first, count = self._first[clips], self._first[clips + 1] - self._first[clips]
-        where = torch.full((len(clips),), 0.5) if generator is None else torch.rand(len(clips), generator=generator)
-        return self._normalised((first + (where * count).long()).to(rows.device))
+        first, count = self._first[rows], self._first[rows + 1] - self._first[rows]
+        if generator is None:
+            where = torch.full((len(rows),), 0.5, device=rows.device)
+        else:
+            where = torch.rand(len(rows), generator=generator, device=generator.device).to(rows.device)
+        return self._normalised(first + (where * count).long())
 
     def averaged(self, rows: np.ndarray, size: int, compute: Callable[[Tensor], Tensor]) -> Tensor:
         """(r, d) `compute` of the inputs of `rows`, at most `size` at a time; of a clip, the mean over its patches."""
+        return torch.cat([values for _, values in self.passes(rows, size, compute)])
+
+    def passes(
+        self, rows: np.ndarray, size: int, compute: Callable[[Tensor], Tensor]
+    ) -> Iterator[tuple[slice, Tensor]]:
+        """Parts of `rows`, and (..., b, d) `compute` of their inputs; of a clip, the mean over its patches."""
         if self.offsets is None:
-            return torch.cat([compute(self.inputs(index)) for index in self.batches(rows, size)])
+            start = 0
+            for index in self.batches(rows, size):
+                yield slice(start, start + len(index)), compute(self.inputs(index))
+                start += len(index)
+            return
         counts = np.diff(self.offsets)[rows]
-        parts, start = [], 0
+        start = 0
         while start < len(rows):
             fit = np.searchsorted(np.cumsum(counts[start : start + size]), size, side="right")
             end = start + max(int(fit), 1)
@@ -101,9 +113,8 @@ class Samples:
             values = compute(self._normalised(torch.as_tensor(patches, device=self.device)))
             # (clips, q): a product, as the sums of scattered adding depend on their order on a GPU
             mean = (place == np.arange(len(clips))[:, None]) / count[:, None]
-            parts.append(torch.as_tensor(mean, dtype=values.dtype, device=self.device) @ values)
+            yield slice(start, end), torch.as_tensor(mean, dtype=values.dtype, device=self.device) @ values
             start = end
-        return torch.cat(parts)
 
     def _normalised(self, index: Tensor) -> Tensor:
         """(b, ...) float32 of pictures, vectors or patches."""
@@ -122,8 +133,8 @@ class Samples:
         self, rows: np.ndarray, targets: Tensor, size: int, generator: torch.Generator, *, drop_last: bool = True
     ) -> Iterator[Batch]:
         """One epoch over `rows` in random order. The last short batch is dropped unless it is the only one."""
-        order = torch.randperm(len(rows), generator=generator)
-        index = torch.as_tensor(rows)[order].to(self.device)
+        order = torch.randperm(len(rows), generator=generator, device=generator.device)
+        index = torch.as_tensor(rows, device=order.device)[order].to(self.device)
         for part in index.split(size):
             if drop_last and len(part) < size <= len(rows):
                 return

@@ -18,6 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from cleanlab_lite.train.graphs import Replay
+
 Tree = list[Any]  # [kind, ...]
 SAME: Tree = ["same"]  # constructing it again gives the same
 # what never changes in a training, or is kept by others: parameters by their module
@@ -31,6 +33,7 @@ CONSTANT = (
     types.MethodType,
     types.ModuleType,
     functools.partial,
+    Replay,
 )
 KEEPS_ITSELF = (torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler, torch.amp.GradScaler)  # by state_dict()
 SEQUENCES: dict[str, Callable[[Any], Any]] = {

@@ -63,7 +63,7 @@ class AttentionMixup(Strategy):
     def step(self, epoch: int, batch: Batch) -> None:
         s, learner = self.setting, self.learners[0]
         network: Any = learner.network
-        partner = torch.randperm(len(batch.index), generator=s.generator).to(batch.index.device)
+        partner = s.permutation(len(batch.index))
         with learner.precision():
             features = network.encoder(s.augment(batch.inputs))
             attention = network.attention(features, partner)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from cleanlab_lite.errors import ConfigError
 from cleanlab_lite.registry import NoFacts, Registry
+from cleanlab_lite.train.graphs import Replay
 from cleanlab_lite.train.loader import Batch, Samples
 from cleanlab_lite.train.losses import LossFunction
 
@@ -36,8 +37,11 @@ class Learner:
         autocast: torch.dtype | None,
         l1: float = 0.0,
         encoder_rate: float = 1.0,
+        replay: Replay | None = None,
     ) -> None:
+        """`replay`: where steps that `descend` is told may be recorded."""
         self.network = network
+        self._replay = replay
         self._device = next(network.parameters()).device
         self._autocast = autocast
         steps = max(steps, SHORTEST_SCHEDULE)
@@ -54,7 +58,8 @@ class Learner:
             for part, rate in parts
             for heavy in (True, False)  # biases and norms do not decay
         ]
-        self._optimizer = torch.optim.SGD(groups, lr=learning_rate, momentum=0.9, nesterov=True)
+        fused = True if self._device.type == "cuda" else None
+        self._optimizer = torch.optim.SGD(groups, lr=learning_rate, momentum=0.9, nesterov=True, fused=fused)
         self._schedule = torch.optim.lr_scheduler.OneCycleLR(
             self._optimizer,
             [group["lr"] for group in groups],
@@ -77,10 +82,26 @@ class Learner:
     @property
     def rate(self) -> float:
         """Learning rate of the next step."""
-        return self._optimizer.param_groups[0]["lr"]
+        return float(self._optimizer.param_groups[0]["lr"])
+
+    def descend(self, loss: Callable[..., Tensor], *tensors: Tensor) -> None:
+        """`update(loss(*tensors))`. The loss must depend on nothing else that changes, but for the network."""
+        if self._replay is None or self._scaler.is_enabled():  # a scaler asks the device whether gradients overflowed
+            return self.update(loss(*tensors))
+        for group in self._optimizer.param_groups:  # where a recording finds the rate of its step
+            group["lr"] = torch.as_tensor(group["lr"], dtype=torch.float32, device=self._device)
+        self._replay(_Descent(self, loss), *tensors)
+        self._advance()
 
     def update(self, loss: Tensor) -> None:
         """One step down the gradient of a scalar, and of the l1 norm of the weights where that is penalised."""
+        scale = self._scaler.get_scale()
+        self._step(loss)
+        self._scaler.update()
+        if self._scaler.get_scale() >= scale:  # else the gradient overflowed, in fp16 only
+            self._advance()
+
+    def _step(self, loss: Tensor) -> None:
         if self._l1:
             loss = loss + self._l1 * sum(weight.abs().sum() for weight in self._weights)
         self._optimizer.zero_grad(set_to_none=True)
@@ -88,12 +109,22 @@ class Learner:
         self._scaler.unscale_(self._optimizer)
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
         self._scaler.step(self._optimizer)
-        scale = self._scaler.get_scale()
-        self._scaler.update()
-        skipped = self._scaler.get_scale() < scale  # the gradient overflowed, in fp16 only
-        if self._steps_left and not skipped:
+
+    def _advance(self) -> None:
+        if self._steps_left:
             self._schedule.step()
             self._steps_left -= 1
+
+
+@dataclass(frozen=True)
+class _Descent:
+    """A step that is equal to another one of the same learner down the same loss."""
+
+    learner: Learner
+    loss: Callable[..., Tensor]
+
+    def __call__(self, *tensors: Tensor) -> None:
+        self.learner._step(self.loss(*tensors))
 
 
 @dataclass(frozen=True)
@@ -118,7 +149,7 @@ class Setting:
     loss: LossFunction
     epochs: int
     batch_size: int
-    generator: torch.Generator  # on the host
+    generator: torch.Generator  # on the device where that is CUDA, else on the host
     augment: Callable[[Tensor], Tensor]  # a batch of inputs -> the same, augmented
     augment_strongly: Callable[[Tensor], Tensor]  # -> the same, hardly recognisable
     new_learner: Callable[..., Learner]  # (wrap=None): each call initialises with another seed; see `Wrap`
@@ -127,6 +158,11 @@ class Setting:
     def steps_per_epoch(self) -> int:
         """What the schedule of a learner counts on."""
         return max(1, len(self.rows) // self.batch_size)
+
+    def permutation(self, count: int) -> Tensor:
+        """(count,) int64 numbers from 0 on the device, in random order."""
+        order = torch.randperm(count, generator=self.generator, device=self.generator.device)
+        return order.to(self.samples.device)
 
 
 class Strategy:
@@ -148,9 +184,10 @@ class Strategy:
 
     def step(self, epoch: int, batch: Batch) -> None:
         """Learn from one batch."""
-        learner = self.learners[0]
-        values = self.setting.loss(learner.logits(self.setting.augment(batch.inputs)), batch.targets, batch.index)
-        learner.update(values.mean())
+        self.learners[0].descend(self._mean_loss, self.setting.augment(batch.inputs), batch.targets, batch.index)
+
+    def _mean_loss(self, inputs: Tensor, targets: Tensor, index: Tensor) -> Tensor:
+        return self.setting.loss(self.learners[0].logits(inputs), targets, index).mean()
 
 
 def reject(strategy: str, problems: Mapping[str, bool]) -> None:

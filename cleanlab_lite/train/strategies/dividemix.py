@@ -83,7 +83,7 @@ class DivideMix(CoDivided):
                 other.network.train()
                 targets += [sharpen(guess, self.temperature)] * self.views
         inputs, target = torch.cat(labelled + unlabelled_views), torch.cat(targets)
-        order = torch.randperm(len(inputs), generator=s.generator).to(inputs.device)
+        order = s.permutation(len(inputs))
         share = larger_share(self.draws, self.alpha)
         logits, target = learner.logits(mix(inputs, order, share)), mix(target, order, share)
         known = self.views * len(batch.index)

@@ -73,7 +73,7 @@ class DynamicBootstrap(Strategy):
 
     def step(self, epoch: int, batch: Batch) -> None:
         s, learner = self.setting, self.learners[0]
-        inputs, wrong, device = s.augment(batch.inputs), self.wrong[batch.index], batch.index.device
+        inputs, wrong = s.augment(batch.inputs), self.wrong[batch.index]
         bootstraps = epoch >= self.start
         targets = one_hot(batch.targets, s.num_classes)
         if not self.alpha:
@@ -86,7 +86,7 @@ class DynamicBootstrap(Strategy):
                 with torch.no_grad():
                     targets = self.correct(targets, wrong, learner.logits(inputs), epoch)
             share = float(self.draws.beta(self.alpha, self.alpha))
-            partner = torch.randperm(len(wrong), generator=s.generator).to(device)
+            partner = s.permutation(len(wrong))
             portion = torch.full_like(wrong, share)
             if bootstraps and self.kind == "soft_to_hard":
                 portion = (1 - wrong) / (2 - wrong - wrong[partner])

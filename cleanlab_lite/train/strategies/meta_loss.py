@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from cleanlab_lite.train.augment import integers
 from cleanlab_lite.train.loader import Batch
 from cleanlab_lite.train.strategies.base import STRATEGIES, Observed, Setting, Strategy, reject
 from cleanlab_lite.train.strategies.parts import batches_over
@@ -63,7 +64,7 @@ class MetaLoss(Strategy):
         )
         super().__init__(setting)
         self.objective, self.every, self.steps = objective, every, 0
-        order = torch.randperm(len(setting.rows), generator=setting.generator).numpy()
+        order = setting.permutation(len(setting.rows)).cpu().numpy()
         count = max(1, round(share * len(order)))
         self.held_back, self.learned = setting.rows[order[:count]], setting.rows[order[count:]]
         start = (q - SMALLEST) / (1 - SMALLEST)
@@ -78,8 +79,8 @@ class MetaLoss(Strategy):
         s, learner = self.setting, self.learners[0]
         inputs = s.augment(batch.inputs)
         if self.steps % self.every == 0:
-            drawn = torch.randint(len(self.held_back), (s.batch_size,), generator=s.generator)
-            index = torch.as_tensor(self.held_back)[drawn].to(s.targets.device)
+            drawn = integers(0, len(self.held_back) - 1, (s.batch_size,), s.generator)
+            index = torch.as_tensor(self.held_back, device=drawn.device)[drawn].to(s.targets.device)
             judge = (s.samples.inputs(index), s.targets[index])
             self.phi.grad = hypergradient(
                 learner.network, self.phi, (inputs, batch.targets), judge, learner.rate, self.objective

@@ -7,6 +7,7 @@ two-term form is right for every loss; mixing the targets instead is right only 
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from cleanlab_lite.train.loader import Batch
 from cleanlab_lite.train.strategies.base import STRATEGIES, Setting, Strategy, reject
@@ -37,9 +38,14 @@ class Mixup(Strategy):
     def step(self, epoch: int, batch: Batch) -> None:
         if epoch < self.warmup_epochs:
             return super().step(epoch, batch)
-        s, learner = self.setting, self.learners[0]
-        b = len(batch.index)
-        partner = torch.randperm(b, generator=s.generator).to(batch.index.device)
-        share = torch.as_tensor(self.draws.beta(self.alpha, self.alpha, b), dtype=torch.float32).to(batch.inputs)
-        logits = learner.logits(mix(s.augment(batch.inputs), partner, share))
-        learner.update(mixed_loss(s.loss, logits, batch.targets, batch.index, partner, share).mean())
+        b, inputs = len(batch.index), self.setting.augment(batch.inputs)
+        partner = self.setting.permutation(b)
+        share = torch.as_tensor(self.draws.beta(self.alpha, self.alpha, b), dtype=torch.float32)
+        share = share.to(inputs.device, non_blocking=True)
+        self.learners[0].descend(self._mean_mixed_loss, inputs, batch.targets, batch.index, partner, share)
+
+    def _mean_mixed_loss(
+        self, inputs: Tensor, targets: Tensor, index: Tensor, partner: Tensor, share: Tensor
+    ) -> Tensor:
+        logits = self.learners[0].logits(mix(inputs, partner, share))
+        return mixed_loss(self.setting.loss, logits, targets, index, partner, share).mean()

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from cleanlab_lite.judge.mixture import BetaMixture, GaussianMixture, fit_beta_mixture, fit_gaussian_mixture
+from cleanlab_lite.train.augment import integers
 from cleanlab_lite.train.loader import Batch, Samples
 from cleanlab_lite.train.losses import LossFunction
 from cleanlab_lite.train.losses.base import log_probabilities, of_target
@@ -48,7 +49,7 @@ def targets_of(setting: Setting) -> np.ndarray:
 
 def numpy_generator(setting: Setting) -> np.random.Generator:
     """For Beta distributions, which torch draws without taking a generator."""
-    return np.random.default_rng(int(torch.randint(2**62, (), generator=setting.generator)))
+    return np.random.default_rng(int(integers(0, 2**62 - 1, (), setting.generator)))
 
 
 def ramp(epoch: float, start: float, length: float) -> float:
@@ -64,9 +65,12 @@ class Weighted(Strategy):
         self.weights = torch.ones(len(setting.samples), device=setting.samples.device)  # (n,)
 
     def step(self, epoch: int, batch: Batch) -> None:
-        learner, weights = self.learners[0], self.weights[batch.index]
-        values = self.setting.loss(learner.logits(self.setting.augment(batch.inputs)), batch.targets, batch.index)
-        learner.update((weights * values).sum() / weights.sum().clamp(min=1))
+        inputs, weights = self.setting.augment(batch.inputs), self.weights[batch.index]
+        self.learners[0].descend(self._weighted_loss, inputs, batch.targets, batch.index, weights)
+
+    def _weighted_loss(self, inputs: Tensor, targets: Tensor, index: Tensor, weights: Tensor) -> Tensor:
+        values = self.setting.loss(self.learners[0].logits(inputs), targets, index)
+        return (weights * values).sum() / weights.sum().clamp(min=1)
 
 
 # --- what is chosen -------------------------------------------------------------------------------------------------
@@ -195,7 +199,7 @@ class Extended(nn.Module):
 
 def new_linear(inputs: int, outputs: int, setting: Setting) -> nn.Linear:
     """A layer initialised from the setting's generator; global random state stays as it is."""
-    layer = nn.utils.skip_init(nn.Linear, inputs, outputs)
+    layer = nn.utils.skip_init(nn.Linear, inputs, outputs, device=setting.generator.device)
     nn.init.normal_(layer.weight, std=inputs**-0.5, generator=setting.generator)
     nn.init.zeros_(layer.bias)
     return layer

@@ -139,7 +139,7 @@ class ProMix(Strategy):
         loss, chosen = torch.zeros((), device=belief.device), torch.nonzero(selected)[:, 0]
         if len(chosen) > 1:
             targets = batch.targets[chosen]
-            order = torch.randperm(len(chosen), generator=s.generator).to(chosen.device)
+            order = s.permutation(len(chosen))
             share = larger_share(self.draws, ALPHA)
             mixed_logits = self._both(learner, mix(weak[chosen], order, share))
             for head in (0, 1):
