@@ -29,6 +29,8 @@ from cleanlab_lite.train.crew import Crew
 from cleanlab_lite.train.fit import Start, Teaching
 from cleanlab_lite.train.folds import FOLDS, choose_folds, halves
 from cleanlab_lite.train.jobs import Bench, Job, run_jobs, side_by_side
+from cleanlab_lite.train.memory import for_inputs
+from cleanlab_lite.train.models import PROXIES
 from cleanlab_lite.train.observation import Observation, allocate_history
 from cleanlab_lite.train.plan import Plan
 from cleanlab_lite.train.planting import plant, share_to_plant
@@ -40,7 +42,7 @@ PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 SEED_STRIDE = 1000  # between proxies, so that no two share the seed of anything
 REPEAT_STRIDE = 500  # between two trainings of one proxy
 TEMPERATURE_ROWS = 50_000  # plenty for one number
-DEVICE_GIB = 4.0  # of inputs on the device, where the user leaves it open
+ENOUGH_ROWS = 20_000  # on a GPU: so many steps are in the fewest epochs that no trial of more pays
 
 
 def watch(
@@ -111,7 +113,8 @@ def watch_beside(
 
 def prepare(task: Task, plan: Plan, config: AuditConfig, crew: Crew | None = None) -> tuple[Bench, Teaching]:
     """The data on its device, and how every proxy is taught. The epochs are 0 where they are chosen by trial."""
-    bench = Bench(task, plan.device, (config.max_memory or DEVICE_GIB) * 2**30, crew)
+    limit = config.max_memory * 2**30 if config.max_memory else for_inputs(plan.device)
+    bench = Bench(task, plan.device, limit, crew)
     samples, teachable = bench.samples(task.main.name), task.teachable
     mirrored = samples.is_image and not samples.is_sound
     return bench, Teaching(
@@ -159,7 +162,10 @@ class Ensemble:
         def prepare_trials(trials: list[Trial]) -> None:
             side_by_side([self.without_fold(*trial) for trial in trials], self.bench, self.run, self.clock)
 
-        chosen = choose_epochs(self.task, self.fold, self.teaching, attempt, rival)
+        teaching = self.teaching
+        if not teaching.epochs and self.plan.device.startswith("cuda") and self.plan.labelled >= ENOUGH_ROWS:
+            teaching = replace(teaching, epochs=PROXIES.get(teaching.proxy).facts.fewest_epochs)
+        chosen = choose_epochs(self.task, self.fold, teaching, attempt, rival)
         if self.plan.recipes == 1:
             return chosen
         asked, budget = (self.config.loss, self.config.strategy), self.config.search_budget

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+UNKNOWN_DEVICE = 4 * 2**30  # bytes of inputs
 CGROUP = Path("/sys/fs/cgroup")
 
 
@@ -18,6 +19,13 @@ def out_of_memory(error: RuntimeError) -> bool:
         return False
     torch.cuda.empty_cache()
     return True
+
+
+def for_inputs(device: str) -> float:
+    """Bytes of inputs that a device may hold, where the user does not say: half of what a GPU has left."""
+    if device.startswith("cuda"):
+        return torch.cuda.mem_get_info(device)[0] / 2
+    return UNKNOWN_DEVICE
 
 
 def available() -> float:

@@ -437,7 +437,7 @@ def lite_sizes(manifest: Manifest, named: int) -> tuple[int, int]:
 
 def default_batch_size(labelled: int, on_gpu: bool) -> int:
     """The power of two nearest below 1/40 of the rows: noise needs many steps, a GPU needs wide ones."""
-    most = 512 if on_gpu else 128
+    most = 2048 if on_gpu else 128
     return min(max(1 << max(labelled // 40, 1).bit_length() - 1, 32), most)
 
 
