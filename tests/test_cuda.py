@@ -12,7 +12,8 @@ from worlds import auroc, blobs
 
 from cleanlab_lite.clock import Clock
 from cleanlab_lite.run import Run
-from cleanlab_lite.train import jobs
+from cleanlab_lite.train import fit as training
+from cleanlab_lite.train import graphs, jobs
 from cleanlab_lite.train.augment import random_flip, random_shift
 from cleanlab_lite.train.fit import Observation, Teaching, fit
 from cleanlab_lite.train.loader import Samples
@@ -120,3 +121,33 @@ def test_a_device_that_runs_full_gets_smaller_batches(monkeypatch, tmp_path):
         (seen,) = jobs.run_jobs([job], bench, run, Clock())
         assert (sizes, run.facts("proxy")["batch_size"]) == ([64, 32, 16], 16)
     assert np.isfinite(seen.loss).all()
+
+
+@pytest.mark.parametrize("strategy", ["plain", "mixup", "prune"])
+@pytest.mark.parametrize("precision", [None, torch.bfloat16], ids=str)
+def test_recorded_steps_learn_what_plain_ones_learn(strategy, precision, monkeypatch):
+    recorded, record = [], graphs.cuda_graph
+
+    def counting(step):
+        recorded.append(step)
+        return record(step)
+
+    monkeypatch.setattr(training, "Replay", lambda: graphs.Replay(counting))
+    replayed, _ = fit_pictures("cuda", autocast=precision, strategy=strategy, epochs=8)
+    assert recorded
+    monkeypatch.setattr(training, "Replay", lambda: None)
+    plain, _ = fit_pictures("cuda", autocast=precision, strategy=strategy, epochs=8)
+    assert np.corrcoef(mean_margin(replayed), mean_margin(plain))[0, 1] > 0.99
+    assert np.abs(replayed.loss[0].astype(np.float32) - plain.loss[0]).max() < 0.1  # before small differences grow
+
+
+def test_a_step_that_asks_the_device_is_not_recorded():
+    replay, seen = graphs.Replay(), []
+
+    def step(x: torch.Tensor) -> None:
+        seen.append(float(x.sum()))
+
+    for number in range(8):
+        replay(step, torch.full((3,), float(number), device="cuda"))
+    assert seen == [3.0 * number for number in range(8)]
+    assert torch.ones(3, device="cuda").sum() == 3  # the device goes on
