@@ -13,12 +13,9 @@ A tenth of the labels is wrong. OUT receives gpu.json, a log of both audits, and
 from __future__ import annotations
 
 import argparse
-import cProfile
-import io
 import json
 import os
 import platform
-import pstats
 import subprocess
 import sys
 import tempfile
@@ -36,7 +33,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from cleanlab_lite.clock import Clock
 from cleanlab_lite.measure import average_precision, f1_at_flags
-from cleanlab_lite.train.encode import features
+from cleanlab_lite.train.encode import BATCH_GPU, features
 from cleanlab_lite.train.fit import Start, Teaching, Training
 from cleanlab_lite.train.jobs import _settings
 from cleanlab_lite.train.loader import Samples
@@ -45,7 +42,7 @@ from cleanlab_lite.train.models.encoders import LITE, describe_encoder, load_enc
 from cleanlab_lite.train.plan import choose_device, choose_precision, default_batch_size
 
 CLASSES, SIDE, WRONG = 10, 32, 0.1
-EPOCHS = 3  # of the training that is timed, after one that warms up
+EPOCHS = 4  # of the training that is timed, after two that warm up
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -92,15 +89,11 @@ def audit(manifest: Path, run: Path, device: str, wrong: np.ndarray, profile: Pa
     """The command in a process of its own, with an empty cache."""
     with tempfile.TemporaryDirectory() as cache:
         arguments = ["--device", device, "--out", str(run)]
-        command = [sys.executable, "-m", "benchmarks.gpu", "--child", str(profile or ""), "audit", str(manifest)]
+        profiler = ["-m", "cProfile", "-o", str(profile)] if profile else []
+        command = [sys.executable, *profiler, "-m", "nlclean", "audit", str(manifest)]
         begun = time.time()
-        child = subprocess.run(
-            [*command, *arguments],
-            env=os.environ | {"NLCLEAN_CACHE_DIR": cache},
-            stdout=subprocess.PIPE,
-            text=True,
-            check=True,
-        )
+        environment = os.environ | {"NLCLEAN_CACHE_DIR": cache}
+        subprocess.run([*command, *arguments], env=environment, stdout=subprocess.DEVNULL, check=True)
         seconds = time.time() - begun
     report = pq.read_table(run / "report.parquet", columns=["p_mislabel", "is_label_issue"])
     p = report["p_mislabel"].to_numpy(zero_copy_only=False).astype(np.float64)
@@ -108,7 +101,6 @@ def audit(manifest: Path, run: Path, device: str, wrong: np.ndarray, profile: Pa
     return {
         "seconds": seconds,
         "stages": stages(run / "log.jsonl", begun),
-        "device_peak_gib": json.loads(child.stdout.splitlines()[-1])["device_peak_gib"],
         "average_precision": average_precision(-np.nan_to_num(p), wrong),
         "f1": f1_at_flags(flagged, wrong),
         "flagged": int(flagged.sum()),
@@ -127,26 +119,6 @@ def stages(log: Path, begun: float) -> dict[str, float]:
     return found
 
 
-def child(profile: str, arguments: list[str]) -> None:
-    """The command line in this process; the last line of stdout says how much of the device it took."""
-    from nlclean.main import main
-
-    sys.argv[1:] = arguments
-    profiler = cProfile.Profile()
-    try:
-        profiler.runcall(main) if profile else main()
-    except SystemExit as end:
-        if end.code:
-            raise
-    if profile:
-        text = io.StringIO()
-        pstats.Stats(profiler, stream=text).sort_stats("tottime").print_stats(60)
-        pstats.Stats(profiler, stream=text).sort_stats("cumulative").print_stats(90)
-        Path(profile).write_text(text.getvalue())
-    peak = torch.cuda.max_memory_allocated() / 2**30 if torch.cuda.is_available() else 0.0
-    print(json.dumps({"device_peak_gib": peak}))
-
-
 # --- Training --------------------------------------------------------------------------------------------------------
 
 
@@ -154,19 +126,19 @@ def training(pictures: np.ndarray, labels: np.ndarray, proxy: str, device: str, 
     """Steps per second of our training and of a bare loop, TFLOP/s of both, and the share of observing."""
     samples = Samples(pictures, np.ones(len(pictures), bool), torch.device(device), device_limit=2**36)
     autocast = PRECISIONS[choose_precision("auto", device, vectors=False)]
-    teaching = Teaching(proxy, "", "ce", "plain", EPOCHS + 1, batch, 0.3, 5e-4, flip=True, shift=4, autocast=autocast)
+    teaching = Teaching(proxy, "", "ce", "plain", EPOCHS + 2, batch, 0.3, 5e-4, flip=True, shift=4, autocast=autocast)
     start: Start | None = None
     with _settings(device):
         own = Training(samples, labels, np.arange(len(labels)), CLASSES, teaching, 0, start)
-        pulse = Clock().pulse(EPOCHS + 1, "")
+        pulse = Clock().pulse(EPOCHS + 2, "")
         learned = looked = 0.0
-        for epoch in range(EPOCHS + 1):
+        for epoch in range(EPOCHS + 2):
             begun = now(device)
             save = own.learn(epoch, pulse, None, None)
             middle = now(device)
             own.look(epoch, pulse, save)
             end = now(device)
-            if epoch:
+            if epoch > 1:
                 learned, looked = learned + middle - begun, looked + end - middle
         bare, flops = bare_loop(samples, torch.as_tensor(labels, device=device), teaching)
     steps = EPOCHS * (len(labels) // batch)
@@ -178,6 +150,7 @@ def training(pictures: np.ndarray, labels: np.ndarray, proxy: str, device: str, 
         "tflops": steps / learned * flops / 1e12,
         "bare_tflops": bare * flops / 1e12,
         "observing_share": looked / (learned + looked),
+        "device_peak_gib": torch.cuda.max_memory_allocated() / 2**30 if device.startswith("cuda") else 0.0,
     }
 
 
@@ -264,14 +237,14 @@ def main() -> None:
         measured = training(pictures, labels, proxy, device, size)
         found["training"][f"{proxy}, batch {size}"] = measured
         show(f"training, {proxy}", measured)
-    found["encoder"] = [encoder(pictures, device, size) for size in ((256, 1024) if device != "cpu" else (16,))]
+    found["encoder"] = [encoder(pictures, device, size) for size in ((BATCH_GPU,) if device != "cpu" else (16,))]
     for measured in found["encoder"]:
         show("encoder", measured)
     with tempfile.TemporaryDirectory() as folder:
         manifest = write_files(Path(folder), pictures, labels)
         audits = []
         for number in (1, 2):
-            profile = args.out / "profile.txt" if args.profile and number == 2 else None
+            profile = args.out / "profile" if args.profile and number == 2 else None
             one = audit(manifest, Path(folder) / f"run{number}", device, labels != truth, profile)
             (args.out / f"log{number}.jsonl").write_bytes((Path(folder) / f"run{number}/log.jsonl").read_bytes())
             audits.append(one)
@@ -288,7 +261,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--child"]:
-        child(sys.argv[2], sys.argv[3:])
-    else:
-        main()
+    main()

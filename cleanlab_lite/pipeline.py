@@ -28,6 +28,7 @@ from cleanlab_lite.export.policy import Cleaned, Cleaning, apply_policy
 from cleanlab_lite.groups import roots
 from cleanlab_lite.judge.closed_form import Multiply, View, look
 from cleanlab_lite.judge.fusion import FAR
+from cleanlab_lite.judge.neighbors import Search, on_host
 from cleanlab_lite.judge.random_features import RandomFeatures
 from cleanlab_lite.judge.verdict import Verdict, combine
 from cleanlab_lite.manifest.manifest import PLURALS, Manifest
@@ -84,6 +85,7 @@ class Seen:
     inputs: Inputs
     duplicates: Duplicates
     evidence: Evidence
+    search: Search = on_host  # for neighbours
 
 
 def run_audit(
@@ -128,7 +130,7 @@ def _find(
     seen = source.look(manifest, run, Clock(config.time_budget, on_progress))
     inputs, duplicates = seen.inputs, seen.duplicates
     on_progress(Progress("judge", 0, 1, "steps"))
-    verdict = combine(seen.evidence, inputs.readable, inputs.duplicate_of, seed=config.seed)
+    verdict = combine(seen.evidence, inputs.readable, inputs.duplicate_of, seed=config.seed, search=seen.search)
     copies = duplicates.reasons(manifest.labels, manifest.splits)
     verdict = replace(verdict, reasons=verdict.reasons | inputs.notes | copies)
     run.mark("judge")
@@ -177,28 +179,38 @@ class Proxies:
         plan = self.plan
         inputs, views = self._views(manifest, run, clock)
         main = views[plan.views[0]]
-        duplicates = _copies(inputs, main, run, clock)
+        search, multiply = self._arithmetic()
+        duplicates = _copies(inputs, main, run, clock, search)
         vectors = {name: views[name].array for name in plan.in_closed_form}
-        head, votes = self._closed(manifest, vectors, main, duplicates, run) if vectors else (None, {})
+        head, votes = self._closed(manifest, vectors, main, duplicates, run, multiply) if vectors else (None, {})
         if plan.heads == "closed":
             assert head is not None
-            return Seen(main, duplicates, _of_head(manifest, vectors, head, votes))
+            return Seen(main, duplicates, _of_head(manifest, vectors, head, votes), search)
         evidence = self._trained(manifest, views, head, duplicates, run, clock)
-        return Seen(main, duplicates, replace(evidence, head=head, votes=votes))
+        return Seen(main, duplicates, replace(evidence, head=head, votes=votes), search)
+
+    def _arithmetic(self) -> tuple[Search, Multiply]:
+        """Neighbours and products of matrices, on the device of the plan."""
+        if self.plan.device == "cpu":
+            return on_host, np.matmul
+        from cleanlab_lite.train.products import products_on, searching_on  # torch
+
+        return searching_on(self.plan.device), products_on(self.plan.device)
 
     def _closed(
-        self, manifest: Manifest, vectors: dict[str, np.ndarray], main: Inputs, duplicates: Duplicates, run: Run
+        self,
+        manifest: Manifest,
+        vectors: dict[str, np.ndarray],
+        main: Inputs,
+        duplicates: Duplicates,
+        run: Run,
+        multiply: Multiply,
     ) -> tuple[HeldOut, dict[str, Vote]]:
         """What a head in closed form says of vectors (n, d) by view, and what each of them would say alone."""
         labels = np.where(main.readable, manifest.labels, -1)
         group = roots(duplicates.copy_of)  # copies do not answer for each other
         known = {name: np.where(main.readable[:, None], array, np.nan) for name, array in vectors.items()}
         views: dict[str, View] = {**known}
-        multiply: Multiply = np.matmul
-        if self.plan.device != "cpu":
-            from cleanlab_lite.train.products import products_on  # torch
-
-            multiply = products_on(self.plan.device)
         seed = self.config.seed
         if "vectors" in vectors:  # nobody knows of what kind they are
             views["vectors"] = RandomFeatures.of(known["vectors"], seed=seed, multiply=multiply)
@@ -357,10 +369,10 @@ def _of_head(manifest: Manifest, views: dict[str, np.ndarray], head: HeldOut, vo
     )
 
 
-def _copies(inputs: Inputs, seen: Inputs, run: Run, clock: Clock) -> Duplicates:
+def _copies(inputs: Inputs, seen: Inputs, run: Run, clock: Clock, search: Search = on_host) -> Duplicates:
     """The copies among the rows, searched once per run."""
     if not run.done("duplicates"):
-        found = find_copies(inputs, seen, on_progress=clock)
+        found = find_copies(inputs, seen, on_progress=clock, search=search)
         run.write_arrays(layout.COPIES, **found.arrays())
         run.mark("duplicates", **found.facts)
         clock.moved = True

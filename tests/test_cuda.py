@@ -64,9 +64,16 @@ def mean_margin(seen: Observation) -> np.ndarray:
 
 
 def test_single_precision_agrees_with_the_cpu():
-    (cpu, _), (gpu, _) = fit_world("cpu"), fit_world("cuda")
-    assert np.corrcoef(mean_margin(cpu), mean_margin(gpu))[0, 1] > 0.99
-    assert (cpu.predicted[-1] == gpu.predicted[-1]).mean() > 0.97
+    (cpu, _), (gpu, _) = fit_world("cpu"), fit_world("cuda")  # the order of the rows is drawn on the device
+    assert np.corrcoef(mean_margin(cpu), mean_margin(gpu))[0, 1] > 0.85
+    assert (cpu.predicted[-1] == gpu.predicted[-1]).mean() > 0.95
+
+
+def test_the_same_seed_gives_the_same_bits():
+    with jobs._settings("cuda"):
+        first, second = (fit_pictures("cuda", autocast=torch.bfloat16, epochs=6)[0] for _ in range(2))
+    np.testing.assert_array_equal(first.logits, second.logits)
+    np.testing.assert_array_equal(first.loss, second.loss)
 
 
 @pytest.mark.parametrize("precision", [None, torch.bfloat16, torch.float16], ids=str)

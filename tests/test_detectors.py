@@ -25,8 +25,9 @@ from cleanlab_lite.judge.detectors.out_of_vocabulary import collision_entropy, c
 from cleanlab_lite.judge.detectors.prototypes import density_and_eta, density_peaks
 from cleanlab_lite.judge.detectors.second_split import forgotten_at
 from cleanlab_lite.judge.detectors.simifeat import lowest_of_each_class, soft_labels, transition_matrix
-from cleanlab_lite.judge.neighbors import nearest_neighbors
+from cleanlab_lite.judge.neighbors import nearest_neighbors, on_host
 from cleanlab_lite.run.report import SCHEMA
+from cleanlab_lite.train.products import searching_on
 
 ALL = DETECTORS.names()
 RANKERS = [name for name in ALL if name != "ood"]  # ood ranks rows of no class, not wrong labels
@@ -293,10 +294,14 @@ def test_learned_epoch_is_the_earlier_median_over_the_proxies_that_saw_the_row()
 # --- neighbours -----------------------------------------------------------------------------------------------------
 
 
+SEARCHES = pytest.mark.parametrize("search", [on_host, searching_on("cpu")], ids=["host", "device"])
+
+
+@SEARCHES
 @pytest.mark.parametrize(("n", "k", "block"), [(500, 7, 64), (40, 5, 1000), (6, 9, 4)])
-def test_nearest_neighbors_agree_with_brute_force(n, k, block):
+def test_nearest_neighbors_agree_with_brute_force(n, k, block, search):
     features = np.random.default_rng(0).normal(size=(n, 8)).astype(np.float32)
-    indices, similarities = nearest_neighbors(features, k, block=block)
+    indices, similarities = nearest_neighbors(features, k, block=block, search=search)
     unit = features / np.linalg.norm(features, axis=1, keepdims=True)
     full = unit @ unit.T
     np.fill_diagonal(full, -np.inf)
@@ -307,10 +312,11 @@ def test_nearest_neighbors_agree_with_brute_force(n, k, block):
     assert np.isnan(similarities[:, found:]).all()
 
 
-def test_neighbours_among_a_subset():
+@SEARCHES
+def test_neighbours_among_a_subset(search):
     features = np.random.default_rng(0).normal(size=(300, 8))
     among = np.arange(0, 300, 7)
-    indices, _ = nearest_neighbors(features, 5, among=among)
+    indices, _ = nearest_neighbors(features, 5, among=among, search=search)
     assert np.isin(indices, among).all()
     assert (indices != np.arange(300)[:, None]).all()
 

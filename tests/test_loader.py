@@ -15,7 +15,7 @@ from cleanlab_lite.train.augment import (
     random_shift,
     random_tone,
 )
-from cleanlab_lite.train.loader import Samples
+from cleanlab_lite.train.loader import Samples, ahead
 
 CPU = torch.device("cpu")
 
@@ -47,6 +47,22 @@ def test_rows_travel_with_their_index():
         assert torch.equal(batch.inputs, samples.inputs(batch.index))
         number = batch.inputs[:, 0] * numbered()[:, 0].std() + numbered()[:, 0].mean()  # back to what was given
         np.testing.assert_allclose(number, batch.index, atol=1e-4)
+
+
+def test_what_is_fetched_ahead_arrives_in_order_and_errors_do_not_get_lost():
+    seen = []
+
+    def fetch(item: torch.Tensor) -> torch.Tensor:
+        seen.append(int(item))
+        if item == 4:
+            raise OSError("gone")
+        return 10 * item
+
+    results = ahead(fetch, map(torch.tensor, range(9)))
+    assert [int(next(results)) for _ in range(4)] == [0, 10, 20, 30]
+    with pytest.raises(OSError, match="gone"):
+        next(results)
+    assert max(seen) <= 4 + 2
 
 
 def test_epochs_differ_and_a_seed_repeats_them():

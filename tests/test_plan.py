@@ -159,7 +159,7 @@ def test_batches_are_powers_of_two_that_grow_with_the_data(on_gpu):
     sizes = [default_batch_size(labelled, on_gpu) for labelled in (2, 100, 1000, 10_000, 10**6)]
     assert sizes == sorted(sizes)
     assert all(size & (size - 1) == 0 for size in sizes)
-    assert sizes[0] >= 8 and sizes[-1] <= 1024
+    assert sizes[0] >= 8 and sizes[-1] <= 2048
 
 
 @pytest.mark.parametrize("proxy", PROXIES.names())

@@ -160,6 +160,22 @@ def test_logits_are_the_mean_of_the_last_quarter(monkeypatch):
     np.testing.assert_allclose(seen.logits, (recorded[6] + recorded[7]).mean(axis=0) / 2, rtol=1e-5)
 
 
+def test_epochs_that_are_not_observed_are_recorded_as_the_next_that_is():
+    world = blobs(120, 3)
+    every, some = fit_all(world, epochs=8), fit_all(world, epochs=8, observe_every=2)
+    observed = [1, 1, 3, 3, 5, 5, 7, 7]
+    for name in ("loss", "margin", "predicted"):
+        np.testing.assert_array_equal(getattr(some, name), getattr(every, name)[observed])
+    loss, _, _ = of_tensors(some.logits, world.labels)  # of the last quarter, one pass
+    np.testing.assert_array_equal(some.loss[-1], loss)
+
+
+def test_strategies_that_choose_by_what_was_seen_see_every_epoch():
+    world = blobs(120, 3)
+    every, some = (fit_all(world, epochs=6, strategy="prune", observe_every=n) for n in (1, 2))
+    np.testing.assert_array_equal(some.loss, every.loss)
+
+
 def test_unusable_and_unlabeled_rows_leave_nan():
     world = blobs(120, 3)
     readable = np.ones(120, bool)

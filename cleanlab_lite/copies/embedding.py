@@ -10,7 +10,7 @@ import numpy as np
 from scipy.special import digamma
 
 from cleanlab_lite.arrays import unit_rows
-from cleanlab_lite.judge.neighbors import nearest_neighbors
+from cleanlab_lite.judge.neighbors import Search, nearest_neighbors, on_host
 
 NEIGHBORS = 20  # searched for near vectors
 EMBEDDING_SHARE = 0.15  # of the distance to the last of them, at most
@@ -23,7 +23,7 @@ ROWS = 2048  # vectors compared at a time
 
 
 def embedding_pairs(
-    vectors: np.ndarray, on_rows: Callable[[int], None] = lambda _: None
+    vectors: np.ndarray, on_rows: Callable[[int], None] = lambda _: None, search: Search = on_host
 ) -> tuple[np.ndarray, dict[str, Any]]:
     """Pairs (p, 2) of vectors (u, d) that are far nearer than neighbours usually are, and how they were searched.
 
@@ -39,7 +39,7 @@ def embedding_pairs(
         return np.zeros((0, 2), np.int64), {"method": "exact", "recall": None}
     largest = np.abs(vectors).max(axis=1, keepdims=True).astype(np.float32)
     vectors = vectors / np.maximum(largest, np.finfo(np.float32).tiny)  # or squares of huge values overflow
-    neighbors, cosines, search = _search(vectors, k, on_rows)
+    neighbors, cosines, how = _search(vectors, k, on_rows, search)
     distance = np.sqrt(np.maximum(2 - 2 * np.nan_to_num(cosines, nan=-1.0).astype(np.float64), 0))  # (u, k)
     width = distance[:, -1]
     usual = float(np.median(width))
@@ -48,7 +48,7 @@ def embedding_pairs(
     left, place = np.nonzero((neighbors >= 0) & (distance <= share * reference[:, None] + ROUNDING))
     pairs = np.stack([left, neighbors[left, place]], axis=1)
     near = chord(vectors, pairs) < share * reference[pairs].min(axis=1)
-    return pairs[near], search | {"share": share}
+    return pairs[near], how | {"share": share}
 
 
 def _dimensions(distance: np.ndarray) -> float:
@@ -74,14 +74,14 @@ def chord(vectors: np.ndarray, pairs: np.ndarray) -> np.ndarray:
 
 
 def _search(
-    vectors: np.ndarray, k: int, on_rows: Callable[[int], None]
+    vectors: np.ndarray, k: int, on_rows: Callable[[int], None], search: Search
 ) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
     """`nearest_neighbors`, or above EXACT_ROWS what faiss finds instead where it is installed, and its recall."""
     on_rows(0)
     u = len(vectors)
     if u <= EXACT_ROWS or importlib.util.find_spec("faiss") is None:
         block = max(1, min(2000, BLOCK_VALUES // u))
-        neighbors, cosines = nearest_neighbors(vectors, k, block, on_rows=on_rows)
+        neighbors, cosines = nearest_neighbors(vectors, k, block, on_rows=on_rows, search=search)
         return neighbors, cosines, {"method": "exact", "recall": None}
     import faiss
 

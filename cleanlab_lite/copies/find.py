@@ -17,6 +17,7 @@ from cleanlab_lite.copies.embedding import chord, embedding_pairs
 from cleanlab_lite.copies.perceptual import correlation, perceptual_pairs, small_clips, small_pictures
 from cleanlab_lite.data.inputs import Inputs
 from cleanlab_lite.groups import differs, group_pairs, roots
+from cleanlab_lite.judge.neighbors import Search, on_host
 from cleanlab_lite.progress import OnProgress, Progress, ignore
 from cleanlab_lite.run.summary import Leak
 
@@ -90,12 +91,15 @@ class Duplicates:
         return found
 
 
-def find_copies(inputs: Inputs, seen: Inputs | None = None, *, on_progress: OnProgress = ignore) -> Duplicates:
+def find_copies(
+    inputs: Inputs, seen: Inputs | None = None, *, on_progress: OnProgress = ignore, search: Search = on_host
+) -> Duplicates:
     """All copies among the rows: of pictures and clips by their pixels, of vectors by their neighbours.
 
     Args:
         inputs: what the rows are. Where nothing was decoded, only the same bytes are found.
         seen: what a frozen encoder made of them, searched as well; by default `inputs`.
+        search: for neighbours.
     """
     n = len(inputs.codes)
     exact = inputs.duplicate_of
@@ -117,7 +121,7 @@ def find_copies(inputs: Inputs, seen: Inputs | None = None, *, on_progress: OnPr
     vectors = inputs if seen is None else seen
     if vectors.array.ndim == 2 and vectors.array.shape[1]:
         rows = unique[vectors.readable[unique]]
-        found, facts["search"] = embedding_pairs(vectors.array[rows], hear(len(rows)))
+        found, facts["search"] = embedding_pairs(vectors.array[rows], hear(len(rows)), search)
         links["embedding"] = rows[found]
         measures["embedding"] = lambda pairs: 1 - chord(vectors.array, pairs) ** 2 / 2
 

@@ -17,6 +17,7 @@ from cleanlab_lite.evidence.history import History
 from cleanlab_lite.groups import differs, roots
 from cleanlab_lite.judge.calibration import Calibration, NoiseRate, calibrate, ceiling, scale_odds
 from cleanlab_lite.judge.detectors import DETECTORS
+from cleanlab_lite.judge.neighbors import Search, on_host
 from cleanlab_lite.judge.no_class import find_rows_of_no_class
 from cleanlab_lite.judge.ranking import Witness, blended, margins_by_view, rank, together, votes_of, witnesses
 from cleanlab_lite.judge.rate import Estimators, judge_rate, strictly
@@ -52,12 +53,15 @@ class Verdict:
     facts: dict[str, object]  # of the detectors, JSON types
 
 
-def combine(evidence: Evidence, readable: np.ndarray, duplicate_of: np.ndarray, *, seed: int = 0) -> Verdict:
+def combine(
+    evidence: Evidence, readable: np.ndarray, duplicate_of: np.ndarray, *, seed: int = 0, search: Search = on_host
+) -> Verdict:
     """Judge every row that there is evidence for. What needs evidence that is not there is left out.
 
     Args:
         readable: (n,) bool.
         duplicate_of: (n,) int64, first row with the same content, -1 for that row itself and for unique rows.
+        search: for neighbours.
 
     Raises:
         EvidenceError: neither a history nor out-of-sample probabilities.
@@ -78,7 +82,7 @@ def combine(evidence: Evidence, readable: np.ndarray, duplicate_of: np.ndarray, 
     conflict = conflicting_duplicates(labels, duplicate_of, readable)
     p = settle_conflicts(p, labels, duplicate_of, conflict)
 
-    columns, reasons, facts = detect(part, trust=1 - p[judged], seed=seed)
+    columns, reasons, facts = detect(part, trust=1 - p[judged], seed=seed, search=search)
     columns |= {f"view_margin_{view}": margin for view, margin in by_view.items()}
     columns = {name: _spread(values, judged) for name, values in columns.items()}
     reasons = {name: _spread(values, judged) for name, values in reasons.items()}
@@ -176,7 +180,7 @@ def with_rows_of_no_class(
 
 
 def detect(
-    evidence: Evidence, *, trust: np.ndarray, seed: int
+    evidence: Evidence, *, trust: np.ndarray, seed: int, search: Search
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, object]]:
     """Run the detectors of an audit that have their evidence: report columns, reasons, and facts by detector."""
     columns: dict[str, np.ndarray] = {}
@@ -185,7 +189,14 @@ def detect(
     window: dict[str, int] = {}
     if evidence.history is not None:
         window["first_epoch"], window["last_epoch"] = evidence.history.safe_window(evidence.labels)
-    options: dict[str, Any] = {"trust": trust, "seed": seed, "first_epoch": 0, "last_epoch": None, **window}
+    options: dict[str, Any] = {
+        "trust": trust,
+        "seed": seed,
+        "search": search,
+        "first_epoch": 0,
+        "last_epoch": None,
+        **window,
+    }
     for spec in DETECTORS:
         if not spec.facts.runs or any(getattr(evidence, need) is None for need in spec.needs):
             continue

@@ -73,6 +73,7 @@ class CheckpointKeeper:
         trees = {"begun": point.begun.tree, "now": point.now.tree if point.steps else None}
         facts = {"epoch": point.epoch, "steps": point.steps, "facts": point.facts, **trees}
         metadata = {"checkpoint": json.dumps(facts)}
+        tensors = {name: tensor.cpu() for name, tensor in tensors.items()}
         self.run.write(self.name, lambda path: save_file(tensors, path, metadata=metadata))
         self.saved = time.monotonic()
 

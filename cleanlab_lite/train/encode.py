@@ -17,7 +17,7 @@ from cleanlab_lite.progress import OnProgress, ignore
 from cleanlab_lite.train.memory import out_of_memory
 from cleanlab_lite.train.models.encoders import Encoder
 
-BATCH_CPU, BATCH_GPU = 16, 256  # pictures, and clips between two events of progress
+BATCH_CPU, BATCH_GPU = 16, 1024  # pictures, and clips between two events of progress
 LARGEST = float(np.finfo(np.float16).max)
 
 

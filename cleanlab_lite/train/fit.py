@@ -24,7 +24,7 @@ from cleanlab_lite.train.losses import LOSSES, LossFunction
 from cleanlab_lite.train.models import PROXIES, Proxy, build_proxy
 from cleanlab_lite.train.observation import Curves, Observation
 from cleanlab_lite.train.state import restore
-from cleanlab_lite.train.strategies import STRATEGIES, Learner, Observed, Setting, Wrap
+from cleanlab_lite.train.strategies import STRATEGIES, Learner, Observed, Setting, Strategy, Wrap
 
 RECALIBRATION_ROWS = 256  # enough for batch-norm statistics: 1,024 changed no F1 by more than .005, for 5 % more time
 LATE_SHARE = 0.25  # logits are averaged over the last quarter of the epochs
@@ -51,6 +51,7 @@ class Teaching:
     shift: int  # pixels, or frames of a spectrogram
     autocast: torch.dtype | None
     l1: float = 0.0  # penalty on the weights
+    observe_every: int = 1  # epochs, the last one included; what was skipped is recorded as the next that was not
 
 
 def fit(
@@ -133,6 +134,8 @@ class Training:
         self.curves = curves or Curves.empty(teaching.epochs, n, num_classes)
         self.late = torch.zeros((n, num_classes), device=samples.device)
         self.late_epochs = max(1, round(LATE_SHARE * teaching.epochs))
+        blind = type(self.strategy).batches is Strategy.batches  # others choose rows by what was seen last
+        self.every = teaching.observe_every if blind else 1
         self.logits: np.ndarray | None = None  # (networks, n, k) of the last pass, for strategies that read them
 
     def _new_learner(self, num_classes: int, steps: int, start: Start | None) -> Callable[..., Learner]:
@@ -219,6 +222,8 @@ class Training:
 
     def look(self, epoch: int, pulse: Pulse, save: Callable[[], None]) -> None:
         """Observe every readable row after an epoch. Raises StoppedEarly when its time is up, and calls `save` then."""
+        if not self.looks_after(epoch):
+            return
         learners, n, k = self.strategy.learners, len(self.samples), self.setting.num_classes
         seen, late = [], []
         logits = np.full((len(learners), n, k), np.nan, np.float32) if self.strategy.reads_logits else None
@@ -227,7 +232,7 @@ class Training:
                 mean, index = values.mean(dim=0), torch.as_tensor(rows, device=values.device)
                 seen.append(statistics(mean, self.setting.targets[index]))
                 if epoch >= self.teaching.epochs - self.late_epochs:
-                    late.append((index, mean / self.late_epochs))
+                    late.append((index, mean / self.late_looks))
                 if logits is not None:
                     logits[:, rows] = values.cpu().numpy()
         except StoppedEarly:
@@ -235,13 +240,24 @@ class Training:
             raise
         loss, margin, predicted = (torch.cat(parts).cpu().numpy() for parts in zip(*seen, strict=True))
         curves, readable = self.curves, self.samples.readable
-        curves.loss[epoch] = curves.margin[epoch] = np.nan
-        curves.predicted[epoch] = -1
-        curves.loss[epoch, readable], curves.margin[epoch, readable] = loss, margin
-        curves.predicted[epoch, readable] = predicted
+        for unseen in range(max(epoch - self.every + 1, 0), epoch + 1):
+            curves.loss[unseen] = curves.margin[unseen] = np.nan
+            curves.predicted[unseen] = -1
+            curves.loss[unseen, readable], curves.margin[unseen, readable] = loss, margin
+            curves.predicted[unseen, readable] = predicted
         for index, values in late:  # of a whole pass, or none
             self.late[index] += values
         self.logits = logits
+
+    def looks_after(self, epoch: int) -> bool:
+        """Whether there is a clean pass after it."""
+        return (self.teaching.epochs - 1 - epoch) % self.every == 0
+
+    @property
+    def late_looks(self) -> int:
+        """Clean passes whose logits are averaged."""
+        first = self.teaching.epochs - self.late_epochs
+        return sum(map(self.looks_after, range(first, self.teaching.epochs)))
 
     def observation(self) -> Observation:
         """After the last epoch."""

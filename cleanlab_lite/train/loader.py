@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -98,9 +100,9 @@ class Samples:
         """Parts of `rows`, and (..., b, d) `compute` of their inputs; of a clip, the mean over its patches."""
         if self.offsets is None:
             start = 0
-            for index in self.batches(rows, size):
-                yield slice(start, start + len(index)), compute(self.inputs(index))
-                start += len(index)
+            for inputs in self._inputs_of(self.batches(rows, size)):
+                yield slice(start, start + len(inputs)), compute(inputs)
+                start += len(inputs)
             return
         counts = np.diff(self.offsets)[rows]
         start = 0
@@ -116,12 +118,29 @@ class Samples:
             yield slice(start, end), torch.as_tensor(mean, dtype=values.dtype, device=self.device) @ values
             start = end
 
+    def _inputs_of(self, parts: Iterable[Tensor]) -> Iterator[Tensor]:
+        """`inputs` of one part after the other. From the host the next ones travel while the present one is used."""
+        if self._inputs is not None or self.device.type == "cpu" or self._first is not None:
+            yield from map(self.inputs, parts)
+            return
+        yield from map(self._scaled, ahead(self._fetch, [part.cpu() for part in parts]))
+
+    def _fetch(self, index: Tensor) -> Tensor:
+        """Rows of the host, on the device."""
+        raw = torch.from_numpy(np.ascontiguousarray(self._host[index.cpu().numpy()]))
+        if self.device.type != "cuda":
+            return raw.to(self.device)
+        stream = torch.cuda.Stream(self.device)  # beside what the device computes
+        with torch.cuda.stream(stream):
+            there = raw.pin_memory().to(self.device, non_blocking=True)
+        stream.synchronize()
+        return there
+
     def _normalised(self, index: Tensor) -> Tensor:
         """(b, ...) float32 of pictures, vectors or patches."""
-        if self._inputs is not None:
-            raw = self._inputs[index]
-        else:
-            raw = torch.from_numpy(np.ascontiguousarray(self._host[index.cpu().numpy()])).to(self.device)
+        return self._scaled(self._inputs[index] if self._inputs is not None else self._fetch(index))
+
+    def _scaled(self, raw: Tensor) -> Tensor:
         values = (raw.float() - self._mean) / self._std
         return values.contiguous(memory_format=torch.channels_last) if self.is_image else values
 
@@ -135,7 +154,22 @@ class Samples:
         """One epoch over `rows` in random order. The last short batch is dropped unless it is the only one."""
         order = torch.randperm(len(rows), generator=generator, device=generator.device)
         index = torch.as_tensor(rows, device=order.device)[order].to(self.device)
-        for part in index.split(size):
-            if drop_last and len(part) < size <= len(rows):
-                return
-            yield Batch(self.inputs(part, generator), targets[part], part)
+        parts = [part for part in index.split(size) if not drop_last or len(part) == size or size > len(rows)]
+        if self._first is not None:  # a patch of each clip is drawn when its batch is
+            for part in parts:
+                yield Batch(self.inputs(part, generator), targets[part], part)
+            return
+        for part, inputs in zip(parts, self._inputs_of(parts), strict=True):
+            yield Batch(inputs, targets[part], part)
+
+
+def ahead(function: Callable[[Tensor], Tensor], items: Iterable[Tensor], count: int = 2) -> Iterator[Tensor]:
+    """`map`, with a thread that is up to `count` items ahead."""
+    waiting: deque[Future[Tensor]] = deque()
+    with ThreadPoolExecutor(1) as thread:
+        for item in items:
+            waiting.append(thread.submit(function, item))
+            if len(waiting) > count:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()

@@ -1,4 +1,4 @@
-"""Products of matrices on a device, for what is computed without torch otherwise."""
+"""Products of matrices, and the largest of them, on a device, for what is computed without torch otherwise."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
+from cleanlab_lite.judge.neighbors import Search, Top, on_host
 from cleanlab_lite.train.memory import out_of_memory
 
 
@@ -23,3 +24,31 @@ def products_on(device: str) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
         return np.matmul(left, right)
 
     return multiply
+
+
+def searching_on(device: str) -> Search:
+    """`judge.neighbors.on_host` by torch on the device, in full precision; on the host where memory ends."""
+
+    def search(pool: np.ndarray) -> Top:
+        try:
+            there = torch.from_numpy(np.ascontiguousarray(pool)).to(device)
+        except RuntimeError as error:
+            if not out_of_memory(error):
+                raise
+            return on_host(pool)
+
+        def top(rows: np.ndarray, own: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+            try:
+                products = torch.from_numpy(np.ascontiguousarray(rows)).to(device) @ there.T
+                inside = np.flatnonzero(own >= 0)
+                products[torch.from_numpy(inside).to(device), torch.from_numpy(own[inside]).to(device)] = -torch.inf
+                values, columns = products.topk(k, dim=1, sorted=False)
+                return columns.cpu().numpy(), values.cpu().numpy()
+            except RuntimeError as error:
+                if not out_of_memory(error):
+                    raise
+            return on_host(pool)(rows, own, k)
+
+        return top
+
+    return search

@@ -52,7 +52,8 @@ class Capture:
         self._seen = {id(value) for value in constant}
 
     def keep(self, name: str, tensor: Tensor) -> str:
-        self.tensors[name] = tensor.detach().to("cpu", copy=True).contiguous()
+        # on its device: nobody waits for a copy that, mostly, is never read
+        self.tensors[name] = tensor.detach().clone(memory_format=torch.contiguous_format)
         return name
 
     def __call__(self, value: Any, name: str) -> Tree:

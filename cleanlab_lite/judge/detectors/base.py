@@ -8,7 +8,7 @@ import numpy as np
 
 from cleanlab_lite.registry import Registry
 
-GIVEN = ("trust", "seed", "first_epoch", "last_epoch")
+GIVEN = ("trust", "seed", "first_epoch", "last_epoch", "search")
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import numpy as np
 
 from cleanlab_lite.evidence.evidence import Evidence
 from cleanlab_lite.judge.detectors.base import DETECTORS, Detection
-from cleanlab_lite.judge.neighbors import nearest_neighbors
+from cleanlab_lite.judge.neighbors import Search, nearest_neighbors, on_host
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -29,10 +29,10 @@ BLOCK = 2000  # rows whose votes are held at once
     paper="Bahri, Jiang and Gupta, ICML 2020",
     needs=("features",),
     runs=True,
-    given=("seed",),
+    given=("seed", "search"),
 )
 def nearest_neighbor_vote(
-    evidence: Evidence, *, k: int | None = None, max_pool: int = 50_000, seed: int = 0
+    evidence: Evidence, *, k: int | None = None, max_pool: int = 50_000, seed: int = 0, search: Search = on_host
 ) -> Detection:
     """k is 50, or 10 where the smallest class has fewer than 200 rows.
 
@@ -53,7 +53,7 @@ def nearest_neighbor_vote(
     among = None
     if len(first) > max_pool:
         among = np.sort(np.random.default_rng(seed).choice(len(first), max_pool, replace=False))
-    nearest, similarity = nearest_neighbors(features[first], max(k, SHOWN), among=among)
+    nearest, similarity = nearest_neighbors(features[first], max(k, SHOWN), among=among, search=search)
     # (u, k) the vote of each distinct row, split by the labels of the rows that share it
     votes = csr_matrix((class_weight[labels] / count[group], (group, labels)), shape=(len(first), num_classes))
 

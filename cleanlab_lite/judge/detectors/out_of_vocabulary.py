@@ -21,7 +21,7 @@ from scipy.special import softmax
 
 from cleanlab_lite.evidence.evidence import Evidence
 from cleanlab_lite.judge.detectors.base import DETECTORS, Detection
-from cleanlab_lite.judge.neighbors import nearest_neighbors
+from cleanlab_lite.judge.neighbors import Search, nearest_neighbors, on_host
 
 MIN_TRUSTED = 50  # with fewer trusted rows all rows are the reference
 
@@ -32,10 +32,16 @@ MIN_TRUSTED = 50  # with fewer trusted rows all rows are the reference
     paper="Albert et al. (DSOS), WACV 2022; Kuan and Mueller, 2022",
     needs=("features", "pred_probs"),
     runs=True,
-    given=("trust", "seed"),
+    given=("trust", "seed", "search"),
 )
 def out_of_vocabulary(
-    evidence: Evidence, *, k: int = 10, trust: np.ndarray | None = None, max_pool: int = 20_000, seed: int = 0
+    evidence: Evidence,
+    *,
+    k: int = 10,
+    trust: np.ndarray | None = None,
+    max_pool: int = 20_000,
+    seed: int = 0,
+    search: Search = on_host,
 ) -> Detection:
     """trust (n,) in 0..1: the reference is rows above 0.5, at most `max_pool` of them, drawn with `seed`."""
     features, pred_probs, labels = evidence.need("features"), evidence.need("pred_probs"), evidence.labels
@@ -45,7 +51,7 @@ def out_of_vocabulary(
     if len(reference) > max_pool:
         reference = np.sort(np.random.default_rng(seed).choice(reference, max_pool, replace=False))
 
-    similarity = nearest_neighbors(features, k, among=reference)[1]
+    similarity = nearest_neighbors(features, k, among=reference, search=search)[1]
     found = np.isfinite(similarity)
     distance = 1 - np.where(found, similarity, 0).sum(axis=1) / np.maximum(found.sum(axis=1), 1)
     far = percentile_within(distance, pred_probs.argmax(axis=1), reference)

@@ -18,7 +18,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from cleanlab_lite.errors import ConfigError
 from cleanlab_lite.manifest.manifest import Modality
@@ -99,14 +98,18 @@ def describe_encoder(name: str, image_size: int = 0) -> EncoderSpec:
     Raises:
         ConfigError: unknown library or model, its package is not installed, or a size that the model cannot take.
     """
-    if name == LITE:
+    if name == LITE:  # known beforehand: to ask torch for shapes without numbers takes more than a second
         lite.weights_file()
+        size = image_size or lite.PICTURE_SIZE
+        return EncoderSpec(name, size, size, lite.Middle.num_features, lite.FLOPS_PER_PIXEL * size**2)
     try:
         with torch.device("meta"):  # shapes without numbers: the largest models take a second
             network = _network(name)
     except NotImplementedError:  # a few compute their widths with tensors
         network = _network(name)
     size = image_size or network.image_size
+    from torch.utils.flop_counter import FlopCounterMode  # slow to import
+
     picture = torch.zeros(1, 3, size, size, device=next(network.body.parameters()).device)
     counter = FlopCounterMode(display=False)
     try:
