@@ -23,7 +23,7 @@ from cleanlab_lite.data.inputs import Inputs, load_inputs
 from cleanlab_lite.errors import ConfigError, StoppedEarly
 from cleanlab_lite.manifest.readers import read_manifest
 from cleanlab_lite.pipeline import run_key
-from cleanlab_lite.train.encode import encode, features
+from cleanlab_lite.train.encode import encode, features, warm_up
 from cleanlab_lite.train.models.encoders import Encoder, describe_encoder, load_encoder
 from cleanlab_lite.train.plan import make_plan
 
@@ -443,3 +443,13 @@ def test_a_warm_start_needs_the_same_encoder(manifest, weights, network, here, c
     save_file({name: weight + 1 for name, weight in network.state_dict().items()}, here / "other.safetensors")
     answer = call(capsys, *audit, "--weights", "other.safetensors", "--warm-start", "old")
     assert answer.code == 2 and "encoder_fingerprint is" in answer.err
+
+
+def test_a_warm_up_changes_nothing_and_its_failure_is_left_to_who_encodes():
+    encoder = load_encoder(describe_encoder("lite0", 96), "")
+    pictures = np.random.default_rng(0).integers(0, 256, (3, 3, 32, 32)).astype(np.uint8)
+    device = torch.device("cpu")
+    before = features(encoder, pictures, device, None)
+    warm_up(encoder, (3, 32, 32), device, None).join()
+    warm_up(encoder, (5, 32, 32), device, None).join()  # no picture has five channels
+    np.testing.assert_array_equal(features(encoder, pictures, device, None), before)

@@ -6,7 +6,9 @@ A sound is several pictures, the patches of its spectrogram; its vector is their
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 from dataclasses import replace
+from threading import Thread
 
 import numpy as np
 import torch
@@ -68,17 +70,33 @@ def encode(
     ), computed
 
 
+def warm_up(encoder: Encoder, shape: tuple[int, ...], device: torch.device, autocast: torch.dtype | None) -> Thread:
+    """Encode blank pictures of a shape (c, s, s) beside what else is done: on a GPU the first ones take seconds."""
+    size = BATCH_CPU if device.type == "cpu" else BATCH_GPU
+
+    def run() -> None:
+        with suppress(RuntimeError):  # whoever encodes will be told
+            encoder.to(device, memory_format=torch.channels_last)
+            features(encoder, np.zeros((size, *shape), np.uint8), device, autocast)
+
+    thread = Thread(target=run, daemon=True)
+    thread.start()
+    return thread
+
+
 @torch.inference_mode()
 def features(encoder: Encoder, pictures: np.ndarray, device: torch.device, autocast: torch.dtype | None) -> np.ndarray:
     """(b, d) float16 of pictures (b, 3, s, s) uint8, all NaN where one number of a row is.
 
     In halves where the device has no memory for all at once.
     """
-    batch = torch.from_numpy(np.ascontiguousarray(pictures)).to(device, memory_format=torch.channels_last)
+    batch = torch.from_numpy(np.ascontiguousarray(pictures)).to(device)
+    if device.type == "cpu":  # it enlarges them faster so, a GPU slower
+        batch = batch.to(memory_format=torch.channels_last)
     try:
         with torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
             values = encoder(batch).float()
-        values[values.isnan().any(dim=1)] = torch.nan
+        values = values.masked_fill(values.isnan().any(dim=1, keepdim=True), torch.nan)
         return values.clamp(-LARGEST, LARGEST).half().cpu().numpy()
     except RuntimeError as error:
         if len(pictures) == 1 or not out_of_memory(error):

@@ -131,6 +131,7 @@ class Training:
         self.recordable = not host and is_ours(teaching) and not remembers(self.setting.loss)
         self.strategy = build_strategy.function(self.setting, **strategy_options)
         n = len(samples)
+        self.readable = torch.as_tensor(np.flatnonzero(samples.readable), device=samples.device)
         self.curves = curves or Curves.empty(teaching.epochs, n, num_classes)
         self.late = torch.zeros((n, num_classes), device=samples.device)
         self.late_epochs = max(1, round(LATE_SHARE * teaching.epochs))
@@ -225,11 +226,12 @@ class Training:
         if not self.looks_after(epoch):
             return
         learners, n, k = self.strategy.learners, len(self.samples), self.setting.num_classes
-        seen, late = [], []
+        seen, late, done = [], [], 0
         logits = np.full((len(learners), n, k), np.nan, np.float32) if self.strategy.reads_logits else None
         try:
             for rows, values in observe(learners, self.samples, self.rows, pulse.look):
-                mean, index = values.mean(dim=0), torch.as_tensor(rows, device=values.device)
+                index = self.readable[done : done + len(rows)]
+                mean, done = values.mean(dim=0), done + len(rows)
                 seen.append(statistics(mean, self.setting.targets[index]))
                 if epoch >= self.teaching.epochs - self.late_epochs:
                     late.append((index, mean / self.late_looks))

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import math
 import mmap
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -190,31 +189,11 @@ def _settings(device: str) -> Iterator[None]:
         torch.set_float32_matmul_precision("high")
         torch.backends.cudnn.deterministic = True
     try:
-        with _without_compiler():
-            yield
+        yield
     finally:
         torch.set_num_threads(threads)
         torch.set_float32_matmul_precision(factors)
         torch.backends.cudnn.deterministic = repeats
-
-
-@contextmanager
-def _without_compiler() -> Iterator[None]:
-    """Optimisers without torch's compiler, which they import only to tell it that it is not to compile them.
-
-    That takes 1.5 CPU seconds of every process that trains. Where it is imported already, it is told.
-    """
-    methods = [getattr(torch.optim.Optimizer, name) for name in ("add_param_group", "state_dict", "load_state_dict")]
-    plain = [method.__wrapped__ for method in methods if hasattr(method, "__wrapped__")]
-    if "torch._dynamo" in sys.modules:
-        plain = []
-    for method in plain:
-        method.__dynamo_disable = method
-    try:
-        yield
-    finally:
-        for method in plain:
-            del method.__dynamo_disable
 
 
 def _resume(job: Job, point: Checkpoint | None) -> tuple[Teaching, Checkpoint | None]:

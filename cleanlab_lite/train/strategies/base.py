@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from cleanlab_lite.errors import ConfigError
 from cleanlab_lite.registry import NoFacts, Registry
+from cleanlab_lite.train.descent import SGD
 from cleanlab_lite.train.graphs import Replay
 from cleanlab_lite.train.loader import Batch, Samples
 from cleanlab_lite.train.losses import LossFunction
@@ -59,7 +60,7 @@ class Learner:
             for heavy in (True, False)  # biases and norms do not decay
         ]
         fused = True if self._device.type == "cuda" else None
-        self._optimizer = torch.optim.SGD(groups, lr=learning_rate, momentum=0.9, nesterov=True, fused=fused)
+        self._optimizer = SGD(groups, lr=learning_rate, momentum=0.9, nesterov=True, fused=fused)
         self._schedule = torch.optim.lr_scheduler.OneCycleLR(
             self._optimizer,
             [group["lr"] for group in groups],

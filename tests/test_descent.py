@@ -1,0 +1,38 @@
+"""torch's SGD without torch's compiler: the same steps, and nothing imported for them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import torch
+
+from cleanlab_lite.train.descent import SGD
+
+TRAINING = """
+import sys, torch
+from torch import nn
+from cleanlab_lite.train.strategies import Learner
+learner = Learner(nn.Linear(3, 2), steps=9, learning_rate=0.1, weight_decay=0.0, autocast=None)
+learner.update(learner.logits(torch.ones(4, 3)).square().mean())
+state = learner._optimizer.state_dict()
+learner._optimizer.load_state_dict(state)
+print("torch._dynamo" in sys.modules)
+"""
+
+
+def test_the_steps_are_those_of_torch():
+    weights = [torch.nn.Parameter(torch.linspace(-1, 1, 12).reshape(3, 4).clone()) for _ in range(2)]
+    options = {"lr": 0.3, "momentum": 0.9, "nesterov": True, "weight_decay": 0.1}
+    for weight, optimizer in zip(weights, (SGD, torch.optim.SGD), strict=True):
+        steps = optimizer([weight], **options)
+        for number in range(5):
+            steps.zero_grad()
+            (weight * (number + 1)).square().sum().backward()
+            steps.step()
+    assert torch.equal(*weights)
+
+
+def test_training_does_not_import_the_compiler():
+    found = subprocess.run([sys.executable, "-c", TRAINING], capture_output=True, text=True, check=True)
+    assert found.stdout.split() == ["False"]
