@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -34,8 +35,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from cleanlab_lite.clock import Clock
 from cleanlab_lite.measure import average_precision, f1_at_flags
 from cleanlab_lite.train.encode import BATCH_GPU, features
-from cleanlab_lite.train.fit import Start, Teaching, Training
-from cleanlab_lite.train.jobs import _settings
+from cleanlab_lite.train.ensemble import OBSERVE_EVERY
+from cleanlab_lite.train.fit import Teaching, Training
+from cleanlab_lite.train.jobs import training_settings
 from cleanlab_lite.train.loader import Samples
 from cleanlab_lite.train.models import build_proxy
 from cleanlab_lite.train.models.encoders import LITE, describe_encoder, load_encoder
@@ -126,10 +128,10 @@ def training(pictures: np.ndarray, labels: np.ndarray, proxy: str, device: str, 
     """Steps per second of our training and of a bare loop, TFLOP/s of both, and the share of observing."""
     samples = Samples(pictures, np.ones(len(pictures), bool), torch.device(device), device_limit=2**36)
     autocast = PRECISIONS[choose_precision("auto", device, vectors=False)]
-    teaching = Teaching(proxy, "", "ce", "plain", EPOCHS + 2, batch, 0.3, 5e-4, flip=True, shift=4, autocast=autocast)
-    start: Start | None = None
-    with _settings(device):
-        own = Training(samples, labels, np.arange(len(labels)), CLASSES, teaching, 0, start)
+    usual = Teaching(proxy, "", "ce", "plain", EPOCHS + 2, batch, 0.3, 5e-4, flip=True, shift=4, autocast=autocast)
+    teaching = replace(usual, observe_every=OBSERVE_EVERY)
+    with training_settings(device):
+        own = Training(samples, labels, np.arange(len(labels)), CLASSES, teaching, 0, None)
         pulse = Clock().pulse(EPOCHS + 2, "")
         learned = looked = 0.0
         for epoch in range(EPOCHS + 2):

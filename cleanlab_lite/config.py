@@ -174,7 +174,7 @@ class AuditConfig:
         0,
         "how it is taught",
         "Samples per training step.",
-        stands_for="about 1/40 of the labelled rows, 32 to 128, on a GPU to 512",
+        stands_for="about 1/40 of the labelled rows, 32 to 128, on a GPU to 2,048",
         least=2,  # batch norm divides by the spread of a batch
     )
     learning_rate: float = _option(
@@ -204,7 +204,7 @@ class AuditConfig:
         0.0,
         "the machine",
         "Inputs kept on the device, e.g. 8GiB; larger sets travel batch by batch.",
-        stands_for="4GiB",
+        stands_for="4GiB, or half of what a GPU has left",
         unit="GiB",
         least=0,
     )

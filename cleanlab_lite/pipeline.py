@@ -298,27 +298,23 @@ class Proxies:
 
     def _views(self, manifest: Manifest, run: Run, clock: Clock) -> tuple[Inputs, dict[str, Inputs]]:
         """The decoded data, and all ways of looking at them, by name."""
-        plan, encoder, warming = self.plan, None, None
+        plan, encoder = self.plan, None
         if plan.encoder:  # before the pictures are decoded: its weights may not fit
             from cleanlab_lite.train.models.encoders import describe_encoder, load_encoder
 
             encoder = load_encoder(describe_encoder(plan.encoder, plan.image_size), plan.encoder_weights)
             if self.warm is not None:
                 self.warm.require(encoder_fingerprint=encoder.fingerprint)
-            import torch
-
-            from cleanlab_lite.train.encode import encode, warm_up
-            from cleanlab_lite.train.ensemble import PRECISIONS
-
-            device, autocast = torch.device(plan.device), PRECISIONS[plan.encoder_precision]
-            if device.type == "cuda" and plan.picture_size:
-                warming = warm_up(encoder, (3, plan.picture_size, plan.picture_size), device, autocast)
         inputs = load_inputs(manifest, plan.picture_size, plan.sound, workers=self.config.workers, on_progress=clock)
         run.mark("decode", decoded=inputs.decoded, unreadable=int((~inputs.readable).sum()))
         views = dict.fromkeys(plan.views, inputs)
-        if warming is not None:
-            warming.join()
         if encoder is not None:
+            import torch
+
+            from cleanlab_lite.train.encode import encode
+            from cleanlab_lite.train.ensemble import PRECISIONS
+
+            device, autocast = torch.device(plan.device), PRECISIONS[plan.encoder_precision]
             views[ENCODER], computed = encode(inputs, encoder, device=device, autocast=autocast, on_progress=clock)
             run.mark("encode", weights=encoder.weights, fingerprint=encoder.fingerprint, computed=computed)
         if STATISTICS in views:

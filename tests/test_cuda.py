@@ -70,7 +70,7 @@ def test_single_precision_agrees_with_the_cpu():
 
 
 def test_the_same_seed_gives_the_same_bits():
-    with jobs._settings("cuda"):
+    with jobs.training_settings("cuda"):
         first, second = (fit_pictures("cuda", autocast=torch.bfloat16, epochs=6)[0] for _ in range(2))
     np.testing.assert_array_equal(first.logits, second.logits)
     np.testing.assert_array_equal(first.loss, second.loss)

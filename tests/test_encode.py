@@ -23,7 +23,7 @@ from cleanlab_lite.data.inputs import Inputs, load_inputs
 from cleanlab_lite.errors import ConfigError, StoppedEarly
 from cleanlab_lite.manifest.readers import read_manifest
 from cleanlab_lite.pipeline import run_key
-from cleanlab_lite.train.encode import encode, features, warm_up
+from cleanlab_lite.train.encode import encode, features, filled_up
 from cleanlab_lite.train.models.encoders import Encoder, describe_encoder, load_encoder
 from cleanlab_lite.train.plan import make_plan
 
@@ -445,11 +445,9 @@ def test_a_warm_start_needs_the_same_encoder(manifest, weights, network, here, c
     assert answer.code == 2 and "encoder_fingerprint is" in answer.err
 
 
-def test_a_warm_up_changes_nothing_and_its_failure_is_left_to_who_encodes():
-    encoder = load_encoder(describe_encoder("lite0", 96), "")
-    pictures = np.random.default_rng(0).integers(0, 256, (3, 3, 32, 32)).astype(np.uint8)
-    device = torch.device("cpu")
-    before = features(encoder, pictures, device, None)
-    warm_up(encoder, (3, 32, 32), device, None).join()
-    warm_up(encoder, (5, 32, 32), device, None).join()  # no picture has five channels
-    np.testing.assert_array_equal(features(encoder, pictures, device, None), before)
+def test_batches_are_filled_up_with_blank_pictures():
+    pictures = np.random.default_rng(0).integers(1, 256, (3, 3, 8, 8)).astype(np.uint8)
+    full = filled_up(pictures, 5)
+    np.testing.assert_array_equal(full[:3], pictures)
+    assert full.shape == (5, 3, 8, 8) and not full[3:].any()
+    assert filled_up(pictures, 2) is pictures

@@ -54,7 +54,7 @@ class Looks:
 
 def small_pictures(array: np.ndarray, rows: np.ndarray) -> Looks:
     """Of the pictures `rows` (u,) of array (n, 3, s, s) uint8, which may be memory-mapped."""
-    shrink = _pooling(SMALL, array.shape[-1])
+    shrink = pooling(SMALL, array.shape[-1])
     small = np.empty((len(rows), 3, SMALL * SMALL), np.uint8)
     for start in range(0, len(rows), ROWS):
         block = np.asarray(array[rows[start : start + ROWS]], dtype=np.float32)
@@ -68,12 +68,12 @@ def small_pictures(array: np.ndarray, rows: np.ndarray) -> Looks:
 def small_clips(inputs: Inputs, rows: np.ndarray) -> Looks:
     """Of the clips `rows` (u,): their spectrograms as a whole, so that steady noises differ by when they swell."""
     assert inputs.offsets is not None
-    bands = _pooling(SMALL, HEARD_BANDS)
+    bands = pooling(SMALL, HEARD_BANDS)
     floor = 255 * (1 - HEARD_DB / RANGE_DB)
     small = np.empty((len(rows), SMALL, FRAMES), np.uint8)
     for place, row in enumerate(rows):
         heard = np.maximum(_joined(inputs.array[inputs.offsets[row] : inputs.offsets[row + 1]]), floor)
-        small[place] = np.rint(bands @ heard[:HEARD_BANDS] @ _pooling(FRAMES, heard.shape[1]).T)
+        small[place] = np.rint(bands @ heard[:HEARD_BANDS] @ pooling(FRAMES, heard.shape[1]).T)
     centred = small - small.mean(axis=2, keepdims=True, dtype=np.float32)
     mute = inputs.notes["silent"][rows] if "silent" in inputs.notes else np.zeros(len(rows), bool)
     mute |= (small == small.min(axis=(1, 2), keepdims=True)).all(axis=(1, 2))
@@ -87,7 +87,7 @@ def _joined(patches: np.ndarray) -> np.ndarray:
     return np.concatenate([patches[0, 0, :, :quarter], middle, patches[-1, 0, :, -quarter:]], axis=1).astype(np.float32)
 
 
-def _pooling(k: int, s: int) -> np.ndarray:
+def pooling(k: int, s: int) -> np.ndarray:
     """(k, s) float32: means over k equal parts of s values."""
     edges = np.linspace(0, s, k + 1)
     cells = np.arange(s)

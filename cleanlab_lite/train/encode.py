@@ -6,9 +6,7 @@ A sound is several pictures, the patches of its spectrogram; its vector is their
 from __future__ import annotations
 
 import hashlib
-from contextlib import suppress
 from dataclasses import replace
-from threading import Thread
 
 import numpy as np
 import torch
@@ -70,26 +68,24 @@ def encode(
     ), computed
 
 
-def warm_up(encoder: Encoder, shape: tuple[int, ...], device: torch.device, autocast: torch.dtype | None) -> Thread:
-    """Encode blank pictures of a shape (c, s, s) beside what else is done: on a GPU the first ones take seconds."""
-    size = BATCH_CPU if device.type == "cpu" else BATCH_GPU
-
-    def run() -> None:
-        with suppress(RuntimeError):  # whoever encodes will be told
-            encoder.to(device, memory_format=torch.channels_last)
-            features(encoder, np.zeros((size, *shape), np.uint8), device, autocast)
-
-    thread = Thread(target=run, daemon=True)
-    thread.start()
-    return thread
-
-
 @torch.inference_mode()
 def features(encoder: Encoder, pictures: np.ndarray, device: torch.device, autocast: torch.dtype | None) -> np.ndarray:
     """(b, d) float16 of pictures (b, 3, s, s) uint8, all NaN where one number of a row is.
 
     In halves where the device has no memory for all at once.
     """
+    if device.type == "cuda":
+        return _features(encoder, filled_up(pictures, BATCH_GPU), device, autocast)[: len(pictures)]
+    return _features(encoder, pictures, device, autocast)
+
+
+def filled_up(pictures: np.ndarray, size: int) -> np.ndarray:
+    """Blank ones behind them, so that there are `size`: to plan the convolutions of another number takes a second."""
+    blank = np.zeros((max(size - len(pictures), 0), *pictures.shape[1:]), pictures.dtype)
+    return np.concatenate([pictures, blank]) if len(blank) else pictures
+
+
+def _features(encoder: Encoder, pictures: np.ndarray, device: torch.device, autocast: torch.dtype | None) -> np.ndarray:
     batch = torch.from_numpy(np.ascontiguousarray(pictures)).to(device)
     if device.type == "cpu":  # it enlarges them faster so, a GPU slower
         batch = batch.to(memory_format=torch.channels_last)
@@ -103,7 +99,7 @@ def features(encoder: Encoder, pictures: np.ndarray, device: torch.device, autoc
             raise
     half = len(pictures) // 2
     parts = (pictures[:half], pictures[half:])
-    return np.concatenate([features(encoder, part, device, autocast) for part in parts])
+    return np.concatenate([_features(encoder, part, device, autocast) for part in parts])
 
 
 def mean_of_clips(vectors: np.ndarray, offsets: np.ndarray) -> np.ndarray:

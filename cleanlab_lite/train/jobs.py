@@ -158,7 +158,7 @@ def train(job: Job, bench: Bench, run: RunFiles, pulse: Pulse) -> dict[str, Any]
     teaching, point = _resume(job, keeper.load())
     while True:
         try:
-            with _settings(bench.device):
+            with training_settings(bench.device):
                 seen = _attempt(job, teaching, bench, run, pulse, keeper, point)
             break
         except RuntimeError as error:
@@ -175,7 +175,7 @@ def train(job: Job, bench: Bench, run: RunFiles, pulse: Pulse) -> dict[str, Any]
 
 
 @contextmanager
-def _settings(device: str) -> Iterator[None]:
+def training_settings(device: str) -> Iterator[None]:
     """What torch is told while it trains, and untold after.
 
     One thread on a CPU, where small operations wait for the slower of several threads, and other threads round

@@ -1,0 +1,82 @@
+"""Cropped and mirrored copies: found among an encoder's neighbours, and told from pictures that are only alike."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.ndimage import gaussian_filter, zoom
+
+from cleanlab_lite.copies.perceptual import small_pictures
+from cleanlab_lite.copies.reframed import NEIGHBORS, Overlay, reframed_pairs
+
+SIDE = 32
+
+
+def scenes(count: int, side: int = 2 * SIDE) -> np.ndarray:
+    """(count, 3, side, side) float pictures with structure at several scales."""
+    rng = np.random.default_rng(0)
+    layers = [s * gaussian_filter(rng.normal(size=(count, 3, side, side)), (0, 0, s, s)) for s in (2, 4, 8)]
+    return np.clip(128 + 130 * sum(layers), 0, 255)
+
+
+def stored(pictures: np.ndarray) -> np.ndarray:
+    """As uint8 of SIDE pixels."""
+    factor = SIDE / pictures.shape[-1]
+    return np.clip(np.rint(zoom(pictures, (1, 1, factor, factor), order=1)), 0, 255).astype(np.uint8)
+
+
+def cropped(pictures: np.ndarray, share: float) -> np.ndarray:
+    cut = round(share * pictures.shape[-1])
+    return pictures[:, :, cut:-cut, cut:-cut]
+
+
+def neighbors_of(u: int, pairs: list[tuple[int, int]]) -> np.ndarray:
+    """(u, 12) any other rows, and among the first the partner where there is one."""
+    rng = np.random.default_rng(1)
+    near = np.array([rng.permutation(np.delete(np.arange(u), row))[:12] for row in range(u)])
+    for a, b in pairs:
+        near[a, NEIGHBORS - 1] = b
+    return near
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+@pytest.mark.parametrize("share", [0.0, 0.03, 0.06])
+def test_crops_and_mirror_images_are_found_and_nothing_else(share, mirrored):
+    originals = scenes(60)
+    copies = cropped(originals[:20], share) if share else originals[:20]
+    copies = copies[..., ::-1] if mirrored else copies
+    pictures = np.concatenate([stored(originals), stored(copies)])
+    expected = [(row, 60 + row) for row in range(20)]
+    overlay = Overlay(pictures, np.arange(80), small_pictures(pictures, np.arange(80)).small)
+    pairs, distance = reframed_pairs(overlay, neighbors_of(80, expected))
+    assert sorted(map(tuple, pairs.tolist())) == expected
+    assert 0 < distance <= 0.05
+
+
+def test_of_two_crops_each_may_lie_in_the_other():
+    originals = scenes(40)
+    pictures = np.concatenate([stored(originals), stored(cropped(originals[:5], 0.06))])
+    overlay = Overlay(pictures, np.arange(45), small_pictures(pictures, np.arange(45)).small)
+    forward, backward = np.array([[0, 40]]), np.array([[40, 0]])
+    assert overlay.agreement(forward) == pytest.approx(overlay.agreement(backward), abs=1e-6)
+    assert overlay.agreement(forward) > 0.97 > 0.9 > overlay.agreement(np.array([[0, 41]]))
+
+
+def test_pictures_of_one_kind_are_no_copies():
+    """Where all are alike up to a small difference, copies must be more so."""
+    rng = np.random.default_rng(2)
+    common = scenes(1)
+    pictures = stored(
+        np.clip(common + 12 * gaussian_filter(rng.normal(size=(60, 3, 64, 64)), (0, 0, 2, 2)) * 4, 0, 255)
+    )
+    overlay = Overlay(pictures, np.arange(60), small_pictures(pictures, np.arange(60)).small)
+    pairs, distance = reframed_pairs(overlay, neighbors_of(60, []))
+    assert len(pairs) == 0 and distance < 0.05
+
+
+@pytest.mark.parametrize("u", [0, 1, 4])
+def test_too_few_pictures_have_no_usual_neighbour(u):
+    pictures = stored(scenes(max(u, 1)))[:u]
+    overlay = Overlay(pictures, np.arange(u), small_pictures(pictures, np.arange(u)).small)
+    near = np.full((u, max(u - 1, 0)), -1) if u < 2 else np.array([np.delete(np.arange(u), i) for i in range(u)])
+    assert len(reframed_pairs(overlay, near)[0]) == 0
