@@ -220,6 +220,9 @@ class AuditConfig:
 
 FIELDS: dict[str, Option] = {field.name: field.metadata["option"] for field in fields(AuditConfig)}
 
+# Those that `encode` has, too.
+ENCODER_OPTIONS = ("proxy", "weights", "image_size", "sample_rate", "device", "precision", "workers")
+
 # Chosen from the tables of benchmarks/METHODS.md: no one recipe is best on every kind of data, so the
 # thorough one searches.
 PRESETS: dict[str, dict[str, Any]] = {

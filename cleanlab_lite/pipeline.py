@@ -200,7 +200,7 @@ class Proxies:
 
             multiply = products_on(self.plan.device)
         seed = self.config.seed
-        if "vectors" in vectors:  # nobody knows of what kind they are
+        if "vectors" in vectors and manifest.encoded is None:  # nobody knows of what kind they are
             views["vectors"] = RandomFeatures.of(known["vectors"], seed=seed, multiply=multiply)
         head, votes = look(views, labels, manifest.num_classes, group, seed=seed, multiply=multiply)
         agreements = {name: vote.agreement for name, vote in votes.items()}
@@ -312,6 +312,8 @@ class Proxies:
 
             [view] = plan.beside.views
             views[view] = reduced(inputs, plan.beside.image_size)
+        if manifest.encoded is not None and manifest.encoded.small is not None:
+            return replace(inputs, array=manifest.encoded.small), views  # copies are looked for among the pictures
         return inputs, views
 
 
@@ -377,7 +379,7 @@ def run_key(
 ) -> str:
     """sha256 of all that decides the findings: data, options, earlier run, version. It names the run."""
     options = {name: value for name, value in as_dict(validate(config)).items() if name not in EXECUTION}
-    facts = [manifest.fingerprint, _file_facts(manifest), options, importlib.metadata.version("nlclean")]
+    facts = [manifest.fingerprint, file_facts(manifest), options, importlib.metadata.version("nlclean")]
     if config.weights not in ("", "default"):
         facts.append(_stamp(config.weights))
     if evidence is not None:
@@ -387,7 +389,7 @@ def run_key(
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
-def _file_facts(manifest: Manifest) -> str:
+def file_facts(manifest: Manifest) -> str:
     """sha256 of size and time of change of every local file: replaced pictures make another run."""
     digest = hashlib.sha256()
     for uri in manifest.uris if manifest.uris is not None and manifest.modality != "vector" else ():

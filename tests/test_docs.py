@@ -37,6 +37,7 @@ ONLY_PARSED = {  # command lines that begin so: why they are not run
     r"nlclean audit sample_data/": "trains for a minute; the sample data have tests of their own",
     r"nlclean review(?!.*--merge)": "needs a terminal",
     r"nlclean audit .*--proxy (torchvision|timm):": "needs pretrained weights; encoders have tests of their own",
+    r"nlclean encode .*--engine ray": "needs Ray; it has a test of its own",
     r"nlclean audit .*--strategy auto": "trains 32 networks; the search has tests of its own",
 }
 FAILS = r"nlclean check .*--max-noise"  # 10 % of the labels are wrong

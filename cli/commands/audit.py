@@ -33,7 +33,7 @@ READING = (
 )
 
 _PATH = click.Path(path_type=Path)
-_reading_options = together(
+reading_options = together(
     click.option("--path-column", help="Column of the files.  [default: detected]"),
     click.option("--label-column", help="Column of the labels.  [default: detected]"),
     click.option("--id-column", help="Column that identifies a row.  [default: detected, else the path]"),
@@ -63,10 +63,10 @@ _evidence_options = together(
 
 @click.command("audit")
 @click.argument("manifest", required=False)
-@_reading_options
+@reading_options
 @_evidence_options
 @click.option("--out", type=_PATH, help="Run folder.  [default: a new one under nlclean-runs/]")
-@config_options
+@config_options()
 @click.option(
     "--fail-on", type=Limit("rows"), metavar="LIMIT", help="Exit 1 above a noise rate (5%) or flagged rows (100)."
 )
@@ -103,7 +103,7 @@ def command(
     if manifest is None:
         raise click.UsageError("Missing argument 'MANIFEST'.", ctx)
 
-    dataset = _read(manifest, reading)
+    dataset = read(manifest, reading)
     evidence = None
     if history or pred_probs:
         from cleanlab_lite.evidence.own import own_evidence
@@ -159,7 +159,7 @@ def shortages(facts: Mapping[str, Any], folder: Path) -> list[str]:
     return found
 
 
-def _read(path: str, reading: dict[str, Any]) -> Manifest:
+def read(path: str, reading: dict[str, Any]) -> Manifest:
     """The manifest, and what was detected on stderr."""
     from cleanlab_lite.data.cache import default_cache_dir
     from cleanlab_lite.data.objects import ObjectStore
