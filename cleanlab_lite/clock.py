@@ -37,6 +37,11 @@ class Clock:
         if progress.done < progress.total:
             self.check(f"{progress.stage}: {progress.done:,} of {progress.total:,} {progress.unit}")
 
+    @property
+    def remaining(self) -> float:
+        """Seconds, hardly any where the time is up; 0 for no limit."""
+        return 0.0 if self.deadline is None else max(self.deadline - time.monotonic(), 1e-3)
+
     def check(self, where: str) -> None:
         """Raises StoppedEarly when the time is up. `where` says what was being done."""
         if self.moved and self.deadline is not None and time.monotonic() > self.deadline:

@@ -200,6 +200,13 @@ class AuditConfig:
         stands_for="one per core",
         least=1,
     )
+    devices: int = _option(
+        1,
+        "the machine",
+        "Processes that share the work of one audit, with a GPU each where there is one; see also torchrun, in "
+        "docs/distributed.md.",
+        least=1,
+    )
     max_memory: float = _option(
         0.0,
         "the machine",

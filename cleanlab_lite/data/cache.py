@@ -251,6 +251,17 @@ def read(
         )
 
 
+def keep(form: Layout, found: Iterable[tuple[str, np.ndarray, str]], cache_dir: Path) -> None:
+    """Put what others have made of files into the cache: content, arrays (a, *shape) and notes of each."""
+    cache = _Cache(cache_dir / form.folder, form, set())
+    known = set(cache.contents())
+    for content, arrays, notes in found:
+        if content not in known:
+            known.add(content)
+            cache.add(content, arrays, notes)
+    cache.flush()
+
+
 def load_vectors(
     content: Sequence[str] | np.ndarray,
     form: FeatureFormat,

@@ -35,8 +35,7 @@ def encode(
     Unreadable rows are zeros, as is a row of which the encoder makes NaN: it becomes unreadable. What is computed stays
     in the cache, also when `on_progress` raises to stop.
     """
-    identity = hashlib.sha256(f"{encoder.fingerprint} {autocast} {inputs.form}".encode()).hexdigest()
-    form = FeatureFormat(identity, encoder.spec.num_features)
+    form = feature_format(encoder, autocast, inputs.form)
     encoder = encoder.to(device, memory_format=torch.channels_last)
 
     def compute(rows: np.ndarray) -> np.ndarray:
@@ -59,6 +58,12 @@ def encode(
         codes=np.where(broken, "not_finite", inputs.codes),
         errors=np.where(broken, "the encoder makes NaN of this row", inputs.errors),
     ), computed
+
+
+def feature_format(encoder: Encoder, autocast: torch.dtype | None, form: str) -> FeatureFormat:
+    """How the cache keeps what an encoder makes of files that became `form`."""
+    identity = hashlib.sha256(f"{encoder.fingerprint} {autocast} {form}".encode()).hexdigest()
+    return FeatureFormat(identity, encoder.spec.num_features)
 
 
 def batch_of(device: torch.device) -> int:

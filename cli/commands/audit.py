@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from cleanlab_lite.report.gate import LimitOutcome
     from cleanlab_lite.run.report import ReportTable
     from cleanlab_lite.run.summary import Summary
+    from cleanlab_lite.train.ranks import Ranks
 
 TOP = 20  # suspicious rows on show
 
@@ -94,6 +95,7 @@ def command(
     class, or an .npz file. With --history or --pred-probs it is audited from that evidence, see docs/own_evidence.md;
     otherwise small networks are trained. The last line on stdout is the path of the report.
     """
+    ranks = _ranks(ctx)
     reading = {name: given.pop(name) for name in READING}
     settings = resolve(given, environ=os.environ, cwd=Path.cwd())
     config = to_config(settings)
@@ -118,7 +120,7 @@ def command(
 
     from .. import output
 
-    source = source_of(dataset, config, evidence=evidence, warm=warm)
+    source = source_of(dataset, config, evidence=evidence, warm=warm, ranks=ranks)
     for sentence in shortages(source.facts, out or Path.cwd()):
         diagnostics.warn(sentence)
     if dry_run:
@@ -133,6 +135,18 @@ def command(
     if fail_on and (outcome := _outcome(report.summary, fail_on)).exceeded:
         diagnostics.error(outcome.message)
         ctx.exit(ExitCode.GATE_FAILED)
+
+
+def _ranks(ctx: click.Context) -> Ranks | None:
+    """Those that torchrun has started, for the command of rank 0. Any other does what it is asked for, and exits."""
+    if not {"RANK", "WORLD_SIZE", "MASTER_ADDR"} <= os.environ.keys() or os.environ["WORLD_SIZE"] == "1":
+        return None
+    from cleanlab_lite.train.ranks import Link, joined, serve
+
+    found = joined()
+    if isinstance(found, Link):
+        ctx.exit(ExitCode.OK if serve(found) else ExitCode.FAILED)
+    return ctx.with_resource(found)
 
 
 def shortages(facts: Mapping[str, Any], folder: Path) -> list[str]:
