@@ -45,10 +45,13 @@ class Clock:
     def check(self, where: str) -> None:
         """Raises StoppedEarly when the time is up. `where` says what was being done."""
         if self.moved and self.deadline is not None and time.monotonic() > self.deadline:
-            raise StoppedEarly(
-                f"the time budget of {self.budget:.10g} s is used up ({where})",
-                hint="the same command goes on from here",
-            )
+            raise self.late(where)
+
+    def late(self, where: str) -> StoppedEarly:
+        """What is raised when the time is up."""
+        return StoppedEarly(
+            f"the time budget of {self.budget:.10g} s is used up ({where})", hint="the same command goes on from here"
+        )
 
     def expect(self, total: int) -> None:
         """From now on `total` epochs are to be counted from 0."""

@@ -14,6 +14,7 @@ import pickle
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -33,8 +34,12 @@ from cleanlab_lite.run.lock import acquire, release
 from cleanlab_lite.train.task import ENCODER
 from cleanlab_lite.workers import cores
 
+if TYPE_CHECKING:
+    from cleanlab_lite.train.models.encoders import EncoderSpec
+
 FEWEST, MOST = 256, 4096  # rows of a part: a killed process loses one
 ARRAYS = ("content", "codes", "errors", "notes")  # (n,) of Encoded
+LEFTOVERS = ".*.part-*.parquet"  # of a process that was killed
 PARTS = 16  # that a manifest has, unless they were smaller or larger than that
 
 
@@ -44,8 +49,7 @@ class Recipe:
 
     modality: Modality
     form: Decoder  # what a file becomes before the encoder sees it
-    encoder: str
-    image_size: int  # pixels that it sees
+    encoder: EncoderSpec
     weights: str
     precision: str
     device: str
@@ -87,9 +91,11 @@ def encode(
     facts = _facts(manifest, recipe)  # before anything is decoded: its weights may not fit
     do = _with_ray if engine == "ray" else _side_by_side if recipe.device == "cpu" else _in_process
     output.mkdir(parents=True, exist_ok=True)
+    _refuse_foreign(output, facts)
     lock = acquire(output)
     try:
-        _refuse_foreign(output, facts)
+        for leftover in output.glob(LEFTOVERS):
+            leftover.unlink()
         todo = [number for number in range(facts.parts) if not (output / part_name(number)).is_file()]
         heard = _Heard(facts, todo, on_progress)
         do([_part(manifest, output, facts, recipe, number) for number in todo], config.workers, heard)
@@ -104,13 +110,14 @@ def _recipe(manifest: Manifest, config: AuditConfig) -> Recipe:
         raise ConfigError(
             f"{manifest.source.path!r} holds vectors, expected pictures or sounds", hint="`nlclean audit` reads them"
         )
+    from cleanlab_lite.train.models.encoders import describe_encoder
     from cleanlab_lite.train.plan import make_plan  # torch
 
     named = {name: getattr(config, name) for name in ENCODER_OPTIONS}
     plan = make_plan(manifest, replace(AuditConfig(heads="closed", views=ENCODER), **named))
     form = form_of(manifest, plan.picture_size, plan.sound)
-    size, precision = plan.image_size, plan.encoder_precision
-    return Recipe(manifest.modality, form, plan.encoder, size, plan.encoder_weights, precision, plan.device)
+    spec = describe_encoder(plan.encoder, plan.image_size)
+    return Recipe(manifest.modality, form, spec, plan.encoder_weights, plan.encoder_precision, plan.device)
 
 
 def _facts(manifest: Manifest, recipe: Recipe) -> Facts:
@@ -124,7 +131,7 @@ def _facts(manifest: Manifest, recipe: Recipe) -> Facts:
         parts=-(-n // size),
         part_rows=size,
         modality=manifest.modality,
-        encoder=recipe.encoder,
+        encoder=recipe.encoder.name,
         fingerprint=encoder.fingerprint,
         dimensions=encoder.dimensions,
         classes=list(manifest.classes),
@@ -133,12 +140,10 @@ def _facts(manifest: Manifest, recipe: Recipe) -> Facts:
 
 def _refuse_foreign(output: Path, facts: Facts) -> None:
     """Raise ConfigError where a folder holds anything but parts of these vectors."""
-    for leftover in output.glob(".*.part-*.parquet"):  # of a process that was killed
-        leftover.unlink(missing_ok=True)
-    names = {path.name for path in output.iterdir()} - {LOCK}
-    if names - set(map(part_name, range(facts.parts))):
+    own = {LOCK, *map(part_name, range(facts.parts))}
+    if any(path.name not in own and not path.match(LEFTOVERS) for path in output.iterdir()):
         raise ConfigError(f"{output} holds something else already", hint="name a new folder with --output")
-    if names and facts_of(output) != facts:
+    if facts_of(output) not in (None, facts):
         raise ConfigError(
             f"{output} holds vectors of other files, or by another encoder or other options",
             hint="name another folder with --output, or delete this one",
@@ -208,11 +213,11 @@ class _Encoder:
         import torch
 
         from cleanlab_lite.train.ensemble import PRECISIONS
-        from cleanlab_lite.train.models.encoders import describe_encoder, load_encoder
+        from cleanlab_lite.train.models.encoders import load_encoder
 
         self.recipe = recipe
         self.device, self.autocast = torch.device(recipe.device), PRECISIONS[recipe.precision]
-        encoder = load_encoder(describe_encoder(recipe.encoder, recipe.image_size), recipe.weights)
+        encoder = load_encoder(recipe.encoder, recipe.weights)
         self.fingerprint, self.dimensions = encoder.fingerprint, encoder.spec.num_features
         self.network = encoder.to(self.device, memory_format=torch.channels_last)
 
@@ -230,7 +235,7 @@ class _Encoder:
         pictures = self.recipe.modality == "image"
         return Encoded(
             self.recipe.modality,
-            self.recipe.encoder,
+            self.recipe.encoder.name,
             content=inputs.content,
             codes=np.where(broken, "not_finite", inputs.codes),
             errors=np.where(broken, "the encoder makes NaN of this row", inputs.errors),

@@ -115,9 +115,11 @@ def test_a_folder_of_something_else_is_left_alone(pictures: Path) -> None:
     os.utime("files/007.png", (1, 1))
     with pytest.raises(ConfigError, match="of other files"):
         encode(read_manifest(pictures), Path("vectors"), SMALL)
+    Path("files/.lock").write_text("mine")
+    others = fingerprints(Path("files"))
     with pytest.raises(ConfigError, match="something else"):
         encode(manifest, Path("files"), SMALL)
-    assert fingerprints(Path("vectors")) == before
+    assert (fingerprints(Path("vectors")), fingerprints(Path("files"))) == (before, others)
     with pytest.raises(ConfigError, match="holds vectors"):
         encode(read_manifest("vectors"), Path("more"), SMALL)
 

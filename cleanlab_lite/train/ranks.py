@@ -200,9 +200,7 @@ class _Round:
             self.clock.moved = True
             self.listener.done(number, content)
         elif self.error is None:
-            self.error = content or StoppedEarly(
-                "the time budget is used up", hint="the same command goes on from here"
-            )
+            self.error = content or self.clock.late("ranks have stopped")
 
     def heard(self, number: int, progress: Progress) -> None:
         """The listener may say that time is up; all end first."""
