@@ -37,13 +37,21 @@ class Clock:
         if progress.done < progress.total:
             self.check(f"{progress.stage}: {progress.done:,} of {progress.total:,} {progress.unit}")
 
+    @property
+    def remaining(self) -> float:
+        """Seconds, hardly any where the time is up; 0 for no limit."""
+        return 0.0 if self.deadline is None else max(self.deadline - time.monotonic(), 1e-3)
+
     def check(self, where: str) -> None:
         """Raises StoppedEarly when the time is up. `where` says what was being done."""
         if self.moved and self.deadline is not None and time.monotonic() > self.deadline:
-            raise StoppedEarly(
-                f"the time budget of {self.budget:.10g} s is used up ({where})",
-                hint="the same command goes on from here",
-            )
+            raise self.late(where)
+
+    def late(self, where: str) -> StoppedEarly:
+        """What is raised when the time is up."""
+        return StoppedEarly(
+            f"the time budget of {self.budget:.10g} s is used up ({where})", hint="the same command goes on from here"
+        )
 
     def expect(self, total: int) -> None:
         """From now on `total` epochs are to be counted from 0."""

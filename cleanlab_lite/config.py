@@ -200,6 +200,13 @@ class AuditConfig:
         stands_for="one per core",
         least=1,
     )
+    devices: int = _option(
+        1,
+        "the machine",
+        "Processes that share the work of one audit, with a GPU each where there is one; see also torchrun, in "
+        "docs/distributed.md.",
+        least=1,
+    )
     max_memory: float = _option(
         0.0,
         "the machine",
@@ -219,6 +226,9 @@ class AuditConfig:
 
 
 FIELDS: dict[str, Option] = {field.name: field.metadata["option"] for field in fields(AuditConfig)}
+
+# Those that `encode` has, too.
+ENCODER_OPTIONS = ("proxy", "weights", "image_size", "sample_rate", "device", "precision", "workers")
 
 # Chosen from the tables of benchmarks/METHODS.md: no one recipe is best on every kind of data, so the
 # thorough one searches.

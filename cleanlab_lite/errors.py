@@ -7,6 +7,7 @@
     ├── EvidenceError    recorded arrays are missing, inconsistent or unusable (exit code 3)
     ├── ReportError      a report or run folder cannot be read or written (exit code 3)
     ├── WorkerDied       a process that trained a network was ended, twice (exit code 3); finished work is saved
+    ├── RankLost         a process of a run over several was ended (exit code 3); finished work is saved
     ├── RunLocked        another process holds the run folder (exit code 4)
     └── StoppedEarly     the time budget is used up; state is saved and resumable (exit code 4)
 
@@ -52,6 +53,10 @@ class ReportError(NlcleanError):
 
 class WorkerDied(NlcleanError):
     """A process that trained a network was ended, twice: most often for the memory that it took."""
+
+
+class RankLost(NlcleanError):
+    """One of several processes that share a run was ended."""
 
 
 class RunLocked(NlcleanError):

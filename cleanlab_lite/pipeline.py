@@ -7,6 +7,7 @@ import importlib.metadata
 import json
 import os
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
@@ -39,9 +40,11 @@ from cleanlab_lite.report.tables import build_report, class_table, duplicates_ta
 from cleanlab_lite.run import Run, layout
 from cleanlab_lite.run.report import ReportTable
 from cleanlab_lite.train.task import ENCODER, STATISTICS
+from cleanlab_lite.workers import may_start
 
 if TYPE_CHECKING:
     from cleanlab_lite.train.plan import Plan
+    from cleanlab_lite.train.ranks import Ranks
     from cleanlab_lite.train.warm_start import WarmStart
 
 SOUND = ("sample_rate", "patch_seconds")  # of a plan
@@ -61,7 +64,7 @@ WITHOUT = {
         "and prototypes are null"
     ),
 }
-EXECUTION = ("time_budget", "workers", "max_memory")  # options that change how a run goes, not what it finds
+EXECUTION = ("time_budget", "workers", "devices", "max_memory")  # options that change how a run goes, not what it finds
 
 
 class EvidenceSource(Protocol):
@@ -145,12 +148,18 @@ def _find(
 
 
 def source_of(
-    manifest: Manifest, config: AuditConfig, *, evidence: Evidence | None = None, warm: WarmStart | None = None
+    manifest: Manifest,
+    config: AuditConfig,
+    *,
+    evidence: Evidence | None = None,
+    warm: WarmStart | None = None,
+    ranks: Ranks | None = None,
 ) -> EvidenceSource:
     """Where the evidence comes from: recorded elsewhere, of the manifest's rows, or proxies to train.
 
     Args:
         warm: the proxies of an earlier run, to start from.
+        ranks: processes that share the work.
 
     Raises:
         ConfigError: the options do not fit the data, the machine, or the earlier run.
@@ -160,7 +169,7 @@ def source_of(
         return Recorded(manifest, evidence)
     from cleanlab_lite.train.plan import make_plan  # torch
 
-    return Proxies(make_plan(manifest, config, warm), config, warm)
+    return Proxies(make_plan(manifest, config, warm), config, warm, ranks)
 
 
 @dataclass(frozen=True)
@@ -170,14 +179,27 @@ class Proxies:
     plan: Plan
     config: AuditConfig
     warm: WarmStart | None = None
+    ranks: Ranks | None = None  # that are there already and share the work
 
     @property
     def facts(self) -> dict[str, Any]:
         return asdict(self.plan)
 
     def look(self, manifest: Manifest, run: Run, clock: Clock) -> Seen:
+        with self._together() as ranks:
+            return self._look(manifest, run, clock, ranks)
+
+    def _together(self) -> AbstractContextManager[Ranks | None]:
+        """The ranks that share the work; None where this process is alone."""
+        if self.ranks is not None or self.config.devices < 2 or not may_start():
+            return nullcontext(self.ranks)
+        from cleanlab_lite.train.ranks import spawned  # torch
+
+        return spawned(self.config.devices, self.plan.device)
+
+    def _look(self, manifest: Manifest, run: Run, clock: Clock, ranks: Ranks | None) -> Seen:
         plan = self.plan
-        inputs, views = self._views(manifest, run, clock)
+        inputs, views = self._views(manifest, run, clock, ranks)
         main = views[plan.views[0]]
         search, multiply = self._arithmetic()
         duplicates = _copies(inputs, main, run, clock, search)
@@ -186,7 +208,7 @@ class Proxies:
         if plan.heads == "closed":
             assert head is not None
             return Seen(main, duplicates, _of_head(manifest, vectors, head, votes), search)
-        evidence = self._trained(manifest, views, head, duplicates, run, clock)
+        evidence = self._trained(manifest, views, head, duplicates, run, clock, ranks)
         return Seen(main, duplicates, replace(evidence, head=head, votes=votes), search)
 
     def _arithmetic(self) -> tuple[Search, Multiply]:
@@ -212,7 +234,7 @@ class Proxies:
         known = {name: np.where(main.readable[:, None], array, np.nan) for name, array in vectors.items()}
         views: dict[str, View] = {**known}
         seed = self.config.seed
-        if "vectors" in vectors:  # nobody knows of what kind they are
+        if "vectors" in vectors and manifest.encoded is None:  # nobody knows of what kind they are
             views["vectors"] = RandomFeatures.of(known["vectors"], seed=seed, multiply=multiply)
         head, votes = look(views, labels, manifest.num_classes, group, seed=seed, multiply=multiply)
         agreements = {name: vote.agreement for name, vote in votes.items()}
@@ -227,6 +249,7 @@ class Proxies:
         duplicates: Duplicates,
         run: Run,
         clock: Clock,
+        ranks: Ranks | None,
     ) -> Evidence:
         """What networks saw of the first view, and of the data beside an encoder where they fit as well."""
         from cleanlab_lite.train.ensemble import watch, watch_beside  # torch: an audit of own evidence does without
@@ -242,7 +265,7 @@ class Proxies:
         }
         rival = None if head is None else Rival(head.predicted, FAR)
         main = tasks[plan.views[0]]
-        with hire(plan.device, config.workers) as crew:
+        with hire(plan.device, config.workers, ranks) as crew:
             evidence = watch(main, plan, config, run=run, clock=clock, warm=self.warm, rival=rival, crew=crew)
             evidence = replace(evidence, view=plan.views[0])
             if plan.beside is None or rival is None:
@@ -296,7 +319,9 @@ class Proxies:
                 found[view] = {"networks": run.facts(f"{view}-first")["agreement"], "left_out": True}
         return found
 
-    def _views(self, manifest: Manifest, run: Run, clock: Clock) -> tuple[Inputs, dict[str, Inputs]]:
+    def _views(
+        self, manifest: Manifest, run: Run, clock: Clock, ranks: Ranks | None
+    ) -> tuple[Inputs, dict[str, Inputs]]:
         """The decoded data, and all ways of looking at them, by name."""
         plan, encoder = self.plan, None
         if plan.encoder:  # before the pictures are decoded: its weights may not fit
@@ -305,6 +330,11 @@ class Proxies:
             encoder = load_encoder(describe_encoder(plan.encoder, plan.image_size), plan.encoder_weights)
             if self.warm is not None:
                 self.warm.require(encoder_fingerprint=encoder.fingerprint)
+        if ranks is not None:
+            from cleanlab_lite.train.ensemble import PRECISIONS
+            from cleanlab_lite.train.shards import fill_cache
+
+            fill_cache(manifest, plan, encoder, PRECISIONS[plan.encoder_precision or "fp32"], ranks, clock)
         inputs = load_inputs(manifest, plan.picture_size, plan.sound, workers=self.config.workers, on_progress=clock)
         run.mark("decode", decoded=inputs.decoded, unreadable=int((~inputs.readable).sum()))
         views = dict.fromkeys(plan.views, inputs)
@@ -324,6 +354,8 @@ class Proxies:
 
             [view] = plan.beside.views
             views[view] = reduced(inputs, plan.beside.image_size)
+        if manifest.encoded is not None and manifest.encoded.small is not None:
+            return replace(inputs, array=manifest.encoded.small), views  # copies are looked for among the pictures
         return inputs, views
 
 
@@ -389,7 +421,7 @@ def run_key(
 ) -> str:
     """sha256 of all that decides the findings: data, options, earlier run, version. It names the run."""
     options = {name: value for name, value in as_dict(validate(config)).items() if name not in EXECUTION}
-    facts = [manifest.fingerprint, _file_facts(manifest), options, importlib.metadata.version("nlclean")]
+    facts = [manifest.fingerprint, file_facts(manifest), options, importlib.metadata.version("nlclean")]
     if config.weights not in ("", "default"):
         facts.append(_stamp(config.weights))
     if evidence is not None:
@@ -399,7 +431,7 @@ def run_key(
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
-def _file_facts(manifest: Manifest) -> str:
+def file_facts(manifest: Manifest) -> str:
     """sha256 of size and time of change of every local file: replaced pictures make another run."""
     digest = hashlib.sha256()
     for uri in manifest.uris if manifest.uris is not None and manifest.modality != "vector" else ():

@@ -36,9 +36,12 @@ def pool(
     return ProcessPoolExecutor(workers, _Context(), _begin, (initializer, initargs))
 
 
-def start(target: Callable[..., object], *args: Any) -> BaseProcess:
-    """One such process, which does `target(*args)`. It ends with this one, and may be ended at any time."""
-    process = _Context().Process(target=_begin, args=(target, args), daemon=True)
+def start(target: Callable[..., object], *args: Any, daemon: bool = True) -> BaseProcess:
+    """One such process, which does `target(*args)`. It ends with this one, and may be ended at any time.
+
+    A daemon must not have workers of its own.
+    """
+    process = _Context().Process(target=_begin, args=(target, args), daemon=daemon)
     process.start()
     return process
 

@@ -18,23 +18,25 @@ _METAVARS = {"s": "DURATION", "GiB": "SIZE", "px": "PIXELS", "Hz": "HZ"}  # by u
 _TYPE_METAVARS = {str: "TEXT", int: "INTEGER", float: "NUMBER"}
 
 
-def config_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add --preset and a flag for every field of AuditConfig.
+def config_options(*names: str) -> Callable[..., Any]:
+    """Add a flag for each of these fields of AuditConfig; with no names for every one, and --preset.
 
     They arrive as text, switches as bool, or None where not given: `settings` reads flags, variables and files with
     one parser.
     """
-    for name, option in reversed(FIELDS.items()):
-        command = click.option(
+    flags = [
+        click.option(
             "/".join(flag_names(name)),
             name,
             default=None,
             metavar=_metavar(option),
             help=f"{option.help}  [{'; '.join((*limits(option), f'default: {default_text(option)}'))}]",
-        )(command)
-    return click.option("--preset", type=click.Choice(list(PRESETS)), help="How thorough to be.  [default: balanced]")(
-        command
-    )
+        )
+        for name, option in FIELDS.items()
+        if name in (names or FIELDS)
+    ]
+    preset = click.option("--preset", type=click.Choice(list(PRESETS)), help="How thorough to be.  [default: balanced]")
+    return together(*flags) if names else together(preset, *flags)
 
 
 def flag_names(name: str) -> tuple[str, ...]:

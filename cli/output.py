@@ -21,6 +21,7 @@ from .settings import OptionValue
 from .terminal import format_duration, is_terminal, supports_color
 
 if TYPE_CHECKING:
+    from cleanlab_lite.manifest.encoded import Done
     from cleanlab_lite.report.gate import Gate
     from cleanlab_lite.run.report import ReportTable
     from cleanlab_lite.run.summary import ClassNoise, Confusion, Leak, Summary
@@ -45,6 +46,14 @@ def line(text: str = "") -> None:
 def json_document(value: Any) -> None:
     """`value` as JSON; NaN and infinities become null, which JSON has no numbers for."""
     line(json.dumps(_finite(value), indent=2, allow_nan=False))
+
+
+def encoded_view(done: Done) -> None:
+    """What a person reads after an encoding; the last line is the folder."""
+    there = f", {done.found:,} of them from before" if done.found else ""
+    line(f"{done.rows:,} rows as vectors of {done.dimensions:,} numbers in {done.parts:,} parts{there}")
+    line(f"  nlclean audit {escape(shlex.quote(str(done.folder)))}")
+    line(escape(str(done.folder)))
 
 
 def report_json(report: ReportTable, path: Path, top: int) -> None:

@@ -210,8 +210,7 @@ def load(
     zeros with its error; such files are tried again on every call. An interrupted call keeps what it decoded.
     Raises ConfigError when the cache cannot be written.
     """
-    parts = [WHOLE] * len(uris) if segments is None else [Segment(*part) for part in segments.tolist()]
-    places = [(str(uri), part) for uri, part in zip(uris, parts, strict=True)]
+    places = _places(uris, segments)
     found, decoded = None, 0
     damaged: set[Path] = set()
     while found is None:  # once more for every damaged pack that comes to light
@@ -230,6 +229,37 @@ def load(
         content=np.array(content, dtype=np.str_),
         decoded=decoded,
     )
+
+
+def read(
+    uris: Sequence[str] | np.ndarray, form: Decoder, *, segments: np.ndarray | None = None, workers: int = 1
+) -> Iterator[Store]:
+    """Like `load`, in order and in blocks of up to CHUNK files; nothing is asked of a cache, and nothing kept."""
+    places = _places(uris, segments)
+    chunks = [places[start : start + CHUNK] for start in range(0, len(places), CHUNK)]
+    for rows in _read_chunks(chunks, form, frozenset(), workers):
+        nothing = np.zeros((1, *form.shape), form.dtype)
+        arrays = [nothing if row.pixels is None else row.pixels for row in rows]
+        yield Store(
+            np.concatenate(arrays),
+            offsets=np.cumsum([0, *map(len, arrays)], dtype=np.int64),
+            notes=np.array([row.notes for row in rows], dtype=np.str_),
+            errors=np.array([row.error for row in rows], dtype=np.str_),
+            codes=np.array([row.code for row in rows], dtype=np.str_),
+            content=np.array([row.content for row in rows], dtype=np.str_),
+            decoded=sum(row.pixels is not None for row in rows),
+        )
+
+
+def keep(form: Layout, found: Iterable[tuple[str, np.ndarray, str]], cache_dir: Path) -> None:
+    """Put what others have made of files into the cache: content, arrays (a, *shape) and notes of each."""
+    cache = _Cache(cache_dir / form.folder, form, set())
+    known = set(cache.contents())
+    for content, arrays, notes in found:
+        if content not in known:
+            known.add(content)
+            cache.add(content, arrays, notes)
+    cache.flush()
 
 
 def load_vectors(
@@ -317,6 +347,11 @@ class _Row:
 
 
 _Place = tuple[str, Segment]
+
+
+def _places(uris: Sequence[str] | np.ndarray, segments: np.ndarray | None) -> list[_Place]:
+    parts = [WHOLE] * len(uris) if segments is None else [Segment(*part) for part in segments.tolist()]
+    return [(str(uri), part) for uri, part in zip(uris, parts, strict=True)]
 
 
 def _read(places: list[_Place], form: Decoder, cached: frozenset[str]) -> list[_Row]:

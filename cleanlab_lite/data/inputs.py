@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from cleanlab_lite.data.cache import (
+    Decoder,
     ImageFormat,
+    Store,
     choose_depth,
     content_of,
     default_cache_dir,
@@ -22,7 +24,7 @@ from cleanlab_lite.data.media import read_bytes
 from cleanlab_lite.data.sound import SoundFormat
 from cleanlab_lite.errors import ConfigError, DecodeError
 from cleanlab_lite.files import is_remote
-from cleanlab_lite.manifest.manifest import Manifest
+from cleanlab_lite.manifest.manifest import Encoded, Manifest
 from cleanlab_lite.progress import OnProgress, Progress, ignore
 
 CAUSES = {  # code of a row that cannot be read -> how it is counted
@@ -84,6 +86,8 @@ def load_inputs(
     """`sound` is needed for sounds, `image_size` for pictures. Raises ConfigError when no row is readable."""
     if manifest.modality == "vector":
         assert manifest.features is not None
+        if manifest.encoded is not None:
+            return _of_files(manifest.features, manifest.encoded)
         finite = np.isfinite(manifest.features).all(axis=1)
         content = vector_content(manifest.features)
         array = np.where(finite[:, None], manifest.features, 0).astype(np.float32)
@@ -91,7 +95,7 @@ def load_inputs(
         errors = np.where(finite, "", "the vector holds NaN or infinity")
         return Inputs(array, codes, errors, find_duplicates(content), decoded=0, content=content)
     assert manifest.uris is not None
-    form = sound or ImageFormat(image_size, choose_depth(manifest.uris))
+    form = form_of(manifest, image_size, sound)
     store = load(
         manifest.uris,
         form,
@@ -106,6 +110,17 @@ def load_inputs(
             f"the first, {str(manifest.uris[0])!r}: {store.errors[0]}",
             hint=_way_out(manifest, set(store.codes.tolist())),
         )
+    return inputs_of(store, form)
+
+
+def form_of(manifest: Manifest, image_size: int, sound: SoundFormat | None) -> Decoder:
+    """What the files of a manifest become."""
+    assert manifest.uris is not None
+    return sound or ImageFormat(image_size, choose_depth(manifest.uris))
+
+
+def inputs_of(store: Store, form: Decoder) -> Inputs:
+    """Files that are read, as rows."""
     return Inputs(
         store.pixels,
         store.codes,
@@ -113,10 +128,18 @@ def load_inputs(
         find_duplicates(store.content),
         store.decoded,
         store.content,
-        offsets=store.offsets if sound else None,
+        offsets=store.offsets if isinstance(form, SoundFormat) else None,
         notes=_by_code(store.notes),
         form=form.folder,
     )
+
+
+def _of_files(vectors: np.ndarray, encoded: Encoded) -> Inputs:
+    """Vectors (n, d) that an encoder has made of files, with what was found out about these."""
+    unreadable = encoded.codes != ""
+    array = np.where(unreadable[:, None], 0, vectors) if unreadable.any() else vectors
+    copies = find_duplicates(encoded.content)
+    return Inputs(array, encoded.codes, encoded.errors, copies, 0, encoded.content, notes=_by_code(encoded.notes))
 
 
 def _way_out(manifest: Manifest, codes: set[str]) -> str:

@@ -72,11 +72,25 @@ class Source:
     label_names: tuple[tuple[str, str], ...] = ()  # label cell, class name: where the cells are numbers of classes
     file: str | None = None  # the text file that `Manifest.lines` count in, absolute; None without lines
     notes: tuple[str, ...] = ()  # what was detected, one sentence each, for the user
+    media: str = ""  # "image" or "sound" where the vectors were made of such files, which `uris` name
 
     @property
     def quotes_are_text(self) -> bool:
         """Whether the file is delimited without quoting, so that quotes come out as they went in."""
         return self.quoting == csv.QUOTE_NONE
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """What an encoder's vectors do not say of the n files that they were made of."""
+
+    modality: Modality  # of the files
+    encoder: str  # its name
+    content: np.ndarray  # (n,) str, sha256 of each, "" where unreadable
+    codes: np.ndarray  # (n,) str, reason code of an unreadable row, "" where it is readable
+    errors: np.ndarray  # (n,) str, the same in words
+    notes: np.ndarray  # (n,) str, codes of what a readable row suffers from, with commas
+    small: np.ndarray | None = None  # (n, 3, s, s) uint8, what copies among pictures are looked for by
 
 
 @dataclass(frozen=True)
@@ -95,7 +109,8 @@ class Manifest:
     splits: np.ndarray  # (n,) str, "" where the manifest has no split
     uris: np.ndarray | None = None  # (n,) str, absolute path or URL; "" where missing
     segments: np.ndarray | None = None  # (n, 2) float64, a `Segment` per row; None: the rows are whole files
-    features: np.ndarray | None = None  # (n, d) float32, embeddings only; NaN rows are unreadable
+    features: np.ndarray | None = None  # (n, d) float32, embeddings only (`encoded`: float16); NaN rows are unreadable
+    encoded: Encoded | None = None  # where the embeddings were made of files by `nlclean encode`
     lines: np.ndarray | None = None  # (n,) int64, line of the row in its text file, from 1
     _fingerprint: list[str] = field(default_factory=list, repr=False, compare=False)
 

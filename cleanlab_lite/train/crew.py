@@ -243,12 +243,13 @@ def _serve(connection: Connection, work: Work) -> None:
         try:
             errand = connection.recv()
             if errand is not None:  # told to stop when it was done
-                connection.send(_answer(errand, work, _Remote(connection)))
+                connection.send(answer_of(errand, work, _Remote(connection)))
         except (EOFError, OSError):
             return
 
 
-def _answer(errand: Any, work: Work, clock: Clock) -> tuple[str, Any]:
+def answer_of(errand: Any, work: Work, clock: Clock) -> tuple[str, Any]:
+    """("done", answer), ("stopped", None), or ("failed", what it has raised); all can be pickled."""
     try:
         return "done", work(errand, clock)
     except StoppedEarly:

@@ -35,25 +35,17 @@ def encode(
     Unreadable rows are zeros, as is a row of which the encoder makes NaN: it becomes unreadable. What is computed stays
     in the cache, also when `on_progress` raises to stop.
     """
-    identity = hashlib.sha256(f"{encoder.fingerprint} {autocast} {inputs.form}".encode()).hexdigest()
-    form = FeatureFormat(identity, encoder.spec.num_features)
+    form = feature_format(encoder, autocast, inputs.form)
     encoder = encoder.to(device, memory_format=torch.channels_last)
-    batch_size = BATCH_CPU if device.type == "cpu" else BATCH_GPU
 
     def compute(rows: np.ndarray) -> np.ndarray:
-        if inputs.offsets is None:
-            return features(encoder, inputs.array[rows], device, autocast)
-        clips = inputs.select(rows)
-        assert clips.offsets is not None
-        starts = range(0, len(clips.array), batch_size)  # a clip has up to 64 patches
-        parts = [features(encoder, clips.array[start : start + batch_size], device, autocast) for start in starts]
-        return mean_of_clips(np.concatenate(parts), clips.offsets)
+        return vectors_of(encoder, inputs, rows, device, autocast)
 
     vectors, computed = load_vectors(
         inputs.content,
         form,
         compute,
-        batch_size=batch_size,
+        batch_size=batch_of(device),
         cache_dir=default_cache_dir(),
         on_progress=on_progress,
     )
@@ -66,6 +58,30 @@ def encode(
         codes=np.where(broken, "not_finite", inputs.codes),
         errors=np.where(broken, "the encoder makes NaN of this row", inputs.errors),
     ), computed
+
+
+def feature_format(encoder: Encoder, autocast: torch.dtype | None, form: str) -> FeatureFormat:
+    """How the cache keeps what an encoder makes of files that became `form`."""
+    identity = hashlib.sha256(f"{encoder.fingerprint} {autocast} {form}".encode()).hexdigest()
+    return FeatureFormat(identity, encoder.spec.num_features)
+
+
+def batch_of(device: torch.device) -> int:
+    """Pictures that an encoder is shown at a time."""
+    return BATCH_CPU if device.type == "cpu" else BATCH_GPU
+
+
+def vectors_of(
+    encoder: Encoder, inputs: Inputs, rows: np.ndarray, device: torch.device, autocast: torch.dtype | None
+) -> np.ndarray:
+    """(r, d) vectors of the rows (r,), NaN where one number of a row is; no more rows at a time than `batch_of`."""
+    if inputs.offsets is None:
+        return features(encoder, inputs.array[rows], device, autocast)
+    clips, step = inputs.select(rows), batch_of(device)
+    assert clips.offsets is not None
+    starts = range(0, len(clips.array), step)  # a clip has up to 64 patches
+    parts = [features(encoder, clips.array[start : start + step], device, autocast) for start in starts]
+    return mean_of_clips(np.concatenate(parts), clips.offsets)
 
 
 @torch.inference_mode()

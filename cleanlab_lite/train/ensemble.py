@@ -34,6 +34,7 @@ from cleanlab_lite.train.models import PROXIES
 from cleanlab_lite.train.observation import Observation, allocate_history
 from cleanlab_lite.train.plan import Plan
 from cleanlab_lite.train.planting import plant, share_to_plant
+from cleanlab_lite.train.ranks import RankCrew
 from cleanlab_lite.train.task import Task
 from cleanlab_lite.train.trials import Chosen, Rival, Trial, agreement, choose_epochs, choose_recipe
 from cleanlab_lite.train.warm_start import Continue, WarmStart, save_proxies
@@ -55,7 +56,7 @@ def watch(
     clock: Clock,
     warm: WarmStart | None = None,
     rival: Rival | None = None,
-    crew: Crew | None = None,
+    crew: Crew | RankCrew | None = None,
 ) -> Evidence:
     """Train the ensemble, a stage of the run per proxy, and gather what it saw.
 
@@ -93,7 +94,7 @@ def watch_beside(
     run: Run,
     clock: Clock,
     rival: Rival,
-    crew: Crew | None = None,
+    crew: Crew | RankCrew | None = None,
 ) -> Evidence | None:
     """Train an ensemble on another view, as long as it comes near to what is known already; None where it does not.
 
@@ -112,7 +113,7 @@ def watch_beside(
     return gathered.evidence(*gathered.votes())
 
 
-def prepare(task: Task, plan: Plan, config: AuditConfig, crew: Crew | None = None) -> tuple[Bench, Teaching]:
+def prepare(task: Task, plan: Plan, config: AuditConfig, crew: Crew | RankCrew | None = None) -> tuple[Bench, Teaching]:
     """The data on its device, and how every proxy is taught. The epochs are 0 where they are chosen by trial."""
     limit = config.max_memory * 2**30 if config.max_memory else for_inputs(plan.device)
     bench = Bench(task, plan.device, limit, crew)
@@ -146,7 +147,7 @@ class Ensemble:
         clock: Clock,
         warm: WarmStart | None = None,
         prefix: str = "",
-        crew: Crew | None = None,
+        crew: Crew | RankCrew | None = None,
     ) -> None:
         self.task, self.plan, self.config, self.run, self.clock, self.warm = task, plan, config, run, clock, warm
         self.prefix = prefix  # of every stage

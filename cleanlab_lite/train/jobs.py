@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import math
 import mmap
+import platform
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -24,6 +25,7 @@ import torch
 
 from cleanlab_lite.clock import Clock, Pulse
 from cleanlab_lite.data.inputs import Inputs
+from cleanlab_lite.errors import ConfigError
 from cleanlab_lite.progress import Progress
 from cleanlab_lite.run import Run, RunFiles
 from cleanlab_lite.run.layout import JOBS
@@ -40,6 +42,7 @@ from cleanlab_lite.train.observation import (
     read_observation,
     save_observation,
 )
+from cleanlab_lite.train.ranks import RankCrew, Ranks
 from cleanlab_lite.train.task import Task, View
 from cleanlab_lite.workers import cores, may_start
 
@@ -94,7 +97,7 @@ class Bench:
     task: Task
     device: str
     device_limit: float
-    crew: Crew | None = None  # None: all is done in this process
+    crew: Crew | RankCrew | None = None  # None: all is done in this process
 
     @cached_property
     def _samples(self) -> dict[str, Samples]:
@@ -118,9 +121,12 @@ class Bench:
         return {}
 
     def mapped(self, view: str, run: RunFiles) -> Mapped:
-        """The inputs of a view as a file, written once where there is none."""
+        """The inputs of a view as a file that all workers see, written once where there is none."""
         if view not in self._files:
-            self._files[view] = Mapped.of(self.task.views[view].inputs.array, run, f"{JOBS}/inputs/{view}.npy")
+            array = self.task.views[view].inputs.array
+            if isinstance(self.crew, RankCrew) and not self.crew.ranks.share_cache:
+                array = np.asarray(array)  # no map of a file there: all see the run folder
+            self._files[view] = Mapped.of(array, run, f"{JOBS}/inputs/{view}.npy")
         return self._files[view]
 
 
@@ -233,8 +239,11 @@ def _attempt(
 # --- Side by side ----------------------------------------------------------------------------------------------------
 
 
-def hire(device: str, workers: int) -> Crew:
-    """Workers for the jobs of an audit, none of which is started before it is needed. 0 workers: one per core."""
+def hire(device: str, workers: int, ranks: Ranks | None = None) -> AbstractContextManager[Crew | RankCrew]:
+    """Who does the jobs of an audit: ranks, or workers, none of which is started before it is needed. 0 workers: one
+    per core."""
+    if ranks is not None:
+        return nullcontext(ranks.crew(do_errand))
     return Crew((workers or cores()) if device == "cpu" and may_start() else 1, do_errand)
 
 
@@ -245,6 +254,8 @@ def workers_for(jobs: Sequence[Job], bench: Bench) -> int:
     """
     crew = bench.crew
     most = min(crew.size, len(jobs)) if crew else 1
+    if isinstance(crew, RankCrew):  # they are there, each with the memory of its own
+        return most if all(map(_travels, jobs)) else 1
     if crew is None or most < 2 or not all(map(_travels, jobs)) or sum(_seconds(job, bench) for job in jobs) < WORTH:
         return 1
     room = available() + STARTED * len(crew.pids)  # those have it already
@@ -292,6 +303,7 @@ class Errand:
     inputs: Mapped  # of the view
     readable: np.ndarray  # (n,) bool
     offsets: np.ndarray | None  # of clips
+    device: str
     device_limit: float
 
     def bench(self) -> Bench:
@@ -299,7 +311,7 @@ class Errand:
         nothing = np.full(len(codes), -1)
         inputs = Inputs(self.inputs.open(), codes, codes, nothing, 0, codes, self.offsets)
         task = Task(self.job.shown, self.num_classes, {self.job.view: View(self.job.view, inputs)}, nothing)
-        return Bench(task, "cpu", self.device_limit)
+        return Bench(task, self.device, self.device_limit)
 
 
 _bench: tuple[Mapped, Bench] | None = None  # of a worker: kept from one job on the same inputs to the next
@@ -308,6 +320,11 @@ _bench: tuple[Mapped, Bench] | None = None  # of a worker: kept from one job on 
 def do_errand(errand: Errand, clock: Clock) -> dict[str, Any]:
     """What a worker does."""
     global _bench
+    if not errand.folder.is_dir():
+        raise ConfigError(
+            f"the run folder {errand.folder} is not there on {platform.node()}",
+            hint="ranks on several machines need a run folder that all of them see: --out on a shared disk",
+        )
     if _bench is None or _bench[0] != errand.inputs:
         _bench = errand.inputs, errand.bench()
     pulse = clock.pulse(errand.job.teaching.epochs, errand.job.note)
@@ -324,7 +341,8 @@ def side_by_side(jobs: Sequence[Job], bench: Bench, run: Run, clock: Clock) -> N
     for job in left:
         inputs = bench.task.views[job.view].inputs
         shared = (bench.mapped(job.view, run), inputs.readable, inputs.offsets)
-        errands.append(Errand(job, run.folder.resolve(), bench.task.num_classes, *shared, bench.device_limit))
+        where = (bench.device, bench.device_limit)
+        errands.append(Errand(job, run.folder.resolve(), bench.task.num_classes, *shared, *where))
     before = sum(job.teaching.epochs for job in jobs if run.done(job.stage))
     total = clock.total or sum(job.teaching.epochs for job in jobs)
     bench.crew.do(errands, _Together(left, run, clock, clock.done + before, total), clock, workers=workers)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from cleanlab_lite.report.gate import LimitOutcome
     from cleanlab_lite.run.report import ReportTable
     from cleanlab_lite.run.summary import Summary
+    from cleanlab_lite.train.ranks import Ranks
 
 TOP = 20  # suspicious rows on show
 
@@ -33,7 +34,7 @@ READING = (
 )
 
 _PATH = click.Path(path_type=Path)
-_reading_options = together(
+reading_options = together(
     click.option("--path-column", help="Column of the files.  [default: detected]"),
     click.option("--label-column", help="Column of the labels.  [default: detected]"),
     click.option("--id-column", help="Column that identifies a row.  [default: detected, else the path]"),
@@ -63,10 +64,10 @@ _evidence_options = together(
 
 @click.command("audit")
 @click.argument("manifest", required=False)
-@_reading_options
+@reading_options
 @_evidence_options
 @click.option("--out", type=_PATH, help="Run folder.  [default: a new one under nlclean-runs/]")
-@config_options
+@config_options()
 @click.option(
     "--fail-on", type=Limit("rows"), metavar="LIMIT", help="Exit 1 above a noise rate (5%) or flagged rows (100)."
 )
@@ -94,6 +95,7 @@ def command(
     class, or an .npz file. With --history or --pred-probs it is audited from that evidence, see docs/own_evidence.md;
     otherwise small networks are trained. The last line on stdout is the path of the report.
     """
+    ranks = _ranks(ctx)
     reading = {name: given.pop(name) for name in READING}
     settings = resolve(given, environ=os.environ, cwd=Path.cwd())
     config = to_config(settings)
@@ -103,7 +105,7 @@ def command(
     if manifest is None:
         raise click.UsageError("Missing argument 'MANIFEST'.", ctx)
 
-    dataset = _read(manifest, reading)
+    dataset = read(manifest, reading)
     evidence = None
     if history or pred_probs:
         from cleanlab_lite.evidence.own import own_evidence
@@ -118,7 +120,7 @@ def command(
 
     from .. import output
 
-    source = source_of(dataset, config, evidence=evidence, warm=warm)
+    source = source_of(dataset, config, evidence=evidence, warm=warm, ranks=ranks)
     for sentence in shortages(source.facts, out or Path.cwd()):
         diagnostics.warn(sentence)
     if dry_run:
@@ -133,6 +135,18 @@ def command(
     if fail_on and (outcome := _outcome(report.summary, fail_on)).exceeded:
         diagnostics.error(outcome.message)
         ctx.exit(ExitCode.GATE_FAILED)
+
+
+def _ranks(ctx: click.Context) -> Ranks | None:
+    """Those that torchrun has started, for the command of rank 0. Any other does what it is asked for, and exits."""
+    if not {"RANK", "WORLD_SIZE", "MASTER_ADDR"} <= os.environ.keys() or os.environ["WORLD_SIZE"] == "1":
+        return None
+    from cleanlab_lite.train.ranks import Link, joined, serve
+
+    found = joined()
+    if isinstance(found, Link):
+        ctx.exit(ExitCode.OK if serve(found) else ExitCode.FAILED)
+    return ctx.with_resource(found)
 
 
 def shortages(facts: Mapping[str, Any], folder: Path) -> list[str]:
@@ -159,7 +173,7 @@ def shortages(facts: Mapping[str, Any], folder: Path) -> list[str]:
     return found
 
 
-def _read(path: str, reading: dict[str, Any]) -> Manifest:
+def read(path: str, reading: dict[str, Any]) -> Manifest:
     """The manifest, and what was detected on stderr."""
     from cleanlab_lite.data.cache import default_cache_dir
     from cleanlab_lite.data.objects import ObjectStore

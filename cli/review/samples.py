@@ -80,8 +80,8 @@ class SampleReader:
 
     @property
     def modality(self) -> str:
-        """image, sound or vector"""
-        return self.manifest.modality
+        """image, sound or vector; what vectors were made of, where that is known."""
+        return self.manifest.source.media or self.manifest.modality
 
     @property
     def name(self) -> str:

@@ -39,6 +39,7 @@ from cleanlab_lite.manifest.readers.columns import (
     make_splits,
 )
 from cleanlab_lite.manifest.readers.embedded import media_columns, with_media
+from cleanlab_lite.manifest.readers.encoded import read_vectors
 from cleanlab_lite.manifest.readers.features import (
     column_features,
     hint_for,
@@ -165,7 +166,8 @@ def to_manifest(
     parts: np.ndarray | None = None
     segment_columns: tuple[str, ...] = ()
     segment_notes: list[str] = []
-    if segments and kind == "sound" and uris is not None:
+    media = "" if rows.encoded is None else rows.encoded.modality
+    if segments and "sound" in (kind, media) and uris is not None:
         parts, segment_columns, segment_notes = make_segments(rows, uris, columns.path == NEMO_PATH)
     if segment_columns:
         segment_notes.append(f"segments of files: {' and '.join(segment_columns)}, in seconds")
@@ -201,6 +203,7 @@ def to_manifest(
                 *label_notes,
                 *id_notes,
             ),
+            media=media,
         ),
         modality=kind,
         classes=classes,
@@ -210,6 +213,7 @@ def to_manifest(
         uris=uris,
         segments=parts,
         features=matrix,
+        encoded=rows.encoded,
         lines=rows.lines,
     )
 
@@ -435,6 +439,8 @@ def _one_dataset(folder: str, names: list[str]) -> Rows | None:
     """A folder that another program has written as one dataset; None where it is none."""
     if DATASET in names or SPLITS in names:
         return with_class_labels(read_saved_dataset(folder))
+    if any(name.startswith("part-") for name in names) and (vectors := read_vectors(folder)):
+        return vectors
     if {"data", "labels.json"} <= set(names):  # FiftyOne
         return _read_files([os.path.join(folder, "labels.json")], False)
     if names and all(ending(name) == ".tar" for name in names):

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from cleanlab_lite.errors import ManifestError
 from cleanlab_lite.files import MAX_FILE_BYTES, PART, is_remote, local_path, read_remote, reading, why
-from cleanlab_lite.manifest.manifest import JSON_CELLS, NULLS_WRITTEN, VIEWS, TextStyle
+from cleanlab_lite.manifest.manifest import JSON_CELLS, NULLS_WRITTEN, VIEWS, Encoded, TextStyle
 from cleanlab_lite.text import listing
 
 PERMISSIONS = "check the path and its permissions"
@@ -51,6 +51,7 @@ class Rows:
     style: TextStyle = field(default_factory=TextStyle)
     known: dict[str, str] = field(default_factory=dict)  # role -> column, where the format fixes it
     features: np.ndarray | None = None  # (n, d) float32
+    encoded: Encoded | None = None  # what else is known of files that they were made of
     numbered: bool = False  # rows without an id column are called by their numbers, not by their paths
     classes: dict[str, tuple[str, ...]] = field(default_factory=dict)  # column -> its classes in their own order
     names: dict[str, dict[str, str]] = field(default_factory=dict)  # column of numbers -> cell -> name of the class
