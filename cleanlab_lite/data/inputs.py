@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from cleanlab_lite.data.cache import (
+    Decoder,
     ImageFormat,
     choose_depth,
     content_of,
@@ -91,7 +92,7 @@ def load_inputs(
         errors = np.where(finite, "", "the vector holds NaN or infinity")
         return Inputs(array, codes, errors, find_duplicates(content), decoded=0, content=content)
     assert manifest.uris is not None
-    form = sound or ImageFormat(image_size, choose_depth(manifest.uris))
+    form = file_format(manifest, image_size, sound)
     store = load(
         manifest.uris,
         form,
@@ -117,6 +118,12 @@ def load_inputs(
         notes=_by_code(store.notes),
         form=form.folder,
     )
+
+
+def file_format(manifest: Manifest, image_size: int, sound: SoundFormat | None) -> Decoder:
+    """What pictures or sounds become."""
+    assert manifest.uris is not None
+    return sound or ImageFormat(image_size, choose_depth(manifest.uris))
 
 
 def _way_out(manifest: Manifest, codes: set[str]) -> str:

@@ -18,7 +18,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from cleanlab_lite.errors import ConfigError
 from cleanlab_lite.manifest.manifest import Modality
@@ -40,7 +39,6 @@ class EncoderSpec:
     image_size: int  # pixels that it sees, square
     picture_size: int  # pixels that pictures are decoded to; smaller ones it enlarges
     num_features: int
-    flops: float  # floating-point operations for one picture
 
 
 class Encoder(nn.Module):
@@ -99,8 +97,10 @@ def describe_encoder(name: str, image_size: int = 0) -> EncoderSpec:
     Raises:
         ConfigError: unknown library or model, its package is not installed, or a size that the model cannot take.
     """
-    if name == LITE:
+    if name == LITE:  # known without a try, which imports for a second
         lite.weights_file()
+        size = image_size or lite.PICTURE_SIZE
+        return EncoderSpec(name, size, size, lite.Middle.num_features)
     try:
         with torch.device("meta"):  # shapes without numbers: the largest models take a second
             network = _network(name)
@@ -108,10 +108,9 @@ def describe_encoder(name: str, image_size: int = 0) -> EncoderSpec:
         network = _network(name)
     size = image_size or network.image_size
     picture = torch.zeros(1, 3, size, size, device=next(network.body.parameters()).device)
-    counter = FlopCounterMode(display=False)
     try:
         network.resize(size)
-        with torch.no_grad(), counter:
+        with torch.no_grad():
             features = network.body.eval()(picture).flatten(1)
     except (RuntimeError, AssertionError, ValueError) as error:
         reason = str(error).split("\n")[0]
@@ -119,7 +118,7 @@ def describe_encoder(name: str, image_size: int = 0) -> EncoderSpec:
             f"{name} cannot take pictures of {size} px: {reason}",
             hint=f"leave out --image-size: its own is {network.image_size}",
         ) from error
-    return EncoderSpec(name, size, size, features.shape[1], float(counter.get_total_flops()))
+    return EncoderSpec(name, size, size, features.shape[1])
 
 
 def load_encoder(spec: EncoderSpec, weights: str) -> Encoder:
@@ -138,6 +137,13 @@ def load_encoder(spec: EncoderSpec, weights: str) -> Encoder:
     network.resize(spec.image_size)
     source = network.default if weights == "default" or brings_weights(spec.name) else weights
     return Encoder(spec, network.body, network.mean, network.std, source)
+
+
+def blank_encoder(spec: EncoderSpec) -> Encoder:
+    """The same without weights that tell anything: it takes as long."""
+    network = _network(spec.name)
+    network.resize(spec.image_size)
+    return Encoder(spec, network.body, network.mean, network.std, "")
 
 
 @dataclass(frozen=True)
