@@ -88,7 +88,8 @@ class Clock:
         late = time.monotonic() - self.deadline if self.deadline is not None else 0.0
         if late < LATE:
             return ""
-        return f"{late:,.0f} s over the time budget of {self.budget:.10g} s: judge and report are done in one piece"
+        why = "regression, judge and report are each done in one piece"
+        return f"{late:,.0f} s over the time budget of {self.budget:.10g} s: {why}"
 
     def begin(self, part: str) -> None:
         """Networks of another part of the forecast are trained from now on."""

@@ -205,7 +205,7 @@ def test_a_stopwatch_tells_steps_from_rows():
     """Building takes 5 s, a step 2 s, between training and looking 0.5 s; 100 rows take 4 s, as their features do."""
     epoch = np.array([2, 4, 6, 6.5, 8.5, 10.5])
     times = iter([0.0, *(5 + epoch), *(5 + 10.5 + epoch)])
-    watch = Stopwatch("cpu", lambda: next(times))
+    watch = Stopwatch("cpu", 2, lambda: next(times))
     for watch.epoch in range(2):
         for _ in range(3):
             watch.step()

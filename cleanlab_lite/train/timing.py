@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch._dynamo  # noqa: F401 - the first optimiser of a process does, for seconds: not what every network costs
 
 from cleanlab_lite.clock import Clock, Pulse
 from cleanlab_lite.config import AuditConfig
@@ -51,12 +52,12 @@ from cleanlab_lite.train.views import reduced
 from cleanlab_lite.workers import cores
 
 FILES, FILE_SECONDS = 16, 0.5  # that are decoded at most, and how long
-STEPS = 3  # timed
-EPOCHS = 2  # of which the last is timed: in the first, memory is new, and strategies warm up
+STEPS = 3  # timed; of networks on vectors more, which take milliseconds, as long as another process may take the core
+EPOCHS, EPOCHS_OF_VECTORS = 2, 5  # the first is not timed: memory is new then, and strategies warm up
 ROWS = 512  # of a clean pass: two batches
 HEAVY = 0.5  # seconds of one epoch on `ROWS`, as they are estimated: such networks are shown batches of `LIGHT` rows
 LIGHT = 8
-WORKER = 2.5  # seconds to start one: it imports torch
+WORKER = 4.0  # seconds to start one: it imports torch, and what torch imports with the first optimiser
 DECODERS = 1.0  # seconds to start those
 
 
@@ -242,13 +243,13 @@ class _Epoch:
 
 
 class Stopwatch(Pulse):
-    """Hears when each step was done, each part of the clean pass begun, and each of two epochs over."""
+    """Hears when each step was done, each part of the clean pass begun, and each epoch over, of two epochs at least."""
 
-    def __init__(self, device: str, now: Callable[[], float] = time.perf_counter) -> None:
-        super().__init__(Clock(), EPOCHS, "")
+    def __init__(self, device: str, epochs: int, now: Callable[[], float] = time.perf_counter) -> None:
+        super().__init__(Clock(), epochs, "")
         self.device, self.now = device, now
         self.begun = now()
-        self.timed = [_Epoch([], []) for _ in range(EPOCHS)]
+        self.timed = [_Epoch([], []) for _ in range(epochs)]
 
     def step(self) -> None:
         if self.device.startswith("cuda"):
@@ -262,12 +263,14 @@ class Stopwatch(Pulse):
         self.timed[epoch].over = self.now()
 
     def speed(self, end: float, rows: int, batch: int) -> Speed:
-        """By the last epoch, of a job that was over at `end` and has looked at `rows`."""
-        before, last = self.timed[-2:]
-        step = float(np.median(np.diff([before.over, *last.steps])))
-        row = (last.over - last.looks[0]) / rows
-        begin = end - self.begun - EPOCHS * (last.over - before.over) - row * rows
-        return Speed(max(begin, 0.0), step, last.looks[0] - last.steps[-1], row, batch)
+        """By all epochs but the first, of a job that was over at `end` and has looked at `rows`."""
+        timed = self.timed[1:]
+        step = float(np.median(np.concatenate([np.diff(epoch.steps) for epoch in timed])))
+        row = statistics.median((epoch.over - epoch.looks[0]) / rows for epoch in timed)
+        rest = statistics.median(epoch.looks[0] - epoch.steps[-1] for epoch in timed)
+        each = statistics.median(np.diff([epoch.over for epoch in self.timed]).tolist())
+        begin = end - self.begun - self.epochs * each - row * rows
+        return Speed(max(begin, 0.0), step, rest, row, batch)
 
 
 def time_network(inputs: Inputs, manifest: Manifest, plan: Plan, config: AuditConfig) -> Timed:
@@ -277,15 +280,17 @@ def time_network(inputs: Inputs, manifest: Manifest, plan: Plan, config: AuditCo
     side = inputs.array.shape[-1] if inputs.array.ndim == 4 else 0
     heavy = PROXIES.get(plan.proxy).facts.seconds_at(side, patches) * ROWS > HEAVY
     batch = min(usual, LIGHT) if heavy else usual
-    rows = STEPS * batch if heavy else max(ROWS, STEPS * batch)
+    light = side == 0
+    steps = max(STEPS, ROWS // batch) if light else STEPS
+    rows = steps * batch if heavy else max(ROWS, steps * batch)
     some = _repeated(inputs, rows)
     labels = np.resize(manifest.labels[_spread_labelled(manifest.labels, rows)], rows)
     task = Task.of(labels, plan.classes, some, copy_of=np.full(rows, -1))
     bench, teaching = prepare(task, replace(plan, batch_size=batch), config)
-    teaching = replace(teaching, epochs=EPOCHS)
-    job = Job("timed", task.main.name, np.arange(STEPS * batch), labels, teaching, 0, "")
+    teaching = replace(teaching, epochs=EPOCHS_OF_VECTORS if light else EPOCHS)
+    job = Job("timed", task.main.name, np.arange(steps * batch), labels, teaching, 0, "")
     with tempfile.TemporaryDirectory(prefix="nlclean-") as folder:
-        watch = Stopwatch(plan.device)
+        watch = Stopwatch(plan.device, teaching.epochs)
         train(job, bench, RunFiles(Path(folder)), watch)
         speed = watch.speed(time.perf_counter(), rows, batch)
     speed = replace(speed, step=speed.step * usual / batch, batch=usual)
