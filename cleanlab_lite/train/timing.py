@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch._dynamo  # noqa: F401 - the first optimiser of a process does, for seconds: not what every network costs
+import torch._dynamo
 
 from cleanlab_lite.clock import Clock, Pulse
 from cleanlab_lite.config import AuditConfig
