@@ -140,7 +140,8 @@ def _audit(
     folder, stem = None if out is None else Path(out), Path(manifest.source.path).stem
     source = source_of(manifest, config, evidence=evidence, warm=warm)
     with Run.start(folder, stem, run_key(manifest, config, evidence, warm)) as run:
-        found = pipeline.run_audit(manifest, config, run=run, source=source, on_progress=on_progress)
+        forecast = None if run.finished or on_progress is ignore else source.forecast(manifest)
+        found = pipeline.run_audit(manifest, config, run=run, source=source, on_progress=on_progress, forecast=forecast)
         return Report(found.table, found.summary, run.folder)
 
 

@@ -26,6 +26,7 @@ from cleanlab_lite.evidence.evidence import Evidence, HeldOut, Vote
 from cleanlab_lite.export.formats import STEMS, Policy
 from cleanlab_lite.export.manifest import suffix, write_manifest
 from cleanlab_lite.export.policy import Cleaned, Cleaning, apply_policy
+from cleanlab_lite.forecast import Forecast, Part, copies_seconds, judge_seconds, report_seconds
 from cleanlab_lite.groups import roots
 from cleanlab_lite.judge.closed_form import Multiply, View, look
 from cleanlab_lite.judge.fusion import FAR
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from cleanlab_lite.train.warm_start import WarmStart
 
 SOUND = ("sample_rate", "patch_seconds")  # of a plan
+HASHED = 1e-4  # seconds to read and hash a file
 # What is lost with a kind of evidence.
 WITHOUT = {
     "history": (
@@ -74,6 +76,9 @@ class EvidenceSource(Protocol):
     def facts(self) -> dict[str, Any]:
         """What is going to be done, as JSON types."""
 
+    def forecast(self, manifest: Manifest) -> Forecast:
+        """How long it will take; a few steps of it are timed."""
+
     def look(self, manifest: Manifest, run: Run, clock: Clock) -> Seen:
         """Gather the evidence, or read what an earlier process has gathered."""
 
@@ -98,11 +103,13 @@ def run_audit(
     run: Run,
     source: EvidenceSource | None = None,
     on_progress: OnProgress = ignore,
+    forecast: Forecast | None = None,
 ) -> ReportTable:
     """Find the wrong labels of a manifest and fill the run folder. A finished run is read, not repeated.
 
     Args:
         source: of the evidence, see `source_of`; by default proxies are trained as `config` says.
+        forecast: that of the source; with it, events of progress say how far the whole audit is.
 
     Raises:
         ConfigError: the options do not fit the data or the machine.
@@ -112,8 +119,9 @@ def run_audit(
     if run.finished:
         return ReportTable.read(run.path(layout.REPORT))
     source = source or source_of(manifest, config)
+    clock = Clock(config.time_budget, on_progress, forecast)
     done = run.done("report")  # and killed just after it
-    report = ReportTable.read(run.path(layout.REPORT)) if done else _find(manifest, config, source, run, on_progress)
+    report = ReportTable.read(run.path(layout.REPORT)) if done else _find(manifest, config, source, run, clock)
     run.discard()  # what every proxy saw is in the history now
     run.finish(
         plan=source.facts,
@@ -121,22 +129,22 @@ def run_audit(
         fingerprint=manifest.fingerprint,
         classes=list(manifest.classes),
     )
-    on_progress(Progress("judge", 1, 1, "steps"))
+    clock.tell(Progress("report", 1, 1, "steps", clock.overrun()))
     return report
 
 
-def _find(
-    manifest: Manifest, config: AuditConfig, source: EvidenceSource, run: Run, on_progress: OnProgress
-) -> ReportTable:
+def _find(manifest: Manifest, config: AuditConfig, source: EvidenceSource, run: Run, clock: Clock) -> ReportTable:
     """The stages of an audit, each read where an earlier process has done it."""
     run.write(layout.MANIFEST, lambda path: save_manifest(manifest, path))
-    seen = source.look(manifest, run, Clock(config.time_budget, on_progress))
+    seen = source.look(manifest, run, clock)
     inputs, duplicates = seen.inputs, seen.duplicates
-    on_progress(Progress("judge", 0, 1, "steps"))
+    clock.tell(Progress("judge", 0, 1, "steps"))
     verdict = combine(seen.evidence, inputs.readable, inputs.duplicate_of, seed=config.seed, search=seen.search)
     copies = duplicates.reasons(manifest.labels, manifest.splits)
     verdict = replace(verdict, reasons=verdict.reasons | inputs.notes | copies)
     run.mark("judge")
+    clock.tell(Progress("judge", 1, 1, "steps"))
+    clock.tell(Progress("report", 0, 1, "steps"))
     about = facts_of_all(run, seen) | source.about(run, seen, verdict)
     about |= {"duplicates": duplicates.facts, "leakage": duplicates.leakage(manifest.splits)}
     advice = advise(manifest.modality, about["proxy"], about["encoder"])
@@ -185,6 +193,11 @@ class Proxies:
     def facts(self) -> dict[str, Any]:
         return asdict(self.plan)
 
+    def forecast(self, manifest: Manifest) -> Forecast:
+        from cleanlab_lite.train.timing import forecast  # torch
+
+        return forecast(manifest, self.plan, self.config)
+
     def look(self, manifest: Manifest, run: Run, clock: Clock) -> Seen:
         with self._together() as ranks:
             return self._look(manifest, run, clock, ranks)
@@ -204,7 +217,10 @@ class Proxies:
         search, multiply = self._arithmetic()
         duplicates = _copies(inputs, main, run, clock, search)
         vectors = {name: views[name].array for name in plan.in_closed_form}
-        head, votes = self._closed(manifest, vectors, main, duplicates, run, multiply) if vectors else (None, {})
+        head: HeldOut | None = None
+        votes: dict[str, Vote] = {}
+        if vectors:
+            head, votes = self._closed(manifest, vectors, main, duplicates, run, clock, multiply)
         if plan.heads == "closed":
             assert head is not None
             return Seen(main, duplicates, _of_head(manifest, vectors, head, votes), search)
@@ -226,9 +242,11 @@ class Proxies:
         main: Inputs,
         duplicates: Duplicates,
         run: Run,
+        clock: Clock,
         multiply: Multiply,
     ) -> tuple[HeldOut, dict[str, Vote]]:
         """What a head in closed form says of vectors (n, d) by view, and what each of them would say alone."""
+        clock.tell(Progress("heads", 0, 1, "steps"))
         labels = np.where(main.readable, manifest.labels, -1)
         group = roots(duplicates.copy_of)  # copies do not answer for each other
         known = {name: np.where(main.readable[:, None], array, np.nan) for name, array in vectors.items()}
@@ -239,6 +257,7 @@ class Proxies:
         head, votes = look(views, labels, manifest.num_classes, group, seed=seed, multiply=multiply)
         agreements = {name: vote.agreement for name, vote in votes.items()}
         run.mark("heads", agreement=head.agreement, views=agreements, strength=head.strength)
+        clock.tell(Progress("heads", 1, 1, "steps"))
         return head, votes
 
     def _trained(
@@ -266,11 +285,13 @@ class Proxies:
         rival = None if head is None else Rival(head.predicted, FAR)
         main = tasks[plan.views[0]]
         with hire(plan.device, config.workers, ranks) as crew:
+            clock.begin("train")
             evidence = watch(main, plan, config, run=run, clock=clock, warm=self.warm, rival=rival, crew=crew)
             evidence = replace(evidence, view=plan.views[0])
             if plan.beside is None or rival is None:
                 return evidence
             [view] = plan.beside.views
+            clock.begin(view)
             other = watch_beside(tasks[view], plan.of_data, config, run=run, clock=clock, rival=rival, crew=crew)
         return evidence if other is None else replace(evidence, beside={view: replace(other, view=view)})
 
@@ -377,6 +398,16 @@ class Recorded:
             "evidence": ", ".join(kinds(self.evidence)),
             "epochs": history.shape[1] if history is not None else 0,
         }
+
+    def forecast(self, manifest: Manifest) -> Forecast:
+        n, vectors = len(manifest), manifest.features
+        parts = {
+            "decode": HASHED * n * (vectors is None),
+            "duplicates": copies_seconds(n, 0 if vectors is None else vectors.shape[1], decoded=False),
+            "judge": judge_seconds(n, manifest.num_classes),
+            "report": report_seconds(n),
+        }
+        return Forecast(tuple(Part.sure(name, seconds) for name, seconds in parts.items()))
 
     def look(self, manifest: Manifest, run: Run, clock: Clock) -> Seen:
         inputs = load_contents(manifest, on_progress=clock)

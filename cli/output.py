@@ -21,6 +21,7 @@ from .settings import OptionValue
 from .terminal import format_duration, is_terminal, supports_color
 
 if TYPE_CHECKING:
+    from cleanlab_lite.forecast import Forecast
     from cleanlab_lite.manifest.encoded import Done
     from cleanlab_lite.report.gate import Gate
     from cleanlab_lite.run.report import ReportTable
@@ -289,19 +290,28 @@ def gate_text(gate: Gate, top: int) -> str:
     return "\n".join(lines) + "\n"
 
 
-def forecast_view(facts: Mapping[str, Any]) -> None:
+def forecast_view(facts: Mapping[str, Any], forecast: Forecast) -> None:
     """What `audit --dry-run` would do, in words."""
     lines = [("rows", _of_rows(facts)), *(("looks at", text) for text in views_in_words(facts))]
     if "evidence" not in facts:
         precisions = sorted({facts["precision"], facts["encoder_precision"]} - {""})
         lines.append(("machine", f"{facts['device']} in {' and '.join(precisions)}"))
-        cost = f"about {format_duration(facts['estimated_seconds'])}, {facts['memory_gib']:g} GiB of memory"
-        lines.append(("costs", f"{cost}, {facts['disk_mib']:,} MiB on the disk"))
+    lines.append(("takes", duration_in_words(forecast)))
+    if "evidence" not in facts:
+        lines.append(("needs", f"{facts['memory_gib']:g} GiB of memory, {facts['disk_mib']:,} MiB on the disk"))
     width = max(len(name) for name, _ in lines)
     before = ""
     for name, text in lines:
         line(f"{name if name != before else '':<{width}}  {escape(text)}")
         before = name
+
+
+def duration_in_words(forecast: Forecast) -> str:
+    """ "about 1m10s (55s to 2m: trials decide what is trained)"; what one cannot see is left out."""
+    about, least, most = map(format_duration, (forecast.seconds, forecast.least, forecast.most))
+    if len({about, least, most}) == 1:
+        return f"about {about}"
+    return f"about {about} ({least} to {most}: trials decide what is trained)"
 
 
 def _of_rows(facts: Mapping[str, Any]) -> str:

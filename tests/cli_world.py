@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from cleanlab_lite.forecast import Forecast, Part
 from cleanlab_lite.manifest.manifest import Manifest, Source
 from cleanlab_lite.run.report import SCHEMA, ReportTable
 from cleanlab_lite.run.summary import Summary
@@ -203,6 +204,6 @@ def fake_source(manifest: Manifest, config: Any, **_: None) -> SimpleNamespace:
         "device": "cpu",
         "precision": "fp32",
         "warm_start": "",
-        "estimated_seconds": 95,
     }
-    return SimpleNamespace(facts=plan)
+    expected = Forecast((Part("train", 95, 80, 125, epochs=96),))
+    return SimpleNamespace(facts=plan, forecast=lambda _: expected)

@@ -29,8 +29,9 @@ import scipy.optimize  # noqa: F401
 import torch._dynamo  # noqa: F401
 from sklearn import isotonic, linear_model, preprocessing  # noqa: F401
 
-from cleanlab_lite import pipeline  # noqa: F401
+from cleanlab_lite import pipeline
 from cleanlab_lite.data import media
+from cleanlab_lite.forecast import Forecast, Part
 from cleanlab_lite.manifest import readers  # noqa: F401
 from cleanlab_lite.run import Run
 from cleanlab_lite.train import checkpoint, ensemble  # noqa: F401
@@ -87,6 +88,8 @@ class Killer:
         Learner.update = after("learn", Learner.update)  # type: ignore[method-assign]
         training.observe = after("epoch", training.observe)
         media.decode_image = after("decode", media.decode_image)
+        # what a forecast times is no step of the run
+        pipeline.Proxies.forecast = lambda *_: Forecast((Part.sure("report", 1.0),))  # type: ignore[method-assign]
 
 
 def run(job: dict[str, Any]) -> dict[str, Any]:

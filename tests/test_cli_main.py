@@ -38,7 +38,7 @@ def audit(tmp_path, monkeypatch, capsys):
     report = make_report([row("a.png"), mislabel("b.png")])
 
     def run(*arguments, error: BaseException | None = None):
-        def pipeline(given, config, *, run, source, on_progress):
+        def pipeline(given, config, *, run, source, on_progress, forecast):
             if error:
                 raise error
             on_progress(Progress("train", 1, 1, "epochs"))
@@ -141,7 +141,8 @@ def test_fail_on_a_rate_or_a_number_of_rows(audit, limit, code):
 def test_dry_run_prints_the_plan_and_writes_nothing(audit, tmp_path):
     before = sorted(tmp_path.rglob("*"))
     result = audit("--dry-run", "--epochs", 3)
-    assert "4 pictures, 2 classes" in result.out and "3 epochs" in result.out and "about 1m35s" in result.out
+    assert "4 pictures, 2 classes" in result.out and "3 epochs" in result.out
+    assert "takes     about 1m35s (1m20s to 2m05s: trials decide what is trained)" in result.out
     plan = json.loads(audit("--dry-run", "--json").out)
     assert (plan["rows"], plan["epochs"], plan["estimated_seconds"]) == (4, 0, 95)
     assert sorted(tmp_path.rglob("*")) == before

@@ -64,6 +64,41 @@ def test_a_stage_that_starts_again_is_timed_again(capsys):
     assert lines == ["train: 30/50 epochs, 7.5 epochs/s, 2.7s left"]
 
 
+def whole(stage: str, done: int, total: int, share: float, left: float, note: str = "") -> Progress:
+    return Progress(stage, done, total, "epochs" if stage == "train" else "steps", note, share, left)
+
+
+def test_all_stages_of_an_audit_are_one_line_of_progress(capsys):
+    """A line in 30 s, whatever stage it finds; what is left is left of the audit, the rate is that of the stage."""
+    events = [
+        (0, whole("decode", 0, 100, 0.0, 100.0)),
+        (1, whole("decode", 100, 100, 0.01, 99.0)),
+        (2, whole("train", 10, 60, 0.02, 98.0, "trying 20 epochs")),
+        (12, whole("train", 20, 60, 0.125, 88.0)),
+        (32, whole("train", 40, 60, 0.345, 65.0, "proxy 2/3")),
+        (52, whole("train", 5, 60, 0.40, 60.0, "pixels: proxy 1/3")),
+        (62, whole("judge", 0, 1, 0.9, 12.0)),
+        (70, whole("judge", 1, 1, 0.97, 2.0)),
+        (72, whole("report", 1, 1, 1.0, 0.0)),
+    ]
+    assert play(capsys, events) == [
+        "train: 10/60 epochs, 2 % of all, 1m38s left, trying 20 epochs",
+        "train: 40/60 epochs, 1 epochs/s, 34 % of all, 1m05s left, proxy 2/3",
+        "judge: 90 % of all, 12s left",
+        "audit: done in 1m12s",
+    ]
+
+
+def test_a_budget_that_was_overrun_is_told_at_the_end(capsys):
+    events = [(0, whole("judge", 0, 1, 0.5, 9.0)), (3, whole("judge", 0, 1, 0.5, 9.0))]
+    (_, last) = play(capsys, [*events, (40, whole("report", 1, 1, 1.0, 0.0, "20 s over the time budget"))])
+    assert last == "audit: done in 40s, 20 s over the time budget"
+
+
+def test_a_whole_audit_under_two_seconds_is_silent(capsys):
+    assert play(capsys, [(0, whole("train", 0, 1, 0.1, 1.0)), (1.9, whole("report", 1, 1, 1.0, 0.0))]) == []
+
+
 def test_notes_are_harmless(capsys):
     (line,) = play(capsys, [(0, epochs(0)), (5, epochs(1, note="\x1b[2J[red]cat"))])
     assert line.endswith(r"\x1b[2J[red]cat")
@@ -72,6 +107,23 @@ def test_notes_are_harmless(capsys):
 def test_quiet_draws_nothing(capsys):
     diagnostics.set_verbosity(diagnostics.QUIET)
     assert play(capsys, [(0, epochs(0)), (40, epochs(1))]) == []
+
+
+AUDIT = """
+from cleanlab_lite.progress import Progress
+from nlclean.progress import Drawer
+now = 0.0
+with Drawer(clock=lambda: now) as drawer:
+    for now in range(0, 11):
+        stage = ("decode", "train")[now > 4] if now < 10 else "report"
+        drawer(Progress(stage, now, 10, "rows", "", now / 10, 10.0 - now))
+"""
+
+
+def test_all_stages_are_one_bar_on_a_terminal():
+    _, shown = on_terminal("-c", AUDIT, stdout=subprocess.PIPE)
+    assert "decode" in shown and "done in 10s" in shown[shown.index("audit") :]
+    assert shown.count("\n") < 3  # drawn over and over in one place
 
 
 SCRIPT = """

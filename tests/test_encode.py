@@ -236,7 +236,6 @@ def test_an_encoder_is_described_without_its_weights(name, dimensions):
     state = torch.get_rng_state()
     spec = describe_encoder(f"torchvision:{name}")
     assert (spec.image_size, spec.num_features) == (224, dimensions)
-    assert spec.flops > 1e8
     assert torch.equal(torch.get_rng_state(), state)
 
 

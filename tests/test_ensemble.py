@@ -51,7 +51,6 @@ PLAN = Plan(
     image_size=0,
     batch_size=32,
     learning_rate=0.05,
-    estimated_seconds=1,
     memory_gib=1,
     disk_mib=1,
 )

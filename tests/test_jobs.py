@@ -132,7 +132,7 @@ class Looks(Clock):
         super().__init__()
         self.left, self.steps = steps, 0
 
-    def pulse(self, epochs: int, note: str) -> Pulse:
+    def pulse(self, epochs: int, note: str, stage: str = "") -> Pulse:
         clock = self
 
         class Counting(Pulse):
@@ -143,7 +143,7 @@ class Looks(Clock):
                 if clock.left <= 0:
                     raise StoppedEarly("the time is up")
 
-        return Counting(self, epochs, note)
+        return Counting(self, epochs, note, stage)
 
 
 @pytest.mark.parametrize("strategy", ["plain", "mixup", "dividemix"])

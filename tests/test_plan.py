@@ -66,7 +66,7 @@ def test_a_plan_leaves_nothing_open():
     assert (plan.rows, plan.labelled, plan.classes, plan.image_size) == (100, 93, 4, 0)
     assert plan.proxy == "mlp" and plan.precision == "fp32" and plan.device == "cpu"
     assert asdict(plan) == {field.name: getattr(plan, field.name) for field in fields(plan)}
-    assert plan.estimated_seconds > 0 and plan.memory_gib > 0 and plan.disk_mib > 0
+    assert plan.memory_gib > 0 and plan.disk_mib > 0
 
 
 def test_pictures_get_a_size_and_missing_files_are_counted(tmp_path):
@@ -177,22 +177,8 @@ def test_learning_rates_are_those_that_were_measured(proxy, rate):
     assert PROXIES.get(proxy).facts.learning_rate == rate
 
 
-def test_larger_pictures_cost_more_where_the_proxy_sees_every_pixel(tmp_path):
-    manifest = pictures(tmp_path, n=6)
-
-    def seconds(proxy: str, size: int) -> float:
-        many = replace(CPU, proxy=proxy, epochs=10**6, image_size=size)  # so that 5 s of overhead do not count
-        return make_plan(manifest, many).estimated_seconds
-
-    assert seconds("resnet18", 64) == pytest.approx(4 * seconds("resnet18", 32), rel=1e-3)
-    assert seconds("cnn", 64) == seconds("cnn", 32)
-
-
-def test_the_estimate_grows_with_the_work():
+def test_memory_and_disk_grow_with_the_work():
     small, large = make_plan(vectors(1000), CPU), make_plan(vectors(100_000), CPU)
-    assert large.estimated_seconds > small.estimated_seconds
     assert large.memory_gib > small.memory_gib and large.disk_mib > small.disk_mib
     thorough = make_plan(vectors(100_000), preset("thorough", device="cpu"))
-    assert thorough.estimated_seconds > large.estimated_seconds
-    halves = make_plan(vectors(100_000), preset("balanced", device="cpu", second_split=True))
-    assert thorough.estimated_seconds > halves.estimated_seconds > large.estimated_seconds
+    assert thorough.disk_mib > large.disk_mib

@@ -72,7 +72,7 @@ def watch(
     ensemble = Ensemble(task, plan, config, run, clock, warm, crew=crew)
     half = halves(task, config.seed) if config.second_split else None
     chosen = ensemble.choose(rival)
-    clock.expect((ensemble.proxies + (half is not None) * 4) * chosen.teaching.epochs)
+    clock.expect((ensemble.proxies + (half is not None) * 4) * chosen.teaching.epochs, chosen.stages.values())
     gathered = ensemble.gather(chosen)
     pred_probs, scale = gathered.votes()
     plants = None
@@ -102,7 +102,8 @@ def watch_beside(
     """
     ensemble = Ensemble(task, plan, replace(config, planted=0.0), run, clock, prefix=f"{task.main.name}-", crew=crew)
     chosen = ensemble.choose(rival)
-    clock.expect(ensemble.proxies * chosen.teaching.epochs)
+    tried = [f"{ensemble.prefix}{stage}" for stage in chosen.stages.values()]
+    clock.expect(ensemble.proxies * chosen.teaching.epochs, tried)
     chosen, first = ensemble.first(chosen)
     held_out = task.teachable & (ensemble.fold == 0)
     reached, wanted = agreement(first.logits.argmax(axis=1), task.labels, held_out), rival.wants(task.labels, held_out)

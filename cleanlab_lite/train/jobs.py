@@ -144,8 +144,9 @@ def run_jobs(jobs: Iterable[Job], bench: Bench, run: Run, clock: Clock) -> Itera
         side_by_side(jobs, bench, run, clock)
     for job in jobs:
         if not run.done(job.stage):
-            facts = train(job, bench, run, clock.pulse(job.teaching.epochs, job.note))
+            facts = train(job, bench, run, clock.pulse(job.teaching.epochs, job.note, job.stage))
             _finish(job, run, facts)
+        clock.found(job.stage, job.teaching.epochs)
         yield read_observation(run, job.stage)
 
 
@@ -327,7 +328,7 @@ def do_errand(errand: Errand, clock: Clock) -> dict[str, Any]:
         )
     if _bench is None or _bench[0] != errand.inputs:
         _bench = errand.inputs, errand.bench()
-    pulse = clock.pulse(errand.job.teaching.epochs, errand.job.note)
+    pulse = clock.pulse(errand.job.teaching.epochs, errand.job.note, errand.job.stage)
     return train(errand.job, _bench[1], RunFiles(errand.folder), pulse)
 
 
@@ -343,7 +344,10 @@ def side_by_side(jobs: Sequence[Job], bench: Bench, run: Run, clock: Clock) -> N
         shared = (bench.mapped(job.view, run), inputs.readable, inputs.offsets)
         where = (bench.device, bench.device_limit)
         errands.append(Errand(job, run.folder.resolve(), bench.task.num_classes, *shared, *where))
-    before = sum(job.teaching.epochs for job in jobs if run.done(job.stage))
+    earlier = [job for job in jobs if run.done(job.stage)]
+    for job in earlier:
+        clock.found(job.stage, job.teaching.epochs)
+    before = sum(job.teaching.epochs for job in earlier)
     total = clock.total or sum(job.teaching.epochs for job in jobs)
     bench.crew.do(errands, _Together(left, run, clock, clock.done + before, total), clock, workers=workers)
 
@@ -362,7 +366,8 @@ class _Together:
     def heard(self, errand: int, progress: Progress) -> None:
         self.reached[errand] = max(progress.done, self.reached.get(errand, 0))  # a repeated job begins with less
         done = self.before + sum(self.reached.values())
-        self.clock.on_progress(Progress("train", done, self.total, "epochs", self.jobs[errand].note))
+        self.clock.trained(self.jobs[errand].stage, self.reached[errand])
+        self.clock.tell(Progress("train", done, self.total, "epochs", self.jobs[errand].note))
 
     def done(self, errand: int, answer: Any) -> None:
         self.reached[errand] = self.jobs[errand].teaching.epochs

@@ -37,10 +37,7 @@ NETWORKS_BESIDE = 3
 SMALL = "small_cnn"  # of them, on a CPU
 TUNED = "lite0_tuned"  # in their place, where the encoder itself is trained
 
-GPU_SPEEDUP = 60.0  # of one CPU core
-SECOND_SPLIT_COST = 2.5  # proxies: four trainings, each on half the rows but observing all of them
-ENCODER_FLOPS, ENCODER_FLOPS_GPU = 3e10, 2e13  # per second, of one CPU core and of a GPU: for the estimate only
-TYPICAL_EPOCHS = 20  # for the estimate, where the epochs are chosen by trial
+TYPICAL_EPOCHS = 20  # for what a history takes, where the epochs are chosen by trial
 # measured: vectors are memorised at once without mixup, pictures are learned too slowly with it
 USUAL_STRATEGY: dict[Modality, str] = {"vector": "mixup", "image": "plain", "sound": "plain"}
 
@@ -84,7 +81,6 @@ class Plan:
     image_size: int  # pixels that the encoder sees, or else the proxy; 0 for vectors, and for sounds without an encoder
     batch_size: int
     learning_rate: float
-    estimated_seconds: float
     memory_gib: float
     disk_mib: float
     picture_size: int = 0  # pixels that pictures are decoded to; what is smaller than `image_size` is enlarged there
@@ -124,29 +120,12 @@ class Form:
     modality: Modality  # as the proxy sees it: what a frozen encoder makes of a picture is a vector
     image_size: int = 0  # pixels that pictures are decoded to; 0 unless pictures
     sound: SoundFormat | None = None
-    patches: int = 1  # of a clip, on average
     decoded: int = 0  # bytes of a sample on disk; 0 where nothing is decoded
     dimensions: int = 0  # numbers of a sample that the proxy sees
 
     @property
-    def side(self) -> int:
-        """Pixels, or frames of a patch; 0 for vectors."""
-        if self.is_vector:
-            return 0
-        return self.sound.shape[-1] if self.sound else self.image_size
-
-    @property
     def is_vector(self) -> bool:
         return self.modality == "vector"
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """What the audit is going to cost, by what was measured elsewhere."""
-
-    seconds: float
-    memory_gib: float
-    disk_mib: float
 
 
 def make_plan(manifest: Manifest, config: AuditConfig, warm: WarmStart | None = None) -> Plan:
@@ -171,7 +150,7 @@ def make_plan(manifest: Manifest, config: AuditConfig, warm: WarmStart | None = 
         require_same(warm, manifest, config, proxy.name, encoder, form)
     if manifest.modality != "vector" and (missing := missing_error(manifest)) is not None:
         raise missing
-    cost = estimate(manifest, config, proxy.facts, encoder, form, len(recipes), beside, on_gpu)
+    memory_gib, disk_mib = room(manifest, config, proxy.facts, form, len(recipes), encoded=encoder is not None)
     return Plan(
         rows=len(manifest),
         labelled=labelled,
@@ -190,9 +169,8 @@ def make_plan(manifest: Manifest, config: AuditConfig, warm: WarmStart | None = 
         image_size=encoder.image_size if encoder else form.image_size,
         batch_size=config.batch_size or default_batch_size(labelled, on_gpu),
         learning_rate=config.learning_rate or proxy.facts.learning_rate,
-        estimated_seconds=cost.seconds,
-        memory_gib=cost.memory_gib,
-        disk_mib=cost.disk_mib,
+        memory_gib=memory_gib,
+        disk_mib=disk_mib,
         picture_size=form.image_size,
         sample_rate=form.sound.sample_rate if form.sound else 0,
         patch_seconds=form.sound.patch_seconds if form.sound else 0.0,
@@ -317,12 +295,11 @@ def choose_form(
         sound, clip_seconds = choose_sound_format(manifest.uris, config.sample_rate, manifest.segments)
         if warm is not None and warm.planned["patch_seconds"]:
             sound = replace(sound, patch_seconds=warm.planned["patch_seconds"])
-        patches = sound.patches(clip_seconds)
-        numbers = patches * math.prod(sound.shape)
+        numbers = sound.patches(clip_seconds) * math.prod(sound.shape)
         if view in (ENCODER, STATISTICS):
             dimensions = encoder.num_features if encoder else 4 * sound.shape[1]
-            return Form("vector", 0, sound, patches, decoded=numbers, dimensions=dimensions)
-        return Form("sound", sound=sound, patches=patches, decoded=numbers, dimensions=numbers)
+            return Form("vector", 0, sound, decoded=numbers, dimensions=dimensions)
+        return Form("sound", sound=sound, decoded=numbers, dimensions=numbers)
     return Form(manifest.modality)
 
 
@@ -353,46 +330,21 @@ def encoder_facts(encoder: EncoderSpec, config: AuditConfig, device: str) -> dic
     }
 
 
-def estimate(
-    manifest: Manifest,
-    config: AuditConfig,
-    proxy: ProxyFacts,
-    encoder: EncoderSpec | None,
-    form: Form,
-    recipes: int,
-    beside: Beside | None,
-    on_gpu: bool,
-) -> Estimate:
-    """What an audit with so many recipes to try costs."""
+def room(
+    manifest: Manifest, config: AuditConfig, proxy: ProxyFacts, form: Form, recipes: int, *, encoded: bool
+) -> tuple[float, float]:
+    """GiB of memory, and MiB on the disk, that an audit with so many recipes to try needs."""
     n = len(manifest)
     epochs = config.epochs or TYPICAL_EPOCHS
     proxies = config.ensemble + (config.planted > 0)
-    trials = most_trials(recipes, config.ensemble)
-    speed = GPU_SPEEDUP if on_gpu else float(os.cpu_count() or 1) ** 0.7
-    training = seconds_per_sample(proxy, form) * epochs * n / speed  # of one proxy
-    besides = 0.0
-    if beside is not None:  # a trial, and perhaps the others
-        seen = replace(form, modality=manifest.modality, image_size=beside.image_size)
-        each = seconds_per_sample(PROXIES.get(beside.proxy).facts, seen) * epochs * n / speed
-        besides = (1 + beside.ensemble) * each
-    searching = min(training * trials, config.search_budget or math.inf)
-    flops = ENCODER_FLOPS_GPU if on_gpu else ENCODER_FLOPS * speed  # per second
-    encoding = encoder.flops * n * form.patches / flops if encoder else 0.0
     history = 8 * proxies * epochs * n + 4 * n * manifest.num_classes * proxies  # bytes
     inputs = n * form.dimensions * (4 if form.is_vector else 1)
-    vectors = 2 * n * form.dimensions if encoder else 0
-    weights_mib = proxy.weights_mib * (2 * proxies + trials)  # of every stage, and those that stay
-    networks = proxies + SECOND_SPLIT_COST * config.second_split
-    return Estimate(
-        seconds=round(5 + encoding + besides + networks * training + searching),
-        memory_gib=round(1 + (inputs + 2 * history) / 2**30, 1),
-        disk_mib=round((n * form.decoded + vectors + history) / 2**20 + weights_mib + 1),
+    vectors = 2 * n * form.dimensions if encoded else 0
+    weights_mib = proxy.weights_mib * (2 * proxies + most_trials(recipes, config.ensemble))  # of every stage; that stay
+    return (
+        round(1 + (inputs + 2 * history) / 2**30, 1),
+        round((n * form.decoded + vectors + history) / 2**20 + weights_mib + 1),
     )
-
-
-def seconds_per_sample(proxy: ProxyFacts, form: Form) -> float:
-    """Per epoch on one CPU core."""
-    return proxy.seconds_at(form.side, 1 if form.is_vector else form.patches)  # an encoder has made one vector of them
 
 
 def choose_encoder(manifest: Manifest, config: AuditConfig) -> EncoderSpec:

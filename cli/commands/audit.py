@@ -124,7 +124,11 @@ def command(
     for sentence in shortages(source.facts, out or Path.cwd()):
         diagnostics.warn(sentence)
     if dry_run:
-        (output.json_document if as_json else output.forecast_view)(source.facts)
+        forecast = source.forecast(dataset)
+        if as_json:
+            output.json_document(source.facts | forecast.facts())
+        else:
+            output.forecast_view(source.facts, forecast)
         return
     diagnostics.note(f"plan: {'; '.join(output.views_in_words(source.facts))}")
     report, path = _audit(dataset, config, source, run_key(dataset, config, evidence, warm), out, ctx.obj)
@@ -192,10 +196,17 @@ def _audit(
     from cleanlab_lite.run import Run
     from cleanlab_lite.run.layout import REPORT
 
+    from .. import output
     from ..progress import Drawer
 
     with Run.start(out, PurePath(dataset.source.path).stem, key, typed) as run, Drawer() as drawer:
-        return run_audit(dataset, config, run=run, source=source, on_progress=drawer), run.path(REPORT)
+        quiet = diagnostics.verbosity() <= diagnostics.QUIET
+        forecast = None if run.finished or quiet else source.forecast(dataset)
+        if forecast is not None:
+            begun = ", a part of which is done" if run.resumed else ""
+            diagnostics.note(f"takes {output.duration_in_words(forecast)}{begun}")
+        report = run_audit(dataset, config, run=run, source=source, on_progress=drawer, forecast=forecast)
+        return report, run.path(REPORT)
 
 
 def _show(settings: dict[str, OptionValue], as_json: bool) -> None:

@@ -15,7 +15,7 @@ from cleanlab_lite.registry import Registry, Spec
 
 @dataclass(frozen=True)
 class ProxyFacts:
-    """What must be known of a proxy before it is built. Costs are measured, for the estimate only."""
+    """What must be known of a proxy before it is built. By its costs it is decided whether workers are started."""
 
     takes: tuple[Modality, ...] = typing.get_args(Modality)
     usual_for: tuple[Modality, ...] = ()  # what `--proxy auto` takes it for

@@ -39,7 +39,6 @@ class EncoderSpec:
     image_size: int  # pixels that it sees, square
     picture_size: int  # pixels that pictures are decoded to; smaller ones it enlarges
     num_features: int
-    flops: float  # floating-point operations for one picture
 
 
 class Encoder(nn.Module):
@@ -98,23 +97,20 @@ def describe_encoder(name: str, image_size: int = 0) -> EncoderSpec:
     Raises:
         ConfigError: unknown library or model, its package is not installed, or a size that the model cannot take.
     """
-    if name == LITE:  # known beforehand: to ask torch for shapes without numbers takes more than a second
+    if name == LITE:  # known beforehand: to ask torch takes more than a second
         lite.weights_file()
         size = image_size or lite.PICTURE_SIZE
-        return EncoderSpec(name, size, size, lite.Middle.num_features, lite.FLOPS_PER_PIXEL * size**2)
+        return EncoderSpec(name, size, size, lite.Middle.num_features)
     try:
         with torch.device("meta"):  # shapes without numbers: the largest models take a second
             network = _network(name)
     except NotImplementedError:  # a few compute their widths with tensors
         network = _network(name)
     size = image_size or network.image_size
-    from torch.utils.flop_counter import FlopCounterMode  # slow to import
-
     picture = torch.zeros(1, 3, size, size, device=next(network.body.parameters()).device)
-    counter = FlopCounterMode(display=False)
     try:
         network.resize(size)
-        with torch.no_grad(), counter:
+        with torch.no_grad():
             features = network.body.eval()(picture).flatten(1)
     except (RuntimeError, AssertionError, ValueError) as error:
         reason = str(error).split("\n")[0]
@@ -122,7 +118,7 @@ def describe_encoder(name: str, image_size: int = 0) -> EncoderSpec:
             f"{name} cannot take pictures of {size} px: {reason}",
             hint=f"leave out --image-size: its own is {network.image_size}",
         ) from error
-    return EncoderSpec(name, size, size, features.shape[1], float(counter.get_total_flops()))
+    return EncoderSpec(name, size, size, features.shape[1])
 
 
 def load_encoder(spec: EncoderSpec, weights: str) -> Encoder:
@@ -141,6 +137,13 @@ def load_encoder(spec: EncoderSpec, weights: str) -> Encoder:
     network.resize(spec.image_size)
     source = network.default if weights == "default" or brings_weights(spec.name) else weights
     return Encoder(spec, network.body, network.mean, network.std, source)
+
+
+def blank_encoder(spec: EncoderSpec) -> Encoder:
+    """The same without weights that tell anything: it takes as long."""
+    network = _network(spec.name)
+    network.resize(spec.image_size)
+    return Encoder(spec, network.body, network.mean, network.std, "")
 
 
 @dataclass(frozen=True)

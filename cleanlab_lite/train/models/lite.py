@@ -27,7 +27,6 @@ MEAN = STD = (0.5, 0.5, 0.5)  # of pixels in 0..1
 # Pixels that it sees, also of smaller ones. Average precision of a ridge on its features at 96, 128 and 160 pixels: of
 # 5,000 photographs of 32 pixels .747, .773 and .793, of 2,062 of 100 pixels .961, .972 and .979 (at 192 .971).
 PICTURE_SIZE = 160
-FLOPS_PER_PIXEL = 14_502.4375  # of `Middle`, where the side is a multiple of 32
 SOUND_SIZE = 96  # of a patch of 64; at 64, 96 and 128 on 800 clips .650, .671 and .663
 
 STEM, HEAD, CLASSES = 32, 1280, 1000  # channels

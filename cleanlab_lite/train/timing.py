@@ -1,0 +1,340 @@
+"""How long an audit will take, from a few steps of it: files, batches of the encoder, steps of every network.
+
+Everything timed is the real thing at its real size, with the threads that it will have: `jobs.train` does a short job
+in a temporary folder. Only numbers of rows are scaled. The regression is scaled by its known complexity from a small
+one, the search for copies and the judge by slopes that were measured (see benchmarks/RESULTS.md), on a machine as fast
+as the small regression says.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch._dynamo
+
+from cleanlab_lite.clock import Clock, Pulse
+from cleanlab_lite.config import AuditConfig
+from cleanlab_lite.data.cache import POOL_MIN_FILES, decode_few
+from cleanlab_lite.data.inputs import Inputs, form_of
+from cleanlab_lite.forecast import (
+    Forecast,
+    Part,
+    Speed,
+    Wave,
+    copies_seconds,
+    epochs_of,
+    judge_seconds,
+    report_seconds,
+    schedule_seconds,
+)
+from cleanlab_lite.judge.closed_form import look
+from cleanlab_lite.judge.random_features import WIDTH
+from cleanlab_lite.manifest.manifest import Manifest
+from cleanlab_lite.run import RunFiles
+from cleanlab_lite.train.encode import BATCH_CPU, BATCH_GPU, features
+from cleanlab_lite.train.ensemble import PRECISIONS, prepare
+from cleanlab_lite.train.jobs import Bench, Job, hire, train, workers_for
+from cleanlab_lite.train.models import PROXIES
+from cleanlab_lite.train.models.encoders import blank_encoder, brings_weights, describe_encoder, load_encoder
+from cleanlab_lite.train.plan import Plan
+from cleanlab_lite.train.search import most_trials
+from cleanlab_lite.train.task import DATA, ENCODER, STATISTICS, Task
+from cleanlab_lite.train.trials import MOST_EPOCHS
+from cleanlab_lite.train.views import reduced
+from cleanlab_lite.workers import cores
+
+FILES, FILE_SECONDS = 16, 0.5  # that are decoded at most, and how long
+STEPS = 3  # timed; of networks on vectors more, which take milliseconds, as long as another process may take the core
+EPOCHS, EPOCHS_OF_VECTORS = 2, 5  # the first is not timed: memory is new then, and strategies warm up
+ROWS = 512  # of a clean pass: two batches
+HEAVY = 0.5  # seconds of one epoch on `ROWS`, as they are estimated: such networks are shown batches of `LIGHT` rows
+LIGHT = 8
+WORKER = 4.0  # seconds to start one: it imports torch, and what torch imports with the first optimiser
+DECODERS = 1.0  # seconds to start those
+
+
+def forecast(manifest: Manifest, plan: Plan, config: AuditConfig) -> Forecast:
+    """What the audit of `plan` will take. Takes a second or two; nothing is left behind.
+
+    Raises ConfigError where the encoder's weights do not fit.
+    """
+    n, k = plan.rows, plan.classes
+    slow = slowness()
+    parts = []
+    inputs, seconds = _decoded(manifest, plan, config)
+    parts.append(Part.sure("decode", seconds))
+    if plan.encoder:
+        parts.append(Part.sure("encode", encode_seconds(inputs, plan)))
+    width = {
+        ENCODER: plan.encoder_features,
+        STATISTICS: 0 if plan.sound is None else 4 * plan.sound.shape[1],
+        "vectors": WIDTH,
+    }
+    dimensions = inputs.array.shape[1] if inputs.array.ndim == 2 else plan.encoder_features
+    parts.append(Part.sure("duplicates", slow * copies_seconds(n, dimensions, decoded=inputs.array.ndim == 4)))
+    if plan.in_closed_form:
+        widths = [width[view] for view in plan.in_closed_form]
+        parts.append(Part.sure("heads", slow * heads_seconds(n, k, widths)))
+    if plan.heads != "closed":
+        main = plan.views[0]
+        seen = inputs if main == DATA[manifest.modality] else _vectors(width[main])
+        parts.append(_networks("train", seen, manifest, plan, config, rival=bool(plan.in_closed_form)))
+        if plan.beside is not None:
+            [view] = plan.beside.views
+            seen = reduced(inputs, plan.beside.image_size) if plan.beside.image_size else inputs
+            parts.append(_beside(view, seen, manifest, plan.of_data, replace(config, planted=0.0, second_split=False)))
+    parts.append(Part.sure("judge", slow * judge_seconds(n, k)))
+    parts.append(Part.sure("report", slow * report_seconds(n)))
+    return Forecast(tuple(parts))
+
+
+# --- Files and the encoder -------------------------------------------------------------------------------------------
+
+
+def _decoded(manifest: Manifest, plan: Plan, config: AuditConfig) -> tuple[Inputs, float]:
+    """Some rows as they will be decoded, and the seconds that all will take."""
+    if manifest.features is not None:
+        rows = _spread(plan.rows, 2 * ROWS)
+        array = np.nan_to_num(manifest.features[rows]).astype(np.float32)
+        return _inputs(array), manifest.features.size * 1e-8
+    assert manifest.uris is not None
+    form = form_of(manifest, plan.picture_size, plan.sound)
+    arrays, each = [], []
+    begun = time.perf_counter()
+    for array, seconds in decode_few(manifest.uris, form, _spread(plan.rows, FILES), manifest.segments):
+        each.append(seconds)
+        arrays += [] if array is None else [array]
+        if time.perf_counter() - begun > FILE_SECONDS:
+            break
+    if not arrays:
+        arrays = [np.zeros((1, *form.shape), np.uint8)]
+    whole = statistics.mean(each) * plan.rows
+    workers = min(config.workers or cores(), plan.rows)
+    if workers > 1 and plan.rows >= POOL_MIN_FILES:
+        whole = DECODERS + whole / workers
+    offsets = np.cumsum([0, *map(len, arrays)]) if plan.sound else None
+    return _inputs(np.concatenate(arrays), offsets), whole
+
+
+def _spread(n: int, count: int) -> np.ndarray:
+    """At most `count` of n rows, evenly."""
+    return np.unique(np.linspace(0, n - 1, min(count, n)).astype(np.int64))
+
+
+def _inputs(array: np.ndarray, offsets: np.ndarray | None = None) -> Inputs:
+    n = len(array) if offsets is None else len(offsets) - 1
+    nothing = np.zeros(n, dtype="U1")
+    return Inputs(array, nothing, nothing, np.full(n, -1), 0, nothing, offsets)
+
+
+def _vectors(width: int) -> Inputs:
+    """Vectors (n, `width`) in the place of what they are made from: a network takes as long whatever they are."""
+    values = np.random.default_rng(0).normal(size=(2 * ROWS, width))
+    return _inputs(values.astype(np.float16))
+
+
+def encode_seconds(inputs: Inputs, plan: Plan) -> float:
+    """To load the encoder and show it every picture or patch."""
+    begun = time.perf_counter()
+    spec = describe_encoder(plan.encoder, plan.image_size)
+    known = brings_weights(plan.encoder) or plan.encoder_weights != "default"  # those would be downloaded
+    encoder = load_encoder(spec, plan.encoder_weights) if known else blank_encoder(spec)
+    device, autocast = torch.device(plan.device), PRECISIONS[plan.encoder_precision]
+    encoder = encoder.to(device, memory_format=torch.channels_last)
+    loading = time.perf_counter() - begun
+    size = BATCH_CPU if device.type == "cpu" else BATCH_GPU
+    batch = np.resize(inputs.array, (size, *inputs.array.shape[1:]))
+    each = _timed(lambda: features(encoder, batch, device, autocast)) / size
+    patches = len(inputs.array) / len(inputs.codes)
+    return loading + each * patches * plan.rows
+
+
+def _timed(work: Callable[[], object]) -> float:
+    """Median seconds of `STEPS` times, a first one not counted."""
+    work()
+    took = []
+    for _ in range(STEPS):
+        begun = time.perf_counter()
+        work()
+        took.append(time.perf_counter() - begun)
+    return statistics.median(took)
+
+
+# --- Networks --------------------------------------------------------------------------------------------------------
+
+
+def _networks(name: str, inputs: Inputs, manifest: Manifest, plan: Plan, config: AuditConfig, *, rival: bool) -> Part:
+    """The ensemble on the first view."""
+    timed = time_network(inputs, manifest, plan, config)
+    usual, most = schedules(plan, config, rival=rival)
+    seconds, longest = timed.seconds(usual), timed.seconds(most)
+    recipes = [Wave(tried, usual[-1].epochs)] if (tried := most_trials(plan.recipes, plan.ensemble)) else []
+    searching = min(timed.seconds(recipes), config.search_budget or math.inf)
+    return Part(name, seconds + searching, seconds + searching, longest + searching, epochs_of(usual + recipes))
+
+
+def _beside(view: str, inputs: Inputs, manifest: Manifest, plan: Plan, config: AuditConfig) -> Part:
+    """Networks on the data beside an encoder, which may be left out after the first: the middle of what it may be."""
+    timed = time_network(inputs, manifest, plan, config)
+    kept, most = schedules(plan, config, rival=True, first_alone=True)
+    left_out = most[:-1]
+    cases = [kept, most, left_out]
+    seconds, epochs = sorted(map(timed.seconds, cases)), sorted(map(epochs_of, cases))
+    return Part(view, (seconds[0] + seconds[-1]) / 2, seconds[0], seconds[-1], (epochs[0] + epochs[-1]) / 2)
+
+
+def schedules(
+    plan: Plan, config: AuditConfig, *, rival: bool, first_alone: bool = False
+) -> tuple[list[Wave], list[Wave]]:
+    """What is trained on a view: as trials most likely choose, and where they choose twice as many epochs.
+
+    Args:
+        rival: a regression is there already, which networks mostly come near to in as few epochs as are tried.
+        first_alone: whether the others are trained is decided by the first.
+    """
+    cross_fitted = 1 - 1 / max(plan.ensemble, 2)
+
+    def chosen(epochs: int, alone: list[int]) -> list[Wave]:
+        waves = [Wave(1, tried, cross_fitted) for tried in alone]
+        waves.append(Wave(plan.ensemble - (epochs in alone), epochs, cross_fitted))
+        waves += [Wave(1, epochs)] if config.planted else []
+        return waves + ([Wave(1, epochs, 0.5)] * 4 if config.second_split else [])
+
+    if plan.epochs:
+        waves = chosen(plan.epochs, [plan.epochs] if first_alone else [])
+        return waves, waves
+    fewest = PROXIES.get(plan.proxy).facts.fewest_epochs
+    doubled = 2 * fewest if 2 * fewest <= MOST_EPOCHS else fewest
+    if rival:
+        return chosen(fewest, [fewest]), chosen(doubled, sorted({fewest, doubled}))
+    again = 2 * doubled if 2 * doubled <= MOST_EPOCHS else doubled
+    return chosen(fewest, sorted({fewest, doubled})), chosen(doubled, sorted({fewest, doubled, again}))
+
+
+@dataclass(frozen=True)
+class Timed:
+    """A network that was timed."""
+
+    speed: Speed
+    rows: int  # of the audit that can be learned
+    observed: int
+    workers: int
+
+    def seconds(self, waves: list[Wave]) -> float:
+        together = self.workers > 1 and any(wave.networks > 1 for wave in waves)
+        return together * WORKER + schedule_seconds(waves, self.speed, self.rows, self.observed, self.workers)
+
+
+@dataclass
+class _Epoch:
+    """Times of one epoch."""
+
+    steps: list[float]  # when each was done
+    looks: list[float]  # when each part of the clean pass was begun
+    over: float = 0.0
+
+
+class Stopwatch(Pulse):
+    """Hears when each step was done, each part of the clean pass begun, and each epoch over, of two epochs at least."""
+
+    def __init__(self, device: str, epochs: int, now: Callable[[], float] = time.perf_counter) -> None:
+        super().__init__(Clock(), epochs, "")
+        self.device, self.now = device, now
+        self.begun = now()
+        self.timed = [_Epoch([], []) for _ in range(epochs)]
+
+    def step(self) -> None:
+        if self.device.startswith("cuda"):
+            torch.cuda.synchronize(self.device)
+        self.timed[self.epoch].steps.append(self.now())
+
+    def look(self) -> None:
+        self.timed[self.epoch].looks.append(self.now())
+
+    def end_epoch(self, epoch: int) -> None:
+        self.timed[epoch].over = self.now()
+
+    def speed(self, end: float, rows: int, batch: int) -> Speed:
+        """By all epochs but the first, of a job that was over at `end` and has looked at `rows`."""
+        timed = self.timed[1:]
+        step = float(np.median(np.concatenate([np.diff(epoch.steps) for epoch in timed])))
+        row = statistics.median((epoch.over - epoch.looks[0]) / rows for epoch in timed)
+        rest = statistics.median(epoch.looks[0] - epoch.steps[-1] for epoch in timed)
+        each = statistics.median(np.diff([epoch.over for epoch in self.timed]).tolist())
+        begin = end - self.begun - self.epochs * each - row * rows
+        return Speed(max(begin, 0.0), step, rest, row, batch)
+
+
+def time_network(inputs: Inputs, manifest: Manifest, plan: Plan, config: AuditConfig) -> Timed:
+    """Train a network of the plan for a few steps, and look at some rows."""
+    usual = min(plan.batch_size, max(plan.labelled, 1))
+    patches = len(inputs.array) / len(inputs.codes)
+    side = inputs.array.shape[-1] if inputs.array.ndim == 4 else 0
+    heavy = PROXIES.get(plan.proxy).facts.seconds_at(side, patches) * ROWS > HEAVY
+    batch = min(usual, LIGHT) if heavy else usual
+    light = side == 0
+    steps = max(STEPS, ROWS // batch) if light else STEPS
+    rows = steps * batch if heavy else max(ROWS, steps * batch)
+    some = _repeated(inputs, rows)
+    labels = np.resize(manifest.labels[_spread_labelled(manifest.labels, rows)], rows)
+    task = Task.of(labels, plan.classes, some, copy_of=np.full(rows, -1))
+    bench, teaching = prepare(task, replace(plan, batch_size=batch), config)
+    teaching = replace(teaching, epochs=EPOCHS_OF_VECTORS if light else EPOCHS)
+    job = Job("timed", task.main.name, np.arange(steps * batch), labels, teaching, 0, "")
+    with tempfile.TemporaryDirectory(prefix="nlclean-") as folder:
+        watch = Stopwatch(plan.device, teaching.epochs)
+        train(job, bench, RunFiles(Path(folder)), watch)
+        speed = watch.speed(time.perf_counter(), rows, batch)
+    speed = replace(speed, step=speed.step * usual / batch, batch=usual)
+    return Timed(speed, plan.labelled, plan.rows, _workers(bench, job, manifest, plan, config))
+
+
+def _spread_labelled(labels: np.ndarray, count: int) -> np.ndarray:
+    labelled = np.flatnonzero(labels >= 0)
+    return labelled[_spread(len(labelled), count)]
+
+
+def _repeated(inputs: Inputs, rows: int) -> Inputs:
+    """As many rows, the same ones again and again."""
+    n = len(inputs.codes)
+    return inputs.select(np.arange(rows) % n)
+
+
+def _workers(bench: Bench, job: Job, manifest: Manifest, plan: Plan, config: AuditConfig) -> int:
+    """How many processes the cross-fitted networks are spread over."""
+    if plan.ensemble < 2:
+        return 1
+    fewest = plan.epochs or PROXIES.get(plan.proxy).facts.fewest_epochs
+    rows = np.arange(round(plan.labelled * (1 - 1 / plan.ensemble)))
+    real = replace(job, rows=rows, teaching=replace(job.teaching, epochs=fewest, batch_size=plan.batch_size))
+    with hire(plan.device, config.workers) as crew:
+        whole = Task(manifest.labels, plan.classes, bench.task.views, np.full(len(manifest), -1))
+        return workers_for([real] * (plan.ensemble - (not plan.epochs)), replace(bench, task=whole, crew=crew))
+
+
+# --- The regression --------------------------------------------------------------------------------------------------
+
+SMALL = (512, 128, 10)  # rows, dimensions and classes of a regression that takes 40 ms there
+
+
+def heads_seconds(n: int, k: int, widths: list[int]) -> float:
+    """Of regressions in closed form on all views side by side, and on each."""
+    together = [sum(widths), *(widths if len(widths) > 1 else [])]
+    return sum(n * (7e-5 + 3.6e-10 * d * min(n, d) + 3e-9 * d * k) for d in together)
+
+
+def slowness() -> float:
+    """How many times as long as there a regression in closed form takes here."""
+    n, d, k = SMALL
+    rng = np.random.default_rng(0)
+    x, labels = rng.normal(size=(n, d)).astype(np.float32), rng.integers(0, k, n)
+    took = _timed(lambda: look({"": x}, labels, k, np.arange(n)))
+    return took / heads_seconds(n, k, [d])
