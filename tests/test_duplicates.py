@@ -81,7 +81,12 @@ def test_pictures_saved_again_are_found_and_no_others(how):
     np.testing.assert_array_equal(found.copy_of, expected)
     assert set(found.kind[60:]) == {"perceptual"}
     assert (found.similarity[60:] > 1 - FARTHEST).all() and (found.similarity[60:] <= 1).all()
-    assert found.near.sum() == 20 and found.facts["rows"] == {"exact": 0, "perceptual": 20, "embedding": 0}
+    assert found.near.sum() == 20 and found.facts["rows"] == {
+        "exact": 0,
+        "perceptual": 20,
+        "reframed": 0,
+        "embedding": 0,
+    }
 
 
 def test_turned_mirrored_and_other_pictures_are_no_copies():
@@ -433,7 +438,7 @@ def test_the_summary_and_the_table_of_pairs_agree(run):
         ("test", "train", "perceptual", 3, 3),
     ]
     assert found["leakage"][0]["share_a"] == pytest.approx(2 / TEST)
-    assert found["duplicates"]["rows"] == {"exact": 2, "perceptual": 4, "embedding": 0}
+    assert found["duplicates"]["rows"] == {"exact": 2, "perceptual": 4, "reframed": 0, "embedding": 0}
     assert any(text.startswith("5 of 30 rows of split test (16.7%)") for text in found["warnings"])
     pairs = pq.read_table(run / "duplicates.parquet").to_pylist()
     assert list(pairs[0]) == ["id_a", "id_b", "kind", "similarity", "label_a", "label_b", "split_a", "split_b"]

@@ -24,8 +24,9 @@ ROWS = 2048  # vectors compared at a time
 
 def embedding_pairs(
     vectors: np.ndarray, on_rows: Callable[[int], None] = lambda _: None, search: Search = on_host
-) -> tuple[np.ndarray, dict[str, Any]]:
-    """Pairs (p, 2) of vectors (u, d) that are far nearer than neighbours usually are, and how they were searched.
+) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
+    """Pairs (p, 2) of vectors (u, d) that are far nearer than neighbours usually are; the nearest rows (u, k) of all;
+    and how they were searched.
 
     Distances are those of directions. A pair is nearer than EMBEDDING_SHARE of the distance to the twentieth neighbour
     of either, and so near that chance has less than FALSE_PAIRS such pairs: with m dimensions, by which neighbours
@@ -36,7 +37,7 @@ def embedding_pairs(
     u = len(vectors)
     k = min(NEIGHBORS, u - 1)
     if k < 1:
-        return np.zeros((0, 2), np.int64), {"method": "exact", "recall": None}
+        return np.zeros((0, 2), np.int64), np.zeros((u, 0), np.int64), {"method": "exact", "recall": None}
     largest = np.abs(vectors).max(axis=1, keepdims=True).astype(np.float32)
     vectors = vectors / np.maximum(largest, np.finfo(np.float32).tiny)  # or squares of huge values overflow
     neighbors, cosines, how = _search(vectors, k, on_rows, search)
@@ -48,7 +49,7 @@ def embedding_pairs(
     left, place = np.nonzero((neighbors >= 0) & (distance <= share * reference[:, None] + ROUNDING))
     pairs = np.stack([left, neighbors[left, place]], axis=1)
     near = chord(vectors, pairs) < share * reference[pairs].min(axis=1)
-    return pairs[near], how | {"share": share}
+    return pairs[near], neighbors, how | {"share": share}
 
 
 def _dimensions(distance: np.ndarray) -> float:
