@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from cleanlab_lite.arrays import Part
 from cleanlab_lite.copies.embedding import chord, embedding_pairs
 from cleanlab_lite.copies.perceptual import correlation, perceptual_pairs, small_clips, small_pictures
 from cleanlab_lite.data.inputs import Inputs
@@ -117,7 +118,7 @@ def find_copies(inputs: Inputs, seen: Inputs | None = None, *, on_progress: OnPr
     vectors = inputs if seen is None else seen
     if vectors.array.ndim == 2 and vectors.array.shape[1]:
         rows = unique[vectors.readable[unique]]
-        found, facts["search"] = embedding_pairs(vectors.array[rows], hear(len(rows)))
+        found, facts["search"] = embedding_pairs(Part(vectors.array, rows), hear(len(rows)))
         links["embedding"] = rows[found]
         measures["embedding"] = lambda pairs: 1 - chord(vectors.array, pairs) ** 2 / 2
 

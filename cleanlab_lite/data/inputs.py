@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from cleanlab_lite.arrays import finite_rows
 from cleanlab_lite.data.cache import (
     ImageFormat,
     choose_depth,
@@ -84,9 +85,12 @@ def load_inputs(
     """`sound` is needed for sounds, `image_size` for pictures. Raises ConfigError when no row is readable."""
     if manifest.modality == "vector":
         assert manifest.features is not None
-        finite = np.isfinite(manifest.features).all(axis=1)
+        finite = finite_rows(manifest.features)
         content = vector_content(manifest.features)
-        array = np.where(finite[:, None], manifest.features, 0).astype(np.float32)
+        array = manifest.features
+        if not finite.all():
+            array = np.array(array)
+            array[~finite] = 0
         codes = np.where(finite, "", "not_finite")
         errors = np.where(finite, "", "the vector holds NaN or infinity")
         return Inputs(array, codes, errors, find_duplicates(content), decoded=0, content=content)

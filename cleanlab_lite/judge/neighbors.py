@@ -1,21 +1,37 @@
-"""Exact nearest neighbours by cosine similarity, in blocks; n x n is never held."""
+"""Nearest neighbours by cosine similarity, in blocks; n x n is never held.
+
+All pairs are looked at up to `EXACT_PAIRS` of them. Beyond, rows are sorted into cells around centres that k-means
+finds, and a row is compared with those in the `PROBES` cells nearest to it (Jégou, Douze and Schmid, "Product
+quantization for nearest neighbor search", TPAMI 2011, without the quantization). A copy lies in the cell of its
+original or in the next one; of other neighbours some are missed, and others take their place that are hardly farther.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
+from scipy.sparse import csr_array
 
-from cleanlab_lite.arrays import unit_rows
+from cleanlab_lite.arrays import Matrix, unit_rows
 
 STRIDE = 64  # columns per group in the first pass of the top-k search
 HELD = 1 << 24  # similarities in memory at a time, 64 MiB
+EXACT_PAIRS = 50_000**2
+PROBES = 8  # cells that a row looks into
+SAMPLE = 64  # rows per cell that teach the centres
+ROUNDS = 8  # of k-means
+BLOCK = 2000  # rows at a time, fewer where that would be more than `HELD`
+IN_CELLS = 1 << 25  # neighbours held at a time while cells are searched, 200 MiB with their numbers
+
+Found = tuple[np.ndarray, np.ndarray, np.ndarray]  # rows (b,), their neighbours (b, k) and similarities (b, k)
 
 
 def nearest_neighbors(
-    features: np.ndarray,
+    features: Matrix,
     k: int,
-    block: int = 2000,  # rows at a time, fewer where that would be more than `HELD`
+    block: int = BLOCK,
     *,
     among: np.ndarray | None = None,
     on_rows: Callable[[int], None] = lambda _: None,
@@ -26,34 +42,63 @@ def nearest_neighbors(
     among the rows `among` (r,) int64. Where fewer than k exist, the index is -1 and the similarity NaN. `on_rows` is
     told how many rows are done.
     """
-    rows = unit_rows(features)
-    n = len(rows)
-    pool = rows if among is None else rows[among]
-    among = np.arange(n) if among is None else among
-    groups = -(-max(len(among), 1) // STRIDE)
-    position = np.full(n, -1, dtype=np.int64)
-    position[among] = np.arange(len(among))
+    n, done = len(features), 0
     indices = np.full((n, k), -1, dtype=np.int64)
     similarities = np.full((n, k), np.nan, dtype=np.float32)
+    for rows, near, similarity in neighbors_in_blocks(features, k, block, among=among):
+        indices[rows], similarities[rows] = near, similarity
+        done += len(rows)
+        on_rows(done)
+    return indices, similarities
+
+
+def neighbors_in_blocks(
+    features: Matrix, k: int, block: int = BLOCK, *, among: np.ndarray | None = None
+) -> Iterator[Found]:
+    """The same, block by block: of every row once, and not in order where they are many."""
+    n = len(features)
+    among = np.arange(n) if among is None else among
+    if len(among) and k:
+        exact = is_exact(n, len(among))
+        yield from _among_all(features, k, block, among) if exact else _in_cells(features, k, among)
+
+
+def is_exact(rows: int, among: int) -> bool:
+    """Whether all pairs of so many rows are looked at."""
+    return rows * among <= EXACT_PAIRS
+
+
+def _among_all(features: Matrix, k: int, block: int, among: np.ndarray) -> Iterator[Found]:
+    n = len(features)
+    pool = unit_rows(features[among])
+    groups = -(-len(among) // STRIDE)
+    position = np.full(n, -1, dtype=np.int64)
+    position[among] = np.arange(len(among))
     found = min(k, len(among))
     block = max(1, min(block, n, HELD // (groups * STRIDE)))
     padded = np.empty((block, groups * STRIDE), dtype=np.float32)
-    for start in range(0, n if found else 0, block):
-        stop = min(start + block, n)
-        sims = padded[: stop - start]
-        np.matmul(rows[start:stop], pool.T, out=sims[:, : len(among)])
+    for start in range(0, n, block):
+        rows = np.arange(start, min(start + block, n))
+        sims = padded[: len(rows)]
+        np.matmul(unit_rows(features[start : start + block]), pool.T, out=sims[:, : len(among)])
         sims[:, len(among) :] = -np.inf
-        own = position[start:stop]
+        own = position[rows]
         sims[np.flatnonzero(own >= 0), own[own >= 0]] = -np.inf
         columns = _top(sims, found, groups)
         values = np.take_along_axis(sims, columns, axis=1)
-        order = np.lexsort((among[np.minimum(columns, len(among) - 1)], -values), axis=1)
-        columns, values = np.take_along_axis(columns, order, axis=1), np.take_along_axis(values, order, axis=1)
-        valid = np.isfinite(values)
-        indices[start:stop, :found] = np.where(valid, among[np.minimum(columns, len(among) - 1)], -1)
-        similarities[start:stop, :found] = np.where(valid, values, np.nan)
-        on_rows(stop)
-    return indices, similarities
+        yield rows, *_nearest_first(among[np.minimum(columns, len(among) - 1)], values, k)
+
+
+def _nearest_first(numbers: np.ndarray, values: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Neighbours (b, k) and similarities (b, k) in order, from those found (b, f); -inf where there is none."""
+    order = np.lexsort((numbers, -values), axis=1)[:, :k]
+    numbers, values = np.take_along_axis(numbers, order, axis=1), np.take_along_axis(values, order, axis=1)
+    there = np.isfinite(values)
+    lacking = ((0, 0), (0, k - numbers.shape[1]))
+    return (
+        np.pad(np.where(there, numbers, -1), lacking, constant_values=-1),
+        np.pad(np.where(there, values, np.float32(np.nan)), lacking, constant_values=np.nan),
+    )
 
 
 def _top(sims: np.ndarray, k: int, groups: int) -> np.ndarray:
@@ -68,3 +113,81 @@ def _top(sims: np.ndarray, k: int, groups: int) -> np.ndarray:
     columns = (best[:, :, None] + groups * np.arange(STRIDE)).reshape(len(sims), -1)
     chosen = np.argpartition(-np.take_along_axis(sims, columns, axis=1), k - 1, axis=1)[:, :k]
     return np.take_along_axis(columns, chosen, axis=1)
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Rows of a matrix sorted by the nearest of c centres."""
+
+    centres: np.ndarray  # (c, d) float32 of norm 1
+    members: np.ndarray  # (r,) int64 row numbers, cell by cell
+    ends: np.ndarray  # (c + 1,) int64: cell i has members[ends[i]:ends[i + 1]]
+
+    @classmethod
+    def of(cls, features: Matrix, among: np.ndarray) -> Cells:
+        """Of the rows `among` (r,): as many cells as each of them has rows."""
+        c = round(np.sqrt(len(among)))
+        sample = unit_rows(features[among[:: max(1, len(among) // (SAMPLE * c))]])
+        centres = sample[np.linspace(0, len(sample) - 1, c).astype(int)]
+        for _ in range(ROUNDS):
+            cell = nearest_centres(sample, centres, 1)[:, 0]
+            sums = csr_array((np.ones(len(sample), np.float32), (cell, np.arange(len(sample)))), (c, len(sample)))
+            moved = sums @ sample
+            centres = np.where(moved.any(axis=1, keepdims=True), unit_rows(moved), centres)
+        parts = [among[start : start + BLOCK] for start in range(0, len(among), BLOCK)]
+        cells = np.concatenate([nearest_centres(unit_rows(features[part]), centres, 1)[:, 0] for part in parts])
+        ends = np.concatenate([[0], np.cumsum(np.bincount(cells, minlength=c))])
+        return cls(centres, among[np.argsort(cells, kind="stable")], ends)
+
+    def rows(self, cell: int) -> np.ndarray:
+        """(m,) int64"""
+        return self.members[self.ends[cell] : self.ends[cell + 1]]
+
+
+def nearest_centres(rows: np.ndarray, centres: np.ndarray, count: int) -> np.ndarray:
+    """(b, count) int64 of the nearest of centres (c, d) to rows (b, d), the nearest first where it is one."""
+    parts = [rows[start : start + BLOCK] @ centres.T for start in range(0, len(rows), BLOCK)]
+    if count == 1:
+        return np.concatenate([part.argmax(axis=1)[:, None] for part in parts])
+    return np.concatenate([np.argpartition(-part, count - 1, axis=1)[:, :count] for part in parts])
+
+
+def _in_cells(features: Matrix, k: int, among: np.ndarray) -> Iterator[Found]:
+    n, cells = len(features), Cells.of(features, among)
+    probes = min(PROBES, len(cells.centres))
+    near = np.concatenate(
+        [
+            nearest_centres(unit_rows(features[start : start + BLOCK]), cells.centres, probes).astype(np.int32)
+            for start in range(0, n, BLOCK)
+        ]
+    )
+    order = np.argsort(near[:, 0], kind="stable")  # rows of a cell look into much the same cells
+    size = max(BLOCK, IN_CELLS // (probes * k))
+    for start in range(0, n, size):
+        rows = order[start : start + size]
+        yield rows, *_nearest_first(*_candidates(features, rows, near[rows], cells, k), k)
+
+
+def _candidates(
+    features: Matrix, rows: np.ndarray, near: np.ndarray, cells: Cells, k: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers and similarities (b, p k) of the nearest rows to `rows` (b,) in each of their cells `near` (b, p)."""
+    asking = unit_rows(features[rows])
+    b, p = near.shape
+    numbers, values = np.full((b, p, k), -1, dtype=np.int64), np.full((b, p, k), -np.inf, dtype=np.float32)
+    by_cell = np.argsort(near, axis=None, kind="stable")
+    found, begin = np.unique(near.ravel()[by_cell], return_index=True)
+    for cell, those in zip(found, np.split(by_cell, begin[1:]), strict=True):
+        members = cells.rows(cell)
+        if not len(members):
+            continue
+        pool = unit_rows(features[members])
+        for part in np.split(those, range(BLOCK, len(those), BLOCK)):
+            who, slot = np.divmod(part, p)
+            sims = asking[who] @ pool.T
+            sims[rows[who][:, None] == members] = -np.inf
+            top = np.argpartition(-sims, k - 1, axis=1)[:, :k] if len(members) > k else np.arange(len(members))[None]
+            width = top.shape[1]
+            numbers[who, slot, :width] = members[top]
+            values[who, slot, :width] = np.take_along_axis(sims, np.broadcast_to(top, (len(who), width)), axis=1)
+    return numbers.reshape(b, -1), values.reshape(b, -1)
