@@ -46,7 +46,8 @@ class LazyMatrix:
         if isinstance(key, int | np.integer):
             return self.rows(np.array([key]))[0]
         if not isinstance(key, tuple):
-            return self.rows(np.flatnonzero(key) if getattr(key, "dtype", None) == bool else key)
+            is_mask = isinstance(key, np.ndarray) and key.dtype.kind == "b"
+            return self.rows(np.flatnonzero(key) if is_mask else key)
         rows, columns = np.broadcast_arrays(*key)
         parts = [slice(start, start + FEWEST_ROWS) for start in range(0, len(rows), FEWEST_ROWS)]
         found = [self.rows(rows[part])[np.arange(len(rows[part])), columns[part]] for part in parts]

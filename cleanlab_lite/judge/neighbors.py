@@ -19,11 +19,12 @@ from cleanlab_lite.arrays import Matrix, unit_rows
 STRIDE = 64  # columns per group in the first pass of the top-k search
 HELD = 1 << 24  # similarities in memory at a time, 64 MiB
 EXACT_PAIRS = 50_000**2
+PER_CELL = 1.0  # of the root of the number of rows, which a cell holds on average
 PROBES = 8  # cells that a row looks into
 SAMPLE = 64  # rows per cell that teach the centres
 ROUNDS = 8  # of k-means
 BLOCK = 2000  # rows at a time, fewer where that would be more than `HELD`
-IN_CELLS = 1 << 25  # neighbours held at a time while cells are searched, 200 MiB with their numbers
+ASKING = 32_768  # rows whose neighbours are sought in cells at a time
 
 Found = tuple[np.ndarray, np.ndarray, np.ndarray]  # rows (b,), their neighbours (b, k) and similarities (b, k)
 
@@ -91,7 +92,10 @@ def _among_all(features: Matrix, k: int, block: int, among: np.ndarray) -> Itera
 
 def _nearest_first(numbers: np.ndarray, values: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     """Neighbours (b, k) and similarities (b, k) in order, from those found (b, f); -inf where there is none."""
-    order = np.lexsort((numbers, -values), axis=1)[:, :k]
+    if numbers.shape[1] > k:
+        chosen = np.argpartition(-values, k - 1, axis=1)[:, :k]
+        numbers, values = np.take_along_axis(numbers, chosen, axis=1), np.take_along_axis(values, chosen, axis=1)
+    order = np.lexsort((numbers, -values), axis=1)
     numbers, values = np.take_along_axis(numbers, order, axis=1), np.take_along_axis(values, order, axis=1)
     there = np.isfinite(values)
     lacking = ((0, 0), (0, k - numbers.shape[1]))
@@ -119,75 +123,97 @@ def _top(sims: np.ndarray, k: int, groups: int) -> np.ndarray:
 class Cells:
     """Rows of a matrix sorted by the nearest of c centres."""
 
-    centres: np.ndarray  # (c, d) float32 of norm 1
     members: np.ndarray  # (r,) int64 row numbers, cell by cell
     ends: np.ndarray  # (c + 1,) int64: cell i has members[ends[i]:ends[i + 1]]
+    near: np.ndarray  # (n, p) int32 cells that each of all rows looks into, the nearest first
 
     @classmethod
     def of(cls, features: Matrix, among: np.ndarray) -> Cells:
-        """Of the rows `among` (r,): as many cells as each of them has rows."""
-        c = round(np.sqrt(len(among)))
-        sample = unit_rows(features[among[:: max(1, len(among) // (SAMPLE * c))]])
-        centres = sample[np.linspace(0, len(sample) - 1, c).astype(int)]
-        for _ in range(ROUNDS):
-            cell = nearest_centres(sample, centres, 1)[:, 0]
-            sums = csr_array((np.ones(len(sample), np.float32), (cell, np.arange(len(sample)))), (c, len(sample)))
-            moved = sums @ sample
-            centres = np.where(moved.any(axis=1, keepdims=True), unit_rows(moved), centres)
-        parts = [among[start : start + BLOCK] for start in range(0, len(among), BLOCK)]
-        cells = np.concatenate([nearest_centres(unit_rows(features[part]), centres, 1)[:, 0] for part in parts])
-        ends = np.concatenate([[0], np.cumsum(np.bincount(cells, minlength=c))])
-        return cls(centres, among[np.argsort(cells, kind="stable")], ends)
+        """Of the rows `among` (r,), in cells of about `PER_CELL` times the root of r."""
+        centres = find_centres(features, among)
+        probes = min(PROBES, len(centres))
+        parts = [slice(start, start + BLOCK) for start in range(0, len(features), BLOCK)]
+        near = np.concatenate([nearest_centres(unit_rows(features[part]), centres, probes) for part in parts])
+        own = near[among, 0]
+        ends = np.concatenate([[0], np.cumsum(np.bincount(own, minlength=len(centres)))])
+        return cls(among[np.argsort(own, kind="stable")], ends, near)
 
     def rows(self, cell: int) -> np.ndarray:
         """(m,) int64"""
         return self.members[self.ends[cell] : self.ends[cell + 1]]
 
 
+def find_centres(features: Matrix, among: np.ndarray) -> np.ndarray:
+    """(c, d) float32 of norm 1, by k-means of a sample."""
+    c = round(np.sqrt(len(among)) / PER_CELL)
+    sample = unit_rows(features[among[:: max(1, len(among) // (SAMPLE * c))]])
+    centres = sample[np.linspace(0, len(sample) - 1, c).astype(int)]
+    for _ in range(ROUNDS):
+        parts = [sample[start : start + BLOCK] for start in range(0, len(sample), BLOCK)]
+        cell = np.concatenate([nearest_centres(part, centres, 1)[:, 0] for part in parts])
+        moved = csr_array((np.ones(len(sample), np.float32), (cell, np.arange(len(sample)))), (c, len(sample))) @ sample
+        centres = np.where(moved.any(axis=1, keepdims=True), unit_rows(moved), centres)
+    return centres
+
+
 def nearest_centres(rows: np.ndarray, centres: np.ndarray, count: int) -> np.ndarray:
-    """(b, count) int64 of the nearest of centres (c, d) to rows (b, d), the nearest first where it is one."""
-    parts = [rows[start : start + BLOCK] @ centres.T for start in range(0, len(rows), BLOCK)]
-    if count == 1:
-        return np.concatenate([part.argmax(axis=1)[:, None] for part in parts])
-    return np.concatenate([np.argpartition(-part, count - 1, axis=1)[:, :count] for part in parts])
+    """(b, count) int32 of the nearest of centres (c, d) to rows (b, d), the nearest first, the others in any order."""
+    similarity = rows @ centres.T
+    first = similarity.argmax(axis=1)[:, None]
+    np.put_along_axis(similarity, first, -np.inf, axis=1)
+    others = np.argpartition(-similarity, count - 1, axis=1)[:, : count - 1]
+    return np.concatenate([first, others], axis=1).astype(np.int32)
 
 
 def _in_cells(features: Matrix, k: int, among: np.ndarray) -> Iterator[Found]:
-    n, cells = len(features), Cells.of(features, among)
-    probes = min(PROBES, len(cells.centres))
-    near = np.concatenate(
-        [
-            nearest_centres(unit_rows(features[start : start + BLOCK]), cells.centres, probes).astype(np.int32)
-            for start in range(0, n, BLOCK)
-        ]
-    )
-    order = np.argsort(near[:, 0], kind="stable")  # rows of a cell look into much the same cells
-    size = max(BLOCK, IN_CELLS // (probes * k))
-    for start in range(0, n, size):
-        rows = order[start : start + size]
-        yield rows, *_nearest_first(*_candidates(features, rows, near[rows], cells, k), k)
+    """Of a row's own cell the k nearest, then those of its other cells that are nearer than the last of these."""
+    cells = Cells.of(features, among)
+    order = np.argsort(cells.near[:, 0], kind="stable")  # rows of a cell look into much the same cells
+    for start in range(0, len(features), ASKING):
+        rows = order[start : start + ASKING]
+        asking, near = unit_rows(features[rows]), cells.near[rows]
+        least = np.full(len(rows), -1.1, dtype=np.float32)
+        found = []
+        for who, members, sims in _compared(features, asking, near[:, :1], cells):
+            sims[rows[who][:, None] == members] = -np.inf
+            if len(members) > k:
+                least[who] = np.maximum(np.partition(sims, -k, axis=1)[:, -k], least[who])
+            found.append(_at_least(who, members, sims, least))
+        for who, members, sims in _compared(features, asking, near[:, 1:], cells):
+            found.append(_at_least(who, members, sims, least))
+        yield rows, *_nearest_of_each(len(rows), k, *(np.concatenate(part) for part in zip(*found, strict=True)))
 
 
-def _candidates(
-    features: Matrix, rows: np.ndarray, near: np.ndarray, cells: Cells, k: int
+def _at_least(
+    who: np.ndarray, members: np.ndarray, sims: np.ndarray, least: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Who (s,) has which neighbour (s,) at what similarity (s,), of sims (a, m) that are as large as `least` (b,)."""
+    at, place = np.divmod(np.flatnonzero(sims >= least[who][:, None]), len(members))  # faster than np.nonzero
+    return who[at], members[place], sims[at, place]
+
+
+def _nearest_of_each(
+    b: int, k: int, who: np.ndarray, number: np.ndarray, value: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Numbers and similarities (b, p k) of the nearest rows to `rows` (b,) in each of their cells `near` (b, p)."""
-    asking = unit_rows(features[rows])
-    b, p = near.shape
-    numbers, values = np.full((b, p, k), -1, dtype=np.int64), np.full((b, p, k), -np.inf, dtype=np.float32)
+    """Neighbours (b, k) and similarities (b, k), nearest first, of pairs (s,) with row, number and similarity."""
+    order = np.argsort(who - value / np.float64(4))  # similarities lie in -1..1: by row, then the nearest first
+    count = np.bincount(who, minlength=b)
+    rank = np.arange(len(who)) - np.repeat(np.cumsum(count) - count, count)
+    order, rank = order[rank < k], rank[rank < k]
+    indices, similarities = np.full((b, k), -1, dtype=np.int64), np.full((b, k), np.nan, dtype=np.float32)
+    indices[who[order], rank], similarities[who[order], rank] = number[order], value[order]
+    return indices, similarities
+
+
+def _compared(
+    features: Matrix, asking: np.ndarray, near: np.ndarray, cells: Cells
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Of rows `asking` (b, d), who (a,) looks into a cell by `near` (b, p), its rows (m,), and similarities (a, m)."""
     by_cell = np.argsort(near, axis=None, kind="stable")
     found, begin = np.unique(near.ravel()[by_cell], return_index=True)
-    for cell, those in zip(found, np.split(by_cell, begin[1:]), strict=True):
+    for cell, those in zip(found, np.split(by_cell // near.shape[1], begin[1:]), strict=True):
         members = cells.rows(cell)
-        if not len(members):
-            continue
         pool = unit_rows(features[members])
-        for part in np.split(those, range(BLOCK, len(those), BLOCK)):
-            who, slot = np.divmod(part, p)
-            sims = asking[who] @ pool.T
-            sims[rows[who][:, None] == members] = -np.inf
-            top = np.argpartition(-sims, k - 1, axis=1)[:, :k] if len(members) > k else np.arange(len(members))[None]
-            width = top.shape[1]
-            numbers[who, slot, :width] = members[top]
-            values[who, slot, :width] = np.take_along_axis(sims, np.broadcast_to(top, (len(who), width)), axis=1)
-    return numbers.reshape(b, -1), values.reshape(b, -1)
+        for start in range(0, len(those) if len(members) else 0, BLOCK):
+            who = those[start : start + BLOCK]
+            yield who, members, asking[who] @ pool.T
