@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from scipy.special import digamma
 
-from cleanlab_lite.arrays import Matrix, unit_rows
-from cleanlab_lite.judge.neighbors import is_exact, nearest_neighbors
+from cleanlab_lite.arrays import Matrix, blocks, per_row, unit_rows
+from cleanlab_lite.judge.neighbors import is_exact, neighbors_in_blocks
 
 NEIGHBORS = 20  # searched for near vectors
 EMBEDDING_SHARE = 0.15  # of the distance to the last of them, at most
@@ -36,29 +36,47 @@ def embedding_pairs(
     if k < 1:
         return np.zeros((0, 2), np.int64), {"method": "exact", "recall": None}
     on_rows(0)
-    neighbors, cosines = nearest_neighbors(vectors, k, max(1, min(2000, BLOCK_VALUES // u)), on_rows=on_rows)
+    neighbors, cosines = np.full((u, k), -1, np.int32), np.full((u, k), np.nan, np.float32)
+    done = 0
+    for rows, near, similarity in neighbors_in_blocks(vectors, k, max(1, min(2000, BLOCK_VALUES // u))):
+        neighbors[rows], cosines[rows] = near, similarity
+        done += len(rows)
+        on_rows(done)
     exact = is_exact(u, u)
     search = {"method": "exact" if exact else "cells", "recall": None if exact else _recall(vectors, cosines)}
-    distance = np.sqrt(np.maximum(2 - 2 * np.nan_to_num(cosines, nan=-1.0).astype(np.float64), 0))  # (u, k)
-    width = distance[:, -1]
+    width = _distances(cosines[:, -1])
     usual = float(np.median(width))
-    share = min(EMBEDDING_SHARE, (FALSE_PAIRS / (u * max(k - 1, 1))) ** (1 / _dimensions(distance)))
+    share = min(EMBEDDING_SHARE, (FALSE_PAIRS / (u * max(k - 1, 1))) ** (1 / _dimensions(cosines)))
     reference = np.where(width < share * usual, usual, width)
-    left, place = np.nonzero((neighbors >= 0) & (distance <= share * reference[:, None] + ROUNDING))
-    pairs = np.stack([left, neighbors[left, place]], axis=1)
+    pairs = np.concatenate([_near(part, neighbors, cosines, share * reference + ROUNDING) for part in blocks(cosines)])
     near = chord(vectors, pairs) < share * reference[pairs].min(axis=1)
     return pairs[near], search | {"share": share}
 
 
-def _dimensions(distance: np.ndarray) -> float:
-    """By how many dimensions neighbours spread, from their distances (u, k), nearest first: median of the rows."""
-    k = distance.shape[1]
+def _distances(cosines: np.ndarray) -> np.ndarray:
+    """float64 distances of directions with these cosines; 2 where there is none."""
+    return np.sqrt(np.maximum(2 - 2 * np.nan_to_num(cosines, nan=-1.0).astype(np.float64), 0))
+
+
+def _near(part: slice, neighbors: np.ndarray, cosines: np.ndarray, most: np.ndarray) -> np.ndarray:
+    """Pairs (p, 2) of some rows and those of their neighbours that are not farther than `most` (u,)."""
+    left, place = np.nonzero((neighbors[part] >= 0) & (_distances(cosines[part]) <= most[part, None]))
+    return np.stack([left + part.start, neighbors[part][left, place]], axis=1)
+
+
+def _dimensions(cosines: np.ndarray) -> float:
+    """By how many dimensions neighbours spread, by their cosines (u, k), nearest first: median of the rows."""
+    k = cosines.shape[1]
     outer = np.arange(k // 4, k - 1)  # the nearest may be copies
     if not len(outer):
         return 1.0
-    logs = np.log(np.maximum(distance[:, -1:], 1e-9) / np.maximum(distance[:, outer], 1e-9)).mean(axis=1)
+
+    def logarithms(block: np.ndarray) -> np.ndarray:
+        distance = _distances(block)
+        return np.log(np.maximum(distance[:, -1:], 1e-9) / np.maximum(distance[:, outer], 1e-9)).mean(axis=1)
+
     in_one_dimension = float((digamma(k) - digamma(outer + 1)).mean())
-    return in_one_dimension / max(float(np.median(logs)), 1e-3)
+    return in_one_dimension / max(float(np.median(per_row(logarithms, cosines))), 1e-3)
 
 
 def chord(vectors: Matrix, pairs: np.ndarray) -> np.ndarray:

@@ -91,8 +91,10 @@ def load_inputs(
         if not finite.all():
             array = np.array(array)
             array[~finite] = 0
-        codes = np.where(finite, "", "not_finite")
-        errors = np.where(finite, "", "the vector holds NaN or infinity")
+        codes, errors = np.zeros(len(finite), dtype="U1"), np.zeros(len(finite), dtype="U1")
+        if not finite.all():
+            codes = np.where(finite, "", "not_finite")
+            errors = np.where(finite, "", "the vector holds NaN or infinity")
         return Inputs(array, codes, errors, find_duplicates(content), decoded=0, content=content)
     assert manifest.uris is not None
     form = sound or ImageFormat(image_size, choose_depth(manifest.uris))

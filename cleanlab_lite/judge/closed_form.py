@@ -32,7 +32,7 @@ from cleanlab_lite.judge.random_features import RandomFeatures
 BLOCK = 4096  # rows, fewer where there are thousands of classes
 BLOCK_CELLS = 1 << 21  # predictions of one head in a block
 HELD_CELLS = 100_000_000  # logits that are held as they are, 400 MB; of more, the largest of every row
-SAMPLE = 20_000  # rows by which a strength is chosen
+SAMPLE, SAMPLE_CELLS, FEWEST = 20_000, 40_000_000, 2000  # rows by which a strength is chosen, at most and at least
 NEIGHBORLY = 10_000  # rows among which neighbours are sought: all pairs of them are compared
 STRENGTHS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)  # of the penalty, in mean eigenvalues
 FLAT = 0.05  # of the mean deviation of a view: columns that vary less are not blown up
@@ -72,7 +72,7 @@ class Ridge:
     targets: np.ndarray  # (r, k) float64, products of the components with the one-hot labels
     counts: np.ndarray  # (k,) int64, teaching rows of each class
     rank: int  # min(teaching rows, d), the number of eigenvalues of which `eigenvalues` are those above 0
-    block: int
+    block: int  # rows that are predicted at a time
     multiply: Multiply
 
     @classmethod
@@ -94,7 +94,7 @@ class Ridge:
         lengths = [len(view) for view in views]
         if not views or set(lengths) != {n}:
             raise EvidenceError(f"views have {lengths} rows for {n} labels", hint="give every view the rows of the set")
-        block = block or min(BLOCK, max(BLOCK_CELLS // num_classes, 64))
+        predicted, block = block or min(BLOCK, max(BLOCK_CELLS // num_classes, 64)), block or BLOCK
         readable = find_readable(views)
         labels = np.where(readable, labels, -1)
         rows = np.flatnonzero(labels >= 0)
@@ -126,7 +126,7 @@ class Ridge:
             targets=targets[kept],
             counts=counts,
             rank=min(len(rows), len(x.centre)),
-            block=block,
+            block=predicted,
             multiply=multiply,
         )
 
@@ -189,6 +189,7 @@ class Ridge:
 
     def choose_each(self, choices: Sequence[Sequence[Head]], sample: int = SAMPLE) -> list[Head]:
         """The best of each of several choices of heads, by the same rows."""
+        sample = min(sample, max(SAMPLE_CELLS // self.num_classes, FEWEST))
         heads = [head for choice in choices for head in choice]
         agreeing = np.zeros(len(heads), dtype=np.int64)
         for rows, predicted in self.on(self._sample(sample)).held_out(heads):
@@ -428,7 +429,7 @@ def spread(rows: np.ndarray, most: int) -> np.ndarray:
 
 def sample_rows(rows: np.ndarray, k: int, seed: int) -> np.ndarray:
     """As many of `rows` as it takes to learn what holds for all: fewer where there are thousands of classes."""
-    most = int(np.clip(LEARNED_CELLS // k, 2000, LEARNED_ROWS))
+    most = int(np.clip(LEARNED_CELLS // k, FEWEST, LEARNED_ROWS))
     return rows if len(rows) <= most else np.sort(np.random.default_rng((seed, 4)).choice(rows, most, replace=False))
 
 

@@ -24,7 +24,7 @@ PROBES = 8  # cells that a row looks into
 SAMPLE = 64  # rows per cell that teach the centres
 ROUNDS = 8  # of k-means
 BLOCK = 2000  # rows at a time, fewer where that would be more than `HELD`
-ASKING = 32_768  # rows whose neighbours are sought in cells at a time
+ASKING = 16_384  # rows whose neighbours are sought in cells at a time
 
 Found = tuple[np.ndarray, np.ndarray, np.ndarray]  # rows (b,), their neighbours (b, k) and similarities (b, k)
 
@@ -189,7 +189,7 @@ def _at_least(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Who (s,) has which neighbour (s,) at what similarity (s,), of sims (a, m) that are as large as `least` (b,)."""
     at, place = np.divmod(np.flatnonzero(sims >= least[who][:, None]), len(members))  # faster than np.nonzero
-    return who[at], members[place], sims[at, place]
+    return who[at].astype(np.int32), members[place].astype(np.int32), sims[at, place]
 
 
 def _nearest_of_each(
@@ -199,7 +199,8 @@ def _nearest_of_each(
     order = np.argsort(who - value / np.float64(4))  # similarities lie in -1..1: by row, then the nearest first
     count = np.bincount(who, minlength=b)
     rank = np.arange(len(who)) - np.repeat(np.cumsum(count) - count, count)
-    order, rank = order[rank < k], rank[rank < k]
+    nearest = rank < k
+    order, rank = order[nearest], rank[nearest]
     indices, similarities = np.full((b, k), -1, dtype=np.int64), np.full((b, k), np.nan, dtype=np.float32)
     indices[who[order], rank], similarities[who[order], rank] = number[order], value[order]
     return indices, similarities
