@@ -1,13 +1,14 @@
 """What an audit of many vectors costs: CPU seconds, peak memory and quality, by number of rows.
 
     python -m benchmarks.scale [--rows 10000 100000 1000000] [--classes 100] [--presets fast] [--folder DIR]
-        [--most-gib 4] [--json FILE]
+        [--most-gib 4] [--commands] [--json FILE]
 
 Vectors are made: classes are Gaussian clouds in families of five that overlap; a tenth of the labels is wrong and names
 one of the family, mostly its nearest. Two rows in a thousand are copies of others with a little noise. Each audit is a
 process of its own. Its address space is limited to what it takes to import torch and `--most-gib` on top, the vectors
 included, which are mapped into memory; beside it the resident memory of the process and its workers is measured, and
-more of it than `--most-gib` is a failure. `--again` audits a second time, with what the first has left in the cache.
+more of it than `--most-gib` is a failure. `--again` audits a second time, with what the first has left in the cache;
+`--commands` measures what reads the run afterwards.
 """
 
 from __future__ import annotations
@@ -49,14 +50,13 @@ class Measured:
     rows: int
     classes: int
     run: int  # 1, or 2 with a warm cache
-    cpu_seconds: float  # user and system, workers included
-    wall_seconds: float
-    peak_gib: float  # resident, of the process and its workers together
+    cost: Cost
     average_precision: float
     f1: float  # at the own flags
     noise_rate: float
     copies_found: float  # share of the pairs that were made
     stages: dict[str, float]  # wall seconds
+    commands: dict[str, Cost]  # afterwards
 
 
 def make(folder: Path, rows: int, classes: int, dimensions: int, seed: int = 0) -> None:
@@ -89,36 +89,66 @@ def make(folder: Path, rows: int, classes: int, dimensions: int, seed: int = 0) 
     np.savez(folder / "truth.npz", given=given, true=true, original=original, copy=copy)
 
 
-def audit(data: Path, out: Path, preset: str, most: float, options: Sequence[str]) -> tuple[float, float, float]:
-    """CPU seconds, wall seconds and peak GiB of an audit in a process of its own. Raises SystemExit where it fails."""
-    limit = address_space() + round(most * GIB)
-    command = [sys.executable, "-m", "nlclean", "audit", str(data / "manifest.parquet")]
-    command += ["--features", str(data / "vectors.npy"), "--preset", preset, "--out", str(out), *options]
-    begun = time.monotonic()
-    with open(out.with_suffix(".log"), "w") as log:
+@dataclass(frozen=True)
+class Cost:
+    """What a command took."""
+
+    cpu_seconds: float  # user and system, workers included
+    wall_seconds: float
+    peak_gib: float  # resident, of the process and its workers together
+
+
+def audit(data: Path, out: Path, preset: str, most: float, options: Sequence[str]) -> Cost:
+    """An audit in a process of its own, under a limit of address space."""
+    arguments = ["audit", str(data / "manifest.parquet"), "--features", str(data / "vectors.npy")]
+    return run([*arguments, "--preset", preset, "--out", str(out), *options], out, address_space() + round(most * GIB))
+
+
+def run(arguments: Sequence[str], out: Path, limit: int = resource.RLIM_INFINITY) -> Cost:
+    """A command of nlclean in a process of its own. Raises SystemExit where it fails."""
+    command, begun = [sys.executable, "-m", "nlclean", *arguments], time.monotonic()
+    log_file = out.with_suffix(".log")
+    with log_file.open("w") as log:
         child = subprocess.Popen(
             command,
             stdout=log,
             stderr=log,
-            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)),
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY)),
         )
         watched = Watch(child.pid)
         _, status, used = os.wait4(child.pid, 0)
         child.returncode = os.waitstatus_to_exitcode(status)
     peak = max(watched.stop(), used.ru_maxrss * 1024 / GIB)
-    if child.returncode not in (0, 1):
-        raise SystemExit(f"{' '.join(command)}\nended with {child.returncode}:\n{log_tail(out)}")
-    return used.ru_utime + used.ru_stime, time.monotonic() - begun, peak
+    if child.returncode:
+        said = log_file.read_text("utf-8", "replace")[-3000:]
+        raise SystemExit(f"{' '.join(command)}\nended with {child.returncode}:\n{said}")
+    return Cost(used.ru_utime + used.ru_stime, time.monotonic() - begun, peak)
+
+
+def look(out: Path) -> dict[str, Cost]:
+    """What commands take that read the run."""
+    commands = {
+        "report": ["report", str(out)],
+        "check": ["check", str(out)],
+        "page": ["report", str(out), "--html", str(out / "page.html"), "--force"],
+        "export": [
+            "export",
+            str(out),
+            "--policy",
+            "correct",
+            "--max-drop",
+            "100%",
+            "--out",
+            str(out / "correct.parquet"),
+        ],
+    }
+    return {name: run(arguments, out) for name, arguments in commands.items()}
 
 
 def address_space() -> int:
     """Bytes of address space of a process that has imported torch and nothing else."""
     code = "import torch; print(next(line.split()[1] for line in open('/proc/self/status') if line[:6] == 'VmPeak'))"
     return int(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True).stdout) * 1024
-
-
-def log_tail(out: Path) -> str:
-    return out.with_suffix(".log").read_text("utf-8", "replace")[-3000:]
 
 
 class Watch:
@@ -184,28 +214,32 @@ def judge(data: Path, out: Path) -> dict[str, float]:
     }
 
 
-def measure_audit(data: Path, preset: str, run: int, args: argparse.Namespace, classes: int, rows: int) -> Measured:
-    out = data / f"{preset}-{run}"
+def measure_audit(data: Path, preset: str, number: int, args: argparse.Namespace, classes: int, rows: int) -> Measured:
+    out = data / f"{preset}-{number}"
     shutil.rmtree(out, ignore_errors=True)
-    cpu, wall, peak = audit(data, out, preset, args.most_gib, args.options)
+    cost = audit(data, out, preset, args.most_gib, args.options)
     state = json.loads((out / "run.json").read_text("utf-8"))
-    found = Measured(preset, rows, classes, run, cpu, wall, peak, **judge(data, out), stages=state["seconds"])
-    if peak > args.most_gib:
-        print(f"  more than {args.most_gib:g} GiB: {peak:.2f}", file=sys.stderr)
-    return found
+    afterwards = look(out) if args.commands else {}
+    return Measured(
+        preset, rows, classes, number, cost, **judge(data, out), stages=state["seconds"], commands=afterwards
+    )
 
 
 def row(found: Measured) -> str:
-    cells = (found.preset, f"{found.rows:,}", f"{found.classes:,}", f"{found.cpu_seconds:.1f}", f"{found.peak_gib:.2f}")
+    cost = found.cost
+    cells = (found.preset, f"{found.rows:,}", f"{found.classes:,}", f"{cost.cpu_seconds:.1f}", f"{cost.peak_gib:.2f}")
     quality = (found.average_precision, found.f1, found.noise_rate, found.copies_found)
-    return f"| {' | '.join((*cells, *(f'{value:.3f}' for value in quality)))} |"
+    afterwards = [f"{name} {each.cpu_seconds:.1f} s {each.peak_gib:.2f} GiB" for name, each in found.commands.items()]
+    return f"| {' | '.join((*cells, *(f'{value:.3f}' for value in quality), ', '.join(afterwards)))} |"
 
 
 def slopes(found: Sequence[Measured]) -> list[str]:
     """By preset and classes, how CPU seconds grow: slope of their logarithm over that of the rows, step by step."""
     lines = []
     for preset, classes in dict.fromkeys((each.preset, each.classes) for each in found):
-        steps = sorted({(e.rows, e.cpu_seconds) for e in found if (e.preset, e.classes, e.run) == (preset, classes, 1)})
+        steps = sorted(
+            {(e.rows, e.cost.cpu_seconds) for e in found if (e.preset, e.classes, e.run) == (preset, classes, 1)}
+        )
         for (a, before), (b, after) in pairwise(steps):
             slope = math.log(after / before) / math.log(b / a)
             lines.append(f"{preset}, {classes:,} classes, {a:,} to {b:,} rows: slope {slope:.2f}")
@@ -222,25 +256,26 @@ def main(argv: Sequence[str] | None = None) -> None:
     add("--most-gib", type=float, default=4.0, help="resident memory that is not to be exceeded")
     add("--folder", type=Path, help="where vectors and runs are kept (default: deleted at the end)")
     add("--again", action="store_true", help="audit twice")
+    add("--commands", action="store_true", help="measure report, check, page and export as well")
     add("--json", type=Path, help="file for the figures")
     add("--options", nargs=argparse.REMAINDER, default=[], help="more options of the audit; they come last")
     args = parser.parse_args(argv)
     found: list[Measured] = []
-    print("| preset | rows | classes | CPU s | peak GiB | AP | F1 | noise rate | copies found |")
-    print("|---|---|---|---|---|---|---|---|---|", flush=True)
+    print("| preset | rows | classes | CPU s | peak GiB | AP | F1 | noise rate | copies found | commands, CPU s |")
+    print("|---|---|---|---|---|---|---|---|---|---|", flush=True)
     with tempfile.TemporaryDirectory() as temporary:
         for rows in args.rows:
             data = (args.folder or Path(temporary)) / f"{rows}x{args.dimensions}-{args.classes}"
             if not (data / "truth.npz").exists():
                 make(data, rows, args.classes, args.dimensions)
             for preset in args.presets:
-                for run in range(1, 2 + args.again):
-                    found.append(measure_audit(data, preset, run, args, args.classes, rows))
+                for number in range(1, 2 + args.again):
+                    found.append(measure_audit(data, preset, number, args, args.classes, rows))
                     print(row(found[-1]), flush=True)
                     if args.json:
                         args.json.write_text(json.dumps([asdict(each) for each in found], indent=1) + "\n", "utf-8")
     print("", *slopes(found), sep="\n")
-    if too_much := [each for each in found if each.peak_gib > args.most_gib]:
+    if too_much := [each for each in found if each.cost.peak_gib > args.most_gib]:
         raise SystemExit(f"{len(too_much)} of {len(found)} audits took more than {args.most_gib:g} GiB")
 
 

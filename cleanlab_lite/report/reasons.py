@@ -180,8 +180,8 @@ def order_reasons(
         rows = np.flatnonzero(held)
         others = as_strong(strength.get(code, unknown), held & flagged)[rows]
         rank = -1 if number < len(first) else _rank(code)
-        keys.append(np.stack([rows, np.full(len(rows), rank), others, np.full(len(rows), number)]))
-    rows, rank, others, number = np.concatenate([np.zeros((4, 0), np.int64), *keys], axis=1)
+        keys.append(np.stack([rows, np.full(len(rows), rank), others, np.full(len(rows), number)]).astype(np.int32))
+    rows, rank, others, number = np.concatenate([np.zeros((4, 0), np.int32), *keys], axis=1)
     order = np.lexsort((number, others, rank, rows))
     ends = np.concatenate([[0], np.bincount(rows, minlength=len(flagged)).cumsum()]).astype(np.int32)
     names = pa.array(codes, pa.string()).take(pa.array(number[order]))
