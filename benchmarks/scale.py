@@ -127,20 +127,13 @@ def run(arguments: Sequence[str], out: Path, limit: int = resource.RLIM_INFINITY
 
 def look(out: Path) -> dict[str, Cost]:
     """What commands take that read the run."""
+    target = out.with_name(f"{out.name}-exported.parquet")
+    target.unlink(missing_ok=True)
     commands = {
         "report": ["report", str(out)],
         "check": ["check", str(out)],
         "page": ["report", str(out), "--html", str(out / "page.html"), "--force"],
-        "export": [
-            "export",
-            str(out),
-            "--policy",
-            "correct",
-            "--max-drop",
-            "100%",
-            "--out",
-            str(out / "correct.parquet"),
-        ],
+        "export": ["export", str(out), "--policy", "correct", "--output", str(target)],
     }
     return {name: run(arguments, out) for name, arguments in commands.items()}
 

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cleanlab_lite.arrays import Matrix, Part, blocks
+from cleanlab_lite.arrays import Matrix, Part, blocks, rows_by
 from cleanlab_lite.copies import Duplicates
 from cleanlab_lite.evidence.evidence import Evidence
 from cleanlab_lite.judge.verdict import TOP, Verdict
@@ -174,9 +174,10 @@ def noise_matrix_table(manifest: Manifest, verdict: Verdict) -> pa.Table:
     judged = np.flatnonzero(verdict.judged)
     k = manifest.num_classes
     expected = np.zeros((k, k))  # [given, true]
-    posterior = Part(verdict.posterior, judged)
-    for part in blocks(posterior):
-        np.add.at(expected, manifest.labels[judged[part]], posterior[part])
+    for place in rows_by(manifest.labels[judged]):
+        of_class = Part(verdict.posterior, judged[place])
+        total = sum(of_class[part].sum(axis=0, dtype=np.float64) for part in blocks(of_class))
+        expected[manifest.labels[judged[place[0]]]] = total
     probability = expected / np.maximum(expected.sum(axis=0, keepdims=True), 1e-12)
     given, true = np.nonzero(expected >= 0.05)
     classes = np.array(manifest.classes, dtype=object)

@@ -37,8 +37,8 @@ def nearest_neighbor_vote(
 ) -> Detection:
     """k is 50, or 10 where the smallest class has fewer than 200 rows.
 
-    Above `max_pool` distinct rows the neighbours are sought among that many, drawn with `seed`: time grows with
-    n * max_pool. Classes vote with weight 1/sqrt(size) when the largest is over 10 times the smallest.
+    Above `max_pool` distinct rows the neighbours are sought among that many, drawn with `seed`: time grows with the
+    rows. Classes vote with weight 1/sqrt(size) when the largest is over 10 times the smallest.
     """
     features, labels, num_classes = evidence.need("features"), evidence.labels, evidence.num_classes
     from scipy.sparse import csr_matrix
