@@ -37,6 +37,7 @@ from cleanlab_lite.manifest.manifest import PLURALS, Manifest
 from cleanlab_lite.manifest.saved import save_manifest
 from cleanlab_lite.progress import OnProgress, Progress, ignore
 from cleanlab_lite.report.advice import UNLEARNED, advise
+from cleanlab_lite.report.provenance import noisy_sources, provenance_table
 from cleanlab_lite.report.tables import build_report, class_table, duplicates_table, history_table, noise_matrix_table
 from cleanlab_lite.run import Run, layout
 from cleanlab_lite.run.report import ReportTable
@@ -147,9 +148,12 @@ def _find(manifest: Manifest, config: AuditConfig, source: EvidenceSource, run: 
     clock.tell(Progress("report", 0, 1, "steps"))
     about = facts_of_all(run, seen) | source.about(run, seen, verdict)
     about |= {"duplicates": duplicates.facts, "leakage": duplicates.leakage(manifest.splits)}
+    provenance = provenance_table(manifest, verdict, roots(duplicates.copy_of))
+    about["provenance"] = noisy_sources(provenance)
     advice = advise(manifest.modality, about["proxy"], about["encoder"])
     about["warnings"] = warnings(verdict, inputs, advice) + about["warnings"] + leaks(manifest, copies["leakage"])
     report = build_report(manifest, verdict, duplicates, inputs.content, inputs.codes, inputs.errors, about)
+    run.write_parquet(layout.PROVENANCE, provenance)
     write_tables(run, manifest, seen.evidence, verdict, duplicates, report, cleanings(manifest, report))
     run.mark("report")
     return report

@@ -25,13 +25,14 @@ if TYPE_CHECKING:
     from cleanlab_lite.manifest.encoded import Done
     from cleanlab_lite.report.gate import Gate
     from cleanlab_lite.run.report import ReportTable
-    from cleanlab_lite.run.summary import ClassNoise, Confusion, Leak, Summary
+    from cleanlab_lite.run.summary import ClassNoise, Confusion, Leak, NoisySource, Summary
 
 _ID_WIDTH, _LABEL_WIDTH = 40, 24  # characters
 _INDENT = " " * 6  # of a sentence under its row
 _ROOM, _MOST = 60, 140  # characters that a sentence needs beside its row, and takes at most
 _PIPE_WIDTH = 1000  # characters per line off a terminal: tables take what they need, nothing is cut
 _WORST_CLASSES = _TOP_CONFUSIONS = 8  # rows
+_SOURCES = 8  # sentences
 _METHOD_COLUMNS = {"runs": "in an audit", "pretrained": "takes weights"}  # where the name does not say enough
 _SUSPICIOUS_COLUMNS = ("id", "given_label", "suggested_label", "p_mislabel", "issue", "action", "reasons")
 
@@ -78,6 +79,7 @@ def report_view(report: ReportTable, path: Path, top: int) -> None:
     if learned:
         _worst_classes(summary.classes)
         _top_confusions(summary.confusions)
+        _provenance(summary.provenance)
     _leakage(summary.leakage)
     if summary.search:
         _search(summary.search)
@@ -178,6 +180,18 @@ def _top_confusions(confusions: Sequence[Confusion]) -> None:
         ],
         right=(2, 3),
     )
+
+
+def _provenance(sources: Sequence[NoisySource]) -> None:
+    """A sentence per source of noise."""
+    if sources:
+        line("Where wrong labels come from")
+    for source in sources[:_SOURCES]:
+        line(f"  {escape(source.in_words)}")
+    if len(sources) > _SOURCES:
+        line(f"  and {len(sources) - _SOURCES:,} more")
+    if sources:
+        line()
 
 
 def _search(search: Mapping[str, Any]) -> None:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, TypeVar
 
+from cleanlab_lite.text import shorten
+
 Facts = dict[str, Any]  # JSON types, as the stage that found them says it
 
 T = TypeVar("T")
@@ -23,6 +25,8 @@ class Audited:
     fingerprint: str = ""
 
 
+MOSTLY = 0.5  # share of one confusion, from which it is most of what there is
+LONGEST = 40  # characters of a value or a label in a sentence
 LARGEST, WIDEST = 0.5, 0.5  # noise rate and length of its interval, beyond which it is hardly determined
 
 
@@ -84,6 +88,33 @@ class Leak:
 
 
 @dataclass(frozen=True)
+class NoisySource:
+    """A value of one of the user's columns whose rows are noisier than those of the same class elsewhere."""
+
+    column: str
+    value: str  # "" where the cell is missing
+    rows: int
+    rate: float  # of wrong labels
+    low: float  # ends of its 95 % interval
+    high: float
+    ratio: float  # of the rate to that of the other values, on the same rows
+    q: float  # false discovery rate at which it would still be found
+    given: str | None = None  # the wrong labels that it has most too many of: the label, and what it should be
+    suggested: str | None = None
+    confusion_share: float | None = None  # of all that it has too many
+
+    @property
+    def in_words(self) -> str:
+        """ "rows of annotator B are 4.1 times noisier (q = 1e-06), mostly cat -> lynx"; strangers' text is in it."""
+        value, given, suggested = (shorten(text or "", LONGEST) for text in (self.value, self.given, self.suggested))
+        whose = f"of {self.column} {value}" if value else f"without {self.column}"
+        text = f"rows {whose} are {self.ratio:.1f} times noisier (q = {self.q:.1g})"
+        if self.confusion_share is None:
+            return text
+        return f"{text}, {'mostly' if self.confusion_share >= MOSTLY else 'often'} {given} -> {suggested}"
+
+
+@dataclass(frozen=True)
 class Summary:
     """Optional fields were added over time: older runs lack them."""
 
@@ -108,6 +139,7 @@ class Summary:
     warnings: list[str] = field(default_factory=list)  # a sentence each
     duplicates: Facts | None = None
     leakage: list[Leak] = field(default_factory=list)
+    provenance: list[NoisySource] = field(default_factory=list)  # clearest first
 
     @property
     def flagged_issues(self) -> dict[str, int]:
@@ -135,6 +167,7 @@ class Summary:
             "classes": [_read(ClassNoise, each) for each in stored["classes"]],
             "confusions": [_read(Confusion, each) for each in stored["confusions"]],
             "leakage": [_read(Leak, each) for each in stored.get("leakage", ())],
+            "provenance": [_read(NoisySource, each) for each in stored.get("provenance", ())],
         }
         return cls(**values)
 
