@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-from scipy.special import softmax
 
 from cleanlab_lite.archives import member
-from cleanlab_lite.arrays import unit_rows
+from cleanlab_lite.arrays import Masked, Matrix, Softmax, UnitRows, blocks
 from cleanlab_lite.clock import Clock
 from cleanlab_lite.config import AuditConfig, as_dict, validate
 from cleanlab_lite.copies import Duplicates, find_copies
@@ -28,7 +28,7 @@ from cleanlab_lite.export.manifest import suffix, write_manifest
 from cleanlab_lite.export.policy import Cleaned, Cleaning, apply_policy
 from cleanlab_lite.forecast import Forecast, Part, copies_seconds, judge_seconds, report_seconds
 from cleanlab_lite.groups import roots
-from cleanlab_lite.judge.closed_form import Multiply, View, look
+from cleanlab_lite.judge.closed_form import Multiply, look
 from cleanlab_lite.judge.fusion import FAR
 from cleanlab_lite.judge.neighbors import Search, on_host
 from cleanlab_lite.judge.random_features import RandomFeatures
@@ -251,13 +251,13 @@ class Proxies:
     ) -> tuple[HeldOut, dict[str, Vote]]:
         """What a head in closed form says of vectors (n, d) by view, and what each of them would say alone."""
         clock.tell(Progress("heads", 0, 1, "steps"))
-        labels = np.where(main.readable, manifest.labels, -1)
+        readable = main.readable
+        labels = np.where(readable, manifest.labels, -1)
         group = roots(duplicates.copy_of)  # copies do not answer for each other
-        known = {name: np.where(main.readable[:, None], array, np.nan) for name, array in vectors.items()}
-        views: dict[str, View] = {**known}
+        views: dict[str, Matrix] = {name: Masked(array, readable, np.nan) for name, array in vectors.items()}
         seed = self.config.seed
         if "vectors" in vectors and manifest.encoded is None:  # nobody knows of what kind they are
-            views["vectors"] = RandomFeatures.of(known["vectors"], seed=seed, multiply=multiply)
+            views["vectors"] = RandomFeatures.of(views["vectors"], seed=seed, multiply=multiply)
         head, votes = look(views, labels, manifest.num_classes, group, seed=seed, multiply=multiply)
         agreements = {name: vote.agreement for name, vote in votes.items()}
         run.mark("heads", agreement=head.agreement, views=agreements, strength=head.strength)
@@ -424,12 +424,11 @@ class Recorded:
 
 def _of_head(manifest: Manifest, views: dict[str, np.ndarray], head: HeldOut, votes: dict[str, Vote]) -> Evidence:
     """Evidence without any network of our own."""
-    features = [unit_rows(np.nan_to_num(array)) for array in views.values()]
     return Evidence(
         labels=manifest.labels,
         num_classes=manifest.num_classes,
-        features=np.concatenate(features, axis=1).astype(np.float16),
-        pred_probs=softmax(head.logits, axis=1),
+        features=UnitRows(tuple(views.values())),
+        pred_probs=Softmax(head.logits),
         logits=head.logits,
         head=head,
         votes=votes,
@@ -569,6 +568,18 @@ def cleanings(manifest: Manifest, report: ReportTable) -> dict[Policy, Cleaning]
     return found
 
 
+def save_matrix(path: Path, matrix: Matrix) -> None:
+    """As an `.npy` file, block by block."""
+    first, *others = blocks(matrix)
+    rows = np.asarray(matrix[first])
+    with open(path, "wb") as file:
+        header = {"descr": np.lib.format.dtype_to_descr(rows.dtype), "fortran_order": False, "shape": matrix.shape}
+        np.lib.format.write_array_header_1_0(file, header)
+        file.write(np.ascontiguousarray(rows).data)
+        for part in others:
+            file.write(np.ascontiguousarray(matrix[part]).data)
+
+
 def write_tables(
     run: Run,
     manifest: Manifest,
@@ -581,7 +592,7 @@ def write_tables(
     """Everything a user finds in the run folder, each file whole or absent."""
     features = evidence.features
     if features is not None:
-        run.write(layout.FEATURES, lambda path: np.save(path, features))
+        run.write(layout.FEATURES, lambda path: save_matrix(path, features))
     if evidence.history is not None:
         run.write_parquet(layout.HISTORY, history_table(manifest, evidence))
     run.write_parquet(layout.CLASSES, class_table(manifest, verdict))

@@ -126,7 +126,7 @@ def _copies(duplicates: Mapping[str, Any], leaking: int) -> None:
     if kinds:
         line(f"copies: {', '.join(kinds)}")
     if search.get("recall") is not None:
-        line(f"copies among vectors were searched by faiss, which finds {percent(search['recall'])} of all neighbours")
+        line(f"copies among vectors were sought nearby, where {percent(search['recall'])} of all neighbours are")
     if leaking:
         line(f"leakage: {leaking:,} rows have a copy in another split")
 

@@ -14,6 +14,7 @@ from cleanlab_lite.arrays import unit_rows
 from cleanlab_lite.errors import ConfigError, EvidenceError
 from cleanlab_lite.evidence.evidence import Evidence
 from cleanlab_lite.evidence.history import HELD_OUT, History
+from cleanlab_lite.judge import neighbors
 from cleanlab_lite.judge.detectors import DETECTORS, confident_learning
 from cleanlab_lite.judge.detectors.aum import aum_threshold, longest_negative_streak, planted_aum
 from cleanlab_lite.judge.detectors.cartography import data_map
@@ -319,6 +320,31 @@ def test_neighbours_among_a_subset(search):
     indices, _ = nearest_neighbors(features, 5, among=among, search=search)
     assert np.isin(indices, among).all()
     assert (indices != np.arange(300)[:, None]).all()
+
+
+def test_neighbours_in_cells_are_nearly_all_found(monkeypatch):
+    rng = np.random.default_rng(0)
+    features = (rng.normal(size=(20, 16))[rng.integers(0, 20, 2000)] + 0.3 * rng.normal(size=(2000, 16))).astype(
+        np.float32
+    )
+    features[1500:] = features[:500] + 0.001
+    among = np.sort(rng.permutation(2000)[:1500])
+    exact = nearest_neighbors(features, 10), nearest_neighbors(features, 10, among=among)
+    monkeypatch.setattr(neighbors, "EXACT_PAIRS", 0)
+    cells = nearest_neighbors(features, 10), nearest_neighbors(features, 10, among=among)
+    for (true, cosine), (found, similarity) in zip(exact, cells, strict=True):
+        assert np.mean([len(np.intersect1d(a, b)) for a, b in zip(true, found, strict=True)]) > 9
+        assert (found != np.arange(2000)[:, None]).all() and (np.diff(similarity, axis=1) <= 0).all()
+        assert (similarity <= cosine + 1e-6).all()
+    np.testing.assert_array_equal(cells[0][0][1500:, 0], np.arange(500))
+    assert np.isin(cells[1][0], among).all()
+
+
+def test_fewer_neighbours_than_asked_for_in_cells(monkeypatch):
+    monkeypatch.setattr(neighbors, "EXACT_PAIRS", 0)
+    indices, similarities = nearest_neighbors(np.eye(6, dtype=np.float32) + 1, 9)
+    assert (np.sort(indices, axis=1)[:, 4:] == [[j for j in range(6) if j != i] for i in range(6)]).all()
+    assert np.isnan(similarities[:, 5:]).all()
 
 
 def test_features_that_are_not_finite_are_refused():

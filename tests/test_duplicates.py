@@ -18,13 +18,14 @@ from PIL import Image, ImageEnhance
 from scipy.ndimage import gaussian_filter
 from scipy.signal import resample_poly
 
-from cleanlab_lite.copies import Duplicates, embedding, find_copies
+from cleanlab_lite.copies import Duplicates, find_copies
 from cleanlab_lite.copies.perceptual import FARTHEST, RADIUS, hamming_pairs, small_pictures, usual_distance
 from cleanlab_lite.data.cache import find_duplicates, vector_content
 from cleanlab_lite.data.inputs import Inputs
 from cleanlab_lite.data.media import decode_image
 from cleanlab_lite.data.sound import SoundFormat
 from cleanlab_lite.groups import group_pairs, roots
+from cleanlab_lite.judge import neighbors
 from cleanlab_lite.report.page.html import build_page
 from cleanlab_lite.run import RunFolder
 from cleanlab_lite.run.report import ReportTable
@@ -81,7 +82,12 @@ def test_pictures_saved_again_are_found_and_no_others(how):
     np.testing.assert_array_equal(found.copy_of, expected)
     assert set(found.kind[60:]) == {"perceptual"}
     assert (found.similarity[60:] > 1 - FARTHEST).all() and (found.similarity[60:] <= 1).all()
-    assert found.near.sum() == 20 and found.facts["rows"] == {"exact": 0, "perceptual": 20, "embedding": 0}
+    assert found.near.sum() == 20 and found.facts["rows"] == {
+        "exact": 0,
+        "perceptual": 20,
+        "reframed": 0,
+        "embedding": 0,
+    }
 
 
 def test_turned_mirrored_and_other_pictures_are_no_copies():
@@ -282,21 +288,13 @@ def test_pictures_are_compared_by_pixels_and_by_an_encoder():
     assert found.near.sum() == 2
 
 
-def test_faiss_finds_the_same_and_its_recall_is_measured(monkeypatch):
-    pytest.importorskip("faiss")
+def test_large_sets_are_searched_in_cells_and_their_recall_is_measured(monkeypatch):
     exact = find_copies(inputs_of(vectors_with_copies()))
-    monkeypatch.setattr(embedding, "EXACT_ROWS", 100)
+    assert exact.facts["search"]["method"] == "exact" and (exact.copy_of[600:] == np.arange(40)).all()
+    monkeypatch.setattr(neighbors, "EXACT_PAIRS", 100)
     found = find_copies(inputs_of(vectors_with_copies()))
     np.testing.assert_array_equal(found.copy_of, exact.copy_of)
-    assert found.facts["search"]["method"] == "faiss" and 0.02 < found.facts["search"]["recall"] <= 1
-
-
-def test_without_faiss_large_sets_are_searched_exactly(monkeypatch):
-    monkeypatch.setattr(embedding, "EXACT_ROWS", 100)
-    monkeypatch.setattr(embedding, "BLOCK_VALUES", 10_000)
-    monkeypatch.setattr(embedding.importlib.util, "find_spec", lambda name: None)
-    found = find_copies(inputs_of(vectors_with_copies()))
-    assert found.facts["search"]["method"] == "exact" and (found.copy_of[600:] == np.arange(40)).all()
+    assert found.facts["search"]["method"] == "cells" and 0.02 < found.facts["search"]["recall"] <= 1
 
 
 def test_progress_ends_at_all_rows():
@@ -433,7 +431,7 @@ def test_the_summary_and_the_table_of_pairs_agree(run):
         ("test", "train", "perceptual", 3, 3),
     ]
     assert found["leakage"][0]["share_a"] == pytest.approx(2 / TEST)
-    assert found["duplicates"]["rows"] == {"exact": 2, "perceptual": 4, "embedding": 0}
+    assert found["duplicates"]["rows"] == {"exact": 2, "perceptual": 4, "reframed": 0, "embedding": 0}
     assert any(text.startswith("5 of 30 rows of split test (16.7%)") for text in found["warnings"])
     pairs = pq.read_table(run / "duplicates.parquet").to_pylist()
     assert list(pairs[0]) == ["id_a", "id_b", "kind", "similarity", "label_a", "label_b", "split_a", "split_b"]
@@ -461,8 +459,8 @@ def test_report_and_page_show_the_leakage(run, capsys):
     assert "Leakage between splits" in page and "train/007.jpg" in page
 
 
-def test_the_recall_of_faiss_is_printed(tmp_path, capsys):
-    facts = {"rows": {"exact": 0, "perceptual": 0, "embedding": 3}, "search": {"method": "faiss", "recall": 0.987}}
+def test_the_recall_of_a_search_in_cells_is_printed(tmp_path, capsys):
+    facts = {"rows": {"exact": 0, "perceptual": 0, "embedding": 3}, "search": {"method": "cells", "recall": 0.987}}
     folder = finished_run(tmp_path / "run", make_report([row("a")], duplicates=facts))
     assert "98.7 % of all neighbours" in call(capsys, "report", folder).out
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter, zoom
 
+from cleanlab_lite.copies import Duplicates, find_copies
 from cleanlab_lite.copies.perceptual import small_pictures
 from cleanlab_lite.copies.reframed import NEIGHBORS, Overlay, reframed_pairs
+from cleanlab_lite.data.inputs import Inputs
 
 SIDE = 32
 
@@ -51,6 +55,22 @@ def test_crops_and_mirror_images_are_found_and_nothing_else(share, mirrored):
     pairs, distance = reframed_pairs(overlay, neighbors_of(80, expected))
     assert sorted(map(tuple, pairs.tolist())) == expected
     assert 0 < distance <= 0.05
+
+
+def test_an_encoder_that_sees_the_pictures_finds_them():
+    originals = scenes(60)
+    changed = [cropped(originals[:3], 0.06), originals[3:6, :, :, ::-1]]
+    pictures = np.concatenate([stored(originals), *map(stored, changed)])
+    nothing, unique = np.full(66, ""), np.full(66, -1)
+    inputs = Inputs(pictures, nothing, nothing, unique, 0, nothing)
+    colours = np.abs(np.fft.rfft2(pictures.astype(np.float32)))[:, :, :3, :3]  # that moves and mirrors change little
+    seen = replace(inputs, array=colours.reshape(66, -1) - colours.mean(axis=0).ravel())
+    found = find_copies(inputs, seen)
+    assert found.copy_of[60:].tolist() == [0, 1, 2, 3, 4, 5] and (found.copy_of[:60] < 0).all()
+    assert set(found.kind[60:]) == {"reframed"} and (found.similarity[60:] > 0.95).all()
+    assert found.facts["rows"]["reframed"] == 6
+    again = Duplicates.from_arrays(found.arrays(), found.facts)
+    np.testing.assert_array_equal(again.by_kind["reframed"], found.by_kind["reframed"])
 
 
 def test_of_two_crops_each_may_lie_in_the_other():

@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from scipy.special import digamma
 
-from cleanlab_lite.arrays import unit_rows
-from cleanlab_lite.judge.neighbors import Search, nearest_neighbors, on_host
+from cleanlab_lite.arrays import Matrix, blocks, per_row, unit_rows
+from cleanlab_lite.judge.neighbors import Search, is_exact, neighbors_in_blocks, on_host
 
 NEIGHBORS = 20  # searched for near vectors
 EMBEDDING_SHARE = 0.15  # of the distance to the last of them, at most
 FALSE_PAIRS = 0.05  # expected among vectors without any copy
 ROUNDING = 1e-3  # of a distance that comes from a cosine in float32
-EXACT_ROWS = 1_000_000  # vectors up to which every pair is looked at, faiss or not
-RECALL_ROWS = 1000  # vectors that the recall of faiss is measured on
+RECALL_ROWS, RECALL_BLOCK = 200, 50_000  # vectors that the recall of an inexact search is measured on, and by
 BLOCK_VALUES = 100_000_000  # similarities held at a time
 ROWS = 2048  # vectors compared at a time
 
 
 def embedding_pairs(
-    vectors: np.ndarray, on_rows: Callable[[int], None] = lambda _: None, search: Search = on_host
-) -> tuple[np.ndarray, dict[str, Any]]:
-    """Pairs (p, 2) of vectors (u, d) that are far nearer than neighbours usually are, and how they were searched.
+    vectors: Matrix, on_rows: Callable[[int], None] = lambda _: None, search: Search = on_host
+) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
+    """Pairs (p, 2) of vectors (u, d) that are far nearer than neighbours usually are; the nearest rows (u, k) of all;
+    and how they were searched.
 
     Distances are those of directions. A pair is nearer than EMBEDDING_SHARE of the distance to the twentieth neighbour
     of either, and so near that chance has less than FALSE_PAIRS such pairs: with m dimensions, by which neighbours
@@ -36,33 +35,52 @@ def embedding_pairs(
     u = len(vectors)
     k = min(NEIGHBORS, u - 1)
     if k < 1:
-        return np.zeros((0, 2), np.int64), {"method": "exact", "recall": None}
-    largest = np.abs(vectors).max(axis=1, keepdims=True).astype(np.float32)
-    vectors = vectors / np.maximum(largest, np.finfo(np.float32).tiny)  # or squares of huge values overflow
-    neighbors, cosines, how = _search(vectors, k, on_rows, search)
-    distance = np.sqrt(np.maximum(2 - 2 * np.nan_to_num(cosines, nan=-1.0).astype(np.float64), 0))  # (u, k)
-    width = distance[:, -1]
+        return np.zeros((0, 2), np.int64), np.zeros((u, 0), np.int64), {"method": "exact", "recall": None}
+    on_rows(0)
+    neighbors, cosines = np.full((u, k), -1, np.int32), np.full((u, k), np.nan, np.float32)
+    done = 0
+    for rows, near, similarity in neighbors_in_blocks(vectors, k, max(1, min(2000, BLOCK_VALUES // u)), search=search):
+        neighbors[rows], cosines[rows] = near, similarity
+        done += len(rows)
+        on_rows(done)
+    exact = is_exact(u, u)
+    how = {"method": "exact" if exact else "cells", "recall": None if exact else _recall(vectors, cosines)}
+    width = _distances(cosines[:, -1])
     usual = float(np.median(width))
-    share = min(EMBEDDING_SHARE, (FALSE_PAIRS / (u * max(k - 1, 1))) ** (1 / _dimensions(distance)))
+    share = min(EMBEDDING_SHARE, (FALSE_PAIRS / (u * max(k - 1, 1))) ** (1 / _dimensions(cosines)))
     reference = np.where(width < share * usual, usual, width)
-    left, place = np.nonzero((neighbors >= 0) & (distance <= share * reference[:, None] + ROUNDING))
-    pairs = np.stack([left, neighbors[left, place]], axis=1)
+    pairs = np.concatenate([_near(part, neighbors, cosines, share * reference + ROUNDING) for part in blocks(cosines)])
     near = chord(vectors, pairs) < share * reference[pairs].min(axis=1)
-    return pairs[near], how | {"share": share}
+    return pairs[near], neighbors, how | {"share": share}
 
 
-def _dimensions(distance: np.ndarray) -> float:
-    """By how many dimensions neighbours spread, from their distances (u, k), nearest first: median of the rows."""
-    k = distance.shape[1]
+def _distances(cosines: np.ndarray) -> np.ndarray:
+    """float64 distances of directions with these cosines; 2 where there is none."""
+    return np.sqrt(np.maximum(2 - 2 * np.nan_to_num(cosines, nan=-1.0).astype(np.float64), 0))
+
+
+def _near(part: slice, neighbors: np.ndarray, cosines: np.ndarray, most: np.ndarray) -> np.ndarray:
+    """Pairs (p, 2) of some rows and those of their neighbours that are not farther than `most` (u,)."""
+    left, place = np.nonzero((neighbors[part] >= 0) & (_distances(cosines[part]) <= most[part, None]))
+    return np.stack([left + part.start, neighbors[part][left, place]], axis=1)
+
+
+def _dimensions(cosines: np.ndarray) -> float:
+    """By how many dimensions neighbours spread, by their cosines (u, k), nearest first: median of the rows."""
+    k = cosines.shape[1]
     outer = np.arange(k // 4, k - 1)  # the nearest may be copies
     if not len(outer):
         return 1.0
-    logs = np.log(np.maximum(distance[:, -1:], 1e-9) / np.maximum(distance[:, outer], 1e-9)).mean(axis=1)
+
+    def logarithms(block: np.ndarray) -> np.ndarray:
+        distance = _distances(block)
+        return np.log(np.maximum(distance[:, -1:], 1e-9) / np.maximum(distance[:, outer], 1e-9)).mean(axis=1)
+
     in_one_dimension = float((digamma(k) - digamma(outer + 1)).mean())
-    return in_one_dimension / max(float(np.median(logs)), 1e-3)
+    return in_one_dimension / max(float(np.median(per_row(logarithms, cosines))), 1e-3)
 
 
-def chord(vectors: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+def chord(vectors: Matrix, pairs: np.ndarray) -> np.ndarray:
     """(p,) float64 distance between the directions of pairs (p, 2) of vectors (u, d): sqrt(2 - 2 cosine)."""
     result = np.empty(len(pairs))
     for start in range(0, len(pairs), ROWS):
@@ -73,52 +91,14 @@ def chord(vectors: np.ndarray, pairs: np.ndarray) -> np.ndarray:
     return result
 
 
-def _search(
-    vectors: np.ndarray, k: int, on_rows: Callable[[int], None], search: Search
-) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
-    """`nearest_neighbors`, or above EXACT_ROWS what faiss finds instead where it is installed, and its recall."""
-    on_rows(0)
-    u = len(vectors)
-    if u <= EXACT_ROWS or importlib.util.find_spec("faiss") is None:
-        block = max(1, min(2000, BLOCK_VALUES // u))
-        neighbors, cosines = nearest_neighbors(vectors, k, block, on_rows=on_rows, search=search)
-        return neighbors, cosines, {"method": "exact", "recall": None}
-    import faiss
-
-    rows = unit_rows(vectors)
-    cells = int(4 * np.sqrt(u))
-    index = faiss.IndexIVFFlat(faiss.IndexFlatIP(rows.shape[1]), rows.shape[1], cells, faiss.METRIC_INNER_PRODUCT)
-    index.train(rows[np.linspace(0, u - 1, min(u, 64 * cells)).astype(int)])
-    index.add(rows)
-    index.nprobe = max(1, cells // 64)
-    neighbors = np.full((u, k), -1, np.int64)
-    cosines = np.full((u, k), np.nan, np.float32)
-    for start in range(0, u, ROWS):
-        stop = min(start + ROWS, u)
-        found, numbers = index.search(rows[start:stop], k + 1)
-        neighbors[start:stop], cosines[start:stop] = _without_self(np.arange(start, stop), numbers, found)
-        on_rows(stop)
-    return neighbors, cosines, {"method": "faiss", "recall": _recall(rows, neighbors)}
-
-
-def _without_self(own: np.ndarray, numbers: np.ndarray, found: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Neighbours (b, k + 1) without the row itself, or the last where it is not among them: both (b, k)."""
-    keep = numbers != own[:, None]
-    keep[keep.all(axis=1), -1] = False
-    k = numbers.shape[1] - 1
-    numbers, found = numbers[keep].reshape(-1, k), found[keep].reshape(-1, k)
-    return numbers, np.where(numbers >= 0, found, np.nan)
-
-
-def _recall(rows: np.ndarray, neighbors: np.ndarray) -> float:
-    """Share of the true nearest rows among `neighbors` (u, k), on a sample."""
-    u, k = neighbors.shape
+def _recall(vectors: Matrix, cosines: np.ndarray) -> float:
+    """Share of the true nearest rows that are among those found, with these cosines (u, k), on a sample."""
+    u, k = cosines.shape
     sample = np.linspace(0, u - 1, min(u, RECALL_ROWS)).astype(int)
-    hits, step = 0, max(1, BLOCK_VALUES // u)
-    for start in range(0, len(sample), step):
-        part = sample[start : start + step]
-        cosines = rows[part] @ rows.T
-        cosines[np.arange(len(part)), part] = -np.inf
-        true = np.argpartition(-cosines, k - 1, axis=1)[:, :k]
-        hits += sum(len(np.intersect1d(a, b)) for a, b in zip(true, neighbors[part], strict=True))
-    return hits / (len(sample) * k)
+    asking, best = unit_rows(vectors[sample]), np.full((len(sample), k), -np.inf, dtype=np.float32)
+    for start in range(0, u, RECALL_BLOCK):
+        found = asking @ unit_rows(vectors[start : start + RECALL_BLOCK]).T
+        own = np.flatnonzero((sample >= start) & (sample < start + RECALL_BLOCK))
+        found[own, sample[own] - start] = -np.inf
+        best = np.partition(np.concatenate([best, found], axis=1), -k, axis=1)[:, -k:]
+    return float((cosines[sample] >= best.min(axis=1, keepdims=True) - 1e-6).mean())

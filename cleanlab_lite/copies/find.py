@@ -1,8 +1,9 @@
 """Rows with the same or nearly the same content, and splits that share some.
 
-Three kinds of copies. `exact`: the same bytes. `perceptual`: a picture or sound that was saved again, resized, made
-brighter or louder. `embedding`: vectors of the user or of a frozen encoder that nearly coincide. The proxies' own
-features are not searched: they are learned from the labels, so that rows of a class look alike in them.
+Four kinds of copies. `exact`: the same bytes. `perceptual`: a picture or sound that was saved again, resized, made
+brighter or louder. `reframed`: a picture that was cropped or mirrored, where an encoder has seen it. `embedding`:
+vectors of the user or of a frozen encoder that nearly coincide. The proxies' own features are not searched: they are
+learned from the labels, so that rows of a class look alike in them.
 """
 
 from __future__ import annotations
@@ -13,15 +14,17 @@ from typing import Any
 
 import numpy as np
 
+from cleanlab_lite.arrays import Part
 from cleanlab_lite.copies.embedding import chord, embedding_pairs
-from cleanlab_lite.copies.perceptual import correlation, perceptual_pairs, small_clips, small_pictures
+from cleanlab_lite.copies.perceptual import Looks, correlation, perceptual_pairs, small_clips, small_pictures
+from cleanlab_lite.copies.reframed import Overlay, reframed_pairs
 from cleanlab_lite.data.inputs import Inputs
 from cleanlab_lite.groups import differs, group_pairs, roots
 from cleanlab_lite.judge.neighbors import Search, on_host
 from cleanlab_lite.progress import OnProgress, Progress, ignore
 from cleanlab_lite.run.summary import Leak
 
-KINDS = ("exact", "perceptual", "embedding")
+KINDS = ("exact", "perceptual", "reframed", "embedding")
 
 
 @dataclass(frozen=True)
@@ -111,18 +114,29 @@ def find_copies(
     def hear(total: int) -> Callable[[int], None]:
         return lambda done: on_progress(Progress("duplicates", done, total, "rows"))
 
+    looks: Looks | None = None
+    place = np.full(n, -1)
     if inputs.array.ndim == 4:
         looks = small_pictures(inputs.array, unique) if inputs.offsets is None else small_clips(inputs, unique)
         found, facts["perceptual_distance"] = perceptual_pairs(looks, hear(len(unique)))
         links["perceptual"] = unique[found]
-        place = np.full(n, -1)
         place[unique] = np.arange(len(unique))
         measures["perceptual"] = lambda pairs: correlation(looks.small, place[pairs])
     vectors = inputs if seen is None else seen
     if vectors.array.ndim == 2 and vectors.array.shape[1]:
         rows = unique[vectors.readable[unique]]
-        found, facts["search"] = embedding_pairs(vectors.array[rows], hear(len(rows)), search)
+        part = Part(vectors.array, rows)
+        found, neighbors, facts["search"] = embedding_pairs(part, hear(len(rows)), search)
         links["embedding"] = rows[found]
+        if looks is not None and inputs.offsets is None:
+            overlay = Overlay(inputs.array, rows, looks.small[place[rows]])
+            found, facts["reframed_distance"] = reframed_pairs(overlay, neighbors)
+            group = roots(group_pairs(n, links["perceptual"]))
+            found = rows[found]
+            links["reframed"] = found[group[found[:, 0]] != group[found[:, 1]]]
+            within = np.full(n, -1)
+            within[rows] = np.arange(len(rows))
+            measures["reframed"] = lambda pairs: overlay.agreement(within[pairs])
         measures["embedding"] = lambda pairs: 1 - chord(vectors.array, pairs) ** 2 / 2
 
     tied = np.flatnonzero(exact >= 0)

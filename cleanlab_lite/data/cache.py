@@ -38,6 +38,7 @@ from typing import BinaryIO, ClassVar, Protocol, TypeVar
 import numpy as np
 import platformdirs
 
+from cleanlab_lite.arrays import per_row
 from cleanlab_lite.data import media
 from cleanlab_lite.data.sound import SoundFormat, sound_header
 from cleanlab_lite.errors import ConfigError, DecodeError
@@ -334,12 +335,13 @@ def find_duplicates(content: Sequence[str] | np.ndarray) -> np.ndarray:
 
 def vector_content(features: np.ndarray) -> np.ndarray:
     """(n,) str: sha256 of each row of `features` (n, d), "" where a value is not finite. 0.0 and -0.0 are equal."""
-    finite = np.isfinite(features).all(axis=1)
-    rows = np.ascontiguousarray(features + 0.0)
-    return np.array(
-        [hashlib.sha256(row.tobytes()).hexdigest() if fine else "" for row, fine in zip(rows, finite, strict=True)],
-        dtype=np.str_,
-    )
+
+    def of_block(block: np.ndarray) -> np.ndarray:
+        rows, finite = np.ascontiguousarray(block + 0.0), np.isfinite(block).all(axis=1)
+        found = [hashlib.sha256(row).hexdigest() if fine else "" for row, fine in zip(rows, finite, strict=True)]
+        return np.array(found, dtype=np.str_)
+
+    return per_row(of_block, features)
 
 
 # --- Reading and decoding files --------------------------------------------------------------------------------------

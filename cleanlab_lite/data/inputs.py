@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from cleanlab_lite.arrays import finite_rows
 from cleanlab_lite.data.cache import (
     Decoder,
     ImageFormat,
@@ -88,11 +89,16 @@ def load_inputs(
         assert manifest.features is not None
         if manifest.encoded is not None:
             return _of_files(manifest.features, manifest.encoded)
-        finite = np.isfinite(manifest.features).all(axis=1)
+        finite = finite_rows(manifest.features)
         content = vector_content(manifest.features)
-        array = np.where(finite[:, None], manifest.features, 0).astype(np.float32)
-        codes = np.where(finite, "", "not_finite")
-        errors = np.where(finite, "", "the vector holds NaN or infinity")
+        array = manifest.features
+        if not finite.all():
+            array = np.array(array)
+            array[~finite] = 0
+        codes, errors = np.zeros(len(finite), dtype="U1"), np.zeros(len(finite), dtype="U1")
+        if not finite.all():
+            codes = np.where(finite, "", "not_finite")
+            errors = np.where(finite, "", "the vector holds NaN or infinity")
         return Inputs(array, codes, errors, find_duplicates(content), decoded=0, content=content)
     assert manifest.uris is not None
     form = form_of(manifest, image_size, sound)

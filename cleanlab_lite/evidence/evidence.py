@@ -12,6 +12,7 @@ from typing import Literal
 
 import numpy as np
 
+from cleanlab_lite.arrays import Matrix, finite_rows, predictions, take
 from cleanlab_lite.errors import EvidenceError
 from cleanlab_lite.evidence.history import History
 
@@ -37,7 +38,7 @@ class Plants:
 class HeldOut:
     """What a ridge says about n rows without having seen them. NaN and -1 where a row is unreadable."""
 
-    logits: np.ndarray  # (n, k) float32, of which the softmax is the probability of the true class
+    logits: Matrix  # (n, k) float32, of which the softmax is the probability of the true class
     score: np.ndarray  # (n,) float64, log-odds of the given label, higher is cleaner; NaN without one
     predicted: np.ndarray  # (n,) int64
     halves: np.ndarray  # (t, 2, n) int64, predicted from disjoint halves of the principal components, for t splits
@@ -51,7 +52,7 @@ class HeldOut:
         """The same for a subset of rows (index or mask)."""
         return replace(
             self,
-            logits=self.logits[rows],
+            logits=take(self.logits, rows),
             score=self.score[rows],
             predicted=self.predicted[rows],
             halves=self.halves[:, :, rows],
@@ -79,10 +80,10 @@ class Evidence:
     labels: np.ndarray  # (n,) int64, given label, -1 where there is none
     num_classes: int
     history: History | None = None
-    features: np.ndarray | None = None  # (n, d) float16 or float32, penultimate layer, not normalised
-    pred_probs: np.ndarray | None = None  # (n, k) float32, each row from proxies that did not train on it
+    features: Matrix | None = None  # (n, d) float16 or float32, penultimate layer, not normalised
+    pred_probs: Matrix | None = None  # (n, k) float32, each row from proxies that did not train on it
     # (n, k) float32, mean over all cross-fitted proxies, scaled like pred_probs; None: the logarithm of pred_probs
-    logits: np.ndarray | None = None
+    logits: Matrix | None = None
     plants: Plants | None = None
     # (e + 1, n) int32, class predicted by a network that had learned the row: before, and after each epoch of, learning
     # other rows only
@@ -114,7 +115,7 @@ class Evidence:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def need(self, name: Literal["features", "pred_probs", "logits", "second_split"]) -> np.ndarray:
+    def need(self, name: Literal["features", "pred_probs", "logits", "second_split"]) -> Matrix:
         """The field, for a detector that cannot do without. Raises EvidenceError where it is None."""
         found = getattr(self, name)
         if found is None:
@@ -125,8 +126,8 @@ class Evidence:
     def agreement(self) -> float:
         """Share of the given labels that are predicted out of sample, of rows that have both."""
         pred_probs = self.need("pred_probs")
-        known = np.flatnonzero((self.labels >= 0) & np.isfinite(pred_probs[:, 0]))
-        return float((pred_probs[known].argmax(axis=1) == self.labels[known]).mean())
+        known = (self.labels >= 0) & finite_rows(pred_probs)
+        return float((predictions(pred_probs)[known] == self.labels[known]).mean())
 
     def need_history(self) -> History:
         """The history. Raises EvidenceError where there is none."""
@@ -141,7 +142,7 @@ class Evidence:
         digest = hashlib.sha256()
         for array in (self.labels, *recorded, self.features, self.pred_probs):
             digest.update(b"-" if array is None else f"{array.dtype} {array.shape}".encode())
-            digest.update(b"" if array is None else np.ascontiguousarray(array).tobytes())
+            digest.update(b"" if array is None else np.ascontiguousarray(array).reshape(-1).data)
         return digest.hexdigest()
 
     def select(self, rows: np.ndarray) -> Evidence:
@@ -149,8 +150,8 @@ class Evidence:
         if len(rows) == len(self) and (rows.all() if rows.dtype == bool else (rows == np.arange(len(self))).all()):
             return self
 
-        def part(array: np.ndarray | None) -> np.ndarray | None:
-            return None if array is None else array[rows]
+        def part(array: Matrix | None) -> Matrix | None:
+            return None if array is None else take(array, rows)
 
         return Evidence(
             labels=self.labels[rows],

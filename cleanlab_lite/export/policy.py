@@ -207,10 +207,12 @@ def _matching(
 ) -> tuple[dict[int, Decision], list[str]]:
     """Row -> the one decision that counts for it; and notes on decisions that fit no row."""
     settled = settle(decisions)
+    if not settled:
+        return {}, []
     rows = {id: row for row, id in enumerate(table["id"].to_pylist())}
     given = table["given_label"].to_pylist()
     unknown = [id for id in settled if id not in rows]
-    if settled and len(unknown) == len(settled):
+    if len(unknown) == len(settled):
         raise ConfigError(
             f"none of the {len(settled):,} decisions is on a row of this report, e.g. {unknown[0]!r:.60}",
             hint="are they decisions on another dataset?",

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cleanlab_lite.arrays import kappa
+from cleanlab_lite.arrays import Matrix, Part, kappa, per_row, predictions
 from cleanlab_lite.evidence.evidence import Evidence
 from cleanlab_lite.judge.mixture import fit_gaussians_by_bic
 from cleanlab_lite.run.summary import Noise
@@ -65,7 +65,7 @@ def calibrate(evidence: Evidence, ranking: np.ndarray, *, seed: int = 0) -> Cali
 
     Everything is NaN where the proxies predict held-out labels no better than chance.
     """
-    if evidence.pred_probs is not None and kappa(evidence.pred_probs.argmax(axis=1), evidence.labels) < CHANCE:
+    if evidence.pred_probs is not None and kappa(predictions(evidence.pred_probs), evidence.labels) < CHANCE:
         unknown = np.full(len(ranking), np.nan)
         return Calibration(NoiseRate(np.nan, 0.0, 1.0, "unknown: nothing was learned"), unknown, unknown, unknown)
     plants = evidence.plants
@@ -112,20 +112,24 @@ def ceiling(evidence: Evidence) -> float:
     """Share of the given labels that out-of-sample predictions differ from; 1 where there are none."""
     if evidence.pred_probs is None:
         return 1.0
-    return float((evidence.pred_probs.argmax(axis=1) != evidence.labels).mean())
+    return float((predictions(evidence.pred_probs) != evidence.labels).mean())
 
 
-def hit_chance(labels: np.ndarray, pred_probs: np.ndarray, ranking: np.ndarray, rate: float) -> float:
+def hit_chance(labels: np.ndarray, pred_probs: Matrix, ranking: np.ndarray, rate: float) -> float:
     """Chance that a label drawn from a wrong row's own probabilities, without the given class, is the true one.
 
     The true class is itself a draw from them, as far as is known, so it is the chance that two draws agree. Averaged
     over the `rate` most suspicious rows.
     """
     worst = np.argsort(ranking)[: max(FEW_PLANTS, round(rate * len(ranking)))]
-    q = pred_probs[worst].astype(np.float64)
-    q[np.arange(len(worst)), labels[worst]] = 0
-    q /= np.maximum(q.sum(axis=1, keepdims=True), 1e-12)
-    return float((q**2).sum(axis=1).mean())
+
+    def agreeing(block: np.ndarray, own: np.ndarray) -> np.ndarray:
+        q = block.astype(np.float64)
+        q[np.arange(len(own)), own] = 0
+        q /= np.maximum(q.sum(axis=1, keepdims=True), 1e-12)
+        return (q**2).sum(axis=1)
+
+    return float(per_row(agreeing, Part(pred_probs, worst), labels[worst]).mean())
 
 
 def tail_rate(rest: np.ndarray, planted: np.ndarray) -> float:

@@ -23,14 +23,16 @@ from scipy.optimize import brentq, minimize_scalar
 from scipy.sparse import coo_array, csr_array
 from scipy.special import logsumexp
 
-from cleanlab_lite.arrays import margins
+from cleanlab_lite.arrays import Largest, Matrix, finite_rows, margins, per_row, unit_rows
 from cleanlab_lite.errors import EvidenceError
 from cleanlab_lite.evidence.evidence import HeldOut, Vote
-from cleanlab_lite.judge.neighbors import nearest_neighbors, unit_rows
+from cleanlab_lite.judge.neighbors import nearest_neighbors
 from cleanlab_lite.judge.random_features import RandomFeatures
 
-BLOCK = 4096  # rows
-SAMPLE = 20_000  # rows by which a strength is chosen
+BLOCK = 4096  # rows, fewer where there are thousands of classes
+BLOCK_CELLS = 1 << 21  # predictions of one head in a block
+HELD_CELLS = 100_000_000  # logits that are held as they are, 400 MB; of more, the largest of every row
+SAMPLE, SAMPLE_CELLS, FEWEST = 20_000, 40_000_000, 2000  # rows by which a strength is chosen, at most and at least
 NEIGHBORLY = 10_000  # rows among which neighbours are sought: all pairs of them are compared
 STRENGTHS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)  # of the penalty, in mean eigenvalues
 FLAT = 0.05  # of the mean deviation of a view: columns that vary less are not blown up
@@ -43,8 +45,7 @@ PRINCIPAL = 256  # components that are shared out between two halves
 SPLITS = 3  # into halves; what one split says of the noise rate differs by .02 from what the next one does
 LEVERAGE = 0.999  # most that a row is said to answer for itself; where it is 1 nothing else speaks about it
 
-View = np.ndarray | RandomFeatures  # (n, d of the view), of any float type, may be a memory map
-Views = Sequence[View]
+Views = Sequence[Matrix]  # (n, d of the view), of any float type
 Multiply = Callable[[np.ndarray, np.ndarray], np.ndarray]  # float32 matrices; on a GPU where there is one
 
 
@@ -71,7 +72,7 @@ class Ridge:
     targets: np.ndarray  # (r, k) float64, products of the components with the one-hot labels
     counts: np.ndarray  # (k,) int64, teaching rows of each class
     rank: int  # min(teaching rows, d), the number of eigenvalues of which `eigenvalues` are those above 0
-    block: int
+    block: int  # rows that are predicted at a time
     multiply: Multiply
 
     @classmethod
@@ -81,7 +82,7 @@ class Ridge:
         labels: np.ndarray,
         num_classes: int,
         group: np.ndarray | None = None,
-        block: int = BLOCK,
+        block: int = 0,
         multiply: Multiply = np.matmul,
     ) -> Ridge:
         """Learn from the rows with a label. `group` (n,) int64: rows with the same number are left out together.
@@ -93,7 +94,8 @@ class Ridge:
         lengths = [len(view) for view in views]
         if not views or set(lengths) != {n}:
             raise EvidenceError(f"views have {lengths} rows for {n} labels", hint="give every view the rows of the set")
-        readable = find_readable(views, block)
+        predicted, block = block or min(BLOCK, max(BLOCK_CELLS // num_classes, 64)), block or BLOCK
+        readable = find_readable(views)
         labels = np.where(readable, labels, -1)
         rows = np.flatnonzero(labels >= 0)
         if not len(rows):
@@ -124,7 +126,7 @@ class Ridge:
             targets=targets[kept],
             counts=counts,
             rank=min(len(rows), len(x.centre)),
-            block=block,
+            block=predicted,
             multiply=multiply,
         )
 
@@ -155,40 +157,57 @@ class Ridge:
         counts = np.bincount(labels[rows], minlength=self.num_classes)
         return replace(self, labels=labels, targets=self.directions.T @ products, counts=counts)
 
-    def held_out(self, heads: Sequence[Head]) -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:
-        """Row numbers (b,) and, for each head, what it predicts for them (b, k) float32 without their group.
+    def held_out(self, heads: Sequence[Head]) -> Iterator[tuple[np.ndarray, Iterator[np.ndarray]]]:
+        """Row numbers (b,) and, head by head, what it predicts for them (b, k) float32 without their group.
 
         Every readable row comes once; the blocks are not in order where there are groups.
         """
         alone, groups = self._by_group(np.flatnonzero(self.readable))
+        weights = [self._weights(head) for head in heads]
         for rows in _parts(alone, self.block):
             z = self._components(rows)
-            yield rows, [self._without_row(z, self.labels[rows], head) for head in heads]
+            yield rows, (self._without_row(z, self.labels[rows], *weight) for weight in weights)
         for rows in groups:
             z = self._components(rows.ravel()).reshape(*rows.shape, -1)
-            yield rows.ravel(), [self._without_group(z, self.labels[rows], head) for head in heads]
+            yield rows.ravel(), (self._without_group(z, self.labels[rows], head) for head in heads)
 
-    def predictions(self, head: Head) -> np.ndarray:
-        """(n, k) float32 of one head for every row, without its group; NaN where a row is unreadable."""
-        result = np.full((len(self.labels), self.num_classes), np.nan, np.float32)
-        for rows, (z,) in self.held_out([head]):
-            result[rows] = z
+    def predictions(self, head: Head, rows: np.ndarray | None = None) -> np.ndarray:
+        """(b, k) float32 of one head for some rows (b,) or all, without their group; NaN where one is unreadable."""
+        rows = np.arange(len(self.labels)) if rows is None else rows
+        place = np.full(len(self.labels), -1)
+        place[rows] = np.arange(len(rows))
+        result = np.full((len(rows), self.num_classes), np.nan, np.float32)
+        for part, (z,) in self.on(rows).held_out([head]):
+            result[place[part]] = z
         return result
 
     def choose(
         self, components: np.ndarray | None = None, strengths: Sequence[float] = STRENGTHS, sample: int = SAMPLE
     ) -> Head:
         """The strength whose held-out predictions agree best with the given labels of up to `sample` rows."""
-        _, place = np.unique(self.group[self.labels >= 0], return_inverse=True)
-        step = -(-len(place) // sample)  # every step-th group, spread over the rows
-        chosen = np.zeros(len(self.labels), dtype=bool)
-        chosen[self.labels >= 0] = place % step == 0
-        heads = [Head(strength, components) for strength in strengths]
+        return self.choose_each([[Head(strength, components) for strength in strengths]], sample)[0]
+
+    def choose_each(self, choices: Sequence[Sequence[Head]], sample: int = SAMPLE) -> list[Head]:
+        """The best of each of several choices of heads, by the same rows."""
+        sample = min(sample, max(SAMPLE_CELLS // self.num_classes, FEWEST))
+        heads = [head for choice in choices for head in choice]
         agreeing = np.zeros(len(heads), dtype=np.int64)
-        part = replace(self, readable=self.readable & chosen)
-        for rows, predicted in part.held_out(heads):
+        for rows, predicted in self.on(self._sample(sample)).held_out(heads):
             agreeing += [int((z.argmax(axis=1) == self.labels[rows]).sum()) for z in predicted]
-        return heads[int(agreeing.argmax())]
+        ends = np.cumsum([len(choice) for choice in choices])[:-1]
+        return [choice[int(count.argmax())] for choice, count in zip(choices, np.split(agreeing, ends), strict=True)]
+
+    def on(self, rows: np.ndarray) -> Ridge:
+        """The same regression, which predicts no others than these rows (b,)."""
+        chosen = np.zeros(len(self.labels), dtype=bool)
+        chosen[rows] = True
+        return replace(self, readable=self.readable & chosen)
+
+    def _sample(self, most: int) -> np.ndarray:
+        """About so many teaching rows: every step-th group, spread over the rows."""
+        taught = np.flatnonzero(self.labels >= 0)
+        _, place = np.unique(self.group[taught], return_inverse=True)
+        return taught[place % -(-len(place) // most) == 0]
 
     def halves(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Two disjoint (r,) bool halves of the first components; of two neighbours each gets one, by chance."""
@@ -220,11 +239,20 @@ class Ridge:
             return 1 / (w + head.strength * w.sum() / self.rank)
         return head.components / (w + head.strength * w[head.components].sum() / max(head.components.sum(), 1))
 
-    def _without_row(self, z: np.ndarray, labels: np.ndarray, head: Head) -> np.ndarray:
-        """(b, k) float32 from components z (b, r): each row predicted by the regression that did not see it."""
-        gains, share = self._gains(head), self.share.astype(np.float32)
-        fitted = self.multiply(z, (gains[:, None] * self.targets).astype(np.float32))
-        h = np.minimum(z**2 @ gains.astype(np.float32) + np.float32(1 / self.teaching), np.float32(LEVERAGE))
+    def _weights(self, head: Head) -> tuple[np.ndarray, np.ndarray]:
+        """(r,) float32 gains, and (r, k) float32 what they make of the targets; without the last that are 0."""
+        gains = self._gains(head)
+        gains = gains[: int(np.flatnonzero(gains).max(initial=-1)) + 1]
+        return gains.astype(np.float32), (gains[:, None] * self.targets[: len(gains)]).astype(np.float32)
+
+    def _without_row(self, z: np.ndarray, labels: np.ndarray, gains: np.ndarray, weight: np.ndarray) -> np.ndarray:
+        """(b, k) float32 from components z (b, r): each row predicted by the regression that did not see it.
+
+        `gains` and `weight` are `_weights` of a head.
+        """
+        z, share = z[:, : len(gains)], self.share.astype(np.float32)
+        fitted = self.multiply(z, weight)
+        h = np.minimum(z**2 @ gains + np.float32(1 / self.teaching), np.float32(LEVERAGE))
         h = np.where(labels >= 0, h, np.float32(0))[:, None]
         result = fitted + h * share
         taught = np.flatnonzero(labels >= 0)
@@ -281,19 +309,30 @@ def hold_out(
     ridge = Ridge.fit(views, labels, num_classes, group, multiply=multiply)
     rng = np.random.default_rng((seed, 6))
     parts = [half for _ in range(SPLITS) for half in ridge.halves(rng)]
-    heads = [ridge.choose(), *(ridge.choose(part, HALF_STRENGTHS) for part in parts)]
-    n = len(labels)
-    logits = np.full((n, num_classes), np.nan, np.float32)
+    whole = [Head(strength) for strength in STRENGTHS]
+    heads = ridge.choose_each([whole, *([Head(strength, part) for strength in HALF_STRENGTHS] for part in parts)])
+    n, taught = len(labels), np.flatnonzero(ridge.labels >= 0)
     votes = np.full((len(heads), n), -1)
+    logits: np.ndarray | Largest
+    if n * num_classes <= HELD_CELLS:
+        logits = np.full((n, num_classes), np.nan, np.float32)
+    else:  # which needs the sharpness: what the smaller ones add up to depends on it
+        sample = sample_rows(taught, num_classes, seed)
+        s, noise = sharpness(ridge.predictions(heads[0], sample), labels[sample])
+        logits = Largest.empty(n, num_classes)
     for rows, predicted in ridge.held_out(heads):
-        logits[rows] = predicted[0]
-        votes[:, rows] = [z.argmax(axis=1) for z in predicted]
-    taught = np.flatnonzero(ridge.labels >= 0)
-    sample = spread(taught, NEIGHBORLY)
+        for head, z in enumerate(predicted):
+            votes[head, rows] = z.argmax(axis=1)
+            if head == 0 and isinstance(logits, Largest):
+                logits.put(rows, z * np.float32(s), ridge.labels[rows])
+            elif head == 0 and isinstance(logits, np.ndarray):
+                logits[rows] = z
+    if isinstance(logits, np.ndarray):
+        s, noise = sharpness(logits, ridge.labels, seed=seed)
+        logits *= np.float32(s)
+    near = spread(taught, NEIGHBORLY)
     neighbors = np.full(n, -1)
-    neighbors[sample] = ridge.neighbors_vote(sample)
-    s, noise = sharpness(logits, ridge.labels, seed=seed)
-    logits *= np.float32(s)
+    neighbors[near] = ridge.neighbors_vote(near)
     return HeldOut(
         logits=logits,
         score=log_odds(logits, ridge.labels),
@@ -308,7 +347,7 @@ def hold_out(
 
 
 def look(
-    views: Mapping[str, View],
+    views: Mapping[str, Matrix],
     labels: np.ndarray,
     num_classes: int,
     group: np.ndarray,
@@ -328,14 +367,14 @@ def look(
     return head, votes
 
 
-def sharpness(predictions: np.ndarray, labels: np.ndarray, *, seed: int = 0) -> tuple[float, float]:
+def sharpness(predictions: Matrix, labels: np.ndarray, *, seed: int = 0) -> tuple[float, float]:
     """(s, e) that maximise the mean of log((1 - e) q + e (1 - q) / (k - 1)), q = softmax(s z) of the given label.
 
     Predictions z (n, k) of a regression are neither probabilities nor logits, and of the labels a share e is wrong:
     fitted without e, s would be too small. For each s the best e is that of a concave function. Learned from a sample.
     """
     k = predictions.shape[1]
-    rows = sample_rows(np.flatnonzero((labels >= 0) & np.isfinite(predictions[:, 0])), k, seed)
+    rows = sample_rows(np.flatnonzero((labels >= 0) & finite_rows(predictions)), k, seed)
     if k == 1 or not len(rows):
         return 1.0, 0.0
     z, y = predictions[rows].astype(np.float64), labels[rows]
@@ -366,18 +405,21 @@ def log_probability(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return logits[np.arange(len(labels)), labels] - logsumexp(logits, axis=1)
 
 
-def log_odds(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+def log_odds(logits: Matrix, labels: np.ndarray) -> np.ndarray:
     """(n,) float64 log q - log(1 - q), q the softmax of logits (n, k) at each label; NaN where there is no label.
 
     In the order of q, and still tells rows apart where q is 1 to all digits.
     """
-    result = np.full(len(labels), np.nan)
-    for rows in _parts(np.flatnonzero(labels >= 0), BLOCK):
-        z, at = logits[rows].astype(np.float64), (np.arange(len(rows)), labels[rows])
-        own = z[at]
+
+    def of_block(block: np.ndarray, own: np.ndarray) -> np.ndarray:
+        result, rows = np.full(len(own), np.nan), np.flatnonzero(own >= 0)
+        z, at = block[rows].astype(np.float64), (np.arange(len(rows)), own[rows])
+        given = z[at]
         z[at] = -np.inf
-        result[rows] = np.minimum(own - logsumexp(z, axis=1), MOST_LOG_ODDS)
-    return result
+        result[rows] = np.minimum(given - logsumexp(z, axis=1), MOST_LOG_ODDS)
+        return result
+
+    return per_row(of_block, logits, labels)
 
 
 def spread(rows: np.ndarray, most: int) -> np.ndarray:
@@ -387,7 +429,7 @@ def spread(rows: np.ndarray, most: int) -> np.ndarray:
 
 def sample_rows(rows: np.ndarray, k: int, seed: int) -> np.ndarray:
     """As many of `rows` as it takes to learn what holds for all: fewer where there are thousands of classes."""
-    most = int(np.clip(LEARNED_CELLS // k, 2000, LEARNED_ROWS))
+    most = int(np.clip(LEARNED_CELLS // k, FEWEST, LEARNED_ROWS))
     return rows if len(rows) <= most else np.sort(np.random.default_rng((seed, 4)).choice(rows, most, replace=False))
 
 
@@ -412,15 +454,19 @@ def unit(views: Views, rows: np.ndarray) -> np.ndarray:
     return np.concatenate([unit_rows(np.asarray(view[rows])) for view in views], axis=1)
 
 
-def find_readable(views: Views, block: int = BLOCK) -> np.ndarray:
+def find_readable(views: Views) -> np.ndarray:
     """(n,) bool: every value of the row, in every view, is finite."""
     readable = np.ones(len(views[0]), dtype=bool)
     with np.errstate(over="ignore"):
         for view in views:
-            for start in range(0, len(view), block):
-                part = np.asarray(view[start : start + block]).astype(np.float32)
-                readable[start : start + block] &= np.isfinite(part).all(axis=1)
+            vectors = view.vectors if isinstance(view, RandomFeatures) else view
+            readable &= per_row(finite_as_float32, vectors)
     return readable
+
+
+def finite_as_float32(rows: np.ndarray) -> np.ndarray:
+    """(b,) bool: every value of rows (b, d) is finite, as float32, too."""
+    return np.asarray(np.isfinite(np.asarray(rows).astype(np.float32)).all(axis=1))
 
 
 def _scaling(views: Views, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

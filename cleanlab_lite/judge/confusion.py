@@ -15,6 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import softmax
 
+from cleanlab_lite.arrays import Matrix, per_row
+
 MANY = 128  # classes up to which each is a candidate of every row
 RIGHT = 0.8  # of the given labels, to begin with
 
@@ -43,13 +45,13 @@ class Cells:
         return np.bincount(self.true, weights=values, minlength=self.k)
 
 
-def confusion_em(logits: np.ndarray, labels: np.ndarray, rounds: int = 100) -> np.ndarray:
+def confusion_em(logits: Matrix, labels: np.ndarray, rounds: int = 100) -> np.ndarray:
     """(n,) probability that the given label is wrong, from fixed logits (n, k) and one learned confusion."""
     n, k = logits.shape
     if k == 1:
         return np.zeros(n)
-    candidates = likely_classes(logits, labels)
-    prior = softmax(np.take_along_axis(logits, candidates, axis=1).astype(np.float64), axis=1)
+    candidates = per_row(likely_classes, logits, labels)
+    prior = per_row(_prior, logits, candidates)
     cells = Cells.of(candidates, labels, k)
     confusion = np.where(cells.diagonal, RIGHT, (1 - RIGHT) / (k - 1))
     for _ in range(rounds):
@@ -61,6 +63,11 @@ def confusion_em(logits: np.ndarray, labels: np.ndarray, rounds: int = 100) -> n
             break
     posterior = _normalised(confusion[cells.index] * prior)
     return 1 - posterior[candidates == labels[:, None]]
+
+
+def _prior(logits: np.ndarray, candidates: np.ndarray) -> np.ndarray:
+    """(n, c) float64 probabilities of the candidates (n, c) by logits (n, k)."""
+    return softmax(np.take_along_axis(logits, candidates, axis=1).astype(np.float64), axis=1)
 
 
 def dawid_skene(votes: np.ndarray, k: int, rounds: int = 60) -> np.ndarray:

@@ -23,6 +23,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cleanlab_lite.arrays import Matrix, per_row, predictions
+
 QUANTILES = np.linspace(0.1, 0.8, 8)
 EARLY, LATE = slice(1, 4), slice(4, 8)  # of QUANTILES; r averaged over each
 BENT = 0.5  # early over late r from which it bends downwards; a straight line has .46, which chance may exceed
@@ -31,7 +33,7 @@ FEWEST_CLASSES = 4  # with fewer, hiding one leaves no choice
 FEWEST_HIDDEN = 100  # rows
 PREDICTED = 0.5  # share of the rows predicted as labelled; of weaker proxies most rows look like rows of no class
 SAMPLE = 20_000  # rows that the classifier learns from, of either kind
-BLOCK = 20_000
+CELLS = 10_000_000  # probabilities of them
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class NoClass:
 
 
 def find_rows_of_no_class(
-    labels: np.ndarray, pred_probs: np.ndarray, p_mislabel: np.ndarray, *, seed: int = 0
+    labels: np.ndarray, pred_probs: Matrix, p_mislabel: np.ndarray, *, seed: int = 0
 ) -> NoClass | None:
     """None where no such rows show, or too little is known: fewer than 4 classes, or than half of the rows, or 100 of
     them, predicted as labelled.
@@ -55,14 +57,13 @@ def find_rows_of_no_class(
         p_mislabel: (n,) by planted errors, which know nothing of rows of no class.
     """
     rng = np.random.default_rng((seed, 3))
-    hidden = np.flatnonzero(pred_probs.argmax(axis=1) == labels)
-    if pred_probs.shape[1] < FEWEST_CLASSES or len(hidden) < max(FEWEST_HIDDEN, PREDICTED * len(labels)):
+    hidden = np.flatnonzero(predictions(pred_probs) == labels)
+    k = pred_probs.shape[1]
+    if k < FEWEST_CLASSES or len(hidden) < max(FEWEST_HIDDEN, PREDICTED * len(labels)):
         return None
-    hidden = np.sort(rng.permutation(hidden)[:SAMPLE])
+    hidden = np.sort(rng.permutation(hidden)[: max(min(SAMPLE, CELLS // k), FEWEST_HIDDEN)])
     of_hidden = signs(*hide_class(labels[hidden], pred_probs[hidden], rng))
-    of_rows = np.concatenate(
-        [signs(labels[i : i + BLOCK], pred_probs[i : i + BLOCK]) for i in range(0, len(labels), BLOCK)]
-    )
+    of_rows = per_row(lambda block, own: signs(own, block), pred_probs, labels)
     sample = rng.permutation(len(labels))[:SAMPLE]
     likeness_hidden, likeness = tell_apart(of_hidden, of_rows, sample)
 

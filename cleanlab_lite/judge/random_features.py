@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cleanlab_lite.arrays import Matrix
+
 WIDTH = 2048
 OFFSET = 0.3  # deviation of the offsets, where projections have 1
 SAMPLE = 20_000  # rows that tell mean and deviation
@@ -22,14 +24,14 @@ SAMPLE = 20_000  # rows that tell mean and deviation
 class RandomFeatures:
     """`WIDTH` features of every row of vectors (n, d), made when they are asked for: an array (n, WIDTH) to look at."""
 
-    vectors: np.ndarray  # (n, d) of any float type, may be a memory map; rows with NaN have NaN features
+    vectors: Matrix  # (n, d) of any float type; rows with NaN have NaN features
     centre: np.ndarray  # (d,) float32
     weights: np.ndarray  # (d, WIDTH) float32
     offsets: np.ndarray  # (WIDTH,) float32
     multiply: Callable[[np.ndarray, np.ndarray], np.ndarray]  # of float32 matrices
 
     @classmethod
-    def of(cls, vectors: np.ndarray, *, seed: int = 0, multiply: Callable = np.matmul) -> RandomFeatures:
+    def of(cls, vectors: Matrix, *, seed: int = 0, multiply: Callable = np.matmul) -> RandomFeatures:
         """Features for vectors (n, d)."""
         rng = np.random.default_rng((seed, 7))
         d = vectors.shape[1]

@@ -12,9 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.special import softmax
 
-from cleanlab_lite.arrays import margins, mean_over_epochs
+from cleanlab_lite.arrays import Logarithm, Mixture, Softmax, margins, mean_over_epochs, predictions
 from cleanlab_lite.evidence.evidence import Evidence, HeldOut
 from cleanlab_lite.evidence.history import HELD_OUT, History
 from cleanlab_lite.judge.calibration import calibrate
@@ -62,12 +61,12 @@ def networks_of(evidence: Evidence) -> list[Evidence]:
 def held_out_by(networks: Evidence) -> HeldOut:
     """What networks say of rows that they were not shown, scaled like what a head says."""
     labels, pred_probs = networks.labels, networks.need("pred_probs")
-    logits = np.log(np.maximum(pred_probs, 1e-9)).astype(np.float32)
-    s, noise = sharpness(logits, labels)
+    s, noise = sharpness(Logarithm(pred_probs), labels)
+    logits = Logarithm(pred_probs, s)
     return HeldOut(
-        logits=np.float32(s) * logits,
-        score=log_odds(np.float32(s) * logits, labels),
-        predicted=pred_probs.argmax(axis=1),
+        logits=logits,
+        score=log_odds(logits, labels),
+        predicted=predictions(pred_probs),
         halves=np.zeros((0, 2, len(labels)), dtype=np.int64),
         neighbors=np.full(len(labels), -1),
         agreement=networks.agreement,
@@ -96,10 +95,7 @@ def margins_by_view(evidence: Evidence) -> dict[str, np.ndarray]:
     Of vectors by the head that looks at them alone, else by the networks.
     """
     found = {each.view: each for each in networks_of(evidence) if each.view}
-    by_networks = {
-        view: margins(np.log(np.maximum(each.need("pred_probs"), 1e-9)), evidence.labels)
-        for view, each in found.items()
-    }
+    by_networks = {view: margins(Logarithm(each.need("pred_probs")), evidence.labels) for view, each in found.items()}
     return by_networks | {view: vote.margin for view, vote in evidence.votes.items()}
 
 
@@ -112,15 +108,11 @@ def blended(evidence: Evidence, found: list[Witness]) -> Evidence:
     """
     weight = shares([each.agreement for each in found]).astype(np.float32)
     weight /= weight.sum()
-    pred_probs, mean = (np.zeros((len(evidence), evidence.num_classes), np.float32) for _ in range(2))
-    shared = list(weight)
-    if evidence.head is not None:
-        by_head = shared.pop(0) * softmax(evidence.head.logits, axis=1)
-        pred_probs, mean = pred_probs + by_head, mean + by_head
-    for share, each in zip(shared, networks_of(evidence), strict=True):
-        pred_probs += share * each.need("pred_probs")
-        mean += share * softmax(each.need("logits"), axis=1)
-    return replace(evidence, pred_probs=pred_probs, logits=np.log(np.maximum(mean, 1e-12)))
+    by_head = () if evidence.head is None else (Softmax(evidence.head.logits),)
+    networks = networks_of(evidence)
+    pred_probs = Mixture((*by_head, *(each.need("pred_probs") for each in networks)), weight)
+    mean = Mixture((*by_head, *(Softmax(each.need("logits")) for each in networks)), weight)
+    return replace(evidence, pred_probs=pred_probs, logits=Logarithm(mean, least=1e-12))
 
 
 def rank(evidence: Evidence, *, seed: int) -> np.ndarray:

@@ -33,6 +33,7 @@ from scipy.sparse import csr_array
 from scipy.special import log_softmax
 from scipy.stats import rankdata
 
+from cleanlab_lite.arrays import Matrix, Part
 from cleanlab_lite.evidence.evidence import HeldOut
 from cleanlab_lite.judge.calibration import (
     CHANCE,
@@ -134,7 +135,7 @@ def judge_rate(
     k = held_out.logits.shape[1]
     rows, with_neighbors = sample_rows(judged, 1, seed), judged[held_out.neighbors[judged] >= 0]
     plants = plant(held_out.logits, labels, sample_rows(judged, k, seed), np.random.default_rng((seed, 5)))
-    by_confusion = confusion_em(held_out.logits[rows], labels[rows])
+    by_confusion = confusion_em(Part(held_out.logits, rows), labels[rows])
     by_halves = [_crowd([labels, *pair], rows, k).mean() for pair in held_out.halves]
     by_views = _crowd([labels, *views], rows, k) if len(views) > 1 else None
     planted, classwise = planted_rates(plants)
@@ -179,7 +180,7 @@ def _calibration(
     return Calibration(NoiseRate(estimators.rate, low, high, method), *columns)
 
 
-def plant(logits: np.ndarray, labels: np.ndarray, rows: np.ndarray, rng: np.random.Generator) -> Planted:
+def plant(logits: Matrix, labels: np.ndarray, rows: np.ndarray, rng: np.random.Generator) -> Planted:
     """Wrong labels for some of the rows (s,) of logits (n, k)."""
     log_q, labels, k = log_softmax(logits[rows].astype(np.float64), axis=1), labels[rows], logits.shape[1]
     rest = np.exp(log_q)

@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from cleanlab_lite.arrays import without_own
+from cleanlab_lite.arrays import LazyMatrix, Logarithm, Matrix, blocks, finite_rows, per_row, rows_by, without_own
 from cleanlab_lite.errors import EvidenceError
 from cleanlab_lite.evidence.evidence import Evidence
 from cleanlab_lite.evidence.history import History
 from cleanlab_lite.groups import differs, roots
 from cleanlab_lite.judge.calibration import Calibration, NoiseRate, calibrate, ceiling, scale_odds
+from cleanlab_lite.judge.closed_form import sample_rows
 from cleanlab_lite.judge.detectors import DETECTORS
 from cleanlab_lite.judge.neighbors import Search, on_host
 from cleanlab_lite.judge.no_class import find_rows_of_no_class
@@ -41,7 +42,7 @@ class Verdict:
     calibration: Calibration  # of the judged rows: probability and noise rate
     judged: np.ndarray  # (n,) bool, labelled, readable, and with evidence
     p_mislabel: np.ndarray  # (n,) float64
-    posterior: np.ndarray  # (n, k) float32, probability that the true class is each of the k
+    posterior: Posterior  # (n, k) float32, probability that the true class is each of the k
     predicted: np.ndarray  # (n,) int64, most probable class out of sample; -1 without out-of-sample probabilities
     suggested: np.ndarray  # (n,) int64, correction on offer
     suggestion_confidence: np.ndarray  # (n,) float64
@@ -92,7 +93,7 @@ def combine(
     reasons["duplicate_conflict"] = conflict
 
     rate = float(np.nan_to_num(calibration.rate.estimate))
-    posterior = class_posterior(*class_evidence(evidence, np.flatnonzero(judged), rate), labels, p)
+    posterior = Posterior(*class_evidence(evidence, np.flatnonzero(judged), rate, seed=seed), labels, p)
     best, confidence = best_other(posterior, labels)
     issue = decide_issue(readable, labels, p, confidence, columns.get("ood_score", np.zeros(len(labels))), conflict)
     offered = (
@@ -104,7 +105,7 @@ def combine(
         clear, far = clear & (issue == "unlabeled"), np.zeros(len(labels), dtype=bool)
     predicted = np.full(len(labels), -1)
     if evidence.pred_probs is not None:
-        predicted[readable] = np.nan_to_num(evidence.pred_probs[readable], nan=-1).argmax(axis=1)
+        predicted[readable] = per_row(most_probable, evidence.pred_probs)[readable]
     return Verdict(
         score=score,
         calibration=calibration,
@@ -147,7 +148,7 @@ def recorded(evidence: Evidence) -> np.ndarray:
     if evidence.history is not None:
         rows |= np.isfinite(evidence.history.margin).any(axis=(0, 1))
     if evidence.pred_probs is not None:
-        rows |= np.isfinite(evidence.pred_probs).all(axis=1)
+        rows |= finite_rows(evidence.pred_probs)
     return rows
 
 
@@ -165,7 +166,7 @@ def with_rows_of_no_class(
     from sklearn.isotonic import IsotonicRegression
 
     rate, p = mislabelled.rate, mislabelled.p_mislabel
-    if evidence.pred_probs is None or not (np.isfinite(p).all() and np.isfinite(evidence.pred_probs).all()):
+    if evidence.pred_probs is None or not (np.isfinite(p).all() and finite_rows(evidence.pred_probs).all()):
         return mislabelled
     found = find_rows_of_no_class(evidence.labels, evidence.pred_probs, p, seed=seed)
     if found is None:
@@ -220,9 +221,8 @@ def settle_conflicts(p: np.ndarray, labels: np.ndarray, duplicate_of: np.ndarray
     With independent p_l, P(label l is right) is proportional to (1 - p_l) / p_l, and P(none) to 1.
     """
     p = p.copy()
-    group = roots(duplicate_of)
-    for g in np.unique(group[conflict]):
-        rows = np.flatnonzero(conflict & (group == g))
+    among = np.flatnonzero(conflict)
+    for rows in (among[place] for place in rows_by(roots(duplicate_of)[among])):
         mean = {label: p[rows[labels[rows] == label]].mean() for label in np.unique(labels[rows])}
         odds = {label: (1 - value) / max(value, 1e-3) for label, value in mean.items()}
         total = 1 + sum(odds.values())
@@ -250,8 +250,34 @@ def label_free_sharpness(pred_probs: np.ndarray, labels: np.ndarray, rate: float
     return np.float32(np.exp(minimize_scalar(loss, bounds=(-3, 3), method="bounded").x))
 
 
-def class_evidence(evidence: Evidence, rows: np.ndarray, rate: float) -> tuple[np.ndarray, np.ndarray]:
-    """(n, k) logits that share out what the given label lost, and (n, k) probabilities where there is no label.
+@dataclass(frozen=True)
+class Posterior(LazyMatrix):
+    """`class_posterior` of all rows, made when it is asked for."""
+
+    logits: Matrix  # (n, k), without their power
+    power: np.float32
+    pred_probs: Matrix  # (n, k)
+    labels: np.ndarray  # (n,) int64
+    p: np.ndarray  # (n,) float64, p_mislabel
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return len(self.labels), self.logits.shape[1]
+
+    def rows(self, rows: np.ndarray | slice) -> np.ndarray:
+        logits = self.power * self.logits[rows]
+        return class_posterior(logits, self.pred_probs[rows], self.labels[rows], self.p[rows])
+
+
+def most_probable(pred_probs: np.ndarray) -> np.ndarray:
+    """(n,) int64 class of the largest of probabilities (n, k), any of them NaN."""
+    return np.nan_to_num(pred_probs, nan=-1).argmax(axis=1)
+
+
+def class_evidence(
+    evidence: Evidence, rows: np.ndarray, rate: float, *, seed: int = 0
+) -> tuple[Matrix, np.float32, Matrix]:
+    """(n, k) logits that share out what the given label lost, their power, and (n, k) probabilities without a label.
 
     Out-of-sample probabilities are sharpened by the judged `rows`, of whose labels a share `rate` is wrong. Without
     any, the epochs of the history vote with their predictions: before a network learns a wrong label by heart, it
@@ -259,10 +285,11 @@ def class_evidence(evidence: Evidence, rows: np.ndarray, rate: float) -> tuple[n
     """
     if evidence.pred_probs is None:
         votes = prediction_shares(evidence.need_history(), evidence.num_classes)
-        return np.log(np.maximum(votes, 1e-3)), votes
+        return Logarithm(votes, least=1e-3), np.float32(1), votes
     pred_probs = evidence.pred_probs
-    logits = np.log(np.maximum(pred_probs, 1e-12)) if evidence.logits is None else evidence.logits
-    return label_free_sharpness(pred_probs[rows], evidence.labels[rows], rate) * logits, pred_probs
+    logits = Logarithm(pred_probs, least=1e-12) if evidence.logits is None else evidence.logits
+    rows = sample_rows(rows, evidence.num_classes, seed)
+    return logits, label_free_sharpness(np.asarray(pred_probs[rows]), evidence.labels[rows], rate), pred_probs
 
 
 def prediction_shares(history: History, num_classes: int) -> np.ndarray:
@@ -292,13 +319,16 @@ def class_posterior(logits: np.ndarray, pred_probs: np.ndarray, labels: np.ndarr
     return result
 
 
-def best_other(posterior: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def best_other(posterior: Matrix, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(n,) most probable class other than the given one, and its probability; of any class where there is no label."""
-    others = np.nan_to_num(posterior, nan=-1.0)
-    rows = np.flatnonzero(labels >= 0)
-    others[rows, labels[rows]] = -1
-    best = others.argmax(axis=1)
-    return best, np.maximum(others[np.arange(len(best)), best], 0).astype(np.float64)
+    best, confidence = np.zeros(len(labels), dtype=np.int64), np.zeros(len(labels))
+    for part in blocks(posterior):
+        others, own = np.nan_to_num(posterior[part], nan=-1.0), labels[part]
+        rows = np.flatnonzero(own >= 0)
+        others[rows, own[rows]] = -1
+        best[part] = others.argmax(axis=1)
+        confidence[part] = np.maximum(others.max(axis=1, initial=-1), 0)
+    return best, confidence
 
 
 def decide_issue(

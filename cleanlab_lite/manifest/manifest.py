@@ -164,7 +164,7 @@ class Manifest:
             digest.update(np.ascontiguousarray(self.labels).tobytes())
             for numbers in (self.segments, self.features):
                 if numbers is not None:
-                    digest.update(np.ascontiguousarray(numbers).tobytes())
+                    digest.update(np.ascontiguousarray(numbers).reshape(-1).data)
             columns = pa.BufferOutputStream()
             with pa.ipc.new_stream(columns, self.table.schema) as stream:
                 stream.write_table(self.table.combine_chunks())

@@ -155,9 +155,12 @@ def _neighbour_labels(whole: pa.Table, part: pa.Table) -> list[list[str | None] 
 
 
 def order_reasons(
-    reasons: Mapping[str, np.ndarray], strength: Mapping[str, np.ndarray], flagged: np.ndarray
-) -> list[list[str]]:
-    """The codes of every row, the most telling first.
+    reasons: Mapping[str, np.ndarray],
+    strength: Mapping[str, np.ndarray],
+    flagged: np.ndarray,
+    before_all: Mapping[str, np.ndarray] | None = None,
+) -> pa.ListArray:
+    """n lists of the codes of every row, the most telling first.
 
     A reason tells a row from the others when few flagged rows have it, and fewer have it as strongly: what counts is
     the number of those that do. Facts come first, what is beside the label comes last.
@@ -166,14 +169,23 @@ def order_reasons(
         reasons: code -> (n,) bool.
         strength: code -> (n,) float, larger speaks more against the label; NaN where it is not known.
         flagged: (n,) bool.
+        before_all: code -> (n,) bool, of codes that come before the others.
     """
     unknown = np.full(len(flagged), np.nan)
-    others = {code: as_strong(strength.get(code, unknown), held & flagged) for code, held in reasons.items()}
-    found: list[list[str]] = [[] for _ in flagged]
-    for code in sorted(reasons, key=_place):  # decides between equals: sorting keeps it
-        for row in np.flatnonzero(reasons[code]):
-            found[row].append(code)
-    return [sorted(codes, key=lambda code: (_rank(code), others[code][row])) for row, codes in enumerate(found)]
+    first = before_all or {}
+    codes = [*sorted(first), *sorted(reasons, key=_place)]
+    keys = []  # row, rank, rows that have it as strongly, code: of every pair of a row and one of its codes
+    for number, code in enumerate(codes):
+        held = first[code] if number < len(first) else reasons[code]
+        rows = np.flatnonzero(held)
+        others = as_strong(strength.get(code, unknown), held & flagged)[rows]
+        rank = -1 if number < len(first) else _rank(code)
+        keys.append(np.stack([rows, np.full(len(rows), rank), others, np.full(len(rows), number)]).astype(np.int32))
+    rows, rank, others, number = np.concatenate([np.zeros((4, 0), np.int32), *keys], axis=1)
+    order = np.lexsort((number, others, rank, rows))
+    ends = np.concatenate([[0], np.bincount(rows, minlength=len(flagged)).cumsum()]).astype(np.int32)
+    names = pa.array(codes, pa.string()).take(pa.array(number[order]))
+    return pa.ListArray.from_arrays(pa.array(ends), names)
 
 
 def as_strong(strength: np.ndarray, among: np.ndarray) -> np.ndarray:

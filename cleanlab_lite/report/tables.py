@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from cleanlab_lite.arrays import Matrix, Part, blocks, rows_by
 from cleanlab_lite.copies import Duplicates
 from cleanlab_lite.evidence.evidence import Evidence
 from cleanlab_lite.judge.verdict import TOP, Verdict
@@ -30,15 +32,15 @@ def build_report(
     about: dict[str, Any],
 ) -> ReportTable:
     """One row per manifest row. `about` is what the summary says of the run: its optional fields (proxy, warnings)."""
-    classes, ids = np.array(manifest.classes, dtype=object), manifest.ids.astype(object)
+    classes, ids = pa.array(manifest.classes, pa.string()), pa.array(manifest.ids)
     columns = verdict.columns
-    top, top_known = _top(verdict.posterior)
+    top, top_probs = _top(verdict.posterior)
     reasons = _reasons(verdict, codes)
     paths = manifest.paths
     values: dict[str, Any] = {
         "id": ids,
         "path": pa.nulls(len(manifest), pa.string()) if paths is None else paths,
-        "split": _nullable(manifest.splits.astype(object), manifest.splits != ""),
+        "split": _texts(manifest.splits),
         "given_label": _named(classes, manifest.labels),
         "predicted_label": _named(classes, verdict.predicted),
         "suggested_label": _named(classes, verdict.suggested),
@@ -52,20 +54,12 @@ def build_report(
         "duplicate_of": _named(ids, duplicates.by_kind["exact"]),
         "near_duplicate_of": _named(ids, np.where(duplicates.near, duplicates.copy_of, -1)),
         "near_duplicate_similarity": np.where(duplicates.near, duplicates.similarity, np.nan),
-        "content": _nullable(content.astype("U16").astype(object), content != ""),
-        "neighbors": [
-            [ids[j] for j in row if j >= 0] if judged else None
-            for row, judged in zip(columns["neighbors"], verdict.judged, strict=True)
-        ]
-        if "neighbors" in columns
-        else None,
-        "top_labels": [list(classes[row]) if known else None for row, known in zip(top, top_known, strict=True)],
-        "top_probs": [
-            verdict.posterior[i, row].tolist() if known else None
-            for i, (row, known) in enumerate(zip(top, top_known, strict=True))
-        ],
+        "content": _texts(content.astype("U16")),
+        "neighbors": _lists(ids, columns["neighbors"], verdict.judged) if "neighbors" in columns else None,
+        "top_labels": _lists(classes, top, top[:, 0] >= 0),
+        "top_probs": _lists(pa.array(top_probs.ravel()), np.where(top >= 0, _places(top), -1), top[:, 0] >= 0),
         "reasons": reasons,
-        "error": _nullable(errors.astype(object), errors != ""),
+        "error": _texts(errors),
     }
     for name, array in columns.items():
         if name not in values:
@@ -87,10 +81,10 @@ def label_score(p: np.ndarray, score: np.ndarray) -> np.ndarray:
     return result
 
 
-def summarise(manifest: Manifest, verdict: Verdict, reasons: list[list[str]], about: dict[str, Any]) -> Summary:
+def summarise(manifest: Manifest, verdict: Verdict, reasons: pa.ListArray, about: dict[str, Any]) -> Summary:
     """The numbers about the whole set."""
     rate = verdict.calibration.rate
-    codes = sorted({code for row in reasons for code in row})
+    counts = {count["values"]: count["counts"] for count in pc.value_counts(reasons.flatten()).to_pylist()}
     return Summary(
         schema_version=SCHEMA_VERSION,
         manifest=Audited(
@@ -105,7 +99,7 @@ def summarise(manifest: Manifest, verdict: Verdict, reasons: list[list[str]], ab
         flagged=int((np.nan_to_num(verdict.p_mislabel) >= FLAG).sum()),
         issues={name: int((verdict.issue == name).sum()) for name in ISSUES},
         actions={name: int((verdict.action == name).sum()) for name in ACTIONS},
-        reasons={code: sum(code in row for row in reasons) for code in codes},
+        reasons=dict(sorted(counts.items())),
         classes=[ClassNoise(**row) for row in class_table(manifest, verdict).to_pylist()],
         confusions=_confusions(manifest, verdict),
         detectors=verdict.facts,
@@ -180,7 +174,10 @@ def noise_matrix_table(manifest: Manifest, verdict: Verdict) -> pa.Table:
     judged = np.flatnonzero(verdict.judged)
     k = manifest.num_classes
     expected = np.zeros((k, k))  # [given, true]
-    np.add.at(expected, manifest.labels[judged], verdict.posterior[judged])
+    for place in rows_by(manifest.labels[judged]):
+        of_class = Part(verdict.posterior, judged[place])
+        total = sum(of_class[part].sum(axis=0, dtype=np.float64) for part in blocks(of_class))
+        expected[manifest.labels[judged[place[0]]]] = total
     probability = expected / np.maximum(expected.sum(axis=0, keepdims=True), 1e-12)
     given, true = np.nonzero(expected >= 0.05)
     classes = np.array(manifest.classes, dtype=object)
@@ -198,15 +195,12 @@ def duplicates_table(manifest: Manifest, duplicates: Duplicates) -> pa.Table:
     """A line per copy, with the first row of its group."""
     others = np.flatnonzero(duplicates.copy_of >= 0)
     first = duplicates.copy_of[others]
-    ids, classes = manifest.ids.astype(object), np.array(manifest.classes, dtype=object)
-    labels = _named(classes, manifest.labels)
-    splits = _nullable(manifest.splits.astype(object), manifest.splits != "")
-    text = {"id": ids, "label": labels, "split": splits}
-    sides = {
-        f"{name}_{side}": pa.array(values[rows], pa.string())
-        for name, values in text.items()
-        for side, rows in (("a", first), ("b", others))
-    }
+    classes = pa.array(manifest.classes, pa.string())
+    sides: dict[str, pa.Array] = {}
+    for side, rows in (("a", first), ("b", others)):
+        sides[f"id_{side}"] = pa.array(manifest.ids[rows], pa.string())
+        sides[f"label_{side}"] = _named(classes, manifest.labels[rows])
+        sides[f"split_{side}"] = _texts(manifest.splits[rows])
     kind = pa.array(duplicates.kind[others].astype(object), pa.string())
     similarity = pa.array(duplicates.similarity[others].astype(np.float32))
     order = ("id_a", "id_b", "kind", "similarity", "label_a", "label_b", "split_a", "split_b")
@@ -224,24 +218,33 @@ def history_table(manifest: Manifest, evidence: Evidence) -> pa.Table:
 
     return pa.table(
         {
-            "id": manifest.ids.astype(object),
+            "id": pa.array(manifest.ids),
             "loss": curves(history.loss),  # nats
             "margin": curves(history.margin),  # logits
         }
     )
 
 
-def _top(posterior: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(n, TOP) most probable classes, and (n,) bool where there is a posterior."""
-    known = np.isfinite(posterior).all(axis=1)
-    filled = np.where(known[:, None], posterior, 0)
-    return np.argsort(-filled, axis=1, kind="stable")[:, :TOP], known
+def _top(posterior: Matrix) -> tuple[np.ndarray, np.ndarray]:
+    """(n, t) the `TOP` most probable classes, of equals the first, and their probabilities; -1 where there are none."""
+    n, k = posterior.shape
+    top, chance = np.full((n, min(TOP, k)), -1), np.full((n, min(TOP, k)), np.nan, dtype=np.float32)
+    for part in blocks(posterior):
+        left = posterior[part]
+        known = np.flatnonzero(np.isfinite(left).all(axis=1))
+        left, rows = left[known], np.arange(len(known))
+        for place in range(top.shape[1]):
+            best = left.argmax(axis=1)
+            top[part][known, place], chance[part][known, place] = best, left[rows, best]
+            left[rows, best] = -1
+    return top, chance
 
 
-def _reasons(verdict: Verdict, codes: np.ndarray) -> list[list[str]]:
+def _reasons(verdict: Verdict, codes: np.ndarray) -> pa.ListArray:
     """The codes of every row, most telling first; why it cannot be read (codes, "" where it can) before all others."""
-    ordered = order_reasons(verdict.reasons, _strength(verdict), np.nan_to_num(verdict.p_mislabel) >= FLAG)
-    return [[code, *others] if code else others for code, others in zip(codes.tolist(), ordered, strict=True)]
+    unreadable = {str(code): codes == code for code in np.unique(codes) if code}
+    flagged = np.nan_to_num(verdict.p_mislabel) >= FLAG
+    return order_reasons(verdict.reasons, _strength(verdict), flagged, before_all=unreadable)
 
 
 def _strength(verdict: Verdict) -> dict[str, np.ndarray]:
@@ -260,15 +263,27 @@ def _strength(verdict: Verdict) -> dict[str, np.ndarray]:
     }
 
 
-def _named(names: np.ndarray, index: np.ndarray) -> np.ndarray:
-    """(n,) object: names[index], None where index is -1."""
-    return _nullable(names[np.maximum(index, 0)], index >= 0)
+def _named(names: pa.Array, index: np.ndarray) -> pa.Array:
+    """n names, null where index (n,) is -1."""
+    return names.take(pa.array(index, mask=index < 0))
 
 
-def _nullable(values: np.ndarray, known: np.ndarray) -> np.ndarray:
-    result = values.copy()
-    result[~known] = None
-    return result
+def _texts(values: np.ndarray) -> pa.Array:
+    """n texts, null where they are empty."""
+    return pa.array(values, pa.string(), mask=values == "")
+
+
+def _places(array: np.ndarray) -> np.ndarray:
+    """The numbers of the cells of an array, of its shape."""
+    return np.arange(array.size).reshape(array.shape)
+
+
+def _lists(names: pa.Array, index: np.ndarray, known: np.ndarray) -> pa.ListArray:
+    """n lists of names, of index (n, c) without -1; null for rows that are not known (n,)."""
+    there = (index >= 0) & known[:, None]
+    ends = np.concatenate([[0], there.sum(axis=1).cumsum()]).astype(np.int32)
+    values = names.take(pa.array(index[there]))
+    return pa.ListArray.from_arrays(pa.array(ends), values, mask=pa.array(~known))
 
 
 def _column(values: Any, dtype: pa.DataType, n: int) -> pa.Array | pa.ChunkedArray:

@@ -17,7 +17,7 @@ import math
 
 import numpy as np
 
-from cleanlab_lite.arrays import largest_other
+from cleanlab_lite.arrays import Logarithm, Matrix, largest_other, per_row, predictions
 from cleanlab_lite.errors import ConfigError
 from cleanlab_lite.evidence.evidence import Evidence
 from cleanlab_lite.judge.detectors.base import DETECTORS, Detection
@@ -47,7 +47,7 @@ def confident_learning(evidence: Evidence, *, filter_by: str = "confident_learni
     flag = find_label_issues(labels, pred_probs, filter_by=filter_by)
     calibrated = calibrate_joint(confident_joint(labels, pred_probs)[0], labels)
     return Detection(
-        score=log_margin(labels, np.log(np.maximum(pred_probs, np.finfo(np.float32).tiny))),
+        score=log_margin(labels, Logarithm(pred_probs, least=float(np.finfo(np.float32).tiny))),
         columns={"confident_joint_flag": flag},
         reasons={"confident_joint": flag},
         facts={
@@ -57,7 +57,7 @@ def confident_learning(evidence: Evidence, *, filter_by: str = "confident_learni
     )
 
 
-def confident_thresholds(labels: np.ndarray, pred_probs: np.ndarray) -> np.ndarray:
+def confident_thresholds(labels: np.ndarray, pred_probs: Matrix) -> np.ndarray:
     """(k,) mean probability of each class over the rows that carry it; 2 for a class that none carries."""
     k = pred_probs.shape[1]
     counts = np.bincount(labels, minlength=k)
@@ -65,13 +65,18 @@ def confident_thresholds(labels: np.ndarray, pred_probs: np.ndarray) -> np.ndarr
     return np.where(counts > 0, np.maximum(sums / np.maximum(counts, 1), 2 * SLACK), 2.0)
 
 
-def confident_joint(labels: np.ndarray, pred_probs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def confident_joint(labels: np.ndarray, pred_probs: Matrix) -> tuple[np.ndarray, np.ndarray]:
     """(k, k) int64 counts [given, guess] with a diagonal of at least 1, and the guess of each row (n,), -1 for none."""
     k = pred_probs.shape[1]
-    confident = pred_probs >= confident_thresholds(labels, pred_probs) - SLACK
-    candidates = confident.sum(axis=1)
-    guess = np.where(candidates > 1, pred_probs.argmax(axis=1), confident.argmax(axis=1))
-    guess = np.where(candidates > 0, guess, -1)
+    thresholds = confident_thresholds(labels, pred_probs) - SLACK
+
+    def guesses(block: np.ndarray) -> np.ndarray:
+        confident = block >= thresholds
+        candidates = confident.sum(axis=1)
+        guess = np.where(candidates > 1, block.argmax(axis=1), confident.argmax(axis=1))
+        return np.where(candidates > 0, guess, -1)
+
+    guess = per_row(guesses, pred_probs)
     counted = guess >= 0
     joint = np.bincount(labels[counted] * k + guess[counted], minlength=k * k).reshape(k, k)
     np.fill_diagonal(joint, np.maximum(joint.diagonal(), 1))
@@ -87,7 +92,7 @@ def calibrate_joint(joint: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 def find_label_issues(
     labels: np.ndarray,
-    pred_probs: np.ndarray,
+    pred_probs: Matrix,
     filter_by: str = "prune_by_noise_rate",
     *,
     frac_noise: float = 1.0,
@@ -102,8 +107,8 @@ def find_label_issues(
         raise ConfigError(f"unknown filter {filter_by!r}", hint=f"known: {', '.join(FILTERS)}")
     joint, guess = confident_joint(labels, pred_probs)
     own = self_confidence(labels, pred_probs)
-    agrees = pred_probs.argmax(axis=1) == labels
-    agrees |= own + SLACK >= pred_probs.max(axis=1, initial=0.0)
+    agrees = predictions(pred_probs) == labels
+    agrees |= own + SLACK >= per_row(lambda block: block.max(axis=1, initial=0.0), pred_probs)
     off_diagonal = (guess >= 0) & (guess != labels) & ~agrees
     if filter_by == "confident_learning":
         return off_diagonal
@@ -123,14 +128,14 @@ def find_label_issues(
     return np.logical_and.reduce(masks) & ~agrees
 
 
-def self_confidence(labels: np.ndarray, pred_probs: np.ndarray) -> np.ndarray:
+def self_confidence(labels: np.ndarray, pred_probs: Matrix) -> np.ndarray:
     """(n,) p_y in 0..1, higher is cleaner."""
-    return pred_probs[np.arange(len(labels)), labels].astype(np.float64)
+    return per_row(lambda block, own: block[np.arange(len(own)), own].astype(np.float64), pred_probs, labels)
 
 
-def normalized_margin(labels: np.ndarray, pred_probs: np.ndarray) -> np.ndarray:
+def normalized_margin(labels: np.ndarray, pred_probs: Matrix) -> np.ndarray:
     """(n,) (p_y - max_{j != y} p_j + 1) / 2 in 0..1, higher is cleaner."""
-    return (self_confidence(labels, pred_probs) - largest_other(pred_probs, labels) + 1) / 2
+    return (log_margin(labels, pred_probs) + 1) / 2
 
 
 def confidence_weighted_entropy(labels: np.ndarray, pred_probs: np.ndarray) -> np.ndarray:
@@ -141,9 +146,9 @@ def confidence_weighted_entropy(labels: np.ndarray, pred_probs: np.ndarray) -> n
     return np.log1p(ratio) / ratio
 
 
-def log_margin(labels: np.ndarray, log_probs: np.ndarray) -> np.ndarray:
+def log_margin(labels: np.ndarray, log_probs: Matrix) -> np.ndarray:
     """(n,) log p_y - max_{j != y} log p_j from log probabilities (n, k), or logits; higher is cleaner."""
-    return self_confidence(labels, log_probs) - largest_other(log_probs, labels)
+    return self_confidence(labels, log_probs) - per_row(largest_other, log_probs, labels)
 
 
 def _round_rows(matrix: np.ndarray) -> np.ndarray:
@@ -176,9 +181,7 @@ def _prune_by_class(labels: np.ndarray, own: np.ndarray, counts: np.ndarray, min
     return mask
 
 
-def _prune_by_noise_rate(
-    labels: np.ndarray, pred_probs: np.ndarray, counts: np.ndarray, min_examples: int
-) -> np.ndarray:
+def _prune_by_noise_rate(labels: np.ndarray, pred_probs: Matrix, counts: np.ndarray, min_examples: int) -> np.ndarray:
     """For each pair (given i, true j) the counts[i, j] rows with the largest p_j - p_i."""
     mask = np.zeros(len(labels), dtype=bool)
     for i, rows in enumerate(_rows_by_class(labels, len(counts))):

@@ -1,6 +1,6 @@
 """Agreement of the given label with the labels of the nearest rows in feature space, the row itself left out.
 
-Bahri, Jiang and Gupta, "Deep k-NN for noisy labels", ICML 2020. Exact, by cosine similarity.
+Bahri, Jiang and Gupta, "Deep k-NN for noisy labels", ICML 2020. By cosine similarity, see `neighbors`.
 
 Rows with equal features share one vote, split by their labels, and none of them votes for another: otherwise
 copies of a wrong label vouch for each other. Misses errors that a whole neighbourhood shares.
@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cleanlab_lite.arrays import Matrix, per_row, row_keys, take
 from cleanlab_lite.evidence.evidence import Evidence
 from cleanlab_lite.judge.detectors.base import DETECTORS, Detection
-from cleanlab_lite.judge.neighbors import Search, nearest_neighbors, on_host
+from cleanlab_lite.judge.neighbors import Search, neighbors_in_blocks
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -32,12 +33,12 @@ BLOCK = 2000  # rows whose votes are held at once
     given=("seed", "search"),
 )
 def nearest_neighbor_vote(
-    evidence: Evidence, *, k: int | None = None, max_pool: int = 50_000, seed: int = 0, search: Search = on_host
+    evidence: Evidence, *, k: int | None = None, max_pool: int = 50_000, seed: int = 0, search: Search | None = None
 ) -> Detection:
     """k is 50, or 10 where the smallest class has fewer than 200 rows.
 
-    Above `max_pool` distinct rows the neighbours are sought among that many, drawn with `seed`: time grows with
-    n * max_pool. Classes vote with weight 1/sqrt(size) when the largest is over 10 times the smallest.
+    Above `max_pool` distinct rows the neighbours are sought among that many, drawn with `seed`: time grows with the
+    rows. Classes vote with weight 1/sqrt(size) when the largest is over 10 times the smallest.
     """
     features, labels, num_classes = evidence.need("features"), evidence.labels, evidence.num_classes
     from scipy.sparse import csr_matrix
@@ -53,25 +54,26 @@ def nearest_neighbor_vote(
     among = None
     if len(first) > max_pool:
         among = np.sort(np.random.default_rng(seed).choice(len(first), max_pool, replace=False))
-    nearest, similarity = nearest_neighbors(features[first], max(k, SHOWN), among=among, search=search)
     # (u, k) the vote of each distinct row, split by the labels of the rows that share it
     votes = csr_matrix((class_weight[labels] / count[group], (group, labels)), shape=(len(first), num_classes))
 
     agreement, score = np.full(n, np.nan), np.full(n, np.nan)
     suggestion = np.full(n, -1, dtype=np.int64)
-    for start in range(0, n, BLOCK):
-        rows = np.arange(start, min(start + BLOCK, n))
-        voters, closeness = nearest[group[rows], :k], similarity[group[rows], :k]
-        agreement[rows], score[rows], suggestion[rows] = _vote(voters, closeness, votes, labels[rows])
-
-    shown = nearest[group, :SHOWN]
+    shown = np.full((n, SHOWN), -1, dtype=np.int32)
+    blocks = neighbors_in_blocks(take(features, first), max(k, SHOWN), among=among, search=search)
+    for distinct, nearest, similarity in blocks:
+        place = np.full(len(first), -1)
+        place[distinct] = np.arange(len(distinct))
+        those = np.flatnonzero(place[group] >= 0)
+        shown[those] = np.where(nearest >= 0, first[nearest], -1)[place[group[those]], :SHOWN]
+        for rows in np.split(those, range(BLOCK, len(those), BLOCK)):
+            at = place[group[rows]]
+            agreement[rows], score[rows], suggestion[rows] = _vote(
+                nearest[at, :k], similarity[at, :k], votes, labels[rows]
+            )
     return Detection(
         score=score,
-        columns={
-            "knn_label": suggestion,
-            "knn_agreement": agreement,
-            "neighbors": np.where(shown >= 0, first[shown], -1),
-        },
+        columns={"knn_label": suggestion, "knn_agreement": agreement, "neighbors": shown},
         reasons={"neighbours_disagree": (suggestion >= 0) & (suggestion != labels)},
         facts={"k": k, "distinct_rows": len(first)},
     )
@@ -104,9 +106,9 @@ def _vote(
     return np.where(heard, own, np.nan), np.where(heard, margin, np.nan), np.where(heard, suggestion, -1)
 
 
-def _equal_rows(features: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Groups of equal rows: first row of each (u,), group of each row (n,), size of each (u,)."""
-    rows = np.ascontiguousarray(features + features.dtype.type(0))  # -0.0 becomes 0.0
-    keys = rows.view(np.dtype((np.void, rows.dtype.itemsize * rows.shape[1])))[:, 0]
+def _equal_rows(features: Matrix) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Groups of equal rows: first row of each (u,) ascending, group of each row (n,), size of each (u,)."""
+    keys = per_row(row_keys, features)
     _, first, group, count = np.unique(keys, return_index=True, return_inverse=True, return_counts=True)
-    return first, group, count
+    order = np.argsort(first)
+    return first[order], np.argsort(order)[group], count[order]

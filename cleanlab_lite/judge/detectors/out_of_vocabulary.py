@@ -17,11 +17,11 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from scipy.special import softmax
 
+from cleanlab_lite.arrays import Softmax, per_row, predictions, rows_by
 from cleanlab_lite.evidence.evidence import Evidence
 from cleanlab_lite.judge.detectors.base import DETECTORS, Detection
-from cleanlab_lite.judge.neighbors import Search, nearest_neighbors, on_host
+from cleanlab_lite.judge.neighbors import Search, neighbors_in_blocks
 
 MIN_TRUSTED = 50  # with fewer trusted rows all rows are the reference
 
@@ -41,26 +41,29 @@ def out_of_vocabulary(
     trust: np.ndarray | None = None,
     max_pool: int = 20_000,
     seed: int = 0,
-    search: Search = on_host,
+    search: Search | None = None,
 ) -> Detection:
     """trust (n,) in 0..1: the reference is rows above 0.5, at most `max_pool` of them, drawn with `seed`."""
     features, pred_probs, labels = evidence.need("features"), evidence.need("pred_probs"), evidence.labels
-    n, num_classes = pred_probs.shape
+    n, num_classes = len(labels), evidence.num_classes
     reference = np.arange(n) if trust is None else np.flatnonzero(trust > 0.5)
     reference = reference if len(reference) >= MIN_TRUSTED else np.arange(n)
     if len(reference) > max_pool:
         reference = np.sort(np.random.default_rng(seed).choice(reference, max_pool, replace=False))
 
-    similarity = nearest_neighbors(features, k, among=reference, search=search)[1]
-    found = np.isfinite(similarity)
-    distance = 1 - np.where(found, similarity, 0).sum(axis=1) / np.maximum(found.sum(axis=1), 1)
-    far = percentile_within(distance, pred_probs.argmax(axis=1), reference)
-    entropy = collision_entropy(labels, pred_probs)
+    distance = np.ones(n)
+    for rows, _, similarity in neighbors_in_blocks(features, k, among=reference, search=search):
+        found = np.isfinite(similarity)
+        distance[rows] = 1 - np.where(found, similarity, 0).sum(axis=1) / np.maximum(found.sum(axis=1), 1)
+    far = percentile_within(distance, predictions(pred_probs), reference)
+    entropy = per_row(lambda block, own: collision_entropy(own, block), pred_probs, labels)
     most = math.log(4 * (num_classes - 1) / num_classes) if num_classes > 1 else 0.0  # uniform over the other classes
     spread = np.clip((entropy - math.log(2)) / max(most - math.log(2), 1e-9), 0, 1) if num_classes > 2 else 0.0
-    others = pred_probs if evidence.logits is None else softmax(evidence.logits, axis=1)
-    doubt = (1 - pred_probs.max(axis=1).astype(np.float64)) / max(1 - 1 / num_classes, 1e-9)
-    ood = np.clip((far + spread + doubt + contest(labels, others)) / 4, 0, 1)
+    others = pred_probs if evidence.logits is None else Softmax(evidence.logits)
+    rivalry = per_row(lambda block, own: contest(own, block), others, labels)
+    largest = per_row(lambda block: block.max(axis=1), pred_probs)
+    doubt = (1 - largest.astype(np.float64)) / max(1 - 1 / num_classes, 1e-9)
+    ood = np.clip((far + spread + doubt + rivalry) / 4, 0, 1)
     return Detection(score=1 - ood, columns={"ood_score": ood}, facts={"reference_rows": len(reference)})
 
 
@@ -91,10 +94,11 @@ def percentile_within(values: np.ndarray, groups: np.ndarray, reference: np.ndar
     A group with fewer than 20 reference rows is compared with all of them.
     """
     result = np.empty(len(values))
-    for group in np.unique(groups):
-        rows = np.flatnonzero(groups == group)
-        peers = reference[groups[reference] == group]
-        ordered = np.sort(values[peers if len(peers) >= 20 else reference])
+    of_all = np.sort(values[reference])
+    peers = {groups[part[0]]: part for part in (reference[place] for place in rows_by(groups[reference]))}
+    for rows in rows_by(groups):
+        own = peers.get(groups[rows[0]], ())
+        ordered = np.sort(values[own]) if len(own) >= 20 else of_all
         below = np.searchsorted(ordered, values[rows], "left") + np.searchsorted(ordered, values[rows], "right")
         result[rows] = below / (2 * max(len(ordered), 1))
     return result

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from cleanlab_lite.arrays import largest_other, unit_rows
+from cleanlab_lite.arrays import Matrix, largest_other, unit_rows
 from cleanlab_lite.evidence.evidence import Evidence
 from cleanlab_lite.judge.detectors.base import DETECTORS, Detection
 
@@ -40,19 +40,21 @@ def prototype_similarity(
     seed: int = 0,
 ) -> Detection:
     """`prototypes` (p) per class from `sample` (m) rows. trust (n,) in 0..1: rows at 0.5 or less are not drawn."""
-    rows, labels, num_classes = unit_rows(evidence.need("features")), evidence.labels, evidence.num_classes
+    features, labels, num_classes = evidence.need("features"), evidence.labels, evidence.num_classes
     rng = np.random.default_rng(seed)
-    centers = class_centers(rows, labels, num_classes, rng, prototypes=prototypes, sample=sample, trust=trust)
+    centers = class_centers(features, labels, num_classes, rng, prototypes=prototypes, sample=sample, trust=trust)
     sizes = np.bincount(labels, minlength=num_classes)
     small = sizes < SMALL_CLASS
     totals = np.zeros_like(centers)
-    np.add.at(totals, labels[small[labels]], rows[small[labels]])
+    rare = np.flatnonzero(small[labels])
+    for some in np.split(rare, range(BLOCK, len(rare), BLOCK)):
+        np.add.at(totals, labels[some], unit_rows(features[some]))
 
     n = len(labels)
     given, rival = np.empty(n), np.empty(n)
     suggestion = np.empty(n, dtype=np.int64)
     for start in range(0, n, BLOCK):
-        block, own = rows[start : start + BLOCK], labels[start : start + BLOCK]
+        block, own = unit_rows(features[start : start + BLOCK]), labels[start : start + BLOCK]
         similarity = block @ centers.T
         similarity[:, sizes == 0] = -np.inf
         alone = np.flatnonzero(small[own])  # a mean of few rows would resemble each of them: leave the row out
@@ -75,7 +77,7 @@ def prototype_similarity(
 
 
 def class_centers(
-    rows: np.ndarray,
+    features: Matrix,
     labels: np.ndarray,
     num_classes: int,
     rng: np.random.Generator,
@@ -84,23 +86,24 @@ def class_centers(
     sample: int = 1280,
     trust: np.ndarray | None = None,
 ) -> np.ndarray:
-    """(k, d) float32 mean of each class's prototypes among rows (n, d) of length 1; zeros for a class without rows.
+    """(k, d) float32 mean of each class's prototypes, features (n, d) of length 1; zeros for a class without rows.
 
     The dot product with it is the mean cosine similarity to the prototypes.
     """
-    centers = np.zeros((num_classes, rows.shape[1]), dtype=np.float32)
+    centers = np.zeros((num_classes, features.shape[1]), dtype=np.float32)
     sizes = np.bincount(labels, minlength=num_classes)
     by_class = np.split(np.argsort(labels, kind="stable"), np.cumsum(sizes)[:-1])
     for c, members in enumerate(by_class):
         if len(members) < SMALL_CLASS:
-            centers[c] = unit_rows(rows[members].sum(axis=0)[None])[0]
+            centers[c] = unit_rows(unit_rows(features[members]).sum(axis=0)[None])[0]
             continue
         trusted = members if trust is None else members[trust[members] > 0.5]
         drawn = trusted if len(trusted) >= MIN_TRUSTED else members
         if len(drawn) > sample:
             drawn = rng.choice(drawn, sample, replace=False)
-        peaks = density_peaks(rows[drawn] @ rows[drawn].T, prototypes)
-        centers[c] = rows[drawn[peaks]].mean(axis=0) if len(peaks) else unit_rows(rows[drawn].mean(axis=0)[None])[0]
+        rows = unit_rows(features[drawn])
+        peaks = density_peaks(rows @ rows.T, prototypes)
+        centers[c] = rows[peaks].mean(axis=0) if len(peaks) else unit_rows(rows.mean(axis=0)[None])[0]
     return centers
 
 

@@ -31,7 +31,7 @@ def second_split_forgetting(evidence: Evidence, *, early: float = 0.5) -> Detect
     early: share of the epochs up to which a label is forgotten early. A label that the first phase did not teach is
     forgotten at 0.
     """
-    predicted = evidence.need("second_split")
+    predicted = np.asarray(evidence.need("second_split"))
     epoch = forgotten_at(predicted != evidence.labels)
     last = len(predicted) - 1
     return Detection(
