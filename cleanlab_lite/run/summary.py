@@ -25,6 +25,7 @@ class Audited:
     fingerprint: str = ""
 
 
+FEW = 10  # rows of a class; fewer say nothing about its noise rate
 MOSTLY = 0.5  # share of one confusion, from which it is most of what there is
 LONGEST = 40  # characters of a value or a label in a sentence
 LARGEST, WIDEST = 0.5, 0.5  # noise rate and length of its interval, beyond which it is hardly determined
@@ -54,7 +55,7 @@ class Noise:
 
 @dataclass(frozen=True)
 class ClassNoise:
-    """The rows with a given label. Shares are None for a class without rows."""
+    """The rows with a given label. Shares are None for a class of fewer than `FEW` rows."""
 
     label: str
     rows: int
@@ -62,6 +63,11 @@ class ClassNoise:
     noise_rate: float | None
     low: float | None
     high: float | None
+
+    @property
+    def too_few(self) -> str:
+        """What is said instead of a rate where the rows are too few for one; else ""."""
+        return f"too few to judge (n = {self.rows})" if self.rows < FEW else ""
 
 
 @dataclass(frozen=True)
@@ -115,6 +121,28 @@ class NoisySource:
 
 
 @dataclass(frozen=True)
+class ClassPair:
+    """Two classes that are taken for each other in both directions."""
+
+    a: str
+    b: str
+    rows_a: int  # that carry the label
+    rows_b: int
+    a_like_b: float  # of the rows of a, expected number that should be b
+    b_like_a: float
+
+    @property
+    def in_words(self) -> str:
+        """A sentence on what to do; strangers' text is in it."""
+        a, b = shorten(self.a, LONGEST), shorten(self.b, LONGEST)
+        return (
+            f"{a} and {b} are taken for each other: about {self.a_like_b:.0f} of {self.rows_a:,} rows of {a} look like "
+            f"{b}, and {self.b_like_a:.0f} of {self.rows_b:,} the other way round; "
+            "merge them, clarify the guideline, or allow two labels"
+        )
+
+
+@dataclass(frozen=True)
 class Summary:
     """Optional fields were added over time: older runs lack them."""
 
@@ -140,6 +168,7 @@ class Summary:
     duplicates: Facts | None = None
     leakage: list[Leak] = field(default_factory=list)
     provenance: list[NoisySource] = field(default_factory=list)  # clearest first
+    overlaps: list[ClassPair] = field(default_factory=list)  # most rows first
 
     @property
     def flagged_issues(self) -> dict[str, int]:
@@ -168,6 +197,7 @@ class Summary:
             "confusions": [_read(Confusion, each) for each in stored["confusions"]],
             "leakage": [_read(Leak, each) for each in stored.get("leakage", ())],
             "provenance": [_read(NoisySource, each) for each in stored.get("provenance", ())],
+            "overlaps": [_read(ClassPair, each) for each in stored.get("overlaps", ())],
         }
         return cls(**values)
 

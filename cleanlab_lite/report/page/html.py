@@ -276,11 +276,14 @@ def _classes(classes: Sequence[ClassNoise]) -> str:
     for row in worst:
         rate, low, high = map(known, (row.noise_rate, row.low, row.high))
         label = escape(row.label)
+        share = f'<td class="figure">{_percent(rate)}</td>'
+        share += f'<td class="figure note">{_percent(low)} - {_percent(high)}</td>'
+        if row.too_few:
+            share = f'<td class="figure note" colspan="2">{row.too_few}</td>'
         bar = "" if rate is None else charts.share_bar(rate, low or 0, high or 0, full)
         lines.append(
             f'<tr><th scope="row" class="text" title="{label}">{label}</th><td class="bars">{bar}</td>'
-            f'<td class="figure">{_percent(rate)}</td>'
-            f'<td class="figure note">{_percent(low)} - {_percent(high)}</td>'
+            f"{share}"
             f'<td class="figure">{row.flagged:,}</td><td class="figure">{row.rows:,}</td></tr>'
         )
     more = len(classes) - len(worst)
