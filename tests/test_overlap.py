@@ -11,6 +11,7 @@ from audit_world import vectors
 from cli_world import call
 
 import cleanlab_lite as cl
+from cleanlab_lite.judge.verdict import between_classes
 from cleanlab_lite.report.overlap import overlapping_pairs
 from cleanlab_lite.run.summary import ClassNoise, ClassPair
 
@@ -89,6 +90,29 @@ def test_an_audit_tells_of_overlapping_classes(audited, capsys):
     text = call(capsys, "report", audited).out
     assert "  cat and dog are taken for each other: about " in text
     assert text.count("gnu: too few to judge (n = 7)") == 1
+
+
+def test_rows_between_classes_that_are_one_are_ambiguous(audited):
+    table = cl.Report.read(audited).table.select(["given_label", "issue", "is_label_issue", "p_mislabel"]).to_pylist()
+    same = [row for row in table if row["given_label"] in ("cat", "dog")]
+    assert sum(row["issue"] == "ambiguous" for row in same) > len(same) / 4
+    assert sum(row["is_label_issue"] for row in same) < len(same) / 100
+    assert sum(row["issue"] == "ambiguous" for row in table if row["given_label"] in ("bee", "emu", "fox")) < 6
+
+
+def between(*, shared: float, both: bool = True, classes: int = 3) -> int:
+    """How many of 40 rows of classes 0 and 1 are between them, if as much of P is shared."""
+    labels, best = np.repeat([0, 1], 20), np.repeat([1, 0], 20)
+    p = np.where((labels == 0) | both, shared, 0.01)
+    return int(between_classes(labels, best, p, p, classes).sum())
+
+
+def test_rows_are_between_two_classes_only_where_nothing_tells_them_apart():
+    assert between(shared=0.5) == 40
+    assert between(shared=0.1) == 0  # the classes differ
+    assert between(shared=0.95) == 0  # and here the labels are wrong
+    assert between(shared=0.5, both=False) == 0
+    assert between(shared=0.5, classes=2) == 0
 
 
 def test_the_page_tells_of_overlapping_classes(audited, capsys):

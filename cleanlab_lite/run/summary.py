@@ -67,7 +67,7 @@ class ClassNoise:
     @property
     def too_few(self) -> str:
         """What is said instead of a rate where the rows are too few for one; else ""."""
-        return f"too few to judge (n = {self.rows})" if self.rows < FEW else ""
+        return f"too few to judge (n = {self.rows})" if self.noise_rate is None and self.rows < FEW else ""
 
 
 @dataclass(frozen=True)
