@@ -37,6 +37,8 @@ from cleanlab_lite.manifest.manifest import PLURALS, Manifest
 from cleanlab_lite.manifest.saved import save_manifest
 from cleanlab_lite.progress import OnProgress, Progress, ignore
 from cleanlab_lite.report.advice import UNLEARNED, advise
+from cleanlab_lite.report.overlap import overlapping_pairs
+from cleanlab_lite.report.provenance import noisy_sources, provenance_table
 from cleanlab_lite.report.tables import build_report, class_table, duplicates_table, history_table, noise_matrix_table
 from cleanlab_lite.run import Run, layout
 from cleanlab_lite.run.report import ReportTable
@@ -147,9 +149,16 @@ def _find(manifest: Manifest, config: AuditConfig, source: EvidenceSource, run: 
     clock.tell(Progress("report", 0, 1, "steps"))
     about = facts_of_all(run, seen) | source.about(run, seen, verdict)
     about |= {"duplicates": duplicates.facts, "leakage": duplicates.leakage(manifest.splits)}
+    provenance = provenance_table(manifest, verdict, roots(duplicates.copy_of))
+    about["provenance"] = noisy_sources(provenance)
+    matrix = noise_matrix_table(manifest, verdict)
+    rows = np.bincount(manifest.labels[verdict.judged], minlength=manifest.num_classes).tolist()
+    about["overlaps"] = overlapping_pairs(matrix, dict(zip(manifest.classes, rows, strict=True)))
     advice = advise(manifest.modality, about["proxy"], about["encoder"])
     about["warnings"] = warnings(verdict, inputs, advice) + about["warnings"] + leaks(manifest, copies["leakage"])
     report = build_report(manifest, verdict, duplicates, inputs.content, inputs.codes, inputs.errors, about)
+    run.write_parquet(layout.PROVENANCE, provenance)
+    run.write_parquet(layout.NOISE_MATRIX, matrix)
     write_tables(run, manifest, seen.evidence, verdict, duplicates, report, cleanings(manifest, report))
     run.mark("report")
     return report
@@ -592,7 +601,6 @@ def write_tables(
     if evidence.history is not None:
         run.write_parquet(layout.HISTORY, history_table(manifest, evidence))
     run.write_parquet(layout.CLASSES, class_table(manifest, verdict))
-    run.write_parquet(layout.NOISE_MATRIX, noise_matrix_table(manifest, verdict))
     run.write_parquet(layout.DUPLICATES, duplicates_table(manifest, duplicates))
     for policy, cleaning in cleanings.items():
         writer = partial(write_manifest, manifest, keep=cleaning.keep, labels=cleaning.labels)

@@ -32,6 +32,7 @@ _INDENT = " " * 6  # of a sentence under its row
 _ROOM, _MOST = 60, 140  # characters that a sentence needs beside its row, and takes at most
 _PIPE_WIDTH = 1000  # characters per line off a terminal: tables take what they need, nothing is cut
 _WORST_CLASSES = _TOP_CONFUSIONS = 8  # rows
+_SENTENCES = 8
 _METHOD_COLUMNS = {"runs": "in an audit", "pretrained": "takes weights"}  # where the name does not say enough
 _SUSPICIOUS_COLUMNS = ("id", "given_label", "suggested_label", "p_mislabel", "issue", "action", "reasons")
 
@@ -78,6 +79,8 @@ def report_view(report: ReportTable, path: Path, top: int) -> None:
     if learned:
         _worst_classes(summary.classes)
         _top_confusions(summary.confusions)
+        _sentences("Classes taken for each other", [pair.in_words for pair in summary.overlaps])
+        _sentences("Where wrong labels come from", [source.in_words for source in summary.provenance])
     _leakage(summary.leakage)
     if summary.search:
         _search(summary.search)
@@ -150,7 +153,8 @@ def _leakage(shared: Sequence[Leak]) -> None:
 
 
 def _worst_classes(classes: Sequence[ClassNoise]) -> None:
-    worst = sorted(classes, key=lambda row: -(row.noise_rate or 0))[:_WORST_CLASSES]
+    judged, few = [row for row in classes if not row.too_few], [row for row in classes if row.too_few]
+    worst = sorted(judged, key=lambda row: -(row.noise_rate or 0))[:_WORST_CLASSES]
     _table(
         "Worst classes",
         ("class", "rows", "flagged", "noise rate", "between"),
@@ -166,6 +170,7 @@ def _worst_classes(classes: Sequence[ClassNoise]) -> None:
         ],
         right=(1, 2, 3, 4),
     )
+    _sentences("Classes without a noise rate", [f"{_label(row.label)}: {row.too_few}" for row in few])
 
 
 def _top_confusions(confusions: Sequence[Confusion]) -> None:
@@ -178,6 +183,18 @@ def _top_confusions(confusions: Sequence[Confusion]) -> None:
         ],
         right=(2, 3),
     )
+
+
+def _sentences(title: str, texts: Sequence[str]) -> None:
+    """A line each, the first ones; nothing where there are none. Strangers' text is made safe here."""
+    if not texts:
+        return
+    line(title)
+    for text in texts[:_SENTENCES]:
+        line(f"  {escape(text)}")
+    if len(texts) > _SENTENCES:
+        line(f"  and {len(texts) - _SENTENCES:,} more")
+    line()
 
 
 def _search(search: Mapping[str, Any]) -> None:

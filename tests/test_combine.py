@@ -364,7 +364,7 @@ CASES = {  # readable, label, p, confidence, ood, conflict -> issue, action
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_issue_and_action(case):
     readable, label, p, confidence, ood, conflict, issue, action = case
-    found = decide_issue(*(np.array([value]) for value in (readable, label, p, confidence, ood, conflict)))
+    found = decide_issue(*(np.array([value]) for value in (readable, label, p, confidence, ood, conflict, False)))
     assert found.tolist() == [issue]
     offered = confidence >= rules.OFFER and issue not in ("unreadable", "out_of_vocabulary")
     assert decide_action(found, np.array([p]), np.array([offered]), np.array([ood > 0.9])).tolist() == [action]

@@ -5,7 +5,7 @@ Letters: n samples, k classes, m proxies, p planted rows. All functions are pure
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,10 @@ ACTED_ON = 0.9
 TRUSTED = 0.2  # p_mislabel up to which a row shows how the classes look
 UNLIKE = 0.99  # a wrong row without a clear class belongs to none when it is stranger than this share of them
 LEAST_TRUSTED = 50  # rows that show how classes look, before one is said to be beyond them all
+CONTESTED = 0.25  # mean of 2 min(P(given), P(other)) from which two classes are one: human errors have at most 0.16
+ALONE = 0.8  # share of it that the other class has
+LEAST_LABELLED = 10  # rows of either class
+UNDECIDED = 0.49  # most that p_mislabel is between such classes: no label is more wrong than right
 TOP = 3  # classes listed per row
 
 
@@ -95,11 +99,17 @@ def combine(
     rate = float(np.nan_to_num(calibration.rate.estimate))
     posterior = Posterior(*class_evidence(evidence, np.flatnonzero(judged), rate, seed=seed), labels, p)
     best, confidence = best_other(posterior, labels)
-    issue = decide_issue(readable, labels, p, confidence, columns.get("ood_score", np.zeros(len(labels))), conflict)
+    between = between_classes(labels, best, confidence, p, evidence.num_classes) & ~conflict
+    if between.any():
+        p = np.where(between, np.minimum(p, UNDECIDED), p)
+        posterior = replace(posterior, p=p)
+        best, confidence = best_other(posterior, labels)
+    ood_score = columns.get("ood_score", np.zeros(len(labels)))
+    issue = decide_issue(readable, labels, p, confidence, ood_score, conflict, between)
     offered = (
         np.isin(issue, ("mislabel", "duplicate_conflict", "ambiguous")) & (p >= FLAG) & (confidence >= OFFER)
     ) | ((issue == "unlabeled") & (confidence >= OFFER))
-    far = beyond_all(columns.get("ood_score", np.zeros(len(labels))), p) & (confidence < AMBIGUOUS) & (p >= ACTED_ON)
+    far = beyond_all(ood_score, p) & (confidence < AMBIGUOUS) & (p >= ACTED_ON)
     clear = offered & ((confidence >= ACTED_ON) | (issue == "unlabeled"))
     if not calibration.rate.reported.determined:  # then nothing is changed without a person
         clear, far = clear & (issue == "unlabeled"), np.zeros(len(labels), dtype=bool)
@@ -331,6 +341,35 @@ def best_other(posterior: Matrix, labels: np.ndarray) -> tuple[np.ndarray, np.nd
     return best, confidence
 
 
+def between_classes(
+    labels: np.ndarray, best: np.ndarray, confidence: np.ndarray, p: np.ndarray, num_classes: int
+) -> np.ndarray:
+    """(n,) bool: rows between their class and one that nothing tells from it, as synonyms are.
+
+    Those of two classes whose rows are, in both directions and on average, at least a quarter as likely of the other
+    class as is possible, and hardly of any third one. That rows of a pair are often taken for each other is not enough:
+    of human errors between cats and dogs, what looks wrong is wrong.
+
+    Args:
+        best: (n,) int64, the most probable other class, and `confidence` (n,) its probability.
+        p: (n,) probability that the label is wrong.
+    """
+    known = np.flatnonzero((labels >= 0) & np.isfinite(p))
+    if num_classes < 3 or not len(known):  # what two classes share, all share
+        return np.zeros(len(labels), dtype=bool)
+    given, other = labels[known], best[known]
+    contested = 2 * np.minimum(1 - p[known], confidence[known])
+    pairs, index = np.unique(given * num_classes + other, return_inverse=True)
+    mass = np.bincount(index, weights=contested)
+    rows, total = np.bincount(given), np.bincount(given, weights=contested)
+    a, b = np.divmod(pairs, num_classes)
+    close = (rows[a] >= LEAST_LABELLED) & (mass >= CONTESTED * rows[a]) & (mass >= ALONE * total[a])
+    close &= np.isin(b * num_classes + a, pairs[close])
+    result = np.zeros(len(labels), dtype=bool)
+    result[known] = close[index]
+    return result
+
+
 def decide_issue(
     readable: np.ndarray,
     labels: np.ndarray,
@@ -338,13 +377,15 @@ def decide_issue(
     confidence: np.ndarray,
     ood_score: np.ndarray,
     conflict: np.ndarray,
+    between: np.ndarray,
 ) -> np.ndarray:
-    """(n,) str. A wrong row is out of the vocabulary when no class claims it and it is unlike the others."""
+    """(n,) str. A wrong row is out of the vocabulary when no class claims it and it is unlike the others; a row that
+    may be wrong is ambiguous when no other class is clear, or when it is `between` (n,) two that are not told apart."""
     wrong = p >= FLAG
     trusted = ood_score[p < TRUSTED]
     strange = max(np.quantile(trusted, UNLIKE), 0.5) if len(trusted) else 0.5
     no_class = wrong & (confidence < OFFER) & (np.nan_to_num(ood_score) >= strange)
-    undecided = (p >= AMBIGUOUS) & (p < FLAG) & (confidence < AMBIGUOUS)
+    undecided = (p >= AMBIGUOUS) & (p < FLAG) & ((confidence < AMBIGUOUS) | between)
     conditions = [~readable, labels < 0, conflict, no_class, wrong, undecided]
     names = ["unreadable", "unlabeled", "duplicate_conflict", "out_of_vocabulary", "mislabel", "ambiguous"]
     return np.select(conditions, names, default="none")

@@ -15,7 +15,7 @@ from cleanlab_lite.judge.verdict import TOP, Verdict
 from cleanlab_lite.manifest.manifest import Manifest
 from cleanlab_lite.report.reasons import order_reasons
 from cleanlab_lite.run.report import ACTIONS, FLAG, ISSUES, SCHEMA, SCHEMA_VERSION, ReportTable
-from cleanlab_lite.run.summary import Audited, ClassNoise, Confusion, Summary
+from cleanlab_lite.run.summary import FEW, Audited, ClassNoise, Confusion, Summary
 
 CONFUSIONS = 50  # pairs of classes kept in the summary
 # columns of the detectors with the number behind a reason
@@ -127,7 +127,8 @@ def _confusions(manifest: Manifest, verdict: Verdict) -> list[Confusion]:
 def class_table(manifest: Manifest, verdict: Verdict) -> pa.Table:
     """A row per class, by given label: rows, flagged, noise rate with the interval of the calibration.
 
-    A class of few rows tells little about itself: its rate is drawn towards that of all (`shrunken`).
+    A class of some rows tells little about itself: its rate is drawn towards that of all (`shrunken`). One of fewer
+    than `FEW` tells nothing: its rate is null.
     """
     calibration, judged = verdict.calibration, verdict.judged
     label = manifest.labels[judged]
@@ -139,7 +140,7 @@ def class_table(manifest: Manifest, verdict: Verdict) -> pa.Table:
         return np.bincount(label, weights=values, minlength=k) / np.maximum(rows, 1)
 
     spread = 1.96 * np.sqrt(mean(p * (1 - p)) / np.maximum(rows, 1))  # of the count of wrong rows, given the p
-    rate = shrunken(mean(p), rows)
+    rate = np.where(rows < FEW, np.nan, shrunken(mean(p), rows))
     return pa.table(
         {
             "label": list(manifest.classes),

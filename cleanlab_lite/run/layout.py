@@ -12,6 +12,7 @@ SUMMARY = "summary.json"
 CLASSES = "classes.parquet"  # a row per class
 NOISE_MATRIX = "noise_matrix.parquet"
 DUPLICATES = "duplicates.parquet"  # a row per copy
+PROVENANCE = "provenance.parquet"  # a row per value of the user's columns
 HISTORY = "history.parquet"  # loss and margin of every row after each epoch
 FEATURES = "features.npy"  # (n, d)
 MANIFEST = "manifest.parquet"  # as it was read
@@ -30,7 +31,8 @@ JOBS = "jobs"  # folder of what every network saw while it was trained: gone whe
 # Names that are for the audit and the review, as patterns; stages and jobs lie in folders of their own.
 OWN = (
     ".*",
-    *(REPORT, SUMMARY, CLASSES, NOISE_MATRIX, DUPLICATES, HISTORY, FEATURES, MANIFEST, PROXIES, DECISIONS, STATE, LOG),
+    *(REPORT, SUMMARY, CLASSES, NOISE_MATRIX, DUPLICATES, PROVENANCE, HISTORY, FEATURES, MANIFEST, PROXIES),
+    *(DECISIONS, STATE, LOG),
     *("pruned.*", "corrected.*", f"*{ARRAYS}"),
 )
 

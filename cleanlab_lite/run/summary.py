@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, TypeVar
 
+from cleanlab_lite.text import shorten
+
 Facts = dict[str, Any]  # JSON types, as the stage that found them says it
 
 T = TypeVar("T")
@@ -23,6 +25,9 @@ class Audited:
     fingerprint: str = ""
 
 
+FEW = 10  # rows of a class; fewer say nothing about its noise rate
+MOSTLY = 0.5  # share of one confusion, from which it is most of what there is
+LONGEST = 40  # characters of a value or a label in a sentence
 LARGEST, WIDEST = 0.5, 0.5  # noise rate and length of its interval, beyond which it is hardly determined
 
 
@@ -50,7 +55,7 @@ class Noise:
 
 @dataclass(frozen=True)
 class ClassNoise:
-    """The rows with a given label. Shares are None for a class without rows."""
+    """The rows with a given label. Shares are None for a class of fewer than `FEW` rows."""
 
     label: str
     rows: int
@@ -58,6 +63,11 @@ class ClassNoise:
     noise_rate: float | None
     low: float | None
     high: float | None
+
+    @property
+    def too_few(self) -> str:
+        """What is said instead of a rate where the rows are too few for one; else ""."""
+        return f"too few to judge (n = {self.rows})" if self.noise_rate is None and self.rows < FEW else ""
 
 
 @dataclass(frozen=True)
@@ -81,6 +91,55 @@ class Leak:
     rows_b: int
     share_a: float  # of the rows of split_a
     share_b: float
+
+
+@dataclass(frozen=True)
+class NoisySource:
+    """A value of one of the user's columns whose rows are noisier than those of the same class elsewhere."""
+
+    column: str
+    value: str  # "" where the cell is missing
+    rows: int
+    rate: float  # of wrong labels
+    low: float  # ends of its 95 % interval
+    high: float
+    ratio: float  # of the rate to that of the other values, on the same rows
+    q: float  # false discovery rate at which it would still be found
+    given: str | None = None  # the wrong labels that it has most too many of: the label, and what it should be
+    suggested: str | None = None
+    confusion_share: float | None = None  # of all that it has too many
+
+    @property
+    def in_words(self) -> str:
+        """ "rows of annotator B are 4.1 times noisier (q = 1e-06), mostly cat -> lynx"; strangers' text is in it."""
+        value, given, suggested = (shorten(text or "", LONGEST) for text in (self.value, self.given, self.suggested))
+        whose = f"of {self.column} {value}" if value else f"without {self.column}"
+        text = f"rows {whose} are {self.ratio:.1f} times noisier (q = {self.q:.1g})"
+        if self.confusion_share is None:
+            return text
+        return f"{text}, {'mostly' if self.confusion_share >= MOSTLY else 'often'} {given} -> {suggested}"
+
+
+@dataclass(frozen=True)
+class ClassPair:
+    """Two classes that are taken for each other in both directions."""
+
+    a: str
+    b: str
+    rows_a: int  # that carry the label
+    rows_b: int
+    a_like_b: float  # of the rows of a, expected number that should be b
+    b_like_a: float
+
+    @property
+    def in_words(self) -> str:
+        """A sentence on what to do; strangers' text is in it."""
+        a, b = shorten(self.a, LONGEST), shorten(self.b, LONGEST)
+        return (
+            f"{a} and {b} are taken for each other: about {self.a_like_b:.0f} of {self.rows_a:,} rows of {a} look like "
+            f"{b}, and {self.b_like_a:.0f} of {self.rows_b:,} the other way round; "
+            "merge them, clarify the guideline, or allow two labels"
+        )
 
 
 @dataclass(frozen=True)
@@ -108,6 +167,8 @@ class Summary:
     warnings: list[str] = field(default_factory=list)  # a sentence each
     duplicates: Facts | None = None
     leakage: list[Leak] = field(default_factory=list)
+    provenance: list[NoisySource] = field(default_factory=list)  # clearest first
+    overlaps: list[ClassPair] = field(default_factory=list)  # most rows first
 
     @property
     def flagged_issues(self) -> dict[str, int]:
@@ -135,6 +196,8 @@ class Summary:
             "classes": [_read(ClassNoise, each) for each in stored["classes"]],
             "confusions": [_read(Confusion, each) for each in stored["confusions"]],
             "leakage": [_read(Leak, each) for each in stored.get("leakage", ())],
+            "provenance": [_read(NoisySource, each) for each in stored.get("provenance", ())],
+            "overlaps": [_read(ClassPair, each) for each in stored.get("overlaps", ())],
         }
         return cls(**values)
 

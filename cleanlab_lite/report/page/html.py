@@ -33,7 +33,7 @@ from cleanlab_lite.run import RunFolder
 from cleanlab_lite.run.folder import StoredCurves
 from cleanlab_lite.run.layout import DECISIONS
 from cleanlab_lite.run.report import ReportTable, by_suspicion, flags
-from cleanlab_lite.run.summary import ClassNoise, Leak
+from cleanlab_lite.run.summary import ClassNoise, Leak, NoisySource
 from cleanlab_lite.text import percent
 
 LIMIT = 15_000_000  # bytes of the whole page
@@ -109,6 +109,7 @@ def _frame(run: RunFolder) -> tuple[bytes, bytes]:
         "journal": DECISIONS,
         **_headline(run),
         "leakage": _leakage(run.summary.leakage),
+        "provenance": _provenance(run.summary.provenance),
         "order": "Rows, most suspicious first" if run.summary.noise_rate.learned else "Rows",
         "charts": _learning(run.report, run.history),
         **_classes_or_advice(run),
@@ -208,6 +209,38 @@ def _leakage(shared: Sequence[Leak]) -> str:
     )
 
 
+def _provenance(sources: Sequence[NoisySource]) -> str:
+    """Values of the user's columns whose rows are noisier than the rest, a table row each."""
+    if not sources:
+        return ""
+    full = max(source.high for source in sources) or 1
+    lines = []
+    for source in sources:
+        pair = "" if source.given is None else f"{source.given} → {source.suggested}"
+        share = "" if source.confusion_share is None else f" {_percent(source.confusion_share)}"
+        lines.append(
+            f'<tr><th scope="row" class="text">{escape(source.column)}</th>'
+            f'<td class="text">{escape(source.value) or "(missing)"}</td>'
+            f'<td class="bars">{charts.share_bar(source.rate, source.low, source.high, full)}</td>'
+            f'<td class="figure">{_percent(source.rate)}</td>'
+            f'<td class="figure note">{_percent(source.low)} - {_percent(source.high)}</td>'
+            f'<td class="figure">{source.ratio:.1f}</td><td class="figure">{source.q:.1g}</td>'
+            f'<td class="figure">{source.rows:,}</td><td class="text">{escape(pair)}{share}</td></tr>'
+        )
+    note = (
+        "Rows that are noisier than others of the same class; the whisker is the interval of the share of wrong labels."
+    )
+    heads = '<th scope="col">Column</th><th scope="col">Value</th><th scope="col" colspan="2">Wrong</th>'
+    heads += "".join(
+        f'<th scope="col">{head}</th>' for head in ("Interval", "Times the rest", "q", "Rows", "Typical confusion")
+    )
+    return (
+        f'<div class="pair"><div class="card"><h2>Where wrong labels come from</h2><p class="note">{note}</p>'
+        f'<table class="classes"><thead><tr>{heads}</tr></thead>'
+        f"<tbody>{''.join(lines)}</tbody></table></div></div>"
+    )
+
+
 def _figure(title: str, text: str, keys: Sequence[tuple[str, str]], chart: str) -> str:
     legend = "".join(f'<li><i class="key {kind}"></i>{name}</li>' for kind, name in keys)
     return (
@@ -243,11 +276,14 @@ def _classes(classes: Sequence[ClassNoise]) -> str:
     for row in worst:
         rate, low, high = map(known, (row.noise_rate, row.low, row.high))
         label = escape(row.label)
+        share = f'<td class="figure">{_percent(rate)}</td>'
+        share += f'<td class="figure note">{_percent(low)} - {_percent(high)}</td>'
+        if row.too_few:
+            share = f'<td class="figure note" colspan="2">{row.too_few}</td>'
         bar = "" if rate is None else charts.share_bar(rate, low or 0, high or 0, full)
         lines.append(
             f'<tr><th scope="row" class="text" title="{label}">{label}</th><td class="bars">{bar}</td>'
-            f'<td class="figure">{_percent(rate)}</td>'
-            f'<td class="figure note">{_percent(low)} - {_percent(high)}</td>'
+            f"{share}"
             f'<td class="figure">{row.flagged:,}</td><td class="figure">{row.rows:,}</td></tr>'
         )
     more = len(classes) - len(worst)

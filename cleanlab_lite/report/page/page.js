@@ -408,8 +408,11 @@
     refilter();
     $("rows").scrollIntoView();
   };
+  const showOverlaps = () => $("overlaps").replaceChildren(...data.overlaps.map(([a, b, sentence]) =>
+    el("div", { class: "card" }, el("p", { class: "text", text: sentence }), ...[a, b].flatMap(typical))));
   const showConfusions = () => {
-    $("confusions").hidden = !data.confusions.length;
+    $("confusions").hidden = !data.confusions.length && !data.overlaps.length;
+    showOverlaps();
     const strips = new Map(data.confusions.map(([from, to]) => [`${from}:${to}`, []]));
     for (let row = 0; row < details.length; row++) {
       const strip = strips.get(`${get(row, "given")}:${get(row, "suggested")}`);

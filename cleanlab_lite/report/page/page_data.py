@@ -79,6 +79,10 @@ class PageData:
                 [self._label(pair.given), self._label(pair.suggested), pair.rows, round(pair.expected, 1)]
                 for pair in report.summary.confusions[:CONFUSIONS]
             ],
+            "overlaps": [
+                [self._label(pair.a), self._label(pair.b), pair.in_words]
+                for pair in report.summary.overlaps[:CONFUSIONS]
+            ],
             "fields": FIELDS,
             "issues": ISSUES,
             "sentences": {code: f"{text}." for code, text in sentences().items()},
