@@ -9,7 +9,7 @@ import shlex
 import shutil
 import sys
 import textwrap
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from cleanlab_lite.manifest.encoded import Done
     from cleanlab_lite.report.gate import Gate
     from cleanlab_lite.run.report import ReportTable
+    from cleanlab_lite.run.selftest import ClassOutcome, Outcome, SelfTest
     from cleanlab_lite.run.summary import ClassNoise, Confusion, Leak, Summary
 
 _ID_WIDTH, _LABEL_WIDTH = 40, 24  # characters
@@ -85,6 +86,65 @@ def report_view(report: ReportTable, path: Path, top: int) -> None:
     _suspicious_rows(title, with_context(report, report.suspicious().slice(0, top)))
     _next_steps(path.parent, summary)
     line(str(path))
+
+
+def selftest_view(found: SelfTest, folder: Path) -> None:
+    """What a person reads after a self-test; the last line is the file that holds it."""
+    from cleanlab_lite.run.layout import SELFTEST
+
+    line(
+        f"{found.flagged:,} rows flagged, noise rate {percent(found.noise_rate)}; "
+        f"wrong labels planted at that rate, audits with preset {found.preset}"
+    )
+    names = ("errors planted", "rows", "planted", "flagged", "AP", "precision", "recall", "corrections right", "rate")
+    _table("What audits make of planted errors", names, map(_outcome_cells, found.shapes), right=range(1, len(names)))
+    _calibration(found.shapes)
+    _weakest_classes(found.shapes)
+    line(found.expected.sentence)
+    line(str(folder / SELFTEST))
+
+
+def _outcome_cells(shape: Outcome) -> tuple[str, ...]:
+    return (
+        shape.summary,
+        f"{shape.rows:,}",
+        f"{shape.planted:,}",
+        f"{shape.flagged:,}",
+        "-" if shape.average_precision is None else f"{shape.average_precision:.3f}",
+        percent(shape.precision),
+        percent(shape.recall),
+        percent(shape.corrections_right),
+        percent(shape.noise_rate),
+    )
+
+
+def _calibration(shapes: Sequence[Outcome]) -> None:
+    """The curve of the first shape, which is the one that the run believes in."""
+    for shape in shapes[:1]:
+        cells = [(percent(each.p), percent(each.wrong), f"{each.rows:,}") for each in shape.calibration]
+        title = f"Calibration, errors planted {shape.summary}"
+        _table(title, ("p_mislabel", "wrong", "rows"), cells, right=(0, 1, 2))
+
+
+def _weakest_classes(shapes: Sequence[Outcome]) -> None:
+    """Classes whose errors are found least, by the first shape."""
+    for shape in shapes[:1]:
+        known = [each for each in shape.classes if each.recall is not None]
+        weakest: list[ClassOutcome] = sorted(known, key=lambda each: (each.recall or 0.0, each.label))
+        _table(
+            f"Classes whose errors are found least, errors planted {shape.summary}",
+            ("label", "rows", "planted", "flagged", "precision", "recall"),
+            [
+                (
+                    _label(each.label),
+                    *(f"{count:,}" for count in (each.rows, each.planted, each.flagged)),
+                    percent(each.precision),
+                    percent(each.recall),
+                )
+                for each in weakest[:_WORST_CLASSES]
+            ],
+            right=range(1, 6),
+        )
 
 
 def _headline(summary: Summary) -> None:
@@ -409,7 +469,7 @@ def _table(
     title: str,
     header: Sequence[str],
     rows: Iterable[Sequence[str]],
-    right: Sequence[int],
+    right: Collection[int],
     below: Sequence[str] = (),
 ) -> None:
     """A table of cells that are safe already, a line per row; nothing where there are no rows.
