@@ -11,7 +11,6 @@ import argparse
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 
@@ -26,7 +25,10 @@ from cleanlab_lite.run.report import flags
 from cleanlab_lite.selftest import self_test
 
 AP, PRECISION = 0.05, 0.07  # how far off a prediction may be
-HEADS = ("set", "seed", "rate", "estimated", "AP", "predicted", "precision", "predicted", "recall", "predicted", "off")
+HEADS = (
+    *("set", "seed", "rate", "estimated", "AP", "predicted", "precision", "predicted", "recall", "predicted"),
+    *("similar", "off"),
+)
 
 
 def main() -> None:
@@ -39,6 +41,7 @@ def main() -> None:
     add("--features", action="store_true", help="audit the embeddings")
     add("--preset", default="fast", help="of the run and of its self-test")
     add("--seeds", type=int, default=1)
+    add("--runs", type=Path, default=Path("trust-runs"), help="folder of the runs, which stay: what is done is read")
     section.set_defaults(run=of_selftest)
     args = parser.parse_args()
     args.run(args)
@@ -49,19 +52,19 @@ def of_selftest(args: argparse.Namespace) -> None:
     for folder in args.data:
         for labels in args.labels or label_sets(folder):
             for seed in range(args.seeds):
-                with TemporaryDirectory() as place:
-                    vectors = Path(place) / "features.npy" if args.features else None
-                    cells = predicted_and_real(load(folder, labels, features_to=vectors), args.preset, seed, place)
-                    print("| " + " | ".join(cells) + " |", flush=True)
+                place = args.runs / f"{folder.name}-{labels}-{args.preset}-{seed}{'-features' * args.features}"
+                place.mkdir(parents=True, exist_ok=True)
+                data = load(folder, labels, features_to=place / "features.npy" if args.features else None)
+                print("| " + " | ".join(predicted_and_real(data, args.preset, seed, place)) + " |", flush=True)
 
 
-def predicted_and_real(data: Dataset, name: str, seed: int, place: str) -> Sequence[str]:
+def predicted_and_real(data: Dataset, name: str, seed: int, place: Path) -> Sequence[str]:
     """What `HEADS` names, for one run and its self-test."""
     manifest = read_manifest(data.manifest, features=data.features)
     config = preset(name, seed=seed)
-    with Run.start(Path(place) / "run", "trust", run_key(manifest, config)) as run:
+    with Run.start(place / "run", "trust", run_key(manifest, config)) as run:
         run_audit(manifest, config, run=run)
-    folder = RunFolder(Path(place) / "run")
+    folder = RunFolder(place / "run")
     table, rate = folder.report.table, folder.summary.noise_rate.estimate
     judged = np.isfinite(numbers(table, "p_mislabel"))
     wrong, flagged = (data.given != data.truth)[judged], flags(table, "is_label_issue")[judged]
@@ -71,9 +74,6 @@ def predicted_and_real(data: Dataset, name: str, seed: int, place: str) -> Seque
         (wrong & flagged).sum() / max(wrong.sum(), 1),
     )
     found = self_test(folder, manifest, config, preset=name)
-    for shape in found.shapes:
-        values = (shape.average_precision, shape.precision, shape.precision_at_depth, shape.recall, shape.noise_rate)
-        print(f"<!-- {shape.name}: {' '.join('-' if v is None else f'{v:.3f}' for v in values)} -->", flush=True)
     said = [
         math.nan if value is None else value
         for value in (found.expected.average_precision, found.expected.precision, found.expected.recall)
@@ -85,7 +85,7 @@ def predicted_and_real(data: Dataset, name: str, seed: int, place: str) -> Seque
     ]
     pairs = [f"{value:.3f}" for pair in zip(real, said, strict=True) for value in pair]
     rates = (f"{wrong.mean():.3f}", "-" if rate is None else f"{rate:.3f}")
-    return f"{data.folder} {data.labels}", f"{seed}", *rates, *pairs, ", ".join(off)
+    return f"{data.folder} {data.labels}", f"{seed}", *rates, *pairs, f"{found.expected.similar:.2f}", ", ".join(off)
 
 
 if __name__ == "__main__":

@@ -4,9 +4,13 @@ Worlds of several shapes are drawn from what a finished run believes (`judge.wor
 data, and the flags are held against what was planted.
 
 The headline is about the run's own flags, and takes from the worlds what carries over: how many of the most suspicious
-rows are wrong, as far down as the run flags, mean over the shapes that people's errors resemble (`PLAUSIBLE`). Where a
-world's audit puts its threshold depends on its shape, and does not carry over. With a share f of all rows flagged, of
-which a share `precision` is wrong, and a share e of all labels wrong, recall is precision f / e.
+rows are wrong, as far down as the run flags. Where a world's audit puts its threshold depends on its shape, and does
+not carry over. With a share f of all rows flagged, of which a share `precision` is wrong, and a share e of all labels
+wrong, recall is precision f / e.
+
+People's errors are more than confusions of classes, and less than always the label of a similar row. How much of either
+is told by the suspects: how many of their neighbours carry their label (`likeness`), in the run and in both worlds. In
+between, all is interpolated.
 
 Few errors in a small set would tell little: then more are planted, and count so much less (`Scored.weight`) that
 precision is that at the estimated rate (a change of priors: Elkan, IJCAI 2001).
@@ -37,7 +41,7 @@ from cleanlab_lite.run.columns import numbers
 from cleanlab_lite.run.report import ReportTable, flags
 from cleanlab_lite.run.selftest import VERSION, Bin, ClassOutcome, Expected, Outcome, SelfTest
 
-PLAUSIBLE = ("matrix", "similar")  # shapes that people's errors resemble
+BETWEEN = ("matrix", "similar")  # shapes between which people's errors lie
 FEWEST, MOST = 60, 0.3  # planted rows, and their share of a small set
 BINS = 10  # of the calibration curve
 
@@ -53,6 +57,7 @@ class Believed:
     matrix: np.ndarray  # (k, k) P(given | true)
     rate: float
     depth: float  # share of the judged rows that is flagged
+    likeness: float | None  # of its suspects to their neighbours
 
 
 @dataclass(frozen=True)
@@ -93,7 +98,7 @@ def self_test(
         StoppedEarly: the time budget is used up; the same call goes on from there.
     """
     key = test_key(run, manifest, config)
-    stored = SelfTest.read(run.folder)
+    stored = run.selftest
     if stored is not None and stored.key == key:
         return stored
     believed, clock = believe(run, manifest), Clock(config.time_budget, on_progress)
@@ -168,7 +173,15 @@ def believe(run: RunFolder, manifest: Manifest) -> Believed:
         matrix=matrix,
         rate=float(np.clip(rate.estimate, 1 / max(judged.sum(), 2), 1 - 1e-3)),
         depth=float(flagged[judged].mean()),
+        likeness=likeness(run.report),
     )
+
+
+def likeness(report: ReportTable) -> float | None:
+    """Share of a suspect's neighbours that carry its label, weighted by p_mislabel; None without neighbours."""
+    p, agreement = numbers(report.table, "p_mislabel"), numbers(report.table, "knn_agreement")
+    known = np.isfinite(p) & np.isfinite(agreement)
+    return _mean(agreement[known], p[known])
 
 
 def _neighbors(report: ReportTable) -> np.ndarray:
@@ -211,6 +224,7 @@ def outcome_of(shape: Shape, believed: Believed, world: World, classes: Sequence
         recall=_mean(rows.flagged, rows.weight * rows.planted),
         precision_at_depth=precision_at_depth(rows, believed.depth),
         noise_rate=report.summary.noise_rate.estimate if report.summary.noise_rate.learned else None,
+        likeness=likeness(report),
         corrections=int(offered.sum()),
         corrections_right=_mean(rows.suggested == rows.true, offered) if (rows.true[rows.planted] >= 0).any() else None,
         calibration=calibration(rows),
@@ -278,23 +292,33 @@ def by_class(rows: Scored, classes: Sequence[str]) -> list[ClassOutcome]:
 
 
 def expect(outcomes: Sequence[Outcome], believed: Believed) -> Expected:
-    """What the plausible shapes say of the run's flags; without any of them, what the others say."""
-    plausible = [each for each in outcomes if each.shape in PLAUSIBLE] or list(outcomes)
-    ap = _middle([each.average_precision for each in plausible])
-    precision = _middle([each.precision_at_depth for each in plausible])
+    """What to expect of the run's flags, between what errors of two shapes say; of one where there is no other."""
+    found = {each.shape: each for each in outcomes}
+    matrix = found["matrix"]
+    similar = found.get("similar", matrix)
+    weight = position(matrix.likeness, similar.likeness, believed.likeness)
+    ap, precision = (
+        None if low is None or high is None else (1 - weight) * low + weight * high
+        for low, high in (
+            (matrix.average_precision, similar.average_precision),
+            (matrix.precision_at_depth, similar.precision_at_depth),
+        )
+    )
     if precision is None:
-        return Expected(ap, None, None, "On your data no row is flagged, so nothing can be said of the flags.")
+        return Expected(ap, None, None, weight, "On your data no row is flagged, so nothing can be said of the flags.")
     recall = min(precision * believed.depth / believed.rate, 1.0)
     sentence = (
         f"On your data about {100 * precision:.0f} % of the flags are real and about {100 * recall:.0f} % of the "
         "errors are flagged."
     )
-    return Expected(ap, precision, recall, sentence)
+    return Expected(ap, precision, recall, weight, sentence)
 
 
-def _middle(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return float(np.mean(known)) if known else None
+def position(low: float | None, high: float | None, value: float | None) -> float:
+    """Where `value` lies from `low` (0) to `high` (1); the middle where that cannot be told."""
+    if low is None or high is None or value is None or high <= low:
+        return 0.5
+    return float(np.clip((value - low) / (high - low), 0, 1))
 
 
 def _mean(values: np.ndarray, weight: np.ndarray) -> float | None:

@@ -119,11 +119,10 @@ def _outcome_cells(shape: Outcome) -> tuple[str, ...]:
 
 
 def _calibration(shapes: Sequence[Outcome]) -> None:
-    """The curve of the first shape, which is the one that the run believes in."""
+    """The curve of the first shape: errors as the run believes them to be."""
     for shape in shapes[:1]:
         cells = [(percent(each.p), percent(each.wrong), f"{each.rows:,}") for each in shape.calibration]
-        title = f"Calibration, errors planted {shape.summary}"
-        _table(title, ("p_mislabel", "wrong", "rows"), cells, right=(0, 1, 2))
+        _table("Calibration", ("p_mislabel", "wrong", "rows"), cells, right=(0, 1, 2))
 
 
 def _weakest_classes(shapes: Sequence[Outcome]) -> None:
@@ -132,7 +131,7 @@ def _weakest_classes(shapes: Sequence[Outcome]) -> None:
         known = [each for each in shape.classes if each.recall is not None]
         weakest: list[ClassOutcome] = sorted(known, key=lambda each: (each.recall or 0.0, each.label))
         _table(
-            f"Classes whose errors are found least, errors planted {shape.summary}",
+            "Classes whose errors are found least",
             ("label", "rows", "planted", "flagged", "precision", "recall"),
             [
                 (

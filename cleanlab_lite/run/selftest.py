@@ -49,6 +49,7 @@ class Outcome:
     recall: float | None
     precision_at_depth: float | None  # of as many of the most suspicious rows as the run flags, by share
     noise_rate: float | None  # as the audit estimates it; planted / rows is what it is
+    likeness: float | None  # of suspects: share of their neighbours that carry their label, weighted by p_mislabel
     corrections: int  # flagged rows with a suggestion
     corrections_right: float | None  # share of them whose suggestion is the true label
     calibration: list[Bin]
@@ -62,6 +63,7 @@ class Expected:
     average_precision: float | None
     precision: float | None
     recall: float | None
+    similar: float  # 0..1, how far the run's suspects are from those of errors like the matrix to those of similar rows
     sentence: str
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cleanlab_lite.config import FIELDS, PRESETS
+from cleanlab_lite.config import PRESETS
 
 from .. import diagnostics
 from ..options import config_options, json_option, verbosity_options
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 @click.option(
     "--preset", type=click.Choice(list(PRESETS)), default="fast", show_default=True, help="How thorough to be."
 )
-@config_options(*FIELDS)
+@config_options("time_budget", "seed", "device", "workers")
 @json_option
 @verbosity_options
 @click.pass_context
@@ -75,9 +75,9 @@ def _run_of(
     manifest = read(data, reading)
     key, stem = run_key(manifest, config), PurePath(manifest.source.path).stem
     folder = out or finished_run(stem, key)
-    with Run.start(folder, stem, key, typed) as run:
-        run_audit(manifest, config, run=run, on_progress=drawer)
-        return RunFolder(run.folder), manifest
+    with Run.start(folder, stem, key, typed) as first:
+        run_audit(manifest, config, run=first, on_progress=drawer)
+        return RunFolder(first.folder), manifest
 
 
 def _audited(run: RunFolder, reading: dict[str, Any]) -> Manifest:
@@ -92,7 +92,9 @@ def _audited(run: RunFolder, reading: dict[str, Any]) -> Manifest:
     path, told = manifest.source.path, reading
     command = list(run.state.command) if run.state else []
     if command[1:2] and command[1] in ("audit", "selftest"):
-        params = audit.command.make_context("audit", command[2:], ignore_unknown_options=True).params
+        said = diagnostics.verbosity()
+        params = audit.command.make_context("audit", command[2:]).params
+        diagnostics.set_verbosity(said)  # a --quiet of that time is over
         told = {name: reading[name] if reading[name] not in (None, True) else params[name] for name in READING}
     again = read(path, told)
     if again.fingerprint != manifest.fingerprint:
