@@ -23,10 +23,11 @@ from .terminal import format_duration, is_terminal, supports_color
 if TYPE_CHECKING:
     from cleanlab_lite.forecast import Forecast
     from cleanlab_lite.manifest.encoded import Done
+    from cleanlab_lite.report.comparison import Change, Comparison
     from cleanlab_lite.report.gate import Gate
     from cleanlab_lite.run.report import ReportTable
     from cleanlab_lite.run.selftest import ClassOutcome, Outcome, SelfTest
-    from cleanlab_lite.run.summary import ClassNoise, Confusion, Leak, Summary
+    from cleanlab_lite.run.summary import ClassNoise, Confusion, Leak, Noise, Summary
 
 _ID_WIDTH, _LABEL_WIDTH = 40, 24  # characters
 _INDENT = " " * 6  # of a sentence under its row
@@ -144,6 +145,55 @@ def _weakest_classes(shapes: Sequence[Outcome]) -> None:
             ],
             right=range(1, 6),
         )
+
+
+def comparison_view(found: Comparison, top: int) -> None:
+    """What a person reads of two runs; `top` rows a list."""
+    from cleanlab_lite.report.comparison import CHANGES
+
+    line(f"{_rows(found.rows)} in both, {found.only_before:,} only before, {found.only_after:,} only after")
+    if found.relabelled:
+        line(f"relabelled: {_rows(found.relabelled)}")
+    line(f"noise rate: {_between(found.rate_before)} before, {_between(found.rate_after)} after")
+    line(f"flagged: {_rows(found.flagged_before)} before, {_rows(found.flagged_after)} after")
+    if found.stay is not None:
+        line(f"{percent(found.stay)} of the flags stay")
+    changed = [each for each in found.classes if each.newly_flagged or each.no_longer_flagged]
+    _table(
+        "Classes with most changes",
+        ("label", "rows", "flagged before", "after", "newly", "no longer"),
+        [
+            (
+                _label(each.label),
+                *(f"{n:,}" for n in (each.rows, each.flagged_before, each.flagged_after)),
+                *(f"{n:,}" for n in (each.newly_flagged, each.no_longer_flagged)),
+            )
+            for each in changed[:_WORST_CLASSES]
+        ],
+        right=range(1, 6),
+    )
+    for name in CHANGES:
+        rows = [each for each in found.changes if each.change == name]
+        _table(
+            f"{name.capitalize()}: {_rows(len(rows))}",
+            ("id", "label", "p before", "p after", "suggested before", "suggested after"),
+            map(_change_cells, rows[:top]),
+            right=(2, 3),
+        )
+
+
+def _between(rate: Noise) -> str:
+    return f"{percent(rate.estimate)} ({percent(rate.low)} to {percent(rate.high)})" if rate.learned else "unknown"
+
+
+def _change_cells(each: Change) -> tuple[str, ...]:
+    return (
+        shorten(escape(each.id), _ID_WIDTH),
+        _label(each.label_after),
+        *("-" if p is None else f"{p:.3f}" for p in (each.p_before, each.p_after)),
+        _label(each.suggested_before),
+        _label(each.suggested_after),
+    )
 
 
 def _headline(summary: Summary) -> None:

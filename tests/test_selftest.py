@@ -20,7 +20,7 @@ from cleanlab_lite.pipeline import run_audit, run_key
 from cleanlab_lite.run import Run, RunFolder, layout
 from cleanlab_lite.run.columns import numbers
 from cleanlab_lite.run.report import flags
-from cleanlab_lite.selftest import Scored, precision_at_depth, self_test
+from cleanlab_lite.selftest import Scored, position, precision_at_depth, self_test
 
 SHAPE = {shape.name: shape for shape in SHAPES}
 K = 5
@@ -135,6 +135,12 @@ def test_more_planted_errors_than_there_are_do_not_flatter():
     assert many == pytest.approx(few, abs=0.03)
 
 
+def test_errors_lie_between_the_matrix_and_similar_rows():
+    assert position(0.1, 0.3, 0.15) == pytest.approx(0.25)
+    assert position(0.1, 0.3, 0.9) == 1 and position(0.1, 0.3, 0.0) == 0
+    assert position(0.3, 0.3, 0.2) == position(None, 0.3, 0.2) == 0.5  # nothing tells them apart
+
+
 # --- the command ----------------------------------------------------------------------------------------------------
 
 
@@ -155,7 +161,10 @@ def test_a_manifest_is_audited_and_tested(data, capsys):
     assert found["expected"]["precision"] > 0.9 and found["expected"]["recall"] > 0.9  # the blobs lie far apart
     assert found["expected"]["sentence"].startswith("On your data about ")
     folder = Path(found["run"])
-    assert json.loads((folder / "selftest.json").read_text()) == {k: v for k, v in found.items() if k != "run"} or True
+    assert json.loads((folder / "selftest.json").read_text()).keys() == found.keys() - {"run"}
+    assert found["expected"]["sentence"] in call(capsys, "report", folder, "--html", "page.html").err + (
+        data.parent / "page.html"
+    ).read_text("utf-8")
     assert not (folder / layout.PLANTED).exists()
 
     def never(*_, **__):

@@ -88,12 +88,13 @@ class SelfTest:
 
     @classmethod
     def read(cls, folder: Path) -> SelfTest | None:
-        """That of a run folder; None where there is none. Raises ReportError when it is damaged."""
+        """That of a run folder; None where there is none of this version. Raises ReportError when it is damaged."""
         path = folder / SELFTEST
         if not path.is_file():
             return None
         with reading(f"{path} is damaged", ReportError, hint=f"delete {path} and run `nlclean selftest` again"):
-            return cls.from_dict(json_object(path.read_bytes()))
+            stored = json_object(path.read_bytes(), version=int)
+            return cls.from_dict(stored) if stored["version"] == VERSION else None
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> SelfTest:
