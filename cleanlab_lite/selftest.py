@@ -3,10 +3,14 @@
 Worlds of several shapes are drawn from what a finished run believes (`judge.worlds`), each is audited like any other
 data, and the flags are held against what was planted.
 
-The headline is about the run's own flags, and takes from the worlds what carries over: how many of the most suspicious
-rows are wrong, as far down as the run flags. Where a world's audit puts its threshold depends on its shape, and does
-not carry over. With a share f of all rows flagged, of which a share `precision` is wrong, and a share e of all labels
-wrong, recall is precision f / e.
+The headline is about the run's own flags, a share f of the rows; a share e of the labels is estimated to be wrong. Two estimates of their precision fail differently, and their mean is told:
+
+- Precision at that depth: of the most suspicious share f of a world, how much was planted. Real errors with a low
+  p_mislabel count as right in a world, and make it too low.
+- The share r of planted errors that is flagged makes it r e / f (precision from positives and unlabelled rows: Jain,
+  White & Radivojac, AAAI 2017). Where real errors are harder to see than planted ones, it is too high.
+
+Recall is that at the same depth: planted rows among the most suspicious share f, of all planted ones.
 
 People's errors are more than confusions of classes, and less than always the label of a similar row. How much of either
 is told by the suspects: how many of their neighbours carry their label (`likeness`), in the run and in both worlds. In
@@ -297,16 +301,16 @@ def expect(outcomes: Sequence[Outcome], believed: Believed) -> Expected:
     matrix = found["matrix"]
     similar = found.get("similar", matrix)
     weight = position(matrix.likeness, similar.likeness, believed.likeness)
-    ap, precision = (
-        None if low is None or high is None else (1 - weight) * low + weight * high
-        for low, high in (
-            (matrix.average_precision, similar.average_precision),
-            (matrix.precision_at_depth, similar.precision_at_depth),
-        )
-    )
-    if precision is None:
+
+    def between(name: str) -> float | None:
+        low, high = getattr(matrix, name), getattr(similar, name)
+        return None if low is None or high is None else (1 - weight) * low + weight * high
+
+    ap, at_depth, recall = map(between, ("average_precision", "precision_at_depth", "recall"))
+    if at_depth is None or recall is None:
         return Expected(ap, None, None, weight, "On your data no row is flagged, so nothing can be said of the flags.")
-    recall = min(precision * believed.depth / believed.rate, 1.0)
+    precision = (at_depth + min(recall * believed.rate / believed.depth, 1.0)) / 2
+    recall = min(at_depth * believed.depth / believed.rate, 1.0)
     sentence = (
         f"On your data about {100 * precision:.0f} % of the flags are real and about {100 * recall:.0f} % of the "
         "errors are flagged."
