@@ -3,7 +3,8 @@
 Worlds of several shapes are drawn from what a finished run believes (`judge.worlds`), each is audited like any other
 data, and the flags are held against what was planted.
 
-The headline is about the run's own flags, a share f of the rows; a share e of the labels is estimated to be wrong. Two estimates of their precision fail differently, and their mean is told:
+The headline is about the run's own flags, a share f of the rows; a share e of the labels is estimated to be wrong. Two
+estimates of their precision fail differently, and their mean is told:
 
 - Precision at that depth: of the most suspicious share f of a world, how much was planted. Real errors with a low
   p_mislabel count as right in a world, and make it too low.

@@ -223,13 +223,14 @@ def test_vectors_that_changed_are_not_tested(data, capsys):
 
 
 @pytest.mark.slow
-def test_what_is_predicted_is_true(tmp_path):
-    """Blobs that overlap, and errors along confusions: the flags of the audit against the truth."""
-    rng = np.random.default_rng(0)
-    n, k = 1500, 6
+@pytest.mark.parametrize(("apart", "others", "seed"), [(3.2, 2, 3), (3.6, 5, 4)], ids=["neighbouring classes", "any"])
+def test_what_is_predicted_is_true(tmp_path, apart, others, seed):
+    """Blobs that overlap, of which the audit estimates the rate well: the flags against the truth."""
+    rng = np.random.default_rng(seed)
+    n, k = 1000, 6
     truth = rng.integers(k, size=n)
-    vectors = 2.6 * np.eye(k, 16)[truth] + rng.normal(size=(n, 16))
-    labels = np.where(rng.random(n) < 0.15, (truth + rng.integers(1, 3, n)) % k, truth)
+    vectors = apart * np.eye(k, 16)[truth] + rng.normal(size=(n, 16))
+    labels = np.where(rng.random(n) < 0.12, (truth + rng.integers(1, others + 1, n)) % k, truth)
     np.savez(tmp_path / "set.npz", features=vectors.astype(np.float32), labels=labels)
     manifest, config = read_manifest(tmp_path / "set.npz"), preset("fast", device="cpu")
     with Run.start(tmp_path / "run", "set", run_key(manifest, config)) as run:
@@ -237,9 +238,7 @@ def test_what_is_predicted_is_true(tmp_path):
     folder = RunFolder(tmp_path / "run")
     expected = self_test(folder, manifest, config, preset="fast").expected
     table, wrong = folder.report.table, labels != truth
-    flagged = flags(table, "is_label_issue")
-    assert expected.average_precision == pytest.approx(
-        average_precision(numbers(table, "label_score"), wrong), abs=0.05
-    )
+    flagged, ap = flags(table, "is_label_issue"), average_precision(numbers(table, "label_score"), wrong)
+    assert expected.average_precision == pytest.approx(ap, abs=0.05)
     assert expected.precision == pytest.approx(wrong[flagged].mean(), abs=0.07)
-    assert expected.recall == pytest.approx(flagged[wrong].mean(), abs=0.1)
+    assert expected.recall == pytest.approx(flagged[wrong].mean(), abs=0.07)
