@@ -17,7 +17,10 @@ from . import diagnostics, version
 from .diagnostics import ExitCode
 from .options import verbosity_options
 
-COMMANDS = ("audit", "review", "report", "check", "export", "encode", "methods", "doctor", "completion")
+COMMANDS = (
+    *("audit", "review", "report", "check", "compare", "selftest", "export", "encode"),
+    *("methods", "doctor", "completion"),
+)
 
 
 class Program(click.Group):

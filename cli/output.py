@@ -9,7 +9,7 @@ import shlex
 import shutil
 import sys
 import textwrap
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,9 +23,11 @@ from .terminal import format_duration, is_terminal, supports_color
 if TYPE_CHECKING:
     from cleanlab_lite.forecast import Forecast
     from cleanlab_lite.manifest.encoded import Done
+    from cleanlab_lite.report.comparison import Change, Comparison
     from cleanlab_lite.report.gate import Gate
     from cleanlab_lite.run.report import ReportTable
-    from cleanlab_lite.run.summary import ClassNoise, Confusion, Leak, Summary
+    from cleanlab_lite.run.selftest import ClassOutcome, Outcome, SelfTest
+    from cleanlab_lite.run.summary import ClassNoise, Confusion, Leak, Noise, Summary
 
 _ID_WIDTH, _LABEL_WIDTH = 40, 24  # characters
 _INDENT = " " * 6  # of a sentence under its row
@@ -88,6 +90,113 @@ def report_view(report: ReportTable, path: Path, top: int) -> None:
     _suspicious_rows(title, with_context(report, report.suspicious().slice(0, top)))
     _next_steps(path.parent, summary)
     line(str(path))
+
+
+def selftest_view(found: SelfTest, folder: Path) -> None:
+    """What a person reads after a self-test; the last line is the file that holds it."""
+    from cleanlab_lite.run.layout import SELFTEST
+
+    line(
+        f"{found.flagged:,} rows flagged, noise rate {percent(found.noise_rate)}; "
+        f"wrong labels planted at that rate, audits with preset {found.preset}"
+    )
+    names = ("errors planted", "rows", "planted", "flagged", "AP", "precision", "recall", "corrections right", "rate")
+    _table("What audits make of planted errors", names, map(_outcome_cells, found.shapes), right=range(1, len(names)))
+    _calibration(found.shapes)
+    _weakest_classes(found.shapes)
+    line(found.expected.sentence)
+    line(str(folder / SELFTEST))
+
+
+def _outcome_cells(shape: Outcome) -> tuple[str, ...]:
+    return (
+        shape.summary,
+        f"{shape.rows:,}",
+        f"{shape.planted:,}",
+        f"{shape.flagged:,}",
+        "-" if shape.average_precision is None else f"{shape.average_precision:.3f}",
+        percent(shape.precision),
+        percent(shape.recall),
+        percent(shape.corrections_right),
+        percent(shape.noise_rate),
+    )
+
+
+def _calibration(shapes: Sequence[Outcome]) -> None:
+    """The curve of the first shape: errors as the run believes them to be."""
+    for shape in shapes[:1]:
+        cells = [(percent(each.p), percent(each.wrong), f"{each.rows:,}") for each in shape.calibration]
+        _table("Calibration", ("p_mislabel", "wrong", "rows"), cells, right=(0, 1, 2))
+
+
+def _weakest_classes(shapes: Sequence[Outcome]) -> None:
+    """Classes whose errors are found least, by the first shape."""
+    for shape in shapes[:1]:
+        known = [each for each in shape.classes if each.recall is not None]
+        weakest: list[ClassOutcome] = sorted(known, key=lambda each: (each.recall or 0.0, each.label))
+        _table(
+            "Classes whose errors are found least",
+            ("label", "rows", "planted", "flagged", "precision", "recall"),
+            [
+                (
+                    _label(each.label),
+                    *(f"{count:,}" for count in (each.rows, each.planted, each.flagged)),
+                    percent(each.precision),
+                    percent(each.recall),
+                )
+                for each in weakest[:_WORST_CLASSES]
+            ],
+            right=range(1, 6),
+        )
+
+
+def comparison_view(found: Comparison, top: int) -> None:
+    """What a person reads of two runs; `top` rows a list."""
+    from cleanlab_lite.report.comparison import CHANGES
+
+    line(f"{_rows(found.rows)} in both, {found.only_before:,} only before, {found.only_after:,} only after")
+    if found.relabelled:
+        line(f"relabelled: {_rows(found.relabelled)}")
+    line(f"noise rate: {_between(found.rate_before)} before, {_between(found.rate_after)} after")
+    line(f"flagged: {_rows(found.flagged_before)} before, {_rows(found.flagged_after)} after")
+    if found.stay is not None:
+        line(f"{percent(found.stay)} of the flags stay")
+    changed = [each for each in found.classes if each.newly_flagged or each.no_longer_flagged]
+    _table(
+        "Classes with most changes",
+        ("label", "rows", "flagged before", "after", "newly", "no longer"),
+        [
+            (
+                _label(each.label),
+                *(f"{n:,}" for n in (each.rows, each.flagged_before, each.flagged_after)),
+                *(f"{n:,}" for n in (each.newly_flagged, each.no_longer_flagged)),
+            )
+            for each in changed[:_WORST_CLASSES]
+        ],
+        right=range(1, 6),
+    )
+    for name in CHANGES:
+        rows = [each for each in found.changes if each.change == name]
+        _table(
+            f"{name.capitalize()}: {_rows(len(rows))}",
+            ("id", "label", "p before", "p after", "suggested before", "suggested after"),
+            map(_change_cells, rows[:top]),
+            right=(2, 3),
+        )
+
+
+def _between(rate: Noise) -> str:
+    return f"{percent(rate.estimate)} ({percent(rate.low)} to {percent(rate.high)})" if rate.learned else "unknown"
+
+
+def _change_cells(each: Change) -> tuple[str, ...]:
+    return (
+        shorten(escape(each.id), _ID_WIDTH),
+        _label(each.label_after),
+        *("-" if p is None else f"{p:.3f}" for p in (each.p_before, each.p_after)),
+        _label(each.suggested_before),
+        _label(each.suggested_after),
+    )
 
 
 def _headline(summary: Summary) -> None:
@@ -426,7 +535,7 @@ def _table(
     title: str,
     header: Sequence[str],
     rows: Iterable[Sequence[str]],
-    right: Sequence[int],
+    right: Collection[int],
     below: Sequence[str] = (),
 ) -> None:
     """A table of cells that are safe already, a line per row; nothing where there are no rows.

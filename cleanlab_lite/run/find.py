@@ -35,6 +35,11 @@ def find_run(path: Path | None, root: Path = ROOT) -> Path:
     raise ReportError(f"the run in {path} is not finished", hint=_how_to_go_on(state))
 
 
+def is_run(path: Path) -> bool:
+    """Whether `path` is the folder of a run, finished or not, or the report in it."""
+    return _is_run(path) or (path.name == REPORT and _is_run(path.parent))
+
+
 def is_run_file(path: Path) -> bool:
     """Whether the file at `path`, there or not, is one that an audit or a review keeps in a run folder."""
     inner = next((folder for folder in path.parents if folder.name in (STAGES, JOBS)), None)
@@ -82,6 +87,15 @@ def choose(parent: Path, key: str) -> Path:
     while (folder := parent / f"{moment:%Y%m%dT%H%M%SZ}-{key[:8]}").exists():
         moment += timedelta(seconds=1)
     return folder
+
+
+def finished_run(stem: str, key: str, root: Path = ROOT) -> Path | None:
+    """The newest run of `key` under `root/stem` that is finished; None where there is none."""
+    for folder in sorted((root / safe_stem(stem)).glob(f"????????T??????Z-{key[:8]}"), reverse=True):
+        state = State.read(folder)
+        if state is not None and state.key == key and state.finished is not None:
+            return folder
+    return None
 
 
 def refuse_foreign(folder: Path, key: str) -> None:

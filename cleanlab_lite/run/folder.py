@@ -24,6 +24,7 @@ from cleanlab_lite.manifest.saved import Lines, load_lines, load_manifest
 from cleanlab_lite.run.find import find_run
 from cleanlab_lite.run.layout import DECISIONS, FEATURES, HISTORY, MANIFEST, NOISE_MATRIX, REPORT, ROOT
 from cleanlab_lite.run.report import ReportTable
+from cleanlab_lite.run.selftest import SelfTest
 from cleanlab_lite.run.state import State
 from cleanlab_lite.run.summary import Summary
 
@@ -57,6 +58,11 @@ class RunFolder:
     @cached_property
     def state(self) -> State | None:
         return State.read(self.folder)
+
+    @cached_property
+    def selftest(self) -> SelfTest | None:
+        """What to expect of the flags; None where nobody has tested it."""
+        return SelfTest.read(self.folder)
 
     @property
     def journal(self) -> DecisionLog:

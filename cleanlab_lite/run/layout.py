@@ -18,6 +18,7 @@ FEATURES = "features.npy"  # (n, d)
 MANIFEST = "manifest.parquet"  # as it was read
 PROXIES = "proxies.safetensors"  # what --warm-start starts from
 DECISIONS = "decisions.jsonl"  # the journal of `nlclean review`
+SELFTEST = "selftest.json"  # what `nlclean selftest` found
 
 # what the run itself needs
 STATE = "run.json"  # key, command and times; `finished` is null until the last stage is done
@@ -28,11 +29,12 @@ TEMPORARY = ".tmp-"  # starts the names of files being written; removed when the
 ARRAYS = ".npz"  # ends the names of what only an unfinished run needs
 COPIES = f"copies{ARRAYS}"
 JOBS = "jobs"  # folder of what every network saw while it was trained: gone when the run is finished
+PLANTED = "selftest"  # folder of the audits of planted errors: gone when the self-test is done
 # Names that are for the audit and the review, as patterns; stages and jobs lie in folders of their own.
 OWN = (
     ".*",
     *(REPORT, SUMMARY, CLASSES, NOISE_MATRIX, DUPLICATES, PROVENANCE, HISTORY, FEATURES, MANIFEST, PROXIES),
-    *(DECISIONS, STATE, LOG),
+    *(DECISIONS, SELFTEST, STATE, LOG),
     *("pruned.*", "corrected.*", f"*{ARRAYS}"),
 )
 

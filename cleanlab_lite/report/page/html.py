@@ -33,6 +33,7 @@ from cleanlab_lite.run import RunFolder
 from cleanlab_lite.run.folder import StoredCurves
 from cleanlab_lite.run.layout import DECISIONS
 from cleanlab_lite.run.report import ReportTable, by_suspicion, flags
+from cleanlab_lite.run.selftest import SelfTest
 from cleanlab_lite.run.summary import ClassNoise, Leak, NoisySource
 from cleanlab_lite.text import percent
 
@@ -110,6 +111,7 @@ def _frame(run: RunFolder) -> tuple[bytes, bytes]:
         **_headline(run),
         "leakage": _leakage(run.summary.leakage),
         "provenance": _provenance(run.summary.provenance),
+        "selftest": _selftest(run.selftest),
         "order": "Rows, most suspicious first" if run.summary.noise_rate.learned else "Rows",
         "charts": _learning(run.report, run.history),
         **_classes_or_advice(run),
@@ -237,6 +239,26 @@ def _provenance(sources: Sequence[NoisySource]) -> str:
     return (
         f'<div class="pair"><div class="card"><h2>Where wrong labels come from</h2><p class="note">{note}</p>'
         f'<table class="classes"><thead><tr>{heads}</tr></thead>'
+        f"<tbody>{''.join(lines)}</tbody></table></div></div>"
+    )
+
+
+def _selftest(found: SelfTest | None) -> str:
+    """What to expect of the flags, a table row per shape of planted errors, where somebody has tested it."""
+    if found is None:
+        return ""
+    lines = []
+    for shape in found.shapes:
+        ap = "unknown" if shape.average_precision is None else f"{shape.average_precision:.2f}"
+        shares = map(_percent, (shape.precision, shape.recall, shape.corrections_right))
+        cells = "".join(f'<td class="figure">{cell}</td>' for cell in (f"{shape.planted:,}", ap, *shares))
+        lines.append(f'<tr><th scope="row" class="text">{escape(shape.summary)}</th>{cells}</tr>')
+    names = ("Errors planted", "Rows", "AP", "Flags that are real", "Errors that are flagged", "Corrections right")
+    heads = "".join(f'<th scope="col">{name}</th>' for name in names)
+    return (
+        f'<div class="pair"><div class="card"><h2>What to expect</h2><p>{escape(found.expected.sentence)}</p>'
+        f'<p class="note">Wrong labels were planted among yours, at the estimated rate, and audited '
+        f'(preset {escape(found.preset)}).</p><table class="classes"><thead><tr>{heads}</tr></thead>'
         f"<tbody>{''.join(lines)}</tbody></table></div></div>"
     )
 

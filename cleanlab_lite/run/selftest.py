@@ -1,0 +1,112 @@
+"""`SelfTest`: what audits make of planted errors. `selftest.json` is exactly its fields, in their order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from cleanlab_lite.errors import ReportError
+from cleanlab_lite.files import json_object, reading
+from cleanlab_lite.run.layout import SELFTEST
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Bin:
+    """Rows whose p_mislabel lies in one tenth of 0..1."""
+
+    rows: int
+    p: float  # mean
+    wrong: float  # share
+
+
+@dataclass(frozen=True)
+class ClassOutcome:
+    """The rows with one label. Shares are None where they are shares of nothing."""
+
+    label: str
+    rows: int
+    planted: int
+    flagged: int
+    precision: float | None
+    recall: float | None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How well errors of one shape were found. Shares are None where they are shares of nothing."""
+
+    shape: str
+    summary: str  # of the shape
+    rows: int  # that count
+    planted: int
+    flagged: int
+    average_precision: float | None
+    precision: float | None  # of the flags
+    recall: float | None
+    precision_at_depth: float | None  # of as many of the most suspicious rows as the run flags, by share
+    noise_rate: float | None  # as the audit estimates it; planted / rows is what it is
+    likeness: float | None  # of suspects: share of their neighbours that carry their label, weighted by p_mislabel
+    corrections: int  # flagged rows with a suggestion
+    corrections_right: float | None  # share of them whose suggestion is the true label
+    calibration: list[Bin]
+    classes: list[ClassOutcome]
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What to expect of the run's own flags. None where nothing can be said."""
+
+    average_precision: float | None
+    precision: float | None
+    recall: float | None
+    similar: float  # 0..1, how far the run's suspects are from those of errors like the matrix to those of similar rows
+    sentence: str
+
+
+@dataclass(frozen=True)
+class SelfTest:
+    """Of one run."""
+
+    version: int
+    key: str  # of the run, the options of its audits, and nlclean
+    run_id: str
+    preset: str
+    seed: int
+    noise_rate: float  # of the run: the share of the rows that errors were planted on
+    flagged: int  # by the run
+    expected: Expected
+    shapes: list[Outcome]
+    left_out: list[str]  # why there is no other shape, a sentence each
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON types."""
+        return asdict(self)
+
+    @classmethod
+    def read(cls, folder: Path) -> SelfTest | None:
+        """That of a run folder; None where there is none of this version. Raises ReportError when it is damaged."""
+        path = folder / SELFTEST
+        if not path.is_file():
+            return None
+        with reading(f"{path} is damaged", ReportError, hint=f"delete {path} and run `nlclean selftest` again"):
+            stored = json_object(path.read_bytes(), version=int)
+            return cls.from_dict(stored) if stored["version"] == VERSION else None
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> SelfTest:
+        """What `as_dict` gave. Raises KeyError or TypeError where it is something else."""
+        shapes = [
+            Outcome(
+                **shape
+                | {
+                    "calibration": [Bin(**each) for each in shape["calibration"]],
+                    "classes": [ClassOutcome(**each) for each in shape["classes"]],
+                }
+            )
+            for shape in stored["shapes"]
+        ]
+        return cls(**{**stored, "expected": Expected(**stored["expected"]), "shapes": shapes})

@@ -1,0 +1,335 @@
+"""`self_test`: what to expect of an audit of these data, seen on wrong labels that are planted among the user's own.
+
+Worlds of several shapes are drawn from what a finished run believes (`judge.worlds`), each is audited like any other
+data, and the flags are held against what was planted.
+
+The headline is about the run's own flags, a share f of the rows; a share e of the labels is estimated to be wrong. Two
+estimates of their precision fail differently, and their mean is told:
+
+- Precision at that depth: of the most suspicious share f of a world, how much was planted. Real errors with a low
+  p_mislabel count as right in a world, and make it too low.
+- The share r of planted errors that is flagged makes it r e / f (precision from positives and unlabelled rows: Jain,
+  White & Radivojac, AAAI 2017). Where real errors are harder to see than planted ones, it is too high.
+
+Recall is that at the same depth: planted rows among the most suspicious share f, of all planted ones.
+
+People's errors are more than confusions of classes, and less than always the label of a similar row. How much of either
+is told by the suspects: how many of their neighbours carry their label (`likeness`), in the run and in both worlds. In
+between, all is interpolated.
+
+Few errors in a small set would tell little: then more are planted, and count so much less (`Scored.weight`) that
+precision is that at the estimated rate (a change of priors: Elkan, IJCAI 2001).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pyarrow.compute as pc
+from sklearn.metrics import average_precision_score
+
+from cleanlab_lite.clock import Clock
+from cleanlab_lite.config import AuditConfig
+from cleanlab_lite.errors import ReportError
+from cleanlab_lite.judge.worlds import FEWEST_CLASSES, SHAPES, Shape, World, draw_truth
+from cleanlab_lite.manifest.manifest import Manifest
+from cleanlab_lite.pipeline import run_audit, run_key
+from cleanlab_lite.progress import OnProgress, ignore
+from cleanlab_lite.run import Run, RunFiles, RunFolder, layout
+from cleanlab_lite.run.columns import numbers
+from cleanlab_lite.run.report import ReportTable, flags
+from cleanlab_lite.run.selftest import VERSION, Bin, ClassOutcome, Expected, Outcome, SelfTest
+
+BETWEEN = ("matrix", "similar")  # shapes between which people's errors lie
+FEWEST, MOST = 60, 0.3  # planted rows, and their share of a small set
+BINS = 10  # of the calibration curve
+
+
+@dataclass(frozen=True)
+class Believed:
+    """What a run says of n rows and k classes."""
+
+    labels: np.ndarray  # (n,) int64, -1 where there is none
+    p: np.ndarray  # (n,) p_mislabel, NaN where a row was not judged
+    other: np.ndarray  # (n,) int64, most probable class beside the given one, -1 where none is known
+    neighbors: np.ndarray  # (n, v) int64, -1 where there are fewer; v is 0 where the run knows none
+    matrix: np.ndarray  # (k, k) P(given | true)
+    rate: float
+    depth: float  # share of the judged rows that is flagged
+    likeness: float | None  # of its suspects to their neighbours
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Of the s rows of a world that count and were judged."""
+
+    score: np.ndarray  # (s,) higher is cleaner
+    p: np.ndarray  # (s,)
+    flagged: np.ndarray  # (s,) bool
+    planted: np.ndarray  # (s,) bool
+    given: np.ndarray  # (s,) int64
+    suggested: np.ndarray  # (s,) int64, -1 where nothing is offered
+    true: np.ndarray  # (s,) int64, -1 for rows of no class
+    weight: np.ndarray  # (s,) so that the share of planted rows is the estimated rate
+
+
+def self_test(
+    run: RunFolder,
+    manifest: Manifest,
+    config: AuditConfig,
+    *,
+    preset: str,
+    command: Sequence[str] = (),
+    on_progress: OnProgress = ignore,
+) -> SelfTest:
+    """Plant errors into the labels of a finished run, audit them, and write `selftest.json` into its folder.
+
+    A test that was done with the same options is read, and one that was killed goes on.
+
+    Args:
+        manifest: what the run audited.
+        config: of the audits of planted labels.
+        preset: its name, for the reader.
+        command: what the user typed.
+
+    Raises:
+        ReportError: the run has learned nothing that could be tested.
+        StoppedEarly: the time budget is used up; the same call goes on from there.
+    """
+    key = test_key(run, manifest, config)
+    stored = run.selftest
+    if stored is not None and stored.key == key:
+        return stored
+    believed, clock = believe(run, manifest), Clock(config.time_budget, on_progress)
+    outcomes: list[Outcome] = []
+    left_out: list[str] = []
+    for number, shape in enumerate(SHAPES):
+        world, why = plant(believed, shape, np.random.default_rng((config.seed, 7, number)))
+        if world is None:
+            left_out.append(f"{shape.name}: {why}")
+            continue
+        clock.moved = True  # whatever an audit of its own has done is kept
+        clock.check(f"{number} of {len(SHAPES)} shapes")
+        planted = replace(
+            manifest,
+            labels=world.labels,
+            classes=tuple(manifest.classes[c] for c in world.visible),
+            _fingerprint=[],
+        )
+        limited = replace(config, time_budget=clock.remaining)
+        folder = run.path(layout.PLANTED) / f"{shape.name}-{key[:8]}"
+        with Run.start(folder, shape.name, run_key(planted, limited), command) as trial:
+            report = run_audit(planted, limited, run=trial, on_progress=on_progress)
+        outcomes.append(outcome_of(shape, believed, world, planted.classes, report))
+    found = SelfTest(
+        version=VERSION,
+        key=key,
+        run_id=run.summary.run_id,
+        preset=preset,
+        seed=config.seed,
+        noise_rate=believed.rate,
+        flagged=run.summary.flagged,
+        expected=expect(outcomes, believed),
+        shapes=outcomes,
+        left_out=left_out,
+    )
+    text = json.dumps(found.as_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    RunFiles(run.folder).write(layout.SELFTEST, lambda path: path.write_bytes(text.encode("utf-8", "backslashreplace")))
+    shutil.rmtree(run.path(layout.PLANTED), ignore_errors=True)
+    return found
+
+
+def test_key(run: RunFolder, manifest: Manifest, config: AuditConfig) -> str:
+    """sha256 of all that decides what a self-test finds: the run, the options of its audits, the version."""
+    facts = [run.summary.run_id, run.summary.flagged, run_key(manifest, config), importlib.metadata.version("nlclean")]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+
+def believe(run: RunFolder, manifest: Manifest) -> Believed:
+    """What the run says. Raises ReportError when it has learned nothing."""
+    table, rate = run.report.table, run.summary.noise_rate
+    if not rate.learned or rate.estimate is None or run.noise_matrix is None:
+        raise ReportError(
+            f"the run in {run.folder} has learned nothing from the labels, so there is nothing to test",
+            hint="`nlclean report` says what to try",
+        )
+    number = {name: c for c, name in enumerate(manifest.classes)}
+    top = table["top_labels"].to_pylist()
+    other = [
+        next((number[name] for name in names or () if number[name] != given), -1)
+        for names, given in zip(top, manifest.labels.tolist(), strict=True)
+    ]
+    matrix = np.zeros((manifest.num_classes, manifest.num_classes))
+    for row in run.noise_matrix.to_pylist():
+        matrix[number[row["true_label"]], number[row["given_label"]]] = row["probability"]
+    p, flagged = numbers(table, "p_mislabel"), flags(table, "is_label_issue")
+    judged = np.isfinite(p)
+    return Believed(
+        labels=manifest.labels,
+        p=p,
+        other=np.array(other, dtype=np.int64),
+        neighbors=_neighbors(run.report),
+        matrix=matrix,
+        rate=float(np.clip(rate.estimate, 1 / max(judged.sum(), 2), 1 - 1e-3)),
+        depth=float(flagged[judged].mean()),
+        likeness=likeness(run.report),
+    )
+
+
+def likeness(report: ReportTable) -> float | None:
+    """Share of a suspect's neighbours that carry its label, weighted by p_mislabel; None without neighbours."""
+    p, agreement = numbers(report.table, "p_mislabel"), numbers(report.table, "knn_agreement")
+    known = np.isfinite(p) & np.isfinite(agreement)
+    return _mean(agreement[known], p[known])
+
+
+def _neighbors(report: ReportTable) -> np.ndarray:
+    """(n, v) int64 row numbers, -1 where there are fewer."""
+    lists = report.table["neighbors"].combine_chunks()
+    counts = np.asarray(pc.list_value_length(lists).fill_null(0))
+    found = np.full((len(report), counts.max(initial=0)), -1, dtype=np.int64)
+    there = np.arange(found.shape[1]) < counts[:, None]
+    ids = report.table["id"].combine_chunks()
+    found[there] = np.asarray(pc.index_in(pc.list_flatten(lists), value_set=ids))
+    return found
+
+
+def plant(believed: Believed, shape: Shape, rng: np.random.Generator) -> tuple[World | None, str]:
+    """A world of this shape; or None, and why there is none."""
+    if shape.name in ("similar", "no_class") and not (believed.neighbors >= 0).any():
+        return None, "the run knows no neighbours"
+    drawn = draw_truth(believed.labels, believed.p, believed.other, rng)
+    kept = int(drawn.kept.sum())
+    count = max(round(believed.rate * kept), min(FEWEST, int(MOST * kept)))
+    world = shape.plant(drawn, count, believed.matrix, believed.neighbors, rng)
+    return world, f"fewer than {FEWEST_CLASSES} classes" if world is None else ""
+
+
+# --- what was found -------------------------------------------------------------------------------------------------
+
+
+def outcome_of(shape: Shape, believed: Believed, world: World, classes: Sequence[str], report: ReportTable) -> Outcome:
+    """The report on a world held against its truth."""
+    rows = score(world, classes, report, believed.rate)
+    offered = rows.flagged & rows.planted & (rows.suggested >= 0)
+    return Outcome(
+        shape=shape.name,
+        summary=shape.summary,
+        rows=len(rows.score),
+        planted=int(rows.planted.sum()),
+        flagged=int(rows.flagged.sum()),
+        average_precision=_share(average_precision_score(rows.planted, -rows.score, sample_weight=rows.weight)),
+        precision=_mean(rows.planted, rows.weight * rows.flagged),
+        recall=_mean(rows.flagged, rows.weight * rows.planted),
+        precision_at_depth=precision_at_depth(rows, believed.depth),
+        noise_rate=report.summary.noise_rate.estimate if report.summary.noise_rate.learned else None,
+        likeness=likeness(report),
+        corrections=int(offered.sum()),
+        corrections_right=_mean(rows.suggested == rows.true, offered) if (rows.true[rows.planted] >= 0).any() else None,
+        calibration=calibration(rows),
+        classes=by_class(rows, classes),
+    )
+
+
+def score(world: World, classes: Sequence[str], report: ReportTable, rate: float) -> Scored:
+    """The rows that count."""
+    table, number = report.table, {name: c for c, name in enumerate(classes)}
+    p = numbers(table, "p_mislabel")
+    rows = np.flatnonzero(world.counts & np.isfinite(p))
+    planted = world.planted[rows]
+    suggested = np.array([number.get(name, -1) for name in table["suggested_label"].to_pylist()], dtype=np.int64)
+    odds = rate / (1 - rate) * (~planted).sum() / max(planted.sum(), 1)
+    return Scored(
+        score=numbers(table, "label_score")[rows],
+        p=p[rows],
+        flagged=flags(table, "is_label_issue")[rows],
+        planted=planted,
+        given=world.labels[rows],
+        suggested=suggested[rows],
+        true=world.true[rows],
+        weight=np.where(planted, odds, 1.0),
+    )
+
+
+def precision_at_depth(rows: Scored, depth: float) -> float | None:
+    """Share of planted rows among the most suspicious share `depth` of all."""
+    order = np.argsort(rows.score, kind="stable")
+    weight = rows.weight[order]
+    first = np.searchsorted(weight.cumsum(), depth * weight.sum(), side="right")
+    return _mean(rows.planted[order[:first]], weight[:first])
+
+
+def calibration(rows: Scored) -> list[Bin]:
+    """The bins that hold any row, rising."""
+    index = np.minimum((rows.p * BINS).astype(np.int64), BINS - 1)
+    found = []
+    for number in np.unique(index):
+        inside = index == number
+        weight = rows.weight * inside
+        p, wrong = (np.average(values, weights=weight) for values in (rows.p, rows.planted))
+        found.append(Bin(int(inside.sum()), float(p), float(wrong)))
+    return found
+
+
+def by_class(rows: Scored, classes: Sequence[str]) -> list[ClassOutcome]:
+    """By the label that an audit is shown."""
+    found = []
+    for number, name in enumerate(classes):
+        inside = rows.given == number
+        planted, flagged = inside & rows.planted, inside & rows.flagged
+        found.append(
+            ClassOutcome(
+                label=name,
+                rows=int(inside.sum()),
+                planted=int(planted.sum()),
+                flagged=int(flagged.sum()),
+                precision=_mean(rows.planted, rows.weight * flagged),
+                recall=_mean(rows.flagged, rows.weight * planted),
+            )
+        )
+    return found
+
+
+def expect(outcomes: Sequence[Outcome], believed: Believed) -> Expected:
+    """What to expect of the run's flags, between what errors of two shapes say; of one where there is no other."""
+    found = {each.shape: each for each in outcomes}
+    matrix = found["matrix"]
+    similar = found.get("similar", matrix)
+    weight = position(matrix.likeness, similar.likeness, believed.likeness)
+
+    def between(name: str) -> float | None:
+        low, high = getattr(matrix, name), getattr(similar, name)
+        return None if low is None or high is None else (1 - weight) * low + weight * high
+
+    ap, at_depth, recall = map(between, ("average_precision", "precision_at_depth", "recall"))
+    if at_depth is None or recall is None:
+        return Expected(ap, None, None, weight, "On your data no row is flagged, so nothing can be said of the flags.")
+    precision = (at_depth + min(recall * believed.rate / believed.depth, 1.0)) / 2
+    recall = min(at_depth * believed.depth / believed.rate, 1.0)
+    sentence = (
+        f"On your data about {100 * precision:.0f} % of the flags are real and about {100 * recall:.0f} % of the "
+        "errors are flagged."
+    )
+    return Expected(ap, precision, recall, weight, sentence)
+
+
+def position(low: float | None, high: float | None, value: float | None) -> float:
+    """Where `value` lies from `low` (0) to `high` (1); the middle where that cannot be told."""
+    if low is None or high is None or value is None or high <= low:
+        return 0.5
+    return float(np.clip((value - low) / (high - low), 0, 1))
+
+
+def _mean(values: np.ndarray, weight: np.ndarray) -> float | None:
+    """The weighted mean; None where nothing weighs anything."""
+    return float(np.average(values, weights=weight)) if np.any(weight > 0) else None
+
+
+def _share(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None

@@ -1,0 +1,105 @@
+"""`nlclean selftest`: what to expect of an audit of these data."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cleanlab_lite.config import PRESETS
+
+from .. import diagnostics
+from ..options import config_options, json_option, verbosity_options
+from ..settings import resolve, to_config
+from .audit import READING, read, reading_options
+
+if TYPE_CHECKING:
+    from cleanlab_lite.config import AuditConfig
+    from cleanlab_lite.manifest.manifest import Manifest
+    from cleanlab_lite.run import RunFolder
+
+
+@click.command("selftest")
+@click.argument("data", required=False, metavar="[MANIFEST|RUN]")
+@reading_options
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Run folder of a MANIFEST.  [default: one under nlclean-runs/]"
+)
+@click.option(
+    "--preset", type=click.Choice(list(PRESETS)), default="fast", show_default=True, help="How thorough to be."
+)
+@config_options("time_budget", "seed", "device", "workers")
+@json_option
+@verbosity_options
+@click.pass_context
+def command(ctx: click.Context, data: str | None, out: Path | None, as_json: bool, **given: Any) -> None:
+    """Say what to expect of an audit: how many flags are real, and how many errors are flagged.
+
+    Wrong labels are planted among those of a finished RUN, shaped in several ways, and audited. A MANIFEST is audited
+    first. Without either it is the newest run under nlclean-runs/. What was found is kept in the run folder as
+    selftest.json, and shown on the page of `nlclean report --html`.
+    """
+    reading = {name: given.pop(name) for name in READING}
+    settings = resolve(given, environ=os.environ, cwd=Path.cwd())
+    config = to_config(settings)
+    from cleanlab_lite.selftest import self_test
+
+    from .. import output
+    from ..progress import Drawer
+
+    with Drawer() as drawer:
+        run, manifest = _run_of(data, reading, config, out, ctx.obj, drawer)
+        found = self_test(run, manifest, config, preset=settings["preset"].value, command=ctx.obj, on_progress=drawer)
+    for sentence in found.left_out:
+        diagnostics.note(f"left out: {sentence}")
+    if as_json:
+        output.json_document(found.as_dict() | {"run": str(run.folder)})
+    else:
+        output.selftest_view(found, run.folder)
+
+
+def _run_of(
+    data: str | None, reading: dict[str, Any], config: AuditConfig, out: Path | None, typed: list[str], drawer: Any
+) -> tuple[RunFolder, Manifest]:
+    """A finished run, and what it audited; a manifest is audited first, or its run is found."""
+    from cleanlab_lite.pipeline import run_audit, run_key
+    from cleanlab_lite.run import Run, RunFolder, finished_run, is_run
+
+    if data is None or is_run(Path(data)):
+        if out is not None:
+            raise click.UsageError("--out is for a MANIFEST: a self-test of a RUN is kept in its folder")
+        run = RunFolder(None if data is None else Path(data))
+        return run, _audited(run, reading)
+    manifest = read(data, reading)
+    key, stem = run_key(manifest, config), PurePath(manifest.source.path).stem
+    folder = out or finished_run(stem, key)
+    with Run.start(folder, stem, key, typed) as first:
+        run_audit(manifest, config, run=first, on_progress=drawer)
+        return RunFolder(first.folder), manifest
+
+
+def _audited(run: RunFolder, reading: dict[str, Any]) -> Manifest:
+    """What the run audited. Vectors are not kept in a run: they are read again, as the run's own command read them."""
+    manifest = run.manifest
+    if manifest.modality != "vector":
+        return manifest
+    from cleanlab_lite.errors import ConfigError
+
+    from . import audit
+
+    path, told = manifest.source.path, reading
+    command = list(run.state.command) if run.state else []
+    if command[1:2] and command[1] in ("audit", "selftest"):
+        said = diagnostics.verbosity()
+        params = audit.command.make_context("audit", command[2:]).params
+        diagnostics.set_verbosity(said)  # a --quiet of that time is over
+        told = {name: reading[name] if reading[name] not in (None, True) else params[name] for name in READING}
+    again = read(path, told)
+    if again.fingerprint != manifest.fingerprint:
+        raise ConfigError(
+            f"{path} is not what the run in {run.folder} audited",
+            hint="name the manifest with its options instead: nlclean selftest MANIFEST --features ...",
+        )
+    return again

@@ -1,0 +1,96 @@
+"""`nlclean compare`: what two runs over the same data see differently."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import pytest
+from cli_world import HOSTILE, HOSTILE_SHOWN, call, finished_run, make_manifest, make_report, mislabel, row
+
+from cleanlab_lite.manifest.saved import save_manifest
+
+BEFORE = [row("a"), mislabel("b", p_mislabel=0.8), mislabel("c"), mislabel("d"), row("gone")]
+AFTER = [
+    mislabel("d"),
+    mislabel("c", suggested_label="owl"),
+    row("b", p_mislabel=0.3),
+    mislabel("a", p_mislabel=0.7),
+    row("new"),
+]
+
+
+def runs(folder, before=BEFORE, after=AFTER):
+    found = [finished_run(folder / name, make_report(rows)) for name, rows in (("one", before), ("two", after))]
+    for run, rows in zip(found, (before, after), strict=True):
+        save_manifest(
+            make_manifest(folder / f"{run.name}.csv", [each["id"] for each in rows], ["dog"] * len(rows)),
+            run / "manifest.parquet",
+        )
+    return found
+
+
+def test_flags_that_came_and_went(tmp_path, capsys):
+    done = call(capsys, "compare", *runs(tmp_path), "--json")
+    assert done.code == 0, done.err
+    found = json.loads(done.out)
+    changes = {(each["change"], each["id"]) for each in found["changes"]}
+    assert changes == {("newly flagged", "a"), ("no longer flagged", "b"), ("other suggestion", "c")}
+    assert found["counts"] == {"newly flagged": 1, "no longer flagged": 1, "other suggestion": 1}
+    assert (found["rows"], found["only_before"], found["only_after"]) == (4, 1, 1)
+    assert (found["flagged_before"], found["flagged_after"], found["flagged_in_both"]) == (3, 3, 2)
+    assert found["stay"] == pytest.approx(2 / 3, abs=1e-5)
+    [dogs] = found["classes"]
+    assert dogs == {
+        "label": "dog",
+        "rows": 4,
+        "flagged_before": 3,
+        "flagged_after": 3,
+        "newly_flagged": 1,
+        "no_longer_flagged": 1,
+    }
+
+
+def test_a_person_reads_it(tmp_path, capsys):
+    done = call(capsys, "compare", *runs(tmp_path))
+    assert "noise rate: 12.3 % (10.0 % to 15.0 %) before, 12.3 %" in done.out
+    assert "66.7 % of the flags stay" in done.out
+    assert "Newly flagged: 1 row\n" in done.out
+
+
+def test_the_changed_rows_as_csv(tmp_path, capsys):
+    one, two = runs(tmp_path)
+    target = tmp_path / "changed.csv"
+    done = call(capsys, "compare", one, two, "--output", target)
+    assert done.out.splitlines()[-1] == str(target)
+    lines = list(csv.DictReader(target.open(newline="")))
+    assert [line["id"] for line in lines] == ["a", "b", "c"]
+    assert (lines[2]["suggested_before"], lines[2]["suggested_after"]) == ("cat", "owl")
+    assert call(capsys, "compare", one, two, "--output", target).code == 2
+    assert call(capsys, "compare", one, two, "--output", target, "--force").code == 0
+    assert call(capsys, "compare", one, two, "--output", two / "report.parquet", "--force").code == 2
+
+
+def test_a_run_is_the_same_as_itself(tmp_path, capsys):
+    one, _ = runs(tmp_path)
+    found = json.loads(call(capsys, "compare", one, one, "--json").out)
+    assert found["changes"] == [] and found["stay"] == 1 and found["relabelled"] == 0
+
+
+def test_rows_are_matched_by_path_where_ids_are_new(tmp_path, capsys):
+    before = [row("1", path="x.png"), mislabel("2", path="y.png"), row("3", path="x.png", given_label="cat")]
+    after = [row("k1", path="x.png"), row("k2", path="y.png"), row("k3", path="x.png", given_label="cat")]
+    found = json.loads(call(capsys, "compare", *runs(tmp_path, before, after), "--json").out)
+    assert [(each["change"], each["id"]) for each in found["changes"]] == [("no longer flagged", "k2")]
+    assert found["rows"] == 3 and found["relabelled"] == 0
+
+
+def test_different_data_are_refused(tmp_path, capsys):
+    done = call(capsys, "compare", *runs(tmp_path, BEFORE, [row("x"), row("y")]))
+    assert done.code == 2
+    assert "different data" in done.err and "hint:" in done.err
+
+
+def test_strangers_text_is_harmless(tmp_path, capsys):
+    done = call(capsys, "compare", *runs(tmp_path, [row(HOSTILE)], [mislabel(HOSTILE, given_label=HOSTILE)]))
+    assert HOSTILE not in done.out and HOSTILE_SHOWN[:10] in done.out

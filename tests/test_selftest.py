@@ -1,0 +1,244 @@
+"""`nlclean selftest`: errors of known shape are planted, audited, and what is said of the user's own flags is true."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from audit_world import task, vector_parquet
+from cli_world import call, finished_run, make_report, row
+
+from cleanlab_lite import selftest
+from cleanlab_lite.config import preset
+from cleanlab_lite.errors import ReportError, StoppedEarly
+from cleanlab_lite.judge.worlds import SHAPES, draw_truth
+from cleanlab_lite.manifest.readers import read_manifest
+from cleanlab_lite.measure import average_precision
+from cleanlab_lite.pipeline import run_audit, run_key
+from cleanlab_lite.run import Run, RunFolder, layout
+from cleanlab_lite.run.columns import numbers
+from cleanlab_lite.run.report import flags
+from cleanlab_lite.selftest import Scored, position, precision_at_depth, self_test
+
+SHAPE = {shape.name: shape for shape in SHAPES}
+K = 5
+
+
+def drawn(n: int = 1000, p: float = 0.1, seed: int = 0):
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(K, size=n)
+    return draw_truth(labels, np.full(n, p), (labels + 1) % K, rng)
+
+
+def world(shape: str, count: int = 100, matrix: np.ndarray | None = None, seed: int = 0):
+    truth = drawn()
+    rng = np.random.default_rng(seed)
+    neighbors = np.random.default_rng(1).integers(1000, size=(1000, 4))
+    return truth, SHAPE[shape].plant(truth, count, np.eye(K) if matrix is None else matrix, neighbors, rng)
+
+
+# --- worlds ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_row_keeps_its_label_as_often_as_it_is_right():
+    truth = drawn(n=20_000, p=0.25)
+    assert truth.kept.mean() == pytest.approx(0.75, abs=0.01)
+
+
+def test_rows_that_were_not_judged_keep_their_label_and_do_not_count():
+    labels = np.array([0, 1, -1])
+    truth = draw_truth(labels, np.array([np.nan, 1.0, 1.0]), np.array([1, 0, 0]), np.random.default_rng(0))
+    assert truth.labels.tolist() == [0, 0, -1]
+    assert not truth.kept.any()
+
+
+@pytest.mark.parametrize("shape", SHAPE)
+def test_planted_labels_are_wrong_and_on_rows_that_count(shape):
+    truth, found = world(shape)
+    assert found.planted.sum() == 100
+    assert truth.kept[found.planted].all() and found.counts[found.planted].all()
+    assert (found.labels[found.planted] != found.true[found.planted]).all()
+    right = found.counts & ~found.planted
+    assert (found.labels[right] == found.true[right]).all()
+    assert found.labels.max() == len(found.visible) - 1
+
+
+@pytest.mark.parametrize("shape", SHAPE)
+def test_the_same_seed_plants_the_same(shape):
+    first, again, other = (world(shape, seed=seed)[1] for seed in (0, 0, 1))
+    assert (first.labels == again.labels).all()
+    assert (first.labels != other.labels).any()
+
+
+def test_matrix_plants_along_the_confusions():
+    matrix = np.eye(K)
+    matrix[0] = [0.5, 0.5, 0, 0, 0]  # only the first class is mistaken, for the second
+    _, found = world("matrix", 50, matrix)
+    assert (found.true[found.planted] == 0).all() and (found.labels[found.planted] == 1).all()
+
+
+def test_similar_plants_labels_of_neighbours():
+    truth = drawn(p=0.0)
+    neighbors = np.array([[(i + 1) % 1000, (i + 2) % 1000] for i in range(1000)])
+    found = SHAPE["similar"].plant(truth, 100, np.eye(K), neighbors, np.random.default_rng(0))
+    near = truth.labels[neighbors]
+    differs = (near != truth.labels[:, None]).any(axis=1)
+    rows = found.planted & differs
+    assert (near[rows] == found.labels[rows][:, None]).any(axis=1).all()
+
+
+def test_hidden_classes_leave_the_vocabulary():
+    truth, found = world("no_class", 150)
+    hidden = np.setdiff1d(np.arange(K), found.visible)
+    assert len(hidden) == 1
+    assert (truth.labels[found.planted] == hidden[0]).all()
+    assert (found.true[found.planted] == -1).all()
+    left = (truth.labels == hidden[0]) & ~found.planted
+    assert (found.labels[left] == -1).all()
+
+
+def test_of_few_classes_none_is_hidden():
+    truth = draw_truth(np.arange(30) % 3, np.zeros(30), np.zeros(30, dtype=int), np.random.default_rng(0))
+    none = np.empty((30, 0), dtype=np.int64)
+    assert SHAPE["no_class"].plant(truth, 5, np.eye(3), none, np.random.default_rng(0)) is None
+
+
+# --- what is said of them -------------------------------------------------------------------------------------------
+
+
+def scored(score, planted, rate=None) -> Scored:
+    planted = np.array(planted, dtype=bool)
+    nothing = np.zeros(len(planted), dtype=np.int64)
+    odds = 1.0 if rate is None else rate / (1 - rate) * (~planted).sum() / planted.sum()
+    weight = np.where(planted, odds, 1.0)
+    return Scored(np.array(score, dtype=float), nothing + 0.5, planted, planted, nothing, nothing, nothing, weight)
+
+
+def test_precision_is_that_of_as_many_rows_as_the_run_flags():
+    rows = scored(range(10), [1, 1, 0, 1, 0, 0, 0, 0, 0, 0])
+    assert precision_at_depth(rows, 0.2) == 1
+    assert precision_at_depth(rows, 0.5) == pytest.approx(3 / 5)
+    assert precision_at_depth(rows, 0.0) is None
+
+
+def test_more_planted_errors_than_there_are_do_not_flatter():
+    """The same ranking with ten times as many wrong rows says the same of the rate that holds."""
+    rng = np.random.default_rng(0)
+
+    def draw(wrong: int, right: int) -> tuple[np.ndarray, np.ndarray]:
+        return np.concatenate([rng.normal(0, 1, wrong), rng.normal(2, 1, right)]), np.arange(wrong + right) < wrong
+
+    few = precision_at_depth(scored(*draw(2_000, 98_000)), 0.02)
+    many = precision_at_depth(scored(*draw(20_000, 80_000), rate=0.02), 0.02)
+    assert many == pytest.approx(few, abs=0.03)
+
+
+def test_errors_lie_between_the_matrix_and_similar_rows():
+    assert position(0.1, 0.3, 0.15) == pytest.approx(0.25)
+    assert position(0.1, 0.3, 0.9) == 1 and position(0.1, 0.3, 0.0) == 0
+    assert position(0.3, 0.3, 0.2) == position(None, 0.3, 0.2) == 0.5  # nothing tells them apart
+
+
+# --- the command ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def data(tmp_path, monkeypatch) -> Path:
+    """150 vectors of 3 classes, 12 labels wrong, in the current folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NLCLEAN_CACHE_DIR", str(tmp_path / "cache"))
+    return vector_parquet(tmp_path / "vectors.parquet", task())
+
+
+def test_a_manifest_is_audited_and_tested(data, capsys):
+    done = call(capsys, "selftest", data, "--json")
+    assert done.code == 0, done.err
+    found = json.loads(done.out)
+    assert [shape["shape"] for shape in found["shapes"]] == ["matrix", "similar", "uniform"]
+    assert "no_class: fewer than 4 classes" in done.err
+    assert found["expected"]["precision"] > 0.9 and found["expected"]["recall"] > 0.9  # the blobs lie far apart
+    assert found["expected"]["sentence"].startswith("On your data about ")
+    folder = Path(found["run"])
+    assert json.loads((folder / "selftest.json").read_text()).keys() == found.keys() - {"run"}
+    assert found["expected"]["sentence"] in call(capsys, "report", folder, "--html", "page.html").err + (
+        data.parent / "page.html"
+    ).read_text("utf-8")
+    assert not (folder / layout.PLANTED).exists()
+
+    def never(*_, **__):
+        raise AssertionError("audited again")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(selftest, "run_audit", never)
+        for again in ([data], [folder], [folder / "report.parquet"], []):
+            shown = call(capsys, "selftest", *again)
+            assert shown.code == 0, shown.err
+            assert found["expected"]["sentence"] in shown.out
+            assert shown.out.splitlines()[-1] == str(folder / "selftest.json")
+
+
+def test_a_stopped_test_goes_on(data, capsys, monkeypatch):
+    assert call(capsys, "audit", data, "--preset", "fast", "--out", "run").code == 0
+    audited = []
+
+    def audit(manifest, *args, **more):
+        audited.append(manifest.labels.tolist())
+        if len(audited) == 2:
+            raise StoppedEarly("the time is up")
+        return run_audit(manifest, *args, **more)
+
+    monkeypatch.setattr(selftest, "run_audit", audit)
+    assert call(capsys, "selftest", "run").code == 4
+    assert not Path("run/selftest.json").exists()
+    [kept] = Path("run").glob(f"{layout.PLANTED}/matrix-*/report.parquet")
+    made = kept.stat().st_mtime_ns
+    audited.extend([[], []])
+    monkeypatch.setattr(selftest, "outcome_of", _seeing(kept, made, selftest.outcome_of))
+    assert call(capsys, "selftest", "run").code == 0
+    assert audited[0] == audited[4] and audited[1] == audited[5]  # the same worlds
+
+
+def _seeing(kept: Path, made: int, then):
+    def seen(*args):
+        assert kept.stat().st_mtime_ns == made  # read, not done again
+        return then(*args)
+
+    return seen
+
+
+def test_a_run_that_learned_nothing_is_not_tested(tmp_path):
+    rate = {"estimate": None, "low": None, "high": None, "method": "unknown: nothing was learned"}
+    folder = finished_run(tmp_path / "run", make_report([row("a")], noise_rate=rate))
+    with pytest.raises(ReportError, match="learned nothing"):
+        selftest.believe(RunFolder(folder), None)
+
+
+def test_vectors_that_changed_are_not_tested(data, capsys):
+    assert call(capsys, "audit", data, "--preset", "fast", "--out", "run").code == 0
+    vector_parquet(data, task(seed=1))
+    done = call(capsys, "selftest", "run")
+    assert done.code == 2 and "is not what the run in run audited" in done.err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("apart", "others", "seed"), [(3.2, 2, 3), (3.6, 5, 4)], ids=["neighbouring classes", "any"])
+def test_what_is_predicted_is_true(tmp_path, apart, others, seed):
+    """Blobs that overlap, of which the audit estimates the rate well: the flags against the truth."""
+    rng = np.random.default_rng(seed)
+    n, k = 1000, 6
+    truth = rng.integers(k, size=n)
+    vectors = apart * np.eye(k, 16)[truth] + rng.normal(size=(n, 16))
+    labels = np.where(rng.random(n) < 0.12, (truth + rng.integers(1, others + 1, n)) % k, truth)
+    np.savez(tmp_path / "set.npz", features=vectors.astype(np.float32), labels=labels)
+    manifest, config = read_manifest(tmp_path / "set.npz"), preset("fast", device="cpu")
+    with Run.start(tmp_path / "run", "set", run_key(manifest, config)) as run:
+        run_audit(manifest, config, run=run)
+    folder = RunFolder(tmp_path / "run")
+    expected = self_test(folder, manifest, config, preset="fast").expected
+    table, wrong = folder.report.table, labels != truth
+    flagged, ap = flags(table, "is_label_issue"), average_precision(numbers(table, "label_score"), wrong)
+    assert expected.average_precision == pytest.approx(ap, abs=0.05)
+    assert expected.precision == pytest.approx(wrong[flagged].mean(), abs=0.07)
+    assert expected.recall == pytest.approx(flagged[wrong].mean(), abs=0.07)
