@@ -22,6 +22,7 @@ FILES = {  # of every run folder, beside pruned.* and corrected.*
     "history.parquet",
     "log.jsonl",
     "noise_matrix.parquet",
+    "provenance.parquet",
     "proxies.safetensors",
     "report.parquet",
     "run.json",

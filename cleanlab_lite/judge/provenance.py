@@ -115,7 +115,12 @@ def _step_down(
 
 def _without_copies(codes: np.ndarray, labels: np.ndarray, group: np.ndarray) -> np.ndarray:
     """The rows that count: of copies with the same value and label, the first."""
-    return np.unique(np.stack([group, labels, codes]), axis=1, return_index=True)[1]
+    _, first = np.unique(group, return_index=True)
+    alone = np.zeros(len(group), dtype=bool)
+    alone[first] = np.bincount(group)[group[first]] == 1
+    copies = np.flatnonzero(~alone)  # mostly few
+    kept = np.unique(np.stack([group, labels, codes])[:, copies], axis=1, return_index=True)[1]
+    return np.sort(np.concatenate([np.flatnonzero(alone), copies[kept]]))
 
 
 def _test(p: np.ndarray, strata: np.ndarray, codes: np.ndarray) -> np.ndarray:
