@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from cli_world import HOSTILE, make_report, mislabel, row
@@ -9,6 +11,10 @@ from cli_world import HOSTILE, make_report, mislabel, row
 from cleanlab_lite.report.reasons import REASONS, in_one_sentence, order_reasons, sentence, to_show, why, with_context
 
 NAMES = ("a", "b", "c", "d", "e")
+
+
+def ordered(*args: Any, **options: Any) -> list[list[str]]:
+    return order_reasons(*args, **options).to_pylist()
 
 
 def masks(**rows):
@@ -20,7 +26,7 @@ EVERY = np.ones(len(NAMES), bool)
 
 
 def test_the_rarer_reason_comes_first():
-    found = order_reasons(masks(misaligned="abcde", thin_region="ab", abandoned="abc"), {}, EVERY)
+    found = ordered(masks(misaligned="abcde", thin_region="ab", abandoned="abc"), {}, EVERY)
     assert found[0] == ["thin_region", "abandoned", "misaligned"]
     assert found[4] == ["misaligned"]
 
@@ -28,19 +34,19 @@ def test_the_rarer_reason_comes_first():
 def test_a_number_that_few_flagged_rows_reach_comes_first():
     reasons = masks(high_loss="abcde", negative_margin="abcde")
     strength = {"high_loss": np.array([9.0, 1, 2, 3, 4]), "negative_margin": np.array([1.0, 9, 8, 7, 6])}
-    found = order_reasons(reasons, strength, EVERY)
+    found = ordered(reasons, strength, EVERY)
     assert found[0] == ["high_loss", "negative_margin"] and found[1] == ["negative_margin", "high_loss"]
 
 
 def test_rows_that_are_not_flagged_do_not_make_a_reason_common():
     flagged = np.isin(NAMES, ["a", "b", "c"])
-    found = order_reasons(masks(misaligned="ade", thin_region="abc"), {}, flagged)
+    found = ordered(masks(misaligned="ade", thin_region="abc"), {}, flagged)
     assert found[0] == ["misaligned", "thin_region"]
 
 
 def test_facts_come_first_and_what_is_beside_the_label_last():
     reasons = masks(near_duplicate="a", misaligned="abcde", duplicate_conflict="abcde", my_own="abcde")
-    assert order_reasons(reasons, {}, EVERY)[0] == ["duplicate_conflict", "misaligned", "my_own", "near_duplicate"]
+    assert ordered(reasons, {}, EVERY)[0] == ["duplicate_conflict", "misaligned", "my_own", "near_duplicate"]
 
 
 def test_the_order_is_that_of_the_rows_and_of_nothing_else():
@@ -48,8 +54,8 @@ def test_the_order_is_that_of_the_rows_and_of_nothing_else():
     reasons = {code: rng.random(50) < 0.5 for code in REASONS}
     strength = {code: np.where(rng.random(50) < 0.8, rng.random(50), np.nan) for code in ("high_loss", "aum")}
     flagged, shuffled = rng.random(50) < 0.6, rng.permutation(50)
-    found = order_reasons(reasons, strength, flagged)
-    again = order_reasons(
+    found = ordered(reasons, strength, flagged)
+    again = ordered(
         {code: reasons[code][shuffled] for code in reversed(reasons)},
         {code: values[shuffled] for code, values in strength.items()},
         flagged[shuffled],
