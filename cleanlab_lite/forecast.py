@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+WORTH_TIMING = 500  # rows: of fewer, the timed steps would take as long as the audit
 SOON = 0.25  # of a part: when so much of it is done, what it took counts alone
 STEADY = 0.1  # of the whole: before so much is done, the forecast says more about the rest than what was done
 LARGEST = 0.99  # share of an audit that is not over

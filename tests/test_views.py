@@ -151,6 +151,7 @@ def test_both_views_of_pictures_are_in_the_report(pictures, tmp_path, capsys):
     assert table["view_margin_statistics"].null_count == 120
 
 
+@pytest.mark.slow
 def test_an_audit_of_two_views_that_was_stopped_ends_as_if_it_had_not_been(pictures, tmp_path, capsys):
     audit = ("audit", pictures, *QUICK, "--epochs", "2")
     assert call(capsys, *audit, "--out", tmp_path / "alone").code == 0
