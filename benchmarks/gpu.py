@@ -35,7 +35,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from cleanlab_lite.clock import Clock
 from cleanlab_lite.measure import average_precision, f1_at_flags
 from cleanlab_lite.train.encode import BATCH_GPU, features
-from cleanlab_lite.train.ensemble import OBSERVE_EVERY
+from cleanlab_lite.train.ensemble import OBSERVE_EVERY, PRECISIONS
 from cleanlab_lite.train.fit import Teaching, Training
 from cleanlab_lite.train.jobs import training_settings
 from cleanlab_lite.train.loader import Samples
@@ -45,7 +45,6 @@ from cleanlab_lite.train.plan import choose_device, choose_precision, default_ba
 
 CLASSES, SIDE, WRONG = 10, 32, 0.1
 EPOCHS = 4  # of the training that is timed, after two that warm up
-PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def textures(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

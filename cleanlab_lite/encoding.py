@@ -223,7 +223,7 @@ class _Encoder:
 
     def __call__(self, store: Store) -> tuple[Encoded, np.ndarray]:
         """What is known of some files, and their vectors (b, d) float16."""
-        from cleanlab_lite.train.encode import batch_of, vectors_of
+        from cleanlab_lite.train.encode import BROKEN, batch_of, vectors_of
 
         inputs, step = inputs_of(store, self.recipe.form), batch_of(self.device)
         vectors = np.full((len(inputs.codes), self.dimensions), np.nan, np.float16)
@@ -238,7 +238,7 @@ class _Encoder:
             self.recipe.encoder.name,
             content=inputs.content,
             codes=np.where(broken, "not_finite", inputs.codes),
-            errors=np.where(broken, "the encoder makes NaN of this row", inputs.errors),
+            errors=np.where(broken, BROKEN, inputs.errors),
             notes=store.notes,
             small=_thumbnails(inputs.array) if pictures else None,
         ), vectors

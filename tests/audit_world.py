@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -110,3 +111,11 @@ def findings(run: Path) -> dict[str, str]:
         for name, digest in fingerprints(run).items()
         if name not in ("run.json", "log.jsonl", ".lock") and not name.startswith("stages/")
     }
+
+
+def descendants(pid: int) -> Iterator[int]:
+    """Processes that it has started, and that these have; of Linux."""
+    for children in Path(f"/proc/{pid}/task").glob("*/children"):
+        for child in map(int, children.read_text().split()):
+            yield child
+            yield from descendants(child)

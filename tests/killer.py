@@ -26,7 +26,7 @@ import pandas  # noqa: F401
 import pyarrow.compute  # noqa: F401
 import rich.table  # noqa: F401
 import scipy.optimize  # noqa: F401
-import torch._dynamo  # noqa: F401
+import torch  # noqa: F401
 from sklearn import isotonic, linear_model, preprocessing  # noqa: F401
 
 from cleanlab_lite import pipeline

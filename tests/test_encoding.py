@@ -17,7 +17,7 @@ import pandas
 import polars
 import pyarrow.parquet as pq
 import pytest
-from audit_world import CLASSES, fingerprints, save_pictures, task, write_csv
+from audit_world import CLASSES, descendants, fingerprints, save_pictures, task, write_csv
 from cli_world import call
 from review_world import write_wav
 
@@ -177,13 +177,6 @@ def ticks(seconds: float) -> Iterator[None]:
     while time.monotonic() < end:
         yield
         time.sleep(0.01)
-
-
-def descendants(pid: int) -> Iterator[int]:
-    for children in Path(f"/proc/{pid}/task").glob("*/children"):
-        for child in map(int, children.read_text().split()):
-            yield child
-            yield from descendants(child)
 
 
 def command_of(pid: int) -> str:

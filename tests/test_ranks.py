@@ -15,7 +15,7 @@ from typing import Any
 import crew_work
 import pyarrow.parquet as pq
 import pytest
-from audit_world import CLASSES, QUICK, findings, save_pictures, task, vector_parquet, write_csv
+from audit_world import CLASSES, QUICK, descendants, findings, save_pictures, task, vector_parquet, write_csv
 from cli_world import call
 
 from cleanlab_lite.clock import Clock
@@ -166,13 +166,6 @@ def is_rank_1(pid: int) -> bool:
     """The only one that was spawned, or that torchrun calls so."""
     process = Path(f"/proc/{pid}")
     return "spawn_main" in (process / "cmdline").read_text() or "\0RANK=1\0" in (process / "environ").read_text()
-
-
-def descendants(pid: int) -> Iterator[int]:
-    for children in Path(f"/proc/{pid}/task").glob("*/children"):
-        for child in map(int, children.read_text().split()):
-            yield child
-            yield from descendants(child)
 
 
 def test_a_rank_that_dies_is_named(here: Path) -> None:

@@ -17,6 +17,7 @@ from cleanlab_lite.progress import OnProgress, ignore
 from cleanlab_lite.train.memory import out_of_memory
 from cleanlab_lite.train.models.encoders import Encoder
 
+BROKEN = "the encoder makes NaN of this row"
 BATCH_CPU, BATCH_GPU = 16, 1024  # pictures, and clips between two events of progress
 LARGEST = float(np.finfo(np.float16).max)
 
@@ -56,7 +57,7 @@ def encode(
         array=vectors,
         offsets=None,
         codes=np.where(broken, "not_finite", inputs.codes),
-        errors=np.where(broken, "the encoder makes NaN of this row", inputs.errors),
+        errors=np.where(broken, BROKEN, inputs.errors),
     ), computed
 
 

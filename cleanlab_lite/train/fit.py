@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from cleanlab_lite.clock import Clock, Pulse
 from cleanlab_lite.errors import StoppedEarly
+from cleanlab_lite.evidence.history import LARGEST
 from cleanlab_lite.train.augment import blur_vectors, distort, mask_bands, random_flip, random_roll, random_shift
 from cleanlab_lite.train.checkpoint import Checkpoint, CheckpointKeeper, Snapshot
 from cleanlab_lite.train.graphs import Replay
@@ -29,7 +30,6 @@ from cleanlab_lite.train.strategies import STRATEGIES, Learner, Observed, Settin
 RECALIBRATION_ROWS = 256  # enough for batch-norm statistics: 1,024 changed no F1 by more than .005, for 5 % more time
 LATE_SHARE = 0.25  # logits are averaged over the last quarter of the epochs
 OWN = "cleanlab_lite."  # module names begin so
-LARGEST = 6e4  # loss or margin: float16 ends at 65504
 FEATURES = 32  # dimensions kept of the penultimate layer: principal components
 
 Start = Callable[[Proxy], object]  # fills a fresh network, in place, with what was learned before
