@@ -33,7 +33,8 @@ Differences = dict[str, dict[str, list[metrics.Difference]]]  # by audit and by 
 ROOT = Path(__file__).parents[1]
 # Methods and tasks go to worker.py by name: importing peers.py would load torch here too.
 ON_FEATURES = ("aum_features", "small_loss_features")  # networks; of ready vectors the same as without "_features"
-NETWORKS = ("cleanlab", "cleanlab_taught", "aum", "aum_threshold", "small_loss", *ON_FEATURES)
+PLAIN = ("bare", "aum_plain")  # loops that anyone would write
+NETWORKS = ("cleanlab", "cleanlab_taught", "aum", "aum_threshold", "small_loss", *ON_FEATURES, *PLAIN)
 METHODS = ("nlclean", "cleanlab_features", "simifeat", "knn", *NETWORKS)
 
 

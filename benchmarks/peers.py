@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.special import softmax
+from scipy.special import logsumexp, softmax
 
 from cleanlab_lite.arrays import unit_rows
 from cleanlab_lite.config import AuditConfig, preset
@@ -31,7 +31,9 @@ from cleanlab_lite.pipeline import run_audit, run_key
 from cleanlab_lite.run import Run
 from cleanlab_lite.train.encode import encode
 from cleanlab_lite.train.ensemble import PRECISIONS, prepare
-from cleanlab_lite.train.fit import Observation, fit
+from cleanlab_lite.train.fit import Augmenting, Observation, fit
+from cleanlab_lite.train.jobs import training_settings
+from cleanlab_lite.train.models import build_proxy
 from cleanlab_lite.train.models.encoders import describe_encoder, is_encoder, load_encoder
 from cleanlab_lite.train.plan import Plan, make_plan
 from cleanlab_lite.train.task import DATA, Task
@@ -97,7 +99,9 @@ class Arena:
         plan = make_plan(manifest, config)
         inputs = look(manifest, plan, config)
         task = Task.of(manifest.labels, manifest.num_classes, inputs)
-        bench, self._teaching = prepare(task, plan, config)
+        bench, teaching = prepare(task, plan, config)
+        self._taught = replace(teaching, epochs=contest.epochs)
+        self.teaching = replace(self._taught, loss="ce", strategy="plain")
         self.samples = bench.samples(task.main.name)
         self.labels = manifest.labels  # (all rows,)
         self.rows = np.flatnonzero(inputs.readable & (manifest.labels >= 0))  # (n,)
@@ -111,9 +115,7 @@ class Arena:
     ) -> Observation:
         """One network: plain cross entropy, or taught as nlclean's are. `extra` classes beside those of the data."""
         self.visits += len(rows) * self.contest.epochs
-        teaching = replace(self._teaching, epochs=self.contest.epochs)
-        if plain:
-            teaching = replace(teaching, loss="ce", strategy="plain")
+        teaching = self.teaching if plain else self._taught
         labels = self.labels if labels is None else labels
         return fit(self.samples, labels, rows, len(self.classes) + extra, teaching, seed=1000 * self.seed + seed)
 
@@ -286,6 +288,65 @@ def cleanlab_taught(contest: Contest) -> Iterator[Finding]:
     return cleanlab(contest, plain=False)
 
 
+def bare(contest: Contest) -> Iterator[Finding]:
+    """Nothing but training: the network in a plain loop, nothing recorded; then one pass for the loss of every row."""
+    arena = Arena(contest)
+    logits, _ = plain_loop(arena, margins=False)
+    own = logits[np.arange(len(logits)), arena.given]
+    yield arena.finding("bare loop, loss after it", own - logsumexp(logits, axis=1))
+
+
+def aum_plain(contest: Contest) -> Iterator[Finding]:
+    """AUM as a user of the `aum` package has it: margins of the training pass itself, augmented, as weights change."""
+    arena = Arena(contest)
+    _, margins = plain_loop(arena, margins=True)
+    yield arena.finding("AUM, plain loop", margins.mean(axis=0))
+
+
+def plain_loop(arena: Arena, *, margins: bool) -> tuple[np.ndarray, np.ndarray]:
+    """(n, k) logits after the training, and (e, n) margins on the way where they are asked for.
+
+    What anyone would write: SGD with momentum on a one-cycle schedule, our network, batch, rate, decay, augmentation
+    and one thread, as ours has on a CPU.
+    """
+    samples, teaching, device = arena.samples, arena.teaching, arena.samples.device
+    arena.visits += len(arena.rows) * teaching.epochs
+    with training_settings(str(device)), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(arena.seed)
+        rows = torch.as_tensor(arena.rows, device=device)
+        labels = torch.as_tensor(arena.labels, device=device)
+        network = build_proxy(teaching.proxy, samples.inputs(rows[:2000]), len(arena.classes), seed=arena.seed)
+        network = network.to(device)
+        options = {"momentum": 0.9, "nesterov": True, "weight_decay": teaching.weight_decay}
+        optimizer = torch.optim.SGD(network.parameters(), lr=teaching.learning_rate, **options)
+        steps = teaching.epochs * math.ceil(len(rows) / teaching.batch_size)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, teaching.learning_rate, total_steps=steps)
+        augment = Augmenting(samples, teaching, torch.Generator().manual_seed(arena.seed)).weakly
+        seen = torch.zeros(teaching.epochs if margins else 0, len(samples), device=device)
+
+        def forward(inputs: torch.Tensor) -> torch.Tensor:
+            with torch.autocast(device.type, teaching.autocast, enabled=teaching.autocast is not None):
+                return network(inputs).float()
+
+        for epoch in range(teaching.epochs):
+            network.train()
+            for part in rows[torch.randperm(len(rows), device=device)].split(teaching.batch_size):
+                logits = forward(augment(samples.inputs(part)))
+                optimizer.zero_grad(set_to_none=True)
+                torch.nn.functional.cross_entropy(logits, labels[part]).backward()
+                optimizer.step()
+                schedule.step()
+                if margins:
+                    given = logits.detach().gather(1, labels[part, None])
+                    others = logits.detach().scatter(1, labels[part, None], -torch.inf)
+                    seen[epoch, part] = given[:, 0] - others.amax(dim=1)
+        network.eval()
+        with torch.no_grad():
+            last = torch.cat([forward(samples.inputs(part)) for part in rows.split(500)])
+    return last.cpu().numpy().astype(np.float64), seen[:, rows].cpu().numpy()
+
+
 METHODS: dict[str, Callable[[Contest], Iterator[Finding]]] = {
-    method.__name__: method for method in (nlclean, cleanlab, cleanlab_taught, aum, aum_threshold, small_loss)
+    method.__name__: method
+    for method in (nlclean, cleanlab, cleanlab_taught, aum, aum_threshold, small_loss, bare, aum_plain)
 }

@@ -23,6 +23,7 @@ from cleanlab_lite.data.inputs import Inputs, load_inputs
 from cleanlab_lite.errors import ConfigError, StoppedEarly
 from cleanlab_lite.manifest.readers import read_manifest
 from cleanlab_lite.pipeline import run_key
+from cleanlab_lite.train import encode as encode_module
 from cleanlab_lite.train.encode import encode, features, filled_up
 from cleanlab_lite.train.models.encoders import Encoder, describe_encoder, load_encoder
 from cleanlab_lite.train.plan import make_plan
@@ -106,6 +107,28 @@ def test_a_second_call_computes_nothing_and_new_rows_alone_are_computed(manifest
     again, computed = vectors(inputs.select(np.arange(N)[::-1]), encoder)
     assert computed == 0
     assert np.array_equal(again.array, whole.array[::-1])
+
+
+def test_the_threads_of_torch_encode_a_batch_each_and_change_no_bit(manifest, weights, monkeypatch, here):
+    inputs, before, alone = inputs_of(manifest), torch.get_num_threads(), []
+
+    def noted(*args):
+        alone.append(torch.get_num_threads())
+        return features(*args)
+
+    monkeypatch.setattr(encode_module, "features", noted)
+    monkeypatch.setattr(encode_module, "BATCH_CPU", 8)
+    found = []
+    for threads in (1, 3):
+        monkeypatch.setenv("NLCLEAN_CACHE_DIR", str(here / f"cache-{threads}"))
+        torch.set_num_threads(threads)
+        try:
+            found.append(vectors(inputs, encoder_of(weights)))
+            assert torch.get_num_threads() == threads
+        finally:
+            torch.set_num_threads(before)
+    assert alone == [1] * 16
+    assert np.array_equal(found[0][0].array, found[1][0].array) and found[0][1] == found[1][1] == N - 1
 
 
 def test_equal_pictures_are_computed_once(manifest, weights):

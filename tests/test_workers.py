@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 from audit_world import CLASSES, save_pictures, write_csv
 
-from cleanlab_lite.workers import pool
+from cleanlab_lite.workers import ahead, pool
 
 # No guard. What stands before the call must run once; the work must be done in other processes.
 SCRIPT = """
 import os
 print("before the call")
-from cleanlab_lite.workers import pool
+from cleanlab_lite.workers import ahead, pool
 
 with pool(2) as executor:
     print(executor.submit(os.getpid).result() != os.getpid())
@@ -91,7 +91,7 @@ def test_a_script_without_a_guard_audits_pictures(tmp_path: Path, monkeypatch: p
 
 CONSOLE_SCRIPT = """
 import nlclean.main
-from cleanlab_lite.workers import pool
+from cleanlab_lite.workers import ahead, pool
 
 if __name__ == "__main__":
     with pool(1) as executor:
@@ -132,7 +132,7 @@ def test_a_frozen_program_is_its_own_worker(tmp_path: Path) -> None:
 
 OWN_PROCESS = """
 import multiprocessing
-from cleanlab_lite.workers import pool
+from cleanlab_lite.workers import ahead, pool
 
 def work():
     print("work of __main__")
@@ -160,3 +160,30 @@ def test_every_worker_is_initialized() -> None:
 def test_a_worker_that_dies_is_said_so() -> None:
     with pool(1) as executor, pytest.raises(BrokenProcessPool):
         executor.submit(os._exit, 1).result()
+
+
+def test_threads_give_what_map_gives_in_order_and_no_further_than_they_are_asked():
+    begun = []
+
+    def double(number):
+        begun.append(number)
+        return 2 * number
+
+    given = ahead(double, range(1000), threads=2)
+    assert [next(given) for _ in range(3)] == [0, 2, 4]
+    given.close()
+    assert len(begun) <= 3 + 4 + 1
+    assert list(ahead(double, range(5), threads=3)) == [0, 2, 4, 6, 8]
+
+
+def test_what_one_of_several_threads_raises_ends_the_work():
+    begun = []
+
+    def fail(number):
+        begun.append(number)
+        if number == 3:
+            raise ValueError("three")
+
+    with pytest.raises(ValueError, match="three"):
+        list(ahead(fail, range(1000), threads=2))
+    assert len(begun) < 20

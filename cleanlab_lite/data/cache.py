@@ -45,7 +45,7 @@ from cleanlab_lite.errors import ConfigError, DecodeError
 from cleanlab_lite.files import is_remote, whole
 from cleanlab_lite.manifest.manifest import WHOLE, Segment
 from cleanlab_lite.progress import OnProgress, Progress, ignore
-from cleanlab_lite.workers import cores, pool
+from cleanlab_lite.workers import ahead, cores, pool
 
 SIZES = (32, 48, 64, 96, 128)  # pixels; what `choose_image_size` chooses from
 CHUNK = 64  # files per task of a worker
@@ -281,12 +281,14 @@ def load_vectors(
     *,
     batch_size: int,
     cache_dir: Path,
+    threads: int = 1,
     on_progress: OnProgress = ignore,
 ) -> tuple[np.ndarray, int]:
     """(n, d) float16 vectors of n files by their content, zeros where it is ""; and how many were computed now.
 
-    `compute(rows (b,)) -> (b, d)` is asked only for what the cache does not hold, once per content. What it raises ends
-    the call; what it computed before is kept. Above `MEMORY_BYTES` the array is memory-mapped.
+    `compute(rows (b,)) -> (b, d)` is asked only for what the cache does not hold, once per content, by `threads` at the
+    same time. What it raises ends the call; what it computed before is kept. Above `MEMORY_BYTES` the array is
+    memory-mapped.
     """
     names = [str(value) for value in content]
     first = {name: row for row, name in reversed(list(enumerate(names))) if name}
@@ -296,18 +298,18 @@ def load_vectors(
         cache = _Cache(cache_dir / form.folder, form, damaged)
         cached = cache.contents()
         todo = np.array(sorted(row for name, row in first.items() if name not in cached), dtype=np.int64)
-        done, total = len(first) - len(todo), len(first)
+        done, total, before = len(first) - len(todo), len(first), computed
         note = f"{done} from the cache" if done else ""
         on_progress(Progress("encode", done, total, "rows", note))
         try:
-            for start in range(0, len(todo), batch_size):
-                rows = todo[start : start + batch_size]
-                for row, vector in zip(rows, compute(rows), strict=True):
+            parts = [todo[start : start + batch_size] for start in range(0, len(todo), batch_size)]
+            for rows, vectors in zip(parts, ahead(compute, parts, threads), strict=True):
+                for row, vector in zip(rows, vectors, strict=True):
                     cache.add(names[row], vector.astype(np.float16)[None], "")
                 computed += len(rows)
                 if computed // SHARD_ROWS > (computed - len(rows)) // SHARD_ROWS:
                     cache.flush()
-                on_progress(Progress("encode", done + start + len(rows), total, "rows", note))
+                on_progress(Progress("encode", done + computed - before, total, "rows", note))
         finally:
             cache.flush()
         found = cache.gather(names)

@@ -6,6 +6,8 @@ A sound is several pictures, the patches of its spectrogram; its vector is their
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -42,14 +44,16 @@ def encode(
     def compute(rows: np.ndarray) -> np.ndarray:
         return vectors_of(encoder, inputs, rows, device, autocast)
 
-    vectors, computed = load_vectors(
-        inputs.content,
-        form,
-        compute,
-        batch_size=batch_of(device),
-        cache_dir=default_cache_dir(),
-        on_progress=on_progress,
-    )
+    with threads_of(device) as threads:
+        vectors, computed = load_vectors(
+            inputs.content,
+            form,
+            compute,
+            batch_size=batch_of(device),
+            cache_dir=default_cache_dir(),
+            threads=threads,
+            on_progress=on_progress,
+        )
     broken = np.isnan(vectors[:, 0])
     vectors[broken] = 0
     return replace(
@@ -70,6 +74,23 @@ def feature_format(encoder: Encoder, autocast: torch.dtype | None, form: str) ->
 def batch_of(device: torch.device) -> int:
     """Pictures that an encoder is shown at a time."""
     return BATCH_CPU if device.type == "cpu" else BATCH_GPU
+
+
+@contextmanager
+def threads_of(device: torch.device) -> Iterator[int]:
+    """How many threads encode a batch each. On a CPU as many as torch has, which has one in each of them meanwhile.
+
+    Several threads of torch on one batch wait for the slowest after every layer, and round otherwise than one does.
+    """
+    threads = torch.get_num_threads()
+    if device.type != "cpu":
+        yield 1
+        return
+    torch.set_num_threads(1)
+    try:
+        yield threads
+    finally:
+        torch.set_num_threads(threads)
 
 
 def vectors_of(

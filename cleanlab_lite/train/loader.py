@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from cleanlab_lite.workers import ahead
 
 
 @dataclass(frozen=True)
@@ -157,15 +157,3 @@ class Samples:
             return
         for part, inputs in zip(parts, self._inputs_of(parts), strict=True):
             yield Batch(inputs, targets[part], part)
-
-
-def ahead(function: Callable[[Tensor], Tensor], items: Iterable[Tensor], count: int = 2) -> Iterator[Tensor]:
-    """`map`, with a thread that is up to `count` items ahead."""
-    waiting: deque[Future[Tensor]] = deque()
-    with ThreadPoolExecutor(1) as thread:
-        for item in items:
-            waiting.append(thread.submit(function, item))
-            if len(waiting) > count:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()

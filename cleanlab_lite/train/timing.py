@@ -39,7 +39,7 @@ from cleanlab_lite.judge.closed_form import look
 from cleanlab_lite.judge.random_features import WIDTH
 from cleanlab_lite.manifest.manifest import Manifest
 from cleanlab_lite.run import RunFiles
-from cleanlab_lite.train.encode import BATCH_CPU, BATCH_GPU, features
+from cleanlab_lite.train.encode import BATCH_CPU, BATCH_GPU, features, threads_of
 from cleanlab_lite.train.ensemble import PRECISIONS, prepare
 from cleanlab_lite.train.jobs import Bench, Job, hire, train, workers_for
 from cleanlab_lite.train.models import PROXIES
@@ -49,7 +49,7 @@ from cleanlab_lite.train.search import most_trials
 from cleanlab_lite.train.task import DATA, ENCODER, STATISTICS, Task
 from cleanlab_lite.train.trials import MOST_EPOCHS
 from cleanlab_lite.train.views import reduced
-from cleanlab_lite.workers import cores
+from cleanlab_lite.workers import ahead, cores
 
 FILES, FILE_SECONDS = 16, 0.5  # that are decoded at most, and how long
 STEPS = 3  # timed; of networks on vectors more, which take milliseconds, as long as another process may take the core
@@ -150,7 +150,10 @@ def encode_seconds(inputs: Inputs, plan: Plan) -> float:
     loading = time.perf_counter() - begun
     size = BATCH_CPU if device.type == "cpu" else BATCH_GPU
     batch = np.resize(inputs.array, (size, *inputs.array.shape[1:]))
-    each = _timed(lambda: features(encoder, batch, device, autocast)) / size
+    with threads_of(device) as threads:
+        batches = [batch] * threads
+        each = _timed(lambda: list(ahead(lambda part: features(encoder, part, device, autocast), batches, threads)))
+    each /= size * threads
     patches = len(inputs.array) / len(inputs.codes)
     return loading + each * patches * plan.rows
 

@@ -34,7 +34,7 @@ def convolution(channels_in: int, channels_out: int) -> nn.Sequential:
     paper="Fonseca et al., WASPAA 2019",
     takes=("sound", "image"),
     learning_rate=0.01,
-    seconds=7e-4,
+    seconds=1.6e-3,
     weights_mib=1,
 )
 def baseline_cnn_encoder(examples: Tensor) -> tuple[nn.Module, int]:

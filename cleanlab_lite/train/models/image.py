@@ -77,7 +77,7 @@ def whitening_layer(
     takes=("image", "sound"),
     usual_for=("image", "sound"),
     learning_rate=0.3,
-    seconds=4e-4,
+    seconds=2e-3,
     weights_mib=4,
 )
 def fast_cnn_encoder(examples: Tensor) -> tuple[nn.Module, int]:
@@ -92,7 +92,7 @@ def fast_cnn_encoder(examples: Tensor) -> tuple[nn.Module, int]:
     paper="Jordan 2024, airbench",
     takes=("image", "sound"),
     learning_rate=0.3,
-    seconds=2e-4,
+    seconds=1e-3,
     weights_mib=0.5,
 )
 def small_cnn_encoder(examples: Tensor) -> tuple[nn.Module, int]:

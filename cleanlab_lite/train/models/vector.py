@@ -21,7 +21,7 @@ NOTHING = 1e-6  # of the largest variance: directions in which only rows that we
     usual_for=("vector",),
     learning_rate=0.1,
     fewest_epochs=16,
-    seconds=5e-5,
+    seconds=8e-5,
     weights_mib=0.3,
 )
 def mlp_encoder(examples: Tensor) -> tuple[nn.Module, int]:
@@ -39,7 +39,7 @@ def mlp_encoder(examples: Tensor) -> tuple[nn.Module, int]:
     summary="two hidden layers of 512 on all numbers; learns labels of long vectors by heart",
     takes=("vector",),
     learning_rate=0.1,
-    seconds=1e-4,
+    seconds=1.5e-4,
     weights_mib=1,
 )
 def wide_mlp_encoder(examples: Tensor) -> tuple[nn.Module, int]:
