@@ -46,7 +46,7 @@ class Learner:
         self._device = next(network.parameters()).device
         self._autocast = autocast
         steps = max(steps, SHORTEST_SCHEDULE)
-        trained = [p for p in network.parameters() if p.requires_grad]
+        trained = self._trained = [p for p in network.parameters() if p.requires_grad]
         self._weights = [p for p in trained if p.dim() > 1]
         self._l1 = l1
         parts = [(trained, learning_rate)]
@@ -59,8 +59,7 @@ class Learner:
             for part, rate in parts
             for heavy in (True, False)  # biases and norms do not decay
         ]
-        fused = True if self._device.type == "cuda" else None
-        self._optimizer = SGD(groups, lr=learning_rate, momentum=0.9, nesterov=True, fused=fused)
+        self._optimizer = SGD(groups, lr=learning_rate, momentum=0.9, nesterov=True, fused=True)
         self._schedule = torch.optim.lr_scheduler.OneCycleLR(
             self._optimizer,
             [group["lr"] for group in groups],
@@ -108,7 +107,7 @@ class Learner:
         self._optimizer.zero_grad(set_to_none=True)
         self._scaler.scale(loss).backward()
         self._scaler.unscale_(self._optimizer)
-        torch.nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
+        torch.nn.utils.clip_grad_norm_(self._trained, 5.0)
         self._scaler.step(self._optimizer)
 
     def _advance(self) -> None:
