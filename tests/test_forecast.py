@@ -195,6 +195,10 @@ def test_what_is_trained_is_what_trials_most_likely_choose():
     usual, most = schedules(plan, config, rival=True)
     assert epochs(usual) == [(1, 16), (4, 16), (1, 16)]
     assert epochs(most) == [(1, 16), (1, 32), (4, 32), (1, 32)]
+    many = replace(plan, device="cuda", labelled=20_000)
+    usual, most = schedules(many, config, rival=True, first_alone=True)
+    assert usual == most and epochs(usual) == [(1, 16), (4, 16), (1, 16)]
+    assert epochs(schedules(many, config, rival=False)[1]) == [(5, 16), (1, 16)]
     named = schedules(replace(plan, epochs=3), replace(config, second_split=True), rival=True)
     assert epochs(named[0]) == [(5, 3), (1, 3), (1, 3), (1, 3), (1, 3), (1, 3)] and named[0] == named[1]
     beside = schedules(replace(plan, epochs=3), replace(config, planted=0.0), rival=True, first_alone=True)

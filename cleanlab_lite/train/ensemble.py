@@ -47,6 +47,11 @@ ENOUGH_ROWS = 20_000  # on a GPU: so many steps are in the fewest epochs that no
 OBSERVE_EVERY = 2  # epochs, then: a clean pass takes a third of the time of an epoch
 
 
+def without_trials(plan: Plan) -> bool:
+    """Whether the fewest epochs are enough, and a clean pass after every second one."""
+    return plan.device.startswith("cuda") and plan.labelled >= ENOUGH_ROWS
+
+
 def watch(
     task: Task,
     plan: Plan,
@@ -166,7 +171,7 @@ class Ensemble:
             side_by_side([self.without_fold(*trial) for trial in trials], self.bench, self.run, self.clock)
 
         teaching = self.teaching
-        if self.plan.device.startswith("cuda") and self.plan.labelled >= ENOUGH_ROWS:
+        if without_trials(self.plan):
             epochs = teaching.epochs or PROXIES.get(teaching.proxy).facts.fewest_epochs
             teaching = replace(teaching, epochs=epochs, observe_every=OBSERVE_EVERY)
         chosen = choose_epochs(self.task, self.fold, teaching, attempt, rival)

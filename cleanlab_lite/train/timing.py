@@ -40,7 +40,7 @@ from cleanlab_lite.judge.random_features import WIDTH
 from cleanlab_lite.manifest.manifest import Manifest
 from cleanlab_lite.run import RunFiles
 from cleanlab_lite.train.encode import BATCH_CPU, BATCH_GPU, features, threads_of
-from cleanlab_lite.train.ensemble import PRECISIONS, prepare
+from cleanlab_lite.train.ensemble import OBSERVE_EVERY, PRECISIONS, prepare, without_trials
 from cleanlab_lite.train.jobs import Bench, Job, hire, train, workers_for
 from cleanlab_lite.train.models import PROXIES
 from cleanlab_lite.train.models.encoders import blank_encoder, brings_weights, describe_encoder, load_encoder
@@ -55,7 +55,7 @@ FILES, FILE_SECONDS = 16, 0.5  # that are decoded at most, and how long
 STEPS = 3  # timed; of networks on vectors more, which take milliseconds, as long as another process may take the core
 EPOCHS, EPOCHS_OF_VECTORS = 2, 5  # the first is not timed: memory is new then, and strategies warm up
 ROWS = 512  # of a clean pass: two batches
-HEAVY = 0.5  # seconds of one epoch on `ROWS`, as they are estimated: such networks are shown batches of `LIGHT` rows
+HEAVY = 2.5  # seconds of one epoch on `ROWS`, as they are estimated: such networks are shown batches of `LIGHT` rows
 LIGHT = 8
 WORKER = 4.0  # seconds to start one: it imports torch, and what torch imports with the first optimiser
 DECODERS = 1.0  # seconds to start those
@@ -209,10 +209,10 @@ def schedules(
         waves += [Wave(1, epochs)] if config.planted else []
         return waves + ([Wave(1, epochs, 0.5)] * 4 if config.second_split else [])
 
-    if plan.epochs:
-        waves = chosen(plan.epochs, [plan.epochs] if first_alone else [])
-        return waves, waves
     fewest = PROXIES.get(plan.proxy).facts.fewest_epochs
+    if named := plan.epochs or (fewest if without_trials(plan) else 0):
+        waves = chosen(named, [named] if first_alone else [])
+        return waves, waves
     doubled = 2 * fewest if 2 * fewest <= MOST_EPOCHS else fewest
     if rival:
         return chosen(fewest, [fewest]), chosen(doubled, sorted({fewest, doubled}))
@@ -226,7 +226,7 @@ class Timed:
 
     speed: Speed
     rows: int  # of the audit that can be learned
-    observed: int
+    observed: int  # after each epoch, on average
     workers: int
 
     def seconds(self, waves: list[Wave]) -> float:
@@ -295,7 +295,8 @@ def time_network(inputs: Inputs, manifest: Manifest, plan: Plan, config: AuditCo
         train(job, bench, RunFiles(Path(folder)), watch)
         speed = watch.speed(time.perf_counter(), rows, batch)
     speed = replace(speed, step=speed.step * usual / batch, batch=usual)
-    return Timed(speed, plan.labelled, plan.rows, _workers(bench, job, manifest, plan, config))
+    observed = plan.rows // (OBSERVE_EVERY if without_trials(plan) else 1)
+    return Timed(speed, plan.labelled, observed, _workers(bench, job, manifest, plan, config))
 
 
 def _spread_labelled(labels: np.ndarray, count: int) -> np.ndarray:
