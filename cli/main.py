@@ -7,6 +7,7 @@ import io
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import Any, NoReturn
 
 import click
@@ -16,10 +17,11 @@ from cleanlab_lite.errors import NlcleanError
 from . import diagnostics, version
 from .diagnostics import ExitCode
 from .options import verbosity_options
+from .project import OF_PROJECTS, defaults
 
 COMMANDS = (
     *("audit", "review", "report", "check", "compare", "selftest", "export", "encode"),
-    *("methods", "doctor", "completion"),
+    *("demo", "runs", "cache", "methods", "doctor", "completion"),
 )
 
 
@@ -40,7 +42,10 @@ class Program(click.Group):
         if args[0] not in COMMANDS:
             near = difflib.get_close_matches(args[0], COMMANDS, n=1, cutoff=0.5)
             ctx.fail(f"No such command {args[0]!r}." + (f" Did you mean {near[0]!r}?" if near else ""))
-        return super().resolve_command(ctx, args)
+        name, found, rest = super().resolve_command(ctx, args)
+        if name in OF_PROJECTS and found is not None and not {"-h", "--help"} & {*rest}:
+            ctx.default_map = {name: defaults(found, Path.cwd())}
+        return name, found, rest
 
     def main(self, args: Sequence[str] | None = None, **extra: Any) -> NoReturn:  # type: ignore[override]
         """Run a command line and exit. The context's `obj` is that command line, for the record of the run."""

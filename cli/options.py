@@ -13,6 +13,13 @@ from cleanlab_lite.config import FIELDS, PRESETS, Option
 
 from . import diagnostics
 
+# Parameters that say how a manifest is read.
+READING = (
+    *("path_column", "label_column", "id_column", "split_column", "features_column", "features"),
+    *("features_columns", "path_prefix", "path_suffix", "path_root"),
+    *("layout", "multi_label", "segments"),
+)
+
 _LIMIT = re.compile(r"(?P<number>[0-9]{1,15}(?:\.[0-9]{1,15})?)\s*(?P<percent>%?)")
 _METAVARS = {"s": "DURATION", "GiB": "SIZE", "px": "PIXELS", "Hz": "HZ"}  # by unit
 _TYPE_METAVARS = {str: "TEXT", int: "INTEGER", float: "NUMBER"}

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from cleanlab_lite.manifest.encoded import Done
     from cleanlab_lite.report.comparison import Change, Comparison
     from cleanlab_lite.report.gate import Gate
+    from cleanlab_lite.run.listing import ListedRun
     from cleanlab_lite.run.report import ReportTable
     from cleanlab_lite.run.selftest import ClassOutcome, Outcome, SelfTest
     from cleanlab_lite.run.summary import ClassNoise, Confusion, Leak, Noise, Summary
@@ -382,6 +383,7 @@ def _next_steps(run: Path, summary: Summary) -> None:
     steps = []
     if summary.flagged or others:
         steps.append((f"nlclean review {folder}", f"look at {_to_review(summary.flagged, others)}, one by one"))
+        steps.append((f"nlclean report {folder} --html page.html", "the same in a browser, with charts"))
     if cleaned and summary.flagged and any(run.glob(f"{STEMS['prune']}.*")):
         steps.append((f"nlclean export {folder} --policy prune", "without the flagged rows"))
     if cleaned and relabel + drop and any(run.glob(f"{STEMS['correct']}.*")):
@@ -521,6 +523,43 @@ def _method_cell(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else ""
     return ", ".join(value) if isinstance(value, list | tuple) else f"{value:g}"
+
+
+def runs_view(runs: Sequence[ListedRun], root: Path) -> None:
+    """A line per run, newest first."""
+    if not runs:
+        line(f"no runs in {escape(str(root))}")
+        return
+    total = sum(run.bytes for run in runs)
+    rows = []
+    for run in runs:
+        state = "damaged" if run.fault else f"{run.flagged:,} of {run.rows:,}" if run.finished else "not finished"
+        when = run.when[:16].replace("T", " ")
+        folder = run.folder.relative_to(root) if run.folder.is_relative_to(root) else run.folder
+        rows.append((when, state, "yes" if run.decided else "", size(run.bytes), escape(str(folder))))
+    title = f"{runs_in_words(len(runs))} in {escape(str(root))}, {size(total)}"
+    _table(title, ("finished or begun", "flagged", "reviewed", "size", "folder"), rows, right={1, 3})
+
+
+def runs_in_words(count: int) -> str:
+    return f"{count:,} run{'s' * (count != 1)}"
+
+
+def cache_view(parts: Sequence[Mapping[str, Any]], root: Path) -> None:
+    """A line per kind of what the cache holds."""
+    if not parts:
+        line(f"nothing in {escape(str(root))}")
+        return
+    total = size(sum(part["bytes"] for part in parts))
+    rows = [(part["meaning"], f"{part['files']:,}", size(part["bytes"])) for part in parts]
+    _table(f"{total} in {escape(str(root))}", ("what", "files", "size"), rows, right={1, 2})
+
+
+def size(count: int) -> str:
+    """Bytes as people say them."""
+    if count < 1e6:
+        return f"{count / 1e3:,.1f} kB"
+    return f"{count / 1e6:,.1f} MB" if count < 1e9 else f"{count / 1e9:,.1f} GB"
 
 
 def facts_view(sections: Mapping[str, Mapping[str, Any]]) -> None:

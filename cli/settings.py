@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +10,11 @@ from typing import Any
 
 from cleanlab_lite.config import FIELDS, NOUNS, PRESETS, AuditConfig, suggest, typed, validate
 from cleanlab_lite.errors import ConfigError
-from cleanlab_lite.files import reading
 from cleanlab_lite.registry import TRUTH
 
-KEYS = ("preset", *FIELDS)
+from .project import PROJECT, layers
+
+KEYS = ("preset", *FIELDS)  # of an audit
 DEFAULT_PRESET = "balanced"
 _OTHER_VARIABLES = {"NLCLEAN_CACHE_DIR"}  # read by the library
 
@@ -44,7 +44,7 @@ def resolve(flags: Mapping[str, str | bool | None], *, environ: Mapping[str, str
         for key, raw in layer.items():
             name = key.replace("-", "_")
             if name not in KEYS:
-                problems.append(f"{raw.origin}: unknown key {key!r}{suggest(name, KEYS)}")
+                problems.append(f"{raw.origin}: unknown key {key!r}{suggest(name, (*KEYS, *PROJECT))}")
                 hint = f"keys: {', '.join(KEYS)}"
                 continue
             try:
@@ -120,27 +120,7 @@ def _environment_layer(environ: Mapping[str, str]) -> dict[str, OptionValue]:
 
 
 def _file_layers(cwd: Path) -> list[dict[str, OptionValue]]:
-    """The nearest pyproject.toml with a [tool.nlclean] table, then the nearest nlclean.toml.
-
-    "Nearest" looks from `cwd` upwards, as far as the root of the repository or the home folder.
-    """
-    layers: dict[str, dict[str, OptionValue]] = {}
-    for folder in (cwd, *cwd.parents):
-        if "pyproject" not in layers and (file := folder / "pyproject.toml").is_file():
-            table = _read_toml(file).get("tool", {}).get("nlclean")
-            if table is not None:
-                layers["pyproject"] = _origin(table, f"{file} [tool.nlclean]")
-        if "nlclean" not in layers and (file := folder / "nlclean.toml").is_file():
-            layers["nlclean"] = _origin(_read_toml(file), str(file))
-        if folder == Path.home() or (folder / ".git").exists():
-            break
-    return [layers[name] for name in ("pyproject", "nlclean") if name in layers]
-
-
-def _read_toml(file: Path) -> dict[str, Any]:
-    with reading(f"{file} is not valid TOML", ConfigError):
-        return tomllib.loads(file.read_text(encoding="utf-8"))
-
-
-def _origin(table: dict[str, Any], origin: str) -> dict[str, OptionValue]:
-    return {key: OptionValue(value, origin) for key, value in table.items()}
+    return [
+        {k: OptionValue(v, layer.origin) for k, v in layer.values.items() if k.replace("-", "_") not in PROJECT}
+        for layer in layers(cwd)
+    ]

@@ -30,12 +30,14 @@ from nlclean.options import default_text, flag_names, limits
 ROOT = Path(__file__).parents[1]
 DOCS = sorted((ROOT / "docs").glob("*.md"))
 PAGES = {str(path.relative_to(ROOT)): path.read_text("utf-8") for path in (ROOT / "README.md", *DOCS)}
-PAGE_OF = {name: f"docs/{name}.md" for name in COMMANDS} | {"completion": "docs/doctor.md"}
+PAGE_OF = {name: f"docs/{name}.md" for name in COMMANDS} | {"completion": "docs/doctor.md", "cache": "docs/runs.md"}
 SMALL = {f"NLCLEAN_{name.upper()}": str(value) for name, value in (OPTIONS | {"image_size": 16}).items()}
 
 ONLY_PARSED = {  # command lines that begin so: why they are not run
     r"nlclean audit sample_data/": "trains for a minute; the sample data have tests of their own",
     r"nlclean compare run seed5": "of two audits of the sample data; it has tests of its own",
+    r"nlclean demo": "audits sample data; it has tests of its own",
+    r"nlclean runs --prune": "asks; it has tests of its own",
     r"nlclean selftest sample_data/": "audits five times; the self-test has tests of its own",
     r"nlclean review(?!.*--merge)": "needs a terminal",
     r"nlclean audit .*--proxy (torchvision|timm):": "needs pretrained weights; encoders have tests of their own",

@@ -4,6 +4,7 @@ import csv
 import hashlib
 import importlib.util
 import io
+import re
 import sys
 from collections import Counter
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from cli_world import call
 from PIL import Image
 
 from cleanlab_lite.data.sound import SoundFormat
@@ -171,3 +173,16 @@ def test_script_makes_the_committed_sounds(remade):
         assert len(committed) == len(made)
         a, b = (np.frombuffer(data[44:], np.uint8).astype(int) for data in (committed, made))
         assert not len(a) or np.abs(a - b).max() <= 1  # another numpy may round otherwise
+
+
+def test_the_demo_says_what_was_found_and_what_lies_there_stays(here, capsys):
+    shown = call(capsys, "demo", "vectors")
+    assert shown.code == 0
+    hits, flagged, wrong = (int(number) for number in re.findall(r"(\d+) of the (\d+) .*of the (\d+) ", shown.out)[0])
+    assert hits > 0.9 * flagged and hits > 0.7 * wrong and wrong == 150
+    assert (here / "nlclean-demo" / "vectors-fast" / "report.parquet").is_file()
+    (here / "nlclean-demo" / "vectors" / "note.txt").write_text("mine")
+    assert call(capsys, "demo", "vectors", "-q").code == 0
+    assert (here / "nlclean-demo" / "vectors" / "note.txt").is_file()
+    (here / "other" / "images").mkdir(parents=True)
+    assert "no sample data" in call(capsys, "demo", "--output", "other").err

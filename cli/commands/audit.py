@@ -12,7 +12,7 @@ import click
 
 from .. import diagnostics
 from ..diagnostics import ExitCode
-from ..options import Limit, config_options, json_option, together, verbosity_options
+from ..options import READING, Limit, config_options, json_option, together, verbosity_options
 from ..settings import OptionValue, resolve, to_config
 
 if TYPE_CHECKING:
@@ -26,12 +26,6 @@ if TYPE_CHECKING:
 
 TOP = 20  # suspicious rows on show
 
-
-READING = (
-    *("path_column", "label_column", "id_column", "split_column", "features_column", "features"),
-    *("features_columns", "path_prefix", "path_suffix", "path_root"),
-    *("layout", "multi_label", "segments"),
-)
 
 _PATH = click.Path(path_type=Path)
 reading_options = together(
@@ -103,7 +97,7 @@ def command(
         _show(settings, as_json)
         return
     if manifest is None:
-        raise click.UsageError("Missing argument 'MANIFEST'.", ctx)
+        raise click.UsageError("Missing argument 'MANIFEST': name it, or write it into nlclean.toml.", ctx)
 
     dataset = read(manifest, reading)
     evidence = None

@@ -12,9 +12,9 @@ import click
 from cleanlab_lite.config import ENCODER_OPTIONS
 
 from .. import diagnostics
-from ..options import config_options, json_option, verbosity_options
+from ..options import READING, config_options, json_option, verbosity_options
 from ..settings import resolve, to_config
-from .audit import READING, read, reading_options
+from .audit import read, reading_options
 
 
 @click.command("encode")

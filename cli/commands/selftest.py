@@ -11,9 +11,9 @@ import click
 from cleanlab_lite.config import PRESETS
 
 from .. import diagnostics
-from ..options import config_options, json_option, verbosity_options
+from ..options import READING, config_options, json_option, verbosity_options
 from ..settings import resolve, to_config
-from .audit import READING, read, reading_options
+from .audit import read, reading_options
 
 if TYPE_CHECKING:
     from cleanlab_lite.config import AuditConfig

@@ -1,0 +1,108 @@
+"""The runs in a folder: what each holds, and which of them another has made superfluous."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cleanlab_lite.errors import NlcleanError, ReportError
+from cleanlab_lite.run.find import is_run_file
+from cleanlab_lite.run.layout import DECISIONS, JOBS, PLANTED, REPORT, STAGES, STATE, SUMMARY
+from cleanlab_lite.run.lock import acquire, release
+from cleanlab_lite.run.state import State, read_json
+
+FOLDERS = (STAGES, JOBS, PLANTED)  # of a run
+
+
+@dataclass(frozen=True)
+class ListedRun:
+    """One run folder, read as far as a list needs."""
+
+    folder: Path
+    manifest: str  # that was audited; "" where an unfinished run does not say so yet
+    finished: str | None  # time, UTC, ISO 8601
+    begun: str  # the same
+    rows: int  # 0 where it is not finished
+    flagged: int
+    decided: bool  # by people
+    bytes: int
+    fault: str = ""  # why it cannot be read
+
+    @property
+    def when(self) -> str:
+        return self.finished or self.begun
+
+
+def list_runs(root: Path) -> list[ListedRun]:
+    """The runs one or two levels below `root`, newest first."""
+    states = {*root.glob(f"*/{STATE}"), *root.glob(f"*/*/{STATE}")}
+    return sorted((_listed(path.parent) for path in states), key=lambda run: (run.when, str(run.folder)), reverse=True)
+
+
+def _listed(folder: Path) -> ListedRun:
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
+    decisions = folder / DECISIONS
+    decided = decisions.is_file() and decisions.stat().st_size > 0
+    try:
+        stored = read_json(folder / STATE)
+        state = State.read(folder)
+        assert state is not None
+        begun = str(stored.get("created", ""))
+        if state.finished is None or not (folder / REPORT).is_file():
+            return ListedRun(folder, _manifest_of(state.command), None, begun, 0, 0, decided, size)
+        summary = read_json(folder / SUMMARY, manifest=dict, flagged=int)
+        manifest = summary["manifest"]
+        rows = int(manifest["rows"])
+        return ListedRun(folder, str(manifest["path"]), state.finished, begun, rows, summary["flagged"], decided, size)
+    except (NlcleanError, KeyError, TypeError, ValueError) as error:
+        return ListedRun(folder, "", None, "", 0, 0, decided, size, fault=str(error) or type(error).__name__)
+
+
+def _manifest_of(command: Sequence[str]) -> str:
+    """What an audit was typed for: the first word behind its name that is no option."""
+    words = [str(word) for word in command]
+    return next((word for word in words[2:3] if not word.startswith("-")), "")
+
+
+def superseded(runs: Sequence[ListedRun]) -> list[ListedRun]:
+    """Runs that a newer finished one of the same manifest replaces, and in which no person has decided anything.
+
+    Runs that hold files of others, a page or an export, are not among them, nor are those that cannot be read.
+    """
+    newest: dict[str, ListedRun] = {}
+    for run in runs:  # newest first
+        if run.finished:
+            newest.setdefault(run.manifest, run)
+    return [
+        run
+        for run in runs
+        if (last := newest.get(run.manifest)) is not None
+        and run is not last
+        and run.when < last.when
+        and not run.decided
+        and not run.fault
+        and not foreign_files(run.folder)
+    ]
+
+
+def foreign_files(folder: Path) -> list[Path]:
+    """What lies in a run folder and is not the run's."""
+    found = []
+    for entry in folder.iterdir():
+        own = entry.name in FOLDERS if entry.is_dir() and not entry.is_symlink() else is_run_file(entry)
+        if not own:
+            found.append(entry)
+    return found
+
+
+def delete_run(run: ListedRun) -> None:
+    """Delete the folder of a run. Raises RunLocked where a process is at work in it, and OSError."""
+    if run.folder.is_symlink():
+        raise ReportError(f"{run.folder} is a link", hint="delete it yourself")
+    lock = acquire(run.folder)
+    try:
+        shutil.rmtree(run.folder)
+    finally:
+        release(lock)
