@@ -10,13 +10,16 @@ from collections.abc import Sequence
 # lone surrogates (undecodable file names)
 UNSAFE = "\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ufffe\uffff\ud800-\udfff"
 _UNSAFE = re.compile(f"[{UNSAFE}]")
+# What runners of CI systems take for commands in a log: `::set-output ...` begins a line, `##vso[...]` stands anywhere.
+_COMMANDS = re.compile(r"^(\s*):(?=:[A-Za-z])|#(?=#(?:vso)?\[)")
 
 
 def escape(text: str, keep: str = "") -> str:
     r"""`text` with control characters, bidirectional marks and surrogates written as `\x1b`, `\n`, `\u202e`...
 
-    Characters in `keep` stay as they are.
+    Characters in `keep` stay as they are. Words that a CI system would obey are broken up: `\x3a:error::`.
     """
+    text = _COMMANDS.sub(lambda m: f"{m[1] or ''}\\x{ord(m[0][-1]):x}", text)
     return _UNSAFE.sub(lambda m: m[0] if m[0] in keep else m[0].encode("unicode_escape").decode("ascii"), text)
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from cleanlab_lite.forecast import Forecast
     from cleanlab_lite.manifest.encoded import Done
     from cleanlab_lite.report.comparison import Change, Comparison
-    from cleanlab_lite.report.gate import Gate
+    from cleanlab_lite.report.gate import Gate, Row, RowChange
     from cleanlab_lite.run.listing import ListedRun
     from cleanlab_lite.run.report import ReportTable
     from cleanlab_lite.run.selftest import ClassOutcome, Outcome, SelfTest
@@ -397,24 +397,23 @@ def _next_steps(run: Path, summary: Summary) -> None:
 
 
 def gate_text(gate: Gate, top: int) -> str:
-    """What a person reads after a check: limits, then the `top` suspects, then the `top` rows of every change."""
+    """What a person reads after a check: the `top` rows of every list, then counts and limits. With a baseline the
+    suspects that are new come first, and those that are not are only counted."""
+    from cleanlab_lite.report.gate import NEW, RowChange
     from cleanlab_lite.report.gate_formats import change_text, gate_headline, suspect_text
 
-    lines = [f"{escape(gate.summary.manifest.path)}: {gate_headline(gate)}"]
+    lists: dict[str, Sequence[Row | RowChange]] = {"suspects": gate.suspects}
+    if gate.changes is not None:
+        lists = {n: [c.row for c in found] if n == NEW else found for n, found in gate.changes.items()}
+    lines = []
+    for name, found in lists.items():
+        lines.append(f"{name.replace('_', ' ')}: {len(found):,}")
+        for one in found[:top]:
+            lines.append(f"  {change_text(gate, one) if isinstance(one, RowChange) else suspect_text(gate, one)}")
+        if 0 < top < len(found):
+            lines.append(f"  and {len(found) - top:,} more")
+    lines.append(f"{escape(gate.summary.manifest.path)}: {gate_headline(gate)}")
     lines += [f"{'FAILED' if outcome.exceeded else 'passed'}  {outcome.message}" for outcome in gate.outcomes]
-    lists = {"suspects": [suspect_text(gate, row) for row in gate.suspects[:top]]}
-    counts = {"suspects": len(gate.suspects)}
-    for name, changes in (gate.changes or {}).items():
-        lists[name] = [
-            suspect_text(gate, change.row) if name == "newly_suspect" else change_text(gate, change)
-            for change in changes[:top]
-        ]
-        counts[name] = len(changes)
-    for name, texts in lists.items():
-        lines.append(f"{name.replace('_', ' ')}: {counts[name]:,}")
-        lines += [f"  {text}" for text in texts]
-        if 0 < len(texts) < counts[name]:
-            lines.append(f"  and {counts[name] - len(texts):,} more")
     return "\n".join(lines) + "\n"
 
 

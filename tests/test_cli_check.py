@@ -358,6 +358,30 @@ def test_junit_survives_hostile_texts(hostile, capsys):
     assert "<script>" in text and "\\x1b[2J" in text
 
 
+def test_annotations_of_a_workflow(run, capsys):
+    lines = formatted(capsys, "github", run, "--max-suspects", "1", "--top", "1").splitlines()
+    assert lines[0].startswith("::error file=") and ",line=" in lines[0] and ",title=wrong label::'" in lines[0]
+    assert lines[1].startswith("::error::suspects: 2, above the limit of 1")
+    assert lines[2].startswith("::notice::") and lines[2].endswith("1 more are not shown")
+    lines = formatted(capsys, "github", run, "--baseline", run).splitlines()
+    assert len(lines) == 1 and lines[0].startswith("::notice")
+
+
+def test_annotations_let_no_text_out_of_them(hostile, capsys):
+    out = formatted(capsys, "github", hostile)
+    assert all(re.match(r"::(warning |notice::)", line) for line in out.splitlines())
+    assert len(out.splitlines()) == len(HOSTILE_LABELS) + 1
+    assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e\ufffe]", out)
+
+
+def test_what_is_new_comes_before_the_counts_and_what_is_not_new_is_only_counted(run, capsys):
+    lines = call(capsys, "check", run, "--baseline", run).out.splitlines()
+    assert lines[0] == "newly suspect: 0" and "2 suspects" in lines[-2]
+    assert not any("probably wrong" in line for line in lines)
+    lines = call(capsys, "check", run).out.splitlines()
+    assert lines[0] == "suspects: 2" and "probably wrong" in lines[1]
+
+
 def test_markdown(run, capsys):
     text = formatted(capsys, "markdown", run, "--baseline", run, "--max-noise", "1%")
     assert text.startswith("### nlclean check: a limit is exceeded\n")

@@ -244,3 +244,19 @@ def test_text_helpers():
     assert escape("a\nb", keep="\n") == "a\nb"
     assert shorten("x" * 40, 40) == "x" * 40
     assert shorten("start-" + "x" * 99 + "-end.png", 20) == "start-xx...x-end.png"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("::set-output name=a::b", r"\x3a:set-output name=a::b"),
+        ("  ::error::x", r"  \x3a:error::x"),
+        ("a ##vso[task.setvariable]b", r"a \x23#vso[task.setvariable]b"),
+        ("##[error]x", r"\x23#[error]x"),
+        ("std::vector", "std::vector"),
+        ("## a heading", "## a heading"),
+        (":: two", ":: two"),
+    ],
+)
+def test_commands_of_ci_systems_are_broken_up(text, shown):
+    assert escape(text) == shown

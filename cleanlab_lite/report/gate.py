@@ -29,7 +29,8 @@ from cleanlab_lite.run.report import ReportTable, by_suspicion
 from cleanlab_lite.run.summary import Summary
 
 BASELINE_VERSION = 1
-CHANGES = ("newly_suspect", "fixed", "relabelled", "added", "removed")
+NEW = "newly_suspect"
+CHANGES = (NEW, "fixed", "relabelled", "added", "removed")
 
 # suspect: flagged, and no person has kept the label. accepted: a person has kept it, flagged or not.
 State = Literal["suspect", "accepted", "fine"]

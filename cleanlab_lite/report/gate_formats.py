@@ -1,4 +1,4 @@
-"""What a check found, for other programs: JSON, Markdown for a pull request, JUnit XML, SARIF 2.1.0.
+"""What a check found, for other programs: JSON, Markdown for a pull request, JUnit XML, SARIF 2.1.0, GitHub.
 
 Labels and ids are strangers' texts. Where a program shows them as they are, control characters, marks that reorder
 text, and what XML cannot hold are written as `\\x1b`, `\\u202e`.
@@ -20,7 +20,7 @@ from urllib.parse import quote
 
 from cleanlab_lite.files import is_remote
 from cleanlab_lite.manifest.manifest import Source
-from cleanlab_lite.report.gate import Gate, Row, RowChange
+from cleanlab_lite.report.gate import NEW, Gate, Row, RowChange
 from cleanlab_lite.text import escape, percent, shorten
 
 JSON_VERSION = 1
@@ -151,7 +151,7 @@ def to_sarif(gate: Gate, source: Source, root: Path) -> str:
     file; rows of a manifest without lines (Parquet, arrays) at the manifest.
     """
     failed = {row for outcome in gate.outcomes if outcome.exceeded for row in outcome.rows}
-    new = None if gate.changes is None else {change.row for change in gate.changes["newly_suspect"]}
+    new = None if gate.changes is None else {change.row for change in gate.changes[NEW]}
     results = []
     for row in gate.suspects:
         result: dict[str, Any] = {
@@ -176,13 +176,17 @@ def to_sarif(gate: Gate, source: Source, root: Path) -> str:
 
 
 def _location(row: Row, source: Source, root: Path) -> dict[str, Any]:
-    path = source.file or source.path
-    if source.format == "folder" and row.path:
-        path = f"{source.path.rstrip('/')}/{row.path}"
-    physical: dict[str, Any] = {"artifactLocation": {"uri": _uri(path, root)}}
+    physical: dict[str, Any] = {"artifactLocation": {"uri": _uri(_source_of(row, source), root)}}
     if row.line is not None:
         physical["region"] = {"startLine": row.line}
     return {"physicalLocation": physical, "logicalLocations": [{"name": escape(row.id)}]}
+
+
+def _source_of(row: Row, source: Source) -> str:
+    """The manifest, or the file of a row in a tree of class folders."""
+    if source.format == "folder" and row.path:
+        return f"{source.path.rstrip('/')}/{row.path}"
+    return source.file or source.path
 
 
 def _uri(path: str, root: Path) -> str:
@@ -195,6 +199,46 @@ def _uri(path: str, root: Path) -> str:
 
 def _fingerprint(row: Row) -> str:
     return hashlib.sha256(json.dumps([row.content, row.label]).encode()).hexdigest()[:32]
+
+
+# --- GitHub -----------------------------------------------------------------------------------------------------------
+
+
+def to_github(gate: Gate, source: Source, root: Path, top: int) -> str:
+    """Commands of a workflow, which become annotations at the lines of the manifest.
+
+    Of the `top` suspects, the new ones where there is a baseline; of every limit that is exceeded; one about all.
+    """
+    lines = []
+    shown = gate.suspects if gate.changes is None else [change.row for change in gate.changes[NEW]]
+    failed = {row for outcome in gate.outcomes if outcome.exceeded for row in outcome.rows}
+    for row in shown[:top]:
+        where = {"file": _file(row, source, root)} | ({} if row.line is None else {"line": str(row.line)})
+        title = "new wrong label" if gate.changes is not None else "wrong label"
+        lines.append(_command("error" if row in failed else "warning", message(row), **where, title=title))
+    lines += [_command("error", outcome.message) for outcome in gate.outcomes if outcome.exceeded]
+    more = f"; {len(shown) - top:,} more are not shown" if len(shown) > top else ""
+    lines.append(_command("notice", f"{_manifest_name(gate)}: {gate_headline(gate)}{more}"))
+    return "\n".join(lines) + "\n"
+
+
+def _file(row: Row, source: Source, root: Path) -> str:
+    """Of a row, or the manifest; relative to the repository where it lies in it."""
+    path = _source_of(row, source)
+    return PurePath(path).relative_to(root).as_posix() if PurePath(path).is_relative_to(root) else path
+
+
+def _command(name: str, text: str, **properties: str) -> str:
+    """What a runner reads from a line, escaped as it wants it."""
+    values = []
+    for key, value in properties.items():
+        safe = _data(escape(value)).replace(":", "%3A").replace(",", "%2C")
+        values.append(f"{key}={safe}")
+    return f"::{name} {','.join(values)}".rstrip() + f"::{_data(escape(text))}"
+
+
+def _data(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 
 
 # --- Texts -----------------------------------------------------------------------------------------------------------

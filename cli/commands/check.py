@@ -53,10 +53,10 @@ _writing_options = together(
     click.option(
         "--format",
         "form",
-        type=click.Choice(["text", "json", "markdown", "junit", "sarif"]),
+        type=click.Choice(["text", "json", "markdown", "junit", "sarif", "github"]),
         default="text",
         show_default=True,
-        help="junit and sarif are for CI servers, markdown for a pull request.",
+        help="junit, sarif and github (annotations) are for CI servers, markdown for a pull request.",
     ),
     click.option("--output", "target", type=FILE, metavar="FILE", help="File to write.  [default: stdout]"),
     click.option("--force", is_flag=True, help="Overwrite files; a baseline is overwritten by a baseline in any case."),
@@ -122,6 +122,7 @@ def command(
         "markdown": lambda: gate_formats.to_markdown(gate, top),
         "junit": lambda: gate_formats.to_junit(gate, top),
         "sarif": lambda: gate_formats.to_sarif(gate, source, Path.cwd()),
+        "github": lambda: gate_formats.to_github(gate, source, Path.cwd(), top),
     }
     text = formats[form]()
     if write_baseline is not None:

@@ -1,0 +1,83 @@
+"""What CI systems run: action.yml and the hooks for pre-commit, each run as they would."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+ACTION = yaml.safe_load((ROOT / "action.yml").read_text("utf-8"))
+HOOKS = {hook["id"]: hook for hook in yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text("utf-8"))}
+
+
+@pytest.fixture
+def repository(here: Path) -> Path:
+    """A manifest of vectors with two wrong labels."""
+    rows = [f"{10 * (i % 2) + i / 100:.2f},{i % 7},{'xy'[(i % 2) ^ (i in (4, 9))]}" for i in range(60)]
+    (here / "rows.csv").write_text("\n".join(["f1,f2,label", *rows]))
+    (here / "nlclean.toml").write_text('manifest = "rows.csv"\nfeatures_columns = "f*"\npreset = "fast"\n')
+    return here
+
+
+def environment(extra: dict[str, str]) -> dict[str, str]:
+    """With `nlclean` on the path, as it is once it is installed."""
+    return os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"} | extra
+
+
+def step(name: str, folder: Path, **inputs: str) -> subprocess.CompletedProcess[str]:
+    """One step of the action as a runner does it."""
+    [found] = [each for each in ACTION["runs"]["steps"] if each["name"] == name]
+    given = {key: str(about["default"]) for key, about in ACTION["inputs"].items()} | inputs
+
+    def filled(text: str) -> str:
+        return re.sub(r"\$\{\{ inputs\.([\w-]+) \}\}", lambda match: given[match[1]], text)
+
+    values = {key: filled(value) for key, value in found["env"].items()} | {"GITHUB_STEP_SUMMARY": "summary.md"}
+    command = ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", found["run"]]
+    return subprocess.run(command, cwd=folder, env=environment(values), capture_output=True, text=True)
+
+
+def test_the_action_audits_checks_and_annotates(repository: Path) -> None:
+    assert step("Audit", repository).returncode == 0
+    checked = step("Check", repository, **{"max-suspects": "0"})
+    assert checked.returncode == 1
+    assert re.search(r"^::error file=rows\.csv,line=\d+,title=wrong label::", checked.stdout, re.MULTILINE)
+    assert "nlclean check: a limit is exceeded" in (repository / "summary.md").read_text()
+    assert step("Check", repository).returncode == 0
+
+
+def test_with_a_baseline_the_action_shows_what_is_new(repository: Path) -> None:
+    step("Audit", repository, manifest="rows.csv", run="a run")
+    command = ["nlclean", "check", "a run", "--write-baseline", "base.json"]
+    subprocess.run(command, cwd=repository, env=environment({}), check=True, capture_output=True)
+    checked = step("Check", repository, run="a run", baseline="base.json")
+    assert checked.returncode == 0 and "::warning" not in checked.stdout and "::notice" in checked.stdout
+
+
+def test_the_action_installs_this_repository() -> None:
+    [install] = [each for each in ACTION["runs"]["steps"] if each["name"] == "Install nlclean"]
+    assert install["run"] == 'python -m pip install "$GITHUB_ACTION_PATH"'
+    assert (ROOT / "pyproject.toml").is_file()
+
+
+def run_hook(name: str, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    hook: dict[str, Any] = HOOKS[name]
+    assert hook["language"] == "python" and not hook["pass_filenames"] and re.search(hook["files"], "rows.csv")
+    command = [*shlex.split(hook["entry"]), *arguments]
+    return subprocess.run(command, cwd=folder, env=environment({}), capture_output=True, text=True)
+
+
+def test_the_hooks_audit_and_check(repository: Path) -> None:
+    assert run_hook("nlclean-audit", repository).returncode == 0
+    assert run_hook("nlclean-check", repository).returncode == 0
+    assert run_hook("nlclean-check", repository, "--max-suspects", "0").returncode == 1
+    (repository / "nlclean.toml").open("a").write("\n[check]\nmax-suspects = 0\n")
+    assert run_hook("nlclean-check", repository).returncode == 1
