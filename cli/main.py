@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import click
+from click.exceptions import NoArgsIsHelpError
 
 from cleanlab_lite.errors import NlcleanError
 
@@ -60,8 +61,14 @@ class Program(click.Group):
         except NlcleanError as error:
             diagnostics.error(error.message, hint=error.hint, cause=error)
             code = diagnostics.exit_code(error)
-        except click.ClickException as error:
+        except NoArgsIsHelpError as error:
             error.show()
+            code = ExitCode.USAGE
+        except click.ClickException as error:
+            asked = getattr(error, "ctx", None)
+            text = error.format_message()
+            hint = f"see `{asked.command_path if asked else 'nlclean'} --help`"
+            diagnostics.error(text[:1].lower() + text[1:], hint=hint)
             code = ExitCode.USAGE
         except (click.Abort, KeyboardInterrupt):
             diagnostics.error("interrupted", hint="an audit goes on where it was when its command is run again")

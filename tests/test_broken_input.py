@@ -182,7 +182,7 @@ REFUSED: dict[str, tuple[Callable[[], list[object]], list[str]]] = {
     # the manifest as a file
     "missing manifest": (lambda: ["nowhere.csv"], ["'nowhere.csv' does not exist"]),
     "misspelt manifest": (lambda: (table(), ["n.parquet"])[1], ["'n.parquet' does not exist", "did you mean", "m.pa"]),
-    "no manifest": (list, ["Missing argument 'MANIFEST'", "--help"]),
+    "no manifest": (list, ["missing argument 'MANIFEST'", "--help"]),
     "empty file": (lambda: text_file(""), ["m.csv", "empty (0 bytes)"]),
     "header only": (lambda: text_file("path,label\n"), ["m.csv", "no rows"]),
     "empty lines only": (lambda: text_file("\n\n\n"), ["m.csv", "only empty lines", "must name the columns"]),
@@ -276,7 +276,7 @@ REFUSED: dict[str, tuple[Callable[[], list[object]], list[str]]] = {
         ["can be read: 60", "too alike", "are the files the right ones?"],
     ),
     # options
-    "unknown flag": (lambda: [table(), "--epoch", "3"], ["No such option", "--epochs"]),
+    "unknown flag": (lambda: [table(), "--epoch", "3"], ["no such option", "--epochs"]),
     "unknown command line word": (lambda: [table(), "extra"], ["unexpected extra argument", "extra"]),
     "bad value": (lambda: [table(), "--seed", "many"], ["--seed", "'many'", "a whole number"]),
     "value out of range": (lambda: [table(), "--ensemble", "1"], ["ensemble is 1", "at least 2"]),

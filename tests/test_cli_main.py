@@ -159,9 +159,9 @@ def test_a_config_error_comes_before_the_manifest_is_read(capsys):
     ("arguments", "said"),
     [
         (["adit"], "Did you mean 'audit'?"),
-        (["xyzzy"], "No such command 'xyzzy'."),
+        (["xyzzy"], "error: no such command 'xyzzy'."),
         (["audit", "--epoch", "3"], "--epochs"),
-        (["audit"], "Missing argument 'MANIFEST'"),
+        (["audit"], "missing argument 'MANIFEST'"),
         (["audit", "x.csv", "--preset", "fats"], "'balanced'"),
         (["export", "--policy", "prun"], "'prune'"),
         (["report", "--top", "-1"], "--top"),

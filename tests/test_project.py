@@ -84,7 +84,7 @@ def test_the_command_line_comes_first(project, capsys):
         ("[check]\nexit-zero = 1", ("check",), ["exit-zero is 1, must be true or false"]),
         ("[export]\npolicy = true", ("export",), ["policy is True, must be a text or a number"]),
         ("check = 3", ("check",), ["check is no table"]),
-        ("", ("audit",), ["Missing argument 'MANIFEST'", "nlclean.toml"]),
+        ("", ("audit",), ["missing argument 'MANIFEST'", "nlclean.toml"]),
     ],
 )
 def test_what_is_wrong_in_it_is_named(here, capsys, text, arguments, parts):
