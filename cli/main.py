@@ -18,7 +18,7 @@ from .diagnostics import ExitCode
 from .options import verbosity_options
 
 COMMANDS = (
-    *("audit", "review", "report", "check", "compare", "selftest", "export", "encode"),
+    *("audit", "review", "report", "check", "compare", "selftest", "verify", "export", "encode"),
     *("methods", "doctor", "completion"),
 )
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from cleanlab_lite.run.report import ReportTable
     from cleanlab_lite.run.selftest import ClassOutcome, Outcome, SelfTest
     from cleanlab_lite.run.summary import ClassNoise, Confusion, Leak, Noise, Summary
+    from cleanlab_lite.run.verification import Verification, Way
 
 _ID_WIDTH, _LABEL_WIDTH = 40, 24  # characters
 _INDENT = " " * 6  # of a sentence under its row
@@ -148,6 +149,26 @@ def _weakest_classes(shapes: Sequence[Outcome]) -> None:
             ],
             right=range(1, 6),
         )
+
+
+def verification_view(found: Verification, folder: Path) -> None:
+    """What a person reads after a verification; the last line is the file that holds it."""
+    from cleanlab_lite.run.layout import VERIFICATION
+
+    line(f"{found.rows:,} rows to learn from, {found.seeds} seeds: {escape(found.learner)}")
+    line(escape(found.measure))
+    names = ("labels", "", "rows", "relabelled", "accuracy", "difference", "95 % interval", "verdict")
+    _table("What is learned from the labels", names, map(_way_cells, found.ways), right=(2, 3, 4, 5, 6))
+    line(found.sentence)
+    line(str(folder / VERIFICATION))
+
+
+def _way_cells(way: Way) -> tuple[str, ...]:
+    gain = ("", "", "")
+    if way.difference is not None and way.low is not None and way.high is not None:
+        between = f"{100 * way.low:+.1f} to {100 * way.high:+.1f}"
+        gain = (f"{100 * way.difference:+.1f}", between, way.verdict or "")
+    return (way.name, way.summary, f"{way.rows:,}", f"{way.relabelled:,}", percent(way.accuracy), *gain)
 
 
 def comparison_view(found: Comparison, top: int) -> None:
