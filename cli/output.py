@@ -23,7 +23,7 @@ from .terminal import format_duration, is_terminal, supports_color
 if TYPE_CHECKING:
     from cleanlab_lite.forecast import Forecast
     from cleanlab_lite.manifest.encoded import Done
-    from cleanlab_lite.report.comparison import Change, Comparison
+    from cleanlab_lite.report.comparison import Change, Comparison, Stability
     from cleanlab_lite.report.gate import Gate
     from cleanlab_lite.run.report import ReportTable
     from cleanlab_lite.run.selftest import ClassOutcome, Outcome, SelfTest
@@ -204,6 +204,25 @@ def comparison_view(found: Comparison, top: int) -> None:
             map(_change_cells, rows[:top]),
             right=(2, 3),
         )
+
+
+def stability_view(found: Stability) -> None:
+    """What a person reads of the same audit with other seeds."""
+    line(f"{_rows(found.flagged)} flagged with seed {found.seed}, noise rate {percent(found.noise_rate)}")
+    _table(
+        "With other seeds",
+        ("seed", "flagged", "flags that stay", "newly", "no longer", "other suggestion", "noise rate", "folder"),
+        [
+            (
+                *(f"{each.seed}", f"{each.flagged:,}", percent(each.stay)),
+                *(f"{n:,}" for n in (each.newly_flagged, each.no_longer_flagged, each.other_suggestion)),
+                *(percent(each.noise_rate), escape(each.folder)),
+            )
+            for each in found.seeds
+        ],
+        right=range(7),
+    )
+    line(found.sentence)
 
 
 def _between(rate: Noise) -> str:

@@ -36,6 +36,7 @@ SMALL = {f"NLCLEAN_{name.upper()}": str(value) for name, value in (OPTIONS | {"i
 ONLY_PARSED = {  # command lines that begin so: why they are not run
     r"nlclean audit sample_data/": "trains for a minute; the sample data have tests of their own",
     r"nlclean compare run seed5": "of two audits of the sample data; it has tests of its own",
+    r"nlclean compare RUN --seeds": "audits three times; it has tests of its own",
     r"nlclean selftest sample_data/": "audits five times; the self-test has tests of its own",
     r"nlclean verify ": "learns ten times; it has tests of its own",
     r"nlclean review(?!.*--merge)": "needs a terminal",

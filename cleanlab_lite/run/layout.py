@@ -31,6 +31,7 @@ ARRAYS = ".npz"  # ends the names of what only an unfinished run needs
 COPIES = f"copies{ARRAYS}"
 JOBS = "jobs"  # folder of what every network saw while it was trained: gone when the run is finished
 PLANTED = "selftest"  # folder of the audits of planted errors: gone when the self-test is done
+SEEDS = "seeds"  # folder of the same audit with other seeds, by `nlclean compare --seeds`
 VERIFYING = "verify"  # folder of what `nlclean verify` trains: gone when it is done
 # Names that are for the audit and the review, as patterns; stages and jobs lie in folders of their own.
 OWN = (

@@ -72,7 +72,7 @@ def run_of(
         if out is not None:
             raise click.UsageError("--out is for a MANIFEST: what is found of a RUN is kept in its folder")
         run = RunFolder(None if data is None else Path(data))
-        return run, _audited(run, reading)
+        return run, audited(run, reading)
     manifest = read(data, reading)
     key, stem = run_key(manifest, config), PurePath(manifest.source.path).stem
     folder = out or finished_run(stem, key)
@@ -81,7 +81,7 @@ def run_of(
         return RunFolder(first.folder), manifest
 
 
-def _audited(run: RunFolder, reading: dict[str, Any]) -> Manifest:
+def audited(run: RunFolder, reading: dict[str, Any]) -> Manifest:
     """What the run audited. Vectors are not kept in a run: they are read again, as the run's own command read them."""
     manifest = run.manifest
     if manifest.modality != "vector":

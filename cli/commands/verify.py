@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ from .selftest import run_of
 if TYPE_CHECKING:
     from cleanlab_lite.run import RunFolder
 
-_HOW_TO_RUN = ("seed", "device", "workers", "time_budget", "max_memory")  # options that are not those of the run
+_HOW_TO_RUN = ("device", "workers", "time_budget", "max_memory")  # options that are not those of the run
 
 
 @click.command("verify")
@@ -75,7 +76,7 @@ def command(
     with Drawer() as drawer:
         run, manifest = run_of(data, reading, config, out, ctx.obj, drawer)
         trusted = None if test is None else read(test, reading | {"features": test_features})
-        config = _as_the_run(run, config)
+        config = as_the_run(run, config, named=[name for name in given if given[name] is not None])
         found = verify(run, manifest, config, test=trusted, seeds=seeds, command=ctx.obj, on_progress=drawer)
     for sentence in found.left_out:
         diagnostics.note(f"left out: {sentence}")
@@ -85,8 +86,10 @@ def command(
         output.verification_view(found, run.folder)
 
 
-def _as_the_run(run: RunFolder, config: AuditConfig) -> AuditConfig:
-    """The options of the run, but for how to run."""
+def as_the_run(run: RunFolder, config: AuditConfig, named: Sequence[str] = ()) -> AuditConfig:
+    """The options of the run, but for how to run, and for those that the user has `named`."""
     stored = run.state.configuration if run.state else {}
     known = {each.name: stored[each.name] for each in fields(AuditConfig) if each.name in stored}
-    return validate(replace(config, **{name: value for name, value in known.items() if name not in _HOW_TO_RUN}))
+    return validate(
+        replace(config, **{name: value for name, value in known.items() if name not in (*_HOW_TO_RUN, *named)})
+    )
