@@ -30,10 +30,10 @@ import pyarrow as pa
 
 from cleanlab_lite.clock import Clock
 from cleanlab_lite.config import AuditConfig, preset
-from cleanlab_lite.errors import ReportError
+from cleanlab_lite.errors import ConfigError, ReportError
 from cleanlab_lite.export.formats import Policy
 from cleanlab_lite.export.policy import apply_policy
-from cleanlab_lite.holdout import Audit, Looked, Rows, join, look, rows_of_file, rows_of_run
+from cleanlab_lite.holdout import NAME_FILE, Audit, Looked, Rows, join, look, rows_of_file, rows_of_run
 from cleanlab_lite.judge.closed_form import Ridge
 from cleanlab_lite.judge.reweighted import predict_reweighted
 from cleanlab_lite.manifest.manifest import Manifest
@@ -103,7 +103,7 @@ def verify(
 
     Raises:
         ReportError: the run has learned nothing that could be verified.
-        ConfigError: there are no test rows, or they do not fit the run.
+        ConfigError: there are no test rows, or they do not fit the run; or evidence was brought and no test rows.
         StoppedEarly: the time budget is used up; the same call goes on from there.
     """
     if not run.summary.noise_rate.learned:
@@ -112,6 +112,11 @@ def verify(
             hint="`nlclean report` says what to try",
         )
     if run.summary.proxy is None:  # evidence was brought: nothing is known of how to train
+        if test is None:
+            raise ConfigError(
+                f"the run in {run.folder} is of evidence that it does not hold: nothing can be kept from it to test on",
+                hint=NAME_FILE,
+            )
         config = replace(preset("fast"), seed=config.seed, device=config.device)
     key = verification_key(run, manifest, config, test, seeds)
     if run.verification is not None and run.verification.key == key:

@@ -16,8 +16,9 @@ from test_training import CONFIG
 from worlds import blobs
 
 from cleanlab_lite import verify as module
+from cleanlab_lite.config import AuditConfig
 from cleanlab_lite.data.inputs import Inputs
-from cleanlab_lite.errors import ReportError, StoppedEarly
+from cleanlab_lite.errors import ConfigError, ReportError, StoppedEarly
 from cleanlab_lite.holdout import agreeing
 from cleanlab_lite.judge.closed_form import Head, Ridge
 from cleanlab_lite.judge.reweighted import predict_reweighted
@@ -314,6 +315,12 @@ def test_a_run_that_learned_nothing_is_not_verified(tmp_path):
     run = RunFolder(finished_run(tmp_path / "run", make_report([row("a")], noise_rate=rate)))
     with pytest.raises(ReportError, match="learned nothing"):
         verify(run, None, None)
+
+
+def test_a_run_of_own_evidence_needs_test_rows(tmp_path):
+    run = RunFolder(finished_run(tmp_path / "run", make_report([row("a")], proxy=None)))
+    with pytest.raises(ConfigError, match="evidence that it does not hold"):
+        verify(run, None, AuditConfig())
 
 
 def test_another_kind_of_rows_is_refused(folder, capsys):
