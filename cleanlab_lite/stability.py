@@ -67,7 +67,9 @@ def stability(
                 noise_rate=report.summary.noise_rate.estimate,
             )
         )
-    stay, kept = float(np.mean([each.stay for each in found])), float(always.sum() / flagged.sum())
+    stay = float(np.mean([each.stay for each in found]))
+    added = float(np.mean([each.newly_flagged for each in found]) / flagged.sum())
+    kept = float(always.sum() / flagged.sum())
     return Stability(
         run_id=run.summary.run_id,
         seed=config.seed,
@@ -75,6 +77,8 @@ def stability(
         noise_rate=run.summary.noise_rate.estimate,
         stay=stay,
         always=kept,
+        added=added,
         seeds=found,
-        sentence=f"{100 * stay:.0f} % of the flags stay with another seed, {100 * kept:.0f} % with all {seeds}.",
+        sentence=f"{100 * stay:.0f} % of the flags stay with another seed, {100 * kept:.0f} % with all {seeds}; "
+        f"another seed adds {100 * added:.0f} %.",
     )

@@ -147,7 +147,7 @@ def test_the_share_of_flags_that_stay(tmp_path, monkeypatch):
     found = module.stability(run, manifest, AuditConfig(), seeds=2)
     assert [each.stay for each in found.seeds] == [0.75, 0.5] and found.stay == 0.625 and found.always == 0.25
     assert [each.newly_flagged for each in found.seeds] == [0, 1]
-    assert found.sentence == "62 % of the flags stay with another seed, 25 % with all 2."
+    assert found.sentence == "62 % of the flags stay with another seed, 25 % with all 2; another seed adds 12 %."
 
 
 def test_what_cannot_be_repeated_with_another_seed(tmp_path, capsys):

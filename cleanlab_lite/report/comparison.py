@@ -110,6 +110,7 @@ class Stability:
     noise_rate: float | None
     stay: float  # share of the flags that another seed raises, too, in the mean
     always: float  # share of them that all seeds raise
+    added: float  # flags that another seed raises beside them, as a share of them, in the mean
     seeds: list[OtherSeed]
     sentence: str
 
