@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.csv as pc
 
 from cleanlab_lite.errors import ManifestError
@@ -62,6 +63,22 @@ def load(folder: Path, labels: str, *, features_to: Path | None = None) -> Datas
             raise ManifestError(f"embeddings.npy has {len(embeddings)} rows, truth.csv has {len(known)}")
         np.save(features_to, embeddings[rows])
     return Dataset(folder.name, labels, manifest, features_to, given, truth[rows])
+
+
+def write_unused(folder: Path, labels: str, count: int, target: Path, seed: int = 0) -> Path:
+    """A manifest of rows that a label set does not have, with their true labels: `count` of them at most, by chance.
+
+    Raises ManifestError where it has all of them.
+    """
+    used, _ = _columns(folder / f"manifest_{labels}.csv", "path", "label")
+    paths, truth = _columns(folder / "truth.csv", "path", "true_label")
+    left = np.flatnonzero(~np.isin(paths, used))
+    if not len(left):
+        raise ManifestError(f"manifest_{labels}.csv of {str(folder)!r} has all rows whose truth is known")
+    rows = np.random.default_rng(seed).permutation(left)[:count]
+    files = [str(folder / path) for path in paths[rows].tolist()]
+    pc.write_csv(pa.table({"path": files, "label": truth[rows].tolist()}), target)
+    return target
 
 
 def _columns(path: Path, *names: str) -> list[np.ndarray]:

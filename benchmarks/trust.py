@@ -1,20 +1,21 @@
 """Whether what nlclean says of itself is true: `python -m benchmarks.trust selftest --data FOLDER ...`.
 
 A section per promise. `selftest`: how far what a self-test predicts is from what the truth says, of the run's own
-flags. Folders are those of `benchmarks.data`, with `--features` where they hold embeddings to be audited instead of
-their files.
+flags. `verify`: whether cleaning helps, on rows with known truth that a label set does not have, and what is said of
+that without them. Folders are those of `benchmarks.data`, with `--features` where they hold embeddings to be audited
+instead of their files.
 """
 
 from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.data import Dataset, label_sets, load
+from benchmarks.data import Dataset, label_sets, load, write_unused
 from cleanlab_lite.config import preset
 from cleanlab_lite.manifest.readers import read_manifest
 from cleanlab_lite.measure import average_precision
@@ -23,11 +24,26 @@ from cleanlab_lite.run import Run, RunFolder
 from cleanlab_lite.run.columns import numbers
 from cleanlab_lite.run.report import flags
 from cleanlab_lite.selftest import self_test
+from cleanlab_lite.verify import verify
 
 AP, PRECISION = 0.05, 0.07  # how far off a prediction may be
 HEADS = (
     *("set", "seed", "rate", "estimated", "AP", "predicted", "precision", "predicted", "recall", "predicted"),
     *("similar", "off"),
+)
+
+WAY_HEADS = (
+    "set",
+    "preset",
+    "learns",
+    "tested on",
+    "labels",
+    "rows",
+    "relabelled",
+    "accuracy",
+    "gain",
+    "95 %",
+    "verdict",
 )
 
 
@@ -43,6 +59,15 @@ def main() -> None:
     add("--seeds", type=int, default=1)
     add("--runs", type=Path, default=Path("trust-runs"), help="folder of the runs, which stay: what is done is read")
     section.set_defaults(run=of_selftest)
+    section = sections.add_parser("verify")
+    add = section.add_argument
+    add("--data", type=Path, required=True, help="folder with known truth of more rows than the label sets have")
+    add("--labels", nargs="+", required=True, help="label sets")
+    add("--presets", nargs="+", default=["fast", "balanced"])
+    add("--seeds", type=int, default=5)
+    add("--test-rows", type=int, default=5000)
+    add("--runs", type=Path, default=Path("trust-runs"), help="folder of the runs, which stay: what is done is read")
+    section.set_defaults(run=of_verify)
     args = parser.parse_args()
     args.run(args)
 
@@ -86,6 +111,34 @@ def predicted_and_real(data: Dataset, name: str, seed: int, place: Path) -> Sequ
     pairs = [f"{value:.3f}" for pair in zip(real, said, strict=True) for value in pair]
     rates = (f"{wrong.mean():.3f}", "-" if rate is None else f"{rate:.3f}")
     return f"{data.folder} {data.labels}", f"{seed}", *rates, *pairs, f"{found.expected.similar:.2f}", ", ".join(off)
+
+
+def of_verify(args: argparse.Namespace) -> None:
+    print("| " + " | ".join(WAY_HEADS) + " |\n" + "|" + "---|" * len(WAY_HEADS), flush=True)
+    for labels in args.labels:
+        for name in args.presets:
+            place = args.runs / f"verify-{args.data.name}-{labels}-{name}"
+            place.mkdir(parents=True, exist_ok=True)
+            clean = write_unused(args.data, labels, args.test_rows, place / "clean.csv")
+            for line in gains(args.data / f"manifest_{labels}.csv", clean, name, args.seeds, place):
+                print("| " + " | ".join([f"{args.data.name} {labels}", name, *line]) + " |", flush=True)
+
+
+def gains(path: Path, clean: Path, name: str, seeds: int, place: Path) -> Iterator[Sequence[str]]:
+    """What `WAY_HEADS` names, on trusted rows and on those that an audit agrees with, for one run."""
+    manifest, config = read_manifest(path), preset(name)
+    with Run.start(place / "run", "trust", run_key(manifest, config)) as run:
+        run_audit(manifest, config, run=run)
+    for test in (read_manifest(clean), None):
+        found = verify(RunFolder(place / "run"), manifest, config, test=test, seeds=seeds)
+        for way in found.ways:
+            figures = ("", "", "")
+            if way.difference is not None:
+                low, high = (f"{100 * (end or 0):+.1f}" for end in (way.low, way.high))
+                figures = (f"{100 * way.difference:+.1f}", f"{low} to {high}", way.verdict or "")
+            learner = found.learner.split(" on ")[0].removeprefix("a ")
+            tested = f"{found.test_rows:,} {'trusted' if test else 'agreeing'}"
+            yield learner, tested, way.name, f"{way.rows:,}", f"{way.relabelled:,}", f"{way.accuracy:.3f}", *figures
 
 
 if __name__ == "__main__":

@@ -221,9 +221,9 @@ class Proxies:
 
     def _look(self, manifest: Manifest, run: Run, clock: Clock, ranks: Ranks | None) -> Seen:
         plan = self.plan
-        inputs, views = self._views(manifest, run, clock, ranks)
+        inputs, views = self.views(manifest, run, clock, ranks)
         main = views[plan.views[0]]
-        search, multiply = self._arithmetic()
+        search, multiply = self.arithmetic()
         duplicates = _copies(inputs, main, run, clock, search)
         vectors = {name: views[name].array for name in plan.in_closed_form}
         head: HeldOut | None = None
@@ -236,7 +236,7 @@ class Proxies:
         evidence = self._trained(manifest, views, head, duplicates, run, clock, ranks)
         return Seen(main, duplicates, replace(evidence, head=head, votes=votes), search)
 
-    def _arithmetic(self) -> tuple[Search, Multiply]:
+    def arithmetic(self) -> tuple[Search, Multiply]:
         """Neighbours and products of matrices, on the device of the plan."""
         if self.plan.device == "cpu":
             return on_host, np.matmul
@@ -259,10 +259,8 @@ class Proxies:
         readable = main.readable
         labels = np.where(readable, manifest.labels, -1)
         group = roots(duplicates.copy_of)  # copies do not answer for each other
-        views: dict[str, Matrix] = {name: Masked(array, readable, np.nan) for name, array in vectors.items()}
         seed = self.config.seed
-        if "vectors" in vectors and manifest.encoded is None:  # nobody knows of what kind they are
-            views["vectors"] = RandomFeatures.of(views["vectors"], seed=seed, multiply=multiply)
+        views = regressed(manifest, vectors, readable, seed, multiply)
         head, votes = look(views, labels, manifest.num_classes, group, seed=seed, multiply=multiply)
         agreements = {name: vote.agreement for name, vote in votes.items()}
         run.mark("heads", agreement=head.agreement, views=agreements, strength=head.strength)
@@ -349,8 +347,8 @@ class Proxies:
                 found[view] = {"networks": run.facts(f"{view}-first")["agreement"], "left_out": True}
         return found
 
-    def _views(
-        self, manifest: Manifest, run: Run, clock: Clock, ranks: Ranks | None
+    def views(
+        self, manifest: Manifest, run: Run, clock: Clock, ranks: Ranks | None = None
     ) -> tuple[Inputs, dict[str, Inputs]]:
         """The decoded data, and all ways of looking at them, by name."""
         plan, encoder = self.plan, None
@@ -425,6 +423,16 @@ class Recorded:
     def about(self, run: Run, seen: Seen, verdict: Verdict) -> dict[str, Any]:
         nothing = dict.fromkeys(("proxy", "search", "encoder", "warm_start", "device"))
         return nothing | {"warnings": costs(seen.evidence, seen.inputs, verdict)}
+
+
+def regressed(
+    manifest: Manifest, vectors: dict[str, np.ndarray], readable: np.ndarray, seed: int, multiply: Multiply
+) -> dict[str, Matrix]:
+    """What a head in closed form looks at, by view: vectors (n, d), NaN where a row is not `readable` (n,)."""
+    views: dict[str, Matrix] = {name: Masked(array, readable, np.nan) for name, array in vectors.items()}
+    if "vectors" in vectors and manifest.encoded is None:  # nobody knows of what kind they are
+        views["vectors"] = RandomFeatures.of(views["vectors"], seed=seed, multiply=multiply)
+    return views
 
 
 def _of_head(manifest: Manifest, views: dict[str, np.ndarray], head: HeldOut, votes: dict[str, Vote]) -> Evidence:

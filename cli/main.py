@@ -21,7 +21,7 @@ from .options import verbosity_options
 from .project import OF_PROJECTS, defaults
 
 COMMANDS = (
-    *("audit", "review", "report", "check", "compare", "selftest", "export", "encode"),
+    *("audit", "review", "report", "check", "compare", "selftest", "verify", "export", "encode"),
     *("demo", "runs", "cache", "methods", "doctor", "completion"),
 )
 

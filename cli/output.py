@@ -23,12 +23,13 @@ from .terminal import format_duration, is_terminal, supports_color
 if TYPE_CHECKING:
     from cleanlab_lite.forecast import Forecast
     from cleanlab_lite.manifest.encoded import Done
-    from cleanlab_lite.report.comparison import Change, Comparison
+    from cleanlab_lite.report.comparison import Change, Comparison, Stability
     from cleanlab_lite.report.gate import Gate, Row, RowChange
     from cleanlab_lite.run.listing import ListedRun
     from cleanlab_lite.run.report import ReportTable
     from cleanlab_lite.run.selftest import ClassOutcome, Outcome, SelfTest
     from cleanlab_lite.run.summary import ClassNoise, Confusion, Leak, Noise, Summary
+    from cleanlab_lite.run.verification import Verification, Way
 
 _ID_WIDTH, _LABEL_WIDTH = 40, 24  # characters
 _INDENT = " " * 6  # of a sentence under its row
@@ -151,6 +152,26 @@ def _weakest_classes(shapes: Sequence[Outcome]) -> None:
         )
 
 
+def verification_view(found: Verification, folder: Path) -> None:
+    """What a person reads after a verification; the last line is the file that holds it."""
+    from cleanlab_lite.run.layout import VERIFICATION
+
+    line(f"{found.rows:,} rows to learn from, {found.seeds} seeds: {escape(found.learner)}")
+    line(escape(found.measure))
+    names = ("labels", "", "rows", "relabelled", "accuracy", "difference", "95 % interval", "verdict")
+    _table("What is learned from the labels", names, map(_way_cells, found.ways), right=(2, 3, 4, 5, 6))
+    line(found.sentence)
+    line(str(folder / VERIFICATION))
+
+
+def _way_cells(way: Way) -> tuple[str, ...]:
+    gain = ("", "", "")
+    if way.difference is not None and way.low is not None and way.high is not None:
+        between = f"{100 * way.low:+.1f} to {100 * way.high:+.1f}"
+        gain = (f"{100 * way.difference:+.1f}", between, way.verdict or "")
+    return (way.name, way.summary, f"{way.rows:,}", f"{way.relabelled:,}", percent(way.accuracy), *gain)
+
+
 def comparison_view(found: Comparison, top: int) -> None:
     """What a person reads of two runs; `top` rows a list."""
     from cleanlab_lite.report.comparison import CHANGES
@@ -184,6 +205,25 @@ def comparison_view(found: Comparison, top: int) -> None:
             map(_change_cells, rows[:top]),
             right=(2, 3),
         )
+
+
+def stability_view(found: Stability) -> None:
+    """What a person reads of the same audit with other seeds."""
+    line(f"{_rows(found.flagged)} flagged with seed {found.seed}, noise rate {percent(found.noise_rate)}")
+    _table(
+        "With other seeds",
+        ("seed", "flagged", "flags that stay", "newly", "no longer", "other suggestion", "noise rate", "folder"),
+        [
+            (
+                *(f"{each.seed}", f"{each.flagged:,}", percent(each.stay)),
+                *(f"{n:,}" for n in (each.newly_flagged, each.no_longer_flagged, each.other_suggestion)),
+                *(percent(each.noise_rate), escape(each.folder)),
+            )
+            for each in found.seeds
+        ],
+        right=range(7),
+    )
+    line(found.sentence)
 
 
 def _between(rate: Noise) -> str:

@@ -24,7 +24,7 @@ from .options import READING
 TABLES = ("check", "export", "review")  # commands that have one
 PLACES = ("manifest", "out")
 OF_RUNS = (*TABLES, "report")  # commands about a run, which `out` names
-OF_MANIFESTS = {"audit": (*PLACES, *READING), "selftest": READING, "encode": ("manifest", *READING)}
+OF_MANIFESTS = {"audit": (*PLACES, *READING), "selftest": READING, "verify": READING, "encode": ("manifest", *READING)}
 OF_PROJECTS = (*OF_MANIFESTS, *OF_RUNS)  # commands that the file says something about
 PROJECT = frozenset((*TABLES, *PLACES, *READING))  # keys that are no options of an audit
 

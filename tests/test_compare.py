@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import csv
 import json
+from pathlib import Path
 
 import pytest
+from audit_world import task, vector_parquet
 from cli_world import HOSTILE, HOSTILE_SHOWN, call, finished_run, make_manifest, make_report, mislabel, row
 
+from cleanlab_lite import pipeline
+from cleanlab_lite import stability as module
+from cleanlab_lite.config import AuditConfig
 from cleanlab_lite.manifest.saved import save_manifest
+from cleanlab_lite.run import RunFolder
 
 BEFORE = [row("a"), mislabel("b", p_mislabel=0.8), mislabel("c"), mislabel("d"), row("gone")]
 AFTER = [
@@ -94,3 +100,63 @@ def test_different_data_are_refused(tmp_path, capsys):
 def test_strangers_text_is_harmless(tmp_path, capsys):
     done = call(capsys, "compare", *runs(tmp_path, [row(HOSTILE)], [mislabel(HOSTILE, given_label=HOSTILE)]))
     assert HOSTILE not in done.out and HOSTILE_SHOWN[:10] in done.out
+
+
+# --- other seeds ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def audited(tmp_path, monkeypatch, capsys):
+    """A run over 150 vectors, 12 labels wrong, in the current folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NLCLEAN_CACHE_DIR", str(tmp_path / "cache"))
+    data = vector_parquet(tmp_path / "vectors.parquet", task())
+    assert call(capsys, "audit", data, "--preset", "fast", "--seed", 3, "--out", "run").code == 0
+    return Path("run")
+
+
+def test_how_many_flags_stay_with_other_seeds(audited, capsys, monkeypatch):
+    done = call(capsys, "compare", audited, "--seeds", 2, "--json")
+    assert done.code == 0, done.err
+    found = json.loads(done.out)
+    assert [each["seed"] for each in found["seeds"]] == [4, 5] and found["seed"] == 3
+    assert found["stay"] > 0.9 and found["always"] <= found["stay"]  # the blobs lie far apart
+    assert found["stay"] == pytest.approx(sum(each["stay"] for each in found["seeds"]) / 2)
+    for each in found["seeds"]:  # a run like any other, with the options of the first
+        pair = json.loads(call(capsys, "compare", audited, each["folder"], "--json").out)
+        assert pair["stay"] == each["stay"] and pair["counts"]["newly flagged"] == each["newly_flagged"]
+        stored = json.loads((Path(each["folder"]) / "run.json").read_text())["configuration"]
+        assert stored == json.loads((audited / "run.json").read_text())["configuration"] | {"seed": each["seed"]}
+
+    def never(*_, **__):
+        raise AssertionError("judged again")
+
+    monkeypatch.setattr(pipeline, "combine", never)
+    shown = call(capsys, "compare", audited, "--seeds", 2)
+    assert shown.code == 0 and shown.out.splitlines()[-1] == found["sentence"]
+
+
+def test_the_share_of_flags_that_stay(tmp_path, monkeypatch):
+    """Of four flags the next seed raises three, and the one after it the two others and one of the three."""
+    flagged = [["b", "c", "d", "e"], ["b", "c", "d"], ["b", "e", "a"]]
+    reports = [make_report([(mislabel if id in ids else row)(id) for id in "abcde"]) for ids in flagged]
+    run = RunFolder(finished_run(tmp_path / "run", reports[0]))
+    again = iter(reports[1:])
+    monkeypatch.setattr(module, "run_audit", lambda *args, **more: next(again))
+    manifest = make_manifest(tmp_path / "set.csv", list("abcde"), ["dog"] * 5)
+    found = module.stability(run, manifest, AuditConfig(), seeds=2)
+    assert [each.stay for each in found.seeds] == [0.75, 0.5] and found.stay == 0.625 and found.always == 0.25
+    assert [each.newly_flagged for each in found.seeds] == [0, 1]
+    assert found.sentence == "62 % of the flags stay with another seed, 25 % with all 2; another seed adds 12 %."
+
+
+def test_what_cannot_be_repeated_with_another_seed(tmp_path, capsys):
+    run = finished_run(tmp_path / "run", make_report([mislabel("a")], proxy=None))
+    save_manifest(make_manifest(tmp_path / "set.csv", ["a"], ["dog"]), run / "manifest.parquet")
+    done = call(capsys, "compare", run, "--seeds", 2)
+    assert done.code == 2 and "started from evidence" in done.err
+    clean = finished_run(tmp_path / "clean", make_report([row("a")]))
+    save_manifest(make_manifest(tmp_path / "set.csv", ["a"], ["dog"]), clean / "manifest.parquet")
+    done = call(capsys, "compare", clean, "--seeds", 2)
+    assert done.code == 3 and "flags no row" in done.err
+    assert call(capsys, "compare", run).code == call(capsys, "compare", run, clean, "--seeds", 2).code == 2

@@ -38,7 +38,9 @@ ONLY_PARSED = {  # command lines that begin so: why they are not run
     r"nlclean compare run seed5": "of two audits of the sample data; it has tests of its own",
     r"nlclean demo": "audits sample data; it has tests of its own",
     r"nlclean runs --prune": "asks; it has tests of its own",
+    r"nlclean compare RUN --seeds": "audits three times; it has tests of its own",
     r"nlclean selftest sample_data/": "audits five times; the self-test has tests of its own",
+    r"nlclean verify ": "learns ten times; it has tests of its own",
     r"nlclean review(?!.*--merge)": "needs a terminal",
     r"nlclean audit .*--proxy (torchvision|timm):": "needs pretrained weights; encoders have tests of their own",
     r"nlclean encode .*--engine ray": "needs Ray; it has a test of its own",
@@ -194,7 +196,7 @@ def parse(example: str) -> None:
 
 def trains(block: Block) -> bool:
     return any(
-        re.search(r"^nlclean (audit|selftest) |\baudit\(|\.fit\(", line, re.MULTILINE) for line in block.examples
+        re.search(r"^nlclean (audit|selftest|verify) |\baudit\(|\.fit\(", line, re.MULTILINE) for line in block.examples
     )
 
 

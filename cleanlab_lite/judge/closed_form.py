@@ -106,7 +106,7 @@ class Ridge:
         if len(rows) < len(x.centre):
             x = Standard(views, *_scaling(views, unit(views, rows)))
             w, v = _components_of_few(x(rows))
-            targets = v.T @ _class_sums(x(rows), labels[rows], num_classes)
+            targets = v.T @ class_sums(x(rows), labels[rows], num_classes)
         else:
             gram, sums, products = _products(x, rows, labels, num_classes, block, multiply)
             x, gram, products = _restandardise(x, gram, sums, products, counts)
@@ -152,8 +152,8 @@ class Ridge:
         rows = np.flatnonzero(labels >= 0)
         products = np.zeros((len(self.centre), self.num_classes))
         x = Standard(self.views, self.centre, self.scale)
-        for part in _parts(rows, self.block):
-            products += _class_sums(x(part), labels[part], self.num_classes)
+        for part in in_parts(rows, self.block):
+            products += class_sums(x(part), labels[part], self.num_classes)
         counts = np.bincount(labels[rows], minlength=self.num_classes)
         return replace(self, labels=labels, targets=self.directions.T @ products, counts=counts)
 
@@ -164,7 +164,7 @@ class Ridge:
         """
         alone, groups = self._by_group(np.flatnonzero(self.readable))
         weights = [self._weights(head) for head in heads]
-        for rows in _parts(alone, self.block):
+        for rows in in_parts(alone, self.block):
             z = self._components(rows)
             yield rows, (self._without_row(z, self.labels[rows], *weight) for weight in weights)
         for rows in groups:
@@ -278,7 +278,7 @@ class Ridge:
         used = self._gains(head) > 0
         z = np.concatenate([np.ones((len(z), 1)), z[:, used]], axis=1)
         left = np.diag(np.concatenate([[self.teaching], 1 / self._gains(head)[used]])) - z.T @ z
-        right = np.concatenate([self.counts[None], self.targets[used]]) - _class_sums(z, labels, self.num_classes)
+        right = np.concatenate([self.counts[None], self.targets[used]]) - class_sums(z, labels, self.num_classes)
         return (z @ np.linalg.solve(left, right)).astype(np.float32)
 
     def _by_group(self, rows: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
@@ -292,7 +292,7 @@ class Ridge:
         batches: list[np.ndarray] = []
         for m in np.unique(sizes):
             together = members[sizes == m].reshape(-1, m)
-            batches += _parts(together, max(self.block // int(m), 1))
+            batches += in_parts(together, max(self.block // int(m), 1))
         return alone, batches
 
 
@@ -489,11 +489,11 @@ def _products(
     """x'x (d, d), column sums (d,), x'y (d, k), float64."""
     d = len(x.centre)
     gram, sums, products = np.zeros((d, d)), np.zeros(d), np.zeros((d, k))
-    for part in _parts(rows, block):
+    for part in in_parts(rows, block):
         values = x(part)
         gram += multiply(values.T, values)
         sums += values.sum(axis=0, dtype=np.float64)
-        products += _class_sums(values, labels[part], k)
+        products += class_sums(values, labels[part], k)
     return gram, sums, products
 
 
@@ -519,7 +519,7 @@ def _components_of_few(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return w, x.T @ u / np.sqrt(np.maximum(w, ROUNDING * max(w[0], 1e-300)))
 
 
-def _class_sums(x: np.ndarray, labels: np.ndarray, k: int) -> np.ndarray:
+def class_sums(x: np.ndarray, labels: np.ndarray, k: int) -> np.ndarray:
     """(d, k): the sum of the rows x (b, d) of each class."""
     return (_one_hot(labels, k).T @ x).T
 
@@ -529,6 +529,6 @@ def _one_hot(labels: np.ndarray, k: int) -> csr_array:
     return csr_array((np.ones(len(labels), np.float32), labels, np.arange(len(labels) + 1)), shape=(len(labels), k))
 
 
-def _parts(rows: np.ndarray, size: int) -> list[np.ndarray]:
+def in_parts(rows: np.ndarray, size: int) -> list[np.ndarray]:
     """Consecutive parts of at most `size`."""
     return [rows[start : start + size] for start in range(0, len(rows), size)]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import csv
 import hashlib
 import math
-from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -92,6 +92,11 @@ class Encoded:
     notes: np.ndarray  # (n,) str, codes of what a readable row suffers from, with commas
     small: np.ndarray | None = None  # (n, 3, s, s) uint8, what copies among pictures are looked for by
 
+    def select(self, rows: np.ndarray) -> Encoded:
+        """The part of these rows (r,) int64."""
+        names = ("content", "codes", "errors", "notes", "small")
+        return replace(self, **{name: array[rows] for name in names if (array := getattr(self, name)) is not None})
+
 
 @dataclass(frozen=True)
 class Manifest:
@@ -116,6 +121,15 @@ class Manifest:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def select(self, rows: np.ndarray) -> Manifest:
+        """The part of these rows (r,) int64, with all classes."""
+        parts: dict[str, Any] = {
+            name: None if (array := getattr(self, name)) is None else array[rows]
+            for name in ("ids", "labels", "splits", "uris", "segments", "features", "lines")
+        }
+        encoded = None if self.encoded is None else self.encoded.select(rows)
+        return replace(self, **parts, table=self.table.take(pa.array(rows)), encoded=encoded, _fingerprint=[])
 
     @property
     def num_classes(self) -> int:

@@ -27,6 +27,7 @@ from cleanlab_lite.run.report import ReportTable
 from cleanlab_lite.run.selftest import SelfTest
 from cleanlab_lite.run.state import State
 from cleanlab_lite.run.summary import Summary
+from cleanlab_lite.run.verification import Verification
 
 CURVES = ("loss", "margin")  # nats, logits
 AGAIN = "run `nlclean audit` again"
@@ -63,6 +64,11 @@ class RunFolder:
     def selftest(self) -> SelfTest | None:
         """What to expect of the flags; None where nobody has tested it."""
         return SelfTest.read(self.folder)
+
+    @cached_property
+    def verification(self) -> Verification | None:
+        """Whether cleaning helped; None where nobody has tried it."""
+        return Verification.read(self.folder)
 
     @property
     def journal(self) -> DecisionLog:

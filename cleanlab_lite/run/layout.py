@@ -19,6 +19,7 @@ MANIFEST = "manifest.parquet"  # as it was read
 PROXIES = "proxies.safetensors"  # what --warm-start starts from
 DECISIONS = "decisions.jsonl"  # the journal of `nlclean review`
 SELFTEST = "selftest.json"  # what `nlclean selftest` found
+VERIFICATION = "verify.json"  # what `nlclean verify` found
 
 # what the run itself needs
 STATE = "run.json"  # key, command and times; `finished` is null until the last stage is done
@@ -30,11 +31,13 @@ ARRAYS = ".npz"  # ends the names of what only an unfinished run needs
 COPIES = f"copies{ARRAYS}"
 JOBS = "jobs"  # folder of what every network saw while it was trained: gone when the run is finished
 PLANTED = "selftest"  # folder of the audits of planted errors: gone when the self-test is done
+SEEDS = "seeds"  # folder of the same audit with other seeds, by `nlclean compare --seeds`
+VERIFYING = "verify"  # folder of what `nlclean verify` trains: gone when it is done
 # Names that are for the audit and the review, as patterns; stages and jobs lie in folders of their own.
 OWN = (
     ".*",
     *(REPORT, SUMMARY, CLASSES, NOISE_MATRIX, DUPLICATES, PROVENANCE, HISTORY, FEATURES, MANIFEST, PROXIES),
-    *(DECISIONS, SELFTEST, STATE, LOG),
+    *(DECISIONS, SELFTEST, VERIFICATION, STATE, LOG),
     *("pruned.*", "corrected.*", f"*{ARRAYS}"),
 )
 

@@ -25,6 +25,7 @@ class State:
     finished: str | None  # time, UTC, ISO 8601
     plan: dict[str, Any] | None = None  # None where evidence was brought
     classes: Sequence[str] = field(default=())
+    configuration: dict[str, Any] = field(default_factory=dict)  # options, by name
 
     @classmethod
     def read(cls, folder: Path) -> State | None:

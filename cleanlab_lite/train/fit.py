@@ -63,6 +63,7 @@ def fit(
     *,
     seed: int,
     start: Start | None = None,
+    weight: np.ndarray | None = None,
     pulse: Pulse | None = None,
     curves: Curves | None = None,
     keeper: CheckpointKeeper | None = None,
@@ -75,6 +76,7 @@ def fit(
         rows: (r,) int64 rows to learn from.
         seed: of the initialisation, the order of the batches and the augmentation.
         start: given every fresh network; the schedule begins anew.
+        weight: (n,) float, of each row's loss, at least 0; only their ratios count. By default all weigh the same.
         pulse: hears of every step and epoch, and may stop the training.
         curves: where the epochs are recorded; in memory by default.
         keeper: keeps checkpoints; `point` is the one to go on from, whose epochs `curves` holds.
@@ -82,7 +84,7 @@ def fit(
     Raises:
         StoppedEarly: by `pulse`; a checkpoint is left where there is a keeper.
     """
-    training = Training(samples, targets, rows, num_classes, teaching, seed, start, curves)
+    training = Training(samples, targets, rows, num_classes, teaching, seed, start, curves, weight)
     pulse = pulse or Clock().pulse(teaching.epochs, "training")
     with torch.random.fork_rng(devices=[samples.device] if samples.device.type == "cuda" else []):
         torch.manual_seed(seed)  # dropout draws from the global generator
@@ -107,6 +109,7 @@ class Training:
         seed: int,
         start: Start | None,
         curves: Curves | None = None,
+        weight: np.ndarray | None = None,
     ) -> None:
         self.samples, self.targets, self.rows, self.teaching, self.seed = samples, targets, rows, teaching, seed
         build_loss, loss_options = LOSSES.parse(teaching.loss)
@@ -115,12 +118,13 @@ class Training:
         host = samples.device.type != "cuda"  # where drawing numbers must not make the device wait
         generator = torch.Generator("cpu" if host else samples.device).manual_seed(seed)
         augmenting = Augmenting(samples, teaching, generator)
+        loss = build_loss.function(len(samples), num_classes, **loss_options)
         self.setting = Setting(
             samples=samples,
             rows=rows,
             targets=torch.as_tensor(targets, device=samples.device),
             num_classes=num_classes,
-            loss=build_loss.function(len(samples), num_classes, **loss_options),
+            loss=loss if weight is None else Weighted(loss, weight, rows, samples.device),
             epochs=teaching.epochs,
             batch_size=batch_size,
             generator=augmenting.generator,
@@ -128,7 +132,7 @@ class Training:
             augment_strongly=augmenting.strongly,
             new_learner=self._new_learner(num_classes, teaching.epochs * max(1, len(rows) // batch_size), start),
         )
-        self.recordable = not host and is_ours(teaching) and not remembers(self.setting.loss)
+        self.recordable = not host and is_ours(teaching) and not remembers(loss)
         self.strategy = build_strategy.function(self.setting, **strategy_options)
         n = len(samples)
         self.readable = torch.as_tensor(np.flatnonzero(samples.readable), device=samples.device)
@@ -297,6 +301,19 @@ def is_ours(teaching: Teaching) -> bool:
     """Whether the proxy, the loss and the strategy are, not what a user has registered."""
     methods = (PROXIES.get(teaching.proxy), LOSSES.parse(teaching.loss)[0], STRATEGIES.parse(teaching.strategy)[0])
     return all(method.function.__module__.startswith(OWN) for method in methods)
+
+
+class Weighted:
+    """A loss (see `losses.base`) times the weight of each row, which is 1 in the mean over `rows`."""
+
+    def __init__(self, loss: LossFunction, weight: np.ndarray, rows: np.ndarray, device: torch.device) -> None:
+        self.loss = loss
+        self.weight = torch.as_tensor(weight / weight[rows].mean(), dtype=torch.float32, device=device)
+        if hasattr(loss, "start_epoch"):
+            self.start_epoch = loss.start_epoch
+
+    def __call__(self, logits: Tensor, targets: Tensor, index: Tensor) -> Tensor:
+        return self.weight[index] * self.loss(logits, targets, index)
 
 
 def remembers(loss: LossFunction) -> bool:

@@ -63,6 +63,7 @@ class Job:
     seed: int
     note: str  # for progress and messages
     start: Start | None = None  # plain data too; None: from scratch
+    weight: np.ndarray | None = None  # (n,) float, of each row's loss, at least 0; None: all weigh the same
 
 
 @dataclass(frozen=True)
@@ -230,6 +231,7 @@ def _attempt(
         teaching,
         seed=job.seed,
         start=job.start,
+        weight=job.weight,
         pulse=pulse,
         curves=continue_curves(run, job.stage) if point else begin_curves(run, job.stage, teaching.epochs, n, k),
         keeper=keeper,

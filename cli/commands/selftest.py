@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from importlib import import_module
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
@@ -50,7 +51,7 @@ def command(ctx: click.Context, data: str | None, out: Path | None, as_json: boo
     from ..progress import Drawer
 
     with Drawer() as drawer:
-        run, manifest = _run_of(data, reading, config, out, ctx.obj, drawer)
+        run, manifest = run_of(data, reading, config, out, ctx.obj, drawer)
         found = self_test(run, manifest, config, preset=settings["preset"].value, command=ctx.obj, on_progress=drawer)
     for sentence in found.left_out:
         diagnostics.note(f"left out: {sentence}")
@@ -60,7 +61,7 @@ def command(ctx: click.Context, data: str | None, out: Path | None, as_json: boo
         output.selftest_view(found, run.folder)
 
 
-def _run_of(
+def run_of(
     data: str | None, reading: dict[str, Any], config: AuditConfig, out: Path | None, typed: list[str], drawer: Any
 ) -> tuple[RunFolder, Manifest]:
     """A finished run, and what it audited; a manifest is audited first, or its run is found."""
@@ -69,9 +70,9 @@ def _run_of(
 
     if data is None or is_run(Path(data)):
         if out is not None:
-            raise click.UsageError("--out is for a MANIFEST: a self-test of a RUN is kept in its folder")
+            raise click.UsageError("--out is for a MANIFEST: what is found of a RUN is kept in its folder")
         run = RunFolder(None if data is None else Path(data))
-        return run, _audited(run, reading)
+        return run, audited(run, reading)
     manifest = read(data, reading)
     key, stem = run_key(manifest, config), PurePath(manifest.source.path).stem
     folder = out or finished_run(stem, key)
@@ -80,26 +81,24 @@ def _run_of(
         return RunFolder(first.folder), manifest
 
 
-def _audited(run: RunFolder, reading: dict[str, Any]) -> Manifest:
+def audited(run: RunFolder, reading: dict[str, Any]) -> Manifest:
     """What the run audited. Vectors are not kept in a run: they are read again, as the run's own command read them."""
     manifest = run.manifest
     if manifest.modality != "vector":
         return manifest
     from cleanlab_lite.errors import ConfigError
 
-    from . import audit
-
     path, told = manifest.source.path, reading
     command = list(run.state.command) if run.state else []
-    if command[1:2] and command[1] in ("audit", "selftest"):
+    if command[1:2] and command[1] in ("audit", "selftest", "verify"):
         said = diagnostics.verbosity()
-        params = audit.command.make_context("audit", command[2:]).params
+        params = import_module(f".{command[1]}", __package__).command.make_context(command[1], command[2:]).params
         diagnostics.set_verbosity(said)  # a --quiet of that time is over
         told = {name: reading[name] if reading[name] not in (None, True) else params[name] for name in READING}
     again = read(path, told)
     if again.fingerprint != manifest.fingerprint:
         raise ConfigError(
             f"{path} is not what the run in {run.folder} audited",
-            hint="name the manifest with its options instead: nlclean selftest MANIFEST --features ...",
+            hint="name the manifest with its options instead: MANIFEST --features ...",
         )
     return again

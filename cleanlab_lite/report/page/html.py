@@ -35,6 +35,7 @@ from cleanlab_lite.run.layout import DECISIONS
 from cleanlab_lite.run.report import ReportTable, by_suspicion, flags
 from cleanlab_lite.run.selftest import SelfTest
 from cleanlab_lite.run.summary import ClassNoise, Leak, NoisySource
+from cleanlab_lite.run.verification import Verification
 from cleanlab_lite.text import percent
 
 LIMIT = 15_000_000  # bytes of the whole page
@@ -112,6 +113,7 @@ def _frame(run: RunFolder) -> tuple[bytes, bytes]:
         "leakage": _leakage(run.summary.leakage),
         "provenance": _provenance(run.summary.provenance),
         "selftest": _selftest(run.selftest),
+        "verification": _verification(run.verification),
         "order": "Rows, most suspicious first" if run.summary.noise_rate.learned else "Rows",
         "charts": _learning(run.report, run.history),
         **_classes_or_advice(run),
@@ -260,6 +262,29 @@ def _selftest(found: SelfTest | None) -> str:
         f'<p class="note">Wrong labels were planted among yours, at the estimated rate, and audited '
         f'(preset {escape(found.preset)}).</p><table class="classes"><thead><tr>{heads}</tr></thead>'
         f"<tbody>{''.join(lines)}</tbody></table></div></div>"
+    )
+
+
+def _verification(found: Verification | None) -> str:
+    """Whether cleaning helped, a table row per way, where somebody has tried it."""
+    if found is None:
+        return ""
+    lines = []
+    for way in found.ways:
+        between = "" if way.low is None or way.high is None else f"{100 * way.low:+.1f} to {100 * way.high:+.1f}"
+        difference = "" if way.difference is None else f"{100 * way.difference:+.1f}"
+        figures = (f"{way.rows:,}", f"{way.relabelled:,}", _percent(way.accuracy), difference, between)
+        cells = "".join(f'<td class="figure">{cell}</td>' for cell in figures)
+        lines.append(
+            f'<tr><th scope="row" class="text">{way.name}: {escape(way.summary)}</th>{cells}'
+            f'<td class="text">{way.verdict or ""}</td></tr>'
+        )
+    names = ("Labels", "Rows", "Relabelled", "Accuracy", "Difference", "95 % interval", "Verdict")
+    heads = "".join(f'<th scope="col">{name}</th>' for name in names)
+    return (
+        f'<div class="pair"><div class="card"><h2>Did cleaning help?</h2><p>{escape(found.sentence)}</p>'
+        f'<p class="note">{escape(found.learner)}; {escape(found.measure)}.</p><table class="classes"><thead><tr>'
+        f"{heads}</tr></thead><tbody>{''.join(lines)}</tbody></table></div></div>"
     )
 
 

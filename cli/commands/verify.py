@@ -1,0 +1,95 @@
+"""`nlclean verify`: does cleaning help on these data?"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cleanlab_lite.config import PRESETS, AuditConfig, validate
+
+from .. import diagnostics
+from ..options import READING, config_options, json_option, verbosity_options
+from ..settings import resolve, to_config
+from .audit import read, reading_options
+from .selftest import run_of
+
+if TYPE_CHECKING:
+    from cleanlab_lite.run import RunFolder
+
+_HOW_TO_RUN = ("device", "workers", "time_budget", "max_memory")  # options that are not those of the run
+
+
+@click.command("verify")
+@click.argument("data", required=False, metavar="[MANIFEST|RUN]")
+@click.option("--test", metavar="MANIFEST", help="Rows whose labels are trusted.  [default: rows of the run]")
+@click.option("--test-features", type=click.Path(path_type=Path), help="Their embeddings, aligned by row.")
+@click.option(
+    "--seeds", type=click.IntRange(min=2, max=100), default=5, show_default=True, help="Networks per way of cleaning."
+)
+@reading_options
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Run folder of a MANIFEST.  [default: one under nlclean-runs/]"
+)
+@click.option(
+    "--preset",
+    type=click.Choice(list(PRESETS)),
+    default="fast",
+    show_default=True,
+    help="How thorough to be with a MANIFEST.",
+)
+@config_options("time_budget", "seed", "device", "workers")
+@json_option
+@verbosity_options
+@click.pass_context
+def command(
+    ctx: click.Context,
+    data: str | None,
+    test: str | None,
+    test_features: Path | None,
+    seeds: int,
+    out: Path | None,
+    as_json: bool,
+    **given: Any,
+) -> None:
+    """Say whether cleaning helps: train on the labels as they are and as cleaning leaves them.
+
+    What a finished RUN has trained learns from all labels, without the flagged rows, with corrected labels, with
+    weights, and without as many rows at random, and is tested on the same rows: those of --test, or else of the test
+    and validation splits, or else rows that every view agrees with. A MANIFEST is audited first. Without either it is
+    the newest run under nlclean-runs/. What was found is kept in the run folder as verify.json, and shown on the page
+    of `nlclean report --html`.
+    """
+    reading = {name: given.pop(name) for name in READING}
+    config = to_config(resolve(given, environ=os.environ, cwd=Path.cwd()))
+    if test_features is not None and test is None:
+        raise click.UsageError("--test-features is for --test")
+    from cleanlab_lite.verify import verify
+
+    from .. import output
+    from ..progress import Drawer
+
+    with Drawer() as drawer:
+        run, manifest = run_of(data, reading, config, out, ctx.obj, drawer)
+        trusted = None if test is None else read(test, reading | {"features": test_features})
+        config = as_the_run(run, config, named=[name for name in given if given[name] is not None])
+        found = verify(run, manifest, config, test=trusted, seeds=seeds, command=ctx.obj, on_progress=drawer)
+    for sentence in found.left_out:
+        diagnostics.note(f"left out: {sentence}")
+    if as_json:
+        output.json_document(found.as_dict() | {"run": str(run.folder)})
+    else:
+        output.verification_view(found, run.folder)
+
+
+def as_the_run(run: RunFolder, config: AuditConfig, named: Sequence[str] = ()) -> AuditConfig:
+    """The options of the run, but for how to run, and for those that the user has `named`."""
+    stored = run.state.configuration if run.state else {}
+    known = {each.name: stored[each.name] for each in fields(AuditConfig) if each.name in stored}
+    return validate(
+        replace(config, **{name: value for name, value in known.items() if name not in (*_HOW_TO_RUN, *named)})
+    )
