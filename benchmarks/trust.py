@@ -1,8 +1,8 @@
 """Whether what nlclean says of itself is true: `python -m benchmarks.trust selftest --data FOLDER ...`.
 
 A section per promise. `selftest`: how far what a self-test predicts is from what the truth says, of the run's own
-flags. Folders are those of `benchmarks.data`, with `--features` where they hold embeddings to be audited instead of
-their files.
+flags. `annotators`: whether the qualities of a crowd, and the true labels, come out of its votes. Folders are those of
+`benchmarks.data`, with `--features` where they hold embeddings to be audited instead of their files.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks import annotators
 from benchmarks.data import Dataset, label_sets, load
 from cleanlab_lite.config import preset
 from cleanlab_lite.manifest.readers import read_manifest
@@ -43,6 +44,7 @@ def main() -> None:
     add("--seeds", type=int, default=1)
     add("--runs", type=Path, default=Path("trust-runs"), help="folder of the runs, which stay: what is done is read")
     section.set_defaults(run=of_selftest)
+    annotators.add_section(sections)
     args = parser.parse_args()
     args.run(args)
 

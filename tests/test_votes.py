@@ -42,9 +42,7 @@ def votes(manifest: Manifest) -> dict[str, dict[str, str]]:
 
 
 def expected(frame: pd.DataFrame) -> dict[str, dict[str, str]]:
-    return {
-        str(path): dict(zip(rows["annotator"], rows["label"], strict=True)) for path, rows in frame.groupby("path")
-    }
+    return {str(path): dict(zip(rows["annotator"], rows["label"], strict=True)) for path, rows in frame.groupby("path")}
 
 
 def most(names: dict[str, str]) -> set[str]:
@@ -157,9 +155,9 @@ UNLIKE = {
         {"path": [f"{i}.png" for i in range(N)], "label": ["pet", "bird"] * 15, "label_2": list(KINDS) * 10}
     ),
     "rows again by the same annotator": lambda: pd.concat([said(), said()[:3]]),
-    "names of annotators": lambda: said()
-    .drop_duplicates("path")
-    .assign(annotator_1=["ann", "bob"] * 15, annotator_2=["bob", "ann"] * 15),
+    "names of annotators": lambda: (
+        said().drop_duplicates("path").assign(annotator_1=["ann", "bob"] * 15, annotator_2=["bob", "ann"] * 15)
+    ),
 }
 
 
@@ -226,9 +224,7 @@ def test_argilla_records_with_responses(tmp_path, version):
             {"user_id": name, "status": "submitted", "values": {"label": {"value": label}}} for name in ("u1", "u2")
         ]
 
-    records = [
-        {"id": f"r{i}", "fields": {"image": f"{i}.png"}, "responses": responses(KINDS[i % 3])} for i in range(N)
-    ]
+    records = [{"id": f"r{i}", "fields": {"image": f"{i}.png"}, "responses": responses(KINDS[i % 3])} for i in range(N)]
     (tmp_path / "m.json").write_text(json.dumps(records))
     manifest = cl.read_manifest(tmp_path / "m.json")
     assert list(votes(manifest).values()) == [{"u1": KINDS[i % 3], "u2": KINDS[i % 3]} for i in range(N)]

@@ -34,11 +34,12 @@ from cleanlab_lite.run.folder import StoredCurves
 from cleanlab_lite.run.layout import DECISIONS
 from cleanlab_lite.run.report import ReportTable, by_suspicion, flags
 from cleanlab_lite.run.selftest import SelfTest
-from cleanlab_lite.run.summary import ClassNoise, Leak, NoisySource
+from cleanlab_lite.run.summary import Annotator, ClassNoise, Leak, NoisySource
 from cleanlab_lite.text import percent
 
 LIMIT = 15_000_000  # bytes of the whole page
 CURVE_ROWS = 100_000  # rows behind the quartiles of the margins, evenly spread
+ANNOTATORS = 60  # in the table of annotators
 CLASS_ROWS = 60  # classes in the table of classes
 
 _percent = partial(percent, unknown="unknown")
@@ -111,6 +112,7 @@ def _frame(run: RunFolder) -> tuple[bytes, bytes]:
         **_headline(run),
         "leakage": _leakage(run.summary.leakage),
         "provenance": _provenance(run.summary.provenance),
+        "annotators": _annotators(run.summary.annotators),
         "selftest": _selftest(run.selftest),
         "order": "Rows, most suspicious first" if run.summary.noise_rate.learned else "Rows",
         "charts": _learning(run.report, run.history),
@@ -238,6 +240,30 @@ def _provenance(sources: Sequence[NoisySource]) -> str:
     )
     return (
         f'<div class="pair"><div class="card"><h2>Where wrong labels come from</h2><p class="note">{note}</p>'
+        f'<table class="classes"><thead><tr>{heads}</tr></thead>'
+        f"<tbody>{''.join(lines)}</tbody></table></div></div>"
+    )
+
+
+def _annotators(annotators: Sequence[Annotator]) -> str:
+    """How reliable several annotators are, a table row each, the least reliable first."""
+    if not annotators:
+        return ""
+    lines = [
+        f'<tr><th scope="row" class="text">{escape(each.annotator)}</th>'
+        f'<td class="bars">{charts.share_bar(each.quality, each.low, each.high, 1.0)}</td>'
+        f'<td class="figure">{_percent(each.quality)}</td>'
+        f'<td class="figure note">{_percent(each.low)} - {_percent(each.high)}</td>'
+        f'<td class="figure">{each.votes:,}</td><td class="text">{escape(each.in_words)}</td></tr>'
+        for each in annotators[:ANNOTATORS]
+    ]
+    note = "Share of right votes by the consensus of all annotators and the views; the whisker is its interval."
+    if (more := len(annotators) - len(lines)) > 0:
+        note += f" {more:,} more reliable ones are in annotators.parquet."
+    heads = '<th scope="col">Annotator</th><th scope="col" colspan="2">Right</th>'
+    heads += "".join(f'<th scope="col">{head}</th>' for head in ("Interval", "Votes", "Mostly said"))
+    return (
+        f'<div class="pair"><div class="card"><h2>Annotators</h2><p class="note">{note}</p>'
         f'<table class="classes"><thead><tr>{heads}</tr></thead>'
         f"<tbody>{''.join(lines)}</tbody></table></div></div>"
     )
