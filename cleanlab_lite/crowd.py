@@ -13,6 +13,7 @@ Letters: n items, k classes, a annotators, m votes, b items of a block.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -23,6 +24,7 @@ from scipy.special import log_softmax, softmax
 
 from cleanlab_lite.arrays import LazyMatrix, Matrix, blocks
 
+VOTES = "votes"  # column, or key, of objects of annotator: label
 ROUNDS = 60
 SETTLED = 1e-4  # change of an annotator's confusion that is none
 LARGEST = 1 << 24  # numbers of all confusions; with more of them annotators differ in how often they are right only
@@ -47,6 +49,13 @@ class Votes:
     def counts(self, n: int) -> np.ndarray:
         """(n,) votes on each item."""
         return np.bincount(self.item, minlength=n)
+
+    def objects(self, n: int, classes: Sequence[str]) -> list[str]:
+        """n objects of annotator: class, as JSON."""
+        found: list[dict[str, str]] = [{} for _ in range(n)]
+        for item, who, label in zip(*(each.tolist() for each in (self.item, self.annotator, self.label)), strict=True):
+            found[item][self.annotators[who]] = classes[label]
+        return [json.dumps(each, ensure_ascii=False) for each in found]
 
     def select(self, rows: np.ndarray, n: int) -> Votes:
         """The votes on some of n items (index), which are numbered anew."""

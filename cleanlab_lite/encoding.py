@@ -22,6 +22,7 @@ import pyarrow as pa
 from cleanlab_lite.clock import Clock
 from cleanlab_lite.config import ENCODER_OPTIONS, AuditConfig
 from cleanlab_lite.copies.perceptual import small_pictures
+from cleanlab_lite.crowd import VOTES
 from cleanlab_lite.data.cache import CHUNK, Decoder, Store, read
 from cleanlab_lite.data.inputs import causes, form_of, inputs_of
 from cleanlab_lite.errors import ConfigError
@@ -160,6 +161,8 @@ def _part(manifest: Manifest, output: Path, facts: Facts, recipe: Recipe, number
         "label": pa.array([names[label] for label in manifest.labels[rows].tolist()], pa.string()),
         "split": pa.array([split or None for split in manifest.splits[rows].tolist()], pa.string()),
     }
+    if manifest.votes is not None:
+        columns[VOTES] = pa.array(manifest.votes.objects(len(manifest), manifest.classes)[rows], pa.string())
     if manifest.segments is not None:
         columns |= {"offset": pa.array(manifest.segments[rows, 0]), "duration": pa.array(manifest.segments[rows, 1])}
     return Part(number, output.resolve(), facts, pa.table(columns), recipe)

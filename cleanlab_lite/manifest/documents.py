@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from cleanlab_lite.crowd import VOTES
 from cleanlab_lite.errors import ManifestError
 from cleanlab_lite.text import listing
 
@@ -16,7 +17,6 @@ Record = dict[str, Any]
 MEDIA_KEYS = ("image", "audio", "img", "url", "path", "file", "file_name")  # of Label Studio's data, best first
 PATCH = {"id", "row", "old", "new", "columns"}  # of a line
 ARGILLA = ({"fields", "suggestions"}, {"fields", "responses"})
-VOTES = "votes"  # key of an object of annotator: label
 EXPECTED = (
     "an array of objects, one JSON object per line, an export of Label Studio (JSON or JSON-MIN), COCO with images, "
     "annotations and categories, FiftyOne's labels.json, or an object of path: label"

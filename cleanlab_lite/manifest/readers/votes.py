@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cleanlab_lite.arrays import kappa
+from cleanlab_lite.crowd import VOTES
 from cleanlab_lite.errors import ManifestError
 from cleanlab_lite.manifest.manifest import JSON_CELLS
 from cleanlab_lite.manifest.readers.base import Rows, holds_json, is_text, plain, texts
@@ -27,7 +28,6 @@ from cleanlab_lite.manifest.roles import ANNOTATORS, OF_ANNOTATOR, called, spell
 from cleanlab_lite.text import listing
 
 NOBODY = "none"  # given as the column: rows are rows, whatever they look like
-VOTES = "votes"  # the column of objects
 UNNAMED = "unnamed"  # an annotator whose cell is empty
 AGREE = 0.1  # kappa from which columns are labels of the same items, not several labels of each
 SHARED = 0.5  # of the classes of a column that others have too
@@ -68,11 +68,11 @@ def find_columns(rows: Rows, asked: str | None) -> tuple[str, ...]:
         return found
     if asked is not None:
         return (asked,)
-    if rows.encoded is not None:
-        return ()
     for name in names:
         if name.rstrip("_0123456789") == VOTES and _objects(rows, name) is not None:
             return (name,)
+    if rows.encoded is not None:  # a row per file
+        return ()
     return _of_annotators(rows) or tuple(name for name in names if spelled(name) in ANNOTATORS)[:1]
 
 
