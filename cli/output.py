@@ -93,6 +93,25 @@ def report_view(report: ReportTable, path: Path, top: int) -> None:
     line(str(path))
 
 
+def method_view(summary: Summary) -> None:
+    """How the numbers of a run were made, as Markdown."""
+    from cleanlab_lite.report.method import method_card
+
+    for section in method_card(summary):
+        line(f"## {section.title}")
+        line()
+        for text in section.sentences:
+            line(f"- {escape(text)}.")
+        line()
+
+
+def method_json(summary: Summary) -> None:
+    """The JSON twin of `method_view`: sentences by title."""
+    from cleanlab_lite.report.method import method_card
+
+    json_document({section.title: section.sentences for section in method_card(summary)})
+
+
 def selftest_view(found: SelfTest, folder: Path) -> None:
     """What a person reads after a self-test; the last line is the file that holds it."""
     from cleanlab_lite.run.layout import SELFTEST

@@ -27,6 +27,7 @@ from cleanlab_lite.judge.mixture import BetaMixture, GaussianMixture, fit_beta_m
 from cleanlab_lite.manifest.manifest import PLURALS
 from cleanlab_lite.progress import OnProgress, ignore
 from cleanlab_lite.report.advice import UNLEARNED, advice_of
+from cleanlab_lite.report.method import method_card
 from cleanlab_lite.report.page import charts
 from cleanlab_lite.report.page.page_data import PageData, in_parts, known
 from cleanlab_lite.run import RunFolder
@@ -34,7 +35,7 @@ from cleanlab_lite.run.folder import StoredCurves
 from cleanlab_lite.run.layout import DECISIONS
 from cleanlab_lite.run.report import ReportTable, by_suspicion, flags
 from cleanlab_lite.run.selftest import SelfTest
-from cleanlab_lite.run.summary import Annotator, ClassNoise, Leak, NoisySource
+from cleanlab_lite.run.summary import Annotator, ClassNoise, Leak, NoisySource, Summary
 from cleanlab_lite.text import percent
 
 LIMIT = 15_000_000  # bytes of the whole page
@@ -114,6 +115,7 @@ def _frame(run: RunFolder) -> tuple[bytes, bytes]:
         "provenance": _provenance(run.summary.provenance),
         "annotators": _annotators(run.summary.annotators),
         "selftest": _selftest(run.selftest),
+        "method": _method(run.summary),
         "order": "Rows, most suspicious first" if run.summary.noise_rate.learned else "Rows",
         "charts": _learning(run.report, run.history),
         **_classes_or_advice(run),
@@ -287,6 +289,15 @@ def _selftest(found: SelfTest | None) -> str:
         f'(preset {escape(found.preset)}).</p><table class="classes"><thead><tr>{heads}</tr></thead>'
         f"<tbody>{''.join(lines)}</tbody></table></div></div>"
     )
+
+
+def _method(summary: Summary) -> str:
+    """How the numbers were made, closed until somebody asks."""
+    sections = [
+        f"<h3>{escape(section.title)}</h3><ul>{''.join(f'<li>{escape(text)}.</li>' for text in section.sentences)}</ul>"
+        for section in method_card(summary)
+    ]
+    return f'<details class="card method"><summary>Method</summary>{"".join(sections)}</details>'
 
 
 def _figure(title: str, text: str, keys: Sequence[tuple[str, str]], chart: str) -> str:
