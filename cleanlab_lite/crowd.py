@@ -1,4 +1,4 @@
-"""Votes of several annotators: who is how reliable, and what the items are, by expectation and maximisation.
+"""What several annotators say together: who is how reliable, and what the items are, by expectation and maximisation.
 
 Every annotator has a confusion of their own (Dawid and Skene, 1979). Of few votes little is learned, so each confusion
 is drawn to one that knows only how often the annotator is right and what all annotators take for what, and how often
@@ -13,8 +13,6 @@ Letters: n items, k classes, a annotators, m votes, b items of a block.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -23,8 +21,8 @@ from scipy.sparse import csr_array
 from scipy.special import log_softmax, softmax
 
 from cleanlab_lite.arrays import LazyMatrix, Matrix, blocks
+from cleanlab_lite.votes import Votes
 
-VOTES = "votes"  # column, or key, of objects of annotator: label
 ROUNDS = 60
 SETTLED = 1e-4  # change of an annotator's confusion that is none
 LARGEST = 1 << 24  # numbers of all confusions; with more of them annotators differ in how often they are right only
@@ -32,38 +30,6 @@ TO_ALL = 10.0  # votes that the share of right votes of all annotators counts fo
 TO_OWN = 16.0  # votes on a class that this share counts for in what an annotator makes of the class
 SAMPLE = 20_000  # items that tell how far the model is trusted
 TRUST = (0.02, 8.0)  # least and most power of its probabilities
-
-
-@dataclass(frozen=True)
-class Votes:
-    """m votes on n items, ordered by item. An annotator votes at most once on an item."""
-
-    annotators: tuple[str, ...]
-    item: np.ndarray  # (m,) int64, ascending
-    annotator: np.ndarray  # (m,) int64
-    label: np.ndarray  # (m,) int64, class
-
-    def __len__(self) -> int:
-        return len(self.item)
-
-    def counts(self, n: int) -> np.ndarray:
-        """(n,) votes on each item."""
-        return np.bincount(self.item, minlength=n)
-
-    def objects(self, n: int, classes: Sequence[str]) -> list[str]:
-        """n objects of annotator: class, as JSON."""
-        found: list[dict[str, str]] = [{} for _ in range(n)]
-        for item, who, label in zip(*(each.tolist() for each in (self.item, self.annotator, self.label)), strict=True):
-            found[item][self.annotators[who]] = classes[label]
-        return [json.dumps(each, ensure_ascii=False) for each in found]
-
-    def select(self, rows: np.ndarray, n: int) -> Votes:
-        """The votes on some of n items (index), which are numbered anew."""
-        position = np.full(n, -1)
-        position[rows] = np.arange(len(rows))
-        found = np.flatnonzero(position[self.item] >= 0)
-        order = found[np.argsort(position[self.item[found]], kind="stable")]
-        return replace(self, item=position[self.item[order]], annotator=self.annotator[order], label=self.label[order])
 
 
 @dataclass(frozen=True)
@@ -200,12 +166,3 @@ def majority(votes: Votes, n: int, k: int) -> np.ndarray:
         order = np.lexsort((-label[among], chance))  # the largest comes last, of equals the first class
         result[item[among][order]] = label[among][order]
     return result
-
-
-def confused(votes: Votes, consensus: np.ndarray, annotator: int) -> Sequence[tuple[int, int, int]]:
-    """What an annotator took for what: consensus (n,), label, and votes, most of them first."""
-    mine = votes.annotator == annotator
-    true, said = consensus[votes.item[mine]], votes.label[mine]
-    wrong = true != said
-    pairs, size = np.unique(np.stack([true[wrong], said[wrong]]), axis=1, return_counts=True)
-    return [(int(pairs[0, i]), int(pairs[1, i]), int(size[i])) for i in np.argsort(-size, kind="stable")]

@@ -22,7 +22,6 @@ import pyarrow as pa
 from cleanlab_lite.clock import Clock
 from cleanlab_lite.config import ENCODER_OPTIONS, AuditConfig
 from cleanlab_lite.copies.perceptual import small_pictures
-from cleanlab_lite.crowd import VOTES
 from cleanlab_lite.data.cache import CHUNK, Decoder, Store, read
 from cleanlab_lite.data.inputs import causes, form_of, inputs_of
 from cleanlab_lite.errors import ConfigError
@@ -33,6 +32,7 @@ from cleanlab_lite.progress import OnProgress, Progress, ignore
 from cleanlab_lite.run.layout import LOCK
 from cleanlab_lite.run.lock import acquire, release
 from cleanlab_lite.train.task import ENCODER
+from cleanlab_lite.votes import VOTES
 from cleanlab_lite.workers import cores
 
 if TYPE_CHECKING:

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from cleanlab_lite import crowd
-from cleanlab_lite.crowd import Votes, find_consensus, majority
+from cleanlab_lite.crowd import find_consensus, majority
+from cleanlab_lite.votes import Votes, confused
 
 
 def voters(
@@ -87,7 +88,7 @@ def test_systematic_mistakes_are_undone():
     found = find_consensus(crowd_of_three, len(truth), 3)
     label = np.asarray(found).argmax(axis=1)
     assert right(label, truth) > 0.97
-    assert crowd.confused(crowd_of_three, label, 0)[0][:2] == (1, 0)
+    assert confused(crowd_of_three, label, 0)[0][:2] == (1, 0)
 
 
 def test_a_single_vote_of_a_new_annotator_makes_nobody_perfect():

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from cleanlab_lite.arrays import LazyMatrix, Logarithm, Matrix, blocks, finite_rows, per_row, rows_by, without_own
-from cleanlab_lite.crowd import Votes
 from cleanlab_lite.errors import EvidenceError
 from cleanlab_lite.evidence.evidence import Evidence
 from cleanlab_lite.evidence.history import History
@@ -25,6 +24,7 @@ from cleanlab_lite.judge.no_class import find_rows_of_no_class
 from cleanlab_lite.judge.ranking import Witness, blended, margins_by_view, rank, together, votes_of, witnesses
 from cleanlab_lite.judge.rate import Estimators, judge_rate, strictly
 from cleanlab_lite.run.report import FLAG
+from cleanlab_lite.votes import Votes
 
 AMBIGUOUS = 0.3  # p_mislabel from which a row without a clear class is worth a look
 OFFER = 0.6  # probability from which a correction is offered

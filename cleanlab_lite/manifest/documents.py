@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from cleanlab_lite.crowd import VOTES
 from cleanlab_lite.errors import ManifestError
 from cleanlab_lite.text import listing
+from cleanlab_lite.votes import VOTES
 
 Record = dict[str, Any]
 

@@ -11,8 +11,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from cleanlab_lite.crowd import Votes
 from cleanlab_lite.manifest.splits import held_back
+from cleanlab_lite.votes import Votes
 
 Modality = Literal["image", "sound", "vector"]
 PLURALS: dict[str, str] = {"image": "pictures", "sound": "sounds", "vector": "vectors"}

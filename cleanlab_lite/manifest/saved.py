@@ -12,10 +12,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cleanlab_lite.crowd import Votes
 from cleanlab_lite.errors import ManifestError
 from cleanlab_lite.files import json_object, read_table, reading
 from cleanlab_lite.manifest.manifest import Manifest, Source, TextStyle
+from cleanlab_lite.votes import Votes
 
 SAVED = b"nlclean.manifest"  # metadata key
 SAVED_VERSION = 1

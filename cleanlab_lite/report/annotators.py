@@ -6,11 +6,12 @@ import numpy as np
 import pyarrow as pa
 
 from cleanlab_lite.arrays import blocks
-from cleanlab_lite.crowd import TO_ALL, confused
+from cleanlab_lite.crowd import TO_ALL
 from cleanlab_lite.judge.crowd import Crowd
 from cleanlab_lite.judge.verdict import Verdict
 from cleanlab_lite.manifest.manifest import Manifest
 from cleanlab_lite.run.summary import Annotator, Mistake
+from cleanlab_lite.votes import confused
 
 MISTAKES = 5  # of an annotator
 Z = 1.96  # standard errors on either side of a share

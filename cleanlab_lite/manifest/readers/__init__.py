@@ -17,7 +17,6 @@ import numpy as np
 import pyarrow as pa
 
 from cleanlab_lite.archives import ENDINGS as ARCHIVES
-from cleanlab_lite.crowd import Votes, majority
 from cleanlab_lite.errors import ConfigError, ManifestError
 from cleanlab_lite.files import is_remote
 from cleanlab_lite.manifest.labels import POLICIES, WHOLE
@@ -60,6 +59,7 @@ from cleanlab_lite.manifest.readers.votes import find_columns as find_annotators
 from cleanlab_lite.manifest.roles import called
 from cleanlab_lite.manifest.splits import file_split, in_words, split_word
 from cleanlab_lite.text import listing
+from cleanlab_lite.votes import Votes
 
 __all__ = ["check_policy", "read_labels", "read_manifest", "sniff", "to_manifest"]
 
@@ -260,6 +260,8 @@ def _with_votes(
             )
         return rows, None
     if ballots.elected:
+        from cleanlab_lite.crowd import majority  # loads scipy, which few manifests need here
+
         labels, classes, _ = _labels_of(ballots, many, multi_label)
         voted = np.flatnonzero(labels >= 0)
         votes = Votes(ballots.annotators, ballots.item[voted], ballots.annotator[voted], labels[voted])

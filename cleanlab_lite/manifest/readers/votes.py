@@ -20,12 +20,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cleanlab_lite.arrays import kappa
-from cleanlab_lite.crowd import VOTES
 from cleanlab_lite.errors import ManifestError
 from cleanlab_lite.manifest.manifest import JSON_CELLS
 from cleanlab_lite.manifest.readers.base import Rows, holds_json, is_text, plain, texts
 from cleanlab_lite.manifest.roles import ANNOTATORS, OF_ANNOTATOR, called, spelled
 from cleanlab_lite.text import listing
+from cleanlab_lite.votes import VOTES
 
 NOBODY = "none"  # given as the column: rows are rows, whatever they look like
 UNNAMED = "unnamed"  # an annotator whose cell is empty
