@@ -35,7 +35,7 @@ CROWDS = {  # name -> share of right votes of each annotator
 NEAR, TWICE = 10, 2.0
 HEADS = (
     *("set", "annotators", "votes per item", "majority", "Dawid-Skene", "views", "CROWDLAB", "together"),
-    *("quality off, Dawid-Skene", "together", "AP of p", "wrong", "rate"),
+    *("quality off, Dawid-Skene", "together", "AP of p", "wrong", "rate", "low", "high"),
 )
 
 
@@ -159,5 +159,6 @@ def outcome(
     accuracy = [float((each == truth).mean()) for each in (given, np.asarray(alone).argmax(axis=1), q.argmax(axis=1))]
     accuracy += [float((each == truth).mean()) for each in (crowdlab(votes, q, given).argmax(axis=1), together)]
     off = [float(np.abs(each - real).max()) for each in (alone.accuracy, said)]
-    rate = found.summary.noise_rate.estimate
-    return [*accuracy, *off, average_precision(1 - p, wrong), float(wrong.mean()), math.nan if rate is None else rate]
+    noise = found.summary.noise_rate
+    rates = [math.nan if end is None else end for end in (noise.estimate, noise.low, noise.high)]
+    return [*accuracy, *off, average_precision(1 - p, wrong), float(wrong.mean()), *rates]

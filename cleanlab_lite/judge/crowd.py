@@ -2,7 +2,8 @@
 
 Where there are votes, p_mislabel of a row is what the consensus (`cleanlab_lite.crowd`) leaves for other classes than
 the given one: of the votes alone where the views have learned nothing. The rate is its mean. Its interval reaches from
-the least to the most of what the votes say alone, the views alone, and both.
+the least of what the votes say alone, the views alone, and both, to the upper end of the views: where everybody errs on
+the same items, no voice that counts agreement sees it.
 
 Letters: n rows, k classes.
 """
@@ -94,7 +95,9 @@ def weighed(
     known = crowd.voted | np.isfinite(by_views.p_mislabel)
     rate, n = float(p[known].mean()), int(known.sum())
     by_votes = np.where(crowd.voted, _wrong(crowd.alone, labels), p)[known].mean()
-    voices = [rate, float(by_votes), *([by_views.rate.estimate] if np.isfinite(by_views.rate.estimate) else [])]
+    views = by_views.rate
+    known_by_views = [views.estimate, views.high] if np.isfinite(views.estimate) else []
+    voices = [rate, float(by_votes), *known_by_views]
     ends = np.array([min(voices), max(voices)])
     low, high = np.clip(ends + [-1, 1] * (Z * np.sqrt(ends * (1 - ends) / n)), 0, 1).tolist()
     found = NoiseRate(rate, low, high, METHOD)

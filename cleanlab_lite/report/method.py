@@ -123,7 +123,10 @@ def _calibrated(summary: Summary) -> list[str]:
 def _ends(rate: Noise) -> str:
     """Where the interval comes from."""
     if "annotators" in rate.method:
-        return "the ends are what votes alone, views alone and both say, and what chance adds"
+        return (
+            "the lower end is the least of what votes alone, views alone and both say, the upper one all labels that "
+            "the views differ from"
+        )
     if "median" in rate.method:
         return (
             "the lower end is by errors along the confusions of classes, which are easier to see than real ones, the "
