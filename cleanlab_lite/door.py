@@ -62,6 +62,7 @@ def audit(
     id_column: str | None = None,
     split_column: str | None = None,
     features_column: str | None = None,
+    annotator_column: str | None = None,
     features: Any = None,
     features_columns: str | None = None,
     path_prefix: str | None = None,
@@ -87,6 +88,8 @@ def audit(
         labels: (n,) of arrays and pictures: strings, or integers; None and NaN mean not labelled.
         classes: names of the classes, where labels are integers from 0; -1 then means not labelled.
         id_column: of a pandas DataFrame also the name of its index.
+        annotator_column: column that says who labelled an item, which has a row per annotator then; or names and
+            patterns, with commas, of a column of labels per annotator; "none" where there is no such thing.
         features: (n, d) vectors to look at instead, or a file of them.
         features_columns: names or patterns, with commas, of columns of a manifest that hold one number each.
         path_prefix, path_suffix: text put around every path of a manifest.
@@ -120,6 +123,7 @@ def audit(
             "path_prefix": path_prefix,
             "path_suffix": path_suffix,
             "path_root": path_root,
+            "annotator_column": annotator_column,
             "layout": layout,
             "multi_label": multi_label,
             "segments": segments,
@@ -167,13 +171,13 @@ def _manifest_of(
         if reading["layout"] is not None:
             raise ConfigError(f"layout is about folders of classes, not about a {type(data).__name__}")
         check_policy(reading["multi_label"])
-        rest = {name: reading[name] for name in ("multi_label", "segments")}
+        rest = {name: reading[name] for name in ("annotator_column", "multi_label", "segments")}
         return from_objects(data, labels, classes=classes, asked=columns, features=features, keep=keep, **rest)
     if idle := [name for name, value in (("labels", labels), ("classes", classes)) if value is not None]:
         raise ManifestError(f"{' and '.join(idle)} go with objects in memory, not with a {type(data).__name__}")
     if isinstance(data, Manifest):
         settled = [f"{role}_column" for role, name in columns.items() if name is not None]
-        settled += [name for name in ("layout", "multi_label") if reading[name] is not None]
+        settled += [name for name in ("annotator_column", "layout", "multi_label") if reading[name] is not None]
         if settled or features is not None:
             raise ManifestError(f"a Manifest has its columns settled: leave out {', '.join(settled) or 'features'}")
         return data

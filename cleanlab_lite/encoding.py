@@ -32,6 +32,7 @@ from cleanlab_lite.progress import OnProgress, Progress, ignore
 from cleanlab_lite.run.layout import LOCK
 from cleanlab_lite.run.lock import acquire, release
 from cleanlab_lite.train.task import ENCODER
+from cleanlab_lite.votes import VOTES
 from cleanlab_lite.workers import cores
 
 if TYPE_CHECKING:
@@ -160,6 +161,8 @@ def _part(manifest: Manifest, output: Path, facts: Facts, recipe: Recipe, number
         "label": pa.array([names[label] for label in manifest.labels[rows].tolist()], pa.string()),
         "split": pa.array([split or None for split in manifest.splits[rows].tolist()], pa.string()),
     }
+    if manifest.votes is not None:
+        columns[VOTES] = pa.array(manifest.votes.objects(len(manifest), manifest.classes)[rows], pa.string())
     if manifest.segments is not None:
         columns |= {"offset": pa.array(manifest.segments[rows, 0]), "duration": pa.array(manifest.segments[rows, 1])}
     return Part(number, output.resolve(), facts, pa.table(columns), recipe)

@@ -37,6 +37,7 @@ from cleanlab_lite.manifest.manifest import PLURALS, Manifest
 from cleanlab_lite.manifest.saved import save_manifest
 from cleanlab_lite.progress import OnProgress, Progress, ignore
 from cleanlab_lite.report.advice import UNLEARNED, advise
+from cleanlab_lite.report.annotators import annotators_of, annotators_table, consensus_table
 from cleanlab_lite.report.overlap import overlapping_pairs
 from cleanlab_lite.report.provenance import noisy_sources, provenance_table
 from cleanlab_lite.report.tables import build_report, class_table, duplicates_table, history_table, noise_matrix_table
@@ -141,7 +142,8 @@ def _find(manifest: Manifest, config: AuditConfig, source: EvidenceSource, run: 
     seen = source.look(manifest, run, clock)
     inputs, duplicates = seen.inputs, seen.duplicates
     clock.tell(Progress("judge", 0, 1, "steps"))
-    verdict = combine(seen.evidence, inputs.readable, inputs.duplicate_of, seed=config.seed, search=seen.search)
+    votes, seed = manifest.votes, config.seed
+    verdict = combine(seen.evidence, inputs.readable, inputs.duplicate_of, votes=votes, seed=seed, search=seen.search)
     copies = duplicates.reasons(manifest.labels, manifest.splits)
     verdict = replace(verdict, reasons=verdict.reasons | inputs.notes | copies)
     run.mark("judge")
@@ -154,6 +156,10 @@ def _find(manifest: Manifest, config: AuditConfig, source: EvidenceSource, run: 
     matrix = noise_matrix_table(manifest, verdict)
     rows = np.bincount(manifest.labels[verdict.judged], minlength=manifest.num_classes).tolist()
     about["overlaps"] = overlapping_pairs(matrix, dict(zip(manifest.classes, rows, strict=True)))
+    if verdict.crowd is not None:
+        about["annotators"] = annotators_of(manifest, verdict.crowd)
+        run.write_parquet(layout.ANNOTATORS, annotators_table(about["annotators"]))
+        run.write_parquet(layout.CONSENSUS, consensus_table(manifest, verdict, verdict.crowd))
     advice = advise(manifest.modality, about["proxy"], about["encoder"])
     about["warnings"] = warnings(verdict, inputs, advice) + about["warnings"] + leaks(manifest, copies["leakage"])
     report = build_report(manifest, verdict, duplicates, inputs.content, inputs.codes, inputs.errors, about)

@@ -15,7 +15,8 @@ from . import diagnostics
 
 # Parameters that say how a manifest is read.
 READING = (
-    *("path_column", "label_column", "id_column", "split_column", "features_column", "features"),
+    *("path_column", "label_column", "id_column", "split_column", "features_column", "annotator_column"),
+    "features",
     *("features_columns", "path_prefix", "path_suffix", "path_root"),
     *("layout", "multi_label", "segments"),
 )

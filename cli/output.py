@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from cleanlab_lite.run.listing import ListedRun
     from cleanlab_lite.run.report import ReportTable
     from cleanlab_lite.run.selftest import ClassOutcome, Outcome, SelfTest
-    from cleanlab_lite.run.summary import ClassNoise, Confusion, Leak, Noise, Summary
+    from cleanlab_lite.run.summary import Annotator, ClassNoise, Confusion, Leak, Noise, Summary
     from cleanlab_lite.run.verification import Verification, Way
 
 _ID_WIDTH, _LABEL_WIDTH = 40, 24  # characters
@@ -85,6 +85,7 @@ def report_view(report: ReportTable, path: Path, top: int) -> None:
         _top_confusions(summary.confusions)
         _sentences("Classes taken for each other", [pair.in_words for pair in summary.overlaps])
         _sentences("Where wrong labels come from", [source.in_words for source in summary.provenance])
+    _annotators(summary.annotators)
     _leakage(summary.leakage)
     if summary.search:
         _search(summary.search)
@@ -92,6 +93,25 @@ def report_view(report: ReportTable, path: Path, top: int) -> None:
     _suspicious_rows(title, with_context(report, report.suspicious().slice(0, top)))
     _next_steps(path.parent, summary)
     line(str(path))
+
+
+def method_view(summary: Summary) -> None:
+    """How the numbers of a run were made, as Markdown."""
+    from cleanlab_lite.report.method import method_card
+
+    for section in method_card(summary):
+        line(f"## {section.title}")
+        line()
+        for text in section.sentences:
+            line(f"- {escape(text)}.")
+        line()
+
+
+def method_json(summary: Summary) -> None:
+    """The JSON twin of `method_view`: sentences by title."""
+    from cleanlab_lite.report.method import method_card
+
+    json_document({section.title: section.sentences for section in method_card(summary)})
 
 
 def selftest_view(found: SelfTest, folder: Path) -> None:
@@ -280,6 +300,24 @@ def _copies(duplicates: Mapping[str, Any], leaking: int) -> None:
         line(f"copies among vectors were sought nearby, where {percent(search['recall'])} of all neighbours are")
     if leaking:
         line(f"leakage: {leaking:,} rows have a copy in another split")
+
+
+def _annotators(found: Sequence[Annotator]) -> None:
+    _table(
+        "Annotators, least reliable first",
+        ("annotator", "votes", "right", "between", "mostly said"),
+        [
+            (
+                _label(each.annotator),
+                f"{each.votes:,}",
+                percent(each.quality),
+                f"{percent(each.low)} - {percent(each.high)}",
+                escape(each.in_words),
+            )
+            for each in found[:_WORST_CLASSES]
+        ],
+        right=(1, 2, 3),
+    )
 
 
 def _leakage(shared: Sequence[Leak]) -> None:

@@ -135,6 +135,12 @@ def kept(tmp_path_factory):
     write_csv(here / "data" / "train" / "metadata.csv", {"file_name": names, "label": labels})
     rows = [f'{{"file_name": "photos/{name}", "label": "{label}"}}' for name, label in zip(names, labels, strict=True)]
     (here / "metadata.jsonl").write_text("\n".join(rows) + "\n")
+    voted = [
+        (name, who, small.truth if who == "ann" else small.labels) for name in names for who in ("ann", "bob", "eve")
+    ]
+    said = [CLASSES[given[row // 3]] for row, (_, _, given) in enumerate(voted)]
+    columns = {"path": [f"photos/{name}" for name, _, _ in voted], "annotator": [who for _, who, _ in voted]}
+    write_csv(here / "votes.csv", columns | {"label": said})
     for row, label in enumerate(small.truth):
         folder = here / "clips" / CLASSES[label]
         folder.mkdir(parents=True, exist_ok=True)

@@ -184,3 +184,18 @@ def command_of(pid: int) -> str:
         return Path(f"/proc/{pid}/cmdline").read_text()
     except OSError:  # it has ended
         return ""
+
+
+def test_votes_of_several_annotators_are_encoded_with_their_files(here: Path) -> None:
+    given = task(12)
+    names = [f"{row:02}.png" for row in range(12)]
+    save_pictures(here / "files", given.truth, names)
+    columns = {"path": [f"files/{name}" for name in names for _ in "ab"], "rater": ["ann", "bob"] * 12}
+    said = [CLASSES[label] for pair in zip(given.truth, given.labels, strict=True) for label in pair]
+    manifest = read_manifest(write_csv(here / "votes.csv", columns | {"label": said}))
+    encode(manifest, here / "vectors", SMALL)
+    again = read_manifest(here / "vectors")
+    assert manifest.votes is not None and again.votes is not None
+    for name in ("item", "annotator", "label"):
+        assert getattr(again.votes, name).tolist() == getattr(manifest.votes, name).tolist()
+    assert again.labels.tolist() == manifest.labels.tolist()

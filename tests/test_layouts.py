@@ -156,6 +156,12 @@ def label_studio(here: Path) -> None:
     )
 
 
+def annotators(here: Path) -> None:
+    pictures(here)
+    twice = [name for name in PICTURES for _ in range(2)]
+    write(here / "votes.csv", path=twice, annotator=["ann", "bob"] * N, label=[one for one in LABELS for _ in range(2)])
+
+
 def several(here: Path) -> None:
     sounds(here)
     names = {"cat": "Meow,Cat,Animal", "dog": "Bark,Dog,Animal", "owl": "Hoot,Animal"}
@@ -210,7 +216,8 @@ LAYOUTS: dict[str, tuple[Callable[[Path], None], tuple[str, ...]]] = {  # -> how
     "Hugging Face imagefolder, audiofolder": (hugging_face, ("paths in file_name",)),
     "Hugging Face folders per split": (hugging_face_splits, ("splits: test 60 rows, protected; train 60 rows",)),
     "Parquet shards per split": (shards, ("splits: test 60 rows, protected; train 120 rows",)),
-    "Label Studio CSV": (label_studio, ("label column: choice", "column 'id' is no id", "repeat a path: 60")),
+    "Label Studio CSV": (label_studio, ("label column: choice", "120 rows are votes of 2 annotators", "on 60 items")),
+    "several annotators": (annotators, ("120 rows are votes of 2 annotators", "on 60 items", "2.0 per item")),
     "several labels per row": (several, ("label column: labels", "'Bark' 20, 'Hoot' 20, 'Meow' 20")),
     "Kaggle ids": (ids, ("label column: breed", "train/")),
     "Hugging Face Parquet": (embedded, ("3 classes: 'cat' 20",)),

@@ -78,6 +78,11 @@ def write(cleaned: Cleaned, target: Path) -> list[str]:
     """Write a line for every row that goes or gets a new label."""
     manifest, cleaning = cleaned.manifest, cleaned.cleaning
     source = manifest.source
+    if source.elected:
+        raise ManifestError(
+            "the labels are what most annotators say, and a patch changes the label that a row of the file has",
+            hint="export the manifest itself, without --format patch: it has the votes and the label of every item",
+        )
     one_hot = source.label_columns and source.label_column not in source.label_columns
     if one_hot or source.label_form:
         what = (

@@ -17,12 +17,14 @@ from cleanlab_lite.evidence.history import History
 from cleanlab_lite.groups import differs, roots
 from cleanlab_lite.judge.calibration import Calibration, NoiseRate, calibrate, ceiling, scale_odds
 from cleanlab_lite.judge.closed_form import sample_rows
+from cleanlab_lite.judge.crowd import Crowd, Voted, hear, weighed
 from cleanlab_lite.judge.detectors import DETECTORS
 from cleanlab_lite.judge.neighbors import Search, on_host
 from cleanlab_lite.judge.no_class import find_rows_of_no_class
 from cleanlab_lite.judge.ranking import Witness, blended, margins_by_view, rank, together, votes_of, witnesses
 from cleanlab_lite.judge.rate import Estimators, judge_rate, strictly
 from cleanlab_lite.run.report import FLAG
+from cleanlab_lite.votes import Votes
 
 AMBIGUOUS = 0.3  # p_mislabel from which a row without a clear class is worth a look
 OFFER = 0.6  # probability from which a correction is offered
@@ -46,7 +48,7 @@ class Verdict:
     calibration: Calibration  # of the judged rows: probability and noise rate
     judged: np.ndarray  # (n,) bool, labelled, readable, and with evidence
     p_mislabel: np.ndarray  # (n,) float64
-    posterior: Posterior  # (n, k) float32, probability that the true class is each of the k
+    posterior: Matrix  # (n, k) float32, probability that the true class is each of the k
     predicted: np.ndarray  # (n,) int64, most probable class out of sample; -1 without out-of-sample probabilities
     suggested: np.ndarray  # (n,) int64, correction on offer
     suggestion_confidence: np.ndarray  # (n,) float64
@@ -56,16 +58,24 @@ class Verdict:
     columns: dict[str, np.ndarray]  # what the detectors measured
     reasons: dict[str, np.ndarray]  # reason code -> (n,) bool
     facts: dict[str, object]  # of the detectors, JSON types
+    crowd: Crowd | None = None  # of the judged rows, where several annotators have labelled them
 
 
 def combine(
-    evidence: Evidence, readable: np.ndarray, duplicate_of: np.ndarray, *, seed: int = 0, search: Search = on_host
+    evidence: Evidence,
+    readable: np.ndarray,
+    duplicate_of: np.ndarray,
+    *,
+    votes: Votes | None = None,
+    seed: int = 0,
+    search: Search = on_host,
 ) -> Verdict:
     """Judge every row that there is evidence for. What needs evidence that is not there is left out.
 
     Args:
         readable: (n,) bool.
         duplicate_of: (n,) int64, first row with the same content, -1 for that row itself and for unique rows.
+        votes: of several annotators on the rows.
         search: for neighbours.
 
     Raises:
@@ -83,12 +93,17 @@ def combine(
         evidence, part = blended(evidence, found), blended(part, found)
     crowd = (estimators.views or 0.0) if estimators else 0.0
     calibration = with_rows_of_no_class(part, ranking, calibration, least=crowd, seed=seed)
+    heard = None if votes is None else hear(votes.select(np.flatnonzero(judged), len(labels)), part)
+    if heard is not None:
+        ranking, calibration = weighed(heard, part.labels, ranking, calibration)
     score, p = _spread(ranking, judged), _spread(calibration.p_mislabel, judged)
     conflict = conflicting_duplicates(labels, duplicate_of, readable)
     p = settle_conflicts(p, labels, duplicate_of, conflict)
 
     columns, reasons, facts = detect(part, trust=1 - p[judged], seed=seed, search=search)
     columns |= {f"view_margin_{view}": margin for view, margin in by_view.items()}
+    if heard is not None:
+        reasons |= {"annotators_disagree": heard.disagree, "outweighed": heard.outweighed}
     columns = {name: _spread(values, judged) for name, values in columns.items()}
     reasons = {name: _spread(values, judged) for name, values in reasons.items()}
     if "neighbors" in columns:  # detectors number the judged rows
@@ -97,12 +112,15 @@ def combine(
     reasons["duplicate_conflict"] = conflict
 
     rate = float(np.nan_to_num(calibration.rate.estimate))
-    posterior = Posterior(*class_evidence(evidence, np.flatnonzero(judged), rate, seed=seed), labels, p)
+    by_views = Posterior(*class_evidence(evidence, np.flatnonzero(judged), rate, seed=seed), labels, p)
+    posterior = by_views if heard is None else Voted(by_views, heard, judged)
     best, confidence = best_other(posterior, labels)
-    between = between_classes(labels, best, confidence, p, evidence.num_classes) & ~conflict
+    between = np.zeros(len(labels), dtype=bool)
+    if heard is None:  # annotators tell apart what the views do not
+        between = between_classes(labels, best, confidence, p, evidence.num_classes) & ~conflict
     if between.any():
         p = np.where(between, np.minimum(p, UNDECIDED), p)
-        posterior = replace(posterior, p=p)
+        posterior = replace(by_views, p=p)
         best, confidence = best_other(posterior, labels)
     ood_score = columns.get("ood_score", np.zeros(len(labels)))
     issue = decide_issue(readable, labels, p, confidence, ood_score, conflict, between)
@@ -131,6 +149,7 @@ def combine(
         columns=columns,
         reasons=reasons,
         facts=facts | {"judged_rows": len(part)} | ({"rate": asdict(estimators)} if estimators else {}),
+        crowd=heard,
     )
 
 

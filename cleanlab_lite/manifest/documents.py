@@ -10,12 +10,13 @@ from typing import Any
 
 from cleanlab_lite.errors import ManifestError
 from cleanlab_lite.text import listing
+from cleanlab_lite.votes import VOTES
 
 Record = dict[str, Any]
 
 MEDIA_KEYS = ("image", "audio", "img", "url", "path", "file", "file_name")  # of Label Studio's data, best first
 PATCH = {"id", "row", "old", "new", "columns"}  # of a line
-ARGILLA = {"fields", "suggestions"}
+ARGILLA = ({"fields", "suggestions"}, {"fields", "responses"})
 EXPECTED = (
     "an array of objects, one JSON object per line, an export of Label Studio (JSON or JSON-MIN), COCO with images, "
     "annotations and categories, FiftyOne's labels.json, or an object of path: label"
@@ -63,7 +64,7 @@ def of_records(records: Sequence[Record], path: str) -> Document:
         )
     if any(isinstance(record.get("data"), dict) and _has_results(record) for record in records):
         return _label_studio(records, path)
-    if records and all(record.keys() >= ARGILLA and isinstance(record["fields"], dict) for record in records):
+    if records and all(_is_of_argilla(record) for record in records):
         return _argilla(records)
     if records and all("annotation_id" in record and "choice" in record for record in records):
         media = _media_key(records)
@@ -71,6 +72,10 @@ def of_records(records: Sequence[Record], path: str) -> Document:
     if records and all("choice" in record and "label" not in record for record in records):  # written by an export
         return Document(list(records), {"label": "choice"})
     return Document(list(records))
+
+
+def _is_of_argilla(record: Record) -> bool:
+    return isinstance(record.get("fields"), dict) and any(record.keys() >= keys for keys in ARGILLA)
 
 
 def _are_objects(value: Any) -> bool:
@@ -87,39 +92,58 @@ def _has_results(task: Record) -> bool:
 
 
 def _label_studio(tasks: Sequence[Record], path: str) -> Document:
-    """A row per task: its data, and the choice of the last annotation, or that of the predictions called "given"."""
-    records: list[Record] = []
-    several = []
-    for task in tasks:
-        data: Record = found if isinstance(found := task.get("data"), dict) else {}
-        choices = _choices(task)
-        if len(choices) > 1:
-            several.append(len(records))
-        record = {"id": task["id"]} if "id" in task and "id" not in data else {}
-        records.append({**record, **data, "choice": choices[0] if choices else None})
+    """A row per task: its data, and its choice; where tasks have annotations of several people, the choice of each."""
+    found = [_choices(task) for task in tasks]
+    several = [row for row, choices in enumerate(found) if any(len(each) > 1 for _, each in choices)]
     if several:
         raise ManifestError(
             f"{path!r}: {len(several):,} of {len(tasks):,} tasks have several choices, the first is task {several[0]}",
             hint="nlclean audits one label per row: leave these tasks out, or export one choice of each",
         )
+    voted = any(len({name for name, _ in choices}) > 1 for choices in found)
+    records: list[Record] = []
+    for task, choices in zip(tasks, found, strict=True):
+        data: Record = task["data"] if isinstance(task.get("data"), dict) else {}
+        record = {"id": task["id"]} if "id" in task and "id" not in data else {}
+        votes = {name: each[0] for name, each in choices}  # the newest of an annotator counts
+        label = {VOTES: votes} if voted else {"choice": choices[-1][1][0] if choices else None}
+        records.append({**record, **_renamed(data, *label), **label})
     media = _media_key(records)
-    return Document(records, {"label": "choice"} | ({"path": media} if media else {}), (_FROM,))
+    known = ({} if voted else {"label": "choice"}) | ({"path": media} if media else {})
+    return Document(records, known, (_FROM,))
 
 
-def _choices(task: Record) -> list[str]:
-    """Of the newest annotation that was not cancelled, else of the prediction of the version "given"."""
+def _renamed(data: Record, taken: str) -> Record:
+    """The data of a task, with another name for what would be overwritten."""
+    return {f"{key} of the data" if key == taken else key: value for key, value in data.items()}
+
+
+def _choices(task: Record) -> list[tuple[str, list[str]]]:
+    """Who chose what in annotations that were not cancelled, the newest last; else the prediction called "given"."""
     done = [each for each in _results(task, "annotations", "completions") if not each.get("was_cancelled")]
+    found = [(_annotator(each), choices) for each in done if (choices := _chosen(each))]
     given = [each for each in _results(task, "predictions") if each.get("model_version") == "given"]
-    for each in [*reversed(done), *given]:
-        for result in each.get("result") or []:
-            value = result.get("value") if isinstance(result, dict) else None
-            if isinstance(value, dict) and isinstance(value.get("choices"), list):
-                return [str(choice) for choice in value["choices"]]
+    return found or [("given", choices) for each in given[:1] if (choices := _chosen(each))]
+
+
+def _chosen(annotation: Record) -> list[str]:
+    for result in annotation.get("result") or []:
+        value = result.get("value") if isinstance(result, dict) else None
+        if isinstance(value, dict) and isinstance(value.get("choices"), list):
+            return [str(choice) for choice in value["choices"]]
     return []
 
 
+def _annotator(annotation: Record) -> str:
+    """Who made it: a number, an object of the user, or nothing."""
+    who = annotation.get("completed_by")
+    if isinstance(who, dict):
+        who = who.get("email") or who.get("username") or who.get("id")
+    return "unnamed" if who is None else str(who)
+
+
 def _results(task: Record, *keys: str) -> list[Record]:
-    return [each for key in keys for each in task.get(key) or [] if isinstance(each, dict)]
+    return [each for key in keys for each in _objects(task.get(key))]
 
 
 def _media_key(records: Sequence[Record]) -> str:
@@ -140,15 +164,45 @@ def _media_key(records: Sequence[Record]) -> str:
 
 
 def _argilla(records: Sequence[Record]) -> Document:
-    flat = []
-    for record in records:
+    """A row per record; where people have answered a question about labels, the answer of each."""
+    flat: list[Record] = []
+    found = [_answers(record) for record in records]
+    asked = Counter(question for answers in found for question in answers)
+    question = max(asked, key=asked.__getitem__) if asked else ""
+    for record, answers in zip(records, found, strict=True):
         metadata = record.get("metadata")
-        flat.append({"id": record.get("id"), **record["fields"], **(metadata if isinstance(metadata, dict) else {})})
+        metadata = metadata if isinstance(metadata, dict) else {}
+        votes = {VOTES: answers.get(question, {})} if asked else {}
+        flat.append({"id": record.get("id"), **_renamed({**record["fields"], **metadata}, VOTES), **votes})
     keys = flat[0].keys()
     known = {role: key for role, key in (("label", "given_label"), ("id", "id")) if key in keys}
     if path := next((key for key in ("image", "text") if key in keys), ""):
         known["path"] = path
     return Document(flat, known, ("records of Argilla",))
+
+
+def _answers(record: Record) -> dict[str, dict[str, str]]:
+    """Question -> user -> label, of submitted responses; other answers than a text are no labels.
+
+    Argilla 2 has lists of responses by question, Argilla 1 a list of users with values by question.
+    """
+    responses = record.get("responses")
+    said: list[tuple[Any, Any, Record]] = []  # question, value, response
+    if isinstance(responses, dict):
+        said = [(name, each.get("value"), each) for name, found in responses.items() for each in _objects(found)]
+    for each in _objects(responses):
+        values = each.get("values")
+        for name, value in (values if isinstance(values, dict) else {}).items():
+            said.append((name, value.get("value") if isinstance(value, dict) else value, each))
+    result: defaultdict[str, dict[str, str]] = defaultdict(dict)
+    for name, value, each in said:
+        if isinstance(value, str) and each.get("status") in (None, "submitted"):
+            result[str(name)]["unnamed" if each.get("user_id") is None else str(each["user_id"])] = value
+    return dict(result)
+
+
+def _objects(value: Any) -> list[Record]:
+    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
 
 
 def _coco(document: Mapping[str, Any], path: str) -> Document:

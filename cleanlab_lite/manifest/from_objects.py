@@ -53,6 +53,7 @@ def from_objects(
     classes: Sequence[str] | None = None,
     asked: Mapping[str, str | None],
     features: Any = None,
+    annotator_column: str | None = None,
     multi_label: str | None = None,
     segments: bool = True,
     keep: FileKeeper,
@@ -61,7 +62,7 @@ def from_objects(
 
     `labels` (n,) come with arrays and pictures: strings, booleans, or integers, which `classes` may name in order;
     None, NaN and -1 next to `classes` mean not labelled. `features` (n, d) replace what would be looked at.
-    `multi_label` and `segments` are as in `read_manifest`.
+    `annotator_column`, `multi_label` and `segments` are as in `read_manifest`.
 
     Raises ManifestError with what was found, what was expected and how to repair it.
     """
@@ -96,7 +97,9 @@ def from_objects(
         table = rows.table.set_column(position, column, named_column)
         rows = replace(rows, table=table, classes=rows.classes | {column: order})
     place = os.path.abspath(f"<{name}>")  # a folder `Dataset` may be there, and is not meant
-    return to_manifest(rows, asked, place, multi_label=multi_label, segments=segments)
+    return to_manifest(
+        rows, asked, place, annotator_column=annotator_column, multi_label=multi_label, segments=segments
+    )
 
 
 def _is(data: Any, module: str, name: str) -> bool:

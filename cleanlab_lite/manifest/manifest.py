@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from cleanlab_lite.manifest.splits import held_back
+from cleanlab_lite.votes import Votes
 
 Modality = Literal["image", "sound", "vector"]
 PLURALS: dict[str, str] = {"image": "pictures", "sound": "sounds", "vector": "vectors"}
@@ -64,6 +65,8 @@ class Source:
     features_column: str | None = None
     segment_columns: tuple[str, ...] = ()  # offset and duration, or start and end; () where rows are whole files
     label_columns: tuple[str, ...] = ()  # all that say the label, where they are several: one-hot, or names and numbers
+    vote_columns: tuple[str, ...] = ()  # that hold what each annotator says; () where there is one label per row
+    elected: bool = False  # the label is what most annotators say: the file has no such column, or has several rows
     label_form: str = ""  # how cells hold several labels, of which the first counts: "list" or what separates them
     root: str | None = None  # where relative paths of the table start, where that is not the folder of `path`
     delimiter: str = ","  # csv and tsv only
@@ -117,6 +120,7 @@ class Manifest:
     features: np.ndarray | None = None  # (n, d) float32, embeddings only (`encoded`: float16); NaN rows are unreadable
     encoded: Encoded | None = None  # where the embeddings were made of files by `nlclean encode`
     lines: np.ndarray | None = None  # (n,) int64, line of the row in its text file, from 1
+    votes: Votes | None = None  # where several annotators have labelled the rows
     _fingerprint: list[str] = field(default_factory=list, repr=False, compare=False)
 
     def __len__(self) -> int:
@@ -179,6 +183,10 @@ class Manifest:
             for numbers in (self.segments, self.features):
                 if numbers is not None:
                     digest.update(np.ascontiguousarray(numbers).reshape(-1).data)
+            if self.votes is not None:
+                digest.update("\x1f".join(self.votes.annotators).encode())
+                for numbers in (self.votes.item, self.votes.annotator, self.votes.label):
+                    digest.update(np.ascontiguousarray(numbers).data)
             columns = pa.BufferOutputStream()
             with pa.ipc.new_stream(columns, self.table.schema) as stream:
                 stream.write_table(self.table.combine_chunks())

@@ -36,7 +36,7 @@ def provenance_columns(manifest: Manifest) -> list[Provenance]:
     """
     source = manifest.source
     roles = {source.path_column, source.label_column, source.id_column, source.split_column, source.features_column}
-    roles |= {*source.segment_columns, *source.label_columns}
+    roles |= {*source.segment_columns, *source.label_columns, *source.vote_columns}
     found = [
         _coded(field.name, manifest.table[field.name])
         for field in manifest.table.schema

@@ -43,6 +43,17 @@ GEOMETRY = (
     *("coordinates", "coordinate", "coords", "position", "center", "centre", "centroid", "location", "gps", "latlon"),
     *("size", "shape", "imagesize", "resolution", "area", "areas", "counts", "votes", "timestamps", "span"),
 )
+ANNOTATORS = (  # columns that say who gave a label
+    *("annotator", "annotatorid", "annotatorname", "annotatedby", "worker", "workerid", "rater", "raterid", "coder"),
+    *("coderid", "labeler", "labelerid", "labeller", "labellerid", "labeledby", "labelledby", "voter", "voterid"),
+    *("judge", "judgeid", "expert", "expertid", "assessor", "assessorid", "reviewer", "reviewerid", "contributor"),
+    *("contributorid", "turker", "completedby", "user", "userid", "username"),
+)
+_VOTER = r"(?:annotator|annot|ann|worker|rater|coder|labell?er|voter|judge|expert|assessor|reviewer|contributor|user)"
+_VOTE = r"(?:random|raw)?(?:labels?|class|votes?|annotations?|choice)"
+# `label_ann1`, `label_by_rater_b`, `annotator_2`, `vote_c`, and `random_label1`, which may be anything: what is called
+# alike, and who it is
+OF_ANNOTATOR = re.compile(rf"((?:{_VOTE}(?:by|of|from)?)?{_VOTER}|votes?(?:by|of))(.+)|({_VOTE})(\d+|[a-z])")
 PLURAL = ("labels", "tags", "classes", "categories", "targets", "findinglabels")  # of columns that may hold several
 
 

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from cleanlab_lite.errors import ManifestError
 from cleanlab_lite.files import json_object, read_table, reading
 from cleanlab_lite.manifest.manifest import Manifest, Source, TextStyle
+from cleanlab_lite.votes import Votes
 
 SAVED = b"nlclean.manifest"  # metadata key
 SAVED_VERSION = 1
@@ -28,6 +29,8 @@ def save_manifest(manifest: Manifest, path: str | Path) -> None:
     arrays |= {name: array for name, array in optional.items() if array is not None}
     if manifest.segments is not None:
         arrays |= {"offset": manifest.segments[:, 0], "duration": manifest.segments[:, 1]}
+    if manifest.votes is not None:
+        arrays |= _per_row(manifest.votes, len(manifest))
     table = manifest.table
     for name, array in arrays.items():
         table = table.append_column(PREFIX + name, pa.array(array.tolist()))
@@ -38,6 +41,8 @@ def save_manifest(manifest: Manifest, path: str | Path) -> None:
         "classes": manifest.classes,
         "fingerprint": manifest.fingerprint,
     }
+    if manifest.votes is not None:
+        facts["annotators"] = manifest.votes.annotators
     metadata = {**(table.schema.metadata or {}), SAVED: json.dumps(facts).encode()}
     pq.write_table(table.replace_schema_metadata(metadata), path, compression="zstd", write_page_checksum=True)
 
@@ -63,8 +68,24 @@ def load_manifest(path: str | Path) -> Manifest:
             uris=np.array(arrays["uri"], dtype=str) if "uri" in arrays else None,
             segments=np.array([arrays["offset"], arrays["duration"]]).T if "offset" in arrays else None,
             lines=np.array(arrays["line"], dtype=np.int64) if "line" in arrays else None,
+            votes=_votes(facts["annotators"], arrays) if "annotators" in facts else None,
             _fingerprint=[facts["fingerprint"]],
         )
+
+
+def _per_row(votes: Votes, n: int) -> dict[str, np.ndarray]:
+    """Columns of n lists: numbers of annotators, and of the classes that they have voted for."""
+    ends = np.searchsorted(votes.item, np.arange(1, n))
+    lists = np.empty((2, n), dtype=object)
+    for side, values in enumerate((votes.annotator, votes.label)):
+        lists[side] = [part.tolist() for part in np.split(values, ends)]
+    return {"annotators": lists[0], "votes": lists[1]}
+
+
+def _votes(annotators: list[str], arrays: dict[str, list[Any]]) -> Votes:
+    item = np.repeat(np.arange(len(arrays["votes"])), [len(each) for each in arrays["votes"]])
+    who, label = (np.array([x for each in arrays[name] for x in each], np.int64) for name in ("annotators", "votes"))
+    return Votes(tuple(annotators), item, who, label)
 
 
 @dataclass(frozen=True)
@@ -107,7 +128,8 @@ def _read_saved(path: str | Path, columns: list[str] | None = None) -> tuple[pa.
 
 def _source(facts: dict[str, Any]) -> Source:
     found = facts["source"]
-    lists = {name: tuple(found.get(name, ())) for name in ("notes", "segment_columns", "label_columns")}
+    names = ("notes", "segment_columns", "label_columns", "vote_columns")
+    lists = {name: tuple(found.get(name, ())) for name in names}
     pairs = tuple((cell, name) for cell, name in found.get("label_names", ()))
     style: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in found.get("style", {}).items()

@@ -48,6 +48,9 @@ REASONS: dict[str, Reason] = {
     "silent": Reason("No sample is louder than -60 dB", is_fact=True),
     "duplicate_conflict": Reason("The same content occurs with another label", is_fact=True),
     "near_duplicate_conflict": Reason("Nearly the same content occurs with another label", is_fact=True),
+    # what several annotators say
+    "outweighed": Reason("Annotators who are mostly right say another class", family="votes"),
+    "annotators_disagree": Reason("The annotators disagree", family="votes"),
     # what is said of rows that were not learned from
     "confident_joint": Reason(
         "Out of sample another class is predicted",

@@ -13,6 +13,8 @@ CLASSES = "classes.parquet"  # a row per class
 NOISE_MATRIX = "noise_matrix.parquet"
 DUPLICATES = "duplicates.parquet"  # a row per copy
 PROVENANCE = "provenance.parquet"  # a row per value of the user's columns
+ANNOTATORS = "annotators.parquet"  # a row per annotator, where there are several
+CONSENSUS = "consensus.parquet"  # a row per row of the report, what its annotators say together with the views
 HISTORY = "history.parquet"  # loss and margin of every row after each epoch
 FEATURES = "features.npy"  # (n, d)
 MANIFEST = "manifest.parquet"  # as it was read
@@ -37,7 +39,7 @@ VERIFYING = "verify"  # folder of what `nlclean verify` trains: gone when it is 
 OWN = (
     ".*",
     *(REPORT, SUMMARY, CLASSES, NOISE_MATRIX, DUPLICATES, PROVENANCE, HISTORY, FEATURES, MANIFEST, PROXIES),
-    *(DECISIONS, SELFTEST, VERIFICATION, STATE, LOG),
+    *(ANNOTATORS, CONSENSUS, DECISIONS, SELFTEST, VERIFICATION, STATE, LOG),
     *("pruned.*", "corrected.*", f"*{ARRAYS}"),
 )
 

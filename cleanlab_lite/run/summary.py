@@ -28,6 +28,7 @@ class Audited:
 FEW = 10  # rows of a class; fewer say nothing about its noise rate
 MOSTLY = 0.5  # share of one confusion, from which it is most of what there is
 LONGEST = 40  # characters of a value or a label in a sentence
+PAIRS = 2  # mistakes of an annotator in a line
 LARGEST, WIDEST = 0.5, 0.5  # noise rate and length of its interval, beyond which it is hardly determined
 
 
@@ -143,6 +144,36 @@ class ClassPair:
 
 
 @dataclass(frozen=True)
+class Mistake:
+    """What an annotator took for what."""
+
+    consensus: str
+    said: str
+    votes: int
+
+
+@dataclass(frozen=True)
+class Annotator:
+    """How reliable one of several annotators is."""
+
+    annotator: str
+    votes: int  # on judged rows
+    quality: float  # share of right votes, by the consensus of all and the views; drawn to that of all annotators
+    low: float  # ends of its 95 % interval
+    high: float
+    mistakes: list[Mistake]  # most votes first
+
+    @property
+    def in_words(self) -> str:
+        """ "cat for dog (31)": the most frequent mistakes; "" where there are none. Strangers' text is in it."""
+        pairs = [
+            f"{shorten(each.said, LONGEST)} for {shorten(each.consensus, LONGEST)} ({each.votes:,})"
+            for each in self.mistakes[:PAIRS]
+        ]
+        return ", ".join(pairs)
+
+
+@dataclass(frozen=True)
 class Summary:
     """Optional fields were added over time: older runs lack them."""
 
@@ -169,6 +200,7 @@ class Summary:
     leakage: list[Leak] = field(default_factory=list)
     provenance: list[NoisySource] = field(default_factory=list)  # clearest first
     overlaps: list[ClassPair] = field(default_factory=list)  # most rows first
+    annotators: list[Annotator] = field(default_factory=list)  # least reliable first; where there are several
 
     @property
     def flagged_issues(self) -> dict[str, int]:
@@ -198,12 +230,17 @@ class Summary:
             "leakage": [_read(Leak, each) for each in stored.get("leakage", ())],
             "provenance": [_read(NoisySource, each) for each in stored.get("provenance", ())],
             "overlaps": [_read(ClassPair, each) for each in stored.get("overlaps", ())],
+            "annotators": [_annotator(each) for each in stored.get("annotators", ())],
         }
         return cls(**values)
 
     def as_dict(self) -> Facts:
         """JSON types."""
         return asdict(self)
+
+
+def _annotator(stored: Mapping[str, Any]) -> Annotator:
+    return _read(Annotator, {**stored, "mistakes": [_read(Mistake, each) for each in stored["mistakes"]]})
 
 
 def _read(kind: type[T], stored: Mapping[str, Any]) -> T:

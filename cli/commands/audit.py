@@ -34,6 +34,10 @@ reading_options = together(
     click.option("--id-column", help="Column that identifies a row.  [default: detected, else the path]"),
     click.option("--split-column", help="Column of the split.  [default: detected]"),
     click.option("--features-column", help="Column of the embeddings.  [default: detected]"),
+    click.option(
+        "--annotator-column",
+        help="Column of who labelled an item, or NAMES of a column of labels each; none.  [default: detected]",
+    ),
     click.option("--features", type=_PATH, help="File of embeddings, aligned by row."),
     click.option("--features-columns", metavar="NAMES", help="Columns of one number each, e.g. 'emb_*'."),
     click.option("--path-prefix", help="Text before every path, e.g. train/."),

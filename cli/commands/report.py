@@ -25,10 +25,13 @@ if TYPE_CHECKING:
     metavar="FILE",
     help="Write one offline page, to look at and decide in a browser, and print its path.",
 )
+@click.option("--method", is_flag=True, help="Print how p_mislabel was made, what it assumes, when it fails.")
 @click.option("--force", is_flag=True, help="Overwrite the page.")
 @json_option
 @verbosity_options
-def command(run: Path | None, top: int, schema: bool, page: Path | None, force: bool, as_json: bool) -> None:
+def command(
+    run: Path | None, top: int, schema: bool, page: Path | None, method: bool, force: bool, as_json: bool
+) -> None:
     """Show what an audit found.
 
     RUN is a run folder or the report.parquet in it.  [default: the newest under nlclean-runs/]
@@ -60,6 +63,9 @@ def command(run: Path | None, top: int, schema: bool, page: Path | None, force: 
             output.line(str(page))
         return
     found = RunFolder(run)
+    if method:
+        (output.method_json if as_json else output.method_view)(found.summary)
+        return
     for warning in found.summary.warnings:
         diagnostics.warn(warning)
     (output.report_json if as_json else output.report_view)(found.report, found.path(REPORT), top)

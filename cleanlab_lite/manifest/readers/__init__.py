@@ -10,7 +10,7 @@ import difflib
 import glob
 import os
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 
 import numpy as np
@@ -26,6 +26,7 @@ from cleanlab_lite.manifest.readers.arrow import DATASET, SPLITS, read_arrow, re
 from cleanlab_lite.manifest.readers.base import MEDIA_ENDINGS, FileKeeper, Rows, bare, ending, list_folder, texts
 from cleanlab_lite.manifest.readers.class_labels import with_class_labels
 from cleanlab_lite.manifest.readers.columns import (
+    CLASSES_SHOWN,
     NEMO_PATH,
     Columns,
     check_classes,
@@ -53,9 +54,12 @@ from cleanlab_lite.manifest.readers.partitioned import PARTITION, partitions, re
 from cleanlab_lite.manifest.readers.places import Places, find_files, missing_of
 from cleanlab_lite.manifest.readers.sniff import Media, modality, sniff
 from cleanlab_lite.manifest.readers.tabular import DELIMITED, READERS
+from cleanlab_lite.manifest.readers.votes import Ballots, as_items, ballots_of
+from cleanlab_lite.manifest.readers.votes import find_columns as find_annotators
 from cleanlab_lite.manifest.roles import called
 from cleanlab_lite.manifest.splits import file_split, in_words, split_word
 from cleanlab_lite.text import listing
+from cleanlab_lite.votes import Votes
 
 __all__ = ["check_policy", "read_labels", "read_manifest", "sniff", "to_manifest"]
 
@@ -85,6 +89,7 @@ def read_manifest(
     id_column: str | None = None,
     split_column: str | None = None,
     features_column: str | None = None,
+    annotator_column: str | None = None,
     features: str | os.PathLike[str] | None = None,
     features_columns: str | None = None,
     path_prefix: str | None = None,
@@ -108,6 +113,8 @@ def read_manifest(
     "class/class", "any/class", "leaf", "path" or "auto".
     `multi_label` says what a row with several labels is: "first" (its first label), "drop" (not labelled) or "whole" (a
     class of its own). Without `segments` rows are whole files, whatever columns like `start` and `end` say.
+    `annotator_column` is a column that says who labelled an item, which has several rows then, or names and patterns,
+    with commas, of one column of labels per annotator; "none": there is no such thing.
 
     Raises ManifestError with file, line, what was found and what was expected.
     """
@@ -129,7 +136,15 @@ def read_manifest(
     elif (path_column is None and features_column is None) or path_column in media_columns(rows.table):
         rows = with_media(rows, keep)
     places = Places(path_prefix or "", path_suffix or "", os.fspath(path_root or ""))
-    return to_manifest(rows, asked, _absolute(name), places, multi_label=multi_label, segments=segments)
+    return to_manifest(
+        rows,
+        asked,
+        _absolute(name),
+        places,
+        annotator_column=annotator_column,
+        multi_label=multi_label,
+        segments=segments,
+    )
 
 
 def to_manifest(
@@ -138,11 +153,13 @@ def to_manifest(
     path: str,
     places: Places | None = None,
     *,
+    annotator_column: str | None = None,
     multi_label: str | None = None,
     segments: bool = True,
 ) -> Manifest:
     """What the rows mean, whatever they were read from; `asked` is role -> column, `path` is for `Source.path`."""
     rows = _with_ids_as_paths(rows, asked, places or Places())
+    rows, ballots = _with_votes(rows, asked, annotator_column, multi_label)
     columns = _find_columns(rows, asked, multi_label)
     if columns.path is not None:
         rows = in_one_folder(rows, columns.path)
@@ -150,6 +167,7 @@ def to_manifest(
         rows, columns = _with_split(rows, name), replace(columns, split=name)
     labels, classes, form, label_notes = make_labels(rows, columns, multi_label)
     check_classes(rows, columns.label, labels, classes)
+    votes, vote_notes = (None, []) if ballots is None else _count(ballots, rows, classes, multi_label)
     ids, id_notes = make_ids(rows, columns)
     uris: np.ndarray | None = None
     place_notes: list[str] = []
@@ -186,6 +204,8 @@ def to_manifest(
             features_column=columns.features,
             segment_columns=segment_columns,
             label_columns=columns.labels,
+            vote_columns=() if ballots is None else ballots.columns,
+            elected=ballots is not None and ballots.elected,
             label_form=form,
             root=_root(rows, path),
             delimiter=rows.delimiter,
@@ -201,6 +221,7 @@ def to_manifest(
                 *segment_notes,
                 *split_notes,
                 *label_notes,
+                *vote_notes,
                 *id_notes,
             ),
             media=media,
@@ -215,7 +236,70 @@ def to_manifest(
         features=matrix,
         encoded=rows.encoded,
         lines=rows.lines,
+        votes=votes,
     )
+
+
+def _with_votes(
+    rows: Rows, asked: Mapping[str, str | None], annotators: str | None, multi_label: str | None
+) -> tuple[Rows, Ballots | None]:
+    """One row per item, labelled as most annotators say, and their votes; the rows as they are where nobody votes."""
+    columns = find_annotators(rows, annotators)
+    if not columns:
+        return rows, None
+    many, ballots = ballots_of(rows, columns, asked.get("label"))
+    if len(columns) == 1 and ballots is None:
+        with suppress(ManifestError) if annotators is None else nullcontext():
+            found = _find_columns(rows, asked, multi_label)
+            many, ballots = as_items(rows, columns[0], found.label, found.path, asked, named=annotators is not None)
+    if ballots is None:
+        if annotators is not None:
+            raise ManifestError(
+                f"{rows.path!r}: column {columns[0]!r} does not say who labelled an item: no item has several rows",
+                hint="--id-column names the column that rows of an item share; leave --annotator-column out otherwise",
+            )
+        return rows, None
+    if ballots.elected:
+        from cleanlab_lite.crowd import majority  # loads scipy, which few manifests need here
+
+        labels, classes, _ = _labels_of(ballots, many, multi_label)
+        voted = np.flatnonzero(labels >= 0)
+        votes = Votes(ballots.annotators, ballots.item[voted], ballots.annotator[voted], labels[voted])
+        winner = majority(votes, len(many.table), len(classes))
+        cell = np.full(len(winner), -1)
+        won = voted[votes.label == winner[votes.item]]
+        cell[ballots.item[won]] = won
+        position = many.table.schema.get_field_index(ballots.label)
+        field = many.table.schema.field(ballots.label)
+        elected = ballots.cells.take(pa.array(cell, mask=cell < 0)).cast(field.type)
+        many = replace(many, table=many.table.set_column(position, field, elected))
+    return many, ballots
+
+
+def _labels_of(ballots: Ballots, rows: Rows, multi_label: str | None) -> tuple[np.ndarray, tuple[str, ...], list[str]]:
+    """Labels (m,) of votes, -1 where there is none, their classes, and notes."""
+    field = rows.table.schema.field(ballots.label).with_type(ballots.cells.type)
+    alone = replace(rows, table=pa.Table.from_arrays([ballots.cells], schema=pa.schema([field])), lines=None)
+    labels, classes, _, notes = make_labels(alone, Columns(ballots.label), multi_label)
+    return labels, classes, notes
+
+
+def _count(ballots: Ballots, rows: Rows, classes: tuple[str, ...], multi_label: str | None) -> tuple[Votes, list[str]]:
+    """The votes by the classes of the rows; and notes."""
+    labels, names, _ = _labels_of(ballots, rows, multi_label)
+    place = {name: number for number, name in enumerate(classes)}
+    labels = np.array([*(place.get(name, -2) for name in names), -1])[labels]
+    kept = labels >= 0
+    votes = Votes(ballots.annotators, ballots.item[kept], ballots.annotator[kept], labels[kept])
+    counts = votes.counts(len(rows.table))
+    what = "the label is what most of them say" if ballots.elected else f"the label is that of {ballots.label!r}"
+    notes = [
+        f"annotators: {len(votes.annotators):,} ({listing(votes.annotators, CLASSES_SHOWN)}), {len(votes):,} votes, "
+        f"{counts.mean():.1f} per item; {what}"
+    ]
+    if lost := int((labels == -2).sum()):
+        notes.append(f"{lost:,} votes are for classes that are the label of no item; they do not count")
+    return votes, notes
 
 
 def _with_ids_as_paths(rows: Rows, asked: Mapping[str, str | None], places: Places) -> Rows:

@@ -27,6 +27,7 @@ from cleanlab_lite.judge.mixture import BetaMixture, GaussianMixture, fit_beta_m
 from cleanlab_lite.manifest.manifest import PLURALS
 from cleanlab_lite.progress import OnProgress, ignore
 from cleanlab_lite.report.advice import UNLEARNED, advice_of
+from cleanlab_lite.report.method import method_card
 from cleanlab_lite.report.page import charts
 from cleanlab_lite.report.page.page_data import PageData, in_parts, known
 from cleanlab_lite.run import RunFolder
@@ -34,12 +35,13 @@ from cleanlab_lite.run.folder import StoredCurves
 from cleanlab_lite.run.layout import DECISIONS
 from cleanlab_lite.run.report import ReportTable, by_suspicion, flags
 from cleanlab_lite.run.selftest import SelfTest
-from cleanlab_lite.run.summary import ClassNoise, Leak, NoisySource
+from cleanlab_lite.run.summary import Annotator, ClassNoise, Leak, NoisySource, Summary
 from cleanlab_lite.run.verification import Verification
 from cleanlab_lite.text import percent
 
 LIMIT = 15_000_000  # bytes of the whole page
 CURVE_ROWS = 100_000  # rows behind the quartiles of the margins, evenly spread
+ANNOTATORS = 60  # in the table of annotators
 CLASS_ROWS = 60  # classes in the table of classes
 
 _percent = partial(percent, unknown="unknown")
@@ -112,8 +114,10 @@ def _frame(run: RunFolder) -> tuple[bytes, bytes]:
         **_headline(run),
         "leakage": _leakage(run.summary.leakage),
         "provenance": _provenance(run.summary.provenance),
+        "annotators": _annotators(run.summary.annotators),
         "selftest": _selftest(run.selftest),
         "verification": _verification(run.verification),
+        "method": _method(run.summary),
         "order": "Rows, most suspicious first" if run.summary.noise_rate.learned else "Rows",
         "charts": _learning(run.report, run.history),
         **_classes_or_advice(run),
@@ -245,6 +249,30 @@ def _provenance(sources: Sequence[NoisySource]) -> str:
     )
 
 
+def _annotators(annotators: Sequence[Annotator]) -> str:
+    """How reliable several annotators are, a table row each, the least reliable first."""
+    if not annotators:
+        return ""
+    lines = [
+        f'<tr><th scope="row" class="text">{escape(each.annotator)}</th>'
+        f'<td class="bars">{charts.share_bar(each.quality, each.low, each.high, 1.0)}</td>'
+        f'<td class="figure">{_percent(each.quality)}</td>'
+        f'<td class="figure note">{_percent(each.low)} - {_percent(each.high)}</td>'
+        f'<td class="figure">{each.votes:,}</td><td class="text">{escape(each.in_words)}</td></tr>'
+        for each in annotators[:ANNOTATORS]
+    ]
+    note = "Share of right votes by the consensus of all annotators and the views; the whisker is its interval."
+    if (more := len(annotators) - len(lines)) > 0:
+        note += f" {more:,} more reliable ones are in annotators.parquet."
+    heads = '<th scope="col">Annotator</th><th scope="col" colspan="2">Right</th>'
+    heads += "".join(f'<th scope="col">{head}</th>' for head in ("Interval", "Votes", "Mostly said"))
+    return (
+        f'<div class="pair"><div class="card"><h2>Annotators</h2><p class="note">{note}</p>'
+        f'<table class="classes"><thead><tr>{heads}</tr></thead>'
+        f"<tbody>{''.join(lines)}</tbody></table></div></div>"
+    )
+
+
 def _selftest(found: SelfTest | None) -> str:
     """What to expect of the flags, a table row per shape of planted errors, where somebody has tested it."""
     if found is None:
@@ -286,6 +314,15 @@ def _verification(found: Verification | None) -> str:
         f'<p class="note">{escape(found.learner)}; {escape(found.measure)}.</p><table class="classes"><thead><tr>'
         f"{heads}</tr></thead><tbody>{''.join(lines)}</tbody></table></div></div>"
     )
+
+
+def _method(summary: Summary) -> str:
+    """How the numbers were made, closed until somebody asks."""
+    sections = [
+        f"<h3>{escape(section.title)}</h3><ul>{''.join(f'<li>{escape(text)}.</li>' for text in section.sentences)}</ul>"
+        for section in method_card(summary)
+    ]
+    return f'<details class="card method"><summary>Method</summary>{"".join(sections)}</details>'
 
 
 def _figure(title: str, text: str, keys: Sequence[tuple[str, str]], chart: str) -> str:
