@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from .. import diagnostics
-from ..options import json_option, run_argument, verbosity_options
+from ..options import json_option, run_argument, target_option, verbosity_options
 
 if TYPE_CHECKING:
     pass
@@ -26,9 +26,12 @@ if TYPE_CHECKING:
     help="Write one offline page, to look at and decide in a browser, and print its path.",
 )
 @click.option("--force", is_flag=True, help="Overwrite the page.")
+@target_option
 @json_option
 @verbosity_options
-def command(run: Path | None, top: int, schema: bool, page: Path | None, force: bool, as_json: bool) -> None:
+def command(
+    run: Path | None, top: int, schema: bool, page: Path | None, force: bool, target: float, as_json: bool
+) -> None:
     """Show what an audit found.
 
     RUN is a run folder or the report.parquet in it.  [default: the newest under nlclean-runs/]
@@ -36,6 +39,7 @@ def command(run: Path | None, top: int, schema: bool, page: Path | None, force: 
     The page of --html holds charts, previews and the rows; it has at most 15 MB and loads nothing. Decisions made in
     it are downloaded as decisions.jsonl.
     """
+    from cleanlab_lite.report.reviewed import reviewed
     from cleanlab_lite.run import RunFolder
     from cleanlab_lite.run.layout import REPORT
     from cleanlab_lite.run.report import COLUMNS
@@ -62,4 +66,8 @@ def command(run: Path | None, top: int, schema: bool, page: Path | None, force: 
     found = RunFolder(run)
     for warning in found.summary.warnings:
         diagnostics.warn(warning)
-    (output.report_json if as_json else output.report_view)(found.report, found.path(REPORT), top)
+    said = reviewed(found.report.table, found.decisions)
+    if as_json:
+        output.report_json(found.report, found.path(REPORT), top, None if said is None else said.as_dict(target))
+    else:
+        output.report_view(found.report, found.path(REPORT), top, [] if said is None else said.in_words(target))
