@@ -1,8 +1,9 @@
 """Whether what nlclean says of itself is true: `python -m benchmarks.trust selftest --data FOLDER ...`.
 
 A section per promise. `selftest`: how far what a self-test predicts is from what the truth says, of the run's own
-flags. Folders are those of `benchmarks.data`, with `--features` where they hold embeddings to be audited instead of
-their files.
+flags. `reviews`: what truthful decisions say. `stop`: whether the stop rule keeps its promise. `rate`:
+whether the interval of the noise rate holds the truth, in simulated worlds. Folders are those of `benchmarks.data`,
+with `--features` where they hold embeddings to be audited instead of their files.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.data import Dataset, label_sets, load
+from benchmarks.rates import add_section
+from benchmarks.reviewing import add_sections
 from cleanlab_lite.config import preset
 from cleanlab_lite.manifest.readers import read_manifest
 from cleanlab_lite.measure import average_precision
@@ -43,6 +46,8 @@ def main() -> None:
     add("--seeds", type=int, default=1)
     add("--runs", type=Path, default=Path("trust-runs"), help="folder of the runs, which stay: what is done is read")
     section.set_defaults(run=of_selftest)
+    add_sections(sections)
+    add_section(sections)
     args = parser.parse_args()
     args.run(args)
 

@@ -30,6 +30,7 @@ import numpy as np
 from cleanlab_lite.run.report import FLAG
 
 STRATA = (0.05, 0.2, FLAG, 0.8, 0.95)  # inner bounds of p_mislabel
+VARIANCE = 0.04  # least one of a stratum in the allocation: where p is sure, it may be surely wrong
 LEAST = 0.05  # share of the sample that every stratum has
 CONFIDENCE = 0.95
 FARTHEST = 7.0  # logits: p nearer to 0 or 1 than 0.001 says no more
@@ -106,7 +107,7 @@ def random_order(p: np.ndarray, *, seed: int = 0) -> np.ndarray:
     """
     rng, strata = np.random.default_rng(seed), strata_of(p)
     mean = np.array([p[rows].mean() if len(rows) else 0.0 for rows in strata])
-    due = np.array([len(rows) for rows in strata]) * np.sqrt(np.maximum(mean * (1 - mean), 1e-4))
+    due = np.array([len(rows) for rows in strata]) * np.sqrt(np.maximum(mean * (1 - mean), VARIANCE))
     flagged = np.append(False, np.array(STRATA) >= FLAG)
     for half in (flagged, ~flagged):
         due[half] /= max(due[half].sum(), 1e-12)
@@ -195,7 +196,7 @@ def most_wrong(strata: list[_Stratum], budget: float) -> int:
         return [_last(lambda w, s=each: s.step(w) <= price, each.found, each.most) for each in strata]  # type: ignore[misc]
 
     low, high = -50.0, 50.0
-    for _ in range(80):
+    for _ in range(45):
         middle = (low + high) / 2
         cost = sum(each.cost(wrong) for each, wrong in zip(strata, at(middle), strict=True))
         low, high = (middle, high) if cost <= budget else (low, middle)
@@ -272,9 +273,10 @@ def _seen(share: np.ndarray, error: float) -> np.ndarray:
 
 def _binned(level: np.ndarray, stratum: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Rows (r,) that are alike share a bin: its number (r,), and the features (b, j) and levels (b,) of all bins."""
-    key = np.stack([level[rows], stratum[rows]])
-    bins, number = np.unique(key, axis=1, return_inverse=True)
-    return number.ravel(), _features(bins[0], bins[1].astype(np.int64)), bins[0]
+    key = np.round(BINS * level[rows]).astype(np.int64) * (len(STRATA) + 1) + stratum[rows]
+    bins, number = np.unique(key, return_inverse=True)
+    of_level, of_stratum = np.divmod(bins, len(STRATA) + 1)
+    return number, _features(of_level / BINS, of_stratum), of_level / BINS
 
 
 def _totals(
