@@ -19,7 +19,7 @@ from cleanlab_lite.judge.random_features import RandomFeatures
 from cleanlab_lite.judge.ranking import witnesses
 from cleanlab_lite.judge.verdict import judge_labels, with_rows_of_no_class
 
-N, K, D = 1500, 6, 16  # rows, classes, dimensions
+N, K, D = 1000, 6, 16  # rows, classes, dimensions
 NOISES = ("uniform", "class", "row")
 RATES = (0.02, 0.05, 0.1, 0.2)
 SPREADS = {"strong": 4.5, "weak": 2.5}  # distance of a centre from the origin, in standard deviations of a class

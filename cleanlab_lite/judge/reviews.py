@@ -3,8 +3,8 @@
 Two questions, two answers, for they may lean on different things.
 
 How many are wrong: the probabilities of the audit, calibrated anew. logit p' = l + a + b l + c flagged + d_h, where l
-is logit p and h the stratum of the row; a, b, c and d_h are normal around 0, so without decisions p' is near p, and
-with many of them it follows the decided rows of every stratum. Posterior by Laplace's approximation (Fisher scoring),
+is logit p and h the stratum of the row; a, b, c and d_h are normal around 0, so without decisions p' is p, and with
+many of them it follows the decided rows of every stratum. Posterior by Laplace's approximation (Fisher scoring),
 totals by draws from it. Rows may be decided in any order that depends on p only: given p, decided rows are like the
 rest. Rows that were picked for another reason (that they look odd) pull it towards what was picked.
 
@@ -131,7 +131,7 @@ def calibrate_by(p: np.ndarray, flagged: np.ndarray, looks: Looks, *, seed: int 
     level = np.round(BINS * np.clip(_logit(p), -FARTHEST, FARTHEST)) / BINS
     stratum = np.searchsorted(STRATA, p, side="right")
     seen = np.flatnonzero(judged & looks.known)
-    fit = _laplace(_features(level[seen], stratum[seen]), level[seen], looks.wrong[seen], looks.error)
+    fit = _laplace(*_terms(level[seen], stratum[seen]), looks.wrong[seen], looks.error)
     rng = np.random.default_rng((seed, 7))
     theta = fit.draw(rng, DRAWS)
     groups = {True: judged & flagged, False: judged & ~flagged}
@@ -236,11 +236,16 @@ class _Posterior:
         return self.mean + rng.standard_normal((draws, len(self.mean))) @ self.root.T
 
 
-def _features(level: np.ndarray, stratum: np.ndarray) -> np.ndarray:
-    """(n, j): what is added to the logit; its prior has the variance 1 in every parameter."""
+def _terms(level: np.ndarray, stratum: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(n, j) features, the prior of whose parameters has the variance 1, and (n,) what they are added to.
+
+    The latter is so much farther from 0 than the logit that the mean over the prior is p: E expit(x) of a normal x is
+    about expit(mean / sqrt(1 + pi variance / 8)) (MacKay, Neural Computation 1992).
+    """
     flagged = np.where(level >= 0, 0.5, -0.5)
     own = STRATUM * np.eye(len(STRATA) + 1)[np.minimum(stratum, len(STRATA))]
-    return np.column_stack([np.full(len(level), INTERCEPT), SLOPE * level, FLAGGED * flagged, own])
+    x = np.column_stack([np.full(len(level), INTERCEPT), SLOPE * level, FLAGGED * flagged, own])
+    return x, level * np.sqrt(1 + math.pi / 8 * (x**2).sum(axis=1))
 
 
 def _laplace(x: np.ndarray, offset: np.ndarray, wrong: np.ndarray, error: float) -> _Posterior:
@@ -272,11 +277,11 @@ def _seen(share: np.ndarray, error: float) -> np.ndarray:
 
 
 def _binned(level: np.ndarray, stratum: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Rows (r,) that are alike share a bin: its number (r,), and the features (b, j) and levels (b,) of all bins."""
+    """Rows (r,) that are alike share a bin: its number (r,), and the features (b, j) and offsets (b,) of all bins."""
     key = np.round(BINS * level[rows]).astype(np.int64) * (len(STRATA) + 1) + stratum[rows]
     bins, number = np.unique(key, return_inverse=True)
     of_level, of_stratum = np.divmod(bins, len(STRATA) + 1)
-    return number, _features(of_level / BINS, of_stratum), of_level / BINS
+    return number, *_terms(of_level / BINS, of_stratum)
 
 
 def _totals(
