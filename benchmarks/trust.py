@@ -2,8 +2,10 @@
 
 A section per promise. `selftest`: how far what a self-test predicts is from what the truth says, of the run's own
 flags. `verify`: whether cleaning helps, on rows with known truth that a label set does not have, and what is said of
-that without them. `annotators`: whether the qualities of a crowd, and the true labels, come out of its votes. Folders
-are those of `benchmarks.data`, with `--features` where they hold embeddings to be audited instead of their files.
+that without them. `annotators`: whether the qualities of a crowd, and the true labels, come out of its votes.
+`reviews`: what truthful decisions say. `stop`: whether the stop rule keeps its promise. `rate`: whether the interval of the noise
+rate holds the truth, in simulated worlds. Folders are those of `benchmarks.data`, with `--features` where they hold
+embeddings to be audited instead of their files.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import annotators
+from benchmarks import annotators, rates, reviewing
 from benchmarks.data import Dataset, label_sets, load, write_unused
 from cleanlab_lite.config import preset
 from cleanlab_lite.manifest.readers import read_manifest
@@ -70,6 +72,8 @@ def main() -> None:
     add("--runs", type=Path, default=Path("trust-runs"), help="folder of the runs, which stay: what is done is read")
     section.set_defaults(run=of_verify)
     annotators.add_section(sections)
+    reviewing.add_sections(sections)
+    rates.add_section(sections)
     args = parser.parse_args()
     args.run(args)
 

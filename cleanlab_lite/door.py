@@ -74,6 +74,7 @@ def audit(
     history: PathLike | None = None,
     pred_probs: Any = None,
     warm_start: PathLike | None = None,
+    trusted: PathLike | None = None,
     config: AuditConfig | None = None,
     out: PathLike | None = None,
     progress: bool | OnProgress | None = None,
@@ -101,6 +102,8 @@ def audit(
         history: folder of `Recorder.save`; nothing is trained then.
         pred_probs: out-of-sample probabilities (n, k), or a file of them; nothing is trained then.
         warm_start: folder of an earlier run to start from.
+        trusted: decided rows, which teach and are not flagged again: a reviewed run, its journal, or a table of ids and
+            right labels.
         config: an AuditConfig; `options` are changes to it.
         out: folder of the run; a new one under nlclean-runs/ where not given. A run that was interrupted goes on.
         progress: None draws bars where somebody watches (terminal, notebook), True also lines elsewhere, False
@@ -130,7 +133,7 @@ def audit(
         }
         manifest = _manifest_of(data, labels, classes, columns, features, reading, on_progress)
         evidence = own_evidence(manifest, history=history, pred_probs=pred_probs)
-        return _audit(manifest, chosen, evidence, warm_start, out, on_progress)
+        return _audit(manifest, chosen, evidence, warm_start, trusted, out, on_progress)
 
 
 def _audit(
@@ -138,13 +141,15 @@ def _audit(
     config: AuditConfig,
     evidence: Evidence | None,
     warm_start: PathLike | None,
+    trusted: PathLike | None,
     out: PathLike | None,
     on_progress: OnProgress,
 ) -> Report:
     warm = None if warm_start is None else read_warm_start(Path(warm_start), manifest, evidence)
+    decided = None if trusted is None else pipeline.read_decided(Path(trusted), manifest)[0]
     folder, stem = None if out is None else Path(out), Path(manifest.source.path).stem
-    source = source_of(manifest, config, evidence=evidence, warm=warm)
-    with Run.start(folder, stem, run_key(manifest, config, evidence, warm)) as run:
+    source = source_of(manifest, config, evidence=evidence, warm=warm, decided=decided)
+    with Run.start(folder, stem, run_key(manifest, config, evidence, warm, decided)) as run:
         told = on_progress is not ignore and not run.finished and len(manifest) >= WORTH_TIMING
         forecast = source.forecast(manifest) if told else None
         found = pipeline.run_audit(manifest, config, run=run, source=source, on_progress=on_progress, forecast=forecast)

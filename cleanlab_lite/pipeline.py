@@ -22,7 +22,8 @@ from cleanlab_lite.config import AuditConfig, as_dict, validate
 from cleanlab_lite.copies import Duplicates, find_copies
 from cleanlab_lite.data.inputs import Inputs, causes, load_contents, load_inputs
 from cleanlab_lite.data.statistics import statistics
-from cleanlab_lite.evidence.evidence import Evidence, HeldOut, Vote
+from cleanlab_lite.evidence.evidence import NOBODY, Evidence, HeldOut, Vote, taught_labels
+from cleanlab_lite.evidence.trusted import read_trusted
 from cleanlab_lite.export.formats import STEMS, Policy
 from cleanlab_lite.export.manifest import suffix, write_manifest
 from cleanlab_lite.export.policy import Cleaned, Cleaning, apply_policy
@@ -42,6 +43,7 @@ from cleanlab_lite.report.overlap import overlapping_pairs
 from cleanlab_lite.report.provenance import noisy_sources, provenance_table
 from cleanlab_lite.report.tables import build_report, class_table, duplicates_table, history_table, noise_matrix_table
 from cleanlab_lite.run import Run, layout
+from cleanlab_lite.run.find import find_run
 from cleanlab_lite.run.report import ReportTable
 from cleanlab_lite.train.task import ENCODER, STATISTICS
 from cleanlab_lite.workers import may_start
@@ -176,12 +178,14 @@ def source_of(
     *,
     evidence: Evidence | None = None,
     warm: WarmStart | None = None,
+    decided: np.ndarray | None = None,
     ranks: Ranks | None = None,
 ) -> EvidenceSource:
     """Where the evidence comes from: recorded elsewhere, of the manifest's rows, or proxies to train.
 
     Args:
         warm: the proxies of an earlier run, to start from.
+        decided: (n,) int64, the classes that people have decided on, of `read_trusted`.
         ranks: processes that share the work.
 
     Raises:
@@ -189,10 +193,10 @@ def source_of(
     """
     config = validate(config)
     if evidence is not None:
-        return Recorded(manifest, evidence)
+        return Recorded(manifest, replace(evidence, decided=decided))
     from cleanlab_lite.train.plan import make_plan  # torch
 
-    return Proxies(make_plan(manifest, config, warm), config, warm, ranks)
+    return Proxies(make_plan(manifest, config, warm), config, warm, decided, ranks)
 
 
 @dataclass(frozen=True)
@@ -202,6 +206,7 @@ class Proxies:
     plan: Plan
     config: AuditConfig
     warm: WarmStart | None = None
+    decided: np.ndarray | None = None  # (n,) int64, as in `Evidence`
     ranks: Ranks | None = None  # that are there already and share the work
 
     @property
@@ -238,7 +243,9 @@ class Proxies:
             head, votes = self._closed(manifest, vectors, main, duplicates, run, clock, multiply)
         if plan.heads == "closed":
             assert head is not None
-            return Seen(main, duplicates, _of_head(manifest, vectors, head, votes), search)
+            return Seen(
+                main, duplicates, replace(_of_head(manifest, vectors, head, votes), decided=self.decided), search
+            )
         evidence = self._trained(manifest, views, head, duplicates, run, clock, ranks)
         return Seen(main, duplicates, replace(evidence, head=head, votes=votes), search)
 
@@ -263,11 +270,13 @@ class Proxies:
         """What a head in closed form says of vectors (n, d) by view, and what each of them would say alone."""
         clock.tell(Progress("heads", 0, 1, "steps"))
         readable = main.readable
-        labels = np.where(readable, manifest.labels, -1)
+        judged, taught = (
+            np.where(readable, labels, -1) for labels in (manifest.labels, taught_labels(manifest.labels, self.decided))
+        )
         group = roots(duplicates.copy_of)  # copies do not answer for each other
         seed = self.config.seed
         views = regressed(manifest, vectors, readable, seed, multiply)
-        head, votes = look(views, labels, manifest.num_classes, group, seed=seed, multiply=multiply)
+        head, votes = look(views, taught, manifest.num_classes, group, judged=judged, seed=seed, multiply=multiply)
         agreements = {name: vote.agreement for name, vote in votes.items()}
         run.mark("heads", agreement=head.agreement, views=agreements, strength=head.strength)
         clock.tell(Progress("heads", 1, 1, "steps"))
@@ -291,8 +300,9 @@ class Proxies:
 
         plan, config = self.plan, self.config
         # held out together, or a row's prediction would be that of a proxy that has seen its copy
+        labels, k, together = manifest.labels, manifest.num_classes, duplicates.copy_of
         tasks = {
-            name: Task.of(manifest.labels, manifest.num_classes, seen, view=name, copy_of=duplicates.copy_of)
+            name: Task.of(labels, k, seen, view=name, copy_of=together, decided=self.decided)
             for name, seen in views.items()
         }
         rival = None if head is None else Rival(head.predicted, FAR)
@@ -469,10 +479,19 @@ def kinds(evidence: Evidence) -> list[str]:
     return [name for name in WITHOUT if getattr(evidence, name) is not None]
 
 
+def read_decided(path: Path, manifest: Manifest) -> tuple[np.ndarray, list[str]]:
+    """`read_trusted`, which also takes a reviewed run."""
+    return read_trusted(find_run(path) / layout.DECISIONS if path.is_dir() else path, manifest)
+
+
 def run_key(
-    manifest: Manifest, config: AuditConfig, evidence: Evidence | None = None, warm: WarmStart | None = None
+    manifest: Manifest,
+    config: AuditConfig,
+    evidence: Evidence | None = None,
+    warm: WarmStart | None = None,
+    decided: np.ndarray | None = None,
 ) -> str:
-    """sha256 of all that decides the findings: data, options, earlier run, version. It names the run."""
+    """sha256 of all that decides the findings: data, options, earlier run, decisions, version. It names the run."""
     options = {name: value for name, value in as_dict(validate(config)).items() if name not in EXECUTION}
     facts = [manifest.fingerprint, file_facts(manifest), options, importlib.metadata.version("nlclean")]
     if config.weights not in ("", "default"):
@@ -481,6 +500,8 @@ def run_key(
         facts.append(evidence.fingerprint())
     if warm is not None:
         facts.append(warm.key)
+    if decided is not None:
+        facts.append(hashlib.sha256(decided.tobytes()).hexdigest())
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
@@ -504,7 +525,9 @@ def _stamp(path: str) -> str:
 
 def facts_of_all(run: Run, seen: Seen) -> dict[str, Any]:
     """Fields of the summary that every audit has."""
-    return {"run_id": run.run_id, "evidence": kinds(seen.evidence)}
+    decided = seen.evidence.decided
+    trusted = 0 if decided is None else int((decided != NOBODY).sum())
+    return {"run_id": run.run_id, "evidence": kinds(seen.evidence), "trusted": trusted}
 
 
 def _encoder_facts(run: Run, plan: Plan) -> dict[str, Any] | None:

@@ -137,3 +137,16 @@ class Limit(click.ParamType):
                 ctx,
             )
         return share, True
+
+
+def target_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """--target, a share: when a review may stop."""
+    return click.option(
+        "--target",
+        metavar="SHARE",
+        type=Limit("share"),
+        default="1%",
+        show_default=True,
+        callback=lambda _ctx, _param, value: value[0],
+        help="Share of wrong labels below which a review may stop.",
+    )(command)

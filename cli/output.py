@@ -62,24 +62,25 @@ def encoded_view(done: Done) -> None:
     line(escape(str(done.folder)))
 
 
-def report_json(report: ReportTable, path: Path, top: int) -> None:
-    """The JSON twin of `report_view`: the summary, `report` (path), `suspicious` (the `top` rows) and `advice`."""
+def report_json(report: ReportTable, path: Path, top: int, reviews: Mapping[str, Any] | None = None) -> None:
+    """The JSON twin of `report_view`: summary, `report` (path), `suspicious` (the `top` rows), `advice`, `reviews`."""
     from cleanlab_lite.report.advice import advice_of
     from cleanlab_lite.report.reasons import why, with_context
 
     rows = with_context(report, report.suspicious().slice(0, top))
     suspicious = [{name: row[name] for name in _SUSPICIOUS_COLUMNS} | {"why": why(row)} for row in rows]
-    more = {"report": str(path), "suspicious": suspicious, "advice": advice_of(report.summary)}
+    more = {"report": str(path), "suspicious": suspicious, "advice": advice_of(report.summary), "reviews": reviews}
     json_document(report.summary.as_dict() | more)
 
 
-def report_view(report: ReportTable, path: Path, top: int) -> None:
-    """What a person reads after an audit; the last line is `path`."""
+def report_view(report: ReportTable, path: Path, top: int, reviews: Sequence[str] = ()) -> None:
+    """What a person reads after an audit; `reviews` is what decisions say of it. The last line is `path`."""
     from cleanlab_lite.report.reasons import with_context
 
     summary = report.summary
     learned = summary.noise_rate.learned
     _headline(summary)
+    _sentences("By the decisions of people", reviews)
     if learned:
         _worst_classes(summary.classes)
         _top_confusions(summary.confusions)

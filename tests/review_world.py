@@ -14,7 +14,7 @@ from PIL import Image
 from cleanlab_lite.evidence.decisions import DecisionLog
 from cleanlab_lite.manifest.manifest import Manifest, Modality, Source
 from cleanlab_lite.manifest.saved import save_manifest
-from cleanlab_lite.report.measured_flags import propose
+from cleanlab_lite.report.reviewed import rows_to_decide
 from cleanlab_lite.run import RunFolder
 from cleanlab_lite.run.report import ReportTable
 from nlclean.review.app import ReviewApp
@@ -129,6 +129,6 @@ def write_wav(path: Path, hertz: float) -> None:
 
 def open_review(run: Path, *, reviewer: str = "ann", calibrate: bool = False) -> ReviewApp:
     samples = SampleReader(RunFolder(run))
-    rows = propose(samples.table) if calibrate else None
+    rows = rows_to_decide(samples.table, np.zeros(samples.table.num_rows, dtype=bool)) if calibrate else None
     queue = Queue(samples.table, DecisionLog(run / "decisions.jsonl"), reviewer, rows)
     return ReviewApp(samples, queue, blind=calibrate)

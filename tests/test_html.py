@@ -20,6 +20,7 @@ from PIL import Image
 
 from cleanlab_lite.data.media import thumbnail
 from cleanlab_lite.errors import DecodeError, ReportError
+from cleanlab_lite.evidence.decisions import Decision
 from cleanlab_lite.judge.mixture import fit_beta_mixture, fit_gaussian_mixture
 from cleanlab_lite.report.page.charts import MAX_CELLS, component_densities, fold_noise_matrix
 from cleanlab_lite.report.page.html import LIMIT, build_page
@@ -134,6 +135,16 @@ def test_the_counts_of_the_page_add_up(tmp_path):
     text = Reader(build_page(RunFolder(finished_run(tmp_path / "run", report)))).text
     assert "labelled rows: wrong label 3, duplicate with another label 2" in text
     assert "not flagged: duplicate with another label 1, unreadable 2" in text
+
+
+def test_what_was_decided_is_on_the_page(tmp_path):
+    folder = finished_run(tmp_path / "run", make_report([mislabel("a"), mislabel("b"), row("c")]))
+    assert b"By the decisions of people" not in build_page(RunFolder(folder))
+    for id, action in (("a", "drop"), ("b", "keep"), ("c", "keep")):
+        RunFolder(folder).journal.append(Decision(id, action, "cat", reviewer="ann"))
+    page = build_page(RunFolder(folder)).decode()
+    assert "of 2 flags about 1 ± 0 are real, about 0 ± 0 more rows are wrong and unflagged" in page
+    assert "stop here" in page
 
 
 def test_the_fitted_mixture_is_the_one_of_the_audit(tmp_path):

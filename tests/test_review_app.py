@@ -315,10 +315,10 @@ def test_calibration_hides_what_the_audit_thinks_and_then_measures(run):
             assert not re.search(r"\d %", text)
             await press(pilot, "d" if row % 4 == 3 and row < 15 else "k")
         text = shown(app)
-        assert "Flagged: 3 of 4 looked at are wrong." in text
-        assert "Not flagged: 0 of 20 looked at are wrong." in text
+        assert "of 4 flags about 3 ± 0 are real, about 0 ± 0 more rows are wrong" in " ".join(text.split())
+        assert "stop here: with 95 % fewer than 1.0 % of the labels are wrong" in " ".join(text.split())
         await press(pilot, "z")
-        assert "Flagged" not in shown(app)
+        assert "are real" not in shown(app)
 
     drive(app, steps)
 

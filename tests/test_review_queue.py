@@ -15,9 +15,8 @@ from review_world import CLASSES, FLAGGED, make_run, report_rows, write_wav
 
 from cleanlab_lite.data.sound import spectrogram
 from cleanlab_lite.errors import DecodeError
-from cleanlab_lite.evidence.decisions import Decision, DecisionLog, settle
+from cleanlab_lite.evidence.decisions import Decision, DecisionLog
 from cleanlab_lite.report import reasons
-from cleanlab_lite.report.measured_flags import clopper_pearson, measure, propose
 from cleanlab_lite.run import RunFolder
 from nlclean.review import player, previews, state
 from nlclean.review.queue import Queue, order, value_of_a_look
@@ -195,86 +194,6 @@ def test_nothing_to_review(log):
     assert queue.undo() is None and not queue.jump("c")
 
 
-def many(n=1000, seed=0):
-    """A report whose probabilities are right, and which rows are wrong."""
-    rng = np.random.default_rng(seed)
-    p = np.where(rng.random(n) < 0.2, rng.beta(8, 1, n), rng.beta(0.3, 12, n))
-    wrong = rng.random(n) < p
-    rows = [(mislabel if p[i] >= 0.5 else row)(f"r{i}", p_mislabel=float(p[i])) for i in range(n)]
-    return table(*rows), wrong
-
-
-def test_the_sample_is_stratified_seeded_and_in_random_order():
-    report, _ = many()
-    rows = propose(report)
-    assert len(set(rows.tolist())) == 40
-    assert np.array_equal(rows, propose(report))
-    p = np.array(report["p_mislabel"].to_pylist())[rows]
-    assert (p >= 0.5).sum() == 20
-    for low, high in ((0, 0.05), (0.05, 0.2), (0.2, 0.5), (0.5, 0.8), (0.8, 0.95), (0.95, 1)):
-        assert ((p >= low) & (p <= high)).sum() >= 2
-    flags = p >= 0.5
-    assert flags[:20].any() and not flags[:20].all()
-
-
-def test_small_reports_have_small_samples():
-    few = table(*(mislabel(f"m{i}") for i in range(3)), *(row(f"r{i}") for i in range(9)), row("x", p_mislabel=None))
-    assert sorted(propose(few)) == list(range(12))
-    assert len(propose(table(row("x", p_mislabel=None)))) == 0
-
-
-def decide_all(report, rows, wrong, unsure=()):
-    names = report["id"].to_pylist()
-    return {
-        names[r]: Decision(names[r], "unsure" if r in unsure else "drop" if wrong[r] else "keep", "dog") for r in rows
-    }
-
-
-def test_intervals_hold_the_truth():
-    inside = {"flagged": 0, "unflagged": 0}
-    for seed in range(60):
-        report, wrong = many(400, seed)
-        flag = np.asarray(report["is_label_issue"])
-        rows = propose(report, seed=seed)
-        found = measure(report, rows, decide_all(report, rows, wrong))
-        for name, half in (("flagged", flag), ("unflagged", ~flag)):
-            share = getattr(found, name)
-            assert share.rows == half.sum() and share.low <= share.share <= share.high
-            inside[name] += share.low <= wrong[half].mean() <= share.high
-    assert min(inside.values()) >= 54  # of 60, at 95 %
-
-
-def test_all_rows_looked_at_leave_no_doubt():
-    few = table(*(mislabel(f"m{i}") for i in range(4)), *(row(f"r{i}") for i in range(10)))
-    wrong = np.arange(14) < 3
-    found = measure(few, np.arange(14), decide_all(few, range(14), wrong))
-    assert (found.flagged.share, found.flagged.low, found.flagged.high) == (0.75, 0.75, 0.75)
-    assert (found.unflagged.wrong, found.unflagged.share, found.unflagged.high) == (0, 0, 0)
-    text = "\n".join(state.calibration_lines(found))
-    assert "Flagged: 3 of 4 looked at are wrong." in text
-    assert "75 % (75 to 75 %)" in text and "Of 10 rows, 0 (0 to 0) are missed errors." in text
-
-
-def test_unsure_widens_and_an_unfinished_sample_says_nothing():
-    report, wrong = many()
-    rows = propose(report)
-    sure = measure(report, rows, decide_all(report, rows, wrong))
-    unsure = measure(report, rows, decide_all(report, rows, wrong, unsure=rows[:15]))
-    assert unsure.flagged.looked_at + unsure.unflagged.looked_at == 25
-    assert unsure.unflagged.high - unsure.unflagged.low > sure.unflagged.high - sure.unflagged.low
-    part = measure(report, rows, decide_all(report, rows[:39], wrong))
-    assert (part.decided, part.flagged, part.unflagged) == (39, None, None)
-    assert state.calibration_lines(part) == ["Calibration: 39 of 40 rows decided"]
-
-
-def test_clopper_pearson():
-    assert clopper_pearson(0, 0) == (0, 1)
-    low, high = clopper_pearson(8, 10)  # as in the tables: .444 to .975
-    assert (round(low, 3), round(high, 3)) == (0.444, 0.975)
-    assert clopper_pearson(0, 20) == (0, pytest.approx(1 - 0.025 ** (1 / 20)))
-    assert clopper_pearson(20, 20) == (pytest.approx(0.025 ** (1 / 20)), 1)
-
-
 # several reviewers
 
 
@@ -341,7 +260,7 @@ def test_the_state_as_json(run, capsys):
     assert full["decided"] == 7 and full["actions"] == {"drop": 5, "keep": 3}
     assert full["reviewers"] == {"ann": 8, "bob": 1}
     assert full["agreement"]["rows"] == 1 and full["agreement"]["kappa"] is None
-    assert full["calibration"]["flagged"]["share"] == 1.0
+    assert full["calibration"]["flagged"]["wrong"] == 5
     assert full["calibration"]["unflagged"]["wrong"] == 0
 
 
@@ -494,13 +413,6 @@ def test_hostile_labels_in_sentences_of_the_command_line(tmp_path, capsys):
     assert "\x1b" not in call(capsys, "review", run, "--json").out
     result = call(capsys, "review", run, "--merge", log.path)
     assert "\x1b" not in result.out and HOSTILE_SHOWN in result.out
-
-
-def test_settled_decisions_count_for_the_calibration(log):
-    few = table(*(mislabel(f"m{i}") for i in range(2)), *(row(f"r{i}") for i in range(2)))
-    for reviewer in ("ann", "bob", "eve"):
-        say(log, *((reviewer, id, "drop" if reviewer != "eve" else "keep") for id in few["id"].to_pylist()))
-    assert measure(few, propose(few), settle(log.read())).flagged.wrong == 2
 
 
 def test_order_of_a_report_without_rows():

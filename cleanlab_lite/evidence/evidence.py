@@ -16,6 +16,8 @@ from cleanlab_lite.arrays import Matrix, finite_rows, predictions, take
 from cleanlab_lite.errors import EvidenceError
 from cleanlab_lite.evidence.history import History
 
+NO_CLASS, NOBODY = -1, -2  # of decided rows: the label is wrong and there is no other; of other rows
+
 
 @dataclass(frozen=True)
 class Plants:
@@ -90,6 +92,7 @@ class Evidence:
     second_split: np.ndarray | None = None
     head: HeldOut | None = None  # a regression in closed form on all views of vectors
     votes: Mapping[str, Vote] = field(default_factory=dict)  # of each of these views, by name
+    decided: np.ndarray | None = None  # (n,) int64, the class that people have decided on, else NO_CLASS or NOBODY
     view: str = ""  # that the networks looked at, where it has a name
     beside: Mapping[str, Evidence] = field(default_factory=dict)  # of networks that looked at other views, by name
 
@@ -164,9 +167,15 @@ class Evidence:
             second_split=None if self.second_split is None else self.second_split[:, rows],
             head=None if self.head is None else self.head.select(rows),
             votes={name: vote.select(rows) for name, vote in self.votes.items()},
+            decided=None if self.decided is None else self.decided[rows],
             view=self.view,
             beside={name: other.select(rows) for name, other in self.beside.items()},
         )
+
+
+def taught_labels(labels: np.ndarray, decided: np.ndarray | None) -> np.ndarray:
+    """(n,) int64 what is learned from: the decided class where there is one, else the given label; -1 for neither."""
+    return labels if decided is None else np.where(decided == NOBODY, labels, decided)
 
 
 def _missing(name: str) -> EvidenceError:

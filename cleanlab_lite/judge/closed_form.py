@@ -302,10 +302,14 @@ def hold_out(
     num_classes: int,
     group: np.ndarray | None = None,
     *,
+    judged: np.ndarray | None = None,
     seed: int = 0,
     multiply: Multiply = np.matmul,
 ) -> HeldOut:
-    """Predict every row of the views, side by side, from the others; `group` as in `Ridge.fit`."""
+    """Predict every row of the views, side by side, from the others; `group` as in `Ridge.fit`.
+
+    `judged` (n,) int64 are the labels that are scored, where these are not the labels to learn from.
+    """
     ridge = Ridge.fit(views, labels, num_classes, group, multiply=multiply)
     rng = np.random.default_rng((seed, 6))
     parts = [half for _ in range(SPLITS) for half in ridge.halves(rng)]
@@ -335,7 +339,7 @@ def hold_out(
     neighbors[near] = ridge.neighbors_vote(near)
     return HeldOut(
         logits=logits,
-        score=log_odds(logits, ridge.labels),
+        score=log_odds(logits, ridge.labels if judged is None else np.where(ridge.readable, judged, -1)),
         predicted=votes[0],
         halves=votes[1:].reshape(SPLITS, 2, n),
         neighbors=neighbors,
@@ -352,17 +356,22 @@ def look(
     num_classes: int,
     group: np.ndarray,
     *,
+    judged: np.ndarray | None = None,
     seed: int = 0,
     multiply: Multiply = np.matmul,
 ) -> tuple[HeldOut, dict[str, Vote]]:
-    """What a head on all views side by side says, and what each view by itself would have voted for."""
-    head = hold_out(list(views.values()), labels, num_classes, group, seed=seed, multiply=multiply)
+    """What a head on all views side by side says, and what each view by itself would have voted for.
+
+    `labels` (n,) are learned from; `judged` (n,) are scored, the same by default.
+    """
+    judged = labels if judged is None else judged
+    head = hold_out(list(views.values()), labels, num_classes, group, judged=judged, seed=seed, multiply=multiply)
     alone = {
         name: hold_out([view], labels, num_classes, group, seed=seed, multiply=multiply) if len(views) > 1 else head
         for name, view in views.items()
     }
     votes = {
-        name: Vote(found.predicted, margins(found.logits, labels), found.agreement) for name, found in alone.items()
+        name: Vote(found.predicted, margins(found.logits, judged), found.agreement) for name, found in alone.items()
     }
     return head, votes
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from cleanlab_lite.arrays import LazyMatrix, Logarithm, Matrix, blocks, finite_rows, per_row, rows_by, without_own
 from cleanlab_lite.errors import EvidenceError
-from cleanlab_lite.evidence.evidence import Evidence
+from cleanlab_lite.evidence.evidence import NOBODY, Evidence
 from cleanlab_lite.evidence.history import History
 from cleanlab_lite.groups import differs, roots
 from cleanlab_lite.judge.calibration import Calibration, NoiseRate, calibrate, ceiling, scale_odds
@@ -23,6 +23,7 @@ from cleanlab_lite.judge.neighbors import Search, on_host
 from cleanlab_lite.judge.no_class import find_rows_of_no_class
 from cleanlab_lite.judge.ranking import Witness, blended, margins_by_view, rank, together, votes_of, witnesses
 from cleanlab_lite.judge.rate import Estimators, judge_rate, strictly
+from cleanlab_lite.judge.reviews import Looks, calibrate_by
 from cleanlab_lite.run.report import FLAG
 from cleanlab_lite.votes import Votes
 
@@ -61,6 +62,43 @@ class Verdict:
     crowd: Crowd | None = None  # of the judged rows, where several annotators have labelled them
 
 
+@dataclass(frozen=True)
+class Anchors:
+    """Rows that people have decided on: they are not judged again."""
+
+    decided: np.ndarray  # (n,) bool
+    wrong: np.ndarray  # (n,) bool, the given label is
+    classes: np.ndarray  # (n,) int64 the class that was decided on; NO_CLASS or NOBODY where there is none
+    relabelled: np.ndarray  # (n,) bool, another class was decided on
+
+    @classmethod
+    def of(cls, evidence: Evidence) -> Anchors:
+        labels = evidence.labels
+        classes = np.full(len(labels), NOBODY) if evidence.decided is None else evidence.decided
+        decided = classes != NOBODY
+        other = decided & (classes != labels)
+        return cls(decided, other & (labels >= 0), classes, other & (classes >= 0))
+
+    @property
+    def kept(self) -> np.ndarray:
+        """(n,) bool: the label is right."""
+        return self.decided & ~self.wrong
+
+    @property
+    def dropped(self) -> np.ndarray:
+        """(n,) bool: the label is wrong, and there is no other."""
+        return self.wrong & ~self.relabelled
+
+    def settle(self, p: np.ndarray) -> np.ndarray:
+        """(n,) p_mislabel, which is 0 or 1 where it was decided and is not NaN."""
+        return np.where(self.decided & np.isfinite(p), self.wrong, p)
+
+    def suggest(self, best: np.ndarray, confidence: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(n,) the class that takes the place of the label, and its probability."""
+        confidence = np.where(self.relabelled, 1.0, np.where(self.dropped, 0.0, confidence))
+        return np.where(self.relabelled, self.classes, best), confidence
+
+
 def combine(
     evidence: Evidence,
     readable: np.ndarray,
@@ -96,9 +134,12 @@ def combine(
     heard = None if votes is None else hear(votes.select(np.flatnonzero(judged), len(labels)), part)
     if heard is not None:
         ranking, calibration = weighed(heard, part.labels, ranking, calibration)
+    calibration = with_decisions(part, ranking, calibration, seed=seed)
+    anchors = Anchors.of(evidence)
     score, p = _spread(ranking, judged), _spread(calibration.p_mislabel, judged)
     conflict = conflicting_duplicates(labels, duplicate_of, readable)
-    p = settle_conflicts(p, labels, duplicate_of, conflict)
+    p = anchors.settle(settle_conflicts(p, labels, duplicate_of, conflict))
+    conflict &= ~anchors.kept
 
     columns, reasons, facts = detect(part, trust=1 - p[judged], seed=seed, search=search)
     columns |= {f"view_margin_{view}": margin for view, margin in by_view.items()}
@@ -110,6 +151,7 @@ def combine(
         there = columns["neighbors"] >= 0
         columns["neighbors"] = np.where(there, np.flatnonzero(judged)[np.maximum(columns["neighbors"], 0)], -1)
     reasons["duplicate_conflict"] = conflict
+    reasons["decided_wrong"] = anchors.wrong & readable
 
     rate = float(np.nan_to_num(calibration.rate.estimate))
     by_views = Posterior(*class_evidence(evidence, np.flatnonzero(judged), rate, seed=seed), labels, p)
@@ -117,11 +159,12 @@ def combine(
     best, confidence = best_other(posterior, labels)
     between = np.zeros(len(labels), dtype=bool)
     if heard is None:  # annotators tell apart what the views do not
-        between = between_classes(labels, best, confidence, p, evidence.num_classes) & ~conflict
+        between = between_classes(labels, best, confidence, p, evidence.num_classes) & ~conflict & ~anchors.decided
     if between.any():
         p = np.where(between, np.minimum(p, UNDECIDED), p)
         posterior = replace(by_views, p=p)
         best, confidence = best_other(posterior, labels)
+    best, confidence = anchors.suggest(best, confidence)
     ood_score = columns.get("ood_score", np.zeros(len(labels)))
     issue = decide_issue(readable, labels, p, confidence, ood_score, conflict, between)
     offered = (
@@ -131,6 +174,7 @@ def combine(
     clear = offered & ((confidence >= ACTED_ON) | (issue == "unlabeled"))
     if not calibration.rate.reported.determined:  # then nothing is changed without a person
         clear, far = clear & (issue == "unlabeled"), np.zeros(len(labels), dtype=bool)
+    clear |= offered & anchors.relabelled
     predicted = np.full(len(labels), -1)
     if evidence.pred_probs is not None:
         predicted[readable] = per_row(most_probable, evidence.pred_probs)[readable]
@@ -144,7 +188,7 @@ def combine(
         suggested=np.where(offered, best, -1),
         suggestion_confidence=np.where(offered, confidence, np.nan),
         issue=issue,
-        action=decide_action(issue, p, clear, far),
+        action=np.where(anchors.dropped, "drop", decide_action(issue, p, clear, far)),
         weight=np.where(known, 1 - np.nan_to_num(p), 0.0),
         columns=columns,
         reasons=reasons,
@@ -207,6 +251,24 @@ def with_rows_of_no_class(
     rate = NoiseRate(float(p.mean()), rate.low, max(high, float(p.mean())), f"{rate.method}, hidden classes")
     p = strictly(p, ranking) if evidence.head else p
     return Calibration(rate, p, scale_odds(p, rate.low), scale_odds(p, rate.high))
+
+
+def with_decisions(evidence: Evidence, ranking: np.ndarray, judged: Calibration, *, seed: int) -> Calibration:
+    """The calibration of judged rows (n,), calibrated once more by what people have decided about some of them."""
+    from sklearn.isotonic import IsotonicRegression
+
+    anchors, p = Anchors.of(evidence), judged.p_mislabel
+    if not anchors.decided.any() or not np.isfinite(p).all():
+        return judged
+    found = calibrate_by(p, p >= FLAG, Looks(anchors.decided, anchors.wrong, anchors.decided), seed=seed)
+    rest = ~anchors.decided
+    if rest.any():
+        fall = IsotonicRegression(increasing=False, out_of_bounds="clip").fit(ranking[rest], found.p[rest])
+        p = strictly(fall.predict(ranking), ranking)
+    rate, low, high = (getattr(found.everything, name) / len(p) for name in ("estimate", "low", "high"))
+    method = f"{judged.rate.method}, {anchors.decided.sum():,} decided rows"
+    ends = [anchors.settle(scale_odds(p, end)) for end in (low, high)]
+    return Calibration(NoiseRate(rate, low, high, method), anchors.settle(p), *ends)
 
 
 def detect(

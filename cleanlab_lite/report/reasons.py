@@ -46,6 +46,7 @@ REASONS: dict[str, Reason] = {
     "unsupported_format": Reason("The file is of a kind that is not read here", is_fact=True),
     "bad_segment": Reason("The row names no part of its file", is_fact=True),
     "silent": Reason("No sample is louder than -60 dB", is_fact=True),
+    "decided_wrong": Reason("A person has decided that the label is wrong", is_fact=True),
     "duplicate_conflict": Reason("The same content occurs with another label", is_fact=True),
     "near_duplicate_conflict": Reason("Nearly the same content occurs with another label", is_fact=True),
     # what several annotators say

@@ -195,6 +195,7 @@ class Summary:
     warm_start: Facts | None = None
     device: str | None = None
     views: Facts | None = None  # by name: how well what looked at it predicts the given labels
+    trusted: int = 0  # rows with a decision of people that the audit was given
     warnings: list[str] = field(default_factory=list)  # a sentence each
     duplicates: Facts | None = None
     leakage: list[Leak] = field(default_factory=list)

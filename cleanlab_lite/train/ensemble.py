@@ -111,7 +111,7 @@ def watch_beside(
     clock.expect(ensemble.proxies * chosen.teaching.epochs, tried)
     chosen, first = ensemble.first(chosen)
     held_out = task.teachable & (ensemble.fold == 0)
-    reached, wanted = agreement(first.logits.argmax(axis=1), task.labels, held_out), rival.wants(task.labels, held_out)
+    reached, wanted = agreement(first.logits.argmax(axis=1), task.taught, held_out), rival.wants(task.taught, held_out)
     run.mark(f"{task.main.name}-first", agreement=reached, wanted=wanted)
     if reached < wanted:
         return None
@@ -135,7 +135,7 @@ def prepare(task: Task, plan: Plan, config: AuditConfig, crew: Crew | RankCrew |
         learning_rate=plan.learning_rate,
         weight_decay=config.weight_decay,
         l1=config.l1,
-        flip=mirrored and flips_preserve_labels(task.main.inputs.array, task.labels, np.flatnonzero(teachable)),
+        flip=mirrored and flips_preserve_labels(task.main.inputs.array, task.taught, np.flatnonzero(teachable)),
         shift=max(1, samples.sample_shape[-1] // 8) if samples.is_image else 0,
         autocast=PRECISIONS[plan.precision],
     )
@@ -232,8 +232,9 @@ class Ensemble:
         repeat: int = 0,
         start: Start | None = None,
     ) -> Job:
-        """The job of network m, with `labels` (n,) in place of the given ones."""
-        shown = self.task.labels if labels is None else labels  # held-out rows are judged by their given label
+        """The job of network m, with `labels` (n,) in place of those that `rows` teach."""
+        shown = self.task.labels.copy()  # held-out rows are judged by their given label
+        shown[rows] = (self.task.taught if labels is None else labels)[rows]
         seed = (self.config.seed + m) * SEED_STRIDE + repeat * REPEAT_STRIDE
         stage, note = f"{self.prefix}{stage}", f"{self.prefix.replace('-', ': ')}{note}"
         return Job(stage, self.task.main.name, rows, shown, teaching, seed, note, start)
@@ -242,11 +243,11 @@ class Ensemble:
         """The errors to plant, drawn from what the cross-fitted proxies confuse."""
         rows = np.flatnonzero(self.task.teachable)
         share = share_to_plant(self.config.planted, len(rows))
-        return plant(self.task.labels, rows, pred_probs, logits, share, self.plan.ensemble, self.config.seed)
+        return plant(self.task.taught, rows, pred_probs, logits, share, self.plan.ensemble, self.config.seed)
 
     def planted(self, chosen: Chosen, plants: Plants) -> Observation:
         """What the proxy saw that learned them."""
-        labels = self.task.labels.copy()
+        labels = self.task.taught
         labels[plants.rows] = plants.labels
         rows, note = np.flatnonzero(self.task.teachable), f"proxy {self.proxies}/{self.proxies}"
         seen = self.do(self.job("planted", self.plan.ensemble, rows, chosen.teaching, note, labels=labels))
@@ -311,7 +312,7 @@ class Gathered:
 
     def add(self, m: int, seen: Observation, held_out: np.ndarray) -> None:
         """Cross-fitted proxy m, which did not see the rows `held_out` (n,) bool."""
-        self._record(m, seen, np.where(self.task.teachable & ~held_out, self.task.labels, HELD_OUT))
+        self._record(m, seen, np.where(self.task.teachable & ~held_out, self.task.taught, HELD_OUT))
         self.held_out[held_out] = seen.logits[held_out]
         self.mean_logits += seen.logits
         self._features.append(seen.features)
@@ -339,6 +340,7 @@ class Gathered:
         """All that was seen, given the `votes`."""
         return Evidence(
             labels=self.task.labels,
+            decided=self.task.decided,
             num_classes=self.task.num_classes,
             history=self.history,
             features=np.concatenate(self._features, axis=1),  # (n, d) float16 of the cross-fitted proxies

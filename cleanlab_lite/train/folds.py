@@ -75,7 +75,7 @@ def _folds_of_the_run(run: Run, stage: str, fold: np.ndarray, teachable: np.ndar
 
 def require_variety(task: Task, fold: np.ndarray, folds: int) -> None:
     """Raises ConfigError unless there are two classes, and two rows to learn from and one to try on for every proxy."""
-    labels = task.labels[task.teachable]
+    labels = task.taught[task.teachable]
     counts = np.bincount(fold[task.teachable], minlength=folds)
     if len(np.unique(labels)) > 1 and counts.min() >= 1 and len(labels) - counts.max() >= 2:
         return

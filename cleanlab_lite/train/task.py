@@ -18,6 +18,7 @@ from functools import cached_property
 import numpy as np
 
 from cleanlab_lite.data.inputs import Inputs
+from cleanlab_lite.evidence.evidence import taught_labels
 from cleanlab_lite.groups import roots
 from cleanlab_lite.manifest.manifest import Modality
 
@@ -46,6 +47,7 @@ class Task:
     num_classes: int
     views: Mapping[str, View]  # by name
     copy_of: np.ndarray  # (n,) int64, first of the rows that are held out together, -1 for that row and unique rows
+    decided: np.ndarray | None = None  # (n,) int64, the class that people have decided on, as in `Evidence`
 
     @classmethod
     def of(
@@ -56,10 +58,11 @@ class Task:
         *,
         view: str = "pixels",
         copy_of: np.ndarray | None = None,
+        decided: np.ndarray | None = None,
     ) -> Task:
         """A task with one view. Rows of the same content are copies unless `copy_of` says otherwise."""
         copies = inputs.duplicate_of if copy_of is None else copy_of
-        return cls(labels, num_classes, {view: View(view, inputs)}, copies)
+        return cls(labels, num_classes, {view: View(view, inputs)}, copies, decided)
 
     @property
     def main(self) -> View:
@@ -73,13 +76,13 @@ class Task:
 
     @cached_property
     def teachable(self) -> np.ndarray:
-        """(n,) bool: readable and labelled."""
-        return self.readable & (self.labels >= 0)
+        """(n,) bool: readable, and labelled or decided."""
+        return self.readable & (taught_labels(self.labels, self.decided) >= 0)
 
     @property
     def taught(self) -> np.ndarray:
-        """(n,) int64: the label of teachable rows, -1 for others."""
-        return np.where(self.teachable, self.labels, -1)
+        """(n,) int64: what teachable rows teach, the decided class or the label; -1 for others."""
+        return np.where(self.teachable, taught_labels(self.labels, self.decided), -1)
 
     @property
     def group(self) -> np.ndarray:

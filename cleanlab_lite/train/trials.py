@@ -67,12 +67,12 @@ def choose_epochs(
     def reached(epochs: int) -> float:
         tried = replace(teaching, epochs=epochs)
         logits = attempt(f"trial-{epochs}", 0, tried, f"trying {epochs} epochs", 0)
-        return agreement(logits.argmax(axis=1), task.labels, held_out)
+        return agreement(logits.argmax(axis=1), task.taught, held_out)
 
     if rival is None:
         epochs = doubled_epochs(reached, fewest)
     else:
-        epochs = epochs_to_reach(reached, rival.wants(task.labels, held_out), fewest)
+        epochs = epochs_to_reach(reached, rival.wants(task.taught, held_out), fewest)
     return Chosen(replace(teaching, epochs=epochs), {0: f"trial-{epochs}"})
 
 

@@ -57,6 +57,7 @@ _evidence_options = together(
     click.option("--history", type=_PATH, help="Folder of a Recorder; nothing is trained then."),
     click.option("--pred-probs", type=_PATH, help="Out-of-sample probabilities; nothing is trained."),
     click.option("--warm-start", type=_PATH, help="Earlier run whose proxies to start from."),
+    click.option("--trusted", type=_PATH, help="Decided rows: a reviewed run, a journal, a table of right labels."),
 )
 
 
@@ -80,6 +81,7 @@ def command(
     history: Path | None,
     pred_probs: Path | None,
     warm_start: Path | None,
+    trusted: Path | None,
     out: Path | None,
     fail_on: tuple[float, bool] | None,
     dry_run: bool,
@@ -114,11 +116,16 @@ def command(
         from cleanlab_lite.train.warm_start import read_warm_start
 
         warm = read_warm_start(warm_start, dataset, evidence)
-    from cleanlab_lite.pipeline import run_key, source_of
+    from cleanlab_lite.pipeline import read_decided, run_key, source_of
 
     from .. import output
 
-    source = source_of(dataset, config, evidence=evidence, warm=warm, ranks=ranks)
+    decided = None
+    if trusted:
+        decided, notes = read_decided(trusted, dataset)
+        for sentence in notes:
+            diagnostics.warn(sentence)
+    source = source_of(dataset, config, evidence=evidence, warm=warm, decided=decided, ranks=ranks)
     for sentence in shortages(source.facts, out or Path.cwd()):
         diagnostics.warn(sentence)
     if dry_run:
@@ -129,7 +136,7 @@ def command(
             output.forecast_view(source.facts, forecast)
         return
     diagnostics.note(f"plan: {'; '.join(output.views_in_words(source.facts))}")
-    report, path = _audit(dataset, config, source, run_key(dataset, config, evidence, warm), out, ctx.obj)
+    report, path = _audit(dataset, config, source, run_key(dataset, config, evidence, warm, decided), out, ctx.obj)
 
     for warning in report.summary.warnings:
         diagnostics.warn(warning)

@@ -154,10 +154,11 @@ def command(
         return
 
     from cleanlab_lite.export.export import export
+    from cleanlab_lite.report.reviewed import reviewed
     from cleanlab_lite.run import RunFolder
 
     found = RunFolder(run)
-    manifest = found.manifest
+    manifest, journal = found.manifest, _read_decisions(decisions) if decisions else found.decisions
     exported = export(
         found.report,
         manifest,
@@ -168,7 +169,7 @@ def command(
         max_drop_per_class=max_drop_per_class,
         max_drop=limit,
         include_splits=include_splits,
-        decisions=_read_decisions(decisions) if decisions else found.decisions,
+        decisions=journal,
         link=link,
         force=force,
         inputs=decisions,
@@ -179,7 +180,11 @@ def command(
         facts |= {"rows": len(manifest)}
     else:
         facts |= {"policy": policy, **_counted(exported.cleaning)}
-    _answer(exported.path, facts, exported.notes, as_json)
+    said = reviewed(found.report.table, journal)
+    if said is not None:
+        facts["reviews"] = said.as_dict()
+    sentences = said.in_words() if said else []
+    _answer(exported.path, facts, [*exported.notes, *sentences[:1], *sentences[-1:]], as_json)
 
 
 def _refuse_idle_options(ctx: click.Context, format: Format, patch: Path | None, to: str | None) -> None:

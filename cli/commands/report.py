@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from .. import diagnostics
-from ..options import json_option, run_argument, verbosity_options
-
-if TYPE_CHECKING:
-    pass
+from ..options import json_option, run_argument, target_option, verbosity_options
 
 
 @click.command("report")
@@ -27,10 +23,18 @@ if TYPE_CHECKING:
 )
 @click.option("--method", is_flag=True, help="Print how p_mislabel was made, what it assumes, when it fails.")
 @click.option("--force", is_flag=True, help="Overwrite the page.")
+@target_option
 @json_option
 @verbosity_options
 def command(
-    run: Path | None, top: int, schema: bool, page: Path | None, method: bool, force: bool, as_json: bool
+    run: Path | None,
+    top: int,
+    schema: bool,
+    page: Path | None,
+    method: bool,
+    force: bool,
+    target: float,
+    as_json: bool,
 ) -> None:
     """Show what an audit found.
 
@@ -39,6 +43,7 @@ def command(
     The page of --html holds charts, previews and the rows; it has at most 15 MB and loads nothing. Decisions made in
     it are downloaded as decisions.jsonl.
     """
+    from cleanlab_lite.report.reviewed import reviewed
     from cleanlab_lite.run import RunFolder
     from cleanlab_lite.run.layout import REPORT
     from cleanlab_lite.run.report import COLUMNS
@@ -68,4 +73,8 @@ def command(
         return
     for warning in found.summary.warnings:
         diagnostics.warn(warning)
-    (output.report_json if as_json else output.report_view)(found.report, found.path(REPORT), top)
+    said = reviewed(found.report.table, found.decisions)
+    if as_json:
+        output.report_json(found.report, found.path(REPORT), top, None if said is None else said.as_dict(target))
+    else:
+        output.report_view(found.report, found.path(REPORT), top, [] if said is None else said.in_words(target))

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import click
 
-from ..options import json_option, run_argument, verbosity_options
+from ..options import json_option, run_argument, target_option, verbosity_options
 
 
 @click.command("review")
 @run_argument
 @click.option("--reviewer", metavar="NAME", help="Who decides.  [default: your login name]")
-@click.option("--calibrate", is_flag=True, help="Decide 40 rows, flags hidden, to measure how good the flags are.")
+@click.option("--calibrate", is_flag=True, help="Decide 40 random rows, flags hidden: what they say of all rows.")
+@target_option
 @click.option(
     "--merge",
     "files",
@@ -23,7 +24,9 @@ from ..options import json_option, run_argument, verbosity_options
 )
 @json_option
 @verbosity_options
-def command(run: Path | None, reviewer: str | None, calibrate: bool, files: tuple[Path, ...], as_json: bool) -> None:
+def command(
+    run: Path | None, reviewer: str | None, calibrate: bool, target: float, files: tuple[Path, ...], as_json: bool
+) -> None:
     """Look at the flagged rows and decide on them.
 
     RUN is a run folder or the report.parquet in it.  [default: the newest under nlclean-runs/]
@@ -39,8 +42,8 @@ def command(run: Path | None, reviewer: str | None, calibrate: bool, files: tupl
     if files:
         session.merge(found, files)
     if as_json:
-        session.print_state(found)
+        session.print_state(found, target)
     elif files:
         session.print_agreement(found)
     else:
-        session.review(found, reviewer, calibrate=calibrate)
+        session.review(found, reviewer, calibrate=calibrate, target=target)

@@ -17,8 +17,8 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from cleanlab_lite.errors import DecodeError
-from cleanlab_lite.evidence.decisions import Decision, agreement, settle
-from cleanlab_lite.report.measured_flags import measure
+from cleanlab_lite.evidence.decisions import Decision, agreement
+from cleanlab_lite.report.reviewed import TARGET
 from cleanlab_lite.text import chance, escape, shorten
 
 from . import previews, state
@@ -89,14 +89,20 @@ class ReviewApp(App[None]):
     ]
 
     def __init__(
-        self, samples: SampleReader, queue: Queue, *, blind: bool = False, graphics: type[Widget] | None = None
+        self,
+        samples: SampleReader,
+        queue: Queue,
+        *,
+        blind: bool = False,
+        target: float = TARGET,
+        graphics: type[Widget] | None = None,
     ) -> None:
         # "without colour" then means no colour code at all; Textual by itself would write shades of grey
         super().__init__(ansi_color=True if os.environ.get("NO_COLOR") else None)
         self.register_theme(THEME)
         self.theme = THEME.name
         self.animation_level = "none"  # every frame would travel over SSH
-        self.samples, self.queue, self.blind = samples, queue, blind
+        self.samples, self.queue, self.blind, self.target = samples, queue, blind, target
         self.failure: OSError | None = None  # of the journal
         self._graphics = graphics
         self._sound: previews.Sound | None = None
@@ -304,8 +310,9 @@ class ReviewApp(App[None]):
         lines = [Content.styled(first, "bold"), Content("")]
         lines.append(Content(state.progress_line(decisions, self.queue.reviewer)))
         if self.blind:
-            measured = measure(self.samples.table, self.queue.rows, settle(decisions))
-            lines += [Content(""), *(Content(line) for line in state.calibration_lines(measured))]
+            found = state.calibration_lines(self.samples.table, decisions, self.target)
+            lines += [Content(""), *(Content(line) for line in found)]
+            lines.append(Content("The same command goes on with other rows."))
         agreed = agreement(decisions)
         if len(agreed.reviewers) > 1:
             lines += [Content(""), Content(state.agreement_line(agreed))]

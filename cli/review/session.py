@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cleanlab_lite.errors import ConfigError, ReportError
-from cleanlab_lite.evidence.decisions import agreement, settle
-from cleanlab_lite.report.measured_flags import measure, propose
+from cleanlab_lite.evidence.decisions import agreement
+from cleanlab_lite.report.reviewed import looks_of, rows_to_decide
 from cleanlab_lite.run import RunFolder
 from cleanlab_lite.text import escape
 
@@ -19,7 +19,7 @@ from ..terminal import is_terminal, supports_color
 from . import state
 
 
-def review(run: RunFolder, reviewer: str | None, *, calibrate: bool) -> None:
+def review(run: RunFolder, reviewer: str | None, *, calibrate: bool, target: float) -> None:
     """Take the terminal over until the reviewer quits, then say where the review stands.
 
     Raises ConfigError where there is no terminal, ReportError when the journal cannot be written.
@@ -37,10 +37,13 @@ def review(run: RunFolder, reviewer: str | None, *, calibrate: bool) -> None:
     from .widgets import graphics
 
     samples, log = SampleReader(run), run.journal
-    rows = propose(samples.table) if calibrate else None
+    rows = None
+    if calibrate:
+        own = [decision for decision in log.read() if decision.reviewer == reviewer]
+        rows = rows_to_decide(samples.table, looks_of(samples.table, own)[0].decided)
     queue = Queue(samples.table, log, reviewer, rows)
     pixels = graphics() if supports_color(sys.stdout) else None
-    app = ReviewApp(samples, queue, blind=calibrate, graphics=pixels)
+    app = ReviewApp(samples, queue, blind=calibrate, target=target, graphics=pixels)
     app.run()
     if app.failure is not None:
         raise _unwritten(log.path, app.failure)
@@ -48,9 +51,8 @@ def review(run: RunFolder, reviewer: str | None, *, calibrate: bool) -> None:
         raise RuntimeError("the review screen failed")
     decisions = log.read()
     output.line(state.progress_line(decisions, reviewer) + f", {queue.left:,} left")
-    if calibrate:
-        for line in state.calibration_lines(measure(samples.table, queue.rows, settle(decisions))):
-            output.line(line)
+    for line in state.calibration_lines(samples.table, decisions, target):
+        output.line(line)
     if len(agreement(decisions).reviewers) > 1:
         print_agreement(run)
     output.line(f"Next: nlclean export {escape(shlex.quote(str(run.folder)))} --policy decided")
@@ -75,9 +77,10 @@ def merge(run: RunFolder, files: Sequence[Path]) -> None:
         diagnostics.warn(f"{unknown:,} decided rows are not in this run: was the journal made on another one?")
 
 
-def print_state(run: RunFolder) -> None:
+def print_state(run: RunFolder, target: float) -> None:
     """Where the review stands, as JSON."""
-    output.json_document({"journal": str(run.journal.path)} | state.describe(run.report.table, run.decisions))
+    found = state.describe(run.report.table, run.decisions, target)
+    output.json_document({"journal": str(run.journal.path)} | found)
 
 
 def print_agreement(run: RunFolder) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from cleanlab_lite.evidence.decisions import Agreement, Decision, DecisionLog, agreement, read_journal, settle, standing
-from cleanlab_lite.report.measured_flags import Measured, Share, measure, propose
+from cleanlab_lite.report.reviewed import TARGET, reviewed
 from cleanlab_lite.run.report import flags
 from cleanlab_lite.text import escape
 
@@ -36,13 +36,13 @@ def add_decisions(log: DecisionLog, files: Sequence[Path]) -> int:
     return added
 
 
-def describe(table: pa.Table, decisions: Sequence[Decision]) -> dict[str, Any]:
+def describe(table: pa.Table, decisions: Sequence[Decision], target: float = TARGET) -> dict[str, Any]:
     """JSON types: rows to review, what was decided by whom, agreement, calibration."""
     settled = settle(decisions)
     to_review = set(table["id"].take(pa.array(order(table))).to_pylist())
     ids = set(table["id"].to_pylist())
     agreed = agreement(decisions)
-    measured = measure(table, propose(table), settled)
+    found = reviewed(table, decisions)
     return {
         "rows": table.num_rows,
         "flagged": int(flags(table, "is_label_issue").sum()),
@@ -52,7 +52,7 @@ def describe(table: pa.Table, decisions: Sequence[Decision]) -> dict[str, Any]:
         "reviewers": dict(sorted(Counter(reviewer for reviewer, _ in standing(decisions)).items())),
         "unknown_ids": len(settled.keys() - ids),
         "agreement": asdict(agreed) if len(agreed.reviewers) > 1 else None,
-        "calibration": asdict(measured),
+        "calibration": None if found is None else found.as_dict(target),
     }
 
 
@@ -68,23 +68,10 @@ def agreement_line(found: Agreement) -> str:
     return f"Agreement of {names} on {_rows(found.rows)}: {kind} kappa {kappa}"
 
 
-def calibration_lines(found: Measured) -> list[str]:
-    """What the sample says, in sentences."""
-    if found.decided < found.sample or not found.sample:
-        return [f"Calibration: {found.decided} of {found.sample} rows decided"]
-    lines = []
-    if (flagged := found.flagged) is not None:
-        lines.append(
-            f"Flagged: {flagged.wrong} of {flagged.looked_at} looked at are wrong. "
-            f"Precision of the flags, strata weighted: {_between(flagged, 100, ' %')}. "
-            f"Of {_rows(flagged.rows)}, {_between(flagged, flagged.rows)} are real."
-        )
-    if (rest := found.unflagged) is not None:
-        lines.append(
-            f"Not flagged: {rest.wrong} of {rest.looked_at} looked at are wrong. "
-            f"Of {_rows(rest.rows)}, {_between(rest, rest.rows)} are missed errors."
-        )
-    return lines
+def calibration_lines(table: pa.Table, decisions: Sequence[Decision], target: float = TARGET) -> list[str]:
+    """What the decisions say of the whole set, in sentences."""
+    found = reviewed(table, decisions)
+    return [] if found is None else found.in_words(target)
 
 
 def progress_line(decisions: Sequence[Decision], reviewer: str) -> str:
@@ -96,7 +83,3 @@ def progress_line(decisions: Sequence[Decision], reviewer: str) -> str:
 
 def _rows(count: int) -> str:
     return f"{count:,} row" if count == 1 else f"{count:,} rows"
-
-
-def _between(found: Share, scale: float, unit: str = "") -> str:
-    return f"{scale * found.share:,.0f}{unit} ({scale * found.low:,.0f} to {scale * found.high:,.0f}{unit})"

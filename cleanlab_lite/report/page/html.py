@@ -30,6 +30,7 @@ from cleanlab_lite.report.advice import UNLEARNED, advice_of
 from cleanlab_lite.report.method import method_card
 from cleanlab_lite.report.page import charts
 from cleanlab_lite.report.page.page_data import PageData, in_parts, known
+from cleanlab_lite.report.reviewed import reviewed
 from cleanlab_lite.run import RunFolder
 from cleanlab_lite.run.folder import StoredCurves
 from cleanlab_lite.run.layout import DECISIONS
@@ -115,6 +116,7 @@ def _frame(run: RunFolder) -> tuple[bytes, bytes]:
         "leakage": _leakage(run.summary.leakage),
         "provenance": _provenance(run.summary.provenance),
         "annotators": _annotators(run.summary.annotators),
+        "reviews": _reviews(run),
         "selftest": _selftest(run.selftest),
         "verification": _verification(run.verification),
         "method": _method(run.summary),
@@ -271,6 +273,15 @@ def _annotators(annotators: Sequence[Annotator]) -> str:
         f'<table class="classes"><thead><tr>{heads}</tr></thead>'
         f"<tbody>{''.join(lines)}</tbody></table></div></div>"
     )
+
+
+def _reviews(run: RunFolder) -> str:
+    """What decisions say of the whole set; nothing where nobody has decided anything."""
+    found = reviewed(run.report.table, run.decisions)
+    if found is None:
+        return ""
+    lines = "".join(f"<p>{escape(sentence)}</p>" for sentence in found.in_words())
+    return f'<div class="pair"><div class="card"><h2>By the decisions of people</h2>{lines}</div></div>'
 
 
 def _selftest(found: SelfTest | None) -> str:

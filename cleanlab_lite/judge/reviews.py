@@ -1,0 +1,362 @@
+"""What decisions on some rows say of all of them: wrong labels among the flags and beside them, and when to stop.
+
+Two questions, two answers, for they may lean on different things.
+
+How many are wrong: the probabilities of the audit, calibrated anew. logit p' = l + a + b l + c flagged + d_h, where l
+is logit p and h the stratum of the row; a, b, c and d_h are normal around 0, so without decisions p' is p, and with
+many of them it follows the decided rows of every stratum. Posterior by Laplace's approximation (Fisher scoring),
+totals by draws from it. Rows may be decided in any order that depends on p only: given p, decided rows are like the
+rest. Rows that were picked for another reason (that they look odd) pull it towards what was picked.
+
+When to stop: no model. `random_order` shuffles every stratum and mixes them in fixed shares, so any beginning of it is
+a stratified random sample. Of a stratum of N rows, W of them wrong, n were looked at and x were wrong. That sequence
+has the probability L = C(N - n, W - x) / C(N, W), and M = B(alpha + x, beta + n - x) / B(alpha, beta) if W were
+beta-binomial. M / L is a martingale of mean 1 for the true W, so with probability 0.95 its product over the strata
+never reaches 20, however often one looks and whenever one stops (Ville 1939; Robbins, Annals of Mathematical
+Statistics 1970; for samples without replacement Waudby-Smith and Ramdas, NeurIPS 2020). The most wrong labels that
+keep the product below it are the bound. p enters by alpha and beta only: where it is off, the bound is wider and holds.
+
+Letters: n rows, h strata, j parameters, s draws, b bins.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from cleanlab_lite.run.report import FLAG
+
+STRATA = (0.05, 0.2, FLAG, 0.8, 0.95)  # inner bounds of p_mislabel
+VARIANCE = 0.04  # least one of a stratum in the allocation: where p is sure, it may be surely wrong
+LEAST = 0.05  # share of the sample that every stratum has
+CONFIDENCE = 0.95
+FARTHEST = 7.0  # logits: p nearer to 0 or 1 than 0.001 says no more
+# Standard deviations of the prior: how far off p was on nine audits of sets with known truth (benchmarks/RESULTS.md).
+INTERCEPT, SLOPE, FLAGGED, STRATUM = 0.4, 0.4, 0.3, 0.4
+STRENGTH = 20.0  # rows that p counts for in the bound
+RAREST = 0.005  # share of wrong labels in a stratum that p may promise there
+DRAWS = 2000
+BINS = 10  # per logit: rows of the same bin share p'
+ERRORS = (1.0, 49.0)  # beta prior of the share of decisions that are errors: 1 in 50
+
+
+@dataclass(frozen=True)
+class Looks:
+    """What people decided about n rows."""
+
+    decided: np.ndarray  # (n,) bool, "unsure" as well
+    wrong: np.ndarray  # (n,) bool, decided to be wrong
+    known: np.ndarray  # (n,) bool, decided and not "unsure"
+    error: float = 0.0  # share of decisions that are errors
+
+
+@dataclass(frozen=True)
+class Count:
+    """Wrong labels among some rows."""
+
+    rows: int
+    looked_at: int  # of them, "unsure" left out
+    wrong: int  # of those looked at
+    estimate: float  # wrong ones among all of the rows
+    low: float  # 95 % interval
+    high: float
+
+    @property
+    def within(self) -> float:
+        """Half the length of the interval."""
+        return (self.high - self.low) / 2
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """What the decisions make of the audit's probabilities."""
+
+    p: np.ndarray  # (n,) float64: 1 or 0 where it was decided by people who do not err, NaN where nothing was judged
+    flagged: Count
+    unflagged: Count
+    everything: Count
+
+
+@dataclass(frozen=True)
+class Remaining:
+    """Wrong labels that are left once the decisions are applied, by the random sample alone."""
+
+    sample: int  # rows at the beginning of the random order that are decided
+    rows: int  # judged
+    most: int  # with 95 %, at most so many are left
+
+    @property
+    def share(self) -> float:
+        return self.most / max(self.rows, 1)
+
+
+def strata_of(p: np.ndarray) -> list[np.ndarray]:
+    """Rows by p_mislabel (n,), h arrays, empty ones too. Rows without a probability are in none."""
+    number = np.where(np.isfinite(p), np.searchsorted(STRATA, p, side="right"), -1)
+    return [np.flatnonzero(number == h) for h in range(len(STRATA) + 1)]
+
+
+def random_order(p: np.ndarray, *, seed: int = 0) -> np.ndarray:
+    """All judged rows, so that any beginning is a stratified random sample; the same for the same p (n,) and seed.
+
+    Half of it is flagged, as long as there are such rows. Within a half, strata have shares by Neyman allocation, in
+    proportion to size times expected standard deviation (Neyman, JRSS 1934).
+    """
+    rng, strata = np.random.default_rng(seed), strata_of(p)
+    mean = np.array([p[rows].mean() if len(rows) else 0.0 for rows in strata])
+    due = np.array([len(rows) for rows in strata]) * np.sqrt(np.maximum(mean * (1 - mean), VARIANCE))
+    flagged = np.append(False, np.array(STRATA) >= FLAG)
+    for half in (flagged, ~flagged):
+        due[half] /= max(due[half].sum(), 1e-12)
+    due = np.maximum(due / 2, LEAST)
+    turns = [(np.arange(len(rows)) + rng.random(len(rows))) / share for rows, share in zip(strata, due, strict=True)]
+    return np.concatenate([rng.permutation(rows) for rows in strata])[np.argsort(np.concatenate(turns))]
+
+
+def leading(order: np.ndarray, decided: np.ndarray) -> np.ndarray:
+    """The rows at the beginning of the order (m,) that are all `decided` (n,)."""
+    open_places = np.flatnonzero(~decided[order])
+    return order[: open_places[0]] if len(open_places) else order
+
+
+def calibrate_by(p: np.ndarray, flagged: np.ndarray, looks: Looks, *, seed: int = 0) -> Calibrated:
+    """Calibrate p_mislabel (n,), NaN where nothing was judged, by decisions; `flagged` (n,) says what to count.
+
+    Decided rows are known, as far as the people do not err.
+    """
+    judged = np.isfinite(p)
+    level = np.round(BINS * np.clip(_logit(p), -FARTHEST, FARTHEST)) / BINS
+    stratum = np.searchsorted(STRATA, p, side="right")
+    seen = np.flatnonzero(judged & looks.known)
+    fit = _laplace(*_terms(level[seen], stratum[seen]), looks.wrong[seen], looks.error)
+    rng = np.random.default_rng((seed, 7))
+    theta = fit.draw(rng, DRAWS)
+    groups = {True: judged & flagged, False: judged & ~flagged}
+    totals = {flag: _totals(rows, level, stratum, looks, theta, rng) for flag, rows in groups.items()}
+    counts = {flag: _count(groups[flag], looks, totals[flag]) for flag in groups}
+    return Calibrated(
+        _refit(p, level, stratum, looks, theta),
+        counts[True],
+        counts[False],
+        _count(judged, looks, totals[True] + totals[False]),
+    )
+
+
+def remaining(p: np.ndarray, looks: Looks, *, seed: int = 0, confidence: float = CONFIDENCE) -> Remaining:
+    """A bound on the wrong labels left when the decisions on rows with p (n,) are applied, valid at any time.
+
+    "Unsure" counts as wrong, and is left. The order is `random_order` of the same p and seed.
+    """
+    sample = leading(random_order(p, seed=seed), looks.decided)
+    in_sample = np.zeros(len(p), dtype=bool)
+    in_sample[sample] = True
+    bad = looks.decided & (looks.wrong | ~looks.known)
+    budget, strata = -math.log(1 - confidence), []
+    for rows in strata_of(p):
+        if not len(rows):
+            continue
+        size, n = len(rows), int(in_sample[rows].sum())
+        x, found = int((bad & in_sample)[rows].sum()), int(bad[rows].sum())
+        mean = float(np.clip(p[rows].mean(), RAREST, 1 - RAREST))
+        alpha, beta = STRENGTH * mean, STRENGTH * (1 - mean)
+        budget -= _log_beta(alpha + x, beta + n - x) - _log_beta(alpha, beta)
+        most = size - int((looks.decided & ~bad)[rows].sum())
+        strata.append(_Stratum(size, n, x, found, most))
+    worst = most_wrong(strata, budget)
+    applied = int((looks.wrong & looks.known & np.isfinite(p)).sum())
+    return Remaining(len(sample), int(np.isfinite(p).sum()), max(worst - applied, 0))
+
+
+@dataclass(frozen=True)
+class _Stratum:
+    size: int
+    n: int  # in the sample
+    x: int  # of them wrong
+    found: int  # wrong ones known of
+    most: int  # that can be wrong, as the others are known to be right
+
+    def cost(self, wrong: int) -> float:
+        """-log of the probability of the sample if so many are wrong."""
+        return _log_choose(self.size, wrong) - _log_choose(self.size - self.n, wrong - self.x)
+
+    def step(self, wrong: int) -> float:
+        """What one more wrong row adds to the cost; it rises with `wrong`."""
+        up = (self.size - wrong) * (wrong + 1 - self.x)
+        down = (wrong + 1) * (self.size - self.n - wrong + self.x)
+        return math.log(up / down) if up and down else math.inf if up else -math.inf
+
+
+def most_wrong(strata: list[_Stratum], budget: float) -> int:
+    """The most wrong rows, known ones included, whose costs add up to no more than the budget; or a few more."""
+
+    def at(price: float) -> list[int]:
+        return [_last(lambda w, s=each: s.step(w) <= price, each.found, each.most) for each in strata]  # type: ignore[misc]
+
+    low, high = -50.0, 50.0
+    for _ in range(45):
+        middle = (low + high) / 2
+        cost = sum(each.cost(wrong) for each, wrong in zip(strata, at(middle), strict=True))
+        low, high = (middle, high) if cost <= budget else (low, middle)
+    return sum(at(high))
+
+
+def _last(holds: Callable[[int], bool], low: int, high: int) -> int:
+    """The number of the first of low..high at which the condition, true up to some number, does not hold."""
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (middle + 1, high) if holds(middle) else (low, middle)
+    return low
+
+
+def decision_error(pairs: int, disagreeing: int) -> float:
+    """Share of a person's decisions that are errors, by pairs of independent ones on the same row.
+
+    Two that err with probability e disagree with 2 e (1 - e). Posterior mean under a beta prior.
+    """
+    e = (np.arange(500) + 0.5) / 1000  # up to one half
+    differ = 2 * e * (1 - e)
+    log_p = (ERRORS[0] - 1) * np.log(e) + (ERRORS[1] - 1) * np.log1p(-e)
+    log_p += disagreeing * np.log(differ) + (pairs - disagreeing) * np.log1p(-differ)
+    weight = np.exp(log_p - log_p.max())
+    return float((weight * e).sum() / weight.sum())
+
+
+@dataclass(frozen=True)
+class _Posterior:
+    """Normal."""
+
+    mean: np.ndarray  # (j,)
+    root: np.ndarray  # (j, j) of the covariance
+
+    def draw(self, rng: np.random.Generator, draws: int) -> np.ndarray:
+        """(s, j)"""
+        return self.mean + rng.standard_normal((draws, len(self.mean))) @ self.root.T
+
+
+def _terms(level: np.ndarray, stratum: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(n, j) features, the prior of whose parameters has the variance 1, and (n,) what they are added to.
+
+    The latter is so much farther from 0 than the logit that the mean over the prior is p: E expit(x) of a normal x is
+    about expit(mean / sqrt(1 + pi variance / 8)) (MacKay, Neural Computation 1992).
+    """
+    flagged = np.where(level >= 0, 0.5, -0.5)
+    own = STRATUM * np.eye(len(STRATA) + 1)[np.minimum(stratum, len(STRATA))]
+    x = np.column_stack([np.full(len(level), INTERCEPT), SLOPE * level, FLAGGED * flagged, own])
+    return x, level * np.sqrt(1 + math.pi / 8 * (x**2).sum(axis=1))
+
+
+def _laplace(x: np.ndarray, offset: np.ndarray, wrong: np.ndarray, error: float) -> _Posterior:
+    """The posterior given rows x (n, j) decided to be wrong or not (n,), by Fisher scoring."""
+    y, theta = wrong.astype(np.float64), np.zeros(x.shape[1])
+
+    def loss(theta: np.ndarray) -> float:
+        mean = _seen(_expit(offset + x @ theta), error)
+        return float(theta @ theta / 2 - np.sum(np.log(np.where(wrong, mean, 1 - mean))))
+
+    for _ in range(100):
+        share = _expit(offset + x @ theta)
+        mean, slope = _seen(share, error), (1 - 2 * error) * share * (1 - share)
+        weight = slope / (mean * (1 - mean))
+        information = np.eye(len(theta)) + (x * (slope * weight)[:, None]).T @ x
+        step = np.linalg.solve(information, x.T @ ((y - mean) * weight) - theta)
+        length = 1.0
+        while length > 1e-6 and loss(theta + length * step) > loss(theta):
+            length /= 2
+        theta = theta + length * step
+        if np.abs(length * step).max() < 1e-8:
+            break
+    return _Posterior(theta, np.linalg.cholesky(np.linalg.inv(information)))
+
+
+def _seen(share: np.ndarray, error: float) -> np.ndarray:
+    """Share that is called wrong, where `share` is and decisions err."""
+    return np.clip(error + (1 - 2 * error) * share, 1e-9, 1 - 1e-9)
+
+
+def _binned(level: np.ndarray, stratum: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rows (r,) that are alike share a bin: its number (r,), and the features (b, j) and offsets (b,) of all bins."""
+    key = np.round(BINS * level[rows]).astype(np.int64) * (len(STRATA) + 1) + stratum[rows]
+    bins, number = np.unique(key, return_inverse=True)
+    of_level, of_stratum = np.divmod(bins, len(STRATA) + 1)
+    return number, *_terms(of_level / BINS, of_stratum)
+
+
+def _totals(
+    group: np.ndarray,
+    level: np.ndarray,
+    stratum: np.ndarray,
+    looks: Looks,
+    theta: np.ndarray,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """(s,) draws of the number of wrong labels among the rows of a group (n,) bool."""
+    total, variance = np.zeros(len(theta)), np.zeros(len(theta))
+    for known, wrong in ((False, False), (True, False), (True, True)):
+        rows = np.flatnonzero(group & (looks.known == known) & (~looks.known | (looks.wrong == wrong)))
+        if not len(rows):
+            continue
+        number, x, offset = _binned(level, stratum, rows)
+        p = _expit(offset + theta @ x.T)  # (s, b)
+        if known:
+            p = _given_decision(p, wrong, looks.error)
+        size = np.bincount(number)
+        total, variance = total + p @ size, variance + (p * (1 - p)) @ size
+    return np.clip(total + np.sqrt(variance) * rng.standard_normal(len(theta)), 0, group.sum())
+
+
+def _given_decision(p: np.ndarray, wrong: bool, error: float) -> np.ndarray:
+    """Probability p of being wrong after one decision that errs with probability `error`."""
+    if not error:
+        return np.full_like(p, float(wrong))
+    like = (1 - error, error) if wrong else (error, 1 - error)
+    return p * like[0] / (p * like[0] + (1 - p) * like[1])
+
+
+def _count(group: np.ndarray, looks: Looks, totals: np.ndarray) -> Count:
+    known = group & looks.known
+    low, high = np.quantile(totals, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return Count(
+        int(group.sum()),
+        int(known.sum()),
+        int((known & looks.wrong).sum()),
+        float(totals.mean()),
+        float(low),
+        float(high),
+    )
+
+
+def _refit(p: np.ndarray, level: np.ndarray, stratum: np.ndarray, looks: Looks, theta: np.ndarray) -> np.ndarray:
+    """(n,) mean over the posterior; with the decision where there is one."""
+    result = np.full(len(p), np.nan)
+    rows = np.flatnonzero(np.isfinite(p))
+    if len(rows):
+        number, x, offset = _binned(level, stratum, rows)
+        result[rows] = _expit(offset + theta @ x.T).mean(axis=0)[number]
+    for wrong in (False, True):
+        decided = np.isfinite(p) & looks.known & (looks.wrong == wrong)
+        result[decided] = _given_decision(result[decided], wrong, looks.error)
+    return result
+
+
+def _logit(p: np.ndarray) -> np.ndarray:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.log(p / (1 - p))
+
+
+def _log_choose(n: int, k: int) -> float:
+    """-inf where there is no such choice."""
+    if not 0 <= k <= n:
+        return -math.inf
+    return math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
+
+
+def _log_beta(a: float, b: float) -> float:
+    return math.lgamma(a) + math.lgamma(b) - math.lgamma(a + b)
+
+
+def _expit(x: np.ndarray) -> np.ndarray:
+    """1 / (1 + exp(-x)); SciPy takes longer to load than all else of a review."""
+    return (1 + np.tanh(x / 2)) / 2

@@ -1,0 +1,158 @@
+"""What the decisions of a review say of the whole report: which rows to look at, how many are wrong, when to stop."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from cleanlab_lite.evidence.decisions import Decision, settle, standing
+from cleanlab_lite.judge.reviews import (
+    Count,
+    Looks,
+    Remaining,
+    calibrate_by,
+    decision_error,
+    leading,
+    random_order,
+    remaining,
+)
+from cleanlab_lite.run.columns import Labels, numbers
+from cleanlab_lite.run.report import flags
+from cleanlab_lite.text import percent
+
+SAMPLE = 40  # rows that `review --calibrate` shows at a time
+AHEAD = 60  # rows of which it is said what looking at them would find
+TARGET = 0.01  # share of wrong labels below which a review may stop
+
+
+@dataclass(frozen=True)
+class Reviewed:
+    """The report, calibrated by decisions. `p` is (n,) float64, as in `Calibrated`."""
+
+    p: np.ndarray
+    decided: int  # judged rows with a decision
+    error: float | None  # share of decisions that are errors; None where no row was decided by two people
+    flagged: Count
+    unflagged: Count
+    everything: Count
+    ahead: int  # rows without a decision that are most probably wrong
+    ahead_wrong: float  # of them, expected
+    remaining: Remaining
+
+    def stops(self, target: float = TARGET) -> bool:
+        """Whether fewer labels than the share `target` are wrong, with 95 %, once the decisions are applied."""
+        return self.remaining.share < target
+
+    def as_dict(self, target: float = TARGET) -> dict[str, Any]:
+        """JSON types."""
+        left = asdict(self.remaining) | {"share": self.remaining.share, "target": target, "stop": self.stops(target)}
+        rows = self.everything.rows
+        ends = {name: getattr(self.everything, name) / rows for name in ("estimate", "low", "high")} if rows else None
+        return {
+            "decided": self.decided,
+            "decision_error": self.error,
+            "flagged": asdict(self.flagged),
+            "unflagged": asdict(self.unflagged),
+            "noise_rate": ends,
+            "next": {"rows": self.ahead, "wrong": self.ahead_wrong},
+            "remaining": left,
+        }
+
+    def in_words(self, target: float = TARGET) -> list[str]:
+        """A sentence each: what is wrong, how often, and whether to go on."""
+        flagged, more, rows = self.flagged, self.unflagged, max(self.everything.rows, 1)
+        count = self.everything
+        text = (
+            f"of {flagged.rows:,} flags about {_number(flagged)} are real, "
+            f"about {_number(more)} more rows are wrong and unflagged"
+        )
+        if self.ahead:
+            text += f"; reviewing {self.ahead:,} more would find about {self.ahead_wrong:,.0f}"
+        ends = (percent(end / rows) for end in (count.estimate, count.low, count.high))
+        rate = "noise rate by {} decisions: {}, between {} and {}".format(f"{self.decided:,}", *ends)
+        found = [text, rate]
+        if self.error is not None:
+            found.append(f"about {percent(self.error)} of the decisions are errors, by rows that two people decided")
+        return [*found, self._whether_to_stop(target)]
+
+    def _whether_to_stop(self, target: float) -> str:
+        left = self.remaining
+        if self.stops(target):
+            return (
+                f"stop here: with 95 % fewer than {percent(target)} of the labels are wrong "
+                "once the decisions are applied"
+            )
+        sample = f"{left.sample:,} row{'' if left.sample == 1 else 's'}"
+        return (
+            f"do not stop yet: a random sample of {sample} shows with 95 % that at most {percent(left.share)} of the "
+            f"labels are wrong once the decisions are applied, not {percent(target)}"
+        )
+
+
+def reviewed(table: pa.Table, decisions: Sequence[Decision]) -> Reviewed | None:
+    """What decisions make of a report; None where none of them is about a row that was judged."""
+    looks, pairs = looks_of(table, decisions)
+    p = numbers(table, "p_mislabel")
+    if not (looks.decided & np.isfinite(p)).any():
+        return None
+    found = calibrate_by(p, flags(table, "is_label_issue"), looks)
+    undecided = np.sort(found.p[np.isfinite(p) & ~looks.decided])[::-1][:AHEAD]
+    return Reviewed(
+        p=found.p,
+        decided=int((looks.decided & np.isfinite(p)).sum()),
+        error=looks.error if pairs else None,
+        flagged=found.flagged,
+        unflagged=found.unflagged,
+        everything=found.everything,
+        ahead=len(undecided),
+        ahead_wrong=float(undecided.sum()),
+        remaining=remaining(p, looks),
+    )
+
+
+def looks_of(table: pa.Table, decisions: Iterable[Decision]) -> tuple[Looks, int]:
+    """Decisions by the rows of the report, and how many pairs of people decided the same row."""
+    decisions = list(decisions)
+    settled = list(settle(decisions).values())
+    place = pc.index_in(pa.array([d.id for d in settled], pa.string()), value_set=table["id"].combine_chunks())
+    given = Labels(table, "given_label")
+    decided, wrong, known = (np.zeros(table.num_rows, dtype=bool) for _ in range(3))
+    for row, decision in zip(place.to_pylist(), settled, strict=True):
+        if row is not None:
+            decided[row], known[row] = True, decision.action != "unsure"
+            wrong[row] = says_wrong(decision, given.text(row))
+    pairs, disagreeing = _pairs(decisions)
+    return Looks(decided, wrong, known, decision_error(pairs, disagreeing) if pairs else 0.0), pairs
+
+
+def says_wrong(decision: Decision, given: str | None) -> bool:
+    """Whether the given label is wrong, by this decision."""
+    return decision.action == "drop" or (decision.action == "relabel" and decision.label != given)
+
+
+def rows_to_decide(table: pa.Table, decided: np.ndarray, *, size: int = SAMPLE) -> np.ndarray:
+    """The next rows of the random order, `size` of them, where the first ones are `decided` (n,) bool."""
+    order = random_order(numbers(table, "p_mislabel"))
+    done = len(leading(order, decided))
+    start = min(done, max(len(order) - 1, 0)) // size * size
+    return order[start : start + size]
+
+
+def _pairs(decisions: Iterable[Decision]) -> tuple[int, int]:
+    """Pairs of people who decided the same row and were sure, and how many of them disagree on whether it is wrong."""
+    votes: dict[str, list[bool]] = {}
+    for decision in standing(decisions).values():
+        if decision.action != "unsure":
+            votes.setdefault(decision.id, []).append(says_wrong(decision, decision.given_label))
+    pairs = [pair for cast in votes.values() for pair in combinations(cast, 2)]
+    return len(pairs), sum(a != b for a, b in pairs)
+
+
+def _number(found: Count) -> str:
+    return f"{found.estimate:,.0f} ± {found.within:,.0f}"

@@ -1,0 +1,217 @@
+"""What decisions on some rows say of all: on worlds whose truth is known, against closed forms."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from cli_world import make_report, mislabel, row
+from scipy.stats import hypergeom
+
+from cleanlab_lite.evidence.decisions import Decision
+from cleanlab_lite.judge import reviews
+from cleanlab_lite.judge.reviews import Looks, calibrate_by, decision_error, leading, random_order, remaining
+from cleanlab_lite.report.reviewed import looks_of, reviewed, rows_to_decide
+
+
+def world(n=2000, seed=0, shift=0.0):
+    """p (n,) and which rows are wrong (n,); the odds of p are off by exp(shift)."""
+    rng = np.random.default_rng(seed)
+    p = np.where(rng.random(n) < 0.1, rng.beta(8, 1, n), rng.beta(0.3, 12, n)).clip(1e-5, 1 - 1e-5)
+    return p, rng.random(n) < 1 / (1 + (1 / p - 1) * np.exp(-shift))
+
+
+def looks(rows, wrong, unsure=(), error=0.0):
+    decided, known = np.zeros(len(wrong), dtype=bool), np.zeros(len(wrong), dtype=bool)
+    decided[rows], known[rows] = True, True
+    known[list(unsure)] = False
+    return Looks(decided, decided & known & wrong, known, error)
+
+
+def decide(p, wrong, count, seed=0):
+    return looks(random_order(p, seed=seed)[:count], wrong)
+
+
+# the sample
+
+
+def test_any_beginning_of_the_order_is_a_stratified_sample_and_the_same_every_time():
+    p, _ = world()
+    p[5] = np.nan
+    order = random_order(p)
+    assert sorted(order) == [i for i in range(2000) if i != 5]
+    assert np.array_equal(order, random_order(p)) and not np.array_equal(order, random_order(p, seed=1))
+    for count in (20, 40, 100):
+        flagged = (p[order[:count]] >= 0.5).mean()
+        assert 0.4 <= flagged <= 0.6
+        number = np.searchsorted(reviews.STRATA, p[order[:count]], side="right")
+        assert count < 40 or np.bincount(number, minlength=6).min() >= 1
+
+
+def test_within_a_stratum_every_row_comes_first_as_often_as_any_other():
+    p = np.repeat([0.01, 0.9], 10)
+    seen = np.zeros(20)
+    for seed in range(2000):
+        seen[random_order(p, seed=seed)[:4]] += 1
+    for stratum in (seen[:10], seen[10:]):
+        assert np.abs(stratum - stratum.mean()).max() < 5 * math.sqrt(stratum.mean())
+
+
+def test_a_sample_goes_on_where_rows_are_decided():
+    table = make_report([*(mislabel(f"m{i}") for i in range(30)), *(row(f"r{i}") for i in range(70))]).table
+    none = np.zeros(100, dtype=bool)
+    first = rows_to_decide(table, none)
+    assert len(first) == 40
+    done = none.copy()
+    done[first[:30]] = True
+    assert np.array_equal(rows_to_decide(table, done), first)
+    done[first] = True
+    assert not set(rows_to_decide(table, done).tolist()) & set(first.tolist())
+    assert len(rows_to_decide(table, ~none)) == 20  # all of it is decided: the last ones
+    assert len(rows_to_decide(make_report([row("x", p_mislabel=None)]).table, none[:1])) == 0
+
+
+# how many are wrong
+
+
+def test_without_decisions_the_probabilities_stay_about_as_they_are():
+    p, wrong = world()
+    found = calibrate_by(p, p >= 0.5, looks([], wrong))
+    assert found.flagged.estimate == pytest.approx(p[p >= 0.5].sum(), rel=0.05)
+    assert found.flagged.low < p[p >= 0.5].sum() < found.flagged.high
+    assert (np.diff(found.p[np.argsort(p)]) > -0.02).all()
+
+
+def test_decisions_on_everything_leave_no_doubt():
+    p, wrong = world(500)
+    found = calibrate_by(p, p >= 0.5, looks(np.arange(500), wrong))
+    for count, rows in ((found.flagged, p >= 0.5), (found.unflagged, p < 0.5)):
+        assert (count.rows, count.looked_at, count.wrong) == (rows.sum(), rows.sum(), wrong[rows].sum())
+        assert count.low == count.estimate == count.high == wrong[rows].sum()
+    assert np.array_equal(found.p, wrong)
+
+
+@pytest.mark.parametrize("shift", [-1.0, 0.0, 0.7])
+def test_probabilities_that_are_off_are_mended_and_intervals_hold_the_truth(shift):
+    inside, closer = 0, 0
+    for seed in range(40):
+        p, wrong = world(seed=seed, shift=shift)
+        flagged = p >= 0.5
+        found = calibrate_by(p, flagged, decide(p, wrong, 120, seed), seed=seed)
+        truth = wrong[flagged].sum()
+        inside += found.flagged.low <= truth <= found.flagged.high
+        closer += abs(found.flagged.estimate - truth) <= abs(p[flagged].sum() - truth)
+    assert inside >= 36  # of 40, at 95 %
+    assert shift == 0 or closer >= 30
+
+
+def test_rows_decided_worst_first_are_no_random_sample_and_are_not_taken_for_one():
+    """The upper half of a stratum is more often wrong; by p, the lower half is seen to be less so."""
+    p, wrong = world(4000)
+    flagged = p >= 0.5
+    worst = np.argsort(-p)[:100]
+    found = calibrate_by(p, flagged, looks(worst, wrong))
+    assert wrong[worst].mean() * flagged.sum() > found.flagged.estimate
+    assert found.flagged.low <= wrong[flagged].sum() <= found.flagged.high
+
+
+def test_unsure_is_no_vote():
+    p, wrong = world()
+    rows = random_order(p)[:60]
+    sure, half = (calibrate_by(p, p >= 0.5, looks(rows, wrong, unsure)) for unsure in ((), rows[:30]))
+    assert (sure.everything.looked_at, half.everything.looked_at) == (60, 30)
+    assert half.flagged.within > sure.flagged.within
+
+
+def test_decisions_of_people_who_err_say_less():
+    p, wrong = world()
+    rows = random_order(p)[:200]
+    sure, doubtful = (calibrate_by(p, p >= 0.5, looks(rows, wrong, error=e)) for e in (0.0, 0.2))
+    assert doubtful.flagged.within > 1.2 * sure.flagged.within
+    assert ((doubtful.p[rows] > 0) & (doubtful.p[rows] < 1)).all()
+
+
+def test_the_share_of_errors_by_people_who_decided_the_same_rows():
+    assert decision_error(0, 0) == pytest.approx(1 / 50, abs=1e-3)  # the prior
+    assert decision_error(100, 0) < 0.01
+    assert decision_error(2000, 360) == pytest.approx(0.1, abs=0.01)  # 2 * 0.1 * 0.9
+
+
+# when to stop
+
+
+def test_the_bound_is_the_most_that_the_sample_allows():
+    """One stratum, nothing found: the largest W with C(N - W, n) / C(N, n) >= 0.05 M, M by the beta-binomial."""
+    p = np.full(1000, 0.01)
+    for count in (1, 100, 400, 999):
+        found = remaining(p, decide(p, np.zeros(1000, dtype=bool), count))
+        mixture = np.prod([1 - 0.2 / (20 + i) for i in range(count)])
+        allowed = [w for w in range(1001) if hypergeom.pmf(0, 1000, w, count) >= 0.05 * mixture]
+        assert max(allowed) <= found.most <= max(allowed) + 1
+        assert (found.sample, found.rows) == (count, 1000)
+    assert remaining(p, decide(p, np.zeros(1000, dtype=bool), 1000)).most == 0
+
+
+def test_what_is_known_to_be_wrong_is_not_left_and_unsure_is():
+    p = np.full(200, 0.9)
+    wrong = np.ones(200, dtype=bool)
+    assert remaining(p, looks(np.arange(200), wrong)).most == 0
+    assert remaining(p, looks(np.arange(200), wrong, unsure=range(7))).most == 7
+
+
+def test_rows_picked_by_hand_are_no_sample():
+    p, wrong = world()
+    order = random_order(p)
+    found = remaining(p, looks(order[1:400], wrong))
+    assert found.sample == 0 and found.most > 1000
+    assert len(leading(order, looks(order[:7], wrong).decided)) == 7
+
+
+@pytest.mark.parametrize("shift", [-0.5, 0.0, 2.0])
+def test_whoever_looks_after_every_row_and_stops_by_the_bound_is_right(shift):
+    kept = stops = 0
+    for seed in range(60):
+        p, wrong = world(600, seed, shift)
+        order = random_order(p, seed=seed)
+        for count in range(20, 601, 20):
+            made = looks(order[:count], wrong)
+            found = remaining(p, made, seed=seed)
+            if found.share < 0.03:
+                stops += count < 600
+                kept += wrong[order[count:]].sum() <= found.most
+                break
+    assert kept >= 57 and stops >= 50  # of 60
+
+
+# of a report
+
+
+def decisions(ids, action, reviewer="ann", label=None):
+    return [Decision(id, action, "cat", label, reviewer) for id in ids]
+
+
+def test_sentences_of_a_report():
+    table = make_report([*(mislabel(f"m{i}") for i in range(40)), *(row(f"r{i}") for i in range(200))]).table
+    assert reviewed(table, []) is None and reviewed(table, decisions(["elsewhere"], "drop")) is None
+    some = decisions([f"m{i}" for i in range(20)], "drop") + decisions([f"r{i}" for i in range(30)], "keep")
+    found = reviewed(table, some)
+    first, rate, stop = found.in_words()
+    assert first.startswith("of 40 flags about ") and "; reviewing 60 more would find about " in first
+    assert rate.startswith("noise rate by 50 decisions: ")
+    assert stop.startswith("do not stop yet") and stop.endswith("not 1.0 %")
+    everything = decisions([f"m{i}" for i in range(40)], "drop") + decisions([f"r{i}" for i in range(200)], "keep")
+    first, _, stop = reviewed(table, everything).in_words(0.02)
+    assert first == "of 40 flags about 40 ± 0 are real, about 0 ± 0 more rows are wrong and unflagged"
+    assert stop == "stop here: with 95 % fewer than 2.0 % of the labels are wrong once the decisions are applied"
+    assert reviewed(table, everything).as_dict(0.02)["remaining"]["stop"] is True
+
+
+def test_two_reviewers_tell_how_often_they_err():
+    table = make_report([mislabel(f"m{i}") for i in range(20)]).table
+    ids = [f"m{i}" for i in range(20)]
+    assert reviewed(table, decisions(ids, "drop")).error is None
+    both = decisions(ids, "drop") + decisions(ids[:10], "keep", "bob") + decisions(ids[10:], "drop", "bob")
+    found = reviewed(table, both)
+    assert found.error > 0.05 and any("of the decisions are errors" in text for text in found.in_words())
+    assert looks_of(table, both)[0].known.sum() == 10  # a tie is "unsure"
