@@ -171,7 +171,7 @@ def fake_pipeline(monkeypatch: pytest.MonkeyPatch, audit: Any) -> None:
     """Put `audit` in the place of the pipeline's."""
     pipeline = ModuleType("cleanlab_lite.pipeline")
     pipeline.__dict__["run_audit"] = audit
-    pipeline.__dict__["run_key"] = lambda manifest, config, evidence, warm: "ab" * 32
+    pipeline.__dict__["run_key"] = lambda *_: "ab" * 32
     pipeline.__dict__["source_of"] = fake_source
     monkeypatch.setitem(sys.modules, pipeline.__name__, pipeline)
 

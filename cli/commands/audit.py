@@ -116,12 +116,14 @@ def command(
         from cleanlab_lite.train.warm_start import read_warm_start
 
         warm = read_warm_start(warm_start, dataset, evidence)
-    from cleanlab_lite.pipeline import read_decided, run_key, source_of
+    from cleanlab_lite.pipeline import run_key, source_of
 
     from .. import output
 
     decided = None
     if trusted:
+        from cleanlab_lite.pipeline import read_decided
+
         decided, notes = read_decided(trusted, dataset)
         for sentence in notes:
             diagnostics.warn(sentence)

@@ -59,7 +59,10 @@ class Learner:
             for part, rate in parts
             for heavy in (True, False)  # biases and norms do not decay
         ]
-        self._optimizer = SGD(groups, lr=learning_rate, momentum=0.9, nesterov=True, fused=True)
+        # on a CPU it takes memory as it lies, and kernels of convolutions may lie in another order than their momentum
+        flat = self._device.type == "cpu" and all(p.dim() <= 2 for p in trained)
+        fused = True if flat or self._device.type == "cuda" else None
+        self._optimizer = SGD(groups, lr=learning_rate, momentum=0.9, nesterov=True, fused=fused)
         self._schedule = torch.optim.lr_scheduler.OneCycleLR(
             self._optimizer,
             [group["lr"] for group in groups],
