@@ -135,7 +135,7 @@ def prepare(task: Task, plan: Plan, config: AuditConfig, crew: Crew | RankCrew |
         learning_rate=plan.learning_rate,
         weight_decay=config.weight_decay,
         l1=config.l1,
-        flip=mirrored and flips_preserve_labels(task.main.inputs.array, task.taught, np.flatnonzero(teachable)),
+        flip=mirrored and flips_preserve_labels(task.main.inputs.array, task.taught, task.rows(teachable)),
         shift=max(1, samples.sample_shape[-1] // 8) if samples.is_image else 0,
         autocast=PRECISIONS[plan.precision],
     )
@@ -216,7 +216,7 @@ class Ensemble:
         self, stage: str, m: int, teaching: Teaching, note: str, repeat: int = 0, *, warm: bool = False
     ) -> Job:
         """Proxy m, trained on the teachable rows of all other folds."""
-        rows = np.flatnonzero(self.task.teachable & (self.fold != m))
+        rows = self.task.rows(self.task.teachable & (self.fold != m))
         start = self.warm.starter(m) if warm and self.warm else None
         return self.job(stage, m, rows, teaching, note, repeat=repeat, start=start)
 
@@ -241,7 +241,7 @@ class Ensemble:
 
     def plants(self, pred_probs: np.ndarray, logits: np.ndarray) -> Plants:
         """The errors to plant, drawn from what the cross-fitted proxies confuse."""
-        rows = np.flatnonzero(self.task.teachable)
+        rows = self.task.rows(self.task.teachable)
         share = share_to_plant(self.config.planted, len(rows))
         return plant(self.task.taught, rows, pred_probs, logits, share, self.plan.ensemble, self.config.seed)
 
@@ -249,7 +249,7 @@ class Ensemble:
         """What the proxy saw that learned them."""
         labels = self.task.taught
         labels[plants.rows] = plants.labels
-        rows, note = np.flatnonzero(self.task.teachable), f"proxy {self.proxies}/{self.proxies}"
+        rows, note = self.task.rows(self.task.teachable), f"proxy {self.proxies}/{self.proxies}"
         seen = self.do(self.job("planted", self.plan.ensemble, rows, chosen.teaching, note, labels=labels))
         self.clock.reach(self.proxies * chosen.teaching.epochs)
         return seen
@@ -266,7 +266,7 @@ class Ensemble:
         number, note = self.proxies + first, f"second split {first + 1}/2"
 
         def learn(part: int, stage: str, start: Start | None = None) -> Observation:
-            rows = np.flatnonzero(self.task.teachable & (half == part))
+            rows = self.task.rows(self.task.teachable & (half == part))
             return self.do(self.job(stage, number, rows, teaching, note, start=start))
 
         before = self.proxies + 2 * first

@@ -23,26 +23,35 @@ def choose_folds(task: Task, folds: int, seed: int, run: Run, warm: WarmStart | 
     content = task.main.inputs.content
     known = warm.folds(content) if warm else np.full(len(task), -1)
     strata = np.where(known >= 0, KNOWN, task.taught)  # new rows are spread among themselves
-    fold = keep_folds(known, assign_folds(strata, task.copy_of, folds, seed), task.copy_of)
+    fold = keep_folds(known, assign_folds(strata, task.copy_of, folds, seed, task.order), task.copy_of)
     require_variety(task, fold, folds)
     return _folds_of_the_run(run, stage, fold, task.teachable)
 
 
 def halves(task: Task, seed: int) -> np.ndarray:
     """(n,) 0 or 1: two halves of the rows, for the second split. Raises ConfigError when there is too little."""
-    half = assign_folds(task.taught, task.copy_of, 2, seed)
+    half = assign_folds(task.taught, task.copy_of, 2, seed, task.order)
     require_variety(task, half, 2)
     return half
 
 
-def assign_folds(labels: np.ndarray, copy_of: np.ndarray, folds: int, seed: int) -> np.ndarray:
-    """(n,) fold of each row: equal shares of every class, and copies together, or they leak."""
+def assign_folds(
+    labels: np.ndarray, copy_of: np.ndarray, folds: int, seed: int, order: np.ndarray | None = None
+) -> np.ndarray:
+    """(n,) fold of each row: equal shares of every class, and copies together, or they leak.
+
+    `order` (n,) names all rows in the order in which they are dealt to the folds, by default that of the manifest.
+    """
     rng = np.random.default_rng(seed)
+    order = np.arange(len(labels)) if order is None else order
     fold = np.empty(len(labels), dtype=np.int64)
     for label in np.unique(labels):
-        rows = rng.permutation(np.flatnonzero(labels == label))
+        rows = rng.permutation(order[labels[order] == label])
         fold[rows] = (np.arange(len(rows)) + rng.integers(folds)) % folds
-    return np.where(copy_of >= 0, fold[np.maximum(copy_of, 0)], fold)
+    group = roots(copy_of)
+    first = np.empty(len(labels), dtype=np.int64)
+    first[group[order[::-1]]] = order[::-1]  # of a group, the first in that order is written last
+    return fold[first[group]]
 
 
 def keep_folds(known: np.ndarray, fold: np.ndarray, copy_of: np.ndarray) -> np.ndarray:

@@ -48,8 +48,7 @@ class Samples:
         sample = np.asarray(inputs[rows[:: max(1, len(rows) // 10_000)]], dtype=np.float32)
         axes = (0, 2, 3) if self.is_image else (0,)
         with np.errstate(over="ignore", invalid="ignore"):
-            mean, std = sample.mean(axes), sample.std(axes)
-        if not np.isfinite(std).all():  # huge vectors, whose squares are beyond float32
+            # in float64 their order does not matter, nor are squares of huge vectors beyond it
             mean, std = sample.mean(axes, dtype=np.float64), sample.std(axes, dtype=np.float64)
         std = np.maximum(std, 1e-3 if self.is_image else 1e-6)
         shape = (1, -1, 1, 1) if self.is_image else (1, -1)

@@ -84,6 +84,15 @@ class Task:
         """(n,) int64: what teachable rows teach, the decided class or the label; -1 for others."""
         return np.where(self.teachable, taught_labels(self.labels, self.decided), -1)
 
+    @cached_property
+    def order(self) -> np.ndarray:
+        """(n,) int64: all rows by content and label: what is drawn from them hangs on no order of a manifest."""
+        return np.lexsort((self.labels, self.main.inputs.content))
+
+    def rows(self, wanted: np.ndarray) -> np.ndarray:
+        """(r,) int64: the rows that are `wanted` (n,) bool, in that order."""
+        return self.order[wanted[self.order]]
+
     @property
     def group(self) -> np.ndarray:
         """(n,) int64: the first row of the copies that a row belongs to, the row itself where it is unique."""
