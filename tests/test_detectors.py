@@ -340,6 +340,18 @@ def test_neighbours_in_cells_are_nearly_all_found(monkeypatch):
     assert np.isin(cells[1][0], among).all()
 
 
+@pytest.mark.parametrize("least_cell", [0, 40])
+def test_few_pairs_held_at_a_time_are_the_same_neighbours(monkeypatch, least_cell):
+    rng = np.random.default_rng(3)
+    x = np.concatenate([rng.normal(size=(900, 6)), rng.normal(size=(least_cell, 6)) * 0.5 + 20]).astype(np.float32)
+    monkeypatch.setattr(neighbors, "EXACT_PAIRS", 0)
+    expected = neighbors.nearest_neighbors(x, 12)
+    monkeypatch.setattr(neighbors, "PAIRS", -len(x) * 12)  # after every cell
+    found = neighbors.nearest_neighbors(x, 12)
+    np.testing.assert_array_equal(found[0], expected[0])
+    np.testing.assert_array_equal(found[1], expected[1])
+
+
 def test_fewer_neighbours_than_asked_for_in_cells(monkeypatch):
     monkeypatch.setattr(neighbors, "EXACT_PAIRS", 0)
     indices, similarities = nearest_neighbors(np.eye(6, dtype=np.float32) + 1, 9)

@@ -28,6 +28,7 @@ PROBES = 8  # cells that a row looks into
 SAMPLE = 64  # rows per cell that teach the centres
 ROUNDS = 8  # of k-means
 BLOCK = 2000  # rows at a time, fewer where that would be more than `HELD`
+PAIRS = 1 << 21  # of rows and neighbours in memory at a time, beside those that are wanted
 ASKING = 16_384  # rows whose neighbours are sought in cells at a time
 
 Found = tuple[np.ndarray, np.ndarray, np.ndarray]  # rows (b,), their neighbours (b, k) and similarities (b, k)
@@ -194,15 +195,45 @@ def _in_cells(features: Matrix, k: int, among: np.ndarray) -> Iterator[Found]:
         rows = order[start : start + ASKING]
         asking, near = unit_rows(features[rows]), cells.near[rows]
         least = np.full(len(rows), -1.1, dtype=np.float32)
-        found = []
+        found = _Found(len(rows), k, least)
         for who, members, sims in _compared(features, asking, near[:, :1], cells):
             sims[rows[who][:, None] == members] = -np.inf
             if len(members) > k:
                 least[who] = np.maximum(np.partition(sims, -k, axis=1)[:, -k], least[who])
-            found.append(_at_least(who, members, sims, least))
+            found.add(*_at_least(who, members, sims, least))
         for who, members, sims in _compared(features, asking, near[:, 1:], cells):
-            found.append(_at_least(who, members, sims, least))
-        yield rows, *_nearest_of_each(len(rows), k, *(np.concatenate(part) for part in zip(*found, strict=True)))
+            found.add(*_at_least(who, members, sims, least))
+        yield rows, *found.nearest()
+
+
+class _Found:
+    """Pairs of rows 0 to b - 1 and neighbours, of which the k nearest of each row are wanted.
+
+    Rows of small cells know no similarity that theirs must reach, and find all of the next cells: when there are too
+    many, all but the nearest are let go, and the last of these is what others must reach, in `least` (b,).
+    """
+
+    def __init__(self, b: int, k: int, least: np.ndarray) -> None:
+        self.b, self.k, self.least = b, k, least
+        self.parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+        self.held = 0
+
+    def add(self, who: np.ndarray, number: np.ndarray, value: np.ndarray) -> None:
+        """Pairs (s,): row, number of the neighbour, similarity."""
+        self.parts.append((who, number, value))
+        self.held += len(who)
+        if self.held > PAIRS + self.b * self.k:
+            numbers, values = self.nearest()
+            full = numbers[:, -1] >= 0
+            self.least[full] = np.maximum(self.least[full], values[full, -1])
+            row, place = np.nonzero(numbers >= 0)
+            self.parts = [(row.astype(np.int32), numbers[row, place].astype(np.int32), values[row, place])]
+            self.held = len(row)
+
+    def nearest(self) -> tuple[np.ndarray, np.ndarray]:
+        """Neighbours (b, k) and similarities (b, k), nearest first."""
+        who, number, value = (np.concatenate(part) for part in zip(*self.parts, strict=True))
+        return _nearest_of_each(self.b, self.k, who, number, value)
 
 
 def _at_least(
