@@ -554,6 +554,11 @@ def warnings(verdict: Verdict, inputs: Inputs, advice: Sequence[str]) -> list[st
         n = len(inputs.codes)
         why = causes(inputs.codes, inputs.errors)
         found.append(f"{unreadable:,} of {n:,} rows could not be read ({why}); they are in the report as unreadable")
+    if alone := int(verdict.alone.sum()):
+        found.append(
+            f"{alone:,} {'row is' if alone == 1 else 'rows are'} the only one of a class, copies aside, and not judged: "
+            "nothing else says what the class looks like; are the labels spelled as they should be?"
+        )
     rate = verdict.calibration.rate
     if "unknown" in rate.method:
         found.append(f"{UNLEARNED}: {advice[0]} (`nlclean report` says what else to try)")
@@ -583,7 +588,7 @@ def leaks(manifest: Manifest, leaking: np.ndarray) -> list[str]:
 def costs(evidence: Evidence, inputs: Inputs, verdict: Verdict) -> list[str]:
     """What an audit of the user's own evidence lacks, and what that costs, a sentence each."""
     found = [sentence for name, sentence in WITHOUT.items() if getattr(evidence, name) is None]
-    silent = int((inputs.readable & (evidence.labels >= 0) & ~verdict.judged).sum())
+    silent = int((inputs.readable & (evidence.labels >= 0) & ~verdict.judged & ~verdict.alone).sum())
     if silent:
         found.append(f"{silent:,} labelled rows are not in the history and are not judged")
     if not inputs.array.shape[1]:

@@ -73,6 +73,11 @@ class Program(click.Group):
         except (click.Abort, KeyboardInterrupt):
             diagnostics.error("interrupted", hint="an audit goes on where it was when its command is run again")
             code = ExitCode.INTERRUPTED
+        except MemoryError as error:
+            text = f"the memory is used up: {error}".rstrip(": ")
+            hint = "--preset fast or --workers 1 need less; an audit goes on where it was when its command is run again"
+            diagnostics.error(text, hint=hint, cause=error)
+            code = ExitCode.FAILED
         except OSError as error:  # a full disk, a folder without permission: not ours to fix
             diagnostics.error(str(error), cause=error)
             code = ExitCode.FAILED

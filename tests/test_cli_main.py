@@ -69,6 +69,7 @@ def test_exit_codes_are_fixed():
         (errors.StoppedEarly("time is up"), 4),
         (OSError(28, "No space left on device", "x.npy"), 3),
         (ZeroDivisionError("division by zero"), 3),
+        (MemoryError("Unable to allocate 3 GiB"), 3),
         (KeyboardInterrupt(), 130),
     ],
 )
@@ -93,6 +94,12 @@ def test_a_bug_says_how_to_report_it_and_shows_its_traceback_at_vv(audit):
     assert "error: unexpected ZeroDivisionError: division by zero\n  hint: this is a bug in nlclean" in quiet.err
     assert "Traceback" not in quiet.err
     assert "Traceback" in loud.err
+
+
+def test_a_full_memory_is_no_bug(audit):
+    result = audit(error=MemoryError("Unable to allocate 3 GiB"))
+    assert "error: the memory is used up: Unable to allocate 3 GiB\n  hint: --preset fast" in result.err
+    assert "error: the memory is used up\n" in audit(error=MemoryError()).err
 
 
 def test_audit_answers_on_stdout_and_talks_on_stderr(audit, tmp_path):

@@ -59,6 +59,7 @@ class Verdict:
     columns: dict[str, np.ndarray]  # what the detectors measured
     reasons: dict[str, np.ndarray]  # reason code -> (n,) bool
     facts: dict[str, object]  # of the detectors, JSON types
+    alone: np.ndarray  # (n,) bool: the only row of its class, copies aside, which is not judged
     crowd: Crowd | None = None  # of the judged rows, where several annotators have labelled them
 
 
@@ -121,7 +122,11 @@ def combine(
     """
     labels = evidence.labels
     known = readable & (labels >= 0)
+    conflict = conflicting_duplicates(labels, duplicate_of, readable)
     judged = known & recorded(evidence)
+    alone = judged & alone_in_class(labels, roots(duplicate_of), known) & ~conflict
+    if (judged & ~alone).any():  # else there is nothing to learn, which is found out
+        judged &= ~alone
     if known.any() and not judged.any():
         raise EvidenceError("no readable, labelled row has a history or out-of-sample probabilities")
     part = evidence.select(np.flatnonzero(judged))
@@ -137,7 +142,6 @@ def combine(
     calibration = with_decisions(part, ranking, calibration, seed=seed)
     anchors = Anchors.of(evidence)
     score, p = _spread(ranking, judged), _spread(calibration.p_mislabel, judged)
-    conflict = conflicting_duplicates(labels, duplicate_of, readable)
     p = anchors.settle(settle_conflicts(p, labels, duplicate_of, conflict))
     conflict &= ~anchors.kept
 
@@ -193,6 +197,7 @@ def combine(
         columns=columns,
         reasons=reasons,
         facts=facts | {"judged_rows": len(part)} | ({"rate": asdict(estimators)} if estimators else {}),
+        alone=alone,
         crowd=heard,
     )
 
@@ -420,6 +425,16 @@ def best_other(posterior: Matrix, labels: np.ndarray) -> tuple[np.ndarray, np.nd
         best[part] = others.argmax(axis=1)
         confidence[part] = np.maximum(others.max(axis=1, initial=-1), 0)
     return best, confidence
+
+
+def alone_in_class(labels: np.ndarray, group: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """(n,) bool: rows whose class no `known` (n,) row has but they and their copies, `group` (n,).
+
+    Whoever has not learned from them has not heard of the class: that they are not predicted in it says nothing.
+    """
+    pairs = np.unique(np.stack([labels[known], group[known]]), axis=1)
+    groups = np.bincount(pairs[0], minlength=int(labels.max(initial=-1)) + 1)
+    return (labels >= 0) & (groups[np.maximum(labels, 0)] < 2) if len(groups) else np.zeros(len(labels), bool)
 
 
 def between_classes(
