@@ -49,7 +49,11 @@ ROLES = ("path", "label", "id", "split", "features")  # of columns
 # In a message: a command in backticks, or an option with what may be its value ("--out DIR", "--max-drop 14%").
 OPTION = re.compile(r"`[^`]*`|--([a-z]+(?:-[a-z]+)*)(?: (?!or |and )('[^']*'|[^\s,;)`]*[^\s,;:)`]))?")
 WORDED = ("format", "loss", "output", "proxy", "strategy", "weights")  # have words as values
-SWITCHES = {"force": "force=True", **{f"no-{name}".replace("_", "-"): f"{name}=False" for name in FIELDS}}
+SWITCHES = {
+    "force": "force=True",
+    "allow-remote": "allow_remote=True",
+    **{f"no-{name}".replace("_", "-"): f"{name}=False" for name in FIELDS},
+}
 
 
 def audit(

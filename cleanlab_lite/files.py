@@ -6,9 +6,11 @@ what they expect: TokenError, RecursionError, MemoryError, zlib.error ... No lis
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
+import stat
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -95,17 +97,23 @@ def local_path(uri: str) -> str:
     return uri.removeprefix(scheme)
 
 
-def read_remote(url: str) -> bytes:
-    """All of what fsspec can open. Raises OverflowError beyond `MAX_FILE_BYTES`, and whatever its backends raise."""
-    import fsspec  # slow to import and seldom needed
+def open_regular(path: str | os.PathLike[str], limit: int | None = None) -> BinaryIO:
+    """A local file, open for reading. Whoever wrote a manifest may have named a pipe or a device, which never ends.
 
-    data = bytearray()
-    with fsspec.open(url, "rb") as file:
-        while part := file.read(PART):
-            data += part
-            if len(data) > MAX_FILE_BYTES:
-                raise OverflowError(f"the file has more than the limit of {MAX_FILE_BYTES} bytes")
-    return bytes(data)
+    Raises OSError, also for what is no regular file, and OverflowError beyond `limit` bytes (`MAX_FILE_BYTES`).
+    """
+    file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0)))  # noqa: SIM115
+    try:
+        found = os.fstat(file.fileno())
+        if not stat.S_ISREG(found.st_mode):
+            raise OSError(errno.EINVAL, "this is a pipe, socket or device, not a file")
+        limit = MAX_FILE_BYTES if limit is None else limit
+        if found.st_size > limit:
+            raise OverflowError(f"the file has {found.st_size} bytes, more than the limit of {limit}")
+    except BaseException:
+        file.close()
+        raise
+    return file
 
 
 def load_arrays(file: str | os.PathLike[str] | BinaryIO) -> np.ndarray | dict[str, np.ndarray]:
@@ -117,7 +125,7 @@ def load_arrays(file: str | os.PathLike[str] | BinaryIO) -> np.ndarray | dict[st
 
     if not isinstance(file, str | os.PathLike):
         return _loaded(np.load(file, allow_pickle=False))
-    with open(file, "rb") as opened:  # of a damaged file np.load keeps the handle
+    with open_regular(file, sys.maxsize) as opened:  # of a damaged file np.load keeps the handle
         if opened.read(6) != np.lib.format.MAGIC_PREFIX:
             opened.seek(0)
             return _loaded(np.load(opened, allow_pickle=False))
@@ -143,6 +151,8 @@ def read_table(file: str | os.PathLike[str] | pa.BufferReader, columns: list[str
     """A Parquet file, or those of `columns` that it has; text that is no text is found here. Within `reading`."""
     import pyarrow.parquet as pq
 
+    if isinstance(file, str | os.PathLike):
+        open_regular(file, sys.maxsize).close()
     # ParquetFile, because pq.read_table takes folders called `key=value` on the way for columns
     with pq.ParquetFile(file, page_checksum_verification=True) as opened:
         table = opened.read(columns)

@@ -68,7 +68,8 @@ WITHOUT = {
         "and prototypes are null"
     ),
 }
-EXECUTION = ("time_budget", "workers", "devices", "max_memory")  # options that change how a run goes, not what it finds
+# Options that change how a run goes, not what it finds
+EXECUTION = ("time_budget", "workers", "devices", "max_memory", "allow_remote")
 
 
 class EvidenceSource(Protocol):

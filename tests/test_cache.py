@@ -575,7 +575,7 @@ def test_choose_image_size_snaps_the_median_shorter_side_down(tmp_path):
 
 def test_choose_image_size_reads_an_evenly_spaced_sample(monkeypatch):
     seen = []
-    monkeypatch.setattr(media, "opened", lambda uri: seen.append(int(uri)) or fail())
+    monkeypatch.setattr(media, "opened", lambda uri, remote: seen.append(int(uri)) or fail())
     choose_image_size([str(i) for i in range(1001)], sample=5)
     assert seen == [0, 250, 500, 750, 1000]
 

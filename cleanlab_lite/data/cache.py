@@ -190,7 +190,7 @@ def _headers(
     found = []
     for row in np.unique(np.linspace(0, len(uris) - 1, min(sample, len(uris))).astype(np.int64)):
         with suppress(DecodeError):  # `load` reports it
-            with media.opened(str(uris[row])) as file:
+            with media.opened(str(uris[row]), remote=True) as file:
                 header = read(file)
             found.append(header)
     return found
@@ -375,7 +375,7 @@ def _read(places: list[_Place], form: Decoder, cached: frozenset[str]) -> list[_
     for uri, group in itertools.groupby(places, key=lambda place: place[0]):
         segments = [segment for _, segment in group]
         try:
-            data = media.read_bytes(uri)
+            data = media.read_bytes(uri, remote=True)
         except DecodeError as error:
             rows += [_Row("", error.code, error.message)] * len(segments)
         else:

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import io
 import logging
-import os
-import stat
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from cleanlab_lite.archives import member, read_member
+from cleanlab_lite.archives import Member, member, read_member
 from cleanlab_lite.data.kinds import AVIF, HEAD, HEIC, brand, reads_avif, refuse_picture
 from cleanlab_lite.errors import DecodeError
-from cleanlab_lite.files import MAX_FILE_BYTES, is_remote, local_path, read_remote
+from cleanlab_lite.files import is_remote, local_path, open_regular
+from cleanlab_lite.remote import is_elsewhere, open_remote, read_remote, shown
 from cleanlab_lite.text import one_line
 
 if TYPE_CHECKING:
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 
 PREPROCESSING_VERSION = 1  # raise it whenever `decode_image` gives other pixels for the same bytes
 
-HEADER_BLOCK = 1 << 14  # bytes of a remote file fetched at a time to see its header
+MAX_REMOTE_BYTES = 1 << 29  # of a file that is fetched
 LONGEST = 120  # characters of what a library says of a broken file
 MAX_PIXELS = 178_956_970  # where Pillow itself refuses: twice its warning threshold
 BACKGROUND = 128  # behind transparent pixels: on mid-grey neither black nor white drawings vanish
@@ -39,99 +38,68 @@ _ORIENTATION = 0x0112  # EXIF tag
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 
-def read_bytes(uri: str) -> bytes:
-    """The content of a local file, or of anything fsspec can open.
+def read_bytes(uri: str, *, remote: bool = False) -> bytes:
+    """The content of a local file, of one in a local archive, or with `remote` of any address that is opened.
+
+    Who shows or exports what was audited reads without `remote`: nothing is fetched again, nor for a stranger's run.
 
     Raises DecodeError with code file_missing, file_empty, is_directory, too_large or not_readable.
     """
-    if not uri:
-        raise DecodeError("the row names no file", code="file_missing")
-    path = local_path(uri)
-    data = _read_remote(path) if is_remote(path) else _read_local(path)
+    with _located(uri, remote) as (place, path):
+        if isinstance(place, Member):
+            data = read_member(place)
+        elif is_remote(path):
+            data = read_remote(path, MAX_REMOTE_BYTES)
+        else:
+            with open_regular(path) as file:
+                data = file.read()
     if not data:
         raise DecodeError("the file has 0 bytes", code="file_empty")
     return data
 
 
 @contextmanager
-def opened(uri: str) -> Iterator[BinaryIO]:
+def opened(uri: str, *, remote: bool = False) -> Iterator[BinaryIO]:
     """A file as `read_bytes` takes it, to look at its header: of a remote file only the blocks looked at are fetched.
 
     Raises DecodeError as `read_bytes` does, on leaving also for what failed in between.
     """
-    if not uri:
-        raise DecodeError("the row names no file", code="file_missing")
-    failures, open_ = (_remote_failures, _open_remote) if is_remote(uri) else (_local_failures, _open_local)
-    with failures():
-        file = open_(uri)
-    try:
-        with failures():
+    with ExitStack() as stack:
+        with _located(uri, remote) as (place, path):
+            file: Any
+            if isinstance(place, Member):
+                file = io.BytesIO(read_member(place))
+            elif is_remote(path):
+                stack.enter_context(_failures())  # those of closing
+                found = stack.enter_context(open_remote(path))
+                file = stack.enter_context(io.BufferedReader(_Blocks(found)))
+            else:
+                file = stack.enter_context(open_regular(path))
             size = file.seek(0, io.SEEK_END)
             file.seek(0)
         if not size:
             raise DecodeError("the file has 0 bytes", code="file_empty")
         yield file
-    finally:
-        with failures():
-            file.close()
-
-
-def _read_local(path: str) -> bytes:
-    with _local_failures(), _open_local(path) as file:
-        return file.read()
-
-
-def _open_local(path: str) -> BinaryIO:
-    found = os.stat(path)
-    if stat.S_ISDIR(found.st_mode):
-        raise DecodeError("this is a directory, not a file", code="is_directory")
-    if not stat.S_ISREG(found.st_mode):  # reading a pipe or a device may never end
-        raise DecodeError("this is a pipe, socket or device, not a file", code="not_readable")
-    if found.st_size > MAX_FILE_BYTES:
-        raise DecodeError(
-            f"the file has {found.st_size} bytes, more than the limit of {MAX_FILE_BYTES}", code="too_large"
-        )
-    return open(path, "rb")
 
 
 @contextmanager
-def _local_failures() -> Iterator[None]:
-    try:
-        yield
-    except FileNotFoundError as error:
-        raise DecodeError("the file does not exist", code="file_missing") from error
-    except (OSError, ValueError) as error:  # ValueError: a NUL byte in the path
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise DecodeError(f"the file cannot be read: {reason}", code="not_readable") from error
-
-
-def _read_remote(url: str) -> bytes:
-    with _remote_failures():
-        place = member(url)
-        return read_remote(url) if place is None else read_member(place)
-
-
-def _open_remote(url: str) -> BinaryIO:
-    if (place := member(url)) is not None:
-        return io.BytesIO(read_member(place))
-    from fsspec.core import url_to_fs
-
-    system, path = url_to_fs(url)
-    file = system.open(path, "rb", block_size=HEADER_BLOCK)
-    try:
-        file.seek(0, io.SEEK_END)
-    except (OSError, ValueError):  # a server that sends no parts
-        with file:
-            return io.BytesIO(file.read())
-    return io.BufferedReader(_Blocks(file, system))
+def _located(uri: str, remote: bool) -> Iterator[tuple[Member | None, str]]:
+    """Where in an archive a file is, or at which path; whatever opening it raises becomes a DecodeError."""
+    if not uri:
+        raise DecodeError("the row names no file", code="file_missing")
+    path = local_path(uri)
+    place = member(path)
+    if is_elsewhere(path) and not remote:
+        raise DecodeError("a remote file, which is not fetched again", code="not_readable")
+    with _failures():
+        yield place, path
 
 
 class _Blocks(io.RawIOBase):
-    """What fsspec has opened. Out of the callbacks by which libsndfile reads no exception comes: closing raises it."""
+    """A remote file. Out of the callbacks by which libsndfile reads no exception comes: closing raises it."""
 
-    def __init__(self, file: Any, system: Any) -> None:
+    def __init__(self, file: Any) -> None:
         self._file = file
-        self._system = system  # an archive is closed when nobody holds its file system
         self._failure: Exception | None = None
 
     def readable(self) -> bool:
@@ -149,7 +117,7 @@ class _Blocks(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         try:
             data = self._file.read(len(buffer))
-        except Exception as error:  # every fsspec backend has exceptions of its own
+        except Exception as error:  # every backend has exceptions of its own
             self._failure = error
             return 0
         buffer[: len(data)] = data
@@ -157,14 +125,13 @@ class _Blocks(io.RawIOBase):
 
     def close(self) -> None:
         if not self.closed:
-            self._file.close()
             super().close()
             if self._failure is not None:
                 raise self._failure
 
 
 @contextmanager
-def _remote_failures() -> Iterator[None]:
+def _failures() -> Iterator[None]:
     try:
         yield
     except DecodeError:
@@ -175,9 +142,10 @@ def _remote_failures() -> Iterator[None]:
         raise DecodeError("the file does not exist", code="file_missing") from error
     except IsADirectoryError as error:
         raise DecodeError("this is a directory, not a file", code="is_directory") from error
-    except Exception as error:  # every fsspec backend has exceptions of its own
+    except Exception as error:  # every backend has exceptions of its own
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else f"{type(error).__name__}: {error}"
         raise DecodeError(
-            f"the file cannot be read: {type(error).__name__}: {one_line(str(error), LONGEST)}", code="not_readable"
+            f"the file cannot be read: {one_line(shown(reason), LONGEST)}", code="not_readable"
         ) from error
 
 

@@ -15,8 +15,9 @@ import numpy as np
 import pyarrow as pa
 
 from cleanlab_lite.errors import ManifestError
-from cleanlab_lite.files import MAX_FILE_BYTES, PART, is_remote, local_path, read_remote, reading, why
+from cleanlab_lite.files import MAX_FILE_BYTES, PART, is_remote, local_path, open_regular, reading, why
 from cleanlab_lite.manifest.manifest import JSON_CELLS, NULLS_WRITTEN, VIEWS, Encoded, TextStyle
+from cleanlab_lite.remote import read_remote
 from cleanlab_lite.text import listing
 
 PERMISSIONS = "check the path and its permissions"
@@ -105,7 +106,7 @@ def read_file(path: str) -> bytes:
         if is_remote(local):
             data = read_remote(local)
         else:
-            with open(local, "rb") as file:
+            with open_regular(local) as file:
                 data = file.read()
     if not data:
         raise ManifestError(f"{path!r} is empty (0 bytes)", hint="was it written completely?")
