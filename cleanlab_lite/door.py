@@ -273,17 +273,22 @@ class Report(ReportTable):
     """
 
     folder: Path | None = field(default=None, compare=False)  # None: a report without its run folder
+    data_roots: tuple[PathLike, ...] = field(default=(), compare=False)
 
     @classmethod
-    def read(cls, path: PathLike | None = None) -> Report:
-        """A run folder or the report.parquet in it; the newest run under nlclean-runs/ where not given."""
+    def read(cls, path: PathLike | None = None, *, data_root: PathLike | Sequence[PathLike] = ()) -> Report:
+        """A run folder or the report.parquet in it; the newest run under nlclean-runs/ where not given.
+
+        For a run that was made elsewhere, files are opened only where they lie around it, or below `data_root`.
+        """
+        roots = (data_root,) if isinstance(data_root, str | os.PathLike) else tuple(data_root)
         given = None if path is None else Path(path)
         if given is not None and given.is_file() and given.name != REPORT:  # a report that was copied elsewhere
             found = ReportTable.read(given)
             return cls(found.table, found.summary)
         with _spoken_in_python():
             run = RunFolder(given)
-            return cls(run.report.table, run.summary, run.folder)
+            return cls(run.report.table, run.summary, run.folder, roots)
 
     def to_pandas(self) -> pandas.DataFrame:
         """Every row as a pandas DataFrame."""
@@ -331,6 +336,8 @@ class Report(ReportTable):
                 _bound(name, share, share=True)
             journals = [decisions] if isinstance(decisions, str | os.PathLike) else decisions
             run, files = self._run(), [Path(path) for path in journals]
+            if chosen.tree:
+                run.need_files()
             read = [decision for file in files for decision in read_journal(file)]
             return export(
                 self,
@@ -346,6 +353,7 @@ class Report(ReportTable):
                 link=link,
                 force=force,
                 inputs=files,
+                beside=run.exports,
             ).path
 
     def page(self, path: PathLike, *, force: bool = False) -> Path:
@@ -383,7 +391,7 @@ class Report(ReportTable):
     def _run(self) -> RunFolder:
         if self.folder is None:
             raise ReportError("this report knows no run folder", hint="Report.read(FOLDER) reads one with its folder")
-        return RunFolder(self.folder)
+        return RunFolder(self.folder, data_roots=self.data_roots)
 
     def __repr__(self) -> str:
         return f"<Report: {headline(self)}{f', in {self.folder}' if self.folder else ''}>"

@@ -26,6 +26,7 @@ if TYPE_CHECKING:  # NumPy and Arrow are slow to import, and settings are read w
 
 FILE_URLS = ("file://", "local://")
 MAX_FILE_BYTES = 2 << 30  # of a file that is read whole; some never end
+MAX_FACTS_BYTES = 256 << 20  # of a JSON that says something about a run
 PART = 64 << 20  # bytes asked for at a time
 DEEPEST = 200  # levels of lists and objects in JSON
 TOO_DEEP = "it is nested too deeply"
@@ -41,6 +42,8 @@ def whole(target: Path, temporary: Path | None = None, *, durable: bool = True) 
     lies in `temporary` meanwhile, by default beside the target under a name of this process. Raises OSError.
     """
     temporary = temporary or target.with_name(f".{os.getpid()}.{target.name}")  # the ending is what writers look at
+    if temporary.is_symlink():  # nobody's but a stranger's: it would be written through
+        temporary.unlink()
     try:
         yield temporary
         if durable:
@@ -95,6 +98,20 @@ def local_path(uri: str) -> str:
     """`uri`, or the path in it where it is the URL of a local file: what holds for local files holds for these, too."""
     scheme = next((scheme for scheme in FILE_URLS if uri.startswith(scheme) and "::" not in uri), "")
     return uri.removeprefix(scheme)
+
+
+def read_small(path: str | os.PathLike[str]) -> bytes:
+    """All of a file of facts. Raises OSError and OverflowError as `open_regular` does."""
+    with open_regular(path, MAX_FACTS_BYTES) as file:
+        return file.read()
+
+
+def open_unlinked(path: str | os.PathLike[str], flags: int) -> int:
+    """A descriptor of a file to be changed in place, made where it is missing. Raises OSError where it is a link: what
+    a stranger's folder links to is not changed."""
+    if os.path.islink(path):
+        raise OSError(errno.ELOOP, "it is a link, and nothing is written through links")
+    return os.open(path, flags | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o644)
 
 
 def open_regular(path: str | os.PathLike[str], limit: int | None = None) -> BinaryIO:

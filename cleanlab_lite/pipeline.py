@@ -42,6 +42,7 @@ from cleanlab_lite.report.provenance import noisy_sources, provenance_table
 from cleanlab_lite.report.tables import build_report, class_table, duplicates_table, history_table, noise_matrix_table
 from cleanlab_lite.run import Run, layout
 from cleanlab_lite.run.report import ReportTable
+from cleanlab_lite.run.seal import seal
 from cleanlab_lite.train.task import ENCODER, STATISTICS
 from cleanlab_lite.workers import may_start
 
@@ -131,6 +132,7 @@ def run_audit(
         configuration=as_dict(config),
         fingerprint=manifest.fingerprint,
         classes=list(manifest.classes),
+        seal=seal(run.folder, run.key),
     )
     clock.tell(Progress("report", 1, 1, "steps", clock.overrun()))
     return report

@@ -40,7 +40,12 @@ _SUSPICIOUS_COLUMNS = ("id", "given_label", "suggested_label", "p_mislabel", "is
 
 
 def line(text: str = "") -> None:
-    """One line of the answer. When the reader has gone away (`| head`) the rest is dropped, the command goes on."""
+    """One line of the answer, or several; whatever strangers' text in it has missed, is made safe here."""
+    _print(escape(text, keep="\n\t"))
+
+
+def _print(text: str) -> None:
+    """When the reader has gone away (`| head`) the rest is dropped, the command goes on."""
     try:
         print(text, flush=True)
     except BrokenPipeError:
@@ -538,7 +543,7 @@ def _table(
     right: Collection[int],
     below: Sequence[str] = (),
 ) -> None:
-    """A table of cells that are safe already, a line per row; nothing where there are no rows.
+    """A table, a line per row; nothing where there are no rows.
 
     Where the terminal is too narrow, the last column is cut. Cells are never markup. `below`: a text under each row.
     """
@@ -551,7 +556,7 @@ def _table(
     for index, name in enumerate(header):
         table.add_column(name, justify="right" if index in right else "left", no_wrap=index < len(header) - 1)
     for row in rows:
-        table.add_row(*(Text(cell, no_wrap=True, overflow="ellipsis") for cell in row))
+        table.add_row(*(Text(escape(cell), no_wrap=True, overflow="ellipsis") for cell in row))
     if not table.row_count:
         return
     console = Console(
@@ -564,8 +569,8 @@ def _table(
     lines = [text.rstrip() for text in capture.get().splitlines()]
     if below:
         first = len(lines) - 1 - table.row_count  # an empty line is the last
-        lines = [*lines[:first], *_under(lines[first:-1], below), lines[-1]]
-    line("\n".join(lines))
+        lines = [*lines[:first], *_under(lines[first:-1], map(escape, below)), lines[-1]]
+    _print("\n".join(lines))
 
 
 def _under(lines: Iterable[str], texts: Iterable[str]) -> Iterator[str]:

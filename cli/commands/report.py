@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from .. import diagnostics
-from ..options import json_option, run_argument, verbosity_options
+from ..options import data_root_option, json_option, run_argument, verbosity_options
 
 if TYPE_CHECKING:
     pass
@@ -26,9 +26,18 @@ if TYPE_CHECKING:
     help="Write one offline page, to look at and decide in a browser, and print its path.",
 )
 @click.option("--force", is_flag=True, help="Overwrite the page.")
+@data_root_option
 @json_option
 @verbosity_options
-def command(run: Path | None, top: int, schema: bool, page: Path | None, force: bool, as_json: bool) -> None:
+def command(
+    run: Path | None,
+    top: int,
+    schema: bool,
+    page: Path | None,
+    force: bool,
+    data_roots: tuple[Path, ...],
+    as_json: bool,
+) -> None:
     """Show what an audit found.
 
     RUN is a run folder or the report.parquet in it.  [default: the newest under nlclean-runs/]
@@ -51,8 +60,11 @@ def command(run: Path | None, top: int, schema: bool, page: Path | None, force: 
 
         from ..progress import Drawer
 
-        with Drawer() as drawer:
-            size = write_page(RunFolder(run), page, force=force, on_progress=drawer)
+        found = RunFolder(run, data_roots=data_roots)
+        if found.has_manifest and found.withheld:
+            diagnostics.warn(found.withheld)
+        with Drawer() as drawer, found.blamed():
+            size = write_page(found, page, force=force, on_progress=drawer)
         if as_json:
             output.json_document({"path": str(page), "bytes": size})
         else:
@@ -60,6 +72,7 @@ def command(run: Path | None, top: int, schema: bool, page: Path | None, force: 
             output.line(str(page))
         return
     found = RunFolder(run)
-    for warning in found.summary.warnings:
-        diagnostics.warn(warning)
-    (output.report_json if as_json else output.report_view)(found.report, found.path(REPORT), top)
+    with found.blamed():
+        for warning in found.summary.warnings:
+            diagnostics.warn(warning)
+        (output.report_json if as_json else output.report_view)(found.report, found.path(REPORT), top)

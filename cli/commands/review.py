@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from ..options import json_option, run_argument, verbosity_options
+from .. import diagnostics
+from ..options import data_root_option, json_option, run_argument, verbosity_options
 
 
 @click.command("review")
@@ -21,9 +22,17 @@ from ..options import json_option, run_argument, verbosity_options
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Add the decisions of another journal, print the agreement and stop; may be repeated.",
 )
+@data_root_option
 @json_option
 @verbosity_options
-def command(run: Path | None, reviewer: str | None, calibrate: bool, files: tuple[Path, ...], as_json: bool) -> None:
+def command(
+    run: Path | None,
+    reviewer: str | None,
+    calibrate: bool,
+    files: tuple[Path, ...],
+    data_roots: tuple[Path, ...],
+    as_json: bool,
+) -> None:
     """Look at the flagged rows and decide on them.
 
     RUN is a run folder or the report.parquet in it.  [default: the newest under nlclean-runs/]
@@ -35,7 +44,7 @@ def command(run: Path | None, reviewer: str | None, calibrate: bool, files: tupl
 
     from ..review import session
 
-    found = RunFolder(run)
+    found = RunFolder(run, data_roots=data_roots)
     if files:
         session.merge(found, files)
     if as_json:
@@ -43,4 +52,6 @@ def command(run: Path | None, reviewer: str | None, calibrate: bool, files: tupl
     elif files:
         session.print_agreement(found)
     else:
+        if found.has_manifest and found.withheld:
+            diagnostics.warn(found.withheld)
         session.review(found, reviewer, calibrate=calibrate)
