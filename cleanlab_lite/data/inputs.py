@@ -34,6 +34,7 @@ CAUSES = {  # code of a row that cannot be read -> how it is counted
     "truncated": "truncated",
     "decode_failed": "broken, or no picture or sound",
     "too_large": "too large",
+    "too_slow": "too slow to decode",
     "is_directory": "folders, not files",
     "not_readable": "not readable from here",
     "not_finite": "with NaN or infinity",

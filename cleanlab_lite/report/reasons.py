@@ -42,6 +42,7 @@ REASONS: dict[str, Reason] = {
     "is_directory": Reason("The path is a folder, not a file", is_fact=True),
     "not_finite": Reason("The vector holds NaN or infinity", is_fact=True),
     "not_readable": Reason("The file cannot be read", is_fact=True),
+    "too_slow": Reason("The file takes too long to be decoded", is_fact=True),
     "too_large": Reason("The file is too large to be decoded", is_fact=True),
     "unsupported_format": Reason("The file is of a kind that is not read here", is_fact=True),
     "bad_segment": Reason("The row names no part of its file", is_fact=True),
