@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 import re
 import stat
 import sys
+import zipfile
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -141,27 +143,73 @@ def load_arrays(file: str | os.PathLike[str] | BinaryIO) -> np.ndarray | dict[st
     import numpy as np
 
     if not isinstance(file, str | os.PathLike):
-        return _loaded(np.load(file, allow_pickle=False))
+        return _loaded(file)
     with open_regular(file, sys.maxsize) as opened:  # of a damaged file np.load keeps the handle
         if opened.read(6) != np.lib.format.MAGIC_PREFIX:
             opened.seek(0)
-            return _loaded(np.load(opened, allow_pickle=False))
+            return _loaded(opened)
     return np.load(file, mmap_mode="r", allow_pickle=False)
 
 
-def _loaded(found: Any) -> np.ndarray | dict[str, np.ndarray]:
-    if not hasattr(found, "files"):
-        return found
-    with found:
-        return {name: found[name] for name in found.files}
+def _loaded(file: BinaryIO, names: Iterable[str] | None = None) -> np.ndarray | dict[str, np.ndarray]:
+    """All arrays, or those called `names`. What an archive declares is held against the memory before it is read."""
+    import numpy as np
+
+    head = file.read(len(np.lib.format.MAGIC_PREFIX))
+    file.seek(0)
+    if head == np.lib.format.MAGIC_PREFIX:
+        return np.load(file, allow_pickle=False)
+    declared = declared_arrays(file)
+    file.seek(0)
+    chosen = list(declared if names is None else names)
+    _afford(sum(declared[name].size * declared[name].itemsize for name in chosen))
+    with np.load(file, allow_pickle=False) as found:
+        return {name: found[name] for name in chosen}
 
 
-def load_archive(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of an `.npz` file. To be called within `reading`."""
-    arrays = load_arrays(path)
+def load_archive(path: str | os.PathLike[str] | BinaryIO, names: Iterable[str] | None = None) -> dict[str, np.ndarray]:
+    """The arrays of an `.npz` file, or only those called `names`. To be called within `reading`."""
+    with open_regular(path, sys.maxsize) if isinstance(path, str | os.PathLike) else nullcontext(path) as file:
+        file.seek(0)
+        arrays = _loaded(file, names)
     if not isinstance(arrays, dict):
         raise ValueError("it holds one array, not an archive of arrays")
     return arrays
+
+
+def declared_arrays(file: BinaryIO) -> dict[str, np.ndarray]:
+    """By name what the headers of an `.npz` say: arrays of the right shapes and types that hold, and take, nothing.
+
+    Raises anything where it is none, or where a header says more than its member has. To be called within `reading`.
+    """
+    import numpy as np
+
+    found = {}
+    with zipfile.ZipFile(file) as archive:
+        for info in archive.infolist():
+            with archive.open(info) as member:
+                version = np.lib.format.read_magic(member)
+                read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+                shape, _, dtype = read(member)
+            if dtype.hasobject:
+                raise ValueError("it holds Python objects (pickles), which are not read")
+            if math.prod(shape) * dtype.itemsize > info.file_size:
+                raise ValueError(f"{info.filename!r:.60} breaks off: it declares {shape} of {dtype!s:.30}")
+            found[info.filename.removesuffix(".npy")] = np.broadcast_to(np.zeros((), dtype), shape)
+    return found
+
+
+def _afford(size: float) -> None:
+    """Raise OverflowError for what a file declares, in bytes, where this machine has not so much memory."""
+    memory = math.inf
+    with suppress(AttributeError, OSError, ValueError):  # Windows does not say
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if size > memory:
+        raise OverflowError(f"it declares {size / 2**30:,.0f} GiB, and this machine has {memory / 2**30:,.0f} GiB")
+
+
+WIDTHS = {"BOOLEAN": 0.125, "INT32": 4, "FLOAT": 4, "INT64": 8, "DOUBLE": 8, "INT96": 12, "BYTE_ARRAY": 4}  # bytes
+ROW = 100  # bytes that any row takes, whatever is in it
 
 
 def read_table(file: str | os.PathLike[str] | pa.BufferReader, columns: list[str] | None = None) -> pa.Table:
@@ -172,9 +220,21 @@ def read_table(file: str | os.PathLike[str] | pa.BufferReader, columns: list[str
         open_regular(file, sys.maxsize).close()
     # ParquetFile, because pq.read_table takes folders called `key=value` on the way for columns
     with pq.ParquetFile(file, page_checksum_verification=True) as opened:
+        _afford(_declared(opened.metadata, columns))
         table = opened.read(columns)
     table.validate(full=True)
     return table
+
+
+def _declared(facts: Any, columns: list[str] | None) -> float:
+    """Bytes that a Parquet file unpacks to, by its own account: runs of one value take next to nothing in the file."""
+    total = float(ROW * facts.num_rows)
+    for group in map(facts.row_group, range(facts.num_row_groups)):
+        for column in map(group.column, range(group.num_columns)):
+            if columns is None or column.path_in_schema.partition(".")[0] in columns:
+                unpacked = WIDTHS.get(column.physical_type, 1) * column.num_values
+                total += max(unpacked, column.total_uncompressed_size)
+    return total
 
 
 def json_value(data: bytes | str) -> Any:

@@ -6,6 +6,7 @@ import codecs
 import csv
 import json
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
@@ -21,6 +22,7 @@ from cleanlab_lite.remote import read_remote
 from cleanlab_lite.text import listing
 
 PERMISSIONS = "check the path and its permissions"
+MOST_COLUMNS = 100_000
 RESERVED = "__nlclean_"  # columns of a saved manifest
 
 IMAGE_ENDINGS = {".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".jp2", ".avif", ".heic"}
@@ -185,7 +187,12 @@ def title(paths: Sequence[str]) -> str:
 
 def check_names(path: str, names: Sequence[str]) -> None:
     """Raise ManifestError where columns have names that cannot be used."""
-    repeated = sorted({name for name in names if names.count(name) > 1})
+    if len(names) > MOST_COLUMNS:
+        raise ManifestError(
+            f"{path!r} has {len(names):,} columns, more than the limit of {MOST_COLUMNS:,}",
+            hint="long vectors are given with --features FILE, as .npy",
+        )
+    repeated = sorted(name for name, times in Counter(names).items() if times > 1)
     if bad := [name for name in names if not storable(name)]:
         raise ManifestError(f"{path!r}: names of columns hold a NUL or half a character: {listing(bad)}")
     reserved = [name for name in names if name.startswith(RESERVED)]
