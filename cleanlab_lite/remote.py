@@ -1,9 +1,7 @@
-"""Files elsewhere: which addresses may be opened, and how much and how long one of them may go on.
+"""Files elsewhere: opened within limits of how much and how long.
 
-An address is written by whoever wrote the manifest. It may name an allowed protocol, alone or below an archive
-(`zip://a.png::https://host/set.zip`); never one that opens files of this machine or keeps copies, as fsspec's chains
-can. HTTP is done here and not by fsspec: a redirect stays with its scheme (or rises to https), and does not lead from a
-public address to one inside the user's network. Passwords do not belong into addresses, which reports show.
+HTTP is done here and not by fsspec: a redirect stays with its scheme (or rises to https), and does not lead from a
+public address to one inside the user's network.
 """
 
 from __future__ import annotations
@@ -14,7 +12,6 @@ import io
 import ipaddress
 import netrc
 import os
-import re
 import socket
 import ssl
 import tarfile
@@ -28,68 +25,26 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, BinaryIO, NoReturn
 
+from cleanlab_lite.addresses import WEB, allow, refuse, refuse_login, scheme
 from cleanlab_lite.files import MAX_FILE_BYTES, PART, is_remote, local_path, open_regular
 
-WEB = ("http", "https")
-PROTOCOLS = {*WEB, "s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "hf", "memory"}  # those of fsspec
-ARCHIVES = ("zip", "tar")
-DEEPEST = 3  # archives in archives
 HEADER_BLOCK = 1 << 14  # bytes fetched at a time to see a header
 GRACE = 30.0  # seconds in which nothing need come
 SLOWEST = 10_000  # bytes that each second more must bring
 LONGEST = 900.0  # seconds for a file in all
 IDLE = 20.0  # seconds without a byte
 REDIRECTS = 5
-_LOGIN = re.compile(r"(?<=://)[^/?#\s@]*:[^/?#\s@]*@")
-# of a query: what lets whoever has it open the file, by Amazon, Google, Azure, and others
-_SIGNED = re.compile(
-    r"(?i)([?&](?:x-(?:amz|goog)-(?:signature|credential|security-token)|sig|signature|token|key)=)[^&#\s]+"
-)
-
-
-def allow(address: str) -> None:
-    """Raise PermissionError where the address is none that is opened, with a reason that shows no password."""
-    *outer, last = address.split("::")
-    for each in (*outer, last):
-        refuse_login(each)
-    if len(outer) > DEEPEST or any(_scheme(each) not in ARCHIVES for each in outer):
-        _refuse("only zip:// and tar:// lead into another address")
-    if is_remote(local_path(last)) and _scheme(last) not in PROTOCOLS:
-        known = ", ".join(sorted(PROTOCOLS))
-        _refuse(f"the protocol {_scheme(last)!r:.40} is not one of {known}")
-
-
-def is_elsewhere(address: str) -> bool:
-    """Whether opening it asks another machine: an archive on this one does not, however its members are called."""
-    return is_remote(address) and is_remote(local_path(address.rpartition("::")[2]))
-
-
-def refuse_login(address: str) -> None:
-    """Raise PermissionError where an address holds a password, or for HTTP a user's name."""
-    for part in address.split("::"):
-        if is_remote(part):
-            user, at, _ = re.split(r"[/?#]", part.partition("://")[2], maxsplit=1)[0].rpartition("@")
-            if at and (":" in user or _scheme(part) in WEB):
-                _refuse(
-                    "the address holds a user's name or password, which reports would show: leave it out, and put it "
-                    "into ~/.netrc or where the library of the protocol looks for it"
-                )
-
-
-def shown(text: str) -> str:
-    """`text` without what lets whoever reads it open the addresses in it: passwords, and signatures of a query."""
-    return _SIGNED.sub(r"\1…", _LOGIN.sub("…@", text)) if "://" in text else text
 
 
 def read_remote(address: str, limit: int | None = None) -> bytes:
     """All of a remote file, or of one in an archive.
 
     Raises PermissionError where the address is not to be opened, OverflowError beyond `limit` bytes (`MAX_FILE_BYTES`),
-    TimeoutError where
-    it comes too slowly, FileNotFoundError, EOFError where it breaks off, and whatever the backends raise.
+    TimeoutError where it comes too slowly, FileNotFoundError, EOFError where it breaks off, and whatever the backends
+    raise.
     """
     limit = MAX_FILE_BYTES if limit is None else limit
-    if _scheme(address) in WEB and "::" not in address:
+    if scheme(address) in WEB and "::" not in address:
         allow(address)
         return _Fetch(address).all(limit)
     with open_remote(address) as file:
@@ -118,12 +73,12 @@ def _all(file: Any, limit: int) -> bytes:
 def _opened(address: str) -> Iterator[BinaryIO]:
     first, chained, rest = address.partition("::")
     if chained:
-        with _opened(rest) as outer, _member(outer, _scheme(first), first.partition("://")[2]) as file:
+        with _opened(rest) as outer, _member(outer, scheme(first), first.partition("://")[2]) as file:
             yield file
     elif not is_remote(local := local_path(first)):
         with open_regular(local) as file:
             yield file
-    elif _scheme(first) in WEB:
+    elif scheme(first) in WEB:
         with io.BufferedReader(_Ranges(first), HEADER_BLOCK) as file:
             yield file
     else:
@@ -206,7 +161,7 @@ class _Fetch:
         if self._inside is None:
             self._inside = inside
         elif inside and not self._inside:
-            _refuse("a redirect leads from a public address into this machine or its network")
+            refuse("a redirect leads from a public address into this machine or its network")
 
     @contextmanager
     def response(self, **headers: str) -> Iterator[http.client.HTTPResponse]:
@@ -310,9 +265,9 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
     max_redirections = REDIRECTS
 
     def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
-        before, after = _scheme(req.full_url), _scheme(newurl)
+        before, after = scheme(req.full_url), scheme(newurl)
         if after not in (before, "https"):
-            _refuse(f"a redirect leads from {before} to {after!r:.20}")
+            refuse(f"a redirect leads from {before} to {after!r:.20}")
         refuse_login(newurl)
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
@@ -374,14 +329,6 @@ def _login(host: str | None) -> str:
         if found := netrc.netrc(os.environ.get("NETRC")).authenticators((host or "").partition(":")[0]):
             return "Basic " + b64encode(f"{found[0]}:{found[2]}".encode()).decode()
     return ""
-
-
-def _scheme(address: str) -> str:
-    return address.partition("://")[0].lower()
-
-
-def _refuse(reason: str) -> NoReturn:
-    raise PermissionError(errno.EACCES, reason)
 
 
 def _too_large(limit: int) -> NoReturn:

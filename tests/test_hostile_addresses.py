@@ -13,7 +13,7 @@ import fsspec
 import pytest
 from PIL import Image
 
-from cleanlab_lite import remote
+from cleanlab_lite import addresses, remote
 from cleanlab_lite.archives import member
 from cleanlab_lite.config import AuditConfig
 from cleanlab_lite.data import media
@@ -218,9 +218,9 @@ def test_a_remote_manifest_may_name_remote_files(tmp_path):
 
 
 def test_files_in_archives_on_this_machine_are_not_remote(tmp_path):
-    assert not remote.is_elsewhere(f"zip://a.png::{tmp_path}/a.zip") and not remote.is_elsewhere("/a/b:/c.png")
-    assert not remote.is_elsewhere("file:///a") and not remote.is_elsewhere("zip://a.png::b.zip")
-    assert remote.is_elsewhere("zip://a.png::https://h/a.zip") and remote.is_elsewhere("s3://a/b")
+    assert not addresses.is_elsewhere(f"zip://a.png::{tmp_path}/a.zip") and not addresses.is_elsewhere("/a/b:/c.png")
+    assert not addresses.is_elsewhere("file:///a") and not addresses.is_elsewhere("zip://a.png::b.zip")
+    assert addresses.is_elsewhere("zip://a.png::https://h/a.zip") and addresses.is_elsewhere("s3://a/b")
     assert member("zip://a::https://h/b.zip") is None
 
 
@@ -274,14 +274,14 @@ def test_an_address_with_a_password_is_refused_and_not_repeated(tmp_path, addres
 
 @pytest.mark.parametrize("address", ["abfs://container@account/x", "hf://datasets/a/b@v1/c.png", "https://h/a@b:c.png"])
 def test_an_at_sign_is_no_password(address):
-    remote.refuse_login(address)
-    assert remote.shown(address) == address
+    addresses.refuse_login(address)
+    assert addresses.shown(address) == address
 
 
 def test_what_is_shown_of_an_address():
-    assert remote.shown("open https://u:p@h/x now") == "open https://…@h/x now"
-    assert remote.shown("https://h/x?a=1&X-Amz-Signature=abc&b=2") == "https://h/x?a=1&X-Amz-Signature=…&b=2"
-    assert remote.shown("https://h/x?sig=abc#d") == "https://h/x?sig=…#d" and remote.shown("a?sig=b") == "a?sig=b"
+    assert addresses.shown("open https://u:p@h/x now") == "open https://…@h/x now"
+    assert addresses.shown("https://h/x?a=1&X-Amz-Signature=abc&b=2") == "https://h/x?a=1&X-Amz-Signature=…&b=2"
+    assert addresses.shown("https://h/x?sig=abc#d") == "https://h/x?sig=…#d" and addresses.shown("a?sig=b") == "a?sig=b"
 
 
 def test_logins_come_from_netrc_and_do_not_follow_redirects(server, tmp_path, monkeypatch):

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from audit_world import task, vector_parquet
+from audit_world import CLASSES, task, vector_parquet, vectors, write_csv
 from cli_world import call
 
 from cleanlab_lite import files
@@ -104,6 +104,27 @@ def test_a_parquet_that_unpacks_to_more_than_there_is(tmp_path, monkeypatch):
     shutil.copy(tmp_path / "m.parquet", tmp_path / "k=1" / "m.parquet")
     (tmp_path / "m.parquet").unlink()
     refused(tmp_path, "declares", "GiB")
+
+
+# --- Numbers out of all scale ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scale", [1e12, 1e30])
+@pytest.mark.parametrize("preset", ["fast", "balanced"])
+def test_a_vector_out_of_all_scale_does_not_hide_the_others(here, scale, preset):
+    given = task(90, wrong=5)
+    values = vectors(given.truth)
+    values[[3, 40]] *= np.float32(scale)
+    np.save("f.npy", values)
+    columns = {"id": [f"r{row}" for row in range(90)], "label": [CLASSES[label] for label in given.labels]}
+    manifest = write_csv(Path("m.csv"), columns)
+    quick = {"epochs": 4, "ensemble": 2} if preset == "balanced" else {}
+    table = audit(manifest, features="f.npy", preset=preset, out="run", progress=False, **quick).table
+    rows = table.to_pylist()
+    assert [row["id"] for row in rows if row["issue"] == "unreadable"] == ["r3", "r40"]
+    assert rows[3]["reasons"] == ["out_of_scale"] and "1,000,000 times" in rows[3]["error"]
+    right = [row["predicted_label"] == CLASSES[c] for row, c in zip(rows, given.truth, strict=True)]
+    assert np.mean(right) > 0.9
 
 
 # --- Journals --------------------------------------------------------------------------------------------------------

@@ -249,6 +249,14 @@ def test_no_field_of_a_run_writes_to_the_terminal_as_it_likes(tmp_path, capsys):
             assert not {"\x1b", "\x07"} & set(text)
 
 
+def test_signatures_in_addresses_do_not_stand_in_the_terminal(tmp_path, capsys):
+    (tmp_path / "run").mkdir()
+    rows = [mislabel("https://h/a.png?X-Amz-Signature=5EC12E7"), row("https://h/b.png?sig=5EC12E7")]
+    make_report(rows, warnings=["see https://h/c?token=5EC12E7"]).write(tmp_path / "run" / "report.parquet")
+    done = call(capsys, "report", tmp_path / "run")
+    assert done.code == 0 and "5EC12E7" not in done.out + done.err and "https://h/a.png?X-Amz" in done.out
+
+
 def test_what_an_unfinished_run_says_of_itself_is_escaped(tmp_path, capsys):
     (tmp_path / "run").mkdir()
     state = {"key": "a", "command": ["nlclean", ESCAPE], "resumed": 0, "finished": None}

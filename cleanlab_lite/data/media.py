@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import numpy as np
 
+from cleanlab_lite.addresses import is_elsewhere, shown
 from cleanlab_lite.archives import Member, member, read_member
 from cleanlab_lite.data.kinds import AVIF, HEAD, HEIC, brand, reads_avif, refuse_picture
 from cleanlab_lite.errors import DecodeError
 from cleanlab_lite.files import is_remote, local_path, open_regular
-from cleanlab_lite.remote import is_elsewhere, open_remote, read_remote, shown
+from cleanlab_lite.remote import open_remote, read_remote
 from cleanlab_lite.text import one_line
 
 if TYPE_CHECKING:

@@ -41,6 +41,7 @@ REASONS: dict[str, Reason] = {
     "file_missing": Reason("The file does not exist", is_fact=True),
     "is_directory": Reason("The path is a folder, not a file", is_fact=True),
     "not_finite": Reason("The vector holds NaN or infinity", is_fact=True),
+    "out_of_scale": Reason("The vector is out of all scale", is_fact=True),
     "not_readable": Reason("The file cannot be read", is_fact=True),
     "too_slow": Reason("The file takes too long to be decoded", is_fact=True),
     "too_large": Reason("The file is too large to be decoded", is_fact=True),

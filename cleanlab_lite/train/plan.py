@@ -7,6 +7,7 @@ import os
 from dataclasses import dataclass, replace
 from typing import Any
 
+from cleanlab_lite.addresses import is_elsewhere, shown
 from cleanlab_lite.config import AuditConfig
 from cleanlab_lite.data.cache import SIZES, choose_image_size, choose_sound_format, median_side
 from cleanlab_lite.data.sound import SoundFormat
@@ -15,7 +16,6 @@ from cleanlab_lite.files import is_remote
 from cleanlab_lite.manifest.manifest import PLURALS, Manifest, Modality
 from cleanlab_lite.manifest.readers import missing_error
 from cleanlab_lite.registry import Spec
-from cleanlab_lite.remote import is_elsewhere, shown
 from cleanlab_lite.train.losses import LOSSES
 from cleanlab_lite.train.models import PROXIES, ProxyFacts, lite, require_fit, usual_proxy
 from cleanlab_lite.train.models.encoders import (

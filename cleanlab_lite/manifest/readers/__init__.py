@@ -16,6 +16,7 @@ from dataclasses import replace
 import numpy as np
 import pyarrow as pa
 
+from cleanlab_lite.addresses import refuse_login
 from cleanlab_lite.archives import ENDINGS as ARCHIVES
 from cleanlab_lite.errors import ConfigError, ManifestError
 from cleanlab_lite.files import is_remote, local_path, reading
@@ -55,7 +56,6 @@ from cleanlab_lite.manifest.readers.sniff import Media, modality, sniff
 from cleanlab_lite.manifest.readers.tabular import DELIMITED, READERS
 from cleanlab_lite.manifest.roles import called
 from cleanlab_lite.manifest.splits import file_split, in_words, split_word
-from cleanlab_lite.remote import refuse_login
 from cleanlab_lite.text import listing
 
 __all__ = ["check_policy", "read_labels", "read_manifest", "sniff", "to_manifest"]
