@@ -20,7 +20,7 @@ DEEPEST = 3  # archives in archives
 _LOGIN = re.compile(r"(?<=://)[^/?#\s@]*:[^/?#\s@]*@")
 # of a query: what lets whoever has it open the file, by Amazon, Google, Azure, and others
 _SIGNED = re.compile(
-    r"(?i)([?&](?:x-(?:amz|goog)-(?:signature|credential|security-token)|sig|signature|token|key)=)[^&#\s]+"
+    r"(?i)([?&](?:x-(?:amz|goog)-(?:signature|credential|security-token)|sig|signature|token|key)=)[^&#\s'\"]+"
 )
 
 

@@ -138,7 +138,7 @@ def test_unchanged_old_files_are_not_even_read(files, tmp_path, monkeypatch):
     uris, expected = files
     monkeypatch.setattr(cache, "RACY_NS", 0)  # the change time cannot be set back
     cache.load(uris, PICTURES, cache_dir=tmp_path / "cache")
-    monkeypatch.setattr(media, "read_bytes", lambda uri: pytest.fail(f"read {uri}"))
+    monkeypatch.setattr(media, "read_bytes", lambda uri, **_: pytest.fail(f"read {uri}"))
     store = cache.load(uris, PICTURES, cache_dir=tmp_path / "cache")
     assert np.array_equal(store.pixels, expected)
     assert len(set(store.content)) == 10
