@@ -6,19 +6,19 @@ process.
 
 from __future__ import annotations
 
-import io
 import os
 import re
 import tarfile
 import threading
 import zipfile
 from functools import lru_cache
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
-from cleanlab_lite.files import MAX_FILE_BYTES
+from cleanlab_lite.files import MAX_FILE_BYTES, open_regular
 
 ENDINGS = (".zip", ".tar")
 MOST_MEMBERS = 2_000_000
+MAX_ARCHIVE_BYTES = 1 << 44  # an archive is not read whole
 KEPT = 8  # archives open at a time
 _MEMBER = re.compile(r"(zip|tar)://(?P<name>.+?)::(?:file://)?(?P<archive>(?:/|[A-Za-z]:[\\/]).*)", re.DOTALL)
 
@@ -67,7 +67,7 @@ class _Archive:
     def __init__(self, path: str) -> None:
         self._lock = threading.Lock()
         self._zip: zipfile.ZipFile | None = None
-        self._file = open(path, "rb")  # noqa: SIM115 (open as long as it is of use)
+        self._file: BinaryIO = open_regular(path, MAX_ARCHIVE_BYTES)
         try:
             if zipfile.is_zipfile(self._file):
                 self._zip = zipfile.ZipFile(self._file)
@@ -105,7 +105,7 @@ class _Archive:
         return data
 
 
-def _places(file: io.BufferedReader) -> dict[str, tuple[int, int]]:
+def _places(file: BinaryIO) -> dict[str, tuple[int, int]]:
     """Start and size of the files of a tar. What a broken one holds before it breaks off counts."""
     found: dict[str, tuple[int, int]] = {}
     with tarfile.open(fileobj=file, mode="r:") as archive:

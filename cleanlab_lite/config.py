@@ -223,12 +223,17 @@ class AuditConfig:
         unit="s",
         least=0,
     )
+    allow_remote: bool = _option(
+        False,
+        "the machine",
+        "Fetch the files that rows of a manifest on this machine name by addresses (https://, s3://).",
+    )
 
 
 FIELDS: dict[str, Option] = {field.name: field.metadata["option"] for field in fields(AuditConfig)}
 
 # Those that `encode` has, too.
-ENCODER_OPTIONS = ("proxy", "weights", "image_size", "sample_rate", "device", "precision", "workers")
+ENCODER_OPTIONS = ("proxy", "weights", "image_size", "sample_rate", "device", "precision", "workers", "allow_remote")
 
 # Chosen from the tables of benchmarks/METHODS.md: no one recipe is best on every kind of data, so the
 # thorough one searches.

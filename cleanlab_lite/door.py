@@ -49,7 +49,11 @@ ROLES = ("path", "label", "id", "split", "features")  # of columns
 # In a message: a command in backticks, or an option with what may be its value ("--out DIR", "--max-drop 14%").
 OPTION = re.compile(r"`[^`]*`|--([a-z]+(?:-[a-z]+)*)(?: (?!or |and )('[^']*'|[^\s,;)`]*[^\s,;:)`]))?")
 WORDED = ("format", "loss", "output", "proxy", "strategy", "weights")  # have words as values
-SWITCHES = {"force": "force=True", **{f"no-{name}".replace("_", "-"): f"{name}=False" for name in FIELDS}}
+SWITCHES = {
+    "force": "force=True",
+    "allow-remote": "allow_remote=True",
+    **{f"no-{name}".replace("_", "-"): f"{name}=False" for name in FIELDS},
+}
 
 
 def audit(
@@ -278,17 +282,22 @@ class Report(ReportTable):
     """
 
     folder: Path | None = field(default=None, compare=False)  # None: a report without its run folder
+    data_roots: tuple[PathLike, ...] = field(default=(), compare=False)
 
     @classmethod
-    def read(cls, path: PathLike | None = None) -> Report:
-        """A run folder or the report.parquet in it; the newest run under nlclean-runs/ where not given."""
+    def read(cls, path: PathLike | None = None, *, data_root: PathLike | Sequence[PathLike] = ()) -> Report:
+        """A run folder or the report.parquet in it; the newest run under nlclean-runs/ where not given.
+
+        For a run that was made elsewhere, files are opened only where they lie around it, or below `data_root`.
+        """
+        roots = (data_root,) if isinstance(data_root, str | os.PathLike) else tuple(data_root)
         given = None if path is None else Path(path)
         if given is not None and given.is_file() and given.name != REPORT:  # a report that was copied elsewhere
             found = ReportTable.read(given)
             return cls(found.table, found.summary)
         with _spoken_in_python():
             run = RunFolder(given)
-            return cls(run.report.table, run.summary, run.folder)
+            return cls(run.report.table, run.summary, run.folder, roots)
 
     def to_pandas(self) -> pandas.DataFrame:
         """Every row as a pandas DataFrame."""
@@ -336,6 +345,8 @@ class Report(ReportTable):
                 _bound(name, share, share=True)
             journals = [decisions] if isinstance(decisions, str | os.PathLike) else decisions
             run, files = self._run(), [Path(path) for path in journals]
+            if chosen.tree:
+                run.need_files()
             read = [decision for file in files for decision in read_journal(file)]
             return export(
                 self,
@@ -351,6 +362,7 @@ class Report(ReportTable):
                 link=link,
                 force=force,
                 inputs=files,
+                beside=run.exports,
             ).path
 
     def page(self, path: PathLike, *, force: bool = False) -> Path:
@@ -388,7 +400,7 @@ class Report(ReportTable):
     def _run(self) -> RunFolder:
         if self.folder is None:
             raise ReportError("this report knows no run folder", hint="Report.read(FOLDER) reads one with its folder")
-        return RunFolder(self.folder)
+        return RunFolder(self.folder, data_roots=self.data_roots)
 
     def __repr__(self) -> str:
         return f"<Report: {headline(self)}{f', in {self.folder}' if self.folder else ''}>"

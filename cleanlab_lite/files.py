@@ -6,12 +6,16 @@ what they expect: TokenError, RecursionError, MemoryError, zlib.error ... No lis
 
 from __future__ import annotations
 
+import errno
 import json
+import math
 import os
 import re
+import stat
 import sys
+import zipfile
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -24,6 +28,7 @@ if TYPE_CHECKING:  # NumPy and Arrow are slow to import, and settings are read w
 
 FILE_URLS = ("file://", "local://")
 MAX_FILE_BYTES = 2 << 30  # of a file that is read whole; some never end
+MAX_FACTS_BYTES = 256 << 20  # of a JSON that says something about a run
 PART = 64 << 20  # bytes asked for at a time
 DEEPEST = 200  # levels of lists and objects in JSON
 TOO_DEEP = "it is nested too deeply"
@@ -39,6 +44,8 @@ def whole(target: Path, temporary: Path | None = None, *, durable: bool = True) 
     lies in `temporary` meanwhile, by default beside the target under a name of this process. Raises OSError.
     """
     temporary = temporary or target.with_name(f".{os.getpid()}.{target.name}")  # the ending is what writers look at
+    if temporary.is_symlink():  # nobody's but a stranger's: it would be written through
+        temporary.unlink()
     try:
         yield temporary
         if durable:
@@ -95,17 +102,37 @@ def local_path(uri: str) -> str:
     return uri.removeprefix(scheme)
 
 
-def read_remote(url: str) -> bytes:
-    """All of what fsspec can open. Raises OverflowError beyond `MAX_FILE_BYTES`, and whatever its backends raise."""
-    import fsspec  # slow to import and seldom needed
+def read_small(path: str | os.PathLike[str]) -> bytes:
+    """All of a file of facts. Raises OSError and OverflowError as `open_regular` does."""
+    with open_regular(path, MAX_FACTS_BYTES) as file:
+        return file.read()
 
-    data = bytearray()
-    with fsspec.open(url, "rb") as file:
-        while part := file.read(PART):
-            data += part
-            if len(data) > MAX_FILE_BYTES:
-                raise OverflowError(f"the file has more than the limit of {MAX_FILE_BYTES} bytes")
-    return bytes(data)
+
+def open_unlinked(path: str | os.PathLike[str], flags: int) -> int:
+    """A descriptor of a file to be changed in place, made where it is missing. Raises OSError where it is a link: what
+    a stranger's folder links to is not changed."""
+    if os.path.islink(path):
+        raise OSError(errno.ELOOP, "it is a link, and nothing is written through links")
+    return os.open(path, flags | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o644)
+
+
+def open_regular(path: str | os.PathLike[str], limit: int | None = None) -> BinaryIO:
+    """A local file, open for reading. Whoever wrote a manifest may have named a pipe or a device, which never ends.
+
+    Raises OSError, also for what is no regular file, and OverflowError beyond `limit` bytes (`MAX_FILE_BYTES`).
+    """
+    file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0)))  # noqa: SIM115
+    try:
+        found = os.fstat(file.fileno())
+        if not stat.S_ISREG(found.st_mode):
+            raise OSError(errno.EINVAL, "this is a pipe, socket or device, not a file")
+        limit = MAX_FILE_BYTES if limit is None else limit
+        if found.st_size > limit:
+            raise OverflowError(f"the file has {found.st_size} bytes, more than the limit of {limit}")
+    except BaseException:
+        file.close()
+        raise
+    return file
 
 
 def load_arrays(file: str | os.PathLike[str] | BinaryIO) -> np.ndarray | dict[str, np.ndarray]:
@@ -116,38 +143,98 @@ def load_arrays(file: str | os.PathLike[str] | BinaryIO) -> np.ndarray | dict[st
     import numpy as np
 
     if not isinstance(file, str | os.PathLike):
-        return _loaded(np.load(file, allow_pickle=False))
-    with open(file, "rb") as opened:  # of a damaged file np.load keeps the handle
+        return _loaded(file)
+    with open_regular(file, sys.maxsize) as opened:  # of a damaged file np.load keeps the handle
         if opened.read(6) != np.lib.format.MAGIC_PREFIX:
             opened.seek(0)
-            return _loaded(np.load(opened, allow_pickle=False))
+            return _loaded(opened)
     return np.load(file, mmap_mode="r", allow_pickle=False)
 
 
-def _loaded(found: Any) -> np.ndarray | dict[str, np.ndarray]:
-    if not hasattr(found, "files"):
-        return found
-    with found:
-        return {name: found[name] for name in found.files}
+def _loaded(file: BinaryIO, names: Iterable[str] | None = None) -> np.ndarray | dict[str, np.ndarray]:
+    """All arrays, or those called `names`. What an archive declares is held against the memory before it is read."""
+    import numpy as np
+
+    head = file.read(len(np.lib.format.MAGIC_PREFIX))
+    file.seek(0)
+    if head == np.lib.format.MAGIC_PREFIX:
+        return np.load(file, allow_pickle=False)
+    declared = declared_arrays(file)
+    file.seek(0)
+    chosen = list(declared if names is None else names)
+    _afford(sum(declared[name].size * declared[name].itemsize for name in chosen))
+    with np.load(file, allow_pickle=False) as found:
+        return {name: found[name] for name in chosen}
 
 
-def load_archive(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of an `.npz` file. To be called within `reading`."""
-    arrays = load_arrays(path)
+def load_archive(path: str | os.PathLike[str] | BinaryIO, names: Iterable[str] | None = None) -> dict[str, np.ndarray]:
+    """The arrays of an `.npz` file, or only those called `names`. To be called within `reading`."""
+    with open_regular(path, sys.maxsize) if isinstance(path, str | os.PathLike) else nullcontext(path) as file:
+        file.seek(0)
+        arrays = _loaded(file, names)
     if not isinstance(arrays, dict):
         raise ValueError("it holds one array, not an archive of arrays")
     return arrays
+
+
+def declared_arrays(file: BinaryIO) -> dict[str, np.ndarray]:
+    """By name what the headers of an `.npz` say: arrays of the right shapes and types that hold, and take, nothing.
+
+    Raises anything where it is none, or where a header says more than its member has. To be called within `reading`.
+    """
+    import numpy as np
+
+    found = {}
+    with zipfile.ZipFile(file) as archive:
+        for info in archive.infolist():
+            with archive.open(info) as member:
+                version = np.lib.format.read_magic(member)
+                read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+                shape, _, dtype = read(member)
+            if dtype.hasobject:
+                raise ValueError("it holds Python objects (pickles), which are not read")
+            if math.prod(shape) * dtype.itemsize > info.file_size:
+                raise ValueError(f"{info.filename!r:.60} breaks off: it declares {shape} of {dtype!s:.30}")
+            found[info.filename.removesuffix(".npy")] = np.broadcast_to(np.zeros((), dtype), shape)
+    return found
+
+
+def _afford(size: float) -> None:
+    """Raise OverflowError for what a file declares, in bytes, where this machine has not so much memory."""
+    memory = math.inf
+    with suppress(AttributeError, OSError, ValueError):  # Windows does not say
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if size > memory:
+        raise OverflowError(f"it declares {size / 2**30:,.0f} GiB, and this machine has {memory / 2**30:,.0f} GiB")
+
+
+WIDTHS = {"BOOLEAN": 0.125, "INT32": 4, "FLOAT": 4, "INT64": 8, "DOUBLE": 8, "INT96": 12, "BYTE_ARRAY": 4}  # bytes
+ROW = 100  # bytes that any row takes, whatever is in it
 
 
 def read_table(file: str | os.PathLike[str] | pa.BufferReader, columns: list[str] | None = None) -> pa.Table:
     """A Parquet file, or those of `columns` that it has; text that is no text is found here. Within `reading`."""
     import pyarrow.parquet as pq
 
+    if isinstance(file, str | os.PathLike):
+        open_regular(file, sys.maxsize).close()
     # ParquetFile, because pq.read_table takes folders called `key=value` on the way for columns
     with pq.ParquetFile(file, page_checksum_verification=True) as opened:
+        _afford(_declared(opened.metadata, columns))
         table = opened.read(columns)
     table.validate(full=True)
     return table
+
+
+def _declared(facts: Any, columns: list[str] | None) -> float:
+    """Bytes that a Parquet file unpacks to, by its own account: runs of one value take next to nothing in the file."""
+    total = float(ROW * facts.num_rows)
+    for group in map(facts.row_group, range(facts.num_row_groups)):
+        for column in map(group.column, range(group.num_columns)):
+            if columns is None or column.path_in_schema.partition(".")[0] in columns:
+                unpacked = WIDTHS.get(column.physical_type, 1) * column.num_values
+                total += max(unpacked, column.total_uncompressed_size)
+    return total
 
 
 def json_value(data: bytes | str) -> Any:

@@ -45,6 +45,7 @@ from cleanlab_lite.report.tables import build_report, class_table, duplicates_ta
 from cleanlab_lite.run import Run, layout
 from cleanlab_lite.run.find import find_run
 from cleanlab_lite.run.report import ReportTable
+from cleanlab_lite.run.seal import seal
 from cleanlab_lite.train.task import ENCODER, STATISTICS
 from cleanlab_lite.workers import may_start
 
@@ -71,7 +72,8 @@ WITHOUT = {
         "and prototypes are null"
     ),
 }
-EXECUTION = ("time_budget", "workers", "devices", "max_memory")  # options that change how a run goes, not what it finds
+# Options that change how a run goes, not what it finds
+EXECUTION = ("time_budget", "workers", "devices", "max_memory", "allow_remote")
 
 
 class EvidenceSource(Protocol):
@@ -133,6 +135,7 @@ def run_audit(
         configuration=as_dict(config),
         fingerprint=manifest.fingerprint,
         classes=list(manifest.classes),
+        seal=seal(run.folder, run.key),
     )
     clock.tell(Progress("report", 1, 1, "steps", clock.overrun()))
     return report
@@ -556,8 +559,8 @@ def warnings(verdict: Verdict, inputs: Inputs, advice: Sequence[str]) -> list[st
         found.append(f"{unreadable:,} of {n:,} rows could not be read ({why}); they are in the report as unreadable")
     if alone := int(verdict.alone.sum()):
         found.append(
-            f"{alone:,} {'row is' if alone == 1 else 'rows are'} the only one of a class, copies aside, and not judged: "
-            "nothing else says what the class looks like; are the labels spelled as they should be?"
+            f"{alone:,} {'row is' if alone == 1 else 'rows are'} the only one of a class, copies aside, and not judged, "
+            "as nothing else says what the class looks like; are the labels spelled as they should be?"
         )
     rate = verdict.calibration.rate
     if "unknown" in rate.method:

@@ -7,6 +7,7 @@ import sys
 import traceback
 from enum import IntEnum
 
+from cleanlab_lite.addresses import shown
 from cleanlab_lite.errors import ConfigError, ManifestError, NlcleanError, RunLocked, StoppedEarly
 from cleanlab_lite.text import escape
 
@@ -88,7 +89,7 @@ def exit_code(exception: NlcleanError) -> ExitCode:
 
 
 def _write(message: str, kind: str = "") -> None:
-    text = escape(message, keep="\n")
+    text = escape(shown(message), keep="\n")
     if kind:
         tag = f"\x1b[{_COLORS[kind]}m{kind}:\x1b[0m" if supports_color(sys.stderr) else f"{kind}:"
         text = f"{tag} {text}"

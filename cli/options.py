@@ -90,6 +90,18 @@ def run_argument(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.argument("run", required=False, type=click.Path(path_type=Path))(command)
 
 
+def data_root_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """--data-root, as `data_roots`."""
+    return click.option(
+        "--data-root",
+        "data_roots",
+        multiple=True,
+        type=click.Path(exists=True, file_okay=False, path_type=Path),
+        metavar="DIR",
+        help="Open the files below this folder for a run that was made elsewhere; may be repeated.",
+    )(command)
+
+
 def json_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """--json, as `as_json`."""
     return click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")(command)

@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cleanlab_lite.addresses import shown
 from cleanlab_lite.config import FIELDS
 from cleanlab_lite.export.formats import STEMS
 from cleanlab_lite.text import chance, escape, percent, shorten
@@ -42,7 +43,12 @@ _SUSPICIOUS_COLUMNS = ("id", "given_label", "suggested_label", "p_mislabel", "is
 
 
 def line(text: str = "") -> None:
-    """One line of the answer. When the reader has gone away (`| head`) the rest is dropped, the command goes on."""
+    """One line of the answer, or several; whatever strangers' text in it has missed, is made safe here."""
+    _print(escape(shown(text), keep="\n\t"))
+
+
+def _print(text: str) -> None:
+    """When the reader has gone away (`| head`) the rest is dropped, the command goes on."""
     try:
         print(text, flush=True)
     except BrokenPipeError:
@@ -51,7 +57,7 @@ def line(text: str = "") -> None:
 
 def json_document(value: Any) -> None:
     """`value` as JSON; NaN and infinities become null, which JSON has no numbers for."""
-    line(json.dumps(_finite(value), indent=2, allow_nan=False))
+    _print(json.dumps(_finite(value), indent=2, allow_nan=False))
 
 
 def encoded_view(done: Done) -> None:
@@ -655,7 +661,7 @@ def _table(
     right: Collection[int],
     below: Sequence[str] = (),
 ) -> None:
-    """A table of cells that are safe already, a line per row; nothing where there are no rows.
+    """A table, a line per row; nothing where there are no rows.
 
     Where the terminal is too narrow, the last column is cut. Cells are never markup. `below`: a text under each row.
     """
@@ -668,7 +674,7 @@ def _table(
     for index, name in enumerate(header):
         table.add_column(name, justify="right" if index in right else "left", no_wrap=index < len(header) - 1)
     for row in rows:
-        table.add_row(*(Text(cell, no_wrap=True, overflow="ellipsis") for cell in row))
+        table.add_row(*(Text(escape(shown(cell)), no_wrap=True, overflow="ellipsis") for cell in row))
     if not table.row_count:
         return
     console = Console(
@@ -681,8 +687,8 @@ def _table(
     lines = [text.rstrip() for text in capture.get().splitlines()]
     if below:
         first = len(lines) - 1 - table.row_count  # an empty line is the last
-        lines = [*lines[:first], *_under(lines[first:-1], below), lines[-1]]
-    line("\n".join(lines))
+        lines = [*lines[:first], *_under(lines[first:-1], (escape(shown(text)) for text in below)), lines[-1]]
+    _print("\n".join(lines))
 
 
 def _under(lines: Iterable[str], texts: Iterable[str]) -> Iterator[str]:

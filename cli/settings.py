@@ -16,6 +16,7 @@ from .project import PROJECT, layers
 
 KEYS = ("preset", *FIELDS)  # of an audit
 DEFAULT_PRESET = "balanced"
+NOT_OF_FILES = ("allow_remote",)  # a dataset may bring a file of settings along: it must not say so itself
 _OTHER_VARIABLES = {"NLCLEAN_CACHE_DIR"}  # read by the library
 
 _NUMBER = r"(\d+(?:\.\d+)?)"
@@ -46,6 +47,9 @@ def resolve(flags: Mapping[str, str | bool | None], *, environ: Mapping[str, str
             if name not in KEYS:
                 problems.append(f"{raw.origin}: unknown key {key!r}{suggest(name, (*KEYS, *PROJECT))}")
                 hint = f"keys: {', '.join(KEYS)}"
+                continue
+            if name in NOT_OF_FILES and raw.origin.endswith((".toml", "]")):
+                problems.append(f"{raw.origin}: {key} is taken from the command line or NLCLEAN_{name.upper()} only")
                 continue
             try:
                 given[name] = OptionValue(convert(name, raw.value), raw.origin)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import pytest
 from cleanlab_lite.forecast import Forecast, Part
 from cleanlab_lite.manifest.manifest import Manifest, Source
 from cleanlab_lite.run.report import SCHEMA, ReportTable
+from cleanlab_lite.run.seal import seal
 from cleanlab_lite.run.summary import Summary
 from nlclean.main import program
 
@@ -164,6 +166,13 @@ def finished_run(folder: Path, report: ReportTable) -> Path:
     """A run folder that holds `report`."""
     folder.mkdir(parents=True)
     report.write(folder / "report.parquet", run_id="0123abcd")
+    return folder
+
+
+def sealed(folder: Path) -> Path:
+    """The run folder, as one that an audit of this user has finished."""
+    state = {"key": "0123abcd" * 8, "command": ["nlclean"], "resumed": 0, "finished": "2026-01-01T00:00:00+00:00"}
+    (folder / "run.json").write_text(json.dumps(state | {"seal": seal(folder, state["key"])}))
     return folder
 
 

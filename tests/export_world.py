@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from audit_world import CLASSES, save_pictures, write_csv
-from cli_world import finished_run, make_report, mislabel, row
+from cli_world import finished_run, make_report, mislabel, row, sealed
 
 from cleanlab_lite.export.policy import Cleaned, apply_policy
 from cleanlab_lite.manifest.manifest import Manifest
@@ -45,10 +45,10 @@ def report_row(name: str, kind: int, label: str, split: str, verdict: dict) -> d
 
 
 def saved_run(folder: Path, manifest: Manifest, report: ReportTable) -> Path:
-    """A run folder for the command line."""
+    """A run folder of this user, for the command line."""
     run = finished_run(folder / "run", report)
     save_manifest(manifest, run / "manifest.parquet")
-    return run
+    return sealed(run)
 
 
 def cleaned(manifest: Manifest, report: ReportTable, policy: str = "correct", **options) -> Cleaned:

@@ -138,7 +138,7 @@ def test_unchanged_old_files_are_not_even_read(files, tmp_path, monkeypatch):
     uris, expected = files
     monkeypatch.setattr(cache, "RACY_NS", 0)  # the change time cannot be set back
     cache.load(uris, PICTURES, cache_dir=tmp_path / "cache")
-    monkeypatch.setattr(media, "read_bytes", lambda uri: pytest.fail(f"read {uri}"))
+    monkeypatch.setattr(media, "read_bytes", lambda uri, **_: pytest.fail(f"read {uri}"))
     store = cache.load(uris, PICTURES, cache_dir=tmp_path / "cache")
     assert np.array_equal(store.pixels, expected)
     assert len(set(store.content)) == 10
@@ -575,7 +575,7 @@ def test_choose_image_size_snaps_the_median_shorter_side_down(tmp_path):
 
 def test_choose_image_size_reads_an_evenly_spaced_sample(monkeypatch):
     seen = []
-    monkeypatch.setattr(media, "opened", lambda uri: seen.append(int(uri)) or fail())
+    monkeypatch.setattr(media, "opened", lambda uri, remote: seen.append(int(uri)) or fail())
     choose_image_size([str(i) for i in range(1001)], sample=5)
     assert seen == [0, 250, 500, 750, 1000]
 

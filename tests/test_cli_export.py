@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from audit_world import write_csv
-from cli_world import call, finished_run, loaded_by, make_manifest, make_report, mislabel, row
+from cli_world import call, finished_run, loaded_by, make_manifest, make_report, mislabel, row, sealed
 from export_world import ROWS, dataset, saved_run, tree
 
 from cleanlab_lite.evidence.decisions import Decision, DecisionLog
@@ -52,7 +52,7 @@ def run(tmp_path):
     ]
     folder = finished_run(tmp_path / "run", make_report(rows))
     save_manifest(manifest, folder / "manifest.parquet")
-    return folder
+    return sealed(folder)
 
 
 def without(*names: str) -> str:
@@ -339,6 +339,7 @@ def test_nothing_is_written_into_what_was_audited(tmp_path, capsys):
         assert result.code == 2 and "which is never changed" in result.err, target
     write_csv(tmp_path / "m.csv", {"path": [f"photos/{id}" for id in manifest.ids], "label": ["cat", "dog"] * 2})
     save_manifest(replace(read_manifest(tmp_path / "m.csv"), ids=manifest.ids), run / "manifest.parquet")
+    sealed(run)
     result = call(capsys, "export", run, "--format", "folders", "--output", folders_of, "--force")
     assert result.code == 2 and "holds audited files" in result.err
     assert tree(folders_of) == before

@@ -15,7 +15,7 @@ import pytest
 from audit_world import CLASSES, QUICK, task, vectors
 from cli_world import call
 
-from cleanlab_lite import files
+from cleanlab_lite import remote
 from cleanlab_lite.data import media
 from cleanlab_lite.door import audit
 from cleanlab_lite.errors import ConfigError, DecodeError, ManifestError, ReportError
@@ -83,11 +83,12 @@ def test_urls_of_local_files():
 
 def test_a_remote_file_that_does_not_end(tmp_path, monkeypatch):
     fsspec.filesystem("memory").pipe("/endless.csv", b"path,label\n" * 1000)
-    monkeypatch.setattr(files, "PART", 100)
-    assert len(media.read_bytes("memory://endless.csv")) == 11_000
-    monkeypatch.setattr(files, "MAX_FILE_BYTES", 5000)
+    monkeypatch.setattr(remote, "PART", 100)
+    assert len(media.read_bytes("memory://endless.csv", remote=True)) == 11_000
+    monkeypatch.setattr(media, "MAX_REMOTE_BYTES", 5000)
+    monkeypatch.setattr(remote, "MAX_FILE_BYTES", 5000)
     with pytest.raises(DecodeError, match="limit of 5000 bytes") as caught:
-        media.read_bytes("memory://endless.csv")
+        media.read_bytes("memory://endless.csv", remote=True)
     assert caught.value.code == "too_large"
     with pytest.raises(ManifestError, match="limit of 5000 bytes"):
         read_manifest("memory://endless.csv")

@@ -15,6 +15,7 @@ import soundfile
 from fsspec.spec import AbstractBufferedFile, AbstractFileSystem
 from PIL import Image
 
+from cleanlab_lite import addresses
 from cleanlab_lite.config import AuditConfig
 from cleanlab_lite.data.cache import choose_image_size, choose_sound_format
 from cleanlab_lite.data.media import image_header
@@ -93,6 +94,7 @@ class DistantStream(DistantFile):
 @pytest.fixture
 def distant(monkeypatch):
     fsspec.register_implementation("distant", Distant, clobber=True)
+    monkeypatch.setattr(addresses, "PROTOCOLS", addresses.PROTOCOLS | {"distant"})
     for name, value in (("files", {}), ("fetched", 0)):
         monkeypatch.setattr(Distant, name, value)
     return Distant

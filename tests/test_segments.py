@@ -207,7 +207,7 @@ def test_a_file_that_breaks_off_before_the_segment():
 
 def test_rows_of_a_file_are_samples_of_their_own(tmp_path, monkeypatch):
     reads = []
-    monkeypatch.setattr(media, "read_bytes", lambda uri: reads.append(uri) or Path(uri).read_bytes())
+    monkeypatch.setattr(media, "read_bytes", lambda uri, remote: reads.append(uri) or Path(uri).read_bytes())
     (tmp_path / "a.wav").write_bytes(encoded(steps()))
     (tmp_path / "b.wav").write_bytes(encoded(tone(440)))
     a, b = str(tmp_path / "a.wav"), str(tmp_path / "b.wav")

@@ -19,18 +19,21 @@ A pack that is damaged or has no index counts for nothing, and its files are dec
 
 from __future__ import annotations
 
+import faulthandler
 import hashlib
 import itertools
 import math
 import os
+import signal
+import threading
 import time
 import uuid
 import zlib
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Executor, Future
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, ClassVar, Protocol, TypeVar
@@ -52,6 +55,12 @@ CHUNK = 64  # files per task of a worker
 POOL_MIN_FILES = 500  # below this, starting workers costs more than it saves
 PACK_BYTES = 128 << 20  # pixels written at a time: what a killed run loses at most
 SHARD_ROWS = 2048  # vectors written at a time: each has cost an encoder far more than the disk
+SECONDS = 120.0  # that decoding a file may take
+PATIENCE = 1.5  # times as long until a worker is ended that does not hear that
+TOO_SLOW = ("too_slow", "decoding it takes too long")  # code and reason of such a file
+ENDED = ("decode_failed", "decoding it ends the process that does it: out of memory, or a fault of a library")
+HOPELESS = 3  # files in a row that end their process, until something else must be wrong
+AHEAD = 4  # tasks under way per worker
 MEMORY_BYTES = 1 << 30  # pixels beyond this are gathered in a memory-mapped file
 RACY_NS = 2_000_000_000  # a file this young may change again without a new time stamp (FAT counts in 2 s)
 ABANDONED_S = 86_400  # temporary files older than this belong to killed runs
@@ -190,7 +199,7 @@ def _headers(
     found = []
     for row in np.unique(np.linspace(0, len(uris) - 1, min(sample, len(uris))).astype(np.int64)):
         with suppress(DecodeError):  # `load` reports it
-            with media.opened(str(uris[row])) as file:
+            with media.opened(str(uris[row]), remote=True) as file:
                 header = read(file)
             found.append(header)
     return found
@@ -375,7 +384,7 @@ def _read(places: list[_Place], form: Decoder, cached: frozenset[str]) -> list[_
     for uri, group in itertools.groupby(places, key=lambda place: place[0]):
         segments = [segment for _, segment in group]
         try:
-            data = media.read_bytes(uri)
+            data = media.read_bytes(uri, remote=True)
         except DecodeError as error:
             rows += [_Row("", error.code, error.message)] * len(segments)
         else:
@@ -389,7 +398,10 @@ def _decode(data: bytes, file: str, segment: Segment, form: Decoder, cached: fro
     if content in cached:
         return _Row(content, file=file)
     try:
-        pixels, notes = form.decode(data, segment)
+        with _limited(_seconds):
+            pixels, notes = form.decode(data, segment)
+    except _TooSlow:
+        return _Row("", *TOO_SLOW)
     except DecodeError as error:
         return _Row("", error.code, error.message)
     return _Row(content, pixels=pixels, notes=",".join(notes), file=file)
@@ -439,26 +451,65 @@ def _read_chunks(
 ) -> Generator[list[_Row], None, None]:
     """Results of `_read` per chunk, in order, from worker processes where that pays."""
     workers = min(workers or cores(), len(chunks))
+    if workers < 2 or sum(map(len, chunks)) < POOL_MIN_FILES:
+        for chunk in chunks:
+            yield _read(chunk, form, cached)
+        return
     finished = 0
-    if workers > 1 and sum(map(len, chunks)) >= POOL_MIN_FILES:
-        # A crashed worker (out of memory, most often) ends the pool: the rest is read right here, one by one.
-        with suppress(BrokenProcessPool), closing(_pooled(chunks, form, cached, workers)) as results:
-            for result in results:
+    while finished < len(chunks):
+        try:
+            with closing(_pooled(chunks[finished:], form, cached, workers)) as results:
+                for result in results:
+                    finished += 1
+                    yield result
+        except BrokenProcessPool:  # a worker was ended, and nobody knows by which of the files that were under way
+            suspects = chunks[finished : finished + AHEAD * workers]
+            rows = iter(_read_alone(list(itertools.chain(*suspects)), form, cached))
+            for chunk in suspects:
                 finished += 1
-                yield result
-    for chunk in chunks[finished:]:
-        yield _read(chunk, form, cached)
+                yield list(itertools.islice(rows, len(chunk)))
+
+
+def _read_alone(places: list[_Place], form: Decoder, cached: frozenset[str]) -> list[_Row]:
+    """Like `_read`, a file at a time in a process of its own: one that ends it twice, or takes too long, is no row.
+
+    Where many files in a row do, it is not they: the rest is read right here.
+    """
+    rows: list[_Row] = []
+    lost = 0  # in a row
+    with ExitStack() as running:
+        executor: Executor | None = None
+        for number, place in enumerate(places):
+            for attempt in (1, 2):
+                begun = time.monotonic()
+                if executor is None:
+                    executor = pool(1, _start_worker, (form, cached, SECONDS))
+                    running.callback(executor.shutdown, cancel_futures=True)
+                try:
+                    rows += executor.submit(_work, [place]).result()
+                    lost = 0
+                    break
+                except BrokenProcessPool:
+                    executor = None
+                    slow = time.monotonic() - begun >= SECONDS
+                if slow or attempt == 2:
+                    lost = 0 if slow else lost + 1
+                    rows.append(_Row("", *(TOO_SLOW if slow else ENDED)))
+                    break
+            if lost == HOPELESS:
+                return rows[:-lost] + _read(places[number + 1 - lost :], form, cached)
+    return rows
 
 
 def _pooled(
     chunks: list[list[_Place]], form: Decoder, cached: frozenset[str], workers: int
 ) -> Generator[list[_Row], None, None]:
-    executor = pool(workers, _start_worker, (form, cached))
+    executor = pool(workers, _start_worker, (form, cached, SECONDS))
     try:
         ahead: deque[Future[list[_Row]]] = deque()  # bounded, so that results do not pile up in memory
         for chunk in chunks:
             ahead.append(executor.submit(_work, chunk))
-            if len(ahead) >= 4 * workers:
+            if len(ahead) >= AHEAD * workers:
                 yield ahead.popleft().result()
         while ahead:
             yield ahead.popleft().result()
@@ -469,13 +520,52 @@ def _pooled(
 _worker_args: tuple[Decoder, frozenset[str]]  # of `_read`, the same for all tasks: set once per worker
 
 
-def _start_worker(form: Decoder, cached: frozenset[str]) -> None:
-    global _worker_args
-    _worker_args = form, cached
+def _start_worker(form: Decoder, cached: frozenset[str], seconds: float) -> None:
+    global _worker_args, _seconds, _nowhere
+    _worker_args, _seconds = (form, cached), seconds
+    _nowhere = os.open(os.devnull, os.O_WRONLY)
 
 
 def _work(places: list[_Place]) -> list[_Row]:
     return _read(places, *_worker_args)
+
+
+_seconds = SECONDS  # that decoding a file may take in this process
+_nowhere = -1  # in a worker: a descriptor of nothing
+
+
+class _TooSlow(BaseException):
+    """Decoding has taken too long. No Exception: what reads broken files catches all of these."""
+
+
+@contextmanager
+def _limited(seconds: float) -> Iterator[None]:
+    """Raises _TooSlow in the block when the time is over; a worker that does not hear it, in C, is ended.
+
+    Only in a main thread whose alarm nobody else has set; elsewhere there is no limit.
+    """
+    if (
+        not hasattr(signal, "setitimer")
+        or threading.current_thread() is not threading.main_thread()
+        or signal.getsignal(signal.SIGALRM) is not signal.SIG_DFL
+    ):
+        yield
+        return
+    signal.signal(signal.SIGALRM, _over)
+    signal.setitimer(signal.ITIMER_REAL, seconds, 1.0)  # again and again: some C code drops what is raised in it
+    if _nowhere >= 0:
+        faulthandler.dump_traceback_later(PATIENCE * seconds, exit=True, file=_nowhere)
+    try:
+        yield
+    finally:
+        if _nowhere >= 0:
+            faulthandler.cancel_dump_traceback_later()
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+
+
+def _over(number: int, frame: object) -> None:
+    raise _TooSlow
 
 
 # --- Files of the cache ----------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from cleanlab_lite.arrays import finite_rows
+from cleanlab_lite.arrays import finite_rows, per_row
 from cleanlab_lite.data.cache import (
     Decoder,
     ImageFormat,
@@ -34,12 +34,15 @@ CAUSES = {  # code of a row that cannot be read -> how it is counted
     "truncated": "truncated",
     "decode_failed": "broken, or no picture or sound",
     "too_large": "too large",
+    "too_slow": "too slow to decode",
     "is_directory": "folders, not files",
     "not_readable": "not readable from here",
     "not_finite": "with NaN or infinity",
+    "out_of_scale": "out of all scale",
     "bad_segment": "that name no part of their file",
 }
 MOST_CAUSES = 6  # in one sentence
+BEYOND = 1_000_000  # times the median of the largest numbers of vectors
 HEARD = 1000  # files between two events of progress
 
 
@@ -90,15 +93,16 @@ def load_inputs(
         if manifest.encoded is not None:
             return _of_files(manifest.features, manifest.encoded)
         finite = finite_rows(manifest.features)
+        sane = finite & ~_beyond(manifest.features, finite)
         content = vector_content(manifest.features)
         array = manifest.features
-        if not finite.all():
-            array = np.array(array)
-            array[~finite] = 0
         codes, errors = np.zeros(len(finite), dtype="U1"), np.zeros(len(finite), dtype="U1")
-        if not finite.all():
-            codes = np.where(finite, "", "not_finite")
-            errors = np.where(finite, "", "the vector holds NaN or infinity")
+        if not sane.all():
+            array = np.array(array)
+            array[~sane] = 0
+            codes = np.select([sane, finite], ["", "out_of_scale"], "not_finite")
+            beyond = f"the vector is more than {BEYOND:,} times as large as most others"
+            errors = np.select([sane, finite], ["", beyond], "the vector holds NaN or infinity")
         return Inputs(array, codes, errors, find_duplicates(content), decoded=0, content=content)
     assert manifest.uris is not None
     form = form_of(manifest, image_size, sound)
@@ -117,6 +121,13 @@ def load_inputs(
             hint=_way_out(manifest, set(store.codes.tolist())),
         )
     return inputs_of(store, form)
+
+
+def _beyond(features: np.ndarray, finite: np.ndarray) -> np.ndarray:
+    """(n,) bool: vectors so large that beside them all others are one point, and nothing is learned of these."""
+    largest = per_row(lambda block: np.abs(block).max(axis=1).astype(np.float64), features)
+    usual = largest[finite & (largest > 0)]
+    return largest > BEYOND * np.median(usual) if len(usual) else np.zeros(len(features), dtype=bool)
 
 
 def form_of(manifest: Manifest, image_size: int, sound: SoundFormat | None) -> Decoder:

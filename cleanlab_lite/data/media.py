@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import io
 import logging
-import os
-import stat
+import math
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, BinaryIO
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from cleanlab_lite.archives import member, read_member
+from cleanlab_lite.addresses import is_elsewhere, shown
+from cleanlab_lite.archives import Member, member, read_member
 from cleanlab_lite.data.kinds import AVIF, HEAD, HEIC, brand, reads_avif, refuse_picture
 from cleanlab_lite.errors import DecodeError
-from cleanlab_lite.files import MAX_FILE_BYTES, is_remote, local_path, read_remote
+from cleanlab_lite.files import is_remote, local_path, open_regular
+from cleanlab_lite.remote import open_remote, read_remote
 from cleanlab_lite.text import one_line
 
 if TYPE_CHECKING:
@@ -24,9 +25,12 @@ if TYPE_CHECKING:
 
 PREPROCESSING_VERSION = 1  # raise it whenever `decode_image` gives other pixels for the same bytes
 
-HEADER_BLOCK = 1 << 14  # bytes of a remote file fetched at a time to see its header
+MAX_REMOTE_BYTES = 1 << 29  # of a file that is fetched
 LONGEST = 120  # characters of what a library says of a broken file
 MAX_PIXELS = 178_956_970  # where Pillow itself refuses: twice its warning threshold
+MAX_DECODED = 1 << 30  # bytes that decoding a picture may take at once, in each of several workers
+MANY_PIXELS, DENSEST = 4 << 20, 5000  # of a picture whose bytes cannot say so many pixels: from how many on, per byte
+STRIP = 1 << 22  # pixels converted at a time
 BACKGROUND = 128  # behind transparent pixels: on mid-grey neither black nor white drawings vanish
 
 # Pillow also opens formats that start other programs (EPS) or fetch other files; these do not.
@@ -39,99 +43,68 @@ _ORIENTATION = 0x0112  # EXIF tag
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 
-def read_bytes(uri: str) -> bytes:
-    """The content of a local file, or of anything fsspec can open.
+def read_bytes(uri: str, *, remote: bool = False) -> bytes:
+    """The content of a local file, of one in a local archive, or with `remote` of any address that is opened.
+
+    Who shows or exports what was audited reads without `remote`: nothing is fetched again, nor for a stranger's run.
 
     Raises DecodeError with code file_missing, file_empty, is_directory, too_large or not_readable.
     """
-    if not uri:
-        raise DecodeError("the row names no file", code="file_missing")
-    path = local_path(uri)
-    data = _read_remote(path) if is_remote(path) else _read_local(path)
+    with _located(uri, remote) as (place, path):
+        if isinstance(place, Member):
+            data = read_member(place)
+        elif is_remote(path):
+            data = read_remote(path, MAX_REMOTE_BYTES)
+        else:
+            with open_regular(path) as file:
+                data = file.read()
     if not data:
         raise DecodeError("the file has 0 bytes", code="file_empty")
     return data
 
 
 @contextmanager
-def opened(uri: str) -> Iterator[BinaryIO]:
+def opened(uri: str, *, remote: bool = False) -> Iterator[BinaryIO]:
     """A file as `read_bytes` takes it, to look at its header: of a remote file only the blocks looked at are fetched.
 
     Raises DecodeError as `read_bytes` does, on leaving also for what failed in between.
     """
-    if not uri:
-        raise DecodeError("the row names no file", code="file_missing")
-    failures, open_ = (_remote_failures, _open_remote) if is_remote(uri) else (_local_failures, _open_local)
-    with failures():
-        file = open_(uri)
-    try:
-        with failures():
+    with ExitStack() as stack:
+        with _located(uri, remote) as (place, path):
+            file: Any
+            if isinstance(place, Member):
+                file = io.BytesIO(read_member(place))
+            elif is_remote(path):
+                stack.enter_context(_failures())  # those of closing
+                found = stack.enter_context(open_remote(path))
+                file = stack.enter_context(io.BufferedReader(_Blocks(found)))
+            else:
+                file = stack.enter_context(open_regular(path))
             size = file.seek(0, io.SEEK_END)
             file.seek(0)
         if not size:
             raise DecodeError("the file has 0 bytes", code="file_empty")
         yield file
-    finally:
-        with failures():
-            file.close()
-
-
-def _read_local(path: str) -> bytes:
-    with _local_failures(), _open_local(path) as file:
-        return file.read()
-
-
-def _open_local(path: str) -> BinaryIO:
-    found = os.stat(path)
-    if stat.S_ISDIR(found.st_mode):
-        raise DecodeError("this is a directory, not a file", code="is_directory")
-    if not stat.S_ISREG(found.st_mode):  # reading a pipe or a device may never end
-        raise DecodeError("this is a pipe, socket or device, not a file", code="not_readable")
-    if found.st_size > MAX_FILE_BYTES:
-        raise DecodeError(
-            f"the file has {found.st_size} bytes, more than the limit of {MAX_FILE_BYTES}", code="too_large"
-        )
-    return open(path, "rb")
 
 
 @contextmanager
-def _local_failures() -> Iterator[None]:
-    try:
-        yield
-    except FileNotFoundError as error:
-        raise DecodeError("the file does not exist", code="file_missing") from error
-    except (OSError, ValueError) as error:  # ValueError: a NUL byte in the path
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise DecodeError(f"the file cannot be read: {reason}", code="not_readable") from error
-
-
-def _read_remote(url: str) -> bytes:
-    with _remote_failures():
-        place = member(url)
-        return read_remote(url) if place is None else read_member(place)
-
-
-def _open_remote(url: str) -> BinaryIO:
-    if (place := member(url)) is not None:
-        return io.BytesIO(read_member(place))
-    from fsspec.core import url_to_fs
-
-    system, path = url_to_fs(url)
-    file = system.open(path, "rb", block_size=HEADER_BLOCK)
-    try:
-        file.seek(0, io.SEEK_END)
-    except (OSError, ValueError):  # a server that sends no parts
-        with file:
-            return io.BytesIO(file.read())
-    return io.BufferedReader(_Blocks(file, system))
+def _located(uri: str, remote: bool) -> Iterator[tuple[Member | None, str]]:
+    """Where in an archive a file is, or at which path; whatever opening it raises becomes a DecodeError."""
+    if not uri:
+        raise DecodeError("the row names no file", code="file_missing")
+    path = local_path(uri)
+    place = member(path)
+    if is_elsewhere(path) and not remote:
+        raise DecodeError("a remote file, which is not fetched again", code="not_readable")
+    with _failures():
+        yield place, path
 
 
 class _Blocks(io.RawIOBase):
-    """What fsspec has opened. Out of the callbacks by which libsndfile reads no exception comes: closing raises it."""
+    """A remote file. Out of the callbacks by which libsndfile reads no exception comes: closing raises it."""
 
-    def __init__(self, file: Any, system: Any) -> None:
+    def __init__(self, file: Any) -> None:
         self._file = file
-        self._system = system  # an archive is closed when nobody holds its file system
         self._failure: Exception | None = None
 
     def readable(self) -> bool:
@@ -149,7 +122,7 @@ class _Blocks(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         try:
             data = self._file.read(len(buffer))
-        except Exception as error:  # every fsspec backend has exceptions of its own
+        except Exception as error:  # every backend has exceptions of its own
             self._failure = error
             return 0
         buffer[: len(data)] = data
@@ -157,14 +130,13 @@ class _Blocks(io.RawIOBase):
 
     def close(self) -> None:
         if not self.closed:
-            self._file.close()
             super().close()
             if self._failure is not None:
                 raise self._failure
 
 
 @contextmanager
-def _remote_failures() -> Iterator[None]:
+def _failures() -> Iterator[None]:
     try:
         yield
     except DecodeError:
@@ -175,9 +147,10 @@ def _remote_failures() -> Iterator[None]:
         raise DecodeError("the file does not exist", code="file_missing") from error
     except IsADirectoryError as error:
         raise DecodeError("this is a directory, not a file", code="is_directory") from error
-    except Exception as error:  # every fsspec backend has exceptions of its own
+    except Exception as error:  # every backend has exceptions of its own
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else f"{type(error).__name__}: {error}"
         raise DecodeError(
-            f"the file cannot be read: {type(error).__name__}: {one_line(str(error), LONGEST)}", code="not_readable"
+            f"the file cannot be read: {one_line(shown(reason), LONGEST)}", code="not_readable"
         ) from error
 
 
@@ -203,8 +176,8 @@ def grey_peak(data: bytes | BinaryIO) -> int:
     with _opened(data) as picture:
         if not picture.mode.startswith("I"):
             return 0
-        picture.load()
-        return max(0, int(np.asarray(picture).max()))
+        _load(picture)
+        return max(0, *(int(np.asarray(strip).max()) for _, strip in _strips(picture)))
 
 
 def depth_of(peak: int) -> int:
@@ -226,8 +199,7 @@ def decode_image(data: bytes, size: int, depth: int = 16) -> np.ndarray:
     from PIL import Image
 
     with _opened(data) as picture:
-        picture.draft(None, (2 * size, 2 * size))  # JPEG only: decode at 1/2, 1/4 or 1/8 straight from the DCT
-        picture.load()
+        _load(picture, 2 * size)
         orientation = picture.getexif().get(_ORIENTATION)  # after load: Pillow turns TIFF by itself
         plain = _eight_bits(picture, depth)
         if plain.size != (size, size):
@@ -246,10 +218,10 @@ def thumbnail(data: bytes, longest: int) -> Picture:
     from PIL import Image
 
     with _opened(data) as picture:
-        picture.draft(None, (2 * longest, 2 * longest))
-        picture.load()
+        _load(picture, 2 * longest)
         orientation = picture.getexif().get(_ORIENTATION)
         plain = _eight_bits(picture, 0)
+        plain = plain.copy() if plain is picture else plain  # shrinks in place
         plain.thumbnail((longest, longest), Image.Resampling.BICUBIC, reducing_gap=3.0)
         return _upright(plain, orientation)
 
@@ -292,6 +264,8 @@ def _opened(data: bytes | BinaryIO) -> Iterator[Picture]:
         stream, head = stream_of(data)
         refuse_picture(stream.read(HEAD))
         stream.seek(0)
+        if (size := _webp_size(stream)) is not None:  # its decoder takes the memory when it is opened
+            _refuse_large("WEBP", "RGBA", size, stream)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(stream, formats=_formats(head)) as picture:
@@ -300,6 +274,7 @@ def _opened(data: bytes | BinaryIO) -> Iterator[Picture]:
                     raise DecodeError(
                         f"{width} x {height} pixels are more than the limit of {MAX_PIXELS}", code="too_large"
                     )
+                _refuse_dense(picture.size, stream)
                 yield picture
     except DecodeError:
         raise
@@ -313,30 +288,145 @@ def _opened(data: bytes | BinaryIO) -> Iterator[Picture]:
         raise DecodeError(f"cannot decode the picture: {reason}", code=code) from error
 
 
+# Bytes a pixel that decoders hold beside Pillow's own: libwebp two canvases and what it hands over, OpenJPEG 32 bits a
+# channel; a progressive JPEG is held as coefficients, however small it is asked for.
+_BESIDE = {"WEBP": 12, "JPEG2000": 16, "AVIF": 8, "HEIF": 8, "GIF": 4}
+_PROGRESSIVE = 6
+_NARROW = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16L": 2, "I;16B": 2, "LA": 4}  # bytes a pixel; others take 4
+
+
+def _load(picture: Picture, wanted: int | None = None) -> None:
+    """Decode it; a JPEG at 1/2, 1/4 or 1/8 straight from the DCT, not below `wanted` pixels a side.
+
+    Raises DecodeError where that would take more than MAX_DECODED.
+    """
+    if picture.info.get("progressive"):
+        _refuse_bytes(picture.size, _PROGRESSIVE)
+    if wanted is not None:
+        picture.draft(None, (wanted, wanted))
+    _refuse_large(picture.format or "", picture.mode, picture.size)
+    picture.load()
+
+
+def _refuse_large(form: str, mode: str, size: tuple[int, int], stream: BinaryIO | None = None) -> None:
+    if stream is not None:
+        _refuse_dense(size, stream)
+    converted = {"RGB": 0, "1": 1, "L": 0}.get(mode, 1 if mode.startswith(("I", "F")) else 4)
+    _refuse_bytes(size, _NARROW.get(mode, 4) + converted + _BESIDE.get(form, 0))
+
+
+def _refuse_bytes(size: tuple[int, int], each: int) -> None:
+    width, height = size
+    if width * height * each > MAX_DECODED:
+        raise DecodeError(
+            f"{width} x {height} pixels would take {width * height * each / 2**30:.1f} GiB to decode, more than the "
+            f"limit of {MAX_DECODED / 2**30:g} GiB",
+            code="too_large",
+        )
+
+
+def _refuse_dense(size: tuple[int, int], stream: BinaryIO) -> None:
+    """Raise DecodeError where a header promises far more pixels than the bytes behind it can tell."""
+    place = stream.tell()
+    length = stream.seek(0, io.SEEK_END)
+    stream.seek(place)
+    width, height = size
+    if width * height > max(MANY_PIXELS, DENSEST * length):
+        raise DecodeError(f"{width} x {height} pixels in {length} bytes: no picture is so plain", code="too_large")
+
+
+def _webp_size(stream: BinaryIO) -> tuple[int, int] | None:
+    """Width and height that a WebP declares, None of anything else."""
+    head = stream.read(30)
+    stream.seek(0)
+    if head[:4] != b"RIFF" or head[8:12] != b"WEBP" or len(head) < 25:
+        return None
+    if head[12:16] == b"VP8X":
+        return int.from_bytes(head[24:27], "little") + 1, int.from_bytes(head[27:30], "little") + 1
+    if head[12:16] == b"VP8L":
+        bits = int.from_bytes(head[21:25], "little")
+        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    return int.from_bytes(head[26:28], "little") & 0x3FFF, int.from_bytes(head[28:30], "little") & 0x3FFF
+
+
+def _strips(picture: Picture) -> Iterator[tuple[int, Picture]]:
+    """The picture from top to bottom in parts of at most STRIP pixels, each with the row that it begins at."""
+    width, height = picture.size
+    rows = max(1, STRIP // width)
+    if rows >= height:
+        yield 0, picture
+        return
+    for top in range(0, height, rows):
+        yield top, picture.crop((0, top, width, min(top + rows, height)))
+
+
 def _eight_bits(picture: Picture, depth: int) -> Picture:
-    """The picture in mode L or RGB; whole grey levels as `depth` bits, 0: as few as hold them."""
+    """The picture in mode L or RGB; whole grey levels as `depth` bits, 0: as few as hold them.
+
+    A large one is converted strip by strip: every step over all of it would take as much memory again.
+    """
     from PIL import Image
 
-    if picture.mode.startswith(("I", "F")):
-        return Image.fromarray(_scaled(np.asarray(picture), depth))
-    if picture.has_transparency_data:
-        layer = picture.convert("RGBA")
-        below = Image.new("RGBA", layer.size, (BACKGROUND, BACKGROUND, BACKGROUND, 255))
-        return Image.alpha_composite(below, layer).convert("RGB")
-    if picture.mode in ("1", "L"):
-        return picture.convert("L")
-    return picture.convert("RGB")
+    grey = picture.mode.startswith(("I", "F"))
+    clear = not grey and picture.has_transparency_data
+    if picture.mode in ("L", "RGB") and not clear:
+        return picture
+    convert: Callable[[Picture], Picture]
+    if grey:
+        scale = _Scale.of((np.asarray(strip) for _, strip in _strips(picture)), depth)
+        convert = lambda strip: Image.fromarray(scale(np.asarray(strip)))  # noqa: E731
+    elif clear:
+        convert = _flattened
+    else:
+        mode = "L" if picture.mode == "1" else "RGB"
+        convert = lambda strip: strip.convert(mode)  # noqa: E731
+    parts = ((top, convert(strip)) for top, strip in _strips(picture))
+    _, first = next(parts)
+    if first.size == picture.size:
+        return first
+    result = Image.new(first.mode, picture.size)
+    result.paste(first, (0, 0))
+    for top, part in parts:
+        result.paste(part, (0, top))
+    return result
 
 
-def _scaled(values: np.ndarray, depth: int) -> np.ndarray:
-    """Greyscale (h, w) of any range as uint8; see `decode_image`."""
-    real = np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
-    low, high = float(real.min()), float(real.max())
-    if values.dtype.kind == "f" and low >= 0 and high <= 1:
-        low, high = 0.0, 1.0
-    elif values.dtype.kind == "f" and low >= 0 and high <= 255:
-        low, high = 0.0, 255.0
-    elif values.dtype.kind in "iu" and low >= 0 and high <= 65535:
-        low, high = 0.0, float((1 << (depth or depth_of(int(high)))) - 1)
-        real = np.minimum(real, high)
-    return np.rint((real - low) * (255.0 / max(high - low, 1e-30))).astype(np.uint8)
+def _flattened(picture: Picture) -> Picture:
+    """On the background, in mode RGB."""
+    from PIL import Image
+
+    layer = picture.convert("RGBA")
+    below = Image.new("RGBA", layer.size, (BACKGROUND, BACKGROUND, BACKGROUND, 255))
+    return Image.alpha_composite(below, layer).convert("RGB")
+
+
+class _Scale(NamedTuple):
+    """Greyscale of any range as uint8; see `decode_image`."""
+
+    low: float
+    high: float
+    cut: bool  # what lies above counts as the highest
+
+    @classmethod
+    def of(cls, parts: Iterable[np.ndarray], depth: int) -> _Scale:
+        """Of the parts (h, w) of a picture."""
+        low, high, kind = math.inf, -math.inf, ""
+        for values in parts:
+            real = _finite(values)
+            low, high, kind = min(low, float(real.min())), max(high, float(real.max())), values.dtype.kind
+        if kind == "f" and low >= 0 and high <= 1:
+            return cls(0.0, 1.0, False)
+        if kind == "f" and low >= 0 and high <= 255:
+            return cls(0.0, 255.0, False)
+        if kind in "iu" and low >= 0 and high <= 65535:
+            return cls(0.0, float((1 << (depth or depth_of(int(high)))) - 1), True)
+        return cls(low, high, False)
+
+    def __call__(self, values: np.ndarray) -> np.ndarray:
+        real = _finite(values)
+        real = np.minimum(real, self.high) if self.cut else real
+        return np.rint((real - self.low) * (255.0 / max(self.high - self.low, 1e-30))).astype(np.uint8)
+
+
+def _finite(values: np.ndarray) -> np.ndarray:
+    return np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)

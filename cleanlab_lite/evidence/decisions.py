@@ -18,9 +18,10 @@ import numpy as np
 
 from cleanlab_lite.arrays import kappa
 from cleanlab_lite.errors import ConfigError, ReportError
-from cleanlab_lite.files import json_value, reading
+from cleanlab_lite.files import json_value, open_regular, open_unlinked, reading
 
 ACTIONS = ("keep", "relabel", "drop", "unsure", "undo")
+MOST_BYTES = 1 << 28  # of a journal: a million decisions, or thousands of everyone
 HINT = 'a line is {"id": ..., "action": "keep", "given_label": ..., "label": null, "reviewer": ...}'
 
 
@@ -60,7 +61,7 @@ class DecisionLog:
     def append(self, decision: Decision) -> None:
         """Write one line and wait until it is on disk."""
         line = json.dumps(asdict(decision), ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
-        handle = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
+        handle = open_unlinked(self.path, os.O_RDWR | os.O_APPEND)
         try:
             size = os.fstat(handle).st_size
             if size and _last_byte(handle, size) != b"\n":
@@ -75,11 +76,12 @@ class DecisionLog:
 
         Raises ReportError naming the line when a complete line is not a decision.
         """
-        if not self.path.exists():
+        if not os.path.lexists(self.path):
             return []
         known = {field.name for field in fields(Decision)}
         found = []
-        lines = self.path.read_bytes().split(b"\n")
+        with reading(f"cannot read {self.path}", ReportError), open_regular(self.path, MOST_BYTES) as file:
+            lines = file.read().split(b"\n")
         for number, line in enumerate(lines, start=1):
             if not line.strip():
                 continue

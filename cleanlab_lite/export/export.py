@@ -51,10 +51,12 @@ def export(
     link: Link = "hard",
     force: bool = False,
     inputs: Iterable[Path] = (),
+    beside: Path | None = None,
 ) -> Exported:
     """Write the dataset that `policy` leaves, or every row with the verdict on it, as the format wants.
 
-    Options that the format has no use for are passed over; `inputs` are files that the target must not replace. Raises
+    Options that the format has no use for are passed over; `inputs` are files that the target must not replace,
+    `beside` is the folder of a target that is not named, by default that of the audited manifest. Raises
     ConfigError where format, policy and rows do not go together, where more would be dropped than is safe or `max_drop`
     allows, and where the target must not be written.
     """
@@ -71,6 +73,7 @@ def export(
         tree=format.tree,
         force=force,
         inputs=inputs,
+        beside=beside,
     )
     rest: tuple[Any, ...] = (link,) if format.tree else ()
     if format.kind == "review":

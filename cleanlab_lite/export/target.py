@@ -32,8 +32,10 @@ def choose_target(
     tree: bool,
     force: bool,
     inputs: Iterable[Path] = (),
+    beside: Path | None = None,
 ) -> Path:
-    """The file or folder to write: `wanted`, else STEM.`word` beside the original, where its relative paths stay right.
+    """The file or folder to write: `wanted`, else STEM.`word` beside the original, where its relative paths stay right,
+    or in the folder `beside`.
 
     `endings` are those that a file may have, the default first. Raises ConfigError when the target has another ending,
     when it is or lies in what was audited, is one of `inputs` (other files that are read) or a file of a run, and when
@@ -42,7 +44,8 @@ def choose_target(
     """
     original = Path(manifest.source.path)
     if wanted is None:
-        folder = original.parent if original.parent.is_dir() and not _is_glob(original) else Path.cwd()
+        usual = original.parent if original.parent.is_dir() and not _is_glob(original) else Path.cwd()
+        folder = usual if beside is None else beside
         wanted = folder / f"{safe_stem(_stem(original))}.{word}{endings[0] if endings else ''}"
     if endings and not wanted.name.lower().endswith(tuple(endings)):
         ending = " or ".join(endings)

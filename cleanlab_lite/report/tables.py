@@ -144,7 +144,7 @@ def class_table(manifest: Manifest, verdict: Verdict) -> pa.Table:
     return pa.table(
         {
             "label": list(manifest.classes),
-            "rows": rows,
+            "rows": rows + np.bincount(manifest.labels[verdict.alone], minlength=k),
             "flagged": np.bincount(label, weights=p >= FLAG, minlength=k).astype(np.int64),
             "noise_rate": pa.array(rate, from_pandas=True),
             "low": pa.array(np.clip(np.minimum(mean(calibration.p_low), rate) - spread, 0, 1), from_pandas=True),

@@ -6,8 +6,9 @@ Letters: n rows, e epochs, d features.
 from __future__ import annotations
 
 import os
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -16,14 +17,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from cleanlab_lite.errors import ManifestError, ReportError
+from cleanlab_lite.errors import ConfigError, ManifestError, ReportError
 from cleanlab_lite.evidence.decisions import Decision, DecisionLog
 from cleanlab_lite.files import load_arrays, read_table, reading
 from cleanlab_lite.manifest.manifest import Manifest
 from cleanlab_lite.manifest.saved import Lines, load_lines, load_manifest
 from cleanlab_lite.run.find import find_run
 from cleanlab_lite.run.layout import DECISIONS, FEATURES, HISTORY, MANIFEST, NOISE_MATRIX, REPORT, ROOT
+from cleanlab_lite.run.reach import around, outside
 from cleanlab_lite.run.report import ReportTable
+from cleanlab_lite.run.seal import fits
 from cleanlab_lite.run.selftest import SelfTest
 from cleanlab_lite.run.state import State
 from cleanlab_lite.run.summary import Summary
@@ -40,9 +43,19 @@ class RunFolder:
     Parts that not every run has are None where they are missing: `state`, `history`, `features`, `noise_matrix`.
     """
 
-    def __init__(self, path: str | os.PathLike[str] | None = None, root: Path = ROOT) -> None:
-        """`path` is a run folder or the report in it; None stands for the newest run under `root`."""
+    def __init__(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        root: Path = ROOT,
+        *,
+        data_roots: Iterable[str | os.PathLike[str]] = (),
+    ) -> None:
+        """`path` is a run folder or the report in it; None stands for the newest run under `root`.
+
+        `data_roots`: folders whose files may be opened for a run that others have made, beside what lies around it.
+        """
         self.folder = find_run(None if path is None else Path(path), root)
+        self._roots = [*around(self.folder), *data_roots]
 
     def path(self, name: str) -> Path:
         """Of a file of `layout`."""
@@ -59,6 +72,20 @@ class RunFolder:
     @cached_property
     def state(self) -> State | None:
         return State.read(self.folder)
+
+    @cached_property
+    def own(self) -> bool:
+        """Whether an audit of this user has written it, and its manifest is still the same."""
+        return self.state is not None and fits(self.folder, self.state.key, self.state.seal)
+
+    @contextmanager
+    def blamed(self) -> Iterator[None]:
+        """What goes wrong in the block with a run that others have made, is said to be wrong with the run."""
+        if self.own:
+            yield
+            return
+        with reading(f"{self.folder} holds what no audit has written", ReportError, hint=AGAIN):
+            yield
 
     @cached_property
     def selftest(self) -> SelfTest | None:
@@ -85,14 +112,48 @@ class RunFolder:
         return self.path(MANIFEST).exists()
 
     @cached_property
-    def manifest(self) -> Manifest:
-        """What was audited, without its features."""
+    def _manifest(self) -> Manifest:
         try:
             manifest = load_manifest(self.path(MANIFEST))
         except ManifestError as error:
             raise ReportError(error.message, hint=error.hint) from error
         self._same_rows("a manifest", pa.chunked_array([pa.array(manifest.ids.tolist(), pa.string())]))
         return manifest
+
+    @cached_property
+    def _withheld(self) -> np.ndarray:
+        """(n,) bool: files that this run names and may not."""
+        uris = self._manifest.uris
+        return np.zeros(len(self.report), bool) if self.own or uris is None else outside(uris, self._roots)
+
+    @cached_property
+    def manifest(self) -> Manifest:
+        """What was audited, without its features. Files that a run of others may not name are missing."""
+        found, withheld = self._manifest, self._withheld
+        if found.uris is None or not withheld.any():
+            return found
+        return replace(found, uris=np.where(withheld, "", found.uris))
+
+    @property
+    def withheld(self) -> str:
+        """A sentence on the files that are not opened; "" where all are."""
+        if not self._withheld.any():
+            return ""
+        first = str(self._manifest.uris[self._withheld.argmax()])  # type: ignore[index]
+        return (
+            f"{self._withheld.sum():,} files are not opened, e.g. {first!r:.120}: this run was made elsewhere, by an "
+            "older nlclean, or has been changed, and they do not lie around it; --data-root DIR names their folder"
+        )
+
+    def need_files(self) -> None:
+        """Raise ConfigError where files are not opened."""
+        if self.withheld:
+            raise ConfigError(self.withheld)
+
+    @property
+    def exports(self) -> Path | None:
+        """Where exports go by default; None: beside what was audited, which a run of others does not decide."""
+        return None if self.own else self.folder.resolve().parent
 
     @cached_property
     def lines(self) -> Lines:

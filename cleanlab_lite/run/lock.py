@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from pathlib import Path
 from typing import BinaryIO
 
 from cleanlab_lite.errors import RunLocked
+from cleanlab_lite.files import open_unlinked
 from cleanlab_lite.run.layout import LOCK
 
 if sys.platform == "win32":
@@ -15,6 +17,7 @@ if sys.platform == "win32":
 else:
     import fcntl
 
+LONGEST = 20  # bytes of a lock: a number
 _held: set[BinaryIO] = set()  # locks of this process
 
 
@@ -30,16 +33,20 @@ if hasattr(os, "register_at_fork"):
 
 
 def acquire(folder: Path) -> BinaryIO:
-    """The lock of the folder, held until released or until this process dies. Raises RunLocked."""
-    lock = (folder / LOCK).open("a+b")
+    """The lock of the folder, held until released or until this process dies. Raises RunLocked, and OSError where what
+    is called like a lock is none."""
+    lock = os.fdopen(open_unlinked(folder / LOCK, os.O_RDWR | os.O_APPEND), "a+b")
     if not _try_lock(lock):
         lock.seek(0)
-        pid = lock.read(20).decode("ascii", "replace").strip()
+        pid = lock.read(LONGEST).decode("ascii", "replace").strip()
         lock.close()
         raise RunLocked(
             f"{folder} is in use by process {pid}" if pid else f"{folder} is in use by another process",
             hint="wait until it is done, or choose another --out",
         )
+    if os.fstat(lock.fileno()).st_size > LONGEST:
+        lock.close()
+        raise OSError(errno.EEXIST, f"{folder / LOCK} is no lock of nlclean; delete it")
     lock.truncate(0)
     lock.write(str(os.getpid()).encode())
     lock.flush()

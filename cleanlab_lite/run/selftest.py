@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cleanlab_lite.errors import ReportError
-from cleanlab_lite.files import json_object, reading
+from cleanlab_lite.files import json_object, read_small, reading
 from cleanlab_lite.run.layout import SELFTEST
 
 VERSION = 1
@@ -93,7 +93,7 @@ class SelfTest:
         if not path.is_file():
             return None
         with reading(f"{path} is damaged", ReportError, hint=f"delete {path} and run `nlclean selftest` again"):
-            stored = json_object(path.read_bytes(), version=int)
+            stored = json_object(read_small(path), version=int)
             return cls.from_dict(stored) if stored["version"] == VERSION else None
 
     @classmethod

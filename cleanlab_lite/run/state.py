@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from cleanlab_lite.errors import ReportError
-from cleanlab_lite.files import json_object, reading
+from cleanlab_lite.files import json_object, read_small, reading
 from cleanlab_lite.run.layout import STATE
 
+DAMAGED = "delete the run folder and run again"
 ALWAYS = {"key": str, "command": list, "resumed": int, "finished": (str, type(None))}  # fields of run.json
 MARKER = {"finished": str, "seconds": (int, float), "facts": dict}  # of the marker of a stage
 
@@ -26,13 +27,24 @@ class State:
     plan: dict[str, Any] | None = None  # None where evidence was brought
     classes: Sequence[str] = field(default=())
     configuration: dict[str, Any] = field(default_factory=dict)  # options, by name
+    seal: str = ""  # see `run.seal`
 
     @classmethod
     def read(cls, folder: Path) -> State | None:
         """None where there is no `run.json`. Raises ReportError when it is damaged."""
         stored = stored_state(folder)
         known = {each.name for each in fields(cls)}
-        return None if stored is None else cls(**{name: value for name, value in stored.items() if name in known})
+        if stored is None:
+            return None
+        with reading(f"{folder / STATE} is damaged", ReportError, hint=DAMAGED):
+            return cls(**{name: value for name, value in stored.items() if name in known})
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for what no run has written."""
+        if not all(isinstance(word, str) for word in (*self.command, *self.classes, self.seal)):
+            raise ValueError("command, classes and seal must be text")
+        if not isinstance(self.plan, dict | None):
+            raise ValueError("plan must be an object")
 
 
 def stored_state(folder: Path) -> dict[str, Any] | None:
@@ -47,5 +59,5 @@ def stored_state(folder: Path) -> dict[str, Any] | None:
 
 def read_json(path: Path, **expected: Any) -> dict[str, Any]:
     """A JSON object in a run folder, with at least the fields `expected`, of these types."""
-    with reading(f"{path} is damaged", ReportError, hint="delete the run folder and run again"):
-        return json_object(path.read_bytes(), **expected)
+    with reading(f"{path} is damaged", ReportError, hint=DAMAGED):
+        return json_object(read_small(path), **expected)

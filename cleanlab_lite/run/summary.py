@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, TypeVar
+from functools import cache
+from types import UnionType
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from cleanlab_lite.text import shorten
 
@@ -221,7 +223,7 @@ class Summary:
     def from_dict(cls, stored: Mapping[str, Any]) -> Summary:
         """What `as_dict` gave. Fields of a newer version are passed over.
 
-        Raises KeyError, TypeError or AttributeError where `stored` is something else.
+        Raises KeyError, TypeError or AttributeError where `stored` is something else, values of other types included.
         """
         values = _known(cls, stored) | {
             "manifest": _read(Audited, stored["manifest"]),
@@ -233,7 +235,7 @@ class Summary:
             "overlaps": [_read(ClassPair, each) for each in stored.get("overlaps", ())],
             "annotators": [_annotator(each) for each in stored.get("annotators", ())],
         }
-        return cls(**values)
+        return _checked(cls(**values))
 
     def as_dict(self) -> Facts:
         """JSON types."""
@@ -245,7 +247,34 @@ def _annotator(stored: Mapping[str, Any]) -> Annotator:
 
 
 def _read(kind: type[T], stored: Mapping[str, Any]) -> T:
-    return kind(**_known(kind, stored))
+    return _checked(kind(**_known(kind, stored)))
+
+
+def _checked(found: T) -> T:
+    """`found`, a dataclass. Raises TypeError where a field is not of its type: what shows it counts on that."""
+    kind: type = type(found)
+    for name, hint in _hints(kind).items():
+        if not _fits(value := getattr(found, name), hint):
+            raise TypeError(f"{name!r} is {value!r:.60}")
+    return found
+
+
+@cache
+def _hints(kind: type) -> dict[str, Any]:
+    return get_type_hints(kind)
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    inner = get_args(hint)
+    if get_origin(hint) is list:
+        return isinstance(value, list) and all(_fits(each, inner[0]) for each in value)
+    if get_origin(hint) is dict:
+        return isinstance(value, dict) and all(isinstance(key, str) and _fits(value[key], inner[1]) for key in value)
+    if get_origin(hint) is UnionType:
+        return any(_fits(value, each) for each in inner)
+    if hint in (int, float):
+        return isinstance(value, int if hint is int else int | float) and not isinstance(value, bool)
+    return hint is Any or isinstance(value, hint)
 
 
 def _known(kind: type, stored: Mapping[str, Any]) -> Facts:

@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from safetensors import SafetensorError
 
-from cleanlab_lite.errors import ReportError
+from cleanlab_lite.errors import ConfigError, ReportError
 from cleanlab_lite.files import load_archive, reading, whole, why
 from cleanlab_lite.run.find import choose, refuse_foreign, safe_stem
 from cleanlab_lite.run.layout import ARRAYS, JOBS, LOG, ROOT, STAGES, STATE, TEMPORARY, marker
@@ -89,6 +89,7 @@ class Run(RunFiles):
             folder = choose(root / safe_stem(stem), key) if out is None else out
             refuse_foreign(folder, key)
             folder.mkdir(parents=True, exist_ok=True)
+            _refuse_links(folder)
             lock = acquire(folder)
             try:
                 refuse_foreign(folder, key)  # again: it may have changed before the lock was held
@@ -196,6 +197,16 @@ class Run(RunFiles):
             **info,
         }
         self.write_json(STATE, self._state)
+
+
+def _refuse_links(folder: Path) -> None:
+    """Raise ConfigError where a run would write through a link, which only a stranger has made."""
+    for place, folders, files in os.walk(folder):
+        if links := [name for name in (*folders, *files) if os.path.islink(os.path.join(place, name))]:
+            raise ConfigError(
+                f"{os.path.join(place, links[0])} is a link, and nothing is written through links",
+                hint="delete it, or choose another --out",
+            )
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import os
 from dataclasses import dataclass, replace
 from typing import Any
 
+from cleanlab_lite.addresses import is_elsewhere, shown
 from cleanlab_lite.config import AuditConfig
 from cleanlab_lite.data.cache import SIZES, choose_image_size, choose_sound_format, median_side
 from cleanlab_lite.data.sound import SoundFormat
@@ -129,7 +130,10 @@ class Form:
 
 
 def make_plan(manifest: Manifest, config: AuditConfig, warm: WarmStart | None = None) -> Plan:
-    """Raises ConfigError for unknown names, an absent device, or a proxy that does not fit the data or `warm`."""
+    """Raises ConfigError for unknown names, an absent device, a proxy that does not fit the data or `warm`, or files
+    elsewhere that nobody has allowed."""
+    if not config.allow_remote:
+        refuse_remote(manifest)
     views = choose_views(manifest.modality, config)
     if config.heads == "closed":
         config = settle_closed(config, warm)
@@ -391,6 +395,20 @@ def default_batch_size(labelled: int, on_gpu: bool) -> int:
     """The power of two nearest below 1/40 of the rows: noise needs many steps, a GPU needs wide ones."""
     most = 2048 if on_gpu else 128
     return min(max(1 << max(labelled // 40, 1).bit_length() - 1, 32), most)
+
+
+def refuse_remote(manifest: Manifest) -> None:
+    """Raise ConfigError where files would be fetched from elsewhere, and the manifest does not come from there too."""
+    if manifest.modality == "vector" or manifest.uris is None or is_elsewhere(manifest.source.path):
+        return
+    remote = [row for row, uri in enumerate(manifest.uris.tolist()) if is_elsewhere(uri)]
+    if remote:
+        where = f"line {manifest.lines[remote[0]]}" if manifest.lines is not None else f"row {remote[0]}"
+        raise ConfigError(
+            f"{len(remote):,} of {len(manifest):,} rows name files on other machines, the first in {where}: "
+            f"{shown(str(manifest.uris[remote[0]]))!r:.120}",
+            hint="--allow-remote fetches them; whoever wrote the manifest then decides what this machine asks for",
+        )
 
 
 def missing_files(manifest: Manifest) -> int:

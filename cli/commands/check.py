@@ -108,14 +108,15 @@ def command(
     found = RunFolder(run)
     source = found.lines.source
     _choose_files(found, target, write_baseline, baseline, force)
-    gate = judge(
-        found.summary,
-        read_rows(found.report, found.decisions, found.lines.numbers),
-        None if baseline is None else load_baseline(baseline),
-        max_noise=Bound(*max_noise) if max_noise else None,
-        max_suspects=Bound(*max_suspects) if max_suspects else None,
-        max_new_suspects=0 if baseline is not None and max_new_suspects is None else max_new_suspects,
-    )
+    with found.blamed():
+        gate = judge(
+            found.summary,
+            read_rows(found.report, found.decisions, found.lines.numbers),
+            None if baseline is None else load_baseline(baseline),
+            max_noise=Bound(*max_noise) if max_noise else None,
+            max_suspects=Bound(*max_suspects) if max_suspects else None,
+            max_new_suspects=0 if baseline is not None and max_new_suspects is None else max_new_suspects,
+        )
     formats = {
         "text": lambda: output.gate_text(gate, top),
         "json": lambda: gate_formats.to_json(gate),

@@ -11,7 +11,7 @@ from click.core import ParameterSource
 from cleanlab_lite.export.formats import FORMATS, LINKS, POLICIES, Format, Link, Policy
 
 from .. import diagnostics
-from ..options import Limit, json_option, run_argument, together, verbosity_options
+from ..options import Limit, data_root_option, json_option, run_argument, together, verbosity_options
 
 if TYPE_CHECKING:
     from cleanlab_lite.evidence.decisions import Decision
@@ -123,6 +123,7 @@ _patch_options = together(
     help="How files get into a folder; a hard link and its original are one file.",
 )
 @_patch_options
+@data_root_option
 @click.option("--force", is_flag=True, help="Overwrite the file, or replace the folder of an earlier export.")
 @json_option
 @verbosity_options
@@ -143,6 +144,7 @@ def command(
     to: str | None,
     reverse: bool,
     skip_conflicts: bool,
+    data_roots: tuple[Path, ...],
     force: bool,
     as_json: bool,
 ) -> None:
@@ -157,23 +159,29 @@ def command(
     from cleanlab_lite.report.reviewed import reviewed
     from cleanlab_lite.run import RunFolder
 
-    found = RunFolder(run)
+    found = RunFolder(run, data_roots=data_roots)
+    if format.tree:
+        found.need_files()
+    elif found.withheld:
+        diagnostics.warn(found.withheld)
     manifest, journal = found.manifest, _read_decisions(decisions) if decisions else found.decisions
-    exported = export(
-        found.report,
-        manifest,
-        format,
-        target,
-        policy=policy,
-        min_confidence=min_confidence,
-        max_drop_per_class=max_drop_per_class,
-        max_drop=limit,
-        include_splits=include_splits,
-        decisions=journal,
-        link=link,
-        force=force,
-        inputs=decisions,
-    )
+    with found.blamed():
+        exported = export(
+            found.report,
+            manifest,
+            format,
+            target,
+            policy=policy,
+            min_confidence=min_confidence,
+            max_drop_per_class=max_drop_per_class,
+            max_drop=limit,
+            include_splits=include_splits,
+            decisions=journal,
+            link=link,
+            force=force,
+            inputs=decisions,
+            beside=found.exports,
+        )
     facts: dict[str, Any] = {"format": name}
     if exported.cleaning is None:
         diagnostics.note(f"{len(manifest):,} rows")

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from .. import diagnostics
-from ..options import json_option, run_argument, target_option, verbosity_options
+from ..options import data_root_option, json_option, run_argument, target_option, verbosity_options
 
 
 @click.command("report")
@@ -24,6 +24,7 @@ from ..options import json_option, run_argument, target_option, verbosity_option
 @click.option("--method", is_flag=True, help="Print how p_mislabel was made, what it assumes, when it fails.")
 @click.option("--force", is_flag=True, help="Overwrite the page.")
 @target_option
+@data_root_option
 @json_option
 @verbosity_options
 def command(
@@ -34,6 +35,7 @@ def command(
     method: bool,
     force: bool,
     target: float,
+    data_roots: tuple[Path, ...],
     as_json: bool,
 ) -> None:
     """Show what an audit found.
@@ -59,8 +61,11 @@ def command(
 
         from ..progress import Drawer
 
-        with Drawer() as drawer:
-            size = write_page(RunFolder(run), page, force=force, on_progress=drawer)
+        found = RunFolder(run, data_roots=data_roots)
+        if found.has_manifest and found.withheld:
+            diagnostics.warn(found.withheld)
+        with Drawer() as drawer, found.blamed():
+            size = write_page(found, page, force=force, on_progress=drawer)
         if as_json:
             output.json_document({"path": str(page), "bytes": size})
         else:
@@ -68,13 +73,14 @@ def command(
             output.line(str(page))
         return
     found = RunFolder(run)
-    if method:
-        (output.method_json if as_json else output.method_view)(found.summary)
-        return
-    for warning in found.summary.warnings:
-        diagnostics.warn(warning)
-    said = reviewed(found.report.table, found.decisions)
-    if as_json:
-        output.report_json(found.report, found.path(REPORT), top, None if said is None else said.as_dict(target))
-    else:
-        output.report_view(found.report, found.path(REPORT), top, [] if said is None else said.in_words(target))
+    with found.blamed():
+        if method:
+            (output.method_json if as_json else output.method_view)(found.summary)
+            return
+        for warning in found.summary.warnings:
+            diagnostics.warn(warning)
+        said = reviewed(found.report.table, found.decisions)
+        if as_json:
+            output.report_json(found.report, found.path(REPORT), top, None if said is None else said.as_dict(target))
+        else:
+            output.report_view(found.report, found.path(REPORT), top, [] if said is None else said.in_words(target))

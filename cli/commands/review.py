@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from ..options import json_option, run_argument, target_option, verbosity_options
+from .. import diagnostics
+from ..options import data_root_option, json_option, run_argument, target_option, verbosity_options
 
 
 @click.command("review")
@@ -22,10 +23,17 @@ from ..options import json_option, run_argument, target_option, verbosity_option
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Add the decisions of another journal, print the agreement and stop; may be repeated.",
 )
+@data_root_option
 @json_option
 @verbosity_options
 def command(
-    run: Path | None, reviewer: str | None, calibrate: bool, target: float, files: tuple[Path, ...], as_json: bool
+    run: Path | None,
+    reviewer: str | None,
+    calibrate: bool,
+    target: float,
+    files: tuple[Path, ...],
+    data_roots: tuple[Path, ...],
+    as_json: bool,
 ) -> None:
     """Look at the flagged rows and decide on them.
 
@@ -38,7 +46,7 @@ def command(
 
     from ..review import session
 
-    found = RunFolder(run)
+    found = RunFolder(run, data_roots=data_roots)
     if files:
         session.merge(found, files)
     if as_json:
@@ -46,4 +54,6 @@ def command(
     elif files:
         session.print_agreement(found)
     else:
+        if found.has_manifest and found.withheld:
+            diagnostics.warn(found.withheld)
         session.review(found, reviewer, calibrate=calibrate, target=target)

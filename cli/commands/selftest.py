@@ -88,6 +88,11 @@ def audited(run: RunFolder, reading: dict[str, Any]) -> Manifest:
         return manifest
     from cleanlab_lite.errors import ConfigError
 
+    if not run.own:
+        raise ConfigError(
+            f"{run.folder} was made elsewhere, and does not decide what is read here",
+            hint="name the manifest instead: nlclean selftest MANIFEST --features ...",
+        )
     path, told = manifest.source.path, reading
     command = list(run.state.command) if run.state else []
     if command[1:2] and command[1] in ("audit", "selftest", "verify"):

@@ -16,9 +16,10 @@ from dataclasses import replace
 import numpy as np
 import pyarrow as pa
 
+from cleanlab_lite.addresses import refuse_login
 from cleanlab_lite.archives import ENDINGS as ARCHIVES
 from cleanlab_lite.errors import ConfigError, ManifestError
-from cleanlab_lite.files import is_remote
+from cleanlab_lite.files import is_remote, local_path, reading
 from cleanlab_lite.manifest.labels import POLICIES, WHOLE
 from cleanlab_lite.manifest.manifest import Manifest, Modality, Source
 from cleanlab_lite.manifest.readers.archive import read_archives, table_in
@@ -125,17 +126,20 @@ def read_manifest(
         "split": split_column,
         "features": features_column,
     }
-    name = os.fspath(path)
+    name = local_path(os.fspath(path))
+    for each in (name, features, path_root, path_prefix):
+        with reading("an address cannot be read", ManifestError):
+            refuse_login(os.fspath(each or ""))
     check_layout(layout)
     check_policy(multi_label)
     rows = _read_rows(name, layout=layout)
     if features is not None:
-        rows = _with_features(rows, os.fspath(features), features_column or features_columns)
+        rows = _with_features(rows, local_path(os.fspath(features)), features_column or features_columns)
     elif features_columns is not None:
         rows = _with_columns(rows, features_columns, features_column)
     elif (path_column is None and features_column is None) or path_column in media_columns(rows.table):
         rows = with_media(rows, keep)
-    places = Places(path_prefix or "", path_suffix or "", os.fspath(path_root or ""))
+    places = Places(path_prefix or "", path_suffix or "", local_path(os.fspath(path_root or "")))
     return to_manifest(
         rows,
         asked,
@@ -175,6 +179,7 @@ def to_manifest(
         uris = np.array(rows.files[columns.path], dtype=str)
     elif columns.path is not None:
         uris, place_notes = find_files(rows, texts(rows, columns.path), places or Places())
+    _refuse_logins(rows, uris)
     matrix = rows.features if columns.features is None else column_features(rows, columns.features)
     kind: Modality = "vector"
     if matrix is not None:
@@ -300,6 +305,14 @@ def _count(ballots: Ballots, rows: Rows, classes: tuple[str, ...], multi_label: 
     if lost := int((labels == -2).sum()):
         notes.append(f"{lost:,} votes are for classes that are the label of no item; they do not count")
     return votes, notes
+
+
+def _refuse_logins(rows: Rows, uris: np.ndarray | None) -> None:
+    """Raise ManifestError for the first address with a password in it: ids, reports and exports would show it."""
+    for row, uri in enumerate(() if uris is None else uris.tolist()):
+        if "@" in uri:
+            with reading(f"{rows.path!r}, {rows.where(row)}", ManifestError):
+                refuse_login(uri)
 
 
 def _with_ids_as_paths(rows: Rows, asked: Mapping[str, str | None], places: Places) -> Rows:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 
 from cleanlab_lite.errors import ManifestError
-from cleanlab_lite.files import is_remote, json_object, reading
+from cleanlab_lite.files import is_remote, json_object, open_regular, reading
 from cleanlab_lite.manifest.readers.base import (
     Rows,
     check_names,
@@ -49,6 +50,8 @@ def _read(paths: Sequence[str], form: str) -> Rows:
 
 def _table(path: str) -> pa.Table:
     with reading(f"cannot read {path!r}", ManifestError, hint=HINT):
+        if not is_remote(path):
+            open_regular(path, sys.maxsize).close()
         source = pa.BufferReader(read_file(path)) if is_remote(path) else pa.memory_map(path)
         head = source.read(6)
         source.seek(0)
@@ -104,7 +107,7 @@ def _parts(folder: str) -> Iterator[tuple[str, str]]:
 def _facts(path: str, key: str) -> list[str]:
     """Names of files or folders beside `path`, a JSON of save_to_disk."""
     hint = "was it saved completely?"
-    with reading(f"cannot read {path!r}", ManifestError, hint=hint), open(path, "rb") as file:
+    with reading(f"cannot read {path!r}", ManifestError, hint=hint), open_regular(path) as file:
         found = json_object(file.read(), **{key: list})[key]
         names = [each["filename"] if isinstance(each, dict) else each for each in found]
         return [os.path.basename(str(name)) for name in names]

@@ -6,6 +6,7 @@ import codecs
 import csv
 import json
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
@@ -15,11 +16,13 @@ import numpy as np
 import pyarrow as pa
 
 from cleanlab_lite.errors import ManifestError
-from cleanlab_lite.files import MAX_FILE_BYTES, PART, is_remote, local_path, read_remote, reading, why
+from cleanlab_lite.files import MAX_FILE_BYTES, PART, is_remote, local_path, open_regular, reading, why
 from cleanlab_lite.manifest.manifest import JSON_CELLS, NULLS_WRITTEN, VIEWS, Encoded, TextStyle
+from cleanlab_lite.remote import read_remote
 from cleanlab_lite.text import listing
 
 PERMISSIONS = "check the path and its permissions"
+MOST_COLUMNS = 100_000
 RESERVED = "__nlclean_"  # columns of a saved manifest
 
 IMAGE_ENDINGS = {".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".jp2", ".avif", ".heic"}
@@ -105,7 +108,7 @@ def read_file(path: str) -> bytes:
         if is_remote(local):
             data = read_remote(local)
         else:
-            with open(local, "rb") as file:
+            with open_regular(local) as file:
                 data = file.read()
     if not data:
         raise ManifestError(f"{path!r} is empty (0 bytes)", hint="was it written completely?")
@@ -184,7 +187,12 @@ def title(paths: Sequence[str]) -> str:
 
 def check_names(path: str, names: Sequence[str]) -> None:
     """Raise ManifestError where columns have names that cannot be used."""
-    repeated = sorted({name for name in names if names.count(name) > 1})
+    if len(names) > MOST_COLUMNS:
+        raise ManifestError(
+            f"{path!r} has {len(names):,} columns, more than the limit of {MOST_COLUMNS:,}",
+            hint="long vectors are given with --features FILE, as .npy",
+        )
+    repeated = sorted(name for name, times in Counter(names).items() if times > 1)
     if bad := [name for name in names if not storable(name)]:
         raise ManifestError(f"{path!r}: names of columns hold a NUL or half a character: {listing(bad)}")
     reserved = [name for name in names if name.startswith(RESERVED)]

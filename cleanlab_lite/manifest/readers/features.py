@@ -6,16 +6,18 @@ import io
 import json
 import os
 import re
-from collections.abc import Sequence
+import sys
+import zipfile
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
 
 from cleanlab_lite.errors import ManifestError
-from cleanlab_lite.files import is_remote, load_arrays, reading
+from cleanlab_lite.files import declared_arrays, is_remote, load_archive, load_arrays, open_regular, reading
 from cleanlab_lite.manifest.readers.base import Rows, ending, folder_of, holds_json, is_text, plain, read_file
 from cleanlab_lite.text import listing
 
@@ -35,7 +37,7 @@ def read_npz(path: str) -> Rows:
 
     The table has the columns `id` (the row number, from 0, where the archive has no ids) and `label`.
     """
-    arrays = _load(path)
+    arrays = _declared(path)
     if isinstance(arrays, np.ndarray):
         raise ManifestError(f"{path!r} holds one array", hint="give it with --features, next to a table of labels")
     keys = {"features": FEATURE_KEYS, "labels": LABEL_KEYS, "ids": ID_KEYS}
@@ -46,6 +48,7 @@ def read_npz(path: str) -> Rows:
             f"{path!r}: no array for {' and '.join(missing)}; found {_shapes(arrays) or 'none'}",
             hint="expected `features` (n, d) and `labels` (n,), and `ids` (n,) if you have them",
         )
+    arrays = _load(path, set(names.values()))
     features = check_features(path, arrays[names["features"]])
     ids = arrays[names["ids"]] if "ids" in names else np.arange(len(features)).astype(str)
     columns = {"id": _column(path, "ids", ids), "label": _column(path, "labels", arrays[names["labels"]])}
@@ -69,12 +72,12 @@ def read_npz(path: str) -> Rows:
 
 def load_features(path: str, rows: Rows) -> np.ndarray:
     """(n, d) float32 from an `.npy` file, or the features of an `.npz`, row i for row i of `rows`."""
-    arrays = _load(path)
+    arrays = _declared(path)
     if not isinstance(arrays, np.ndarray):
         name = _key(path, arrays, "features", FEATURE_KEYS) or _by_shape(arrays, {}).get("features")
         if name is None:
             raise ManifestError(f"{path!r}: no array called {listing(FEATURE_KEYS)}; found {_shapes(arrays)}")
-        arrays = arrays[name]
+        arrays = _load(path, [name])[name]
     features = check_features(path, arrays)
     n = len(rows.table)
     if len(features) != n:
@@ -370,12 +373,30 @@ def _column(path: str, role: str, array: np.ndarray) -> pa.Array:
         return pa.array(array.tolist() if array.dtype.kind == "U" else array)
 
 
-def _load(path: str) -> np.ndarray | dict[str, np.ndarray]:
-    """One array of an `.npy` file, mapped into memory where it is local, or the arrays of an `.npz`."""
+HINT = "save plain numeric or string arrays with numpy.save or numpy.savez; objects (pickles) are refused"
+
+
+def _declared(path: str) -> np.ndarray | dict[str, np.ndarray]:
+    """One array of an `.npy` file, mapped into memory where it is local, or what the arrays of an `.npz` look like."""
     if ending(path) not in (".npy", ".npz"):
         raise ManifestError(f"{path!r}: unknown ending {ending(path)!r}, expected .npy or .npz")
     if not is_remote(path) and os.path.isdir(path):
         raise ManifestError(f"{path!r} is a folder, expected an .npy or .npz file")
-    hint = "save plain numeric or string arrays with numpy.save or numpy.savez; objects (pickles) are refused"
-    with reading(f"cannot read {path!r}", ManifestError, hint=hint):
-        return load_arrays(io.BytesIO(read_file(path)) if is_remote(path) or not os.path.exists(path) else path)
+    with reading(f"cannot read {path!r}", ManifestError, hint=HINT):
+        with _stream(path) as file:
+            if zipfile.is_zipfile(file):
+                return declared_arrays(file)
+        if is_remote(path):
+            with _stream(path) as file:
+                return load_arrays(file)
+        return load_arrays(path)
+
+
+def _load(path: str, names: Collection[str]) -> dict[str, np.ndarray]:
+    """Arrays of an `.npz`."""
+    with reading(f"cannot read {path!r}", ManifestError, hint=HINT), _stream(path) as file:
+        return load_archive(file, names)
+
+
+def _stream(path: str) -> BinaryIO:
+    return io.BytesIO(read_file(path)) if is_remote(path) else open_regular(path, sys.maxsize)
