@@ -559,8 +559,8 @@ def warnings(verdict: Verdict, inputs: Inputs, advice: Sequence[str]) -> list[st
         found.append(f"{unreadable:,} of {n:,} rows could not be read ({why}); they are in the report as unreadable")
     if alone := int(verdict.alone.sum()):
         found.append(
-            f"{alone:,} {'row is' if alone == 1 else 'rows are'} the only one of a class, copies aside, and not judged, "
-            "as nothing else says what the class looks like; are the labels spelled as they should be?"
+            f"{alone:,} {'row is' if alone == 1 else 'rows are'} the only one of a class, copies aside, and not "
+            "judged: nothing else says what the class looks like; are the labels spelled as they should be?"
         )
     rate = verdict.calibration.rate
     if "unknown" in rate.method:

@@ -129,7 +129,7 @@ def command(
     if write_baseline is not None:
         _write(write_baseline, baseline_text(gate.rows))
     if target is None:
-        output.line(text.removesuffix("\n"))
+        (output.line if form == "text" else output.document)(text.removesuffix("\n"))
     else:
         _write(target, text)
         output.line(str(target))
