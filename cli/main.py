@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import difflib
 import io
+import os
+import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -117,4 +119,11 @@ def main() -> NoReturn:
         from multiprocessing.spawn import freeze_support
 
         freeze_support()
-    program.main()
+    try:
+        program.main()
+    except KeyboardInterrupt:  # a second one, while the first was being told
+        os._exit(ExitCode.INTERRUPTED)
+    except SystemExit as ended:
+        if ended.code == ExitCode.INTERRUPTED:  # what ends from here on is not to be interrupted again
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+        raise

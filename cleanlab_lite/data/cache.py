@@ -171,7 +171,7 @@ def median_side(uris: Sequence[str] | np.ndarray, *, sample: int = HEADERS) -> f
 
 def choose_depth(uris: Sequence[str] | np.ndarray) -> int:
     """Bits of the grey levels of pictures that are stored with 16, by the largest of evenly spaced ones; else 16."""
-    deep = [uri for uri in map(str, uris) if os.path.splitext(uri)[1].lower() not in SHALLOW]
+    deep = [uri for uri in np.asarray(uris, dtype=np.str_).tolist() if os.path.splitext(uri)[1].lower() not in SHALLOW]
     return media.depth_of(max(_headers(deep, media.grey_peak, DEEP), default=0) or 1 << 15)
 
 
@@ -299,7 +299,7 @@ def load_vectors(
     same time. What it raises ends the call; what it computed before is kept. Above `MEMORY_BYTES` the array is
     memory-mapped.
     """
-    names = [str(value) for value in content]
+    names = np.asarray(content, dtype=np.str_).tolist()
     first = {name: row for row, name in reversed(list(enumerate(names))) if name}
     found, computed = None, 0
     damaged: set[Path] = set()

@@ -6,7 +6,9 @@ from __future__ import annotations
 import fnmatch
 import glob
 import os
+import re
 import shutil
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -158,6 +160,7 @@ def _whole_folder(target: Path) -> Iterator[Path]:
     """`whole` for a folder, marked as one of an export; one that is there steps aside until the new one is whole."""
     temporary = target.with_name(f".{os.getpid()}.{target.name}")
     old = target.with_name(f".{os.getpid()}.old.{target.name}")
+    _clear_up(target)
     try:
         temporary.mkdir()
         (temporary / MARKER).touch()
@@ -175,3 +178,28 @@ def _whole_folder(target: Path) -> Iterator[Path]:
         for leftover in (temporary, old):
             if leftover.is_dir():
                 shutil.rmtree(leftover)
+
+
+def _clear_up(target: Path) -> None:
+    """Delete what killed exports to `target` have left; the folder that stepped aside for one comes back."""
+    for entry in target.parent.iterdir():
+        name = re.fullmatch(rf"\.(\d+)(\.old)?\.{re.escape(target.name)}", entry.name)
+        if name is None or entry.is_symlink() or not (entry / MARKER).is_file() or _lives(int(name[1])):
+            continue
+        if name[2] and not target.exists():
+            os.replace(entry, target)
+        else:
+            shutil.rmtree(entry)
+
+
+def _lives(pid: int) -> bool:
+    """Whether there is such a process; on Windows, where one is asked by ending it, always."""
+    if sys.platform == "win32":
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True
+    return True

@@ -176,7 +176,8 @@ class Manifest:
         if not self._fingerprint:
             digest = hashlib.sha256()
             for array in (self.ids, self.splits, self.uris):
-                digest.update("\x1f".join(map(str, array if array is not None else ())).encode())
+                # as a list: an interrupt in the middle of NumPy's own strings is lost
+                digest.update("\x1f".join(array.tolist() if array is not None else ()).encode())
                 digest.update(b"\x1e")
             digest.update("\x1f".join(self.classes).encode())
             digest.update(np.ascontiguousarray(self.labels).tobytes())
