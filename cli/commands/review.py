@@ -14,6 +14,8 @@ from ..options import json_option, run_argument, target_option, verbosity_option
 @click.option("--reviewer", metavar="NAME", help="Who decides.  [default: your login name]")
 @click.option("--calibrate", is_flag=True, help="Decide 40 random rows, flags hidden: what they say of all rows.")
 @target_option
+@click.option("--web", is_flag=True, help="In a browser of this machine, for several people at once, until Ctrl-C.")
+@click.option("--port", type=click.IntRange(0, 65535), help="Where --web listens.  [default: a free one]")
 @click.option(
     "--merge",
     "files",
@@ -25,7 +27,14 @@ from ..options import json_option, run_argument, target_option, verbosity_option
 @json_option
 @verbosity_options
 def command(
-    run: Path | None, reviewer: str | None, calibrate: bool, target: float, files: tuple[Path, ...], as_json: bool
+    run: Path | None,
+    reviewer: str | None,
+    calibrate: bool,
+    target: float,
+    web: bool,
+    port: int | None,
+    files: tuple[Path, ...],
+    as_json: bool,
 ) -> None:
     """Look at the flagged rows and decide on them.
 
@@ -33,7 +42,13 @@ def command(
 
     Every decision is on disk, in decisions.jsonl of the run folder, before the next row is shown; the same command goes
     on where it stopped. --json prints where the review stands instead.
+
+    --web prints an address with a token in it: the page of `nlclean report --html`, with every picture in full size.
     """
+    if calibrate and web:
+        raise click.UsageError("--calibrate hides what the page shows: it is for the terminal.")
+    if port is not None and not web:
+        raise click.UsageError("--port belongs to --web.")
     from cleanlab_lite.run import RunFolder
 
     from ..review import session
@@ -45,5 +60,7 @@ def command(
         session.print_state(found, target)
     elif files:
         session.print_agreement(found)
+    elif web:
+        session.serve(found, reviewer, port=port or 0, target=target)
     else:
         session.review(found, reviewer, calibrate=calibrate, target=target)

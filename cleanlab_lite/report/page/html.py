@@ -29,7 +29,7 @@ from cleanlab_lite.progress import OnProgress, ignore
 from cleanlab_lite.report.advice import UNLEARNED, advice_of
 from cleanlab_lite.report.method import method_card
 from cleanlab_lite.report.page import charts
-from cleanlab_lite.report.page.page_data import PageData, in_parts, known
+from cleanlab_lite.report.page.page_data import Look, PageData, embedded, in_parts, known
 from cleanlab_lite.report.reviewed import reviewed
 from cleanlab_lite.run import RunFolder
 from cleanlab_lite.run.folder import StoredCurves
@@ -40,6 +40,9 @@ from cleanlab_lite.run.summary import Annotator, ClassNoise, Leak, NoisySource, 
 from cleanlab_lite.run.verification import Verification
 from cleanlab_lite.text import percent
 
+# what the page may load: nothing, or the pictures, sounds and decisions of `nlclean review --web`
+OFFLINE = "img-src data:; media-src data:"
+SERVED = "img-src data: 'self'; media-src 'self'; connect-src 'self'"
 LIMIT = 15_000_000  # bytes of the whole page
 CURVE_ROWS = 100_000  # rows behind the quartiles of the margins, evenly spread
 ANNOTATORS = 60  # in the table of annotators
@@ -48,18 +51,23 @@ CLASS_ROWS = 60  # classes in the table of classes
 _percent = partial(percent, unknown="unknown")
 
 
-def build_page(run: RunFolder, *, limit: int = LIMIT, on_progress: OnProgress = ignore) -> bytes:
+def build_page(
+    run: RunFolder, *, served: Look | None = None, limit: int = LIMIT, on_progress: OnProgress = ignore
+) -> bytes:
     """The page about the run, at most `limit` bytes of UTF-8. The same run gives the same bytes.
 
-    A chart whose file the run lacks is left out, and so is the preview of a row whose file cannot be read.
+    A chart whose file the run lacks is left out, and so is the preview of a row whose file cannot be read. A page that
+    is `served` shows the pictures under these addresses, relative to its own, and leaves decisions at `decisions`.
     Raises ReportError when there is no report, or when not even an empty table fits into `limit`.
     """
-    before, after = _frame(run)
+    before, after = _frame(run, served=served is not None)
     island = PageData(run.report, limit - len(before) - len(after), limit)
     island.add_rows(by_suspicion(run.report.table))
-    manifest = run.manifest if run.has_manifest and run.manifest.uris is not None else None
-    island.add_examples(manifest)
-    island.add_details(manifest, run.history, on_progress)
+    look = served
+    if look is None and run.has_manifest and run.manifest.uris is not None:
+        look = partial(embedded, run.manifest)
+    island.add_examples(look)
+    island.add_details(look, run.history, on_progress)
     page = before + island.encoded() + after
     if len(page) > limit:
         raise ReportError(f"the page has {len(page):,} bytes without any row, the limit is {limit:,}")
@@ -101,12 +109,17 @@ def _mixture(loss: np.ndarray, facts: dict[str, Any] | None) -> BetaMixture | Ga
     return fit_gaussian_mixture(loss)
 
 
-def _frame(run: RunFolder) -> tuple[bytes, bytes]:
+def _frame(run: RunFolder, *, served: bool) -> tuple[bytes, bytes]:
     """The page before and after its data."""
     here = files(__package__)
-    style, script = ((here / name).read_text("utf-8") for name in ("page.css", "page.js"))
+    scripts = ("page.js", "served.js") if served else ("page.js",)
+    style, *parts = ((here / name).read_text("utf-8") for name in ("page.css", *scripts))
+    script = "".join(parts)
     before, after = (here / "page.html").read_text("utf-8").split("$data")
     values = {
+        "served": " data-served" if served else "",
+        "icon": '<link rel="icon" href="data:,">' if served else "",  # or a browser asks the server for one
+        "sources": SERVED if served else OFFLINE,
         "style": style,
         "script": script,
         "style_hash": _csp_hash(style),

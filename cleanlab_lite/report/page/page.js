@@ -37,10 +37,12 @@
     return image;
   };
   const preview = (row) => details[row]?.[0] || null;
+  const inFull = (source) => source.replace(/^preview\//, "picture/"); // where the page is served
 
   // Decisions: an append-only journal, as in decisions.py. The latest line about a row counts, an undo takes one back.
 
   const KEY = `nlclean:${data.run}`;
+  const SERVED = "served" in document.documentElement.dataset; // served.js keeps the journal then
   let journal = [];
   let standing = new Map(); // id -> decisions of the row that are not undone
   let unsaved = false; // decided since the last download, and the browser keeps nothing
@@ -48,12 +50,15 @@
   const load = () => {
     journal = [];
     try {
-      const kept = JSON.parse(localStorage.getItem(KEY) ?? "{}");
+      const kept = JSON.parse((SERVED ? sessionStorage : localStorage).getItem(KEY) ?? "{}");
       $("reviewer").value = typeof kept.reviewer === "string" ? kept.reviewer : "";
       if (Array.isArray(kept.journal)) journal = kept.journal;
     } catch {
       $("storage").hidden = false; // no storage for this file, or what is in it is not ours
     }
+    recount();
+  };
+  const recount = () => {
     standing = new Map();
     journal.forEach(apply);
   };
@@ -65,8 +70,10 @@
   };
   const save = () => {
     try {
-      localStorage.setItem(KEY, JSON.stringify({ reviewer: $("reviewer").value, journal }));
+      if (SERVED) sessionStorage.setItem(KEY, JSON.stringify({ reviewer: $("reviewer").value }));
+      else localStorage.setItem(KEY, JSON.stringify({ reviewer: $("reviewer").value, journal }));
     } catch {
+      if (SERVED) return;
       unsaved = journal.length > 0;
       $("storage").hidden = false;
     }
@@ -78,6 +85,7 @@
     journal.push(decision);
     apply(decision);
     save();
+    document.dispatchEvent(new CustomEvent("decided", { detail: decision }));
     drawn.get(position.get(row))?.replaceWith(draw(position.get(row)));
     if (row === current) showDetail();
     showProgress();
@@ -113,6 +121,26 @@
     setTimeout(() => URL.revokeObjectURL(url), 60_000);
     unsaved = false;
   };
+
+  // Where the page is served, the journal comes from there: rows about which it says something new are drawn again.
+  let others = new Map(); // id -> what other reviewers say of the row
+  const said = (row) => JSON.stringify([decided(row)?.action, decided(row)?.label, others.get(rows[row][F.id])]);
+  document.addEventListener("journal", ({ detail }) => {
+    const before = new Map([...drawn.keys()].map((place) => [place, said(view[place])]));
+    const selected = current < 0 ? null : said(current);
+    journal = detail.own;
+    others = detail.others;
+    recount();
+    for (const [place, text] of before) {
+      if (said(view[place]) === text) continue;
+      const node = drawn.get(place);
+      const focused = node.contains(document.activeElement);
+      node.replaceWith(draw(place));
+      if (focused) drawn.get(place).focus({ preventScroll: true });
+    }
+    if (current >= 0 && said(current) !== selected) showDetail();
+    showProgress();
+  });
 
   // The chooser of a label.
 
@@ -283,7 +311,9 @@
       onclick: (event) => { event.stopPropagation(); select(row); mark(row, action); } })));
   const verdict = (row) => {
     const decision = decided(row);
-    return decision?.action === "relabel" ? el("div", { class: "marked one", text: `→ ${decision.label}` }) : null;
+    const own = decision?.action === "relabel" ? [`→ ${decision.label}`] : [];
+    const text = [...own, ...(others.get(rows[row][F.id]) ?? [])].join(" · ");
+    return text ? el("div", { class: own.length ? "marked one" : "note one", text, title: text }) : null;
   };
 
   const select = (row, scroll = true) => {
@@ -331,10 +361,11 @@
       get(row, "path") ? el("p", { class: "note text", text: get(row, "path") }) : null,
       el("p", { class: "text" }, el("span", { class: "note", text: "labelled " }), el("b", { text: label(get(row, "given")) }),
         ...(suggested === null ? [] : [el("span", { class: "note", text: ", looks like " }), el("b", { text: labels[suggested] })])),
-      el("div", { class: "compare" }, image ? picture(image, `Preview of ${rows[row][F.id]}`) : null, el("div", {}, ...examples.flatMap(typical))),
+      el("div", { class: "compare" }, image ? picture(inFull(image), `Preview of ${rows[row][F.id]}`) : null, el("div", {}, ...examples.flatMap(typical))),
       sound ? el("audio", { controls: "", src: sound, preload: "none" }) : null,
       marks(row),
       decision ? el("p", { class: "marked", text: `decided: ${NAMES[decision.action].toLowerCase()}` + (decision.label === null ? "" : ` → ${decision.label}`) }) : null,
+      others.has(rows[row][F.id]) ? el("p", { class: "note text", text: others.get(rows[row][F.id]).join(" · ") }) : null,
       ...(reasons.length ? [el("h3", { text: "What speaks against its label" }), el("ul", {}, ...reasons.map((text) => el("li", { text })))] : []),
       get(row, "error") ? el("p", { class: "note text", text: get(row, "error") }) : null,
       ...(probable.length ? [el("h3", { text: "What it probably is" }), likely(probable)] : []),

@@ -7,8 +7,8 @@ the page is full. Text of strangers is JSON here, and text only in the page.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,9 @@ CONFUSIONS = 12
 BLOCK = 2048  # rows of the report turned into Python objects at a time
 PREVIEWS = 128  # decoded at a time, by
 THREADS = 4
+
+# Row of the report -> what it looks like; None where nothing is known
+Look = Callable[[int], Preview | None]
 
 # What a row of the page holds, in this order; nulls at the end are cut off.
 FIELDS = (
@@ -159,9 +162,9 @@ class PageData:
             self.left -= len(_json(name)) + 1
         return vocabulary[name]
 
-    def add_examples(self, manifest: Manifest | None) -> None:
+    def add_examples(self, look: Look | None) -> None:
         """A few rows per class that are surely right, to compare with; the classes with most with_issue first."""
-        if manifest is None:
+        if look is None:
             return
         floor = max(0, self.left - int(EXAMPLES_SHARE * self.limit))
         score = np.asarray(self.table["label_score"].fill_null(-1.0))
@@ -173,11 +176,11 @@ class PageData:
         starts = np.searchsorted(codes[best], np.arange(len(names) + 1))
         for code in np.argsort(-flagged, kind="stable"):
             rows = best[starts[code] : starts[code + 1]][:EXAMPLES]
-            pictures = [found.picture for row in rows if (found := _preview(manifest, row))]
+            pictures = [found.picture for row in rows if (found := look(int(row)))]
             if not self._add(self.examples, [self._label(names[code]), *pictures], floor):
                 return
 
-    def add_details(self, manifest: Manifest | None, history: StoredCurves | None, on_progress: OnProgress) -> None:
+    def add_details(self, look: Look | None, history: StoredCurves | None, on_progress: OnProgress) -> None:
         """Preview, margins, neighbours and reasons of the rows of the table, in their order, until the page is full."""
         curves = _curves(history, self.listed)
         neighbors = self._neighbors()
@@ -186,7 +189,7 @@ class PageData:
             for start in range(0, total, PREVIEWS):
                 on_progress(Progress("page", start, total, "rows"))
                 rows = self.listed[start : start + PREVIEWS]
-                previews = pool.map(partial(_preview, manifest), rows.tolist())
+                previews = pool.map(look, rows.tolist()) if look else [None] * len(rows)
                 for position, found in enumerate(previews, start=start):
                     seen = found or Preview()
                     detail = [seen.picture, seen.sound, curves[position], neighbors[position], self.whys[position]]
@@ -213,8 +216,9 @@ class PageData:
         return result
 
 
-def _preview(manifest: Manifest | None, row: int) -> Preview | None:
-    if manifest is None or manifest.uris is None or not manifest.uris[row]:
+def embedded(manifest: Manifest, row: int) -> Preview | None:
+    """What a row looks like, to travel in the page; None where that cannot be read."""
+    if manifest.uris is None or not manifest.uris[row]:
         return None
     try:
         return preview(manifest.uris[row], manifest.segment(row))
