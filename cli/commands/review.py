@@ -6,10 +6,11 @@ from pathlib import Path
 
 import click
 
+from ..help import HelpfulCommand
 from ..options import json_option, run_argument, target_option, verbosity_options
 
 
-@click.command("review")
+@click.command("review", cls=HelpfulCommand, epilog="Example: nlclean review run --web")
 @run_argument
 @click.option("--reviewer", metavar="NAME", help="Who decides.  [default: your login name]")
 @click.option("--calibrate", is_flag=True, help="Decide 40 random rows, flags hidden: what they say of all rows.")
