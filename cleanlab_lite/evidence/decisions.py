@@ -57,15 +57,16 @@ class DecisionLog:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def append(self, decision: Decision) -> None:
-        """Write one line and wait until it is on disk."""
-        line = json.dumps(asdict(decision), ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
+    def append(self, *decisions: Decision) -> None:
+        """Write a line each, together, and wait until they are on disk."""
+        lines = [json.dumps(asdict(each), ensure_ascii=False).encode("utf-8", "backslashreplace") for each in decisions]
+        text = b"".join(line + b"\n" for line in lines)
         handle = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
         try:
             size = os.fstat(handle).st_size
             if size and _last_byte(handle, size) != b"\n":
-                line = b"\n" + line  # a line torn by a kill stays alone
-            os.write(handle, line)
+                text = b"\n" + text  # a line torn by a kill stays alone
+            os.write(handle, text)
             os.fsync(handle)
         finally:
             os.close(handle)

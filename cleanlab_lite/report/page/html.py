@@ -42,6 +42,10 @@ from cleanlab_lite.text import percent
 
 LIMIT = 15_000_000  # bytes of the whole page
 CURVE_ROWS = 100_000  # rows behind the quartiles of the margins, evenly spread
+# Parts of the script in the order in which they run, of one scope
+SCRIPTS = tuple(
+    f"page_{part}.js" for part in ("parts", "decisions", "table", "grid", "detail", "pairs", "tools", "keys")
+)
 ANNOTATORS = 60  # in the table of annotators
 CLASS_ROWS = 60  # classes in the table of classes
 
@@ -57,6 +61,7 @@ def build_page(run: RunFolder, *, limit: int = LIMIT, on_progress: OnProgress = 
     before, after = _frame(run)
     island = PageData(run.report, limit - len(before) - len(after), limit)
     island.add_rows(by_suspicion(run.report.table))
+    island.add_decisions(run.decisions)
     manifest = run.manifest if run.has_manifest and run.manifest.uris is not None else None
     island.add_examples(manifest)
     island.add_details(manifest, run.history, on_progress)
@@ -104,7 +109,8 @@ def _mixture(loss: np.ndarray, facts: dict[str, Any] | None) -> BetaMixture | Ga
 def _frame(run: RunFolder) -> tuple[bytes, bytes]:
     """The page before and after its data."""
     here = files(__package__)
-    style, script = ((here / name).read_text("utf-8") for name in ("page.css", "page.js"))
+    style = (here / "page.css").read_text("utf-8")
+    script = f"(() => {{\n{''.join((here / name).read_text('utf-8') for name in SCRIPTS)}}})();\n"
     before, after = (here / "page.html").read_text("utf-8").split("$data")
     values = {
         "style": style,
