@@ -109,7 +109,7 @@ const showZoom = () => {
     el("div", { class: "zoom-main" },
       el("div", { class: "zoom-face" }, preview(row) ? picture(preview(row), `Picture of ${idOf(row)}`) : el("p", { class: "note", text: "This file holds no picture of the row." })),
       el("div", { class: "zoom-side" }, ...copies(row), ...examples.flatMap(typical))),
-    el("div", { class: "zoom-foot" }, button("←", () => move(-1), { "aria-label": "previous row" }), marks(row), button("→", () => move(1), { "aria-label": "next row" }),
+    el("div", { class: "zoom-foot" }, button("←", () => move(-1), { "aria-label": "previous row" }), sound(row) ? button("▶", () => play(sound(row)), { "aria-label": "play the sound", title: "key p" }) : "", marks(row), button("→", () => move(1), { "aria-label": "next row" }),
       decided(row) ? el("span", { class: "marked", text: verdict(row) }) : ""));
 };
 $("zoom").addEventListener("click", (event) => { if (event.target === $("zoom")) $("zoom").close(); });
