@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from html_world import WRONG, page_run
 from review_world import make_run
-from test_html_browser import Page, browser, pytestmark  # noqa: F401  a fixture, and what it needs
+from test_html_browser import Keys, Page, browser, pytestmark  # noqa: F401  a fixture, and what it needs
 from test_review_web import serving, start
 
 from cleanlab_lite.evidence.decisions import Decision, DecisionLog, settle
@@ -68,7 +68,7 @@ def test_a_key_decides_and_the_file_says_so(page):
     assert not page.find("#download").is_displayed()
     page.open()
     assert page.progress() == "2 decided"  # from the file
-    assert page.pressed() == [[0, "Keep"], [1, "Fix"]]
+    assert page.pressed() == [[0, "Keep"], [1, "Accept"]]
     page.press("z")  # what an earlier session decided
     page.settle()
     assert settle(page.log.read()).keys() == {"wrong0.png"}
@@ -77,12 +77,24 @@ def test_a_key_decides_and_the_file_says_so(page):
 def test_pictures_come_from_the_server_small_and_in_full(page):
     page.wait(lambda: all(image.get_property("naturalWidth") == 320 for image in page.all("#body img")))
     assert len(page.all("#body img")) == WRONG
-    page.wait(lambda: page.find("#detail img.main").get_property("naturalWidth") == 400)
+    page.find("#detail button.main").click()
+    page.wait(lambda: page.find("#zoom .zoom-face img").get_property("naturalWidth") == 400)
+
+
+def test_a_pair_is_accepted_and_taken_back_at_once(page):
+    page.press("b", Keys.ENTER)
+    page.settle()
+    assert [(d.action, d.label) for d in page.log.read()] == [("relabel", "cat")] * (WRONG - 1)
+    page.log.append(Decision("wrong1.png", "keep", "dog", reviewer="bob"))
+    page.wait(lambda: "accept" in page.find("#body").text.lower() and "bob: keep" in page.find("#body").text)
+    page.press("z")
+    page.settle()
+    assert settle(page.log.read()).keys() == {"wrong1.png"}  # bob's
 
 
 def test_two_reviewers_see_each_other(page):
     page.log.append(Decision("wrong1.png", "relabel", "dog", "cat", reviewer="bob"))
-    page.wait(lambda: "bob: fix → cat" in page.find("#body").text)  # without a reload
+    page.wait(lambda: "bob: label → cat" in page.find("#body").text)  # without a reload
     assert page.progress() == "no decision yet"
     page.find("#reviewer").send_keys("eve")
     page.mark(0, "keep")
@@ -109,7 +121,7 @@ def test_a_closed_server_is_noticed(browser, tmp_path):  # noqa: F811
     process.kill()
     process.communicate()
     page.press("k")
-    page.wait(lambda: "nlclean review has been closed. 1 decision is not on disk yet." in page.find("#storage").text)
+    page.wait(lambda: "nlclean review has been closed. 1 decision not on disk yet." in page.find("#storage").text)
     browser.get("about:blank")
     browser.get_log("browser")  # a browser logs requests that nobody answers
 

@@ -290,7 +290,7 @@ def opened(answer: Answer) -> Image.Image:
 
 def test_pictures_are_small_in_the_table_and_whole_on_demand(client):
     detail = island(client.get().content)["details"][0]
-    assert detail[0] == "preview/0"
+    assert detail[1] == "preview/0"
     assert max(opened(client.get("preview/0")).size) == 320
     whole = client.get("picture/0")
     assert opened(whole).size == (400, 400)
@@ -323,20 +323,21 @@ def test_sounds_are_heard_and_seen(tmp_path):
     for server in serving(make_run(tmp_path, "sound")):
         client = Client(server)
         detail = island(client.get().content)["details"][0]
-        assert detail[1].startswith("sound/")
-        answer = client.get(detail[1])
+        _, picture, sound, *_ = detail
+        assert sound.startswith("sound/")
+        answer = client.get(sound)
         assert answer.headers["Content-Type"] == "audio/wav"
         rate, samples = wavfile.read(io.BytesIO(answer.content))
         assert len(samples) > rate / 10
         assert np.abs(samples).max() > 1000
-        assert opened(client.get(detail[0])).size == (320, 200)
-        assert opened(client.get(detail[0].replace("preview", "picture"))).size == (1280, 640)
+        assert opened(client.get(picture)).size == (320, 200)
+        assert opened(client.get(picture.replace("preview", "picture"))).size == (1280, 640)
 
 
 def test_vectors_have_rows_and_no_pictures(tmp_path):
     for server in serving(make_run(tmp_path, "vector")):
         data = island(Client(server).get().content)
-        assert data["rows"] and not any(detail[0] or detail[1] for detail in data["details"])
+        assert data["rows"] and not any(detail[1] or detail[2] for detail in data["details"])
         assert Client(server).get("preview/0").status == 404
 
 

@@ -58,14 +58,14 @@ class DecisionLog:
         self.path = path
 
     def append(self, *decisions: Decision) -> None:
-        """Write a line each and wait until they are on disk."""
-        line = b"".join(map(encoded_line, decisions))
+        """Write a line each, together, and wait until they are on disk."""
+        text = b"".join(map(encoded_line, decisions))
         handle = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
         try:
             size = os.fstat(handle).st_size
             if size and _last_byte(handle, size) != b"\n":
-                line = b"\n" + line  # a line torn by a kill stays alone
-            os.write(handle, line)
+                text = b"\n" + text  # a line torn by a kill stays alone
+            os.write(handle, text)
             os.fsync(handle)
         finally:
             os.close(handle)

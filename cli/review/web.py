@@ -60,12 +60,12 @@ class SharedReview:
         self.decided: set[str] = set()  # reviewers who have decided something here
         self.since(0)
 
-    def _look(self, row: int) -> Preview | None:
+    def _look(self, row: int, _side: int) -> Preview:
         """Where the page finds the picture and the sound of a row."""
         if self._manifest is None or self._manifest.uris is None or not self._manifest.uris[row]:
-            return None
+            return Preview()
         if self._unreadable[row]:
-            return None
+            return Preview()
         return Preview(f"preview/{row}", f"sound/{row}" if self._sound else "")
 
     # the journal

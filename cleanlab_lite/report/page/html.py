@@ -30,6 +30,7 @@ from cleanlab_lite.report.advice import UNLEARNED, advice_of
 from cleanlab_lite.report.method import method_card
 from cleanlab_lite.report.page import charts
 from cleanlab_lite.report.page.page_data import Look, PageData, embedded, in_parts, known
+from cleanlab_lite.report.page.previews import Preview
 from cleanlab_lite.report.reviewed import reviewed
 from cleanlab_lite.run import RunFolder
 from cleanlab_lite.run.folder import StoredCurves
@@ -45,6 +46,10 @@ OFFLINE = "img-src data:; media-src data:"
 SERVED = "img-src data: 'self'; media-src 'self'; connect-src 'self'"
 LIMIT = 15_000_000  # bytes of the whole page
 CURVE_ROWS = 100_000  # rows behind the quartiles of the margins, evenly spread
+# Parts of the script in the order in which they run, of one scope
+SCRIPTS = tuple(
+    f"page_{part}.js" for part in ("parts", "decisions", "table", "grid", "detail", "pairs", "tools", "keys")
+)
 ANNOTATORS = 60  # in the table of annotators
 CLASS_ROWS = 60  # classes in the table of classes
 
@@ -64,10 +69,12 @@ def build_page(
     island = PageData(run.report, limit - len(before) - len(after), limit)
     island.add_rows(by_suspicion(run.report.table))
     look = served
-    if look is None and run.has_manifest and run.manifest.uris is not None:
-        look = partial(embedded, run.manifest)
+    if look is None:
+        island.add_decisions(run.decisions)  # a page that is served asks for them
+        if run.has_manifest and run.manifest.uris is not None:
+            look = partial(embedded, run.manifest)
     island.add_examples(look)
-    island.add_details(look, run.history, on_progress)
+    island.add_details(look or _unseen, run.history, on_progress)
     page = before + island.encoded() + after
     if len(page) > limit:
         raise ReportError(f"the page has {len(page):,} bytes without any row, the limit is {limit:,}")
@@ -85,6 +92,10 @@ def write_page(run: RunFolder, page: Path, *, force: bool = False, on_progress: 
     with replacing(page, hint="give another file") as temporary:
         temporary.write_bytes(content)
     return len(content)
+
+
+def _unseen(_row: int, _side: int) -> Preview:
+    return Preview()
 
 
 def _quartiles(history: StoredCurves, suspect: np.ndarray) -> dict[str, np.ndarray]:
@@ -112,9 +123,9 @@ def _mixture(loss: np.ndarray, facts: dict[str, Any] | None) -> BetaMixture | Ga
 def _frame(run: RunFolder, *, served: bool) -> tuple[bytes, bytes]:
     """The page before and after its data."""
     here = files(__package__)
-    scripts = ("page.js", "served.js") if served else ("page.js",)
-    style, *parts = ((here / name).read_text("utf-8") for name in ("page.css", *scripts))
-    script = "".join(parts)
+    names = (*SCRIPTS, "page_served.js") if served else SCRIPTS
+    style = (here / "page.css").read_text("utf-8")
+    script = f"(() => {{\n{''.join((here / name).read_text('utf-8') for name in names)}}})();\n"
     before, after = (here / "page.html").read_text("utf-8").split("$data")
     values = {
         "served": " data-served" if served else "",
