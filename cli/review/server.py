@@ -7,6 +7,7 @@ called must be its own, or a name that somebody points at 127.0.0.1 would be let
 from __future__ import annotations
 
 import hmac
+import os
 import re
 import secrets
 from http import HTTPStatus
@@ -39,7 +40,7 @@ class ReviewServer(ThreadingHTTPServer):
     """Serves a review until it is closed. `port` 0 stands for a free one. Raises ConfigError when it is taken."""
 
     daemon_threads = True
-    allow_reuse_address = True
+    allow_reuse_address = os.name != "nt"  # on Windows it would let others listen on the same port
 
     def __init__(self, review: SharedReview, port: int = 0) -> None:
         self.review = review
