@@ -44,7 +44,7 @@ LIMIT = 15_000_000  # bytes of the whole page
 CURVE_ROWS = 100_000  # rows behind the quartiles of the margins, evenly spread
 # Parts of the script in the order in which they run, of one scope
 SCRIPTS = tuple(
-    f"page_{part}.js" for part in ("parts", "decisions", "table", "grid", "detail", "pairs", "tools", "keys")
+    f"page_{part}.js" for part in ("parts", "decisions", "table", "grid", "detail", "pairs", "map", "tools", "keys")
 )
 ANNOTATORS = 60  # in the table of annotators
 CLASS_ROWS = 60  # classes in the table of classes
@@ -64,6 +64,7 @@ def build_page(run: RunFolder, *, limit: int = LIMIT, on_progress: OnProgress = 
     island.add_decisions(run.decisions)
     manifest = run.manifest if run.has_manifest and run.manifest.uris is not None else None
     island.add_examples(manifest)
+    island.add_map(run.features)
     island.add_details(manifest, run.history, on_progress)
     page = before + island.encoded() + after
     if len(page) > limit:
@@ -360,7 +361,10 @@ def _classes_or_advice(run: RunFolder) -> dict[str, str]:
 
 
 def _class_card(classes: Sequence[ClassNoise]) -> str:
-    note = "Estimated share of wrong labels among the rows that carry the label; the whisker is its interval."
+    note = (
+        "Estimated share of wrong labels among the rows that carry the label; the whisker is its interval. "
+        "A click on a label shows its suspects."
+    )
     spans = {"Label": "", "Wrong": ' colspan="2"', "Interval": "", "Flagged": "", "Rows": ""}
     heads = "".join(f'<th scope="col"{span}>{head}</th>' for head, span in spans.items())
     return (
@@ -383,7 +387,8 @@ def _classes(classes: Sequence[ClassNoise]) -> str:
             share = f'<td class="figure note" colspan="2">{row.too_few}</td>'
         bar = "" if rate is None else charts.share_bar(rate, low or 0, high or 0, full)
         lines.append(
-            f'<tr><th scope="row" class="text" title="{label}">{label}</th><td class="bars">{bar}</td>'
+            f'<tr><th scope="row" class="text" title="{label}">'
+            f'<button type="button" class="plain" data-given="{label}">{label}</button></th><td class="bars">{bar}</td>'
             f"{share}"
             f'<td class="figure">{row.flagged:,}</td><td class="figure">{row.rows:,}</td></tr>'
         )
@@ -396,7 +401,7 @@ def _matrix(run: RunFolder) -> str:
     if matrix is None:
         return ""
     labels, cells, left_out = charts.fold_noise_matrix(matrix.to_pylist())
-    note = "How often rows of a class carry each label, in percent. "
+    note = "How often rows of a class carry each label, in percent; a click shows the suspects among them. "
     note += f"The {len(labels)} most confused classes; {left_out:,} others are not drawn." if left_out else ""
     return (
         f'<figure class="card"><figcaption><h2>Who is mistaken for whom</h2><p class="note">{note}</p></figcaption>'
