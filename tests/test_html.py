@@ -242,7 +242,7 @@ def test_nothing_points_elsewhere(page):
     text = page.decode().replace("http://www.w3.org/2000/svg", "")  # a name, not an address
     assert not re.findall(r"https?://|@import|url\(|srcset|<link|<iframe", text)
     references = [v for _, a in Reader(page).tags for k, v in a.items() if k in ("src", "href")]
-    assert set(references) == {"#overview", "#classes", "#confusions", "#copies", "#rows"}
+    assert set(references) == {"#overview", "#classes", "#confusions", "#copies", "#map", "#rows"}
 
 
 def test_controls_have_names_and_tables_have_headers(page):

@@ -275,6 +275,38 @@ def test_neighbours_can_be_gone_to(page):
     assert page.selected() == "wrong1.png"  # the list has kept its place
 
 
+def test_a_class_and_a_cell_of_the_matrix_show_their_suspects(page):
+    page.find("button[data-given=dog]").click()
+    assert page.find("#count").text.startswith(f"{WRONG} of")  # four and the unreadable one
+    assert page.find("#given").get_property("selectedOptions")[0].text == "dog"
+    page.find("#reset").click()
+    page.find("[data-given=dog][data-true=cat] rect").click()
+    assert page.find("#suggested").get_property("selectedOptions")[0].text == "cat"
+    assert set(page.ids()) == {f"wrong{i}.png" for i in range(WRONG - 1)}
+
+
+def test_a_lasso_on_the_map_shows_its_rows(browser, tmp_path):
+    run = page_run(tmp_path)
+    wrong = np.arange(WRONG + FINE) < WRONG  # on the left, the others on the right
+    np.save(run / "features.npy", np.stack([np.where(wrong, -9, 9), np.arange(WRONG + FINE) % 5], 1).astype(np.float16))
+    (tmp_path / "page.html").write_bytes(build_page(RunFolder(run)))
+    page = Page(browser, tmp_path / "page.html", tmp_path)
+    page.open()
+    canvas = page.find("#map-canvas")
+    page.run("document.querySelector('#map').scrollIntoView()")
+    x, y = canvas.size["width"] // 2 - 2, canvas.size["height"] // 2 - 2
+    drag = ActionChains(browser, duration=20).move_to_element_with_offset(canvas, -x, 0).click_and_hold()
+    for corner in ((-x, -y), (-9, -y), (-9, y), (-x, y)):
+        drag.move_to_element_with_offset(canvas, *corner)
+    drag.release().perform()
+    assert page.find("#count").text == f"{WRONG} of {WRONG + FINE} rows, of {WRONG} rows in the lasso"
+    page.find("#reset").click()
+    assert len(page.ids()) == WRONG + 1
+    ActionChains(browser).move_to_element_with_offset(canvas, 10 - canvas.size["width"] // 2, 0).perform()
+    assert "wrong" in page.find("#map-under").text or HOSTILE in page.find("#map-under").text
+    assert browser.get_log("browser") == []
+
+
 def test_copies_stand_side_by_side(browser, tmp_path):
     (tmp_path / "page.html").write_bytes(build_page(RunFolder(page_run(tmp_path, copies=True))))
     page = Page(browser, tmp_path / "page.html", tmp_path)

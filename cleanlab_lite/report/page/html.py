@@ -48,7 +48,7 @@ LIMIT = 15_000_000  # bytes of the whole page
 CURVE_ROWS = 100_000  # rows behind the quartiles of the margins, evenly spread
 # Parts of the script in the order in which they run, of one scope
 SCRIPTS = tuple(
-    f"page_{part}.js" for part in ("parts", "decisions", "table", "grid", "detail", "pairs", "tools", "keys")
+    f"page_{part}.js" for part in ("parts", "decisions", "table", "grid", "detail", "pairs", "map", "tools", "keys")
 )
 ANNOTATORS = 60  # in the table of annotators
 CLASS_ROWS = 60  # classes in the table of classes
@@ -74,6 +74,7 @@ def build_page(
         if run.has_manifest and run.manifest.uris is not None:
             look = partial(embedded, run.manifest)
     island.add_examples(look)
+    island.add_map(run.features)
     island.add_details(look or _unseen, run.history, on_progress)
     page = before + island.encoded() + after
     if len(page) > limit:
@@ -378,7 +379,10 @@ def _classes_or_advice(run: RunFolder) -> dict[str, str]:
 
 
 def _class_card(classes: Sequence[ClassNoise]) -> str:
-    note = "Estimated share of wrong labels among the rows that carry the label; the whisker is its interval."
+    note = (
+        "Estimated share of wrong labels among the rows that carry the label; the whisker is its interval. "
+        "A click on a label shows its suspects."
+    )
     spans = {"Label": "", "Wrong": ' colspan="2"', "Interval": "", "Flagged": "", "Rows": ""}
     heads = "".join(f'<th scope="col"{span}>{head}</th>' for head, span in spans.items())
     return (
@@ -401,7 +405,8 @@ def _classes(classes: Sequence[ClassNoise]) -> str:
             share = f'<td class="figure note" colspan="2">{row.too_few}</td>'
         bar = "" if rate is None else charts.share_bar(rate, low or 0, high or 0, full)
         lines.append(
-            f'<tr><th scope="row" class="text" title="{label}">{label}</th><td class="bars">{bar}</td>'
+            f'<tr><th scope="row" class="text" title="{label}">'
+            f'<button type="button" class="plain" data-given="{label}">{label}</button></th><td class="bars">{bar}</td>'
             f"{share}"
             f'<td class="figure">{row.flagged:,}</td><td class="figure">{row.rows:,}</td></tr>'
         )
@@ -414,7 +419,7 @@ def _matrix(run: RunFolder) -> str:
     if matrix is None:
         return ""
     labels, cells, left_out = charts.fold_noise_matrix(matrix.to_pylist())
-    note = "How often rows of a class carry each label, in percent. "
+    note = "How often rows of a class carry each label, in percent; a click shows the suspects among them. "
     note += f"The {len(labels)} most confused classes; {left_out:,} others are not drawn." if left_out else ""
     return (
         f'<figure class="card"><figcaption><h2>Who is mistaken for whom</h2><p class="note">{note}</p></figcaption>'

@@ -21,6 +21,7 @@ from cleanlab_lite.evidence.decisions import Decision, settle
 from cleanlab_lite.manifest.manifest import Manifest
 from cleanlab_lite.progress import OnProgress, Progress
 from cleanlab_lite.report.keys import PAGE
+from cleanlab_lite.report.page.map_data import POINTS, map_of
 from cleanlab_lite.report.page.previews import LARGE, SMALL, Preview, preview
 from cleanlab_lite.report.reasons import SHOWN, sentences, to_show, why, with_context
 from cleanlab_lite.run.folder import StoredCurves
@@ -48,7 +49,7 @@ FIELDS = (
     "knn", "agreement", "learned", "forgotten", "path", "split", "duplicate", "near", "error",
 )  # fmt: skip
 
-ARRAYS = (b"rows", b"details", b"examples", b"decided")  # of the data, as lists of lists
+ARRAYS = (b"rows", b"details", b"examples", b"decided", b"map")  # of the data, as lists of lists
 
 ISSUES = {
     "none": "no issue",
@@ -82,6 +83,7 @@ class PageData:
         self.whys: list[list[str]] = []  # sentences on the rows of the page
         self.details: list[bytes] = []
         self.decided: list[bytes] = []
+        self.map: list[bytes] = []
         self.examples: list[bytes] = []
         self.facts: dict[str, Any] = {
             "run": report.summary.run_id,
@@ -207,6 +209,20 @@ class PageData:
             seen = [(look(row, EXAMPLE_SIDE), row) for row in rows]
             shown = [[found.picture, found.sound, int(position[row])] for found, row in seen if found.picture]
             if not self._add(self.examples, [self._label(names[code]), *shown], floor):
+                return
+
+    def add_map(self, features: np.ndarray | None) -> None:
+        """Position in the page and place on the map: rows with an issue, and as many of the others, evenly spread."""
+        if features is None or not len(self.listed):
+            return
+        wrong = with_issue(self.table)[self.listed]
+        suspects, others = np.flatnonzero(wrong)[:POINTS], np.flatnonzero(~wrong)
+        room = POINTS - len(suspects)
+        others = others[np.linspace(0, len(others) - 1, min(room, len(others))).astype(int)]
+        shown = np.concatenate([suspects, others])
+        places = map_of(features, self.listed[shown])
+        for place, (x, y) in zip(shown.tolist(), places.tolist(), strict=True):
+            if x >= 0 and not self._add(self.map, [place, x, y]):
                 return
 
     def add_details(self, look: Look, history: StoredCurves | None, on_progress: OnProgress) -> None:

@@ -56,5 +56,6 @@ showTools();
 showConfusions();
 showCopies();
 refilter();
+showMap();
 showProgress();
 document.documentElement.dataset.ready = Math.round(performance.now());

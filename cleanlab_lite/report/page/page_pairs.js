@@ -15,6 +15,11 @@ const showPair = (from, to) => {
   refilter();
   $("rows").scrollIntoView();
 };
+// A class of the table and a cell of the matrix show their rows, too.
+document.addEventListener("click", (event) => {
+  const { given: from, true: to } = event.target.closest("[data-given]")?.dataset ?? {};
+  if (from !== undefined && labels.includes(from)) showPair(labels.indexOf(from), to === undefined || to === from ? "" : labels.indexOf(to));
+});
 const showOverlaps = () => $("overlaps").replaceChildren(...data.overlaps.map(([a, b, sentence]) =>
   el("div", { class: "card" }, el("p", { class: "text", text: sentence }), ...[a, b].flatMap(typical))));
 const showConfusions = () => {

@@ -20,6 +20,7 @@ const reset = (draw = true) => {
   for (const id of ["search", "given", "suggested", "decision"]) $(id).value = "";
   $("show").selectedIndex = 0;
   only = null;
+  if (lasso.length) { lasso = []; drawMap(); }
   sort = { by: "", down: false };
   if (draw) refilter();
 };
