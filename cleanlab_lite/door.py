@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from numbers import Real
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from cleanlab_lite import pipeline
 from cleanlab_lite.config import FIELDS, AuditConfig, preset, validate
@@ -31,8 +31,8 @@ from cleanlab_lite.manifest.readers import check_policy, read_manifest
 from cleanlab_lite.pipeline import run_key, source_of
 from cleanlab_lite.progress import OnProgress, ignore
 from cleanlab_lite.report.gate import Bound, Gate, judge, load_baseline, read_rows
-from cleanlab_lite.report.page.html import write_page
-from cleanlab_lite.report.page.notebook import headline, html_view
+from cleanlab_lite.report.page.html import build_page, write_page
+from cleanlab_lite.report.page.notebook import INLINE, InlinePage, headline, html_view
 from cleanlab_lite.run import Run, RunFolder
 from cleanlab_lite.run.layout import REPORT
 from cleanlab_lite.run.report import ReportTable
@@ -365,9 +365,18 @@ class Report(ReportTable):
                 beside=run.exports,
             ).path
 
-    def page(self, path: PathLike, *, force: bool = False) -> Path:
-        """Write one offline page about the run: charts, pictures, a table to decide in. See docs/report.md."""
+    @overload
+    def page(self, path: None = None) -> InlinePage: ...
+    @overload
+    def page(self, path: PathLike, *, force: bool = False) -> Path: ...
+    def page(self, path: PathLike | None = None, *, force: bool = False) -> Path | InlinePage:
+        """Write one offline page about the run: charts, pictures, a table to decide in. See docs/report.md.
+
+        Without a path a notebook shows it, with fewer pictures: 4 MB. Decisions are downloaded from it.
+        """
         with _spoken_in_python():
+            if path is None:
+                return InlinePage(build_page(self._run(), limit=INLINE))
             write_page(self._run(), Path(path), force=force)
         return Path(path)
 

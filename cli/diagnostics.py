@@ -11,7 +11,7 @@ from cleanlab_lite.addresses import shown
 from cleanlab_lite.errors import ConfigError, ManifestError, NlcleanError, RunLocked, StoppedEarly
 from cleanlab_lite.text import escape
 
-from .terminal import supports_color
+from .terminal import supports_color, wrapped
 
 
 class ExitCode(IntEnum):
@@ -90,7 +90,7 @@ def exit_code(exception: NlcleanError) -> ExitCode:
 
 def _write(message: str, kind: str = "") -> None:
     text = escape(shown(message), keep="\n")
-    if kind:
-        tag = f"\x1b[{_COLORS[kind]}m{kind}:\x1b[0m" if supports_color(sys.stderr) else f"{kind}:"
-        text = f"{tag} {text}"
+    text = wrapped(f"{kind}: {text}" if kind else text, sys.stderr)
+    if kind and supports_color(sys.stderr):
+        text = f"\x1b[{_COLORS[kind]}m{kind}:\x1b[0m" + text.removeprefix(f"{kind}:")
     print(text, file=sys.stderr, flush=True)

@@ -22,10 +22,15 @@ from .diagnostics import ExitCode
 from .options import verbosity_options
 from .project import OF_PROJECTS, defaults
 
-COMMANDS = (
-    *("audit", "review", "report", "check", "compare", "selftest", "verify", "export", "encode"),
-    *("demo", "runs", "cache", "methods", "doctor", "completion"),
-)
+# as `nlclean --help` shows them
+GROUPS = {
+    "Find wrong labels": ("audit", "encode", "demo"),
+    "Look and decide": ("report", "review", "compare"),
+    "Trust": ("selftest", "verify", "check"),
+    "Export": ("export",),
+    "Housekeeping": ("runs", "cache", "methods", "doctor", "completion"),
+}
+COMMANDS = tuple(name for names in GROUPS.values() for name in names)
 
 
 class Program(click.Group):
@@ -33,6 +38,12 @@ class Program(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        for title, names in GROUPS.items():
+            found = [(name, self.get_command(ctx, name)) for name in names]
+            with formatter.section(title):
+                formatter.write_dl([(name, command.get_short_help_str(60)) for name, command in found if command])
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in COMMANDS:

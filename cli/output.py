@@ -19,7 +19,7 @@ from cleanlab_lite.export.formats import STEMS
 from cleanlab_lite.text import chance, escape, percent, shorten
 
 from .settings import OptionValue
-from .terminal import format_duration, is_terminal, supports_color
+from .terminal import format_duration, is_terminal, supports_color, wrapped
 
 if TYPE_CHECKING:
     from cleanlab_lite.forecast import Forecast
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from cleanlab_lite.run.verification import Verification, Way
 
 _ID_WIDTH, _LABEL_WIDTH = 40, 24  # characters
+_SHORTEST_PATH = 24  # characters that are left of a path
 _INDENT = " " * 6  # of a sentence under its row
 _ROOM, _MOST = 60, 140  # characters that a sentence needs beside its row, and takes at most
 _PIPE_WIDTH = 1000  # characters per line off a terminal: tables take what they need, nothing is cut
@@ -274,15 +275,15 @@ def _change_cells(each: Change) -> tuple[str, ...]:
 
 def _headline(summary: Summary) -> None:
     manifest, rate = summary.manifest, summary.noise_rate
-    line(
-        f"{escape(manifest.path)}: {manifest.rows:,} rows, {manifest.labelled:,} labelled, "
-        f"{manifest.classes:,} classes, {manifest.modality}"
+    facts = (
+        f": {manifest.rows:,} rows, {manifest.labelled:,} labelled, {manifest.classes:,} classes, {manifest.modality}"
     )
+    line(shorten(escape(manifest.path), max(_width() - len(facts), _SHORTEST_PATH)) + facts)
     between = f"{percent(rate.estimate)}, between {percent(rate.low)} and {percent(rate.high)} "
     line(f"noise rate: {f'{between}({escape(rate.method)})' if rate.learned else escape(rate.method)}")
-    line(f"flagged: {_rows(summary.flagged)}{_parts(summary.flagged_issues)}")
+    line(wrapped(f"flagged: {_rows(summary.flagged)}{_parts(summary.flagged_issues)}", sys.stdout))
     if others := summary.other_issues:
-        line(f"not flagged, with an issue: {_rows(sum(others.values()))}{_parts(others)}")
+        line(wrapped(f"not flagged, with an issue: {_rows(sum(others.values()))}{_parts(others)}", sys.stdout))
     if summary.duplicates:
         _copies(summary.duplicates, summary.reasons.get("leakage", 0))
 
@@ -376,9 +377,9 @@ def _worst_classes(classes: Sequence[ClassNoise]) -> None:
 def _top_confusions(confusions: Sequence[Confusion]) -> None:
     _table(
         "Top confusions",
-        ("given", "suggested", "rows", "expected"),
+        ("given", "suggested", "rows", "probably right"),
         [
-            (_label(row.given), _label(row.suggested), f"{row.rows:,}", _scalar(row.expected))
+            (_label(row.given), _label(row.suggested), f"{row.rows:,}", f"{row.expected:,.0f}")
             for row in confusions[:_TOP_CONFUSIONS]
         ],
         right=(2, 3),
@@ -391,7 +392,7 @@ def _sentences(title: str, texts: Sequence[str]) -> None:
         return
     line(title)
     for text in texts[:_SENTENCES]:
-        line(f"  {escape(text)}")
+        line(wrapped(f"  {escape(text)}", sys.stdout))
     if len(texts) > _SENTENCES:
         line(f"  and {len(texts) - _SENTENCES:,} more")
     line()
@@ -480,8 +481,9 @@ def _next_steps(run: Path, summary: Summary) -> None:
         steps.append((f"nlclean export {folder} --policy correct", f"{relabel:,} to relabel, {drop:,} to drop"))
     width = max((len(command) for command, _ in steps), default=0)
     line("Next:")
+    beside = all(width + len(comment) + 7 <= _width() for _, comment in steps)
     for command, comment in steps:
-        line(f"  {command:<{width}}   # {comment}")
+        line(f"  {command:<{width}}   # {comment}" if beside else f"  # {comment}\n  {command}")
     line(f"  nlclean report {folder} --json --top 100")
     line()
 
@@ -573,7 +575,7 @@ def _networks(facts: Mapping[str, Any]) -> str:
     taught = f"{facts['strategy']} with {facts['loss']}"
     if facts["recipes"] > 1:
         taught = f"the best of {facts['recipes']} recipes"
-    return f"{facts['ensemble']} networks {facts['proxy']}, {taught}, {epochs}"
+    return f"{facts['ensemble']} cross-fitted networks {facts['proxy']}, {taught}, {epochs}"
 
 
 def settings_view(settings: Mapping[str, OptionValue]) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
+import textwrap
 from typing import TextIO
 
 
@@ -26,3 +29,14 @@ def is_terminal(stream: TextIO) -> bool:
 def supports_color(stream: TextIO) -> bool:
     """Whether to write colour codes: a terminal, and NO_COLOR (no-color.org) is unset or empty."""
     return is_terminal(stream) and not os.environ.get("NO_COLOR")
+
+
+def wrapped(text: str, stream: TextIO) -> str:
+    """`text` broken between words where a line of a terminal ends. A path, and a command in backticks, stay whole."""
+    if not is_terminal(stream):
+        return text
+    whole = re.sub("`[^`]*`", lambda command: command[0].replace(" ", "\0"), text)
+    wrapper = textwrap.TextWrapper(
+        shutil.get_terminal_size().columns, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False
+    )
+    return "\n".join(wrapper.fill(line) if line else "" for line in whole.split("\n")).replace("\0", " ")

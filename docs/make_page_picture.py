@@ -27,12 +27,13 @@ with webdriver.Chrome(options=options, service=Service(shutil.which("chromedrive
     for action in ("keep", "drop"):
         browser.find_element("css selector", f"#body tr:not([data-done]) [data-action={action}]").click()
         browser.execute_script("document.querySelector('#body tr[aria-selected=true]').dataset.done = 1")
-    for scene in ("scrollTo(0, 0)", "document.querySelector('#rows h2').scrollIntoView()"):
+    rows, grid = "document.querySelector('#rows h2').scrollIntoView()", "document.querySelector('#as-grid').click()"
+    for scene in ("scrollTo(0, 0)", rows, grid):
         browser.execute_script(scene)
         browser.execute_async_script("setTimeout(arguments[0], 500)")
         shot = browser.execute_cdp_cmd("Page.captureScreenshot", {"format": "png"})["data"]
         shots.append(Image.open(io.BytesIO(base64.b64decode(shot))).convert("RGB"))
-picture = Image.new("RGB", (WIDTH, 2 * HEIGHT))
+picture = Image.new("RGB", (WIDTH, len(shots) * HEIGHT))
 for i, shot in enumerate(shots):
     picture.paste(shot, (0, i * HEIGHT))
 picture.save(Path(__file__).with_name("page.webp"), quality=82, method=6)

@@ -20,24 +20,36 @@ EPOCHS = 4
 WRONG, FINE = 5, 15
 
 
-def page_run(folder: Path, *, side: int = 16, fine: int = FINE) -> Path:
-    """A run on `WRONG` wrong and `fine` fine pictures of `side` pixels; one row and one class have a hostile name."""
+def page_run(folder: Path, *, side: int = 16, fine: int = FINE, wrong: int = WRONG, copies: bool = False) -> Path:
+    """A run on `wrong` wrong and `fine` fine pictures of `side` pixels; one row and one class have a hostile name.
+
+    With `copies` the first wrong row has a copy among the fine ones.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    ids = [f"wrong{i}.png" for i in range(WRONG - 1)] + [HOSTILE] + [f"fine{i}.png" for i in range(fine)]
+    ids = [f"wrong{i}.png" for i in range(wrong - 1)] + [HOSTILE] + [f"fine{i}.png" for i in range(fine)]
     common: dict[str, Any] = {
         "neighbors": ["fine1.png", "wrong0.png"],
         "top_labels": ["cat", "dog"],
         "top_probs": [0.9, 0.1],
     }
+    step = 0.05 / wrong
     rows = [
         mislabel(
-            id, p_mislabel=0.99 - i / 100, label_score=0.01 + i / 100, path=f"pictures/{i}.png", loss_mean=3.0, **common
+            id,
+            p_mislabel=0.99 - i * step,
+            label_score=0.01 + i * step,
+            path=f"pictures/{i}.png",
+            loss_mean=3.0,
+            **common,
         )
-        for i, id in enumerate(ids[:WRONG])
+        for i, id in enumerate(ids[:wrong])
     ]
-    rows[WRONG - 1]["given_label"] = HOSTILE
-    rows += [row(id, label_score=0.9 + i / 1e6, loss_mean=0.1 + i / 1e3, **common) for i, id in enumerate(ids[WRONG:])]
+    rows[wrong - 1]["given_label"] = HOSTILE
+    rows += [row(id, label_score=0.9 + i / 1e6, loss_mean=0.1 + i / 1e3, **common) for i, id in enumerate(ids[wrong:])]
     rows[-1] |= {"issue": "unreadable", "error": "the file has 0 bytes", "p_mislabel": None, "label_score": None}
+    if copies:
+        rows[0] |= {"issue": "duplicate_conflict"}
+        rows[wrong] |= {"issue": "duplicate_conflict", "duplicate_of": ids[0], "given_label": "cat"}
     classes = [
         {"label": label, "rows": 1, "flagged": 1, "noise_rate": 0.2, "low": 0.1, "high": 0.3}
         for label in ("cat", "dog", HOSTILE)

@@ -374,7 +374,11 @@ def test_a_dry_run_writes_nothing(vector_file, here, capsys):
     before = fingerprints(here), sorted(here.rglob("*"))
     result = call(capsys, "audit", vector_file, "--dry-run", *QUICK)
     assert result.code == 0
-    assert "150 vectors, 3 classes" in result.out and "2 networks mlp" in result.out and "cpu in fp32" in result.out
+    assert (
+        "150 vectors, 3 classes" in result.out
+        and "2 cross-fitted networks mlp" in result.out
+        and "cpu in fp32" in result.out
+    )
     assert json.loads(call(capsys, "audit", vector_file, "--dry-run", "--json", *QUICK).out)["classes"] == 3
     assert (fingerprints(here), sorted(here.rglob("*"))) == before
 

@@ -75,7 +75,7 @@ def test_corrected(run, capsys):
     assert target.read_text() == without("alien").replace("wrong.png,dog", "wrong.png,cat")
     assert result.err.splitlines() == [
         "kept 7, dropped 1, relabelled 1 of 8 rows",
-        f"relative paths in it count from {run.parent / 'data'}",
+        f"relative paths in it start at {run.parent / 'data'}",
     ]
 
 

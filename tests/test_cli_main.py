@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import logging
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 from cli_world import (
     HOSTILE,
@@ -24,10 +26,13 @@ from cli_world import (
 )
 
 from cleanlab_lite import errors
+from cleanlab_lite.config import FIELDS
 from cleanlab_lite.progress import Progress
 from nlclean import diagnostics
 from nlclean.commands.doctor import guess_graphics
 from nlclean.diagnostics import ExitCode
+from nlclean.help import GROUPS
+from nlclean.main import COMMANDS, program
 
 
 @pytest.fixture
@@ -174,7 +179,7 @@ def test_a_config_error_comes_before_the_manifest_is_read(capsys):
         (["report", "--top", "-1"], "--top"),
         (["report", "a", "b"], "unexpected extra argument"),
         (["completion", "tcsh"], "'bash'"),
-        ([], "Commands:"),
+        ([], "Find wrong labels:"),
     ],
 )
 def test_usage_errors(capsys, arguments, said):
@@ -310,3 +315,39 @@ def test_completion_knows_commands_and_options():
     assert "plain,export" in complete("nlclean ex", 1)
     assert "plain,--time-budget" in complete("nlclean audit --ti", 2)
     assert "plain,thorough" in complete("nlclean audit --preset ", 3)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_shows_every_option_once_in_a_group_and_ends_with_an_example_that_parses(name, capsys):
+    command = program.get_command(click.Context(program), name)
+    shown = call(capsys, name, "--help").out
+    listed = shown[re.search(r"^[A-Z][a-z ]+:$", shown, re.MULTILINE).start() :]
+    for option in command.params:
+        if isinstance(option, click.Option):
+            assert len(re.findall(rf"^  (?:-\w, )?{option.opts[-1]} ?[A-Z\[ \n]", listed, re.MULTILINE)) == 1, (
+                option.opts
+            )
+    titles = re.findall(r"^([A-Z][a-z ]+):$", shown, re.MULTILINE)
+    assert titles == [title for title in GROUPS if title in titles]
+    example = shown.rstrip().splitlines()[-1]
+    assert example.startswith(f"Example: nlclean {name}") and len(example) <= 80
+    words = shlex.split(example)[3:]
+    command.make_context(name, words)
+    flags = {flag for option in command.params for flag in (*option.opts, *option.secondary_opts)}
+    assert {word for word in words if word.startswith("-")} <= flags
+
+
+def test_every_group_of_options_has_its_place():
+    assert {option.group.capitalize() for option in FIELDS.values()} <= GROUPS.keys()
+    known = {
+        flag
+        for name in COMMANDS
+        for option in program.get_command(click.Context(program), name).params
+        for flag in option.opts
+    }
+    assert {flag for flags in GROUPS.values() for flag in flags} - {"--help"} <= known
+
+
+def test_the_list_of_commands_fits_a_terminal(capsys):
+    shown = call(capsys, "--help").out.partition("Find wrong labels")[2]
+    assert "..." not in shown and max(map(len, shown.splitlines())) <= 80

@@ -260,3 +260,18 @@ def test_text_helpers():
 )
 def test_commands_of_ci_systems_are_broken_up(text, shown):
     assert escape(text) == shown
+
+
+def test_a_terminal_breaks_lines_between_words_and_cuts_a_long_path_in_the_middle(tmp_path):
+    path = f"/data/{'deep/' * 20}pets.csv"
+    manifest = {"path": path, "rows": 4, "labelled": 4, "classes": 2, "modality": "image"}
+    warning = "a sentence that is much longer than a line of a terminal which has only sixty characters in it, really"
+    run = finished_run(
+        tmp_path / "run", make_report([mislabel("a.png"), row("b.png")], manifest=manifest, warnings=[warning])
+    )
+    _, shown = on_terminal("-m", "nlclean", "report", run, COLUMNS="60", NO_COLOR="1")
+    lines = shown.replace("\r\n", "\n").split("\n")
+    assert lines[0].startswith("warning: a sentence") and lines[1].startswith("    ") and len(lines[0]) <= 60
+    assert "/data/deep" in shown and "..." in shown and "pets.csv: 4 rows" in shown and path not in shown
+    piped = subprocess.run([sys.executable, "-m", "nlclean", "report", run], capture_output=True, text=True)
+    assert path in piped.stdout and f"warning: {warning}\n" in piped.stderr

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import html
 import inspect
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -457,6 +459,22 @@ def test_a_notebook_runs_nothing_that_strangers_wrote():
     rows = [mislabel(evil, given_label=evil, suggested_label=HOSTILE), row("fine")]
     shown = html_view(make_report(rows, warnings=[evil]))
     assert "<script" not in shown and shown.count("&lt;script&gt;") == 3
+
+
+def test_a_notebook_draws_classes_and_confusions():
+    shown = html_view(make_report([mislabel("a"), row("fine")]))
+    assert "50.0 % of 3" in shown and "dog → cat" in shown and "2 rows" in shown
+    assert shown.count("<svg") == 2
+
+
+def test_a_notebook_shows_the_page_in_a_frame_that_can_reach_nothing(run):
+    page = nlclean.Report.read(run).page()
+    assert "MB" in repr(page)
+    shown = page._repr_html_()
+    [frame] = re.findall(r"<iframe ([^>]*)>", shown)
+    assert 'sandbox="allow-scripts allow-downloads"' in frame  # not allow-same-origin
+    assert html.unescape(re.search(r'srcdoc="([^"]*)"', frame)[1]).encode() == page.content
+    assert shown.count("<") == 2  # the frame and its end: nothing of the page is outside of the attribute
 
 
 def test_a_report_of_files_shows_them(here):

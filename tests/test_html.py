@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import soundfile
 from cli_world import call, finished_run, loaded_by, make_report, mislabel, row
 from html_world import HOSTILE, WRONG, island, page_run
 from PIL import Image
@@ -24,7 +25,7 @@ from cleanlab_lite.evidence.decisions import Decision
 from cleanlab_lite.judge.mixture import fit_beta_mixture, fit_gaussian_mixture
 from cleanlab_lite.report.page.charts import MAX_CELLS, component_densities, fold_noise_matrix
 from cleanlab_lite.report.page.html import LIMIT, build_page
-from cleanlab_lite.report.page.previews import RATE, SECONDS, SIDE, preview
+from cleanlab_lite.report.page.previews import BANDS, LARGE, RATE, SECONDS, SMALL, preview
 from cleanlab_lite.run import RunFolder
 from cleanlab_lite.run.report import ReportTable, by_suspicion
 
@@ -91,7 +92,8 @@ def test_issues_stand_before_fine_rows(page):
 def test_details_hold_preview_margins_and_neighbours(run, page):
     data = island(page)
     margins = pq.read_table(run / "history.parquet")["margin"].to_pylist()
-    picture, sound, curve, neighbors, why = data["details"][0]
+    place, picture, sound, curve, neighbors, why = data["details"][0]
+    assert place == 0
     assert why == ["Another class was ahead on average over training"]
     shown = Image.open(io.BytesIO(base64.b64decode(picture.partition(",")[2])))
     assert shown.size == (16, 16)  # not enlarged
@@ -100,9 +102,10 @@ def test_details_hold_preview_margins_and_neighbours(run, page):
     names = [data["rows"][n][0] for n in neighbors]
     assert names == ["fine1.png", "wrong0.png"]
     unreadable = next(i for i, cells in enumerate(data["rows"]) if cells[5] == "unreadable")
-    assert data["details"][unreadable][0] == ""  # its file is missing
+    assert data["details"][unreadable][:2] == [unreadable, ""]  # its file is missing
     dogs = next(example for example in data["examples"] if data["labels"][example[0]] == "dog")
-    assert [picture[:23] for picture in dogs[1:]] == ["data:image/webp;base64,"] * 3
+    assert [picture[:23] for picture, _, _ in dogs[1:]] == ["data:image/webp;base64,"] * 3
+    assert {data["labels"][data["rows"][row][1]] for _, _, row in dogs[1:]} == {"dog"}  # to be gone to
 
 
 def test_headline_and_charts(page):
@@ -116,7 +119,7 @@ def test_a_run_without_history_matrix_and_files_still_has_a_page(tmp_path):
     folder = finished_run(tmp_path / "run", make_report([mislabel("a"), row("b")]))
     data = island(build_page(RunFolder(folder)))
     assert [cells[0] for cells in data["rows"]] == ["a", "b"]
-    assert [detail[:4] for detail in data["details"]] == [["", "", [], []]] * 2
+    assert [detail[:5] for detail in data["details"]] == [[0, "", "", [], []], [1, "", "", [], []]]
 
 
 def test_where_nothing_was_learned_the_page_says_what_to_try(tmp_path):
@@ -177,6 +180,34 @@ def test_heat_map_keeps_the_most_confused_classes():
     assert cells[labels.index("c58"), labels.index("c59")] == (0.1, 58.0)
 
 
+def test_large_pictures_go_to_the_most_suspicious_rows_and_small_ones_to_their_neighbours(tmp_path):
+    run = page_run(tmp_path, side=400, fine=120)
+    whole = island(build_page(RunFolder(run)))
+    assert {side(detail[1]) for detail in whole["details"] if detail[1]} == {LARGE}  # there is room for all
+    shell = len(build_page(RunFolder(run))) - len(json.dumps(whole["details"])) - len(json.dumps(whole["examples"]))
+    tight = island(build_page(RunFolder(run), limit=shell + 700_000))
+    sides = {detail[0]: side(detail[1]) for detail in tight["details"] if detail[1]}
+    assert [sides[row] for row in range(WRONG)] == [LARGE] * WRONG
+    assert min(sides.values()) == SMALL
+    near = next(i for i, cells in enumerate(tight["rows"]) if cells[0] == "fine1.png")
+    assert near in sides  # the neighbour of all of them
+
+
+def side(uri: str) -> int:
+    return max(Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))).size)
+
+
+def test_decisions_of_the_run_are_in_the_page(tmp_path):
+    run = page_run(tmp_path)
+    for id, action, label in (("wrong0.png", "keep", None), ("fine3.png", "relabel", "bird"), ("gone", "drop", None)):
+        RunFolder(run).journal.append(Decision(id, action, "dog", label, "ann"))
+    data = island(build_page(RunFolder(run)))
+    decided = {data["rows"][row][0]: (action, to, who) for row, action, to, who in data["decided"]}
+    assert decided["wrong0.png"] == ("keep", None, "ann")
+    assert decided["fine3.png"] == ("relabel", data["labels"].index("bird"), "ann")
+    assert len(decided) == 2 and data["labels"].index("bird") >= data["choices"]  # no class to choose
+
+
 # strangers' text, and nothing from elsewhere
 
 
@@ -211,7 +242,7 @@ def test_nothing_points_elsewhere(page):
     text = page.decode().replace("http://www.w3.org/2000/svg", "")  # a name, not an address
     assert not re.findall(r"https?://|@import|url\(|srcset|<link|<iframe", text)
     references = [v for _, a in Reader(page).tags for k, v in a.items() if k in ("src", "href")]
-    assert set(references) == {"#overview", "#classes", "#confusions", "#rows"}
+    assert set(references) == {"#overview", "#classes", "#confusions", "#copies", "#map", "#rows"}
 
 
 def test_controls_have_names_and_tables_have_headers(page):
@@ -270,7 +301,7 @@ def test_thumbnails_keep_proportions_and_orientation():
     exif[0x0112] = 6  # to be turned by a quarter
     buffer = io.BytesIO()
     picture.save(buffer, "JPEG", exif=exif)
-    assert thumbnail(buffer.getvalue(), SIDE).size == (SIDE // 4, SIDE)
+    assert thumbnail(buffer.getvalue(), SMALL).size == (SMALL // 4, SMALL)
 
 
 def wav(samples: np.ndarray, rate: int) -> bytes:
@@ -289,28 +320,26 @@ def test_a_sound_becomes_its_loudest_seconds_and_a_spectrogram(tmp_path):
     loud = (time > 3) & (time < 4)
     path = tmp_path / "tone.wav"
     path.write_bytes(wav(np.where(loud, 20_000, 100) * np.sin(2 * np.pi * 1010 * time), rate))
-    found = preview(str(path))
-    with wave.open(io.BytesIO(base64.b64decode(found.sound.partition(",")[2]))) as clip:
-        assert (clip.getframerate(), clip.getnframes()) == (RATE, SECONDS * RATE)
-        samples = np.frombuffer(clip.readframes(clip.getnframes()), np.uint8).astype(float) - 128
-    assert (np.abs(samples) > 64).sum() == pytest.approx(RATE * 2 / 3, rel=0.1)  # the second that is loud
+    found = preview(str(path), side=LARGE)
+    samples, found_rate = soundfile.read(io.BytesIO(base64.b64decode(found.sound.partition(",")[2])))
+    assert (found_rate, len(samples)) == (RATE, pytest.approx(SECONDS * RATE, abs=3000))  # MP3 has frames
+    assert (np.abs(samples) > 0.45).sum() == pytest.approx(RATE * 2 / 3, rel=0.1)  # the second that is loud
     spectrum = np.abs(np.fft.rfft(samples))
-    assert np.argmax(spectrum) / SECONDS == pytest.approx(1010, abs=2)
-    shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(found.picture.partition(",")[2]))).convert("L"))
+    assert np.argmax(spectrum) * RATE / len(samples) == pytest.approx(1010, abs=2)
+    shown = Image.open(io.BytesIO(base64.b64decode(found.picture.partition(",")[2])))
+    assert shown.size == (LARGE, BANDS) and np.ptp(np.asarray(shown), axis=2).max() > 50  # in colour
+    shown = np.asarray(shown.convert("L"))
     bright = shown.astype(float).mean(axis=1)
     lowest, tone, highest = 2595 * np.log10(1 + np.array([50, 1010, RATE / 2]) / 700)  # mel
-    assert len(bright) - 1 - np.argmax(bright) == pytest.approx((tone - lowest) / (highest - lowest) * 48, abs=1.5)
+    assert len(bright) - 1 - np.argmax(bright) == pytest.approx((tone - lowest) / (highest - lowest) * BANDS, abs=3)
 
 
-@pytest.mark.parametrize(
-    ("content", "sound"),
-    [(b"OggS" + bytes(100), "data:audio/ogg"), (b"fLaC" + bytes(100), "data:audio/flac")],
-)
-def test_short_compressed_sounds_travel_as_they_are(tmp_path, content, sound):
-    (tmp_path / "x").write_bytes(content)
+@pytest.mark.parametrize("form", ["FLAC", "OGG", "MP3"])
+def test_compressed_sounds_have_spectrograms_as_well(tmp_path, form):
+    tone = 0.5 * np.sin(np.arange(16_000) / 4)
+    soundfile.write(tmp_path / "x", tone, 16_000, format=form)
     found = preview(str(tmp_path / "x"))
-    assert found.picture == ""
-    assert found.sound.startswith(sound)
+    assert found.picture.startswith("data:image/webp") and found.sound.startswith("data:audio/mpeg")
 
 
 @pytest.mark.parametrize(

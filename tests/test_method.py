@@ -32,7 +32,7 @@ def test_it_tells_the_views_the_estimators_and_the_copies_of_the_run():
     text = said(**TRAINED)
     assert "vectors of a pretrained encoder (regression in closed form 82.0 %, networks 84.0 %)" in text
     assert "left out: 40.0 % agreement" in text
-    assert "6 networks of 8 epochs" in text
+    assert "6 cross-fitted networks of 8 epochs" in text
     assert "planted errors 11.0 %, confusion 12.0 %, views 13.0 %" in text and "halves 1" not in text
     assert "12.0 %, between 8.0 % and 20.0 %" in text
     assert "hiding classes" in text

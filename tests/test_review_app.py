@@ -19,8 +19,9 @@ from review_world import make_run, open_review, report_rows
 from textual.pilot import Pilot
 from textual.strip import Strip
 
+from cleanlab_lite.report.keys import TERMINAL
 from nlclean.review import app as app_module
-from nlclean.review.app import KEYS, ReviewApp
+from nlclean.review.app import ReviewApp
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 QUEUE = ["15", "11", "07", "03"]  # in the order in which they are shown
@@ -89,8 +90,9 @@ def journal(run: Path) -> list[tuple[str, str, str | None]]:
 
 def test_every_key_of_the_help_is_tested_here():
     tested = Path(__file__).read_text("utf-8")
-    for key, _, _ in KEYS:
-        names = {"← →": ["left", "right"], "PgUp PgDn": ["pageup", "pagedown"], "?": ["question_mark"]}
+    for key in (key.key for key in TERMINAL):
+        names = {"PgUp PgDn": ["pageup", "pagedown"], "?": ["question_mark"], "/": ["slash"]}
+        names |= {"← → ↑ ↓": ["left", "right", "up", "down"], "1 2 3": ["1", "2", "3"]}
         assert all(f'"{name}"' in tested for name in names.get(key, [key])), key
 
 
@@ -212,18 +214,54 @@ def test_jump(run):
     app = open_review(run)
 
     async def steps(pilot):
-        await press(pilot, "j", *"03", "enter")
+        await press(pilot, "slash", *"03", "enter")
         assert "id          03" in shown(app)
-        await press(pilot, "j", *"1", "enter")
+        await press(pilot, "slash", *"1", "enter")
         assert "id          15" in shown(app)
-        await press(pilot, "j", *"xyz", "enter")
+        await press(pilot, "slash", *"xyz", "enter")
         assert "No row has 'xyz' in its id." in told(app)
-        await press(pilot, "j", "escape")
-        await press(pilot, "j", *"00", "enter")  # a row that is not flagged
+        await press(pilot, "slash", "escape")
+        await press(pilot, "slash", *"00", "enter")  # a row that is not flagged
         await press(pilot, "d")
         assert journal(run) == [("00", "drop", None)]
 
     drive(app, steps)
+
+
+def test_number_keys_give_probable_labels(run):
+    app = open_review(run)
+
+    async def steps(pilot):
+        await press(pilot, "1", "2", "3")  # the second of row 11 and the third of row 07 is their given label
+        assert journal(run) == [("15", "relabel", "bird"), ("11", "keep", None), ("07", "keep", None)]
+        await press(pilot, "z", "z", "3", "s")  # s goes on
+        assert journal(run)[3:] == [("07", "undo", None), ("11", "undo", None), ("11", "relabel", "cat")]
+        assert "id          03" in shown(app)
+
+    drive(app, steps)
+
+
+def test_all_rows_of_a_confused_pair_at_once(tmp_path):
+    rows = report_rows([f"{i:02}" for i in range(24)])
+    for i in (6, 9):  # as 3 and 15: cat, but really bird
+        rows[i] |= {name: rows[3][name] for name in rows[3] if name not in ("id", "path", "neighbors")}
+    run = make_run(tmp_path, "vector", rows)
+    app = open_review(run)
+
+    async def steps(pilot):
+        await press(pilot, "b")
+        assert "cat → bird" in shown(app)
+        assert "accept all 4" in shown(app) and "about 3 right, 1 wrong" in shown(app)
+        await press(pilot, "escape")
+        assert journal(run) == []
+        await press(pilot, "b", "enter")
+        assert sorted(journal(run)) == [(id, "relabel", "bird") for id in ("03", "06", "09", "15")]
+        assert "accepted 4: cat → bird" in lines(app)[0] and "2 left" in lines(app)[0]
+        await press(pilot, "z")
+        assert "undone: relabel to bird of 4 rows" in lines(app)[0] and "6 left" in lines(app)[0]
+        assert [action for _, action, _ in journal(run)[4:]] == ["undo"] * 4
+
+    drive(app, steps, (120, 30))
 
 
 def test_help(run):
@@ -231,7 +269,7 @@ def test_help(run):
 
     async def steps(pilot):
         await press(pilot, "question_mark")
-        assert all(meaning in shown(app) for _, _, meaning in KEYS)
+        assert all(meaning in shown(app) for meaning in (key.meaning for key in TERMINAL))
         await press(pilot, "k")  # any key leaves it, and does nothing else
         assert "this page" not in shown(app) and journal(run) == []
 
@@ -258,7 +296,7 @@ def test_no_suggestion_to_accept(tmp_path):
     app = open_review(run)
 
     async def steps(pilot):
-        await press(pilot, "j", *"3", "enter", "a")
+        await press(pilot, "slash", *"3", "enter", "a")
         assert "nothing clear" in shown(app) and "There is no suggestion for this row." in told(app)
         assert journal(run) == []
 

@@ -111,18 +111,18 @@ def test_undo_goes_back_row_by_row_and_into_earlier_sessions(log):
     first.move(-2)
     first.decide("unsure")  # copy 2, a second time
     again = Queue(PETS, log, "ann")
-    assert again.undo().action == "unsure"
+    assert again.undo()[0].action == "unsure"
     assert again.id(again.row) == "copy 2" and again.decision(again.row).action == "keep"
-    assert again.undo().action == "drop"
+    assert again.undo()[0].action == "drop"
     assert again.id(again.row) == "copy 1" and again.decision(again.row) is None
-    assert again.undo().action == "keep"
-    assert again.undo() is None
+    assert again.undo()[0].action == "keep"
+    assert again.undo() == []
     assert Queue(PETS, log, "ann").left == 8
 
 
 def test_undo_leaves_other_reviewers_alone(log):
     Queue(PETS, log, "bob").decide("keep")
-    assert Queue(PETS, log, "ann").undo() is None
+    assert Queue(PETS, log, "ann").undo() == []
 
 
 def test_moving_stays_within_the_rows(log):
@@ -175,7 +175,7 @@ def test_jump(log):
     assert queue.id(queue.row) == "fine" and len(queue.visible) == 9
     queue.decide("drop")
     assert log.read()[-1].id == "fine"
-    assert queue.undo().id == "fine" and queue.id(queue.row) == "fine"
+    assert queue.undo()[0].id == "fine" and queue.id(queue.row) == "fine"
 
 
 def test_an_id_of_digits_is_an_id_first(log):
@@ -191,7 +191,7 @@ def test_nothing_to_review(log):
     assert queue.row is None and queue.left == 0
     queue.move(1)
     assert queue.row is None
-    assert queue.undo() is None and not queue.jump("c")
+    assert queue.undo() == [] and not queue.jump("c")
 
 
 # several reviewers

@@ -136,7 +136,7 @@ def test_a_rival_wants_its_agreement_less_what_is_near():
 def test_both_views_of_pictures_are_in_the_report(pictures, tmp_path, capsys):
     answer = call(capsys, "audit", pictures, *QUICK, "--out", tmp_path / "run")
     assert answer.code == 0, answer.err
-    assert "pixels (32 px): 2 networks small_cnn" in answer.err and "if the first comes near" in answer.err
+    assert "pixels (32 px): 2 cross-fitted networks small_cnn" in answer.err and "if the first comes near" in answer.err
     summary = json.loads((tmp_path / "run" / "summary.json").read_bytes())
     assert set(summary["views"]) == {"encoder", "pixels"}
     assert summary["views"]["encoder"].keys() == {"head", "networks"}

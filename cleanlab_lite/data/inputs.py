@@ -22,6 +22,7 @@ from cleanlab_lite.data.cache import (
 )
 from cleanlab_lite.data.kinds import CODE as UNSUPPORTED
 from cleanlab_lite.data.media import read_bytes
+from cleanlab_lite.data.quality import picture_notes
 from cleanlab_lite.data.sound import SoundFormat
 from cleanlab_lite.errors import ConfigError, DecodeError
 from cleanlab_lite.files import is_remote
@@ -138,6 +139,9 @@ def form_of(manifest: Manifest, image_size: int, sound: SoundFormat | None) -> D
 
 def inputs_of(store: Store, form: Decoder) -> Inputs:
     """Files that are read, as rows."""
+    notes = _by_code(store.notes)
+    if isinstance(form, ImageFormat):
+        notes |= picture_notes(store.pixels, store.codes == "")
     return Inputs(
         store.pixels,
         store.codes,
@@ -146,7 +150,7 @@ def inputs_of(store: Store, form: Decoder) -> Inputs:
         store.decoded,
         store.content,
         offsets=store.offsets if isinstance(form, SoundFormat) else None,
-        notes=_by_code(store.notes),
+        notes=notes,
         form=form.folder,
     )
 

@@ -58,15 +58,15 @@ class DecisionLog:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def append(self, decision: Decision) -> None:
-        """Write one line and wait until it is on disk."""
-        line = json.dumps(asdict(decision), ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
+    def append(self, *decisions: Decision) -> None:
+        """Write a line each, together, and wait until they are on disk."""
+        text = b"".join(map(encoded_line, decisions))
         handle = open_unlinked(self.path, os.O_RDWR | os.O_APPEND)
         try:
             size = os.fstat(handle).st_size
             if size and _last_byte(handle, size) != b"\n":
-                line = b"\n" + line  # a line torn by a kill stays alone
-            os.write(handle, line)
+                text = b"\n" + text  # a line torn by a kill stays alone
+            os.write(handle, text)
             os.fsync(handle)
         finally:
             os.close(handle)
@@ -78,11 +78,19 @@ class DecisionLog:
         """
         if not os.path.lexists(self.path):
             return []
+        return self.parse(self.content())
+
+    def content(self, start: int = 0) -> bytes:
+        """The file from a byte on. Raises ReportError where it is no file, or beyond `MOST_BYTES`."""
+        with reading(f"cannot read {self.path}", ReportError), open_regular(self.path, MOST_BYTES) as file:
+            file.seek(start)
+            return file.read()
+
+    def parse(self, content: bytes, above: int = 0) -> list[Decision]:
+        """The decisions of some lines of the file, below `above` others. Raises ReportError as `read` does."""
         known = {field.name for field in fields(Decision)}
         found = []
-        with reading(f"cannot read {self.path}", ReportError), open_regular(self.path, MOST_BYTES) as file:
-            lines = file.read().split(b"\n")
-        for number, line in enumerate(lines, start=1):
+        for number, line in enumerate(content.split(b"\n"), start=above + 1):
             if not line.strip():
                 continue
             with reading(f"{self.path}, line {number} is no decision", ReportError, hint=HINT):
@@ -92,6 +100,30 @@ class DecisionLog:
                     continue  # torn; whole lines are always valid JSON
                 found.append(Decision(**{name: value for name, value in record.items() if name in known}))
         return found
+
+
+class Follower:
+    """A journal that others write to, too: what is new in it is read, and nothing twice. Not for several threads."""
+
+    def __init__(self, log: DecisionLog) -> None:
+        self.decisions: list[Decision] = []
+        self._log, self._bytes, self._lines = log, 0, 0  # read of it
+
+    def refresh(self) -> None:
+        """Read the whole lines that were added; all of it, where the file was replaced by a shorter one."""
+        size = self._log.path.stat().st_size if self._log.path.exists() else 0
+        if size < self._bytes:
+            self.decisions, self._bytes, self._lines = [], 0, 0
+        if size == self._bytes:
+            return
+        content = self._log.content(self._bytes)
+        content = content[: content.rfind(b"\n") + 1]
+        self.decisions += self._log.parse(content, self._lines)
+        self._bytes, self._lines = self._bytes + len(content), self._lines + content.count(b"\n")
+
+
+def encoded_line(decision: Decision) -> bytes:
+    return json.dumps(asdict(decision), ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
 
 
 def read_journal(path: Path) -> list[Decision]:

@@ -49,7 +49,7 @@ def write(cleaned: Cleaned, target: Path) -> list[str]:
     write_manifest(manifest, target, keep=cleaning.keep, labels=cleaning.labels, weights=cleaning.weights)
     base = base_folder(manifest)
     relative = manifest.source.path_column and target.parent.resolve() != Path(base).resolve()
-    return [f"relative paths in it count from {base}"] if relative else []
+    return [f"relative paths in it start at {base}"] if relative else []
 
 
 def base_folder(manifest: Manifest) -> str:

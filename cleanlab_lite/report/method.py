@@ -78,9 +78,8 @@ def _seen(summary: Summary) -> list[str]:
         how = [f"{text} {percent(facts[kind])}" for kind, text in means.items() if facts.get(kind) is not None]
         found.append(f"{what} ({', '.join(how)})")
     networks = summary.proxy.get("ensemble")
-    trained = (
-        f", {networks} networks of {summary.proxy['epochs']} epochs" if networks and summary.proxy.get("epochs") else ""
-    )
+    epochs = summary.proxy.get("epochs")
+    trained = f", {networks} cross-fitted networks of {epochs} epochs" if networks and epochs else ""
     if not found:
         return [f"The rows were looked at by networks{trained}"]
     seen = f"The rows were looked at in {len(found)} {'way' if len(found) == 1 else 'ways'}{trained}"

@@ -109,6 +109,9 @@ REASONS: dict[str, Reason] = {
     ),
     "truncated": Reason("The file breaks off", beside=True),
     "clipped": Reason("The sound is clipped", beside=True),
+    "blank": Reason("The picture is all but one grey level", beside=True),
+    "dark": Reason("The picture is very dark", beside=True),
+    "bright": Reason("The picture is very bright", beside=True),
     "low_sample_rate": Reason("The sound has a lower sample rate than it was heard at", beside=True),
     "long": Reason("The sound is longer than what was heard of it", beside=True),
 }

@@ -75,7 +75,8 @@ class Reviewed:
         if self.ahead:
             text += f"; reviewing {self.ahead:,} more would find about {self.ahead_wrong:,.0f}"
         ends = (percent(end / rows) for end in (count.estimate, count.low, count.high))
-        rate = "noise rate by {} decisions: {}, between {} and {}".format(f"{self.decided:,}", *ends)
+        decisions = f"{self.decided:,} decision{'' if self.decided == 1 else 's'}"
+        rate = "noise rate by {}: {}, between {} and {}".format(decisions, *ends)
         found = [text, rate]
         if self.error is not None:
             found.append(f"about {percent(self.error)} of the decisions are errors, by rows that two people decided")
@@ -88,6 +89,8 @@ class Reviewed:
                 f"stop here: with 95 % fewer than {percent(target)} of the labels are wrong "
                 "once the decisions are applied"
             )
+        if not left.sample:
+            return "do not stop yet: no row of a random sample is decided, see `nlclean review --calibrate`"
         sample = f"{left.sample:,} row{'' if left.sample == 1 else 's'}"
         return (
             f"do not stop yet: a random sample of {sample} shows with 95 % that at most {percent(left.share)} of the "

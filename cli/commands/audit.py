@@ -12,6 +12,7 @@ import click
 
 from .. import diagnostics
 from ..diagnostics import ExitCode
+from ..help import HelpfulCommand
 from ..options import READING, Limit, config_options, json_option, together, verbosity_options
 from ..settings import OptionValue, resolve, to_config
 
@@ -61,7 +62,7 @@ _evidence_options = together(
 )
 
 
-@click.command("audit")
+@click.command("audit", cls=HelpfulCommand, epilog="Example: nlclean audit manifest.csv --preset fast --out run")
 @click.argument("manifest", required=False)
 @reading_options
 @_evidence_options

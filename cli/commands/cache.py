@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from ..help import HelpfulCommand
 from ..options import json_option, verbosity_options
 from .runs import ask
 
@@ -21,7 +22,7 @@ KINDS = {  # by how folders of the cache begin
 }
 
 
-@click.command("cache")
+@click.command("cache", cls=HelpfulCommand, epilog="Example: nlclean cache --clean")
 @click.option("--clean", is_flag=True, help="Delete what can be made again from the files.")
 @click.option("--objects", is_flag=True, help="With --clean: pictures and sounds that had no files, too.")
 @click.option("--yes", is_flag=True, help="Do not ask before deleting.")

@@ -10,6 +10,7 @@ import click
 
 from .. import diagnostics
 from ..diagnostics import ExitCode
+from ..help import HelpfulCommand
 from ..options import Limit, run_argument, together, verbosity_options
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ _writing_options = together(
 )
 
 
-@click.command("check")
+@click.command("check", cls=HelpfulCommand, epilog="Example: nlclean check run --max-noise 5% --max-suspects 100")
 @run_argument
 @_limit_options
 @_writing_options

@@ -8,12 +8,18 @@ import click
 
 from cleanlab_lite.config import AuditConfig
 
+from ..help import HelpfulCommand
 from ..options import json_option, verbosity_options
 
 _PATH = click.Path(path_type=Path)
 
 
-@click.command("compare")
+@click.command(
+    "compare",
+    cls=HelpfulCommand,
+    short_help="Show what two runs see differently.",
+    epilog="Example: nlclean compare before after --output changes.csv",
+)
 @click.argument("before", type=_PATH)
 @click.argument("after", type=_PATH, required=False)
 @click.option(

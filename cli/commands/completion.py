@@ -5,8 +5,10 @@ from __future__ import annotations
 import click
 from click.shell_completion import get_completion_class
 
+from ..help import HelpfulCommand
 
-@click.command("completion")
+
+@click.command("completion", cls=HelpfulCommand, epilog="Example: nlclean completion bash")
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
 def command(ctx: click.Context, shell: str) -> None:

@@ -13,6 +13,7 @@ from cleanlab_lite.config import PRESETS
 from cleanlab_lite.errors import ConfigError
 
 from .. import diagnostics
+from ..help import HelpfulCommand
 from ..options import verbosity_options
 from .audit import command as audit
 
@@ -21,7 +22,12 @@ MANIFESTS = {"images": "manifest.csv", "sounds": "manifest.csv", "vectors": "man
 TRUTH = "truth.csv"
 
 
-@click.command("demo")
+@click.command(
+    "demo",
+    cls=HelpfulCommand,
+    short_help="Copy sample data, audit them: a first look.",
+    epilog="Example: nlclean demo --output demo",
+)
 @click.argument("kind", type=click.Choice(list(MANIFESTS)), default="images")
 @click.option(
     "--output", type=click.Path(path_type=Path), default=Path("nlclean-demo"), show_default=True, help="Folder to fill."

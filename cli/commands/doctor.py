@@ -14,6 +14,7 @@ from typing import Any
 import click
 
 from .. import version
+from ..help import HelpfulCommand
 from ..options import json_option, verbosity_options
 
 PACKAGES = (
@@ -34,7 +35,7 @@ PACKAGES = (
 _PILLOW_FEATURES = {"JPEG": "jpg", "PNG": "zlib", "WebP": "webp", "TIFF": "libtiff"}
 
 
-@click.command("doctor")
+@click.command("doctor", cls=HelpfulCommand, epilog="Example: nlclean doctor --json")
 @json_option
 @verbosity_options
 def command(as_json: bool) -> None:

@@ -12,12 +12,13 @@ import click
 from cleanlab_lite.config import ENCODER_OPTIONS
 
 from .. import diagnostics
+from ..help import HelpfulCommand
 from ..options import READING, config_options, json_option, verbosity_options
 from ..settings import resolve, to_config
 from .audit import read, reading_options
 
 
-@click.command("encode")
+@click.command("encode", cls=HelpfulCommand, epilog="Example: nlclean encode photos --output vectors")
 @click.argument("manifest")
 @reading_options
 @click.option(

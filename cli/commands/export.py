@@ -11,6 +11,7 @@ from click.core import ParameterSource
 from cleanlab_lite.export.formats import FORMATS, LINKS, POLICIES, Format, Link, Policy
 
 from .. import diagnostics
+from ..help import HelpfulCommand
 from ..options import Limit, data_root_option, json_option, run_argument, together, verbosity_options
 
 if TYPE_CHECKING:
@@ -102,7 +103,13 @@ _patch_options = together(
 )
 
 
-@click.command("export", help=HELP)
+@click.command(
+    "export",
+    cls=HelpfulCommand,
+    help=HELP,
+    short_help="Write the dataset, or the findings, cleaned.",
+    epilog="Example: nlclean export run --policy correct --output corrected.csv",
+)
 @run_argument
 @click.option(
     "--format",

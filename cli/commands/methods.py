@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from ..help import HelpfulCommand
 from ..options import json_option, verbosity_options
 
 # What is on show beside name, summary and paper; JSON has all there is.
@@ -18,7 +19,7 @@ TABLES = {
 }
 
 
-@click.command("methods")
+@click.command("methods", cls=HelpfulCommand, epilog="Example: nlclean methods losses")
 @click.argument("table", required=False, type=click.Choice(list(TABLES)))
 @json_option
 @verbosity_options

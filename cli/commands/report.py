@@ -7,10 +7,11 @@ from pathlib import Path
 import click
 
 from .. import diagnostics
+from ..help import HelpfulCommand
 from ..options import data_root_option, json_option, run_argument, target_option, verbosity_options
 
 
-@click.command("report")
+@click.command("report", cls=HelpfulCommand, epilog="Example: nlclean report run --html page.html")
 @run_argument
 @click.option("--top", type=click.IntRange(min=0), default=20, show_default=True, help="Suspicious rows on show.")
 @click.option("--schema", is_flag=True, help="Print the columns of report.parquet as JSON.")

@@ -13,13 +13,14 @@ import click
 from cleanlab_lite.errors import ConfigError
 
 from .. import diagnostics
+from ..help import HelpfulCommand
 from ..options import json_option, verbosity_options
 
 if TYPE_CHECKING:
     from cleanlab_lite.run.listing import ListedRun
 
 
-@click.command("runs")
+@click.command("runs", cls=HelpfulCommand, epilog="Example: nlclean runs --prune")
 @click.argument("folder", required=False, type=click.Path(path_type=Path))
 @click.option("--prune", is_flag=True, help="Delete runs that a newer one of the same manifest replaces.")
 @click.option("--yes", is_flag=True, help="Do not ask before deleting.")

@@ -12,6 +12,7 @@ import click
 from cleanlab_lite.config import PRESETS
 
 from .. import diagnostics
+from ..help import HelpfulCommand
 from ..options import READING, config_options, json_option, verbosity_options
 from ..settings import resolve, to_config
 from .audit import read, reading_options
@@ -22,7 +23,12 @@ if TYPE_CHECKING:
     from cleanlab_lite.run import RunFolder
 
 
-@click.command("selftest")
+@click.command(
+    "selftest",
+    cls=HelpfulCommand,
+    short_help="Say how many flags are real, by planted errors.",
+    epilog="Example: nlclean selftest run --preset fast",
+)
 @click.argument("data", required=False, metavar="[MANIFEST|RUN]")
 @reading_options
 @click.option(

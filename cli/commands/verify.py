@@ -13,6 +13,7 @@ import click
 from cleanlab_lite.config import PRESETS, AuditConfig, validate
 
 from .. import diagnostics
+from ..help import HelpfulCommand
 from ..options import READING, config_options, json_option, verbosity_options
 from ..settings import resolve, to_config
 from .audit import read, reading_options
@@ -24,7 +25,12 @@ if TYPE_CHECKING:
 _HOW_TO_RUN = ("device", "workers", "time_budget", "max_memory")  # options that are not those of the run
 
 
-@click.command("verify")
+@click.command(
+    "verify",
+    cls=HelpfulCommand,
+    short_help="Say whether cleaning helps the same network.",
+    epilog="Example: nlclean verify run",
+)
 @click.argument("data", required=False, metavar="[MANIFEST|RUN]")
 @click.option("--test", metavar="MANIFEST", help="Rows whose labels are trusted.  [default: rows of the run]")
 @click.option("--test-features", type=click.Path(path_type=Path), help="Their embeddings, aligned by row.")

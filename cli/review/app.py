@@ -18,7 +18,9 @@ from textual.widgets import Static
 
 from cleanlab_lite.errors import DecodeError
 from cleanlab_lite.evidence.decisions import Decision, agreement
+from cleanlab_lite.report.keys import TERMINAL
 from cleanlab_lite.report.reviewed import TARGET
+from cleanlab_lite.run.columns import numbers
 from cleanlab_lite.text import chance, escape, shorten
 
 from . import previews, state
@@ -28,21 +30,6 @@ from .samples import Neighbour, Sample, SampleReader
 from .screens import Ask, Choice, Help, Pick
 from .widgets import ROOMY, EvidencePane, Examples, Neighbours, PreviewPane, neighbourhood
 
-KEYS = (  # key, in the last line, what it does
-    ("k", "keep", "keep: the given label is right"),
-    ("a", "accept", "accept the suggested label"),
-    ("l", "label", "give another label, or type a new one"),
-    ("d", "drop", "drop the row from exports"),
-    ("u", "unsure", "unsure: decided, but no vote"),
-    ("z", "undo", "undo, also in what earlier sessions decided"),
-    ("f", "filter", "show one issue, class or confused pair only"),
-    ("j", "jump", "jump to an id, a part of one, or a position"),
-    ("← →", "", "previous and next row; ↑ ↓ do the same"),
-    ("p", "", "play the sound, or stop it"),
-    ("PgUp PgDn", "", "scroll the evidence"),
-    ("?", "help", "this page"),
-    ("q", "quit", "quit; every decision is on disk already"),
-)
 THEME = Theme(
     "nlclean",
     primary="#7aa2c8",
@@ -73,12 +60,15 @@ class ReviewApp(App[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("k", "decide('keep')"),
         Binding("a", "accept"),
+        *(Binding(str(place), f"probable({place - 1})") for place in (1, 2, 3)),
         Binding("l", "label"),
         Binding("d", "decide('drop')"),
         Binding("u", "decide('unsure')"),
+        Binding("s", "skip"),
+        Binding("b", "bulk"),
         Binding("z", "undo"),
         Binding("f", "filter"),
-        Binding("j", "jump"),
+        Binding("slash", "find"),
         Binding("p", "play"),
         Binding("right,down", "move(1)"),
         Binding("left,up", "move(-1)"),
@@ -152,15 +142,52 @@ class ReviewApp(App[None]):
         else:
             self.action_decide("relabel", suggestion)
 
+    def action_probable(self, place: int) -> None:
+        if (row := self.queue.row) is None:
+            return
+        labels = self.samples.table["top_labels"][row].as_py() or []
+        if self.blind:
+            self._warn("Probable labels are hidden while the flags are measured. k keeps, l gives a label.")
+        elif place >= len(labels):
+            self._warn("The row has no such probable label. l gives a label.")
+        else:
+            self._give(row, labels[place])
+
+    def _give(self, row: int, label: str) -> None:
+        same = label == self.samples.table["given_label"][row].as_py()
+        self.action_decide(*(("keep",) if same else ("relabel", label)))
+
+    def action_skip(self) -> None:
+        self.queue.skip()
+        self._said = ""
+        self._show()
+
+    @work
+    async def action_bulk(self) -> None:
+        rows = self.queue.confused_alike()
+        if self.blind or not len(rows):
+            self._warn("There is no suggestion to accept for several rows here.")
+            return
+        values = self.samples.table.slice(int(rows[0]), 1).to_pylist()[0]
+        right = round(float(np.nansum(numbers(self.samples.table, "suggestion_confidence")[rows])))
+        about = f"about {right:,} right, {len(rows) - right:,} wrong; z takes it back"
+        title = shorten(escape(_named((values["given_label"], values["suggested_label"]))), 40)
+        if await self.push_screen_wait(Pick(title, [(f"accept all {len(rows):,}", about, True)])):
+            try:
+                self.queue.accept(rows)
+            except OSError as error:
+                self._give_up(error)
+                return
+            self._said = f"accepted {len(rows):,}: {title}"
+            self._show()
+
     @work
     async def action_label(self) -> None:
         if (row := self.queue.row) is None:
             return
         label = await self.push_screen_wait(Pick("Label", self._labels(row), new=True))
-        if label is not None and label == self.samples.table["given_label"][row].as_py():
-            self.action_decide("keep")
-        elif label is not None:
-            self.action_decide("relabel", label)
+        if label is not None:
+            self._give(row, label)
 
     def action_undo(self) -> None:
         try:
@@ -168,7 +195,8 @@ class ReviewApp(App[None]):
         except OSError as error:
             self._give_up(error)
             return
-        self._said = f"undone: {_told(undone)}" if undone else "nothing to undo"
+        more = f" of {len(undone):,} rows" if len(undone) > 1 else ""
+        self._said = f"undone: {_told(undone[0])}{more}" if undone else "nothing to undo"
         self._show()
 
     @work
@@ -186,8 +214,8 @@ class ReviewApp(App[None]):
             self._show()
 
     @work
-    async def action_jump(self) -> None:
-        text = await self.push_screen_wait(Ask("Jump", "an id, a part of one, or a position"))
+    async def action_find(self) -> None:
+        text = await self.push_screen_wait(Ask("Find", "an id, a part of one, or a position"))
         if not text:
             return
         if self.queue.jump(text):
@@ -214,7 +242,7 @@ class ReviewApp(App[None]):
             self._warn("No player was found. Install one of afplay, paplay, aplay or ffplay.")
 
     def action_help(self) -> None:
-        self.push_screen(Help([(key, meaning) for key, _, meaning in KEYS]))
+        self.push_screen(Help([(key.key, key.meaning) for key in TERMINAL]))
 
     # drawing
 
@@ -345,5 +373,5 @@ def _named(value: Value) -> str:
 
 
 def _key_line(width: int) -> Content:
-    parts = [Content.assemble((key, "bold $accent"), f" {word}") for key, word, _ in KEYS if word]
+    parts = [Content.assemble((key.key, "bold $accent"), f" {key.word}") for key in TERMINAL if key.word]
     return Content("   " if width >= 100 else " ").join(parts)

@@ -13,7 +13,7 @@ from functools import lru_cache
 import numpy as np
 
 from cleanlab_lite.data import media
-from cleanlab_lite.data.sound import read_samples, sound_header, spectrogram
+from cleanlab_lite.data.sound import color_map, read_samples, sound_header, spectrogram
 from cleanlab_lite.manifest.manifest import WHOLE, Segment
 
 LONGEST, THUMBNAIL = 1024, 128  # pixels kept of a picture, and of a neighbour's
@@ -139,15 +139,7 @@ _BARS = " ▁▂▃▄▅▆▇█"
 _DOTS = np.array([1, 8, 2, 16, 4, 32, 64, 128])  # bits of a Braille character, left to right, downwards
 
 
-def _color_map() -> np.ndarray:
-    """(256, 3) uint8 from black over violet and orange to pale yellow: brightness rises all the way."""
-    anchors = np.array([(0, 0, 0), (60, 15, 110), (165, 45, 125), (240, 110, 80), (255, 195, 110), (255, 250, 220)])
-    places = np.linspace(0, 1, len(anchors))
-    level = np.floor(np.linspace(0, 1, 256) * 31) / 31  # 32 steps: equal neighbours make short lines for the terminal
-    return np.stack([np.interp(level, places, anchors[:, channel]) for channel in range(3)], axis=1).astype(np.uint8)
-
-
-_MAP = _color_map()
+_MAP = color_map(32)  # steps: equal neighbours make short lines for the terminal
 
 
 def _pairs(edges: np.ndarray) -> list[tuple[float, float]]:

@@ -59,7 +59,7 @@ class Queue:
         self._issue = Labels(table, "issue")
         self._decided = np.zeros(table.num_rows, dtype=bool)
         self._taken: dict[int, list[Decision]] = {}
-        self._latest: list[int] = []  # rows in the order of their decisions, for undo
+        self._latest: list[list[int]] = []  # for undo: rows in the order of their decisions
         self._recall(log.read())
         self.visible = self.rows
         self.position = 0  # in `visible`; its length stands for the end
@@ -91,23 +91,45 @@ class Queue:
     def decide(self, action: str, label: str | None = None) -> Decision:
         """Write the decision on the row on show to the journal, then go to the next one without a decision."""
         assert self.row is not None
-        row = self.row
-        decision = Decision(self.id(row), action, self._given.text(row), label, self.reviewer, now())
-        self.log.append(decision)
-        self._take(row, decision)
-        self._to_undecided(self.position + 1)
-        return decision
+        return self._decide([self.row], action, label)[0]
 
-    def undo(self) -> Decision | None:
-        """Take this reviewer's latest decision back and show its row; None where there is none."""
+    def accept(self, rows: np.ndarray) -> list[Decision]:
+        """Give all these rows, of one confused pair, the suggested label; one undo takes all of it back."""
+        return self._decide(rows.tolist(), "relabel", self._suggested.text(rows[0]))
+
+    def confused_alike(self) -> np.ndarray:
+        """Rows to review without a decision that are confused as the row on show is, in the order of the review."""
+        row = self.row
+        if row is None or self._given.codes[row] < 0 or self._suggested.codes[row] < 0:
+            return self.rows[:0]
+        alike = self._given.codes[self.rows] == self._given.codes[row]
+        alike &= self._suggested.codes[self.rows] == self._suggested.codes[row]
+        return self.rows[alike & ~self._decided[self.rows]]
+
+    def skip(self) -> None:
+        """Go to the next row without a decision, from the top after the last one."""
+        self._to_undecided(self.position + 1)
+
+    def undo(self) -> list[Decision]:
+        """Take back this reviewer's latest decision, or all made with it at once; the first of their rows is shown."""
         if not self._latest:
-            return None
-        row = self._latest[-1]
-        undone = self._taken[row][-1]
-        self.log.append(Decision(undone.id, "undo", undone.given_label, None, self.reviewer, now()))
-        self._take_back(row)
-        self._show(row)
+            return []
+        rows = list(self._latest[-1])
+        undone = [self._taken[row][-1] for row in rows]
+        self.log.append(*(Decision(d.id, "undo", d.given_label, None, self.reviewer, now()) for d in undone))
+        for row in rows:
+            self._take_back(row)
+        self._show(rows[0])
         return undone
+
+    def _decide(self, rows: list[int], action: str, label: str | None) -> list[Decision]:
+        decisions = [Decision(self.id(row), action, self._given.text(row), label, self.reviewer, now()) for row in rows]
+        self.log.append(*decisions)
+        for row, decision in zip(rows, decisions, strict=True):
+            self._take(row, decision)
+        self._latest[-len(rows) :] = [rows]
+        self._to_undecided(self.position + 1)
+        return decisions
 
     def move(self, steps: int) -> None:
         """Go some rows on, or back, decided or not."""
@@ -207,10 +229,12 @@ class Queue:
 
     def _take(self, row: int, decision: Decision) -> None:
         self._taken.setdefault(row, []).append(decision)
-        self._latest.append(row)
+        self._latest.append([row])
         self._decided[row] = True
 
     def _take_back(self, row: int) -> None:
         self._taken[row].pop()
-        del self._latest[len(self._latest) - 1 - self._latest[::-1].index(row)]
+        place = max(place for place, rows in enumerate(self._latest) if row in rows)
+        self._latest[place] = [other for other in self._latest[place] if other != row]
+        self._latest[place : place + 1] = [rows for rows in self._latest[place : place + 1] if rows]
         self._decided[row] = bool(self._taken[row])

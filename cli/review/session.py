@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import shlex
 import sys
@@ -49,9 +50,35 @@ def review(run: RunFolder, reviewer: str | None, *, calibrate: bool, target: flo
         raise _unwritten(log.path, app.failure)
     if app.return_code:
         raise RuntimeError("the review screen failed")
-    decisions = log.read()
-    output.line(state.progress_line(decisions, reviewer) + f", {queue.left:,} left")
-    for line in state.calibration_lines(samples.table, decisions, target):
+    _sum_up(run, [state.progress_line(log.read(), reviewer) + f", {queue.left:,} left"], target)
+
+
+def serve(run: RunFolder, reviewer: str | None, *, port: int, target: float) -> None:
+    """Serve the page of the run to this machine until Ctrl-C, then say what was decided.
+
+    Raises ConfigError when the port is taken, ReportError when the run cannot be read.
+    """
+    from ..progress import Drawer
+    from .server import ReviewServer
+    from .web import SharedReview
+
+    with Drawer() as drawer:
+        review = SharedReview(run, reviewer or _login_name(), on_progress=drawer)
+    with ReviewServer(review, port) as server:
+        output.line(server.url)
+        diagnostics.note("open it in a browser of this machine; whoever knows the address may decide; Ctrl-C closes it")
+        with contextlib.suppress(KeyboardInterrupt):
+            server.serve_forever()
+        review.close()
+    decisions = run.decisions
+    who = sorted(review.decided)
+    _sum_up(run, [state.progress_line(decisions, name) for name in who] or ["nothing was decided"], target)
+
+
+def _sum_up(run: RunFolder, progress: Sequence[str], target: float) -> None:
+    """What a person reads when a review is left."""
+    decisions = run.decisions
+    for line in (*progress, *state.calibration_lines(run.report.table, decisions, target)):
         output.line(line)
     if len(agreement(decisions).reviewers) > 1:
         print_agreement(run)

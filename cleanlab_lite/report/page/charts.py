@@ -144,8 +144,9 @@ def heat_map(labels: Sequence[str], cells: Cells) -> str:
             box = f'{where} width="{side:.2f}" height="{side:.2f}"'
             told = f"{labels[true]} labelled {labels[given]}: {percent(probability)} (about {rows:,.1f} rows)"
             kind, opacity = ("diagonal", 1.0) if true == given else ("cell", (probability / largest) ** 0.7)
+            pair = f'data-given="{escape(labels[given])}" data-true="{escape(labels[true])}"'
             parts.append(
-                f'<g><title>{escape(told)}</title><rect class="{kind}" {box} fill-opacity="{opacity:.3f}"/></g>'
+                f'<g {pair}><title>{escape(told)}</title><rect class="{kind}" {box} fill-opacity="{opacity:.3f}"/></g>'
             )
             if k <= NUMBERED and (true == given or probability >= 0.005):
                 strong = " strong" if true != given and opacity > 0.55 else ""

@@ -29,7 +29,8 @@ from cleanlab_lite.progress import OnProgress, ignore
 from cleanlab_lite.report.advice import UNLEARNED, advice_of
 from cleanlab_lite.report.method import method_card
 from cleanlab_lite.report.page import charts
-from cleanlab_lite.report.page.page_data import PageData, in_parts, known
+from cleanlab_lite.report.page.page_data import Look, PageData, embedded, in_parts, known
+from cleanlab_lite.report.page.previews import Preview
 from cleanlab_lite.report.reviewed import reviewed
 from cleanlab_lite.run import RunFolder
 from cleanlab_lite.run.folder import StoredCurves
@@ -40,26 +41,41 @@ from cleanlab_lite.run.summary import Annotator, ClassNoise, Leak, NoisySource, 
 from cleanlab_lite.run.verification import Verification
 from cleanlab_lite.text import percent
 
+# what the page may load: nothing, or the pictures, sounds and decisions of `nlclean review --web`
+OFFLINE = "img-src data:; media-src data:"
+SERVED = "img-src data: 'self'; media-src 'self'; connect-src 'self'"
 LIMIT = 15_000_000  # bytes of the whole page
 CURVE_ROWS = 100_000  # rows behind the quartiles of the margins, evenly spread
+# Parts of the script in the order in which they run, of one scope
+SCRIPTS = tuple(
+    f"page_{part}.js" for part in ("parts", "decisions", "table", "grid", "detail", "pairs", "map", "tools", "keys")
+)
 ANNOTATORS = 60  # in the table of annotators
 CLASS_ROWS = 60  # classes in the table of classes
 
 _percent = partial(percent, unknown="unknown")
 
 
-def build_page(run: RunFolder, *, limit: int = LIMIT, on_progress: OnProgress = ignore) -> bytes:
+def build_page(
+    run: RunFolder, *, served: Look | None = None, limit: int = LIMIT, on_progress: OnProgress = ignore
+) -> bytes:
     """The page about the run, at most `limit` bytes of UTF-8. The same run gives the same bytes.
 
-    A chart whose file the run lacks is left out, and so is the preview of a row whose file cannot be read.
+    A chart whose file the run lacks is left out, and so is the preview of a row whose file cannot be read. A page that
+    is `served` shows the pictures under these addresses, relative to its own, and leaves decisions at `decisions`.
     Raises ReportError when there is no report, or when not even an empty table fits into `limit`.
     """
-    before, after = _frame(run)
+    before, after = _frame(run, served=served is not None)
     island = PageData(run.report, limit - len(before) - len(after), limit)
     island.add_rows(by_suspicion(run.report.table))
-    manifest = run.manifest if run.has_manifest and run.manifest.uris is not None else None
-    island.add_examples(manifest)
-    island.add_details(manifest, run.history, on_progress)
+    look = served
+    if look is None:
+        island.add_decisions(run.decisions)  # a page that is served asks for them
+        if run.has_manifest and run.manifest.uris is not None:
+            look = partial(embedded, run.manifest)
+    island.add_examples(look)
+    island.add_map(run.features)
+    island.add_details(look or _unseen, run.history, on_progress)
     page = before + island.encoded() + after
     if len(page) > limit:
         raise ReportError(f"the page has {len(page):,} bytes without any row, the limit is {limit:,}")
@@ -77,6 +93,10 @@ def write_page(run: RunFolder, page: Path, *, force: bool = False, on_progress: 
     with replacing(page, hint="give another file") as temporary:
         temporary.write_bytes(content)
     return len(content)
+
+
+def _unseen(_row: int, _side: int) -> Preview:
+    return Preview()
 
 
 def _quartiles(history: StoredCurves, suspect: np.ndarray) -> dict[str, np.ndarray]:
@@ -101,12 +121,17 @@ def _mixture(loss: np.ndarray, facts: dict[str, Any] | None) -> BetaMixture | Ga
     return fit_gaussian_mixture(loss)
 
 
-def _frame(run: RunFolder) -> tuple[bytes, bytes]:
+def _frame(run: RunFolder, *, served: bool) -> tuple[bytes, bytes]:
     """The page before and after its data."""
     here = files(__package__)
-    style, script = ((here / name).read_text("utf-8") for name in ("page.css", "page.js"))
+    names = (*SCRIPTS, "page_served.js") if served else SCRIPTS
+    style = (here / "page.css").read_text("utf-8")
+    script = f"(() => {{\n{''.join((here / name).read_text('utf-8') for name in names)}}})();\n"
     before, after = (here / "page.html").read_text("utf-8").split("$data")
     values = {
+        "served": " data-served" if served else "",
+        "icon": '<link rel="icon" href="data:,">' if served else "",  # or a browser asks the server for one
+        "sources": SERVED if served else OFFLINE,
         "style": style,
         "script": script,
         "style_hash": _csp_hash(style),
@@ -354,7 +379,10 @@ def _classes_or_advice(run: RunFolder) -> dict[str, str]:
 
 
 def _class_card(classes: Sequence[ClassNoise]) -> str:
-    note = "Estimated share of wrong labels among the rows that carry the label; the whisker is its interval."
+    note = (
+        "Estimated share of wrong labels among the rows that carry the label; the whisker is its interval. "
+        "A click on a label shows its suspects."
+    )
     spans = {"Label": "", "Wrong": ' colspan="2"', "Interval": "", "Flagged": "", "Rows": ""}
     heads = "".join(f'<th scope="col"{span}>{head}</th>' for head, span in spans.items())
     return (
@@ -377,7 +405,8 @@ def _classes(classes: Sequence[ClassNoise]) -> str:
             share = f'<td class="figure note" colspan="2">{row.too_few}</td>'
         bar = "" if rate is None else charts.share_bar(rate, low or 0, high or 0, full)
         lines.append(
-            f'<tr><th scope="row" class="text" title="{label}">{label}</th><td class="bars">{bar}</td>'
+            f'<tr><th scope="row" class="text" title="{label}">'
+            f'<button type="button" class="plain" data-given="{label}">{label}</button></th><td class="bars">{bar}</td>'
             f"{share}"
             f'<td class="figure">{row.flagged:,}</td><td class="figure">{row.rows:,}</td></tr>'
         )
@@ -390,7 +419,7 @@ def _matrix(run: RunFolder) -> str:
     if matrix is None:
         return ""
     labels, cells, left_out = charts.fold_noise_matrix(matrix.to_pylist())
-    note = "How often rows of a class carry each label, in percent. "
+    note = "How often rows of a class carry each label, in percent; a click shows the suspects among them. "
     note += f"The {len(labels)} most confused classes; {left_out:,} others are not drawn." if left_out else ""
     return (
         f'<figure class="card"><figcaption><h2>Who is mistaken for whom</h2><p class="note">{note}</p></figcaption>'

@@ -1,8 +1,10 @@
-"""A report at a glance, as a notebook shows it: the counts, and the worst rows with what they look like."""
+"""A report as a notebook shows it: counts, charts, the worst rows with what they look like; and the page, inline."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from html import escape
 from typing import Any
 
@@ -18,6 +20,11 @@ from cleanlab_lite.text import percent, shorten
 
 TOP = 20  # rows on show
 LONGEST = 60  # characters of a label or an id
+BARS = 8  # classes and confusions in the charts
+WIDTH, LABELS, LINE = 400, 150, 20  # pixels of a chart, of the names in it, and of a bar with its gap
+NAME = 22  # characters of a name in a chart
+INLINE = 4_000_000  # bytes of a page that is stored in a notebook
+HEIGHT = 900  # pixels of it
 COLUMNS = ("id", "given_label", "suggested_label", "p_mislabel", "issue", "action")
 HEADS = ("", "row", "given", "suggested", "p", "issue", "action")
 
@@ -45,11 +52,14 @@ def html_view(report: ReportTable, manifest: Manifest | None = None, top: int = 
     others = sum(summary.other_issues.values())
     counts = [f"{summary.flagged:,} flagged{in_parts(summary.flagged_issues)}"] * bool(summary.flagged)
     counts += [f"{others:,} not flagged, with an issue{in_parts(summary.other_issues)}"] * bool(others)
+    charts = [_classes(report), _confusions(report)]
     warnings = "".join(f"<li>{escape(warning)}</li>" for warning in report.summary.warnings)
     parts = [f"<p><b>{escape(headline(report))}</b>{''.join(f'<br>{escape(text)}' for text in counts)}</p>"]
     parts += [f"<ul>{warnings}</ul>"] if warnings else []
     if advice := advice_of(summary):
         parts.append(f"<p>What to try:</p><ul>{''.join(f'<li>{escape(text)}</li>' for text in advice)}</ul>")
+    if any(charts):
+        parts.append(f'<div style="display:flex;flex-wrap:wrap;gap:1.5em">{"".join(charts)}</div>')
     if len(shown):
         cells = report.table.select(list(COLUMNS)).take(shown).to_pylist()
         lines = [_line(row, _preview(manifest, int(at))) for row, at in zip(cells, shown, strict=True)]
@@ -60,8 +70,91 @@ def html_view(report: ReportTable, manifest: Manifest | None = None, top: int = 
     return f"<div>{''.join(parts)}</div>"
 
 
+@dataclass(frozen=True)
+class InlinePage:
+    """The page about a run in a frame, which can neither ask for anything nor reach the notebook around it."""
+
+    content: bytes
+
+    def __repr__(self) -> str:
+        return f"<page of {len(self.content) / 1e6:.1f} MB: shown in a notebook, written by page('page.html')>"
+
+    def _repr_html_(self) -> str:
+        return (
+            f'<iframe title="label audit" sandbox="allow-scripts allow-downloads" style="width:100%;border:0" '
+            f'height="{HEIGHT}" srcdoc="{escape(self.content.decode())}"></iframe>'
+        )
+
+
+@dataclass(frozen=True)
+class _Bar:
+    name: str
+    share: float  # of the longest bar
+    text: str
+    low: float | None = None  # of a whisker
+    high: float | None = None
+
+
+def _classes(report: ReportTable) -> str:
+    """The classes with the highest noise rates, with their intervals."""
+    rated = [row for row in report.summary.classes if row.noise_rate is not None]
+    worst = sorted(rated, key=lambda row: -(row.noise_rate or 0))[:BARS]
+    full = max((row.high or row.noise_rate or 0 for row in worst), default=0) or 1
+    return _chart(
+        "Wrong labels by class",
+        [
+            _Bar(
+                row.label,
+                (row.noise_rate or 0) / full,
+                f"{percent(row.noise_rate)} of {row.rows:,}",
+                *(None if end is None else end / full for end in (row.low, row.high)),
+            )
+            for row in worst
+        ],
+    )
+
+
+def _confusions(report: ReportTable) -> str:
+    """The labels that look most often like another one."""
+    pairs = report.summary.confusions[:BARS]
+    most = max((pair.rows for pair in pairs), default=1)
+    return _chart(
+        "Looks like another class",
+        [_Bar(f"{pair.given} → {pair.suggested}", pair.rows / most, f"{pair.rows:,} rows") for pair in pairs],
+    )
+
+
+def _chart(title: str, bars: Sequence[_Bar]) -> str:
+    """Bars as SVG in the colours of the notebook; "" without any."""
+    if not bars:
+        return ""
+    room = WIDTH - LABELS - 90  # what is left of the width for a bar
+    lines = []
+    for place, bar in enumerate(bars):
+        y = LINE * (place + 0.5)
+        whisker = ""
+        if bar.low is not None and bar.high is not None:
+            ends = f"M{LABELS + room * bar.low:.1f} {y}H{LABELS + room * bar.high:.1f}"
+            whisker = f'<path d="{ends}" stroke="currentColor" stroke-width="1.5" opacity=".55"/>'
+        lines.append(
+            f"<g><title>{escape(bar.name)}</title>"
+            f'<text x="{LABELS - 8}" y="{y}" text-anchor="end">{escape(shorten(bar.name, NAME))}</text>'
+            f'<rect x="{LABELS}" y="{y - 6}" width="{room * bar.share:.1f}" height="12" fill="#3b78d8"/>{whisker}'
+            f'<text x="{LABELS + room + 8}" y="{y}">{escape(bar.text)}</text></g>'
+        )
+    return (
+        f'<figure style="margin:.5em 0"><figcaption><b>{escape(title)}</b></figcaption>'
+        f'<svg width="{WIDTH}" height="{LINE * len(bars)}" role="img" aria-label="{escape(title)}" font-size="12" '
+        f'fill="currentColor" dominant-baseline="central">{"".join(lines)}</svg></figure>'
+    )
+
+
 def _line(row: dict[str, Any], seen: Preview) -> str:
-    media = f'<img src="{seen.picture}" alt="">' if seen.picture else ""
+    media = (
+        f'<img src="{seen.picture}" alt="" style="height:72px;max-width:200px;object-fit:contain">'
+        if seen.picture
+        else ""
+    )
     media += f'<br><audio controls preload="none" src="{seen.sound}"></audio>' if seen.sound else ""
     p = row["p_mislabel"]
     texts = [row["id"], row["given_label"], row["suggested_label"], None if p is None else f"{p:.2f}"]

@@ -1,14 +1,15 @@
 """The rows of the page as JSON, most suspicious first, as many as fit.
 
 The table comes first, to its share of the page; then details (preview, margins, neighbours) in the same order until
-the page is full. Text of strangers is JSON here, and text only in the page.
+the page is full: large pictures of rows with an issue until their share is used, then pictures as large as leaves room
+for all rows, or small ones, those of neighbours first. Text of strangers is JSON here, and text only in the page.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,9 +17,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cleanlab_lite.errors import DecodeError
+from cleanlab_lite.evidence.decisions import Decision, settle
 from cleanlab_lite.manifest.manifest import Manifest
 from cleanlab_lite.progress import OnProgress, Progress
-from cleanlab_lite.report.page.previews import Preview, preview
+from cleanlab_lite.report.keys import PAGE
+from cleanlab_lite.report.page.map_data import POINTS, map_of
+from cleanlab_lite.report.page.previews import LARGE, SMALL, Preview, preview
 from cleanlab_lite.report.reasons import SHOWN, sentences, to_show, why, with_context
 from cleanlab_lite.run.folder import StoredCurves
 from cleanlab_lite.run.report import ReportTable, with_issue
@@ -26,18 +30,26 @@ from cleanlab_lite.run.report import ReportTable, with_issue
 ROWS_SHARE = 0.45  # of the limit, for the table without details
 EXAMPLES_SHARE = 0.1  # of the limit, for typical rows of the classes
 EXAMPLES = 3  # typical rows of a class
+EXAMPLE_SIDE = 160  # pixels of their pictures
+LARGE_SHARE = 0.6  # of what is left for details, for those with large pictures
+SIDES = ((LARGE, 14_000), (192, 7_000), (SMALL, 0))  # pixels of a picture; bytes per row from which it is taken
 NEIGHBORS = 6  # of a row
 CURVE_POINTS = 24  # of a row's margins, at most
 CONFUSIONS = 12
 BLOCK = 2048  # rows of the report turned into Python objects at a time
-PREVIEWS = 128  # decoded at a time, by
+PREVIEWS = 32  # decoded at a time, by
 THREADS = 4
+
+# Row of the report and pixels of the longest side -> what the row looks like
+Look = Callable[[int, int], Preview]
 
 # What a row of the page holds, in this order; nulls at the end are cut off.
 FIELDS = (
     "id", "given", "suggested", "p", "confidence", "issue", "action", "reasons", "probable", "loss", "aum",
     "knn", "agreement", "learned", "forgotten", "path", "split", "duplicate", "near", "error",
 )  # fmt: skip
+
+ARRAYS = (b"rows", b"details", b"examples", b"decided", b"map")  # of the data, as lists of lists
 
 ISSUES = {
     "none": "no issue",
@@ -70,6 +82,8 @@ class PageData:
         self.rows: list[bytes] = []
         self.whys: list[list[str]] = []  # sentences on the rows of the page
         self.details: list[bytes] = []
+        self.decided: list[bytes] = []
+        self.map: list[bytes] = []
         self.examples: list[bytes] = []
         self.facts: dict[str, Any] = {
             "run": report.summary.run_id,
@@ -85,16 +99,18 @@ class PageData:
             ],
             "fields": FIELDS,
             "issues": ISSUES,
+            "keys": [[key.key, key.meaning] for key in PAGE],
             "sentences": {code: f"{text}." for code, text in sentences().items()},
         }
-        self.left = left - len(_json(self.facts | self._vocabularies())) - len(b',"rows":[],"details":[],"examples":[]')
+        self.left = (
+            left - len(_json(self.facts | self._vocabularies())) - len(b"".join(b',"%s":[]' % name for name in ARRAYS))
+        )
 
     def _vocabularies(self) -> dict[str, list[str]]:
         return {"labels": list(self.labels), "reasons": list(self.reasons), "splits": list(self.splits)}
 
     def encoded(self) -> bytes:
-        parts = {name: b",".join(getattr(self, name)) for name in ("rows", "details", "examples")}
-        arrays = b",".join(b'"%s":[%s]' % (name.encode(), part) for name, part in parts.items())
+        arrays = b",".join(b'"%s":[%s]' % (name, b",".join(getattr(self, name.decode()))) for name in ARRAYS)
         return _json(self.facts | self._vocabularies())[:-1] + b"," + arrays + b"}"
 
     def _add(self, into: list[bytes], value: Any, floor: int = 0) -> bool:
@@ -159,9 +175,25 @@ class PageData:
             self.left -= len(_json(name)) + 1
         return vocabulary[name]
 
-    def add_examples(self, manifest: Manifest | None) -> None:
-        """A few rows per class that are surely right, to compare with; the classes with most with_issue first."""
-        if manifest is None:
+    def add_decisions(self, decisions: Sequence[Decision]) -> None:
+        """What people have decided by now about rows of the page: position, action, label, reviewer."""
+        settled = settle(decisions)
+        known = pc.index_in(
+            self.table["id"].take(pa.array(self.listed)), value_set=pa.array(list(settled), pa.string())
+        )
+        order = list(settled.values())
+        for position, found in enumerate(known.to_pylist()):
+            if found is not None:
+                one = order[found]
+                if not self._add(self.decided, [position, one.action, self._label(one.label), one.reviewer]):
+                    return
+
+    def add_examples(self, look: Look | None) -> None:
+        """A few rows per class that are surely right, to compare with; the classes with most with_issue first.
+
+        Of each its picture, its sound, and its position in the page, -1 where it is not there.
+        """
+        if look is None:
             return
         floor = max(0, self.left - int(EXAMPLES_SHARE * self.limit))
         score = np.asarray(self.table["label_score"].fill_null(-1.0))
@@ -171,29 +203,60 @@ class PageData:
         flagged = np.bincount(codes[with_issue(self.table) & (codes >= 0)], minlength=len(names))
         best = np.lexsort((-score, codes))  # class by class
         starts = np.searchsorted(codes[best], np.arange(len(names) + 1))
+        position = self._positions()
         for code in np.argsort(-flagged, kind="stable"):
-            rows = best[starts[code] : starts[code + 1]][:EXAMPLES]
-            pictures = [found.picture for row in rows if (found := _preview(manifest, row))]
-            if not self._add(self.examples, [self._label(names[code]), *pictures], floor):
+            rows = best[starts[code] : starts[code + 1]][:EXAMPLES].tolist()
+            seen = [(look(row, EXAMPLE_SIDE), row) for row in rows]
+            shown = [[found.picture, found.sound, int(position[row])] for found, row in seen if found.picture]
+            if not self._add(self.examples, [self._label(names[code]), *shown], floor):
                 return
 
-    def add_details(self, manifest: Manifest | None, history: StoredCurves | None, on_progress: OnProgress) -> None:
-        """Preview, margins, neighbours and reasons of the rows of the table, in their order, until the page is full."""
-        curves = _curves(history, self.listed)
-        neighbors = self._neighbors()
+    def add_map(self, features: np.ndarray | None) -> None:
+        """Position in the page and place on the map: rows with an issue, and as many of the others, evenly spread."""
+        if features is None or not len(self.listed):
+            return
+        wrong = with_issue(self.table)[self.listed]
+        suspects, others = np.flatnonzero(wrong)[:POINTS], np.flatnonzero(~wrong)
+        room = POINTS - len(suspects)
+        others = others[np.linspace(0, len(others) - 1, min(room, len(others))).astype(int)]
+        shown = np.concatenate([suspects, others])
+        places = map_of(features, self.listed[shown])
+        for place, (x, y) in zip(shown.tolist(), places.tolist(), strict=True):
+            if x >= 0 and not self._add(self.map, [place, x, y]):
+                return
+
+    def add_details(self, look: Look, history: StoredCurves | None, on_progress: OnProgress) -> None:
+        """Position, preview, margins, neighbours and reasons of the rows of the table until the page is full."""
+        curves, neighbors = _curves(history, self.listed), self._neighbors()
         total = len(self.listed)
+        wrong = with_issue(self.table)[self.listed]
+        done = np.zeros(total, dtype=bool)
+        floor = int((1 - LARGE_SHARE) * self.left)
         with ThreadPoolExecutor(THREADS) as pool:
             for start in range(0, total, PREVIEWS):
                 on_progress(Progress("page", start, total, "rows"))
-                rows = self.listed[start : start + PREVIEWS]
-                previews = pool.map(partial(_preview, manifest), rows.tolist())
-                for position, found in enumerate(previews, start=start):
-                    seen = found or Preview()
-                    detail = [seen.picture, seen.sound, curves[position], neighbors[position], self.whys[position]]
+                share = self.left / (total - done.sum() or 1)
+                usual = next(side for side, size in SIDES if size <= share)
+                block = [place for place in range(start, min(start + PREVIEWS, total)) if not done[place]]
+                sides = [LARGE if wrong[place] and self.left > floor else usual for place in block]
+                if LARGE in sides and usual == SMALL:
+                    near = [n for place in block for n in neighbors[place] if isinstance(n, int)]
+                    near = [n for n in dict.fromkeys(near) if n >= start + PREVIEWS and not wrong[n] and not done[n]]
+                    block, sides = block + near, sides + [SMALL] * len(near)
+                done[block] = True
+                previews = pool.map(look, self.listed[block].tolist(), sides)
+                for place, seen in zip(block, previews, strict=True):
+                    detail = [place, seen.picture, seen.sound, curves[place], neighbors[place], self.whys[place]]
                     if not self._add(self.details, detail):
                         on_progress(Progress("page", total, total, "rows"))
                         return
         on_progress(Progress("page", total, total, "rows"))
+
+    def _positions(self) -> np.ndarray:
+        """(n,) place in the page of every row of the report, -1 for those that are not in it."""
+        position = np.full(len(self.table), -1)
+        position[self.listed] = np.arange(len(self.listed))
+        return position
 
     def _neighbors(self) -> list[list[Any]]:
         """Of every row of the page: positions in it, or [id, label] of rows that are not in it."""
@@ -202,8 +265,7 @@ class PageData:
         parents = np.asarray(pc.list_parent_indices(lists))
         ids = pc.list_flatten(lists)
         found = np.asarray(pc.index_in(ids, value_set=self.table["id"]).fill_null(-1))
-        position = np.full(len(self.table), -1)
-        position[self.listed] = np.arange(len(self.listed))
+        position = self._positions()
         labels = self.table["given_label"].take(pa.array(np.maximum(found, 0))).to_pylist() if len(found) else []
         result: list[list[Any]] = [[] for _ in self.listed]
         for parent, row, id, label in zip(parents, found, ids.to_pylist(), labels, strict=True):
@@ -213,13 +275,15 @@ class PageData:
         return result
 
 
-def _preview(manifest: Manifest | None, row: int) -> Preview | None:
-    if manifest is None or manifest.uris is None or not manifest.uris[row]:
-        return None
+def embedded(manifest: Manifest, row: int, side: int) -> Preview:
+    """What a row looks like, to travel in the page; empty where that cannot be read."""
+    assert manifest.uris is not None
+    if not manifest.uris[row]:
+        return Preview()
     try:
-        return preview(manifest.uris[row], manifest.segment(row))
+        return preview(manifest.uris[row], manifest.segment(row), side)
     except DecodeError:
-        return None  # the row is shown without; why the audit could not read it is in its `error`
+        return Preview()  # the row is shown without; why the audit could not read it is in its `error`
 
 
 def _curves(history: StoredCurves | None, rows: np.ndarray) -> list[list[float | None]]:

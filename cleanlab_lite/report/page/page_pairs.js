@@ -1,0 +1,67 @@
+// Galleries above the rows: confused pairs, classes that overlap, copies.
+
+const GROUPS = 12; // of copies on show at once
+
+// Rows of the same or nearly the same content, under the id of the first of them.
+const groupOf = (row) => get(row, "duplicate") ?? get(row, "near") ?? idOf(row);
+const alike = new Map();
+for (let row = 0; row < rows.length; row++) if (get(row, "duplicate") ?? get(row, "near")) alike.set(groupOf(row), []);
+for (let row = 0; alike.size && row < rows.length; row++) alike.get(groupOf(row))?.push(row);
+
+const showPair = (from, to) => {
+  reset(false);
+  $("given").value = from;
+  $("suggested").value = to;
+  refilter();
+  $("rows").scrollIntoView();
+};
+// A class of the table and a cell of the matrix show their rows, too.
+document.addEventListener("click", (event) => {
+  const { given: from, true: to } = event.target.closest("[data-given]")?.dataset ?? {};
+  if (from !== undefined && labels.includes(from)) showPair(labels.indexOf(from), to === undefined || to === from ? "" : labels.indexOf(to));
+});
+const showOverlaps = () => $("overlaps").replaceChildren(...data.overlaps.map(([a, b, sentence]) =>
+  el("div", { class: "card" }, el("p", { class: "text", text: sentence }), ...[a, b].flatMap(typical))));
+const showConfusions = () => {
+  $("confusions").hidden = !data.confusions.length && !data.overlaps.length;
+  showOverlaps();
+  const strips = new Map(data.confusions.map(([from, to]) => [`${from}:${to}`, []]));
+  for (const row of details.keys()) {
+    const strip = strips.get(`${get(row, "given")}:${get(row, "suggested")}`);
+    if (strip && strip.length < 5 && preview(row)) strip.push(preview(row));
+  }
+  $("pairs").replaceChildren(...data.confusions.map(([from, to, n, expected]) => {
+    const strip = strips.get(`${from}:${to}`);
+    return el("div", { class: "card pair-card" },
+      el("button", { type: "button", class: "plain", onclick: () => showPair(from, to) },
+        el("span", { class: "one" }, ...change(labels[from], labels[to])),
+        el("span", { class: "note", text: `${numbered(n, "row")}, about ${count(Math.round(expected))} really ${labels[to]}` }),
+        strip.length ? el("span", { class: "strip" }, ...strip.map((image) => picture(image))) : null),
+      button("Accept all …", () => askBulk(from, to), { class: "bulk", "aria-label": `Accept all of ${labels[from]} to ${labels[to]}` }));
+  }));
+};
+
+// Copies that contradict each other first, then those that splits share, then the others.
+const kindOf = (group) => {
+  const differ = (name) => new Set(group.map((row) => get(row, name))).size > 1;
+  return differ("given") ? "with different labels" : differ("split") ? "in different splits" : "with the same label";
+};
+const KINDS = ["with different labels", "in different splits", "with the same label"];
+let groupsShown = GROUPS;
+const showCopies = () => {
+  const groups = [...alike.values()].filter((group) => group.length > 1).map((group) => [kindOf(group), group]);
+  groups.sort((a, b) => KINDS.indexOf(a[0]) - KINDS.indexOf(b[0]) || a[1][0] - b[1][0]);
+  $("copies").hidden = $("to-copies").hidden = !groups.length;
+  $("copies-note").textContent = KINDS.map((kind) => [groups.filter(([own]) => own === kind).length, kind])
+    .filter(([n]) => n).map(([n, kind]) => `${numbered(n, "group")} ${kind}`).join(", ") + ".";
+  $("groups").replaceChildren(...groups.slice(0, groupsShown).map(([kind, group]) => el("div", { class: "card group" },
+    el("h3", { text: `${group.some((row) => get(row, "near")) ? "nearly the same" : "the same"}, ${kind}` }),
+    el("div", { class: "minis two-wide" }, ...group.slice(0, 6).map((row) => {
+      const split = get(row, "split") === null ? "" : ` · ${data.splits[get(row, "split")]}`;
+      return card(row, label(get(row, "given")) + split);
+    })),
+    group.length > 6 ? el("p", { class: "note", text: `and ${count(group.length - 6)} more` }) : null)));
+  $("more-groups").hidden = groups.length <= groupsShown;
+  $("more-groups").textContent = `Show ${count(Math.min(groups.length - groupsShown, 4 * GROUPS))} more`;
+};
+$("more-groups").addEventListener("click", () => { groupsShown += 4 * GROUPS; showCopies(); });
