@@ -302,7 +302,8 @@ def test_a_lasso_on_the_map_shows_its_rows(browser, tmp_path):
     assert page.find("#count").text == f"{WRONG} of {WRONG + FINE} rows, of {WRONG} rows in the lasso"
     page.find("#reset").click()
     assert len(page.ids()) == WRONG + 1
-    ActionChains(browser).move_to_element_with_offset(canvas, 10 - canvas.size["width"] // 2, 0).perform()
+    left = -5 * (canvas.size["width"] - 20) // 12  # a twelfth of the map is left around the rows
+    ActionChains(browser).move_to_element_with_offset(canvas, left, 0).perform()
     assert "wrong" in page.find("#map-under").text or HOSTILE in page.find("#map-under").text
     assert browser.get_log("browser") == []
 

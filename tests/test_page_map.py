@@ -12,7 +12,8 @@ def test_the_longest_axis_points_right_and_the_next_one_up():
     hidden = rng.normal(size=(5000, 2)) * (5, 1)
     axes = np.linalg.qr(rng.normal(size=(16, 2)))[0].T
     places = map_of((hidden @ axes + rng.normal(0, 0.01, (5000, 16))).astype(np.float16), np.arange(5000))
-    assert places.min() == 0 and places.max() == SIZE
+    assert (places.min(axis=0) < SIZE / 8).all() and (places.max(axis=0) > 7 * SIZE / 8).all()
+    assert places.min() >= 0 and places.max() <= SIZE
     assert abs(np.corrcoef(places[:, 0], hidden[:, 0])[0, 1]) > 0.99
     assert abs(np.corrcoef(places[:, 1], hidden[:, 1])[0, 1]) > 0.99
 

@@ -7,7 +7,8 @@ import numpy as np
 POINTS = 20_000  # drawn at most
 FITTED = 2_000  # rows behind the components, evenly spread
 SIZE = 1000  # places along a side of the map
-EDGE = 0.5  # percent of the rows that may lie outside, on its border
+EDGE = 0.5  # percent of the rows that do not count for its size, and
+SLACK = 0.1  # of that size, left around them; what is still outside lies on the border
 BLOCK = 4096  # rows projected at a time
 
 
@@ -28,6 +29,7 @@ def map_of(features: np.ndarray, rows: np.ndarray) -> np.ndarray:
     projected = np.concatenate([(block - middle) @ axes.T for block in blocks])
     finite = np.isfinite(projected).all(axis=1)
     low, high = np.percentile(projected[finite], (EDGE, 100 - EDGE), axis=0)
-    scaled = (projected[finite] - low) / np.maximum(high - low, 1e-9)
+    size = np.maximum(high - low, 1e-9) * (1 + 2 * SLACK)
+    scaled = (projected[finite] - (low + high) / 2) / size + 0.5
     places[finite] = np.rint(SIZE * np.clip(scaled, 0, 1)).astype(int)
     return places
