@@ -295,7 +295,7 @@ def test_jsonl_comes_out_line_by_line(here, capsys):
         for row, (vector, label) in enumerate(zip(vectors(given.truth).tolist(), given.labels, strict=True))
     ]
     (here / "rows.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    assert call(capsys, "audit", "rows.jsonl", "--out", "run", *QUICK).code == 0
+    assert call(capsys, "audit", "rows.jsonl", "--out", "run", *QUICK, "--epochs", "16").code == 0
     keep = kept_rows(table("run"))
     assert read_lines("run/pruned.jsonl") == [line for line, kept in zip(lines, keep, strict=True) if kept]
 

@@ -31,7 +31,7 @@ from cleanlab_lite.judge.random_features import RandomFeatures
 
 BLOCK = 4096  # rows, fewer where there are thousands of classes
 BLOCK_CELLS = 1 << 21  # predictions of one head in a block
-HELD_CELLS = 100_000_000  # logits that are held as they are, 400 MB; of more, the largest of every row
+HELD_CELLS = 50_000_000  # logits that are held as they are, 200 MB; of more, the largest of every row
 SAMPLE, SAMPLE_CELLS, FEWEST = 20_000, 40_000_000, 2000  # rows by which a strength is chosen, at most and at least
 NEIGHBORLY = 10_000  # rows among which neighbours are sought: all pairs of them are compared
 STRENGTHS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)  # of the penalty, in mean eigenvalues
