@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -18,12 +19,14 @@ ACTION = yaml.safe_load((ROOT / "action.yml").read_text("utf-8"))
 HOOKS = {hook["id"]: hook for hook in yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text("utf-8"))}
 
 
-@pytest.fixture
-def repository(here: Path) -> Path:
-    """A manifest of vectors with two wrong labels."""
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A manifest of vectors with two wrong labels, audited by the action."""
+    here = tmp_path_factory.mktemp("repository")
     rows = [f"{10 * (i % 2) + i / 100:.2f},{i % 7},{'xy'[(i % 2) ^ (i in (4, 9))]}" for i in range(60)]
     (here / "rows.csv").write_text("\n".join(["f1,f2,label", *rows]))
     (here / "nlclean.toml").write_text('manifest = "rows.csv"\nfeatures_columns = "f*"\npreset = "fast"\n')
+    assert step("Audit", here).returncode == 0
     return here
 
 
@@ -46,7 +49,6 @@ def step(name: str, folder: Path, **inputs: str) -> subprocess.CompletedProcess[
 
 
 def test_the_action_audits_checks_and_annotates(repository: Path) -> None:
-    assert step("Audit", repository).returncode == 0
     checked = step("Check", repository, **{"max-suspects": "0"})
     assert checked.returncode == 1
     assert re.search(r"^::error file=rows\.csv,line=\d+,title=wrong label::", checked.stdout, re.MULTILINE)
@@ -55,7 +57,7 @@ def test_the_action_audits_checks_and_annotates(repository: Path) -> None:
 
 
 def test_with_a_baseline_the_action_shows_what_is_new(repository: Path) -> None:
-    step("Audit", repository, manifest="rows.csv", run="a run")
+    shutil.copytree(repository / "nlclean-run", repository / "a run")
     command = ["nlclean", "check", "a run", "--write-baseline", "base.json"]
     subprocess.run(command, cwd=repository, env=environment({}), check=True, capture_output=True)
     checked = step("Check", repository, run="a run", baseline="base.json")

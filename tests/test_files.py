@@ -204,7 +204,12 @@ FILES = ("report.parquet", "manifest.parquet", "history.parquet", "noise_matrix.
 FILES += ("log.jsonl", "stages/decode.json", "decisions.jsonl", "proxies.safetensors", "summary.json")
 
 
-@pytest.mark.parametrize("name", FILES)
+OFTEN = ("report.parquet", "run.json", "decisions.jsonl")  # tried on every push
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in OFTEN else pytest.mark.slow) for name in FILES]
+)
 def test_a_damaged_run_folder_is_never_a_bug(finished, tmp_path, monkeypatch, capsys, name):
     shutil.copytree(finished, tmp_path / "here")
     monkeypatch.chdir(tmp_path / "here")

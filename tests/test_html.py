@@ -180,6 +180,7 @@ def test_heat_map_keeps_the_most_confused_classes():
     assert cells[labels.index("c58"), labels.index("c59")] == (0.1, 58.0)
 
 
+@pytest.mark.slow
 def test_large_pictures_go_to_the_most_suspicious_rows_and_small_ones_to_their_neighbours(tmp_path):
     run = page_run(tmp_path, side=400, fine=120)
     whole = island(build_page(RunFolder(run)))

@@ -17,7 +17,7 @@ from cleanlab_lite.manifest.readers import read_manifest
 pytestmark = [pytest.mark.survival, pytest.mark.skipif(sys.platform == "win32", reason="signals of Unix")]
 
 
-@pytest.mark.parametrize("pause", [0.0, 0.1])
+@pytest.mark.parametrize("pause", [0.0, pytest.param(0.1, marks=pytest.mark.slow)])
 def test_twice_ends_without_a_traceback(here: Path, pause: float) -> None:
     rng = np.random.default_rng(0)
     labels = np.arange(3000) % 5

@@ -22,9 +22,11 @@ from cleanlab_lite.export import patch
 from cleanlab_lite.export.manifest import base_folder, suffix, write_manifest
 from cleanlab_lite.export.patch import apply_patch, read_patch
 from cleanlab_lite.export.policy import Cleaned, apply_policy
+from cleanlab_lite.forecast import Forecast, Part
 from cleanlab_lite.manifest.manifest import Manifest
 from cleanlab_lite.manifest.readers import read_labels, read_manifest
 from cleanlab_lite.manifest.saved import load_manifest, save_manifest
+from cleanlab_lite.pipeline import Proxies
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(16)
 
@@ -575,6 +577,13 @@ def test_classes_that_look_alike(tmp_path):
     assert noted(manifest, "'None' counts as a class")
 
 
+@pytest.fixture
+def untimed(monkeypatch):
+    """A dry run that times nothing."""
+    monkeypatch.setattr(Proxies, "forecast", lambda *_: Forecast((Part.sure("train", 1.0),)))
+
+
+@pytest.mark.usefixtures("untimed")
 def test_the_dry_run_says_classes_splits_and_columns(tmp_path, capsys):
     path = table(tmp_path, label=LABELS, Usage=["Training", "Training", "PrivateTest"] * 2, species=["x"] * 6)
     said = call(capsys, "audit", path, "--dry-run").err.splitlines()
@@ -614,6 +623,7 @@ def test_start_and_end_are_parts_only_where_they_fit(tmp_path):
     assert read_manifest(fitting, segments=False).segments is None
 
 
+@pytest.mark.usefixtures("untimed")
 def test_no_segments(tmp_path, capsys):
     path = sounds(tmp_path, offset=[0.1, 0.5, 0.0, 0.2, 0.0], duration=[0.3, 0.4, 0.9, 0.6, 1.0])
     assert "segments of files" in call(capsys, "audit", path, "--dry-run").err
