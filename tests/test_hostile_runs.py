@@ -296,18 +296,21 @@ def test_a_summary_of_other_types_is_an_error_in_words(tmp_path, capsys, change)
         assert done.code == 3 and "bug" not in done.err and str(tmp_path / "run") in done.err
 
 
-@pytest.mark.parametrize("name", ["run.json", "selftest.json", "decisions.jsonl", "report.parquet", "manifest.parquet"])
+@pytest.mark.parametrize(
+    "name", ["run.json", "selftest.json", "verify.json", "decisions.jsonl", "report.parquet", "manifest.parquet"]
+)
 def test_a_file_of_a_run_that_does_not_end_is_not_read(tmp_path, capsys, name):
     manifest, report = dataset(tmp_path)
     run = sealed(saved_run(tmp_path, manifest, report))
+    page = ["report", run, "--html", tmp_path / "page.html", "--force"]
     (run / name).unlink(missing_ok=True)
     (run / name).symlink_to("/dev/zero")
-    for arguments in (["report", run], ["export", run], ["check", run], ["review", run, "--json"]):
+    for arguments in (["report", run], ["export", run], ["check", run], ["review", run, "--json"], page):
         done = call(capsys, *arguments)
         assert done.code in (0, 2, 3) and "bug" not in done.err
     (run / name).unlink()
     with open(run / name, "wb") as file:
         file.truncate(3 << 30)
-    for arguments in (["report", run], ["export", run], ["check", run], ["review", run, "--json"]):
+    for arguments in (["report", run], ["export", run], ["check", run], ["review", run, "--json"], page):
         done = call(capsys, *arguments)
         assert done.code in (0, 2, 3) and "bug" not in done.err

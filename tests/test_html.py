@@ -26,8 +26,9 @@ from cleanlab_lite.judge.mixture import fit_beta_mixture, fit_gaussian_mixture
 from cleanlab_lite.report.page.charts import MAX_CELLS, component_densities, fold_noise_matrix
 from cleanlab_lite.report.page.html import LIMIT, build_page
 from cleanlab_lite.report.page.previews import BANDS, LARGE, RATE, SECONDS, SMALL, preview
-from cleanlab_lite.run import RunFolder
+from cleanlab_lite.run import RunFiles, RunFolder
 from cleanlab_lite.run.report import ReportTable, by_suspicion
+from cleanlab_lite.run.verification import Verification, Way
 
 
 @pytest.fixture(scope="module")
@@ -221,6 +222,16 @@ def test_hostile_text_stays_text(page):
     assert data["rows"][WRONG - 1][0] == HOSTILE and HOSTILE in data["labels"]
     assert f"beware of {HOSTILE}" in reader.text
     assert "<" not in reader.raw["data"]
+
+
+def test_what_a_stranger_says_of_cleaning_stays_text(tmp_path):
+    run = finished_run(tmp_path / "run", make_report([mislabel("a"), row("b")]))
+    said = "<img src=x onerror=alert(1)>"
+    way = Way(said, said, 2, 0, 0.5, [0.5], 0.1, 0.0, 0.2, said)
+    found = Verification(1, "k", "r", said, 2, "file", said, 2, 2, [said], [way], said)
+    RunFiles(run).write_json("verify.json", found.as_dict())
+    reader = Reader(build_page(RunFolder(run)))
+    assert "img" not in {tag for tag, _ in reader.tags} and reader.text.count(said) == 6
 
 
 def test_control_characters_survive(tmp_path):

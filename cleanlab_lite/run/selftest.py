@@ -7,9 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from cleanlab_lite.errors import ReportError
-from cleanlab_lite.files import json_object, read_small, reading
 from cleanlab_lite.run.layout import SELFTEST
+from cleanlab_lite.run.state import read_kept
 
 VERSION = 1
 
@@ -89,12 +88,7 @@ class SelfTest:
     @classmethod
     def read(cls, folder: Path) -> SelfTest | None:
         """That of a run folder; None where there is none of this version. Raises ReportError when it is damaged."""
-        path = folder / SELFTEST
-        if not path.is_file():
-            return None
-        with reading(f"{path} is damaged", ReportError, hint=f"delete {path} and run `nlclean selftest` again"):
-            stored = json_object(read_small(path), version=int)
-            return cls.from_dict(stored) if stored["version"] == VERSION else None
+        return read_kept(folder / SELFTEST, VERSION, cls.from_dict, "nlclean selftest")
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> SelfTest:

@@ -7,9 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from cleanlab_lite.errors import ReportError
-from cleanlab_lite.files import json_object, reading
 from cleanlab_lite.run.layout import VERIFICATION
+from cleanlab_lite.run.state import read_kept
 
 VERSION = 1
 HELPED, HURT, USELESS, UNKNOWN, SAME = (
@@ -58,12 +57,7 @@ class Verification:
     @classmethod
     def read(cls, folder: Path) -> Verification | None:
         """That of a run folder; None where there is none of this version. Raises ReportError when it is damaged."""
-        path = folder / VERIFICATION
-        if not path.is_file():
-            return None
-        with reading(f"{path} is damaged", ReportError, hint=f"delete {path} and run `nlclean verify` again"):
-            stored = json_object(path.read_bytes(), version=int)
-            return cls.from_dict(stored) if stored["version"] == VERSION else None
+        return read_kept(folder / VERIFICATION, VERSION, cls.from_dict, "nlclean verify")
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Verification:

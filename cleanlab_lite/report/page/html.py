@@ -236,12 +236,8 @@ def _leakage(shared: Sequence[Leak]) -> str:
         for pair in shared
     ]
     note = "Rows of either split with the same or nearly the same content in the other."
-    heads = [f'<th scope="col">{head}</th>' for head in ("Split", "Rows", "Share", "Split", "Rows", "Share", "Copies")]
-    return (
-        f'<div class="pair"><div class="card"><h2>Leakage between splits</h2><p class="note">{note}</p>'
-        f'<table class="classes"><thead><tr>{"".join(heads)}</tr></thead>'
-        f"<tbody>{''.join(lines)}</tbody></table></div></div>"
-    )
+    heads = ("Split", "Rows", "Share", "Split", "Rows", "Share", "Copies")
+    return _pair(_table_card("Leakage between splits", note, heads, lines))
 
 
 def _provenance(sources: Sequence[NoisySource]) -> str:
@@ -265,15 +261,8 @@ def _provenance(sources: Sequence[NoisySource]) -> str:
     note = (
         "Rows that are noisier than others of the same class; the whisker is the interval of the share of wrong labels."
     )
-    heads = '<th scope="col">Column</th><th scope="col">Value</th><th scope="col" colspan="2">Wrong</th>'
-    heads += "".join(
-        f'<th scope="col">{head}</th>' for head in ("Interval", "Times the rest", "q", "Rows", "Typical confusion")
-    )
-    return (
-        f'<div class="pair"><div class="card"><h2>Where wrong labels come from</h2><p class="note">{note}</p>'
-        f'<table class="classes"><thead><tr>{heads}</tr></thead>'
-        f"<tbody>{''.join(lines)}</tbody></table></div></div>"
-    )
+    heads = ("Column", "Value", "Wrong", "Interval", "Times the rest", "q", "Rows", "Typical confusion")
+    return _pair(_table_card("Where wrong labels come from", note, heads, lines, wide="Wrong"))
 
 
 def _annotators(annotators: Sequence[Annotator]) -> str:
@@ -291,13 +280,8 @@ def _annotators(annotators: Sequence[Annotator]) -> str:
     note = "Share of right votes by the consensus of all annotators and the views; the whisker is its interval."
     if (more := len(annotators) - len(lines)) > 0:
         note += f" {more:,} more reliable ones are in annotators.parquet."
-    heads = '<th scope="col">Annotator</th><th scope="col" colspan="2">Right</th>'
-    heads += "".join(f'<th scope="col">{head}</th>' for head in ("Interval", "Votes", "Mostly said"))
-    return (
-        f'<div class="pair"><div class="card"><h2>Annotators</h2><p class="note">{note}</p>'
-        f'<table class="classes"><thead><tr>{heads}</tr></thead>'
-        f"<tbody>{''.join(lines)}</tbody></table></div></div>"
-    )
+    heads = ("Annotator", "Right", "Interval", "Votes", "Mostly said")
+    return _pair(_table_card("Annotators", note, heads, lines, wide="Right"))
 
 
 def _reviews(run: RunFolder) -> str:
@@ -306,7 +290,7 @@ def _reviews(run: RunFolder) -> str:
     if found is None:
         return ""
     lines = "".join(f"<p>{escape(sentence)}</p>" for sentence in found.in_words())
-    return f'<div class="pair"><div class="card"><h2>By the decisions of people</h2>{lines}</div></div>'
+    return _pair(f'<div class="card"><h2>By the decisions of people</h2>{lines}</div>')
 
 
 def _selftest(found: SelfTest | None) -> str:
@@ -319,14 +303,10 @@ def _selftest(found: SelfTest | None) -> str:
         shares = map(_percent, (shape.precision, shape.recall, shape.corrections_right))
         cells = "".join(f'<td class="figure">{cell}</td>' for cell in (f"{shape.planted:,}", ap, *shares))
         lines.append(f'<tr><th scope="row" class="text">{escape(shape.summary)}</th>{cells}</tr>')
-    names = ("Errors planted", "Rows", "AP", "Flags that are real", "Errors that are flagged", "Corrections right")
-    heads = "".join(f'<th scope="col">{name}</th>' for name in names)
-    return (
-        f'<div class="pair"><div class="card"><h2>What to expect</h2><p>{escape(found.expected.sentence)}</p>'
-        f'<p class="note">Wrong labels were planted among yours, at the estimated rate, and audited '
-        f'(preset {escape(found.preset)}).</p><table class="classes"><thead><tr>{heads}</tr></thead>'
-        f"<tbody>{''.join(lines)}</tbody></table></div></div>"
-    )
+    heads = ("Errors planted", "Rows", "AP", "Flags that are real", "Errors that are flagged", "Corrections right")
+    note = "Wrong labels were planted among yours, at the estimated rate, and audited "
+    note += f"(preset {escape(found.preset)})."
+    return _pair(_table_card("What to expect", note, heads, lines, sentence=found.expected.sentence))
 
 
 def _verification(found: Verification | None) -> str:
@@ -340,16 +320,12 @@ def _verification(found: Verification | None) -> str:
         figures = (f"{way.rows:,}", f"{way.relabelled:,}", _percent(way.accuracy), difference, between)
         cells = "".join(f'<td class="figure">{cell}</td>' for cell in figures)
         lines.append(
-            f'<tr><th scope="row" class="text">{way.name}: {escape(way.summary)}</th>{cells}'
-            f'<td class="text">{way.verdict or ""}</td></tr>'
+            f'<tr><th scope="row" class="text">{escape(way.name)}: {escape(way.summary)}</th>{cells}'
+            f'<td class="text">{escape(way.verdict or "")}</td></tr>'
         )
-    names = ("Labels", "Rows", "Relabelled", "Accuracy", "Difference", "95 % interval", "Verdict")
-    heads = "".join(f'<th scope="col">{name}</th>' for name in names)
-    return (
-        f'<div class="pair"><div class="card"><h2>Did cleaning help?</h2><p>{escape(found.sentence)}</p>'
-        f'<p class="note">{escape(found.learner)}; {escape(found.measure)}.</p><table class="classes"><thead><tr>'
-        f"{heads}</tr></thead><tbody>{''.join(lines)}</tbody></table></div></div>"
-    )
+    heads = ("Labels", "Rows", "Relabelled", "Accuracy", "Difference", "95 % interval", "Verdict")
+    note = f"{escape(found.learner)}; {escape(found.measure)}."
+    return _pair(_table_card("Did cleaning help?", note, heads, lines, sentence=found.sentence))
 
 
 def _method(summary: Summary) -> str:
@@ -359,6 +335,27 @@ def _method(summary: Summary) -> str:
         for section in method_card(summary)
     ]
     return f'<details class="card method"><summary>Method</summary>{"".join(sections)}</details>'
+
+
+def _pair(card: str) -> str:
+    """A card that may stand beside another."""
+    return f'<div class="pair">{card}</div>'
+
+
+def _table_card(
+    title: str, note: str, heads: Sequence[str], lines: Sequence[str], *, wide: str = "", sentence: str = ""
+) -> str:
+    """A table of `lines`, rows in HTML, under a title, a `sentence` where there is one, and a note in HTML.
+
+    The head `wide` stands above two columns.
+    """
+    said = f"<p>{escape(sentence)}</p>" if sentence else ""
+    spans = ((head, ' colspan="2"' if head == wide else "") for head in heads)
+    cells = "".join(f'<th scope="col"{span}>{head}</th>' for head, span in spans)
+    return (
+        f'<div class="card"><h2>{title}</h2>{said}<p class="note">{note}</p><table class="classes">'
+        f"<thead><tr>{cells}</tr></thead><tbody>{''.join(lines)}</tbody></table></div>"
+    )
 
 
 def _figure(title: str, text: str, keys: Sequence[tuple[str, str]], chart: str) -> str:
@@ -383,12 +380,8 @@ def _class_card(classes: Sequence[ClassNoise]) -> str:
         "Estimated share of wrong labels among the rows that carry the label; the whisker is its interval. "
         "A click on a label shows its suspects."
     )
-    spans = {"Label": "", "Wrong": ' colspan="2"', "Interval": "", "Flagged": "", "Rows": ""}
-    heads = "".join(f'<th scope="col"{span}>{head}</th>' for head, span in spans.items())
-    return (
-        f'<div class="card"><h2>Classes</h2><p class="note">{note}</p><table class="classes">'
-        f"<thead><tr>{heads}</tr></thead><tbody>{_classes(classes)}</tbody></table></div>"
-    )
+    heads = ("Label", "Wrong", "Interval", "Flagged", "Rows")
+    return _table_card("Classes", note, heads, [_classes(classes)], wide="Wrong")
 
 
 def _classes(classes: Sequence[ClassNoise]) -> str:
