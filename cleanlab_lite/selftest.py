@@ -140,8 +140,7 @@ def self_test(
         shapes=outcomes,
         left_out=left_out,
     )
-    text = json.dumps(found.as_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    RunFiles(run.folder).write(layout.SELFTEST, lambda path: path.write_bytes(text.encode("utf-8", "backslashreplace")))
+    RunFiles(run.folder).write_json(layout.SELFTEST, found.as_dict())
     shutil.rmtree(run.path(layout.PLANTED), ignore_errors=True)
     return found
 

@@ -131,9 +131,7 @@ def verify(
         learn = by_regression if school.source.plan.heads == "closed" else by_networks
         learner, predicted = learn(run, school, lessons, trial, clock)
     found = conclude(run, key, school, learner, lessons, predicted)
-    text = json.dumps(found.as_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    files = RunFiles(run.folder)
-    files.write(layout.VERIFICATION, lambda path: path.write_bytes(text.encode("utf-8", "backslashreplace")))
+    RunFiles(run.folder).write_json(layout.VERIFICATION, found.as_dict())
     shutil.rmtree(run.path(layout.VERIFYING), ignore_errors=True)
     return found
 

@@ -6,16 +6,15 @@ import click
 
 from cleanlab_lite.config import FIELDS
 
+from .options import READING
+
 FIRST = "Options"  # of what is said nowhere below: what only one command has
+MANIFEST = "The manifest"  # options of `READING`
 
 # The title above options, in this order, and their flags. Those of an audit are in the group of their field.
 GROUPS: dict[str, tuple[str, ...]] = {
     FIRST: (),
-    "The manifest": (
-        *("--path-column", "--label-column", "--id-column", "--split-column", "--features-column"),
-        *("--annotator-column", "--features", "--features-columns", "--path-prefix", "--path-suffix", "--path-root"),
-        *("--layout", "--multi-label", "--no-segments"),
-    ),
+    MANIFEST: (),
     "What is known already": ("--history", "--pred-probs", "--warm-start", "--trusted"),
     "Limits": ("--max-noise", "--max-suspects", "--max-new-suspects", "--baseline", "--exit-zero", "--fail-on"),
     "What changes": (
@@ -54,6 +53,8 @@ class HelpfulCommand(click.Command):
 
 def group_of(option: click.Option) -> str:
     """The title of `GROUPS` under which help shows an option."""
+    if option.name in READING:
+        return MANIFEST
     if option.name in FIELDS:
         return FIELDS[option.name].group.capitalize()
     return next((_OF_FLAGS[flag] for flag in option.opts if flag in _OF_FLAGS), FIRST)

@@ -432,8 +432,9 @@ def alone_in_class(labels: np.ndarray, group: np.ndarray, known: np.ndarray) -> 
 
     Whoever has not learned from them has not heard of the class: that they are not predicted in it says nothing.
     """
-    pairs = np.unique(np.stack([labels[known], group[known]]), axis=1)
-    groups = np.bincount(pairs[0], minlength=int(labels.max(initial=-1)) + 1)
+    n = len(labels)
+    pairs = np.unique(labels[known] * n + group[known])  # of class and group
+    groups = np.bincount(pairs // n, minlength=int(labels.max(initial=-1)) + 1)
     return (labels >= 0) & (groups[np.maximum(labels, 0)] < 2) if len(groups) else np.zeros(len(labels), bool)
 
 

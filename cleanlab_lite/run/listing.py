@@ -11,7 +11,7 @@ from cleanlab_lite.errors import NlcleanError, ReportError
 from cleanlab_lite.run.find import is_run_file
 from cleanlab_lite.run.layout import DECISIONS, JOBS, PLANTED, REPORT, STAGES, STATE, SUMMARY
 from cleanlab_lite.run.lock import acquire, release
-from cleanlab_lite.run.state import State, read_json
+from cleanlab_lite.run.state import ALWAYS, read_json
 
 FOLDERS = (STAGES, JOBS, PLANTED)  # of a run
 
@@ -46,24 +46,22 @@ def _listed(folder: Path) -> ListedRun:
     decisions = folder / DECISIONS
     decided = decisions.is_file() and decisions.stat().st_size > 0
     try:
-        stored = read_json(folder / STATE)
-        state = State.read(folder)
-        assert state is not None
-        begun = str(stored.get("created", ""))
-        if state.finished is None or not (folder / REPORT).is_file():
-            return ListedRun(folder, _manifest_of(state.command), None, begun, 0, 0, decided, size)
+        stored = read_json(folder / STATE, **ALWAYS)
+        begun, finished = str(stored.get("created", "")), stored["finished"]
+        if finished is None or not (folder / REPORT).is_file():
+            return ListedRun(folder, _manifest_of(stored["command"]), None, begun, 0, 0, decided, size)
         summary = read_json(folder / SUMMARY, manifest=dict, flagged=int)
         manifest = summary["manifest"]
         rows = int(manifest["rows"])
-        return ListedRun(folder, str(manifest["path"]), state.finished, begun, rows, summary["flagged"], decided, size)
+        return ListedRun(folder, str(manifest["path"]), finished, begun, rows, summary["flagged"], decided, size)
     except (NlcleanError, KeyError, TypeError, ValueError) as error:
         return ListedRun(folder, "", None, "", 0, 0, decided, size, fault=str(error) or type(error).__name__)
 
 
 def _manifest_of(command: Sequence[str]) -> str:
     """What an audit was typed for: the first word behind its name that is no option."""
-    words = [str(word) for word in command]
-    return next((word for word in words[2:3] if not word.startswith("-")), "")
+    word = str(command[2]) if len(command) > 2 else ""
+    return "" if word.startswith("-") else word
 
 
 def superseded(runs: Sequence[ListedRun]) -> list[ListedRun]:

@@ -53,6 +53,12 @@ class RunFiles:
             writer(temporary)
             target.parent.mkdir(parents=True, exist_ok=True)
 
+    def write_json(self, name: str, value: Any) -> None:
+        """NumPy scalars become numbers; NaN and infinity become null, since JSON has neither."""
+        text = json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        # a file name that is not UTF-8 holds lone surrogates; Python's escape for them is JSON's too
+        self.write(name, lambda path: path.write_bytes(text.encode("utf-8", "backslashreplace")))
+
 
 class Run(RunFiles):
     """A run folder, open for writing by exactly one process. Make one with `Run.start`, use it in a `with` block.
@@ -143,12 +149,6 @@ class Run(RunFiles):
         self.log("stage done", stage=stage, seconds=done["seconds"])
 
     # files
-
-    def write_json(self, name: str, value: Any) -> None:
-        """NumPy scalars become numbers; NaN and infinity become null, since JSON has neither."""
-        text = json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-        # a file name that is not UTF-8 holds lone surrogates; Python's escape for them is JSON's too
-        self.write(name, lambda path: path.write_bytes(text.encode("utf-8", "backslashreplace")))
 
     def write_parquet(self, name: str, table: pa.Table) -> None:
         """zstd, with the run id added to the table's own metadata."""

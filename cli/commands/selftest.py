@@ -23,17 +23,21 @@ if TYPE_CHECKING:
     from cleanlab_lite.run import RunFolder
 
 
+manifest_or_run = click.argument("data", required=False, metavar="[MANIFEST|RUN]")
+out_option = click.option(
+    "--out", type=click.Path(path_type=Path), help="Run folder of a MANIFEST.  [default: one under nlclean-runs/]"
+)
+
+
 @click.command(
     "selftest",
     cls=HelpfulCommand,
     short_help="Say how many flags are real, by planted errors.",
     epilog="Example: nlclean selftest run --preset fast",
 )
-@click.argument("data", required=False, metavar="[MANIFEST|RUN]")
+@manifest_or_run
 @reading_options
-@click.option(
-    "--out", type=click.Path(path_type=Path), help="Run folder of a MANIFEST.  [default: one under nlclean-runs/]"
-)
+@out_option
 @click.option(
     "--preset", type=click.Choice(list(PRESETS)), default="fast", show_default=True, help="How thorough to be."
 )

@@ -17,7 +17,7 @@ from ..help import HelpfulCommand
 from ..options import READING, config_options, json_option, verbosity_options
 from ..settings import resolve, to_config
 from .audit import read, reading_options
-from .selftest import run_of
+from .selftest import manifest_or_run, out_option, run_of
 
 if TYPE_CHECKING:
     from cleanlab_lite.run import RunFolder
@@ -31,16 +31,14 @@ _HOW_TO_RUN = ("device", "workers", "time_budget", "max_memory")  # options that
     short_help="Say whether cleaning helps the same network.",
     epilog="Example: nlclean verify run",
 )
-@click.argument("data", required=False, metavar="[MANIFEST|RUN]")
+@manifest_or_run
 @click.option("--test", metavar="MANIFEST", help="Rows whose labels are trusted.  [default: rows of the run]")
 @click.option("--test-features", type=click.Path(path_type=Path), help="Their embeddings, aligned by row.")
 @click.option(
     "--seeds", type=click.IntRange(min=2, max=100), default=5, show_default=True, help="Networks per way of cleaning."
 )
 @reading_options
-@click.option(
-    "--out", type=click.Path(path_type=Path), help="Run folder of a MANIFEST.  [default: one under nlclean-runs/]"
-)
+@out_option
 @click.option(
     "--preset",
     type=click.Choice(list(PRESETS)),
