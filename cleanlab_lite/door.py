@@ -24,7 +24,7 @@ from cleanlab_lite.evidence.evidence import Evidence
 from cleanlab_lite.evidence.own import own_evidence
 from cleanlab_lite.export.export import export
 from cleanlab_lite.export.formats import FORMATS, LINKS, POLICIES, Link, Policy
-from cleanlab_lite.forecast import WORTH_TIMING
+from cleanlab_lite.forecast import worth_timing
 from cleanlab_lite.manifest.from_objects import from_objects
 from cleanlab_lite.manifest.manifest import Manifest
 from cleanlab_lite.manifest.readers import check_policy, read_manifest
@@ -154,7 +154,8 @@ def _audit(
     folder, stem = None if out is None else Path(out), Path(manifest.source.path).stem
     source = source_of(manifest, config, evidence=evidence, warm=warm, decided=decided)
     with Run.start(folder, stem, run_key(manifest, config, evidence, warm, decided)) as run:
-        told = on_progress is not ignore and not run.finished and len(manifest) >= WORTH_TIMING
+        told = on_progress is not ignore and not run.finished
+        told = told and worth_timing(len(manifest), source.facts.get("device"))
         forecast = source.forecast(manifest) if told else None
         found = pipeline.run_audit(manifest, config, run=run, source=source, on_progress=on_progress, forecast=forecast)
         return Report(found.table, found.summary, run.folder)

@@ -10,10 +10,16 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-WORTH_TIMING = 500  # rows: of fewer, the timed steps would take as long as the audit
+# Rows: of fewer, the timed steps would take as long as the audit; on a GPU 10 s, most of it to plan convolutions
+WORTH_TIMING, WORTH_TIMING_GPU = 500, 100_000
 SOON = 0.25  # of a part: when so much of it is done, what it took counts alone
 STEADY = 0.1  # of the whole: before so much is done, the forecast says more about the rest than what was done
 LARGEST = 0.99  # share of an audit that is not over
+
+
+def worth_timing(rows: int, device: str | None) -> bool:
+    """Whether an audit takes so long that its time is worth a forecast. `device`: of networks; None without any."""
+    return rows >= (WORTH_TIMING if device in (None, "cpu") else WORTH_TIMING_GPU)
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,10 @@ def cores() -> int:
 
 
 def ahead(function: Callable[[Item], Result], items: Iterable[Item], threads: int = 1) -> Iterator[Result]:
-    """`map`, with threads that are up to two items ahead each."""
+    """`map`, with threads that are up to two items ahead each; in this thread where there are none."""
+    if not threads:
+        yield from map(function, items)
+        return
     waiting: deque[Future[Result]] = deque()
     with ThreadPoolExecutor(threads) as pool:
         try:

@@ -8,6 +8,7 @@ import sys
 import torch
 
 from cleanlab_lite.train.descent import SGD
+from cleanlab_lite.train.strategies import Learner
 
 TRAINING = """
 import sys, torch
@@ -33,6 +34,24 @@ def test_the_steps_are_those_of_torch():
     assert torch.equal(*weights)
 
 
-def test_training_does_not_import_the_compiler():
-    found = subprocess.run([sys.executable, "-c", TRAINING], capture_output=True, text=True, check=True)
+def test_training_and_its_forecast_do_not_import_the_compiler():
+    code = f"import cleanlab_lite.train.timing{TRAINING}"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.split() == ["False"]
+
+
+def test_a_first_gradient_that_overflows_in_half_precision_leaves_no_trace(monkeypatch):
+    """The fused step makes momenta of memory as it is, and writes nothing where it skips a step."""
+    monkeypatch.setattr(torch, "empty_like", lambda like, **options: torch.full_like(like, torch.nan, **options))
+    inputs = torch.linspace(-1, 1, 12).reshape(4, 3)
+    learners = []
+    for overflows in (False, True):
+        torch.manual_seed(0)
+        network = torch.nn.Linear(3, 2)
+        learner = Learner(network, steps=9, learning_rate=0.1, weight_decay=0.0, autocast=torch.float16)
+        if overflows:
+            learner.update((network(inputs) * torch.inf).sum())
+        learner.update(network(inputs).square().mean())
+        learners.append(network)
+    for plain, after in zip(*(network.parameters() for network in learners), strict=True):
+        assert torch.equal(plain, after)

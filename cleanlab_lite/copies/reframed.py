@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from cleanlab_lite.copies.perceptual import FARTHEST, GREY, SMALL, pooling
+from cleanlab_lite.workers import ahead, cores
 
 # Measured on 1,200 pictures of CIFAR-10 and 1,000 photographs of hands: of copies cropped by 4 or 8 % at each side,
 # mirrored, or both, 240 and 232 of 240 are found, and nothing that is none.
@@ -88,15 +90,23 @@ class Overlay:
     def agreement(self, pairs: np.ndarray, least: float = -1.0) -> np.ndarray:
         """(p,) float64 correlation of pairs (p, 2) of the u, in the frame where it is largest; -1 where it is below
         `least` at 16 pixels already."""
+        with threadpool_limits(1):  # threads of BLAS wait for those that call it
+            return self._agreement(pairs, least)
+
+    def _agreement(self, pairs: np.ndarray, least: float) -> np.ndarray:
         result = np.full(len(pairs), -1.0)
         coarse, inside, mirrored, frames = self._coarse(pairs)
-        for start in range(0, len(pairs), PAIRS):
-            part = start + np.flatnonzero(coarse[start : start + PAIRS] >= least)
-            if len(part):
-                ends = pairs[part]
-                whole = np.where(inside[part], ends[:, 0], ends[:, 1])
-                other = np.where(inside[part], ends[:, 1], ends[:, 0])
-                result[part] = self._fine(whole, other, mirrored[part], frames.take(part))
+        likely = np.flatnonzero(coarse >= least)
+        parts = [likely[start : start + PAIRS] for start in range(0, len(likely), PAIRS)]
+
+        def fit(part: np.ndarray) -> np.ndarray:
+            ends = pairs[part]
+            whole = np.where(inside[part], ends[:, 0], ends[:, 1])
+            other = np.where(inside[part], ends[:, 1], ends[:, 0])
+            return self._fine(whole, other, mirrored[part], frames.take(part))
+
+        for part, found in zip(parts, ahead(fit, parts, cores()), strict=True):
+            result[part] = found
         return result
 
     def _coarse(self, pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, Frames]:
@@ -107,23 +117,33 @@ class Overlay:
         inside, mirrored = np.zeros(len(pairs), bool), np.zeros(len(pairs), bool)
         frame = np.zeros(len(pairs), np.int64)
         rows, columns = frames.sampling(SMALL)
-        sampled = np.einsum("fij,fkl->fikjl", rows, columns).reshape(-1, SMALL * SMALL)  # (f * 256, 256)
+        sampled = np.einsum("fij,fkl->fikjl", rows, columns).reshape(-1, SMALL * SMALL, SMALL * SMALL)
+        sampled -= sampled.mean(axis=1, keepdims=True)  # what lies in a frame comes without its mean
+        sampled = sampled.reshape(-1, SMALL * SMALL).T  # (256, f * 256)
         for first in (True, False):
             a, b = pairs[:, 0 if first else 1], pairs[:, 1 if first else 0]
             order = np.argsort(a, kind="stable")  # what lies in the frames of a row is computed once, mostly
-            for start in range(0, len(order), ROWS):
-                part = order[start : start + ROWS]
+            parts = [order[start : start + ROWS] for start in range(0, len(order), ROWS)]
+
+            def fitting(part: np.ndarray, a: np.ndarray = a, b: np.ndarray = b) -> list[tuple[np.ndarray, np.ndarray]]:
                 known, place = np.unique(a[part], return_inverse=True)
-                framed = _unit((self._grey[known] @ sampled.T).reshape(len(known), -1, SMALL * SMALL))
+                framed = (self._grey[known] @ sampled).reshape(len(known), -1, SMALL * SMALL)
+                norm = np.maximum(np.sqrt(np.einsum("ufq,ufq->uf", framed, framed)), 1e-6)[place]
+                framed = framed[place]
                 other = self._grey[b[part]].reshape(-1, SMALL, SMALL)
+                found = []
                 for flip in (False, True):
                     seen = _unit((other[:, :, ::-1] if flip else other).reshape(len(part), -1))
-                    found = (framed[place] @ seen[:, :, None])[:, :, 0]
-                    top = found.argmax(axis=1)
-                    value = found[np.arange(len(part)), top]
+                    agreement = (framed @ seen[:, :, None])[:, :, 0] / norm
+                    top = agreement.argmax(axis=1)
+                    found.append((agreement[np.arange(len(part)), top], top))
+                return found
+
+            for part, found in zip(parts, ahead(fitting, parts, cores()), strict=True):
+                for flip, (value, top) in enumerate(found):
                     better = value > best[part]
                     chosen = part[better]
-                    best[chosen], inside[chosen], mirrored[chosen] = value[better], first, flip
+                    best[chosen], inside[chosen], mirrored[chosen] = value[better], first, bool(flip)
                     frame[chosen] = top[better]
         return best, inside, mirrored, frames.take(frame)
 

@@ -642,8 +642,9 @@ class _Cache:
         place: dict[str, tuple[_Entry, np.ndarray]] = {}
         used = []
         for pack in self.packs:
+            pixels = np.asarray(pack.pixels)  # a slice of a memory map costs ten times as much
             new = {
-                entry.content: (entry, pack.pixels[first : first + entry.count])
+                entry.content: (entry, pixels[first : first + entry.count])
                 for entry, first in pack.places()
                 if entry.content in wanted and entry.content not in place
             }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.util import find_spec
 
 from cleanlab_lite.errors import DecodeError
-from cleanlab_lite.manifest.readers.sniff import is_aac_frame
+from cleanlab_lite.manifest.sniff import is_aac_frame
 
 HEAD = 256  # bytes looked at
 CODE = "unsupported_format"

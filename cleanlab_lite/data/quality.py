@@ -23,7 +23,16 @@ def picture_notes(pixels: np.ndarray, readable: np.ndarray) -> dict[str, np.ndar
     for start in range(0, len(rows), BLOCK):
         block = rows[start : start + BLOCK]
         grey = pixels[block][:, :, ::step, ::step].mean(axis=1, dtype=np.float32)
-        low[block], high[block] = np.percentile(grey.reshape(len(block), -1), (1, 99), axis=1)
+        low[block], high[block] = percentiles(grey.reshape(len(block), -1), (1, 99))
     blank = high - low < BLANK
     found = {"blank": blank, "dark": (high < DARK) & ~blank, "bright": (low > BRIGHT) & ~blank}
     return {note: holds for note, holds in found.items() if 0 < holds.sum() <= max(1, RARE * len(rows))}
+
+
+def percentiles(values: np.ndarray, percents: tuple[float, ...]) -> np.ndarray:
+    """np.percentile of rows (b, m) float32, as (p, b): whole rows are sorted three times faster than it divides them."""
+    rows = np.sort(values, axis=1)
+    place = np.asarray(percents) / 100 * (rows.shape[1] - 1)
+    below = place.astype(np.int64)
+    upper = rows[:, np.minimum(below + 1, rows.shape[1] - 1)]
+    return (rows[:, below] + (place - below) * (upper - rows[:, below])).T

@@ -81,10 +81,11 @@ def threads_of(device: torch.device) -> Iterator[int]:
     """How many threads encode a batch each. On a CPU as many as torch has, which has one in each of them meanwhile.
 
     Several threads of torch on one batch wait for the slowest after every layer, and round otherwise than one does.
+    For a GPU this one only: cuDNN plans all convolutions anew for every other thread, for two seconds.
     """
     threads = torch.get_num_threads()
     if device.type != "cpu":
-        yield 1
+        yield 0
         return
     torch.set_num_threads(1)
     try:

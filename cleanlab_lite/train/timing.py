@@ -18,7 +18,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch._dynamo
 
 from cleanlab_lite.clock import Clock, Pulse
 from cleanlab_lite.config import AuditConfig
@@ -151,9 +150,9 @@ def encode_seconds(inputs: Inputs, plan: Plan) -> float:
     size = BATCH_CPU if device.type == "cpu" else BATCH_GPU
     batch = np.resize(inputs.array, (size, *inputs.array.shape[1:]))
     with threads_of(device) as threads:
-        batches = [batch] * threads
+        batches = [batch] * max(threads, 1)
         each = _timed(lambda: list(ahead(lambda part: features(encoder, part, device, autocast), batches, threads)))
-    each /= size * threads
+    each /= size * len(batches)
     patches = len(inputs.array) / len(inputs.codes)
     return loading + each * patches * plan.rows
 

@@ -200,7 +200,7 @@ def read(path: str, reading: dict[str, Any]) -> Manifest:
 def _audit(
     dataset: Manifest, config: AuditConfig, source: EvidenceSource, key: str, out: Path | None, typed: list[str]
 ) -> tuple[ReportTable, Path]:
-    from cleanlab_lite.forecast import WORTH_TIMING
+    from cleanlab_lite.forecast import worth_timing
     from cleanlab_lite.pipeline import run_audit
     from cleanlab_lite.run import Run
     from cleanlab_lite.run.layout import REPORT
@@ -210,7 +210,8 @@ def _audit(
 
     with Run.start(out, PurePath(dataset.source.path).stem, key, typed) as run, Drawer() as drawer:
         quiet = diagnostics.verbosity() <= diagnostics.QUIET
-        forecast = None if run.finished or quiet or len(dataset) < WORTH_TIMING else source.forecast(dataset)
+        told = not run.finished and not quiet and worth_timing(len(dataset), source.facts.get("device"))
+        forecast = source.forecast(dataset) if told else None
         if forecast is not None:
             begun = ", a part of which is done" if run.resumed else ""
             diagnostics.note(f"takes {output.duration_in_words(forecast)}{begun}")

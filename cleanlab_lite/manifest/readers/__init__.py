@@ -51,13 +51,14 @@ from cleanlab_lite.manifest.readers.features import (
     vector_columns,
 )
 from cleanlab_lite.manifest.readers.folder import METADATA, check_layout, read_tree
+from cleanlab_lite.manifest.readers.modality import modality
 from cleanlab_lite.manifest.readers.partitioned import PARTITION, partitions, read_partitions
 from cleanlab_lite.manifest.readers.places import Places, find_files, missing_of
-from cleanlab_lite.manifest.readers.sniff import Media, modality, sniff
 from cleanlab_lite.manifest.readers.tabular import DELIMITED, READERS
 from cleanlab_lite.manifest.readers.votes import Ballots, as_items, ballots_of
 from cleanlab_lite.manifest.readers.votes import find_columns as find_annotators
 from cleanlab_lite.manifest.roles import called
+from cleanlab_lite.manifest.sniff import Media, sniff
 from cleanlab_lite.manifest.splits import file_split, in_words, split_word
 from cleanlab_lite.text import listing
 from cleanlab_lite.votes import Votes

@@ -17,7 +17,7 @@ import numpy as np
 from cleanlab_lite.data.media import read_bytes, thumbnail
 from cleanlab_lite.data.sound import color_map, read_samples, spectrogram
 from cleanlab_lite.manifest.manifest import WHOLE, Segment
-from cleanlab_lite.manifest.readers.sniff import HEAD, sniff
+from cleanlab_lite.manifest.sniff import HEAD, sniff
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture

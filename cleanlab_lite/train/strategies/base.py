@@ -71,6 +71,9 @@ class Learner:
             cycle_momentum=False,
         )
         self._scaler = torch.amp.GradScaler(self._device.type, enabled=autocast is torch.float16)
+        if self._scaler.is_enabled():  # the fused step leaves momenta as memory was where the first gradient overflows
+            for weight in trained:
+                self._optimizer.state[weight]["momentum_buffer"] = torch.zeros_like(weight)
         self._steps_left = steps - 1
 
     def logits(self, inputs: Tensor) -> Tensor:
