@@ -11,9 +11,9 @@ told a second time, nor an annotator whose one bad batch was.
 How much noisier is another question: probabilities that were calibrated on all rows are too low for a bad source and
 too high for a good one. Per value, the odds of a wrong label are multiplied by what makes the rows' probabilities
 agree with themselves (Saerens, Latinne and Decaestecker, 2002); the factors of a column are drawn together as far as
-they differ by chance alone (DerSimonian and Laird, 1986). The interval is that of the factor before it is drawn, which a
-source that is unlike all others needs; and it knows that the rate of the whole set, which all values are measured by,
-is an estimate itself.
+they differ by chance alone (DerSimonian and Laird, 1986). The interval is that of the factor before it is drawn, which
+a source that is unlike all others needs; and it counts with the rate of the whole set, by which all are measured, being
+an estimate itself.
 
 Letters: n rows, k classes, v values of a column, m tests.
 """
