@@ -32,8 +32,8 @@ FALSE_DISCOVERIES = 0.05  # expected share of the findings, at most
 SURE = 1e-4  # probabilities are not believed to be nearer to 0 or 1
 STEADY = 10.0  # rows that the rate of all counts for in the rate of a class
 WIDE = 2.0  # standard deviation of the log odds factors, before any row is seen
-# Standard deviation of the log odds of the whole set's rate. Nine audits with known truth were off by .17; with more
-# than .1 intervals hold the rate in 100 of 100 draws (benchmarks/RESULTS.md).
+# Standard deviation of the log odds of the whole set's rate. Nine audits with known truth were off by .17; with .15 and
+# more, intervals hold the rate in all draws (benchmarks/RESULTS.md).
 SHARED = 0.1
 STEPS = 50  # of halving an interval, or of a fixed point: more changes nothing
 Z = 1.96  # standard errors on either side of a rate
