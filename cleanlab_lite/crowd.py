@@ -8,6 +8,10 @@ What a model says of the items without having seen their votes is one more voice
 not just one, so its trust is the power that its probabilities are raised to: the one under which the votes are most
 probable. CROWDLAB (Goh, Tkachenko and Mueller, 2022) weighs the same voices, by how often they agree.
 
+Voices are not independent: what one person takes for another class, others and the model do, too. So in the end they
+are believed less far together than their product says: it is raised to the power under which each vote is most
+probable given what all others say of the item. No class overtakes another by that. Where all err alike, no vote tells.
+
 Letters: n items, k classes, a annotators, m votes, b items of a block.
 """
 
@@ -27,9 +31,12 @@ ROUNDS = 60
 SETTLED = 1e-4  # change of an annotator's confusion that is none
 LARGEST = 1 << 24  # numbers of all confusions; with more of them annotators differ in how often they are right only
 TO_ALL = 10.0  # votes that the share of right votes of all annotators counts for in that of each
-TO_OWN = 16.0  # votes on a class that this share counts for in what an annotator makes of the class
+TO_OWN = (
+    16.0  # votes on a class that this share counts for in what an annotator makes of the class; one per class at least
+)
 SAMPLE = 20_000  # items that tell how far the model is trusted
 TRUST = (0.02, 8.0)  # least and most power of its probabilities
+POWER = (0.2, 1.0)  # the same of what all voices say together: they are never believed farther than their product
 
 
 @dataclass(frozen=True)
@@ -42,17 +49,22 @@ class Consensus(LazyMatrix):
     logits: Matrix | None  # (n, k), NaN where the model says nothing
     trust: float  # in the model: the power of its probabilities
     accuracy: np.ndarray  # (a,) share of right votes
+    power: float = 1.0  # of what all voices say together
 
     @property
     def shape(self) -> tuple[int, int]:
         return self.votes.shape[0], len(self.prior)
 
     def rows(self, rows: np.ndarray | slice) -> np.ndarray:
+        return softmax(self.power * self.product(rows), axis=1).astype(np.float32)
+
+    def product(self, rows: np.ndarray | slice) -> np.ndarray:
+        """(b, k) float64 log-probabilities, up to a constant per item, were all voices independent."""
         said = self.votes[rows] @ self.table
         log_p = self.prior + (said.toarray() if isinstance(said, csr_array) else said)
         if self.logits is not None:
             log_p = log_p + self.trust * np.nan_to_num(log_softmax(self.logits[rows].astype(np.float64), axis=1))
-        return softmax(log_p, axis=1).astype(np.float32)
+        return log_p
 
 
 def find_consensus(votes: Votes, n: int, k: int, logits: Matrix | None = None) -> Consensus:
@@ -77,7 +89,7 @@ def find_consensus(votes: Votes, n: int, k: int, logits: Matrix | None = None) -
             moved, found = max(moved, abs(np.log(trust / found.trust)) / 10), replace(found, trust=trust)
         if moved < SETTLED:
             break
-    return found
+    return replace(found, power=_power(found, votes))
 
 
 def _begin(cast: csr_array, votes: Votes, n: int, k: int, logits: Matrix | None) -> Consensus:
@@ -123,10 +135,12 @@ def _annotators(counts: np.ndarray, votes: Votes, k: int, whole: bool) -> tuple[
     counts = counts.reshape(a, k, k)  # annotator, label, true class
     wrong = counts.sum(axis=0)
     np.fill_diagonal(wrong, 0)
-    wrong = wrong + (1 - np.eye(k)) * (1 + 0.2 * wrong.sum(axis=0)) / max(k - 1, 1)
+    spread = np.maximum((1 + 0.2 * wrong.sum(axis=0)) / max(k - 1, 1), 1)  # a single vote makes no habit
+    wrong = wrong + (1 - np.eye(k)) * spread
     wrong /= np.maximum(wrong.sum(axis=0), 1e-12)
     expected = (1 - accuracy)[:, None, None] * wrong + accuracy[:, None, None] * np.eye(k)
-    chance = (counts + TO_OWN * expected) / (counts.sum(axis=1, keepdims=True) + TO_OWN)
+    to_own = max(TO_OWN, k)
+    chance = (counts + to_own * expected) / (counts.sum(axis=1, keepdims=True) + to_own)
     return accuracy, np.log(chance + 1e-9).reshape(a * k, k)
 
 
@@ -145,6 +159,29 @@ def _trust(found: Consensus, votes: Votes) -> float:
         return -float((posterior * log_softmax(np.exp(log_power) * log_q[known], axis=1)).sum())
 
     low, high = np.log(TRUST)
+    return float(np.exp(minimize_scalar(loss, bounds=(low, high), method="bounded").x))
+
+
+def _power(found: Consensus, votes: Votes) -> float:
+    """The power of what the other voices say of an item, under which each vote is most probable given them.
+
+    What a vote says is reckoned by how often its annotator is right alone: confusions know the vote itself.
+    """
+    n, k = found.shape
+    several = np.flatnonzero((votes.counts(n)[votes.item] > 1) | (found.logits is not None))
+    sample = several[:: len(several) // SAMPLE + 1]
+    if not len(sample):
+        return 1.0
+    who, label = votes.annotator[sample], votes.label[sample]
+    own = found.table[who * k + label]
+    others = found.product(votes.item[sample]) - (own.toarray() if isinstance(own, csr_array) else own)
+    right, place = found.accuracy[who], np.arange(len(sample))
+
+    def loss(log_power: float) -> float:
+        same = softmax(np.exp(log_power) * others, axis=1)[place, label]
+        return -float(np.log(same * right + (1 - same) * (1 - right) / max(k - 1, 1)).mean())
+
+    low, high = np.log(POWER)
     return float(np.exp(minimize_scalar(loss, bounds=(low, high), method="bounded").x))
 
 

@@ -33,6 +33,7 @@ from cleanlab_lite.progress import OnProgress, ignore
 from cleanlab_lite.report.gate import Bound, Gate, judge, load_baseline, read_rows
 from cleanlab_lite.report.page.html import build_page, write_page
 from cleanlab_lite.report.page.notebook import INLINE, InlinePage, headline, html_view
+from cleanlab_lite.report.reviewed import Reviewed, reviewed
 from cleanlab_lite.run import Run, RunFolder
 from cleanlab_lite.run.layout import REPORT
 from cleanlab_lite.run.report import ReportTable
@@ -300,6 +301,14 @@ class Report(ReportTable):
             run = RunFolder(given)
             return cls(run.report.table, run.summary, run.folder, roots)
 
+    @property
+    def reviews(self) -> Reviewed | None:
+        """What the decisions in the run folder say of all rows, read anew each time: `.in_words()`, `.flagged`,
+        `.unflagged`, `.p`, `.stops(0.01)`. None with fewer than five decisions. See docs/review.md.
+        """
+        with _spoken_in_python():
+            return reviewed(self.table, self._run().decisions)
+
     def to_pandas(self) -> pandas.DataFrame:
         """Every row as a pandas DataFrame."""
         _require("pandas")
@@ -325,9 +334,9 @@ class Report(ReportTable):
     ) -> Path:
         """Write the dataset without its wrong labels, or the findings for another program; where it was written.
 
-        `format` and `policy` ("prune", "correct", "weight", "decided") are those of docs/export.md. Decisions of people
-        come before the tool's verdict: those of the run folder, or the files `decisions`. Raises ConfigError where
-        something does not go together, and rather than overwrite (`force=True` does).
+        `format` and `policy` ("prune", "correct", "correct-prune", "weight", "decided") are those of docs/export.md.
+        Decisions of people come before the tool's verdict: those of the run folder, or the files `decisions`. Raises
+        ConfigError where something does not go together, and rather than overwrite (`force=True` does).
         """
         with _spoken_in_python():
             chosen = FORMATS[_one_of("format", format, tuple(FORMATS))]

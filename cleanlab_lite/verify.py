@@ -3,6 +3,7 @@
 original    all rows to learn from, with the labels that they carry
 pruned      without the rows that `export --policy prune` leaves out
 corrected   as `export --policy correct` writes them
+corrected-pruned  as `export --policy correct-prune` writes them: what is not corrected and flagged goes
 weighted    all rows, each with the weight that `export --policy weight` writes
 random      without as many rows as pruned, drawn at random: what fewer rows do by themselves
 
@@ -47,11 +48,17 @@ from cleanlab_lite.run.verification import HELPED, HURT, SAME, UNKNOWN, USELESS,
 SEEDS = 5
 WORTH = 0.005  # of accuracy: a gain that is surely less is none
 ORIGINAL, RANDOM = "original", "random"
-POLICIES: dict[str, Policy] = {"pruned": "prune", "corrected": "correct", "weighted": "weight"}
+POLICIES: dict[str, Policy] = {
+    "pruned": "prune",
+    "corrected": "correct",
+    "corrected-pruned": "correct-prune",
+    "weighted": "weight",
+}
 SUMMARIES = {
     ORIGINAL: "all labels as they are",
     "pruned": "without the rows that prune leaves out",
     "corrected": "as correct writes them",
+    "corrected-pruned": "corrected where that is clear, no other flagged rows",
     "weighted": "every row with its weight",
     RANDOM: "without as many rows as pruned, at random",
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -57,6 +59,26 @@ def test_planted_qualities_come_back_and_every_voice_helps(monkeypatch, name, fe
     posterior = np.asarray(both)
     assert posterior.max(axis=1).mean() == pytest.approx(right(by_all, truth), abs=0.03)  # it knows how sure it is
     assert posterior.sum(axis=1) == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize("few_numbers", [False, True])
+def test_voices_that_err_on_the_same_items_are_believed_less(monkeypatch, few_numbers):
+    if few_numbers:
+        monkeypatch.setattr(crowd, "LARGEST", 1)
+    votes, truth = voters([0.95, 0.9, 0.85])
+    n, k = len(truth), 5
+    rng = np.random.default_rng(4)
+    hard, like = rng.random(n) < 0.25, (truth + rng.integers(1, k, n)) % k
+    misled = hard[votes.item] & (rng.random(len(votes)) < 0.4)
+    votes = Votes(votes.annotators, votes.item, votes.annotator, np.where(misled, like[votes.item], votes.label))
+    found = find_consensus(votes, n, k, seen(np.where(hard & (rng.random(n) < 0.4), like, truth), k, clearness=1.5))
+    accuracy = right(np.asarray(found).argmax(axis=1), truth)
+
+    def too_sure(each: crowd.Consensus) -> float:
+        return float(np.asarray(each).max(axis=1).mean()) - accuracy
+
+    assert found.power < 0.9
+    assert too_sure(found) < 0.75 * too_sure(replace(found, power=1.0))
 
 
 def test_a_model_is_trusted_as_far_as_the_votes_confirm_it():

@@ -306,6 +306,17 @@ def test_decisions_come_before_the_verdict(run):
     assert int(wrong["id"]) in kept["id"].tolist()
 
 
+def test_reviews_say_what_the_command_says(run, capsys):
+    report = nlclean.Report.read(run)
+    assert report.reviews is None  # nothing is decided
+    log = DecisionLog(run / "decisions.jsonl")
+    for each in report.flagged().slice(0, 6).to_pylist():
+        log.append(Decision(each["id"], "drop", each["given_label"], reviewer="bob"))
+    found, said = report.reviews, " ".join(call(capsys, "report", run).out.split())
+    assert found.decided == 6 == found.flagged.wrong and len(found.in_words()) == 3
+    assert all(sentence in said for sentence in found.in_words())
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
@@ -422,7 +433,7 @@ def test_a_run_folder_is_named_as_text(run):
 def test_a_report_without_its_folder_says_so(run):
     report = nlclean.Report.read(run)
     alone = nlclean.Report(report.table, report.summary)
-    for method in (alone.export, alone.check, lambda: alone.page("x.html")):
+    for method in (alone.export, alone.check, lambda: alone.page("x.html"), lambda: alone.reviews):
         with pytest.raises(ReportError, match="no run folder"):
             method()
     assert "<table>" in alone._repr_html_()

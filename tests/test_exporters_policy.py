@@ -46,6 +46,22 @@ def test_correct_relabels_drops_and_leaves_reviews():
     assert labels == {"wrong": "cat", "unsure": "cat", "unlabeled": "cat"}
 
 
+def test_correct_prune_relabels_what_is_clear_and_drops_the_other_flagged_rows():
+    kept, labels = decide("correct-prune")
+    assert labels == decide("correct")[1]
+    assert kept == decide("prune")[0] | labels.keys()
+    kept, labels = decide("correct-prune", min_confidence=0.65)
+    assert labels == {"wrong": "cat", "unlabeled": "cat"}
+    assert kept == {
+        "fine",
+        "wrong",
+        "look",
+        "unlabeled",
+        "test",
+        "val",
+    }
+
+
 def test_min_confidence_spares_what_is_less_sure_but_not_facts():
     kept, labels = decide("correct", min_confidence=0.9)
     assert labels == {"wrong": "cat"}  # 0.9 reaches 0.9, though the report holds float32
@@ -69,9 +85,10 @@ def test_a_split_that_does_not_exist_is_an_error():
 
 def test_a_relabel_without_a_suggestion_keeps_the_label():
     table = make_report([mislabel("a", suggested_label=None, suggestion_confidence=None)]).table
-    cleaning = apply_policy(table, np.array([False]), "correct")
-    assert cleaning.keep.tolist() == [True]
-    assert cleaning.labels == [None]
+    for policy, keep in (("correct", True), ("correct-prune", False)):
+        cleaning = apply_policy(table, np.array([False]), policy)
+        assert cleaning.keep.tolist() == [keep]
+        assert cleaning.labels == [None]
 
 
 def test_weight_keeps_all_rows_and_trusts_them_as_far_as_the_report():

@@ -11,8 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 from audit_world import task, vectors
 from cli_world import call
+from scipy.stats import beta
 
 import cleanlab_lite as cl
+from cleanlab_lite.judge.calibration import scale_odds
 from cleanlab_lite.judge.provenance import Source, find_sources
 from cleanlab_lite.manifest.provenance import provenance_columns
 from cleanlab_lite.manifest.readers import read_manifest
@@ -59,6 +61,20 @@ def test_a_bad_annotator_is_found():
     assert sum(len(each) for each in found) <= 43  # and hardly anything else
     ratios = [source.rate / source.expected for each in found for source in each if source.value == 0]
     assert 2 < np.mean(ratios) < 3.5
+
+
+def test_the_interval_holds_the_rate_of_a_bad_annotator_where_the_whole_is_underestimated():
+    holds = []
+    for seed in range(40):
+        who, rng = annotators(seed), np.random.default_rng(seed)
+        wrong = rng.random(N) < np.where(who == 0, 0.375, 0.125)
+        seen = np.where(wrong, rng.beta(2, 1, N), rng.beta(0.5, 2, N))
+        odds = 0.15 / 0.85 * beta.pdf(seen, 2, 1) / np.maximum(beta.pdf(seen, 0.5, 2), 1e-9)
+        p = scale_odds(odds / (1 + odds), 0.125)
+        [source] = [s for s in find_sources([who], p, rng.integers(0, K, N), ALONE) if s.value == 0]
+        assert source.low <= source.rate <= source.high <= 0.6
+        holds.append(source.low <= wrong[who == 0].mean() <= source.high)
+    assert np.mean(holds) >= 0.9
 
 
 def test_who_was_given_the_hard_class_is_not_noisy():

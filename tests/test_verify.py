@@ -197,7 +197,9 @@ def test_cleaning_helps_where_labels_are_wrong(folder, capsys):
     found = json.loads(done.out)
     assert found["measured_on"] == "file" and found["test_rows"] == 1500 and found["rows"] == 300
     ways = {each["name"]: each for each in found["ways"]}
-    assert list(ways) == ["original", "pruned", "corrected", "weighted", "random"]
+    assert list(ways) == ["original", "pruned", "corrected", "corrected-pruned", "weighted", "random"]
+    both = ways["corrected-pruned"]
+    assert ways["pruned"]["rows"] < both["rows"] < 300 and both["relabelled"] == ways["corrected"]["relabelled"] > 0
     assert ways["corrected"]["verdict"] == HELPED and ways["random"]["verdict"] != HELPED
     assert ways["random"]["rows"] == ways["pruned"]["rows"] < 300
     assert len(ways["random"]["by_seed"]) == 5

@@ -16,7 +16,7 @@ from cleanlab_lite.export.target import choose_target, replacing
 from cleanlab_lite.manifest.manifest import Manifest
 from cleanlab_lite.run.report import ReportTable
 
-AUTOMATIC: tuple[Policy, ...] = ("prune", "correct")  # change rows that nobody has looked at
+AUTOMATIC: tuple[Policy, ...] = ("prune", "correct", "correct-prune")  # change rows that nobody has looked at
 
 
 def undetermined(policy: Policy) -> ConfigError:

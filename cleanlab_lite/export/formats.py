@@ -7,7 +7,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import Literal, get_args
 
-Policy = Literal["prune", "correct", "weight", "decided"]
+Policy = Literal["prune", "correct", "correct-prune", "weight", "decided"]
 Link = Literal["hard", "sym", "copy"]
 
 POLICIES: tuple[Policy, ...] = get_args(Policy)
@@ -15,6 +15,7 @@ LINKS: tuple[Link, ...] = get_args(Link)
 STEMS: dict[Policy, str] = {  # of file names
     "prune": "pruned",
     "correct": "corrected",
+    "correct-prune": "corrected-pruned",
     "weight": "weighted",
     "decided": "decided",
 }

@@ -78,6 +78,7 @@ def apply_policy(
 
     - prune: every row goes that is flagged (`is_label_issue`) or whose action is drop or relabel.
     - correct: rows with action relabel get their suggested label, rows with action drop go. Rows to review stay.
+    - correct-prune: rows with action relabel get their suggested label, every other row goes that prune lets go.
     - weight: every row stays, with the weight of the report.
     - decided: nothing but what people have decided.
 
@@ -106,18 +107,19 @@ def apply_policy(
     fact = np.isin(issue, _FACTS)
     sure = open_to_change & (fact | (p >= min_confidence)) & (policy != "decided")
     drop, relabel = action == "drop", action == "relabel"
+    suggested = report_table["suggested_label"].to_pylist()
     weights = None
-    if policy == "prune":
+    if policy in ("prune", "correct-prune"):
         drop = drop | relabel | np.asarray(report_table["is_label_issue"].fill_null(False))
     if policy == "weight":
         weights = np.where(sure, _numbers(report_table, "weight"), 1.0).astype(np.float64)
         drop = np.zeros_like(drop)
-    if policy != "correct":
+    if policy not in ("correct", "correct-prune"):
         relabel = np.zeros_like(relabel)
-    drop = drop & sure
     relabel = relabel & open_to_change & (_numbers(report_table, "suggestion_confidence") >= min_confidence)
+    relabel &= np.array([label is not None for label in suggested], dtype=bool)
+    drop = drop & sure & ~relabel
 
-    suggested = report_table["suggested_label"].to_pylist()
     labels = [label if change else None for label, change in zip(suggested, relabel.tolist(), strict=True)]
     reviewers: list[str | None] = [None] * len(drop)
     given = report_table["given_label"].to_pylist()

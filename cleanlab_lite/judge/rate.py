@@ -15,10 +15,11 @@ data with known errors. They need held-out logits of one head, and what other he
 Where the confusion leaves hardly a row in doubt, it has counted the wrong labels, and the others are not asked: planted
 labels tell nothing where no right one lies near them.
 
-None is believed beyond the share of given labels that held-out predictions differ from. The interval reaches from
-errors planted along the confusions of whole classes, which are easier to see than real ones (too low nearly always), to
-that share (too high nearly always). Weak spots: rows of no class halve the estimate, and on clean labels the halves
-alone find up to a quarter wrong; the median does not follow.
+None is believed beyond the share of given labels that held-out predictions differ from. The interval reaches from the
+least of what they say, and of what errors planted along the confusions of whole classes say, which are easier to see
+than real ones, to that share (too high nearly always). Weak spots: errors that are what the row looks most like are
+errors in nobody's eyes, and of them a fifth to a third is counted; rows of no class halve the estimate, and on clean
+labels the halves alone find up to a quarter wrong; the median does not follow.
 
 Letters: n rows, k classes, v views. Rows without a label or without features are NaN in and out.
 """
@@ -63,7 +64,7 @@ class Estimators:
     confusion: float
     halves: float | None  # None where the best witness is no regression
     views: float | None  # None with one view
-    classwise: float  # planted along the confusions of classes: the lower end
+    classwise: float  # planted along the confusions of classes
     disagreement: float  # held-out predictions that differ from the given label: the upper end
     unsure: float  # share of the rows that the confusion is expected to put on the wrong side
     rows: int  # judged
@@ -76,16 +77,19 @@ class Estimators:
     @property
     def rate(self) -> float:
         """The median, never above the disagreement."""
-        if self.clear:
-            return min(self.confusion, self.disagreement)
+        counted = self.confusion if self.clear else float(np.median(self.voices))
+        return min(counted, self.disagreement)
+
+    @property
+    def voices(self) -> list[float]:
+        """Those that the median is of."""
         crowd = self.halves if self.views is None else self.views
-        voices = [self.planted, self.confusion, *([] if crowd is None else [crowd])]
-        return min(float(np.median(voices)), self.disagreement)
+        return [self.planted, self.confusion, *([] if crowd is None else [crowd])]
 
     @property
     def interval(self) -> tuple[float, float]:
         """Both ends, and what chance adds to them in a set of this size."""
-        low, high = min(self.classwise, self.rate), self.disagreement
+        low, high = min(self.classwise, self.rate, *self.voices), self.disagreement
         if self.clear:
             low = max(self.rate - self.unsure, 0.0)
         chance = [1.96 * np.sqrt(end * (1 - end) / self.rows) for end in (low, max(high, 1 / self.rows))]

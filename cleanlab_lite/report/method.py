@@ -128,9 +128,8 @@ def _ends(rate: Noise) -> str:
         )
     if "median" in rate.method:
         return (
-            "the lower end is by errors along the confusions of classes, which are easier to see than real ones, the "
-            "upper "
-            "one all labels that predictions differ from"
+            "the lower end is the least that any of them counts, and errors along the confusions of classes, which are "
+            "easier to see than real ones; the upper one all labels that predictions differ from"
         )
     if "uncalibrated" in rate.method:
         return "half and one and a half of the estimate"

@@ -10,7 +10,7 @@ from typing import Any
 from cleanlab_lite.run.layout import VERIFICATION
 from cleanlab_lite.run.state import read_kept
 
-VERSION = 1
+VERSION = 2  # 1 did not compare corrected-pruned
 HELPED, HURT, USELESS, UNKNOWN, SAME = (
     *("helped", "made it worse", "did not help", "cannot be told"),
     "changes nothing",
@@ -21,7 +21,7 @@ HELPED, HURT, USELESS, UNKNOWN, SAME = (
 class Way:
     """What was learned from the labels as one way of cleaning leaves them. Means over the seeds."""
 
-    name: str  # original, pruned, corrected, weighted or random
+    name: str  # original, pruned, corrected, corrected-pruned, weighted or random
     summary: str  # what it does with the rows
     rows: int  # learned from
     relabelled: int

@@ -44,9 +44,11 @@ Formats with every row and the verdict on it:
 
 \b
 Policies:
-  prune        no flagged rows
-  correct      suggested labels filled in, hopeless rows out
-  weight       every row, with a column `weight` of how far to trust its label
+  prune          no flagged rows
+  correct        suggested labels filled in, hopeless rows out
+  correct-prune  suggested labels filled in where they are clear, no other flagged rows
+  weight         every row, with a column `weight` of how far to trust its label
+  decided        nothing but what people have decided
 
 A patch is applied, or taken back, with --apply PATCH --to MANIFEST.
 """
