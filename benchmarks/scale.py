@@ -4,15 +4,15 @@
         [--most-gib 4] [--commands] [--json FILE]
     python -m benchmarks.scale --pictures --again [--rows 10000 100000] [--classes 100] [--side 64]
 
-Vectors are made: classes are Gaussian clouds in families of five that overlap; a tenth of the labels is wrong and names
-one of the family, mostly its nearest. Two rows in a thousand are copies of others with a little noise. Pictures are
-JPEG files of blurred textures, of families too; their copies are saved in another quality. Audits have a cache of their
-own: the first finds it empty, a second one (`--again`) filled, and the seconds of decoding and encoding say what that
-saves.
+Vectors are made: classes are Gaussian clouds in families of five that overlap; a tenth of the labels is wrong and
+names one of the family, mostly its nearest. Two rows in a thousand are copies of others with a little noise. Pictures
+are JPEG files of blurred textures, of families too; their copies are saved in another quality. Audits have a cache of
+their own: the first finds it empty, a second one (`--again`) filled, and the seconds of decoding and encoding say
+what that saves.
 
-Each audit is a process of its own. Its address space is limited to what it takes to import torch and `--most-gib` on top,
-the vectors included, which are mapped into memory; beside it the resident memory of the process and its workers is
-measured, and more of it than `--most-gib` is a failure. `--commands` measures what reads the run afterwards.
+Each audit is a process of its own. Its address space is limited to what it takes to import torch and `--most-gib` on
+top, the vectors included, which are mapped into memory; beside it the resident memory of the process and its workers
+is measured, and more of it than `--most-gib` is a failure. `--commands` measures what reads the run afterwards.
 """
 
 from __future__ import annotations
