@@ -277,6 +277,7 @@ def test_its_time_is_taken_without_its_weights(manifest, weights, monkeypatch):
 # --- audits ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_forecast_says_which_encoder_is_trained(manifest, weights, capsys):
     answer = call(
         capsys, "audit", manifest, *QUICK, "--finetune", "yes", "--proxy", SMALLEST, "--weights", weights[SMALLEST],
