@@ -1,14 +1,18 @@
-"""What an audit of many vectors costs: CPU seconds, peak memory and quality, by number of rows.
+"""What an audit of many vectors, or of many files of pictures, costs: CPU seconds, peak memory and quality.
 
     python -m benchmarks.scale [--rows 10000 100000 1000000] [--classes 100] [--presets fast] [--folder DIR]
         [--most-gib 4] [--commands] [--json FILE]
+    python -m benchmarks.scale --pictures --again [--rows 10000 100000] [--classes 100] [--side 64]
 
-Vectors are made: classes are Gaussian clouds in families of five that overlap; a tenth of the labels is wrong and names
-one of the family, mostly its nearest. Two rows in a thousand are copies of others with a little noise. Each audit is a
-process of its own. Its address space is limited to what it takes to import torch and `--most-gib` on top, the vectors
-included, which are mapped into memory; beside it the resident memory of the process and its workers is measured, and
-more of it than `--most-gib` is a failure. `--again` audits a second time, with what the first has left in the cache;
-`--commands` measures what reads the run afterwards.
+Vectors are made: classes are Gaussian clouds in families of five that overlap; a tenth of the labels is wrong and
+names one of the family, mostly its nearest. Two rows in a thousand are copies of others with a little noise. Pictures
+are JPEG files of blurred textures, of families too; their copies are saved in another quality. Audits have a cache of
+their own: the first finds it empty, a second one (`--again`) filled, and the seconds of decoding and encoding say
+what that saves.
+
+Each audit is a process of its own. Its address space is limited to what it takes to import torch and `--most-gib` on
+top, the vectors included, which are mapped into memory; beside it the resident memory of the process and its workers
+is measured, and more of it than `--most-gib` is a failure. `--commands` measures what reads the run afterwards.
 """
 
 from __future__ import annotations
@@ -24,7 +28,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -32,6 +36,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from PIL import Image
 
 from cleanlab_lite import measure
 
@@ -39,6 +44,8 @@ GIB = 2**30
 FAMILY = 5  # classes that are mistaken for each other
 WRONG, COPIES = 0.1, 0.002  # shares of the rows
 BLOCK = 50_000  # rows made at a time
+GRAIN = (8, 8, 3)  # numbers of a texture, enlarged to a picture
+FILES = 1000  # in a folder
 EVERY = 0.5  # seconds between two looks at the memory of the child and its workers
 
 
@@ -66,25 +73,74 @@ def make(folder: Path, rows: int, classes: int, dimensions: int, seed: int = 0) 
     families = rng.normal(size=(-(-classes // FAMILY), dimensions))
     centres = np.repeat(families, FAMILY, axis=0)[:classes] + 0.45 * rng.normal(size=(classes, dimensions))
     true = rng.integers(0, classes, rows)
-    given = true.copy()
-    wrong = rng.permutation(rows)[: round(WRONG * rows)]
-    step = rng.choice(np.arange(1, FAMILY), len(wrong), p=(0.6, 0.2, 0.1, 0.1))
-    first = true[wrong] // FAMILY * FAMILY
-    size = np.minimum(FAMILY, classes - first)
-    given[wrong] = first + (true[wrong] - first + step) % size
+    given = mislabelled(true, classes, rng)
     vectors = np.lib.format.open_memmap(folder / "vectors.npy", "w+", np.float32, (rows, dimensions))
     for start in range(0, rows, BLOCK):
         part = true[start : start + BLOCK]
         spread = rng.lognormal(0.25, 0.35, (len(part), 1)) * 1.9
         vectors[start : start + BLOCK] = centres[part] + spread * rng.normal(size=(len(part), dimensions))
-    chosen = rng.permutation(rows)[: 2 * round(COPIES * rows)]
-    original, copy = np.sort(chosen.reshape(2, -1), axis=0)
+    original, copy = pairs(rows, rng)
     noise = rng.normal(size=(len(copy), dimensions))
     vectors[copy] = vectors[original] + 0.02 * noise
     given[copy], true[copy] = given[original], true[original]
     vectors.flush()
-    names = np.array([f"class-{c:04d}" for c in range(classes)])
-    table = pa.table({"id": [f"row-{i:07d}" for i in range(rows)], "label": names[given]})
+    save(folder, given, true, original, copy, {})
+
+
+def make_pictures(folder: Path, rows: int, classes: int, side: int, seed: int = 0) -> None:
+    """Write JPEG files below `files/`, `manifest.parquet` with the given labels, and `truth.npz`."""
+    rng = np.random.default_rng(seed)
+    families = rng.normal(size=(-(-classes // FAMILY), *GRAIN))
+    textures = np.repeat(families, FAMILY, axis=0)[:classes] + 0.6 * rng.normal(size=(classes, *GRAIN))
+    true = rng.integers(0, classes, rows)
+    given = mislabelled(true, classes, rng)
+    original, copy = pairs(rows, rng)
+    given[copy], true[copy] = given[original], true[original]
+    copied = dict(zip(original.tolist(), copy.tolist(), strict=True))
+    paths = [f"files/{i // FILES:04d}/{i:07d}.jpg" for i in range(rows)]
+    for number in range(-(-rows // FILES)):
+        (folder / f"files/{number:04d}").mkdir(parents=True, exist_ok=True)
+    twins = set(copy.tolist())
+    for i, path in enumerate(paths):
+        if i in twins:
+            continue
+        texture = textures[true[i]] + rng.normal(size=GRAIN)
+        picture = Image.fromarray((127 + 45 * texture).clip(0, 255).astype(np.uint8)).resize((side, side))
+        picture.save(folder / path, quality=90)
+        if i in copied:
+            picture.save(folder / paths[copied[i]], quality=75)
+    save(folder, given, true, original, copy, {"path": paths})
+
+
+def mislabelled(true: np.ndarray, classes: int, rng: np.random.Generator) -> np.ndarray:
+    """(n,) labels of which `WRONG` are of another class of the family."""
+    given = true.copy()
+    wrong = rng.permutation(len(true))[: round(WRONG * len(true))]
+    step = rng.choice(np.arange(1, FAMILY), len(wrong), p=(0.6, 0.2, 0.1, 0.1))
+    first = true[wrong] // FAMILY * FAMILY
+    size = np.minimum(FAMILY, classes - first)
+    given[wrong] = first + (true[wrong] - first + step) % size
+    return given
+
+
+def pairs(rows: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """(c,) rows and (c,) their copies, which come behind them."""
+    chosen = rng.permutation(rows)[: 2 * round(COPIES * rows)]
+    original, copy = np.sort(chosen.reshape(2, -1), axis=0)
+    return original, copy
+
+
+def save(
+    folder: Path,
+    given: np.ndarray,
+    true: np.ndarray,
+    original: np.ndarray,
+    copy: np.ndarray,
+    columns: Mapping[str, Sequence[str]],
+) -> None:
+    """The manifest, with more columns; and what is known of it."""
+    names = np.array([f"class-{c:04d}" for c in range(max(given.max(), true.max()) + 1)])
+    table = pa.table({"id": [f"row-{i:07d}" for i in range(len(given))], **columns, "label": names[given]})
     pq.write_table(table, folder / "manifest.parquet")
     np.savez(folder / "truth.npz", given=given, true=true, original=original, copy=copy)
 
@@ -100,7 +156,8 @@ class Cost:
 
 def audit(data: Path, out: Path, preset: str, most: float, options: Sequence[str]) -> Cost:
     """An audit in a process of its own, under a limit of address space."""
-    arguments = ["audit", str(data / "manifest.parquet"), "--features", str(data / "vectors.npy")]
+    arguments, vectors = ["audit", str(data / "manifest.parquet")], data / "vectors.npy"
+    arguments += ["--features", str(vectors)] if vectors.exists() else []
     return run([*arguments, "--preset", preset, "--out", str(out), *options], out, address_space() + round(most * GIB))
 
 
@@ -113,6 +170,7 @@ def run(arguments: Sequence[str], out: Path, limit: int = resource.RLIM_INFINITY
             command,
             stdout=log,
             stderr=log,
+            env={**os.environ, "NLCLEAN_CACHE_DIR": str(out.parent / "cache")},
             preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY)),
         )
         watched = Watch(child.pid)
@@ -210,6 +268,8 @@ def judge(data: Path, out: Path) -> dict[str, float]:
 def measure_audit(data: Path, preset: str, number: int, args: argparse.Namespace, classes: int, rows: int) -> Measured:
     out = data / f"{preset}-{number}"
     shutil.rmtree(out, ignore_errors=True)
+    if number == 1:
+        shutil.rmtree(data / "cache", ignore_errors=True)
     cost = audit(data, out, preset, args.most_gib, args.options)
     state = json.loads((out / "run.json").read_text("utf-8"))
     afterwards = look(out) if args.commands else {}
@@ -222,8 +282,9 @@ def row(found: Measured) -> str:
     cost = found.cost
     cells = (found.preset, f"{found.rows:,}", f"{found.classes:,}", f"{cost.cpu_seconds:.1f}", f"{cost.peak_gib:.2f}")
     quality = (found.average_precision, found.f1, found.noise_rate, found.copies_found)
+    seen = [f"{sum(found.stages.get(stage, 0.0) for stage in ('decode', 'encode')):.1f}"]
     afterwards = [f"{name} {each.cpu_seconds:.1f} s {each.peak_gib:.2f} GiB" for name, each in found.commands.items()]
-    return f"| {' | '.join((*cells, *(f'{value:.3f}' for value in quality), ', '.join(afterwards)))} |"
+    return f"| {' | '.join((*cells, *seen, *(f'{value:.3f}' for value in quality), ', '.join(afterwards)))} |"
 
 
 def slopes(found: Sequence[Measured]) -> list[str]:
@@ -245,6 +306,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     add("--rows", nargs="+", type=int, default=[10_000, 100_000, 1_000_000])
     add("--classes", type=int, default=100)
     add("--dimensions", type=int, default=256)
+    add("--pictures", action="store_true", help="JPEG files in place of vectors")
+    add("--side", type=int, default=64, help="pixels of a picture")
     add("--presets", nargs="+", default=["fast"])
     add("--most-gib", type=float, default=4.0, help="resident memory that is not to be exceeded")
     add("--folder", type=Path, help="where vectors and runs are kept (default: deleted at the end)")
@@ -254,13 +317,20 @@ def main(argv: Sequence[str] | None = None) -> None:
     add("--options", nargs=argparse.REMAINDER, default=[], help="more options of the audit; they come last")
     args = parser.parse_args(argv)
     found: list[Measured] = []
-    print("| preset | rows | classes | CPU s | peak GiB | AP | F1 | noise rate | copies found | commands, CPU s |")
-    print("|---|---|---|---|---|---|---|---|---|---|", flush=True)
+    print(
+        "| preset | rows | classes | CPU s | peak GiB | decode + encode, s | AP | F1 | noise rate | copies found | "
+        "commands, CPU s |"
+    )
+    print("|---|---|---|---|---|---|---|---|---|---|---|", flush=True)
     with tempfile.TemporaryDirectory() as temporary:
         for rows in args.rows:
-            data = (args.folder or Path(temporary)) / f"{rows}x{args.dimensions}-{args.classes}"
+            width = f"{args.side}px" if args.pictures else args.dimensions
+            data = (args.folder or Path(temporary)) / f"{rows}x{width}-{args.classes}"
             if not (data / "truth.npz").exists():
-                make(data, rows, args.classes, args.dimensions)
+                if args.pictures:
+                    make_pictures(data, rows, args.classes, args.side)
+                else:
+                    make(data, rows, args.classes, args.dimensions)
             for preset in args.presets:
                 for number in range(1, 2 + args.again):
                     found.append(measure_audit(data, preset, number, args, args.classes, rows))

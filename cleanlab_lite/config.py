@@ -85,8 +85,8 @@ class AuditConfig:
     finetune: str = _option(
         "no",
         "how thorough",
-        "Train the small pretrained encoder itself, too, in the place of networks from scratch beside it: 'gpu' where "
-        "there is a GPU, or 'yes', which takes minutes per thousand pictures on a CPU.",
+        "Train the pretrained encoder itself, too, lite0 or the one that --proxy names, in the place of networks from "
+        "scratch beside it: 'gpu' where there is a GPU, or 'yes', which takes minutes per thousand pictures on a CPU.",
         stands_for="no",
         choices=("no", "gpu", "yes"),
     )
@@ -120,7 +120,8 @@ class AuditConfig:
     proxy: str = _option(
         "auto",
         "the proxy",
-        "Network to train, of `nlclean methods proxies`; or a frozen encoder: lite0, torchvision:MODEL, timm:MODEL.",
+        "Network to train, of `nlclean methods proxies`; or a pretrained encoder, frozen (see --finetune): lite0, "
+        "torchvision:MODEL, timm:MODEL.",
         stands_for="lite0 with networks, on your vectors mlp",
     )
     weights: str = _option(

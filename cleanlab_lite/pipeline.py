@@ -364,6 +364,7 @@ class Proxies:
             [view] = self.plan.beside.views
             if view not in found:  # the first was the last
                 found[view] = {"networks": run.facts(f"{view}-first")["agreement"], "left_out": True}
+            found[view]["proxy"] = self.plan.beside.proxy
         return found
 
     def views(

@@ -45,6 +45,9 @@ class Spec(Generic[Facts]):
         return tuple((p.name, p.default) for p in _keywords(self.function).values())
 
 
+Derive = Callable[[str], Spec[Facts] | None]  # of a name
+
+
 class Registry(Generic[Facts]):
     """Named methods of one kind (`kind` is the noun used in messages), each with its `facts`."""
 
@@ -52,6 +55,12 @@ class Registry(Generic[Facts]):
         self.kind = kind
         self._facts: Any = facts
         self._specs: dict[str, Spec[Facts]] = {}
+        self._derive: Derive[Facts] = lambda _: None
+
+    def derives(self, derive: Derive[Facts]) -> Derive[Facts]:
+        """Decorator of what makes the rows of names that are not registered, by a rule; None for other names."""
+        self._derive = derive
+        return derive
 
     def register(
         self, name: str, *, summary: str = "", paper: str = "", needs: tuple[str, ...] = (), **facts: Any
@@ -87,8 +96,9 @@ class Registry(Generic[Facts]):
 
     def get(self, name: str) -> Spec[Facts]:
         """The row called `name`. Raises ConfigError with the nearest names."""
-        if name in self._specs:
-            return self._specs[name]
+        spec = self._specs.get(name) or self._derive(name)
+        if spec is not None:
+            return spec
         near = difflib.get_close_matches(name, self._specs, n=3, cutoff=0.5)
         hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(self.names())}"
         raise ConfigError(f"unknown {self.kind} {name!r}", hint=hint)

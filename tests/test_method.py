@@ -19,7 +19,10 @@ TRAINED = {
     "noise_rate": MEDIAN,
     "detectors": {"rate": RATE},
     "proxy": {"proxy": "cnn", "ensemble": 6, "epochs": 8},
-    "views": {"encoder": {"head": 0.82, "networks": 0.84}, "pixels": {"networks": 0.4, "left_out": True}},
+    "views": {
+        "encoder": {"head": 0.82, "networks": 0.84},
+        "pixels": {"networks": 0.4, "left_out": True, "proxy": "lite0_tuned"},
+    },
     "duplicates": {"rows": {"exact": 3, "perceptual": 1}},
 }
 
@@ -31,7 +34,7 @@ def said(**values: object) -> str:
 def test_it_tells_the_views_the_estimators_and_the_copies_of_the_run():
     text = said(**TRAINED)
     assert "vectors of a pretrained encoder (regression in closed form 82.0 %, networks 84.0 %)" in text
-    assert "left out: 40.0 % agreement" in text
+    assert "(networks lite0_tuned left out: 40.0 % agreement" in text
     assert "6 cross-fitted networks of 8 epochs" in text
     assert "planted errors 11.0 %, confusion 12.0 %, views 13.0 %" in text and "halves 1" not in text
     assert "12.0 %, between 8.0 % and 20.0 %" in text

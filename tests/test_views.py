@@ -185,7 +185,7 @@ def test_without_the_encoder_the_audit_goes_on_and_says_so(pictures, tmp_path, m
 def test_an_encoder_that_is_trained_learns_slower_than_its_head(made_lite):
     examples = torch.rand(6, 3, 32, 32)
     proxy = build_proxy("lite0_tuned", examples, 3, seed=0)
-    assert proxy.encoder.body.num_features == 744 and proxy(examples).shape == (6, 3)
+    assert proxy.head.in_features == 744 and proxy(examples).shape == (6, 3)
     learner = Learner(proxy, steps=8, learning_rate=0.1, weight_decay=1e-3, autocast=None, encoder_rate=0.1)
     rates = {group["max_lr"] for group in learner._optimizer.param_groups}
     assert sorted(rates) == pytest.approx([0.01, 0.1])
@@ -193,9 +193,9 @@ def test_an_encoder_that_is_trained_learns_slower_than_its_head(made_lite):
     assert counted == len(list(proxy.parameters()))  # each once
     decaying = [p for group in learner._optimizer.param_groups if group["weight_decay"] for p in group["params"]]
     assert all(p.dim() > 1 for p in decaying) and len(decaying) > 40
-    before = proxy.encoder.body.stem[0].weight.clone()
+    before = proxy.encoder.body.body.stem[0].weight.clone()
     learner.update(torch.nn.functional.cross_entropy(learner.logits(examples), torch.tensor([0, 1, 2] * 2)))
-    assert not torch.equal(before, proxy.encoder.body.stem[0].weight)
+    assert not torch.equal(before, proxy.encoder.body.body.stem[0].weight)
 
 
 def test_spectrograms_are_grey_pictures_to_it(made_lite):

@@ -70,19 +70,19 @@ def _seen(summary: Summary) -> list[str]:
         return [f"You brought {' and '.join(kinds)}; nothing was trained"] if kinds else []
     found = []
     for name, facts in (summary.views or {}).items():
-        what = LOOKS.get(name, name)
+        what, trained = LOOKS.get(name, name), f"networks {facts.get('proxy', '')}".strip()
         if facts.get("left_out"):
-            found.append(f"{what} (left out: {percent(facts['networks'])} agreement was too little)")
+            found.append(f"{what} ({trained} left out: {percent(facts['networks'])} agreement was too little)")
             continue
-        means = {"head": "regression in closed form", "networks": "networks"}
+        means = {"head": "regression in closed form", "networks": trained}
         how = [f"{text} {percent(facts[kind])}" for kind, text in means.items() if facts.get(kind) is not None]
         found.append(f"{what} ({', '.join(how)})")
     networks = summary.proxy.get("ensemble")
     epochs = summary.proxy.get("epochs")
-    trained = f", {networks} cross-fitted networks of {epochs} epochs" if networks and epochs else ""
+    ensemble = f", {networks} cross-fitted networks of {epochs} epochs" if networks and epochs else ""
     if not found:
-        return [f"The rows were looked at by networks{trained}"]
-    seen = f"The rows were looked at in {len(found)} {'way' if len(found) == 1 else 'ways'}{trained}"
+        return [f"The rows were looked at by networks{ensemble}"]
+    seen = f"The rows were looked at in {len(found)} {'way' if len(found) == 1 else 'ways'}{ensemble}"
     return [f"{seen}, with the share of given labels that each predicts without having seen them: {'; '.join(found)}"]
 
 

@@ -127,7 +127,7 @@ def prepare(task: Task, plan: Plan, config: AuditConfig, crew: Crew | RankCrew |
     mirrored = samples.is_image and not samples.is_sound
     return bench, Teaching(
         proxy=plan.proxy,
-        weights="" if plan.encoder else config.weights,
+        weights=plan.weights,
         loss=plan.loss,
         strategy=plan.strategy,
         epochs=plan.epochs,
@@ -138,6 +138,7 @@ def prepare(task: Task, plan: Plan, config: AuditConfig, crew: Crew | RankCrew |
         flip=mirrored and flips_preserve_labels(task.main.inputs.array, task.taught, task.rows(teachable)),
         shift=max(1, samples.sample_shape[-1] // 8) if samples.is_image else 0,
         autocast=PRECISIONS[plan.precision],
+        enlarged=plan.enlarged,
     )
 
 

@@ -22,12 +22,13 @@ from cleanlab_lite.train.checkpoint import Checkpoint, CheckpointKeeper, Snapsho
 from cleanlab_lite.train.graphs import Replay
 from cleanlab_lite.train.loader import Batch, Samples
 from cleanlab_lite.train.losses import LOSSES, LossFunction
-from cleanlab_lite.train.models import PROXIES, Proxy, build_proxy
+from cleanlab_lite.train.models import PROXIES, Pixels, Proxy, build_proxy
 from cleanlab_lite.train.observation import Curves, Observation
 from cleanlab_lite.train.state import restore
 from cleanlab_lite.train.strategies import STRATEGIES, Learner, Observed, Setting, Strategy, Wrap
 
 RECALIBRATION_ROWS = 256  # enough for batch-norm statistics: 1,024 changed no F1 by more than .005, for 5 % more time
+OBSERVED = 256  # rows of a clean pass at a time, on a CPU
 LATE_SHARE = 0.25  # logits are averaged over the last quarter of the epochs
 OWN = "cleanlab_lite."  # module names begin so
 FEATURES = 32  # dimensions kept of the penultimate layer: principal components
@@ -51,6 +52,7 @@ class Teaching:
     shift: int  # pixels, or frames of a spectrogram
     autocast: torch.dtype | None
     l1: float = 0.0  # penalty on the weights
+    enlarged: int = 0  # pixels that a pretrained network sees smaller inputs at; 0: what it is used to
     observe_every: int = 1  # epochs, the last one included; what was skipped is recorded as the next that was not
 
 
@@ -141,6 +143,7 @@ class Training:
         self.late_epochs = max(1, round(LATE_SHARE * teaching.epochs))
         blind = type(self.strategy).batches is Strategy.batches  # others choose rows by what was seen last
         self.every = teaching.observe_every if blind else 1
+        self.at_once = observing_batch(samples, teaching)
         self.logits: np.ndarray | None = None  # (networks, n, k) of the last pass, for strategies that read them
 
     def _new_learner(self, num_classes: int, steps: int, start: Start | None) -> Callable[..., Learner]:
@@ -150,7 +153,10 @@ class Training:
         def new_learner(wrap: Wrap | None = None) -> Learner:
             device = self.samples.device
             examples = self.samples.inputs(torch.as_tensor(rows[:: max(1, len(rows) // 2000)], device=device))
-            network = build_proxy(teaching.proxy, examples, num_classes, seed=next(seeds), weights=teaching.weights)
+            pixels = Pixels(*self.samples.statistics, teaching.enlarged)
+            network = build_proxy(
+                teaching.proxy, examples, num_classes, seed=next(seeds), weights=teaching.weights, pixels=pixels
+            )
             if start is not None:
                 start(network)
             return Learner(
@@ -233,7 +239,7 @@ class Training:
         seen, late, done = [], [], 0
         logits = np.full((len(learners), n, k), np.nan, np.float32) if self.strategy.reads_logits else None
         try:
-            for rows, values in observe(learners, self.samples, self.rows, pulse.look):
+            for rows, values in observe(learners, self.samples, self.rows, pulse.look, self.at_once):
                 index = self.readable[done : done + len(rows)]
                 mean, done = values.mean(dim=0), done + len(rows)
                 seen.append(statistics(mean, self.setting.targets[index]))
@@ -268,7 +274,7 @@ class Training:
     def observation(self) -> Observation:
         """After the last epoch."""
         seen, learners = self.curves, self.strategy.learners
-        features = principal_features(learners, self.samples)
+        features = principal_features(learners, self.samples, self.at_once)
         late = self.late.cpu().numpy()
         late[~self.samples.readable] = np.nan
         return Observation(seen.loss, seen.margin, seen.predicted, late, features, learners[0].network.state_dict())
@@ -355,7 +361,11 @@ class Augmenting:
 
 @torch.no_grad()
 def observe(
-    learners: list[Learner], samples: Samples, rows: np.ndarray, look: Callable[[], None] = lambda: None
+    learners: list[Learner],
+    samples: Samples,
+    rows: np.ndarray,
+    look: Callable[[], None] = lambda: None,
+    size: int = OBSERVED,
 ) -> Iterator[tuple[np.ndarray, Tensor]]:
     """A clean, unaugmented pass over all readable rows: (b,) some of them, and their (networks, b, k) float32 logits.
 
@@ -363,7 +373,7 @@ def observe(
     and a mean over epochs would inherit the garbage. `look` is called on the way and may raise to stop.
     """
     for learner in learners:
-        recalibrate(learner, samples, rows)
+        recalibrate(learner, samples, rows, size)
         learner.network.eval()
 
     def compute(inputs: Tensor) -> Tensor:
@@ -371,7 +381,7 @@ def observe(
         return torch.stack([learner.logits(inputs) for learner in learners])
 
     readable = np.flatnonzero(samples.readable)
-    for part, logits in samples.passes(readable, observing_batch(samples.device), compute):
+    for part, logits in samples.passes(readable, size, compute):
         yield readable[part], logits
 
 
@@ -392,13 +402,19 @@ def statistics(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return bounded[0], bounded[1], predicted.int()
 
 
-def observing_batch(device: torch.device) -> int:
-    """Small enough for the caches of a CPU, large enough to fill a GPU."""
-    return 256 if device.type == "cpu" else 4096
+def observing_batch(samples: Samples, teaching: Teaching) -> int:
+    """Rows of a clean pass at a time: for the caches of a CPU, or to fill a GPU; fewer of pictures above 64 pixels."""
+    most = OBSERVED if samples.device.type == "cpu" else 4096
+    return max(most // max(1, side_of(samples, teaching) // 64) ** 2, 16)
+
+
+def side_of(samples: Samples, teaching: Teaching) -> int:
+    """Pixels of the pictures or patches that a network sees; 0 of vectors."""
+    return max(samples.sample_shape[-1], teaching.enlarged) if samples.is_image else 0
 
 
 @torch.no_grad()
-def recalibrate(learner: Learner, samples: Samples, rows: np.ndarray) -> None:
+def recalibrate(learner: Learner, samples: Samples, rows: np.ndarray, size: int = OBSERVED) -> None:
     """Replace the running statistics of every batch norm by plain means over some unaugmented training rows."""
     norms = [layer for layer in learner.network.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
     if not norms:
@@ -410,7 +426,9 @@ def recalibrate(learner: Learner, samples: Samples, rows: np.ndarray) -> None:
     learner.network.eval()  # without dropout, as the network is observed
     for layer in norms:
         layer.train()
-    for index in samples.batches(rows[:: max(1, len(rows) // RECALIBRATION_ROWS)][:RECALIBRATION_ROWS], 256):
+    for index in samples.batches(
+        rows[:: max(1, len(rows) // RECALIBRATION_ROWS)][:RECALIBRATION_ROWS], min(size, OBSERVED)
+    ):
         if len(index) > 1:
             learner.logits(samples.inputs(index))
     for layer, momentum in zip(norms, momenta, strict=True):
@@ -418,12 +436,12 @@ def recalibrate(learner: Learner, samples: Samples, rows: np.ndarray) -> None:
 
 
 @torch.no_grad()
-def principal_features(learners: list[Learner], samples: Samples) -> np.ndarray:
+def principal_features(learners: list[Learner], samples: Samples, size: int = OBSERVED) -> np.ndarray:
     """(n, d) float16 leading principal components of the first network's penultimate layer, each row of norm 1."""
     network: Any = learners[0].network  # anything with an `encoder`
     network.eval()
     readable = np.flatnonzero(samples.readable)
-    raw = samples.averaged(readable, observing_batch(samples.device), lambda x: network.encoder(x).float())
+    raw = samples.averaged(readable, size, lambda x: network.encoder(x).float())
     raw -= raw.mean(0)
     _, vectors = torch.linalg.eigh((raw.T @ raw).cpu().double())  # not every device has float64
     projected = raw @ vectors[:, -FEATURES:].to(raw)

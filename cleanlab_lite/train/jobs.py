@@ -31,7 +31,7 @@ from cleanlab_lite.run import Run, RunFiles
 from cleanlab_lite.run.layout import JOBS
 from cleanlab_lite.train.checkpoint import Checkpoint, CheckpointKeeper
 from cleanlab_lite.train.crew import Crew
-from cleanlab_lite.train.fit import OWN, Start, Teaching, facts_of, fit, is_ours
+from cleanlab_lite.train.fit import OWN, Start, Teaching, facts_of, fit, is_ours, observing_batch, side_of
 from cleanlab_lite.train.loader import Samples
 from cleanlab_lite.train.memory import available, out_of_memory
 from cleanlab_lite.train.models import PROXIES
@@ -273,7 +273,7 @@ def _travels(job: Job) -> bool:
 def _seconds(job: Job, bench: Bench) -> float:
     """To train and observe, on one core: an estimate by measured constants, the same every time."""
     samples = bench.samples(job.view)
-    side = samples.sample_shape[-1] if samples.is_image else 0
+    side = side_of(samples, job.teaching)
     each = PROXIES.get(job.teaching.proxy).facts.seconds_at(side, samples.patches)
     return each * len(job.rows) * job.teaching.epochs
 
@@ -282,7 +282,6 @@ def _seconds(job: Job, bench: Bench) -> float:
 STARTED = 400 * 2**20  # bytes of a worker that has learned almost nothing
 ACTIVATIONS = {True: 150, False: 40}  # bytes per byte of an input in float32, of pictures and of vectors
 WEIGHTS = 48  # of weights in half precision: as float32, their gradient and momentum, a checkpoint, a second network
-OBSERVED = 256  # rows of a clean pass at a time
 PER_CLASS = 24  # bytes per row and class: logits of a pass and of the late epochs, and what they are made from
 PER_ROW = 4096  # bytes: features of the last layer, of which the principal ones are taken
 
@@ -290,10 +289,12 @@ PER_ROW = 4096  # bytes: features of the last layer, of which the principal ones
 def _memory(job: Job, bench: Bench) -> float:
     """Bytes that a worker takes for itself: an estimate, rather too high."""
     samples, n = bench.samples(job.view), len(bench.task)
-    of_input = 4 * math.prod(samples.sample_shape) * ACTIVATIONS[samples.is_image]
+    side, shape = side_of(samples, job.teaching), samples.sample_shape
+    of_input = 4 * math.prod([shape[0], side, side] if side else shape) * ACTIVATIONS[samples.is_image]
     weights = PROXIES.get(job.teaching.proxy).facts.weights_mib * 2**20
     per_row = PER_CLASS * bench.task.num_classes + PER_ROW
-    return STARTED + of_input * max(job.teaching.batch_size, OBSERVED) + weights * WEIGHTS + per_row * n
+    batch = max(job.teaching.batch_size, observing_batch(samples, job.teaching))
+    return STARTED + of_input * batch + weights * WEIGHTS + per_row * n
 
 
 @dataclass(frozen=True)

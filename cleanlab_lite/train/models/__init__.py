@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import importlib
 
-from cleanlab_lite.train.models.base import PROXIES, Proxy, ProxyFacts, build_proxy, require_fit, usual_proxy
+from cleanlab_lite.train.models.base import PROXIES, Pixels, Proxy, ProxyFacts, build_proxy, require_fit, usual_proxy
 
 for _module in ("backbones", "baseline", "image", "tuned", "vector"):
     importlib.import_module(f"cleanlab_lite.train.models.{_module}")
 
-__all__ = ["PROXIES", "Proxy", "ProxyFacts", "build_proxy", "require_fit", "usual_proxy"]
+__all__ = ["PROXIES", "Pixels", "Proxy", "ProxyFacts", "build_proxy", "require_fit", "usual_proxy"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typing
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +24,7 @@ class ProxyFacts:
     encoder_rate: float = 1.0  # learning rate of the encoder over that of the head: less where it is pretrained
     fewest_epochs: int = 8  # that are tried, where the user names none
     pretrained: bool = False  # takes a file of weights, or "default": its builder is given `weights`
+    sees_pixels: bool = False  # normalises them in its own way: its builder is given `pixels`
     seconds: float = 4e-4  # per sample and epoch on one CPU core, training and observing; pictures at 32 px
     grows_with_size: bool = False  # those seconds grow with the pixels of a picture
     weights_mib: float = 4.0  # in half precision
@@ -47,6 +49,15 @@ class ProxyFacts:
         return self.seconds * growth * (3 + patches) / 4  # observing sees all patches
 
 
+@dataclass(frozen=True)
+class Pixels:
+    """How inputs came from pixels in 0..255, for a network that was taught on others; by default from 0..1."""
+
+    mean: Tensor | float = 0.0  # (1, c, 1, 1), subtracted
+    std: Tensor | float = 255.0  # then divided by
+    enlarged: int = 0  # side that smaller ones are brought to; 0: what the network is used to
+
+
 PROXIES = Registry("proxy", ProxyFacts)
 
 
@@ -62,14 +73,17 @@ class Proxy(nn.Module):
         return self.head(self.encoder(inputs))
 
 
-def build_proxy(name: str, examples: Tensor, num_classes: int, *, seed: int, weights: str = "") -> Proxy:
+def build_proxy(
+    name: str, examples: Tensor, num_classes: int, *, seed: int, weights: str = "", pixels: Pixels | None = None
+) -> Proxy:
     """A freshly initialised proxy on the device of `examples`; global random state is left as it was.
 
     Args:
         name: a name of PROXIES.
         examples: (b, ...) float32 normalised inputs; they give the shape, and the statistics of a whitening layer.
         seed: of the initialisation.
-        weights: file of pretrained weights, or "default"; only backbones take one.
+        weights: file of pretrained weights, or "default"; only backbones and encoders take one.
+        pixels: how `examples` came from them.
 
     Raises:
         ConfigError: unknown name, or a proxy for other inputs than these, or weights that do not fit.
@@ -77,7 +91,9 @@ def build_proxy(name: str, examples: Tensor, num_classes: int, *, seed: int, wei
     spec = require_fit(PROXIES.get(name), modality_of(examples), weights)
     with torch.random.fork_rng(devices=[examples.device] if examples.is_cuda else []):
         torch.manual_seed(seed)
-        options = {"weights": weights} if spec.facts.pretrained else {}
+        options: dict[str, Any] = {"weights": weights} if spec.facts.pretrained else {}
+        if spec.facts.sees_pixels:
+            options["pixels"] = pixels or Pixels()
         encoder, num_features = spec.function(examples, **options)
         proxy = Proxy(encoder, num_features, num_classes).to(examples.device)
     return proxy.to(memory_format=torch.channels_last) if examples.dim() == 4 else proxy

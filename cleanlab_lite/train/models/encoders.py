@@ -1,4 +1,4 @@
-"""Pretrained encoders, frozen: pictures to vectors.
+"""Pretrained encoders: pictures to vectors. Frozen, unless they are to be trained further (see `tuned`).
 
 "lite0" has its weights in a package of pip (`lite`), and hears sounds, too. Others are named with their library:
 "torchvision:resnet50", "timm:vit_small_patch14_dinov2.lvd142m". Nothing is downloaded unless the weights are "default",
@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from cleanlab_lite.errors import ConfigError
 from cleanlab_lite.manifest.manifest import Modality
@@ -101,17 +102,11 @@ def describe_encoder(name: str, image_size: int = 0) -> EncoderSpec:
         lite.weights_file()
         size = image_size or lite.PICTURE_SIZE
         return EncoderSpec(name, size, size, lite.Middle.num_features)
-    try:
-        with torch.device("meta"):  # shapes without numbers: the largest models take a second
-            network = _network(name)
-    except NotImplementedError:  # a few compute their widths with tensors
-        network = _network(name)
+    network = _shapes(name)
     size = image_size or network.image_size
-    picture = torch.zeros(1, 3, size, size, device=next(network.body.parameters()).device)
     try:
         network.resize(size)
-        with torch.no_grad():
-            features = network.body.eval()(picture).flatten(1)
+        features = network.blank(size)
     except (RuntimeError, AssertionError, ValueError) as error:
         reason = str(error).split("\n")[0]
         raise ConfigError(
@@ -126,24 +121,33 @@ def load_encoder(spec: EncoderSpec, weights: str) -> Encoder:
 
     Raises ConfigError: no such file, weights that do not fit (each named), or weights that cannot be fetched.
     """
-    if brings_weights(spec.name):
-        network = _of_lite(lite.embedded())
+    network = _loaded(spec.name, weights)
+    if spec.name == LITE:
         lite.fold_norms(network.body)
-    elif weights == "default":
-        network = _default_network(spec.name)
-    else:
-        network = _network(spec.name)
-        load_weights(network.body, Path(weights), head=network.head)
-    network.resize(spec.image_size)
-    source = network.default if weights == "default" or brings_weights(spec.name) else weights
-    return Encoder(spec, network.body, network.mean, network.std, source)
+    return _encoder(spec, network, weights)
+
+
+def trainable_encoder(spec: EncoderSpec, weights: str) -> Encoder:
+    """The same, to be trained further, with batch norms that learn. With "" for weights that it needs: from scratch."""
+    network = _loaded(spec.name, weights) if weights or brings_weights(spec.name) else _network(spec.name)
+    return _encoder(spec, network, weights).requires_grad_(True)
 
 
 def blank_encoder(spec: EncoderSpec) -> Encoder:
     """The same without weights that tell anything: it takes as long."""
-    network = _network(spec.name)
-    network.resize(spec.image_size)
-    return Encoder(spec, network.body, network.mean, network.std, "")
+    return _encoder(spec, _network(spec.name), "")
+
+
+def cost(name: str) -> tuple[float, float]:
+    """Floating point operations to see a picture of an encoder's own size, per pixel; and its millions of weights.
+
+    Raises ConfigError as `describe_encoder` does.
+    """
+    network = _shapes(name)
+    with FlopCounterMode(display=False) as counted:
+        network.blank(network.image_size)
+    weights = sum(weight.numel() for weight in network.body.parameters())
+    return counted.get_total_flops() / network.image_size**2, weights / 1e6
 
 
 @dataclass(frozen=True)
@@ -157,11 +161,42 @@ class _Network:
     std: tuple[float, ...]
     default: str  # what the library calls the weights it publishes
 
+    @torch.no_grad()
+    def blank(self, size: int) -> Tensor:
+        """(1, d) features of a blank picture."""
+        picture = torch.zeros(1, 3, size, size, device=next(self.body.parameters()).device)
+        return self.body.eval()(picture).flatten(1)
+
     def resize(self, size: int) -> None:
         """Transformers of timm interpolate the embeddings of positions; convolutions take any size."""
         body: Any = self.body
         if size != self.image_size and hasattr(body, "set_input_size"):
             body.set_input_size((size, size))
+
+
+def _shapes(name: str) -> _Network:
+    """Mostly without numbers, so that the largest models take a second."""
+    try:
+        with torch.device("meta"):
+            return _network(name)
+    except NotImplementedError:  # a few compute their widths with tensors
+        return _network(name)
+
+
+def _encoder(spec: EncoderSpec, network: _Network, weights: str) -> Encoder:
+    network.resize(spec.image_size)
+    source = network.default if weights == "default" or brings_weights(spec.name) else weights
+    return Encoder(spec, network.body, network.mean, network.std, source)
+
+
+def _loaded(name: str, weights: str) -> _Network:
+    if brings_weights(name):
+        return _of_lite(lite.embedded())
+    if weights == "default":
+        return _default_network(name)
+    network = _network(name)
+    load_weights(network.body, Path(weights), head=network.head)
+    return network
 
 
 def _network(name: str, *, pretrained: bool = False) -> _Network:
