@@ -252,7 +252,7 @@ def test_progress_counts_the_epochs_of_all_proxies(tmp_path):
     watch_world(tmp_path / "run", on_progress=events.append)
     assert [(event.done, event.total) for event in events] == [(i, 8) for i in range(1, 9)]
     assert {(event.stage, event.unit) for event in events} == {("train", "epochs")}
-    assert events[-1].note == "proxy 4/4"
+    assert events[-1].note == "the network with planted errors"
 
 
 def test_chosen_epochs_are_kept_and_their_trial_is_the_first_proxy(tmp_path):

@@ -79,7 +79,7 @@ def test_the_evidence_is_the_same_to_the_bit(tmp_path, alone, lasting):
     beside = watched(tmp_path / "run", lasting, heard.append)
     assert_same(alone, beside)
     assert [(event.done, event.total) for event in heard] == [(i, 8) for i in range(1, 9)]
-    assert {event.note for event in heard[:6]} == {"proxy 1/4", "proxy 2/4", "proxy 3/4"}
+    assert {event.note for event in heard[:6]} == {"network 1 of 3", "network 2 of 3", "network 3 of 3"}
     marked = {path.stem for path in (tmp_path / "run" / "stages").iterdir()}
     assert marked == {"folds", "proxy-0", "proxy-1", "proxy-2", "planted"}
     assert not list((tmp_path / "run").rglob("checkpoint*")) and not list((tmp_path / "run").rglob(".tmp-*"))
