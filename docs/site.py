@@ -1,6 +1,6 @@
-"""A hook of MkDocs: what the site holds. The pages keep the places that they have in the repository, so links hold.
+"""A hook of MkDocs: what the site holds. The pages keep their places in the repository, so links hold.
 
-Beside docs/ these are README and the other pages at the root, those of benchmarks/, and a reference of the public names.
+Beside docs/ these are README and other pages at the root, those of benchmarks/, and a reference of the public names.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The pages as a site, built by MkDocs, for which a warning is an error: links, anchors, pages in no menu, docstrings."""
+"""The pages as a site, built by MkDocs, where a warning is an error: links, anchors, pages in no menu, docstrings."""
 
 from __future__ import annotations
 
