@@ -406,7 +406,7 @@ def test_a_run_that_used_up_its_time_goes_on_to_the_same_evidence(tmp_path, monk
     fits.clear()
     heard = ticking(monkeypatch)
     done = int(budget + 0.5)
-    with pytest.raises(StoppedEarly, match=rf"proxy {done // 2 + 1}/4, epoch {done % 2 + 1} of 2") as caught:
+    with pytest.raises(StoppedEarly, match=rf"network {done // 2 + 1} of 3, epoch {done % 2 + 1} of 2") as caught:
         watch_world(tmp_path / "run", replace(CONFIG, time_budget=budget), on_progress=heard)
     assert "same command" in caught.value.hint
     assert len(fits) == done // 2 + 1
