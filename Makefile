@@ -1,4 +1,4 @@
-.PHONY: check lint test slow
+.PHONY: check lint test slow site
 
 check: lint test
 
@@ -12,3 +12,6 @@ test:
 
 slow:
 	pytest -m slow
+
+site:
+	mkdocs build

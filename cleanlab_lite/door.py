@@ -98,7 +98,8 @@ def audit(
             patterns, with commas, of a column of labels per annotator; "none" where there is no such thing.
         features: (n, d) vectors to look at instead, or a file of them.
         features_columns: names or patterns, with commas, of columns of a manifest that hold one number each.
-        path_prefix, path_suffix: text put around every path of a manifest.
+        path_prefix: text put before every path of a manifest.
+        path_suffix: text put behind it.
         path_root: folder that the relative paths of a manifest start from.
         layout: the levels of a tree of class folders: "class", "split/class", "any/class", "class/class", "leaf" or
             "path".

@@ -14,7 +14,7 @@ class Progress:
     done: int
     total: int
     unit: str  # what is counted: "rows", "files", "epochs"
-    note: str = ""  # one line of news, e.g. "proxy 2/5, epoch 7, loss 0.81"
+    note: str = ""  # one line of news, e.g. "network 2 of 5, epoch 7, loss 0.81"
     share: float | None = None  # of the whole audit that is done; it never falls, and is 1 at the end only
     left: float | None = None  # seconds that the rest of the audit takes, by a forecast and what was measured since
 

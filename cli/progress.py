@@ -85,9 +85,9 @@ class Drawer:
             self._first = None
 
     def _status(self, event: Progress, now: float, closed: bool) -> str:
-        """ "12/50 epochs, 0.4 epochs/s, 31 % of all, 1m35s left, proxy 2/5". The rate is that of the stage at hand.
+        """ "12/50 epochs, 0.4 epochs/s, 31 % of all, 1m35s left, network 2 of 5".
 
-        What a resumed run had done is not in the rate.
+        The rate is that of the stage at hand. What a resumed run had done is not in the rate.
         """
         whole = event.share is not None
         note = [escape(event.note)] if event.note else []

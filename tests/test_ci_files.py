@@ -8,6 +8,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -83,3 +84,13 @@ def test_the_hooks_audit_and_check(repository: Path) -> None:
     assert run_hook("nlclean-check", repository, "--max-suspects", "0").returncode == 1
     (repository / "nlclean.toml").open("a").write("\n[check]\nmax-suspects = 0\n")
     assert run_hook("nlclean-check", repository).returncode == 1
+
+
+def test_the_workflow_tries_what_the_metadata_promise() -> None:
+    workflow = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text("utf-8"))
+    matrix = workflow["jobs"]["test"]["strategy"]["matrix"]
+    classifiers = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["classifiers"]
+    promised = [text.rpartition(" ")[2] for text in classifiers if re.search(r":: 3\.\d+$", text)]
+    assert matrix["python"] == promised
+    assert {each["os"] for each in matrix["include"]} == {"macos-latest", "windows-latest"}
+    assert {each["python"] for each in matrix["include"]} == {promised[0], promised[-1]}

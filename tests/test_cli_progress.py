@@ -75,15 +75,15 @@ def test_all_stages_of_an_audit_are_one_line_of_progress(capsys):
         (1, whole("decode", 100, 100, 0.01, 99.0)),
         (2, whole("train", 10, 60, 0.02, 98.0, "trying 20 epochs")),
         (12, whole("train", 20, 60, 0.125, 88.0)),
-        (32, whole("train", 40, 60, 0.345, 65.0, "proxy 2/3")),
-        (52, whole("train", 5, 60, 0.40, 60.0, "pixels: proxy 1/3")),
+        (32, whole("train", 40, 60, 0.345, 65.0, "network 2 of 3")),
+        (52, whole("train", 5, 60, 0.40, 60.0, "pixels: network 1 of 3")),
         (62, whole("judge", 0, 1, 0.9, 12.0)),
         (70, whole("judge", 1, 1, 0.97, 2.0)),
         (72, whole("report", 1, 1, 1.0, 0.0)),
     ]
     assert play(capsys, events) == [
         "train: 10/60 epochs, 2 % of all, 1m38s left, trying 20 epochs",
-        "train: 40/60 epochs, 1 epochs/s, 34 % of all, 1m05s left, proxy 2/3",
+        "train: 40/60 epochs, 1 epochs/s, 34 % of all, 1m05s left, network 2 of 3",
         "judge: 90 % of all, 12s left",
         "audit: done in 1m12s",
     ]

@@ -252,7 +252,7 @@ def test_progress_counts_the_epochs_of_all_proxies(tmp_path):
     watch_world(tmp_path / "run", on_progress=events.append)
     assert [(event.done, event.total) for event in events] == [(i, 8) for i in range(1, 9)]
     assert {(event.stage, event.unit) for event in events} == {("train", "epochs")}
-    assert events[-1].note == "proxy 4/4"
+    assert events[-1].note == "the network with planted errors"
 
 
 def test_chosen_epochs_are_kept_and_their_trial_is_the_first_proxy(tmp_path):
@@ -406,7 +406,7 @@ def test_a_run_that_used_up_its_time_goes_on_to_the_same_evidence(tmp_path, monk
     fits.clear()
     heard = ticking(monkeypatch)
     done = int(budget + 0.5)
-    with pytest.raises(StoppedEarly, match=rf"proxy {done // 2 + 1}/4, epoch {done % 2 + 1} of 2") as caught:
+    with pytest.raises(StoppedEarly, match=rf"network {done // 2 + 1} of 3, epoch {done % 2 + 1} of 2") as caught:
         watch_world(tmp_path / "run", replace(CONFIG, time_budget=budget), on_progress=heard)
     assert "same command" in caught.value.hint
     assert len(fits) == done // 2 + 1

@@ -7,7 +7,6 @@ import gc
 import json
 import os
 import warnings
-from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -18,7 +17,6 @@ from export_world import ROWS, cleaned, dataset, tree
 from cleanlab_lite.errors import ConfigError
 from cleanlab_lite.export import fiftyone, folders, huggingface
 from cleanlab_lite.export.files import Names, safe_name
-from cleanlab_lite.export.reserved import is_reserved
 from cleanlab_lite.manifest.readers import read_manifest
 
 
@@ -288,17 +286,3 @@ def test_fiftyone(tmp_path):
             "sample_id": "a/2.png",
         },
     }
-
-
-def test_fiftyone_itself_imports_the_folder(tmp_path):
-    fields = pytest.importorskip("fiftyone.core.labels")
-    importers = pytest.importorskip("fiftyone.utils.data.importers")
-    manifest, report = dataset(tmp_path)
-    fiftyone.write(manifest, report.table, tmp_path / "out", "copy")
-    with importers.FiftyOneImageClassificationDatasetImporter(dataset_dir=str(tmp_path / "out")) as importer:
-        found = {label.sample_id: (Path(path), label) for path, _, label in importer}
-    assert {id: label.label for id, (_, label) in found.items()} == {name: label for name, _, label, *_ in ROWS}
-    assert all(path.read_bytes() == (tmp_path / "data" / id).read_bytes() for id, (path, _) in found.items())
-    assert found["a/2.png"][1].mistakenness == pytest.approx(0.95)
-    members = {name for name in dir(fields.Classification(label="cat")) if not name.startswith("__")}
-    assert [name for name in sorted(members) if not is_reserved("fiftyone", name)] == []

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import zipfile
+from dataclasses import replace
 from urllib.parse import unquote
 
 import numpy as np
@@ -10,8 +13,10 @@ import pandas as pd
 import pytest
 from audit_world import write_csv
 from cli_world import HOSTILE, make_report, mislabel, row
-from export_world import ROWS, dataset
+from export_world import ROWS, dataset, report_row
 
+from cleanlab_lite.archives import uri_of
+from cleanlab_lite.errors import ConfigError
 from cleanlab_lite.export import argilla, cleanlab, fiftyone, labelstudio
 from cleanlab_lite.export.formats import FORMATS
 from cleanlab_lite.export.reserved import RESERVED, free_name, is_reserved
@@ -162,3 +167,43 @@ def test_reserved_names_become_free_ones():
     assert free_name("huggingface", "x_file_name", []) == "x_file_name_source"
     taken = ["source_image", "image_source", "image_source_2"]
     assert free_name("huggingface", "image", taken) == "image_source_3"
+
+
+def test_files_in_an_archive_are_shown_or_left_out_and_said(tmp_path):
+    """No receiver looks into archives: Argilla gets the pictures themselves, FiftyOne copies, Label Studio nothing."""
+    manifest, report = dataset(tmp_path)
+    with zipfile.ZipFile(tmp_path / "set.zip", "w") as archive:
+        for name, *_ in ROWS[:3]:
+            archive.write(tmp_path / "data" / name, name)
+    inside = [uri_of(str(tmp_path / "set.zip"), name) for name, *_ in ROWS[:3]]
+    mixed = replace(manifest, uris=np.array([*inside, *manifest.uris.tolist()[3:]]))
+
+    assert argilla.write(mixed, report.table, tmp_path / "r.jsonl") == []
+    records = {
+        each["id"]: each["fields"]["image"] for each in map(json.loads, (tmp_path / "r.jsonl").read_text().splitlines())
+    }
+    head, data = records["a/2.png"].split(",")
+    assert head == "data:image/png;base64" and base64.b64decode(data) == (tmp_path / "data/a/2.png").read_bytes()
+    assert records["b/3.png"] == str(tmp_path / "data/b/3.png")
+
+    notes = labelstudio.write(mixed, report.table, tmp_path / "tasks.json")
+    assert notes[1] == "3 rows are left out: Label Studio does not look into archives, so unpack them first"
+    assert len(json.loads((tmp_path / "tasks.json").read_text())) == len(ROWS) - 3
+    with pytest.raises(ConfigError, match="no row is left"):
+        labelstudio.write(replace(mixed, uris=np.array([inside[0]] * len(ROWS))), report.table, tmp_path / "none.json")
+
+    fiftyone.write(mixed, report.table, tmp_path / "out", "copy")
+    assert sorted(path.name for path in (tmp_path / "out/data").iterdir()) == [
+        *("1-2.png", "1.png", "2.png", "3.png", "4.png", "5.png", "6.png")
+    ]
+
+
+def test_pictures_that_argilla_cannot_open_are_left_out_and_said(tmp_path):
+    manifest, _ = dataset(tmp_path)
+    (tmp_path / "data/b/4.png").unlink()
+    rows = [report_row(*entry) for entry in ROWS]
+    rows[0] |= {"error": "image file is truncated", "issue": "unreadable", "label_score": None}
+    notes = argilla.write(manifest, make_report(rows).table, tmp_path / "r.jsonl")
+    assert notes == ["2 rows without a picture that Argilla can open are left out"]
+    ids = {json.loads(line)["id"] for line in (tmp_path / "r.jsonl").read_text().splitlines()}
+    assert ids == {name for name, *_ in ROWS} - {"a/1.png", "b/4.png"}

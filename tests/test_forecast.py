@@ -114,7 +114,7 @@ def test_events_say_how_far_the_whole_audit_is():
     clock.expect(60, ["trial-20"])
     clock.found("proxy-1", 20)
     clock.reach(40)
-    last = clock.pulse(20, "proxy 3/3", "proxy-2")
+    last = clock.pulse(20, "network 3 of 3", "proxy-2")
     for epoch in range(20):
         last.end_epoch(epoch)
     clock.begin("pixels")
@@ -123,7 +123,7 @@ def test_events_say_how_far_the_whole_audit_is():
     shares = [event.share for event in heard]
     assert shares == sorted(shares) and shares[-1] == 1.0 and shares[-2] < 1
     assert [event.left for event in heard if event.stage == "judge"][-1] == 0
-    assert (heard[-3].done, heard[-3].total, heard[-3].note) == (60, 60, "proxy 3/3")
+    assert (heard[-3].done, heard[-3].total, heard[-3].note) == (60, 60, "network 3 of 3")
 
 
 def test_what_the_cache_holds_is_no_speed():
@@ -158,10 +158,10 @@ def test_a_budget_that_was_overrun_says_why(monkeypatch):
     now = 0.0
     clock = Clock(20)
     clock.moved = True
-    clock.check("proxy 1/3, epoch 1 of 8")
+    clock.check("network 1 of 3, epoch 1 of 8")
     now = 30.0
-    with pytest.raises(StoppedEarly, match="10 s late, after proxy 1/3, epoch 1 of 8, which is done in one piece"):
-        clock.check("proxy 1/3, epoch 2 of 8")
+    with pytest.raises(StoppedEarly, match="10 s late, after network 1 of 3, epoch 1 of 8, which is done in one piece"):
+        clock.check("network 1 of 3, epoch 2 of 8")
     assert "10 s over the time budget of 20 s" in clock.overrun()
     now = 20.5
     assert clock.overrun() == ""

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from html_world import FINE, HOSTILE, WRONG, page_run
+from receivers import node_package
 from scipy.io import wavfile
 
 from cleanlab_lite.evidence.decisions import DecisionLog, settle
@@ -381,6 +382,37 @@ def test_nothing_sticks_out_sideways(page, width):
     )
     page.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
     assert widths == [0, 0]
+
+
+FAULTS = """
+const done = arguments[0];
+axe.run(document, {resultTypes: ["violations"]}).then(found => done(found.violations
+  .filter(each => ["serious", "critical"].includes(each.impact))
+  .map(each => `${each.id}: ${each.nodes.map(node => node.target.join(" ")).slice(0, 5).join(", ")}`)))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_no_serious_fault(page, scheme):
+    """In the table, the grid, the keys and a picture as large as the window."""
+    source = (node_package("axe-core") / "axe.min.js").read_text("utf-8")
+    media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+    page.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
+    try:
+        page.run(source)
+        page.run("document.body.insertAdjacentHTML('beforeend', '<button id=nameless></button>')")
+        assert page.driver.execute_async_script(FAULTS) == ["button-name: #nameless"]  # it looks
+        page.run("document.querySelector('#nameless').remove()")
+        for look in (lambda: None, lambda: page.find("#as-grid").click(), lambda: page.press("?")):
+            look()
+            assert page.driver.execute_async_script(FAULTS) == []
+        page.press(Keys.ESCAPE)
+        page.find("#as-table").click()
+        page.press(Keys.SPACE)
+        assert page.driver.execute_async_script(FAULTS) == []
+    finally:
+        page.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
 
 
 def test_paper_shows_rows_and_no_controls(page):

@@ -48,7 +48,7 @@ class Stops(Clock):
 
 def job(teaching: Teaching = TEACHING, task: Task = TASK, stage: str = "proxy") -> Job:
     rows = np.flatnonzero(task.teachable)[10:]
-    return Job(stage, "pixels", rows, task.labels, teaching, seed=4, note="proxy 1/1")
+    return Job(stage, "pixels", rows, task.labels, teaching, seed=4, note="network 1 of 1")
 
 
 def do(folder: Path, job: Job, clock: Clock, task: Task = TASK) -> Observation:

@@ -234,10 +234,12 @@ def encoder(machine: Machine) -> str:
     return str(path)
 
 
-@pytest.mark.parametrize("stage", ["decode", "encode", "duplicates", "proxy 1/3", "proxy 3/3"])
+@pytest.mark.parametrize(
+    "stage", ["decode", "encode", "duplicates", "network 1 of 2", "the network with planted errors"]
+)
 def test_a_time_budget_stops_any_stage_and_the_same_command_goes_on(machine, encoder, monkeypatch, capsys, stage):
     """An hour passes at the second look at the clock in that stage."""
-    run = machine.folder / f"stopped-{stage[:5]}{stage[-3:-2]}"
+    run = machine.folder / f"stopped-{stage.split()[0]}"
     monkeypatch.setenv("NLCLEAN_CACHE_DIR", str(machine.folder / f"cache-{run.name}"))
     command = ("audit", machine.pictures, "--out", run, *ENCODING, "--weights", encoder, "--time-budget", "60s")
     check, now, looks = Clock.check, [0.0], []

@@ -79,7 +79,7 @@ def test_the_evidence_is_the_same_to_the_bit(tmp_path, alone, lasting):
     beside = watched(tmp_path / "run", lasting, heard.append)
     assert_same(alone, beside)
     assert [(event.done, event.total) for event in heard] == [(i, 8) for i in range(1, 9)]
-    assert {event.note for event in heard[:6]} == {"proxy 1/4", "proxy 2/4", "proxy 3/4"}
+    assert {event.note for event in heard[:6]} == {"network 1 of 3", "network 2 of 3", "network 3 of 3"}
     marked = {path.stem for path in (tmp_path / "run" / "stages").iterdir()}
     assert marked == {"folds", "proxy-0", "proxy-1", "proxy-2", "planted"}
     assert not list((tmp_path / "run").rglob("checkpoint*")) and not list((tmp_path / "run").rglob(".tmp-*"))
@@ -155,7 +155,7 @@ def test_a_job_that_costs_two_workers_ends_the_run_which_goes_on_later(tmp_path,
 def test_a_used_up_budget_stops_all_workers_and_the_same_call_goes_on(tmp_path, lasting):
     long = {"epochs": 12, "batch_size": 4}  # no network is done between two looks of its worker at the clock
     undisturbed = watched(tmp_path / "whole", None, **long)
-    with pytest.raises(StoppedEarly, match=r"is used up \(proxy ./4, epoch 1 of 12\)"):
+    with pytest.raises(StoppedEarly, match=r"is used up \(network . of 3, epoch 1 of 12\)"):
         watched(tmp_path / "run", lasting, budget=1e-9, **long)
     assert len(list((tmp_path / "run").rglob("checkpoint.safetensors"))) == 2
     stops = 1

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from cleanlab_lite.export.files import Names, Placer, local_uris
+from cleanlab_lite.export.files import Names, Placer, file_names, local_uris
 from cleanlab_lite.export.formats import Link
 from cleanlab_lite.manifest.manifest import Manifest
 
@@ -33,8 +33,8 @@ def write(manifest: Manifest, table: pa.Table, target: Path, link: Link) -> list
     names, placer = Names(), Placer(target / "data", link)
     labels: dict[str, dict | None] = {}
     columns = zip(*(table[column].to_pylist() for column in ATTRIBUTES.values()), strict=True)
-    for uri, label, cells in zip(uris, manifest.labels.tolist(), columns, strict=True):
-        name = names.claim("", os.path.basename(uri), by_stem=True)
+    for uri, own, label, cells in zip(uris, file_names(manifest, uris), manifest.labels.tolist(), columns, strict=True):
+        name = names.claim("", own, by_stem=True)
         if not placer.place(uri, name):
             continue
         attributes = {key: cell for key, cell in zip(ATTRIBUTES, cells, strict=True) if cell is not None}

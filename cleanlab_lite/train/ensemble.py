@@ -208,7 +208,8 @@ class Ensemble:
             yield seen
 
     def cross_fitted_job(self, chosen: Chosen, m: int) -> Job:
-        return self.without_fold(chosen.stage(m), m, chosen.teaching, f"proxy {m + 1}/{self.proxies}", warm=True)
+        note = f"network {m + 1} of {self.plan.ensemble}"
+        return self.without_fold(chosen.stage(m), m, chosen.teaching, note, warm=True)
 
     def do(self, job: Job) -> Observation:
         return next(run_jobs([job], self.bench, self.run, self.clock))
@@ -250,7 +251,7 @@ class Ensemble:
         """What the proxy saw that learned them."""
         labels = self.task.taught
         labels[plants.rows] = plants.labels
-        rows, note = self.task.rows(self.task.teachable), f"proxy {self.proxies}/{self.proxies}"
+        rows, note = self.task.rows(self.task.teachable), "the network with planted errors"
         seen = self.do(self.job("planted", self.plan.ensemble, rows, chosen.teaching, note, labels=labels))
         self.clock.reach(self.proxies * chosen.teaching.epochs)
         return seen

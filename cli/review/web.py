@@ -24,8 +24,8 @@ from .previews import decode_sound, paint_sound
 
 SMALL, FULL = 320, 4096  # pixels, longest side of a preview and of a picture in full
 SPECTROGRAM = {"preview": (320, 200), "picture": (1280, 640)}  # width and height in pixels
-LOSSLESS = 1 << 20  # pixels up to which a picture in full is sent as PNG, a larger one as JPEG of
-QUALITY = 92
+LOSSLESS = 1 << 20  # pixels up to which a picture in full is sent as PNG; a larger one as JPEG of
+QUALITY = 92  # as are previews of what is larger, which would take a sixth of their time to write as PNG
 AT_ONCE = 2  # files decoded at a time: a large picture takes a gigabyte
 LONGEST = 500  # characters of a name or label that comes from the page
 MOST = 10_000  # decisions in one request
@@ -137,14 +137,17 @@ class SharedReview:
                 if kind == "sound":
                     return Media("audio/wav", _wav(sound.wave, sound.rate))
                 return _encoded(paint_sound(sound, *SPECTROGRAM[kind]))
-            return _encoded(np.asarray(media.thumbnail(data, SMALL if kind == "preview" else FULL)))
+            if kind == "preview":
+                pixels = np.asarray(media.thumbnail(data, SMALL, quick=True))
+                return _encoded(pixels, lossless=max(pixels.shape[:2]) < SMALL)  # all of its pixels
+            return _encoded(np.asarray(media.thumbnail(data, FULL)))
 
 
-def _encoded(pixels: np.ndarray) -> Media:
+def _encoded(pixels: np.ndarray, *, lossless: bool = True) -> Media:
     from PIL import Image
 
     buffer = io.BytesIO()
-    if pixels.shape[0] * pixels.shape[1] <= LOSSLESS:
+    if lossless and pixels.shape[0] * pixels.shape[1] <= LOSSLESS:
         Image.fromarray(pixels).save(buffer, "PNG", compress_level=1)
         return Media("image/png", buffer.getvalue())
     Image.fromarray(pixels).save(buffer, "JPEG", quality=QUALITY)
