@@ -15,10 +15,14 @@ import numpy as np
 from audit_world import CLASSES, fingerprints, save_pictures, task, vector_parquet, write_csv
 from scipy.io import wavfile
 
+from cleanlab_lite.evidence.decisions import Decision, encoded_line
+
 # what JSON of a run says of the processes that filled it: when, how long, how much of it each did
 OF_PROCESSES = ("created", "resumed", "finished", "seconds", "time", "pid", "decoded", "computed")
 TINY = ("--epochs", "2", "--ensemble", "2", "--batch-size", "16", "--device", "cpu")
 RATE = 8000  # samples per second
+POLICED = ("manifest", "folders", "huggingface", "patch")  # formats that leave rows out
+ENDINGS = {"manifest": ".csv", "patch": ".jsonl", "labelstudio": ".json", "cleanlab": ".csv", "argilla": ".jsonl"}
 
 
 @dataclass(frozen=True)
@@ -51,12 +55,10 @@ def audit(name: str, given: str, *options: str, kills: int, eager: bool = False)
     return World(name, given, ("audit", given_file(given), "--out", "run", *workers, *options), kills, eager)
 
 
-def export(form: str, given: str, *options: str) -> World:
-    output = {"manifest": "out.csv", "patch": "out.jsonl", "cleanlab": "out.csv"}.get(form, "out")
-    output = {"labelstudio": "out.json", "argilla": "out.jsonl"}.get(form, output)
-    return World(
-        f"export-{form}", given, ("export", "run", "--format", form, "--output", output, "--max-drop", "1", *options), 2
-    )
+def export(form: str) -> World:
+    options = ("--output", f"out{ENDINGS.get(form, '')}", "--force")
+    options += ("--max-drop", "1") if form in POLICED else ()
+    return World(f"export-{form}", "run of pictures", ("export", "run", "--format", form, *options), 2)
 
 
 WORLDS = (
@@ -67,13 +69,13 @@ WORLDS = (
     audit("vectors-2", "vectors", *TINY, kills=3, eager=True),
     audit("pictures-2", "pictures", *TINY, "--views", "pixels", "--image-size", "32", kills=3, eager=True),
     World("page", "run of pictures", ("report", "run", "--html", "page.html", "--force"), 4),
-    *(export(form, "run of pictures") for form in ("manifest", "patch", "labelstudio", "cleanlab", "argilla")),
-    *(export(form, "run of pictures", "--force") for form in ("folders", "huggingface", "fiftyone")),
+    *map(export, ("manifest", "patch", "labelstudio", "cleanlab", "argilla", "folders", "huggingface", "fiftyone")),
+    World("merge", "run of pictures", ("review", "run", "--merge", "other.jsonl"), 2),
     World("encode", "pictures", ("encode", "pictures.csv", "--output", "out", "--image-size", "32"), 4),
     World("encode-2", "pictures", ("encode", "pictures.csv", "--output", "out", "--image-size", "32"), 2, eager=True),
     World("selftest", "run of vectors", ("selftest", "run", "--workers", "1", "--device", "cpu"), 5),
     World("verify", "run of vectors", ("verify", "run", "--seeds", "2", "--workers", "1", "--device", "cpu"), 5),
-    World("seeds", "run of vectors", ("compare", "run", "--seeds", "2", "--workers", "1", "--device", "cpu"), 3),
+    World("seeds", "run of vectors", ("compare", "run", "--seeds", "2"), 3),
 )
 
 
@@ -109,6 +111,8 @@ class Machine:
             self.prepare(of)
             options = ("--views", "pixels", "--image-size", "32") if of == "pictures" else ()
             self.done("audit", given_file(of), "--out", "run", "--workers", "1", *TINY, *options)
+            decisions = [Decision(f"{row}.png", "keep", None, reviewer="ann") for row in range(10)]
+            (self.here / "other.jsonl").write_bytes(b"".join(map(encoded_line, decisions)))
             self.here.rename(place)
             return place
         place.mkdir()

@@ -14,8 +14,9 @@ the kill, so that it comes in the middle of whatever follows. `cwd` is where the
 are started for work that is not worth them. `said` is what was on stderr.
 
 Faults in the place of a kill: from the step on, all changes end in the error of the name `fault` (ENOSPC spares those
-that a full disk allows). `bound`: root is bound by permissions, too. `limits` are those of the process, by name (AS,
-...). `refused` is what cannot be started, "processes" or "threads", but for `spared` of them.
+that a full disk allows). `vanishes` is a file that is gone from then on. `bound`: root is bound by permissions, too.
+`room` are bytes of memory that it may take beyond what it has. `refused` is what cannot be started, "processes" or
+"threads", but for `spared` of them.
 
 torch is imported once, here, where it has no reason yet to start threads, and every job is a fork.
 """
@@ -71,6 +72,7 @@ class Killer:
 
     def __init__(self, at: int | None, of: str, record: BinaryIO, late: float = 0.0, fault: str = "") -> None:
         self.at, self.of, self.record, self.late, self.fault = at, of, record, late, fault
+        self.vanishes = ""
         self.steps = 0
         self.due = False  # the kill has been set up, and comes
 
@@ -84,6 +86,9 @@ class Killer:
         return self.steps - 1 == self.at and not self.fault
 
     def kill(self) -> None:
+        if self.vanishes:
+            os.unlink(self.vanishes)
+            return
         if not self.late:
             os.kill(os.getpid(), signal.SIGKILL)
         self.due = True
@@ -128,7 +133,7 @@ class Killer:
             def half(path: Path) -> None:
                 writer(path)
                 os.truncate(path, path.stat().st_size // 2)
-                self.kill()
+                os.kill(os.getpid(), signal.SIGKILL)  # at once, or the half would be put in place
 
             write(run, name, half if self.now(f"write {name}") else writer)
 
@@ -188,16 +193,19 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
                 os.dup2(to, stream)
             os.chdir(job.get("cwd", "."))
             killer = Killer(job["at"], job.get("of", ""), record, job.get("late", 0.0), job.get("fault", ""))
+            killer.vanishes = job.get("vanishes", "")
             killer.watch()
             if "under" in job:
                 killer.watch_files(job["under"])
             checkpoint.INTERVAL = job.get("interval", checkpoint.INTERVAL)
             if job.get("eager"):
                 jobs.WORTH, cache.POOL_MIN_FILES, encoding.FEWEST = 0, 2, cache.CHUNK
-            for name, most in job.get("limits", {}).items():
-                resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), (most, most))
             if job.get("bound"):
                 bind_root()
+            if "room" in job:
+                pages = int(Path("/proc/self/statm").read_text().split()[0])
+                most = pages * resource.getpagesize() + job["room"]
+                resource.setrlimit(resource.RLIMIT_AS, (most, most))
             if "refused" in job:
                 refuse(job["refused"], job.get("spared", 0))
             try:
