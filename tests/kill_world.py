@@ -19,6 +19,7 @@ from cleanlab_lite.evidence.decisions import Decision, encoded_line
 
 # what JSON of a run says of the processes that filled it: when, how long, how much of it each did
 OF_PROCESSES = ("created", "resumed", "finished", "seconds", "time", "pid", "decoded", "computed")
+RUNS = ("run/", "disk/run/", "second/")
 TINY = ("--epochs", "2", "--ensemble", "2", "--batch-size", "16", "--device", "cpu")
 RATE = 8000  # samples per second
 POLICED = ("manifest", "folders", "huggingface", "patch")  # formats that leave rows out
@@ -154,7 +155,7 @@ class Machine:
             path = self.here / name
             if name.startswith("cache/") or path.name in (".lock", "secret"):
                 del found[name]
-            elif name.startswith("run/") and path.suffix == ".json":
+            elif name.startswith(RUNS) and path.suffix == ".json":
                 found[name] = json.dumps(lasting(json.loads(path.read_bytes())), sort_keys=True)
             elif path.name == "log.jsonl":
                 found[name] = str(all(map(json.loads, path.read_text().splitlines())))

@@ -7,6 +7,7 @@ same command goes on. NLCLEAN_KILLS=10 tries ten times as many places.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import random
@@ -81,7 +82,7 @@ def refused_and_finished(machine: Machine, world: World, count: int) -> None:
         machine.prepare(world.given)
         ended = machine.call(*world.command, eager=world.eager, at=at, fault=fault)
         if ended.code:  # what is refused may not matter, such as clearing up
-            said_well(ended, os.strerror(getattr(__import__("errno"), fault)))
+            said_well(ended, os.strerror(getattr(errno, fault)))
         goes_on(machine, world, left)
 
 
@@ -153,7 +154,7 @@ def test_a_folder_without_permission(machine: Machine, place: str) -> None:
     folder.chmod(0o555)
     ended = machine.call(*PICTURES.command, bound=True)
     folder.chmod(0o755)
-    said_well(ended, "Permission denied", "cache" if place in (".", "cache") else "run")
+    said_well(ended, "Permission denied", "cache" if place == "cache" else "cannot write run")
     goes_on(machine, PICTURES, left)
 
 
@@ -164,7 +165,8 @@ def test_files_without_permission_are_rows_and_a_manifest_is_named(machine: Mach
     ended = machine.call(*PICTURES.command, bound=True)
     assert ended.code == 0 and "3 of 70" in ended.said
     report = RunFolder(machine.here / "run").report.table
-    assert [error for error in report["decode_error"].to_pylist() if error] == ["Permission denied"] * 3
+    errors = [error for error in report["error"].to_pylist() if error]
+    assert len(errors) == 3 and all("ermission denied" in error for error in errors), errors
     (machine.here / "pictures.csv").chmod(0)
     said_well(machine.call(*PICTURES.command, bound=True), "pictures.csv", "Permission denied", codes=(2,))
 
@@ -259,7 +261,8 @@ def test_a_file_that_goes_away_meanwhile_is_a_row(machine: Machine) -> None:
     ended = machine.call(*PICTURES.command, at=3, of="decode", vanishes=str(machine.here / "69.png"))
     assert ended.code == 0 and "1 of 70" in ended.said
     report = RunFolder(machine.here / "run").report.table
-    assert [error for error in report["decode_error"].to_pylist() if error] == ["No such file or directory"]
+    errors = [error for error in report["error"].to_pylist() if error]
+    assert len(errors) == 1 and "o such file" in errors[0], errors
 
 
 @pytest.mark.parametrize("change", ["gone", "changed"])
