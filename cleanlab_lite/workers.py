@@ -44,9 +44,12 @@ def pool(
     Raises WorkerDied, and so does submitting, where the system starts no more processes.
     """
     try:
-        return _Pool(workers, _Context(), _begin, (initializer, initargs))
-    except OSError as error:  # there is one that keeps track of what they share
+        found = _Pool(workers, _Context(), _begin, (initializer, initargs))
+        # the executor starts this thread in another thread, of which nobody hears that it could not: all would wait
+        found._call_queue._start_thread()  # type: ignore[attr-defined]
+    except (OSError, RuntimeError) as error:  # there is a process, too, that keeps track of what they share
         raise _not_started(error) from error
+    return found
 
 
 class _Pool(ProcessPoolExecutor):
