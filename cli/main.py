@@ -33,8 +33,10 @@ GROUPS = {
 }
 GOES_ON = "an audit goes on where it was when its command is run again"
 # What torch says of a machine or a device without memory: "CUDA out of memory", "DefaultCPUAllocator: can't allocate
-# memory", and on Windows "not enough memory".
-NO_MEMORY = re.compile(r"out of memory|can't allocate memory|not enough memory")
+# memory", on Windows "not enough memory"; of oneDNN, and of the loader of libraries, the last two.
+NO_MEMORY = re.compile(
+    r"out of memory|can't allocate memory|not enough memory|could not create a primitive|failed to map segment"
+)
 NO_THREAD = "can't start new thread"  # Python's words
 COMMANDS = tuple(name for names in GROUPS.values() for name in names)
 
@@ -101,7 +103,9 @@ class Program(click.Group):
 
 def _in_words(error: Exception) -> tuple[str, str]:
     """What is said of an error that is none of ours, and what to do about it."""
-    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and NO_MEMORY.search(str(error))):
+    if isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError | ImportError) and NO_MEMORY.search(str(error))
+    ):
         first = str(error).partition("\n")[0]
         return f"the memory is used up: {first}".rstrip(": "), f"--preset fast or --workers 1 need less; {GOES_ON}"
     if isinstance(error, RuntimeError) and NO_THREAD in str(error):

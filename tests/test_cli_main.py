@@ -114,6 +114,7 @@ def test_a_full_memory_is_no_bug(audit):
         "MPS backend out of memory",
         "[enforce fail at alloc_cpu.cpp:121] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to "
         "allocate 8589934592 bytes. Error code 12 (Cannot allocate memory)",
+        "could not create a primitive",
     ],
 )
 def test_a_memory_that_is_full_by_the_word_of_torch_is_no_bug(audit, words):
