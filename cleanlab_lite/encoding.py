@@ -12,6 +12,7 @@ import json
 import logging
 import pickle
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,6 +32,7 @@ from cleanlab_lite.pipeline import file_facts
 from cleanlab_lite.progress import OnProgress, Progress, ignore
 from cleanlab_lite.run.layout import LOCK
 from cleanlab_lite.run.lock import acquire, release
+from cleanlab_lite.run.writer import reporting
 from cleanlab_lite.train.task import ENCODER
 from cleanlab_lite.votes import VOTES
 from cleanlab_lite.workers import cores
@@ -85,24 +87,27 @@ def encode(
     Raises:
         ConfigError: vectors are given, an option does not fit, Ray is not installed, or `output` holds something else.
         RunLocked: another process writes to `output`.
-        WorkerDied: a worker process was ended twice; what it had finished is kept.
+        ReportError: `output` cannot be written.
+        WorkerDied: a worker process was ended twice, or cannot be started; what is finished is kept.
     """
     config = config or AuditConfig()
     recipe = _recipe(manifest, config)
     facts = _facts(manifest, recipe)  # before anything is decoded: its weights may not fit
     do = _with_ray if engine == "ray" else _side_by_side if recipe.device == "cpu" else _in_process
-    output.mkdir(parents=True, exist_ok=True)
-    _refuse_foreign(output, facts)
-    lock = acquire(output)
-    try:
-        for leftover in output.glob(LEFTOVERS):
-            leftover.unlink()
-        todo = [number for number in range(facts.parts) if not (output / part_name(number)).is_file()]
-        heard = _Heard(facts, todo, on_progress)
-        do([_part(manifest, output, facts, recipe, number) for number in todo], config.workers, heard)
-    finally:
-        release(lock)
-        (output / LOCK).unlink(missing_ok=True)  # or a program that reads all files of the folder would read it
+    with reporting(output, "--output"):
+        output.mkdir(parents=True, exist_ok=True)
+        _refuse_foreign(output, facts)
+        lock = acquire(output)
+        try:
+            for leftover in output.glob(LEFTOVERS):
+                leftover.unlink()
+            todo = [number for number in range(facts.parts) if not (output / part_name(number)).is_file()]
+            heard = _Heard(facts, todo, on_progress)
+            do([_part(manifest, output, facts, recipe, number) for number in todo], config.workers, heard)
+        finally:
+            release(lock)
+            with suppress(OSError):  # what went wrong before is the news
+                (output / LOCK).unlink()  # or a program that reads all files of the folder would read it
     return Done(output, facts.rows, facts.dimensions, facts.parts, facts.parts - len(todo), *heard.unreadable())
 
 

@@ -6,7 +6,7 @@
     ├── DecodeError      one file cannot be decoded; becomes a row of the report, never ends a run
     ├── EvidenceError    recorded arrays are missing, inconsistent or unusable (exit code 3)
     ├── ReportError      a report or run folder cannot be read or written (exit code 3)
-    ├── WorkerDied       a process that trained a network was ended, twice (exit code 3); finished work is saved
+    ├── WorkerDied       a worker process was ended, twice, or cannot be started (exit code 3); finished work is saved
     ├── RankLost         a process of a run over several was ended (exit code 3); finished work is saved
     ├── RunLocked        another process holds the run folder (exit code 4)
     └── StoppedEarly     the time budget is used up; state is saved and resumable (exit code 4)
@@ -52,7 +52,7 @@ class ReportError(NlcleanError):
 
 
 class WorkerDied(NlcleanError):
-    """A process that trained a network was ended, twice: most often for the memory that it took."""
+    """A worker process was ended, twice, most often for the memory that it took; or cannot be started."""
 
 
 class RankLost(NlcleanError):

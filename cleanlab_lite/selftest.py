@@ -105,6 +105,7 @@ def self_test(
     key = test_key(run, manifest, config)
     stored = run.selftest
     if stored is not None and stored.key == key:
+        _clear_up(run)  # one that was killed at that
         return stored
     believed, clock = believe(run, manifest), Clock(config.time_budget, on_progress)
     outcomes: list[Outcome] = []
@@ -141,8 +142,12 @@ def self_test(
         left_out=left_out,
     )
     RunFiles(run.folder).write_json(layout.SELFTEST, found.as_dict())
-    shutil.rmtree(run.path(layout.PLANTED), ignore_errors=True)
+    _clear_up(run)
     return found
+
+
+def _clear_up(run: RunFolder) -> None:
+    shutil.rmtree(run.path(layout.PLANTED), ignore_errors=True)
 
 
 def test_key(run: RunFolder, manifest: Manifest, config: AuditConfig) -> str:

@@ -127,6 +127,7 @@ def verify(
         config = replace(preset("fast"), seed=config.seed, device=config.device)
     key = verification_key(run, manifest, config, test, seeds)
     if run.verification is not None and run.verification.key == key:
+        _clear_up(run)  # one that was killed at that
         return run.verification
     clock, folder = Clock(config.time_budget, on_progress), run.path(layout.VERIFYING) / key[:8]
     audit = partial(audit_part, config=config, folder=folder, clock=clock)
@@ -139,8 +140,12 @@ def verify(
         learner, predicted = learn(run, school, lessons, trial, clock)
     found = conclude(run, key, school, learner, lessons, predicted)
     RunFiles(run.folder).write_json(layout.VERIFICATION, found.as_dict())
-    shutil.rmtree(run.path(layout.VERIFYING), ignore_errors=True)
+    _clear_up(run)
     return found
+
+
+def _clear_up(run: RunFolder) -> None:
+    shutil.rmtree(run.path(layout.VERIFYING), ignore_errors=True)
 
 
 def verification_key(run: RunFolder, manifest: Manifest, config: AuditConfig, test: Manifest | None, seeds: int) -> str:

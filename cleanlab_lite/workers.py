@@ -16,12 +16,16 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import spawn
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnContext, SpawnProcess
 from multiprocessing.process import BaseProcess
 from typing import Any, TypeVar
+
+from cleanlab_lite.errors import WorkerDied
+from cleanlab_lite.files import why
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -36,17 +40,53 @@ def pool(
 
     They leave Ctrl-C to this process, and end with it, however it ends. Where one of them dies, futures raise
     BrokenProcessPool. What is submitted must be picklable and importable, see above.
+
+    Raises WorkerDied, and so does submitting, where the system starts no more processes.
     """
-    return ProcessPoolExecutor(workers, _Context(), _begin, (initializer, initargs))
+    try:
+        found = _Pool(workers, _Context(), _begin, (initializer, initargs))
+        # the executor starts this thread in another thread, of which nobody hears that it could not: all would wait
+        found._call_queue._start_thread()  # type: ignore[attr-defined]
+    except (OSError, RuntimeError) as error:  # there is a process, too, that keeps track of what they share
+        raise _not_started(error) from error
+    return found
+
+
+class _Pool(ProcessPoolExecutor):
+    """A process starts with an errand. Where one cannot, none of the others may be left: they would wait for work, and
+    the end of this process for them."""
+
+    def submit(self, function: Callable[..., Result], /, *args: Any, **named: Any) -> Future[Result]:
+        try:
+            return super().submit(function, *args, **named)
+        except BrokenProcessPool:
+            raise
+        except (OSError, RuntimeError) as error:  # of processes and of the thread that looks after them
+            for process in (self._processes or {}).values():
+                process.kill()
+            manager: Any = self._executor_manager_thread
+            if manager is not None and not manager.is_alive():  # who shuts this down would wait for it
+                self._executor_manager_thread = None  # type: ignore[assignment]
+            raise _not_started(error) from error
+
+
+def _not_started(error: Exception) -> WorkerDied:
+    return WorkerDied(
+        f"a worker process cannot be started: {why(error)}",
+        hint="--workers 1 starts none, and `ulimit -u` says how many you may have; the same command goes on from here",
+    )
 
 
 def start(target: Callable[..., object], *args: Any, daemon: bool = True) -> BaseProcess:
     """One such process, which does `target(*args)`. It ends with this one, and may be ended at any time.
 
-    A daemon must not have workers of its own.
+    A daemon must not have workers of its own. Raises WorkerDied where the system starts no more processes.
     """
     process = _Context().Process(target=_begin, args=(target, args), daemon=daemon)
-    process.start()
+    try:
+        process.start()
+    except OSError as error:
+        raise _not_started(error) from error
     return process
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import io
 import os
+import re
 import signal
 import sys
 from collections.abc import Sequence
@@ -30,6 +31,13 @@ GROUPS = {
     "Export": ("export",),
     "Housekeeping": ("runs", "cache", "methods", "doctor", "completion"),
 }
+GOES_ON = "an audit goes on where it was when its command is run again"
+# What torch says of a machine or a device without memory: "CUDA out of memory", "DefaultCPUAllocator: can't allocate
+# memory", on Windows "not enough memory"; of oneDNN, and of the loader of libraries, the last two.
+NO_MEMORY = re.compile(
+    r"out of memory|can't allocate memory|not enough memory|could not create a primitive|failed to map segment"
+)
+NO_THREAD = "can't start new thread"  # Python's words
 COMMANDS = tuple(name for names in GROUPS.values() for name in names)
 
 
@@ -84,25 +92,34 @@ class Program(click.Group):
             diagnostics.error(text[:1].lower() + text[1:], hint=hint)
             code = ExitCode.USAGE
         except (click.Abort, KeyboardInterrupt):
-            diagnostics.error("interrupted", hint="an audit goes on where it was when its command is run again")
+            diagnostics.error("interrupted", hint=GOES_ON)
             code = ExitCode.INTERRUPTED
-        except MemoryError as error:
-            text = f"the memory is used up: {error}".rstrip(": ")
-            hint = "--preset fast or --workers 1 need less; an audit goes on where it was when its command is run again"
+        except Exception as error:
+            text, hint = _in_words(error)
             diagnostics.error(text, hint=hint, cause=error)
             code = ExitCode.FAILED
-        except OSError as error:  # a full disk, a folder without permission: not ours to fix
-            diagnostics.error(str(error), cause=error)
-            code = ExitCode.FAILED
-        except Exception as error:
-            diagnostics.error(
-                f"unexpected {type(error).__name__}: {error}",
-                hint="this is a bug in nlclean: please report it, with what the command prints at -vv and "
-                "with `nlclean doctor`",
-                cause=error,
-            )
-            code = ExitCode.FAILED
         sys.exit(int(code))
+
+
+def _in_words(error: Exception) -> tuple[str, str]:
+    """What is said of an error that is none of ours, and what to do about it."""
+    if isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError | ImportError) and NO_MEMORY.search(str(error))
+    ):
+        first = str(error).partition("\n")[0]
+        return f"the memory is used up: {first}".rstrip(": "), f"--preset fast or --workers 1 need less; {GOES_ON}"
+    if isinstance(error, RuntimeError) and NO_THREAD in str(error):
+        return (
+            "the system starts no more threads for this program",
+            f"end other programs, or raise the limits of `ulimit -u` and of the container; {GOES_ON}",
+        )
+    if isinstance(error, OSError):  # a full disk, a folder without permission: not ours to fix
+        where = "" if error.filename is None else f"{error.filename}: "
+        return f"{where}{error.strerror or error}", f"check free space and permissions; {GOES_ON}"
+    return (
+        f"unexpected {type(error).__name__}: {error}",
+        "this is a bug in nlclean: please report it, with what the command prints at -vv and with `nlclean doctor`",
+    )
 
 
 def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:

@@ -107,6 +107,31 @@ def test_a_full_memory_is_no_bug(audit):
     assert "error: the memory is used up\n" in audit(error=MemoryError()).err
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "CUDA out of memory. Tried to allocate 2.00 GiB",
+        "MPS backend out of memory",
+        "[enforce fail at alloc_cpu.cpp:121] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to "
+        "allocate 8589934592 bytes. Error code 12 (Cannot allocate memory)",
+        "could not create a primitive",
+    ],
+)
+def test_a_memory_that_is_full_by_the_word_of_torch_is_no_bug(audit, words):
+    result = audit(error=RuntimeError(f"{words}\nframe #0: nobody reads this"))
+    assert result.code == 3
+    assert "error: the memory is used up: " in result.err and "hint: --preset fast" in result.err
+    assert "bug" not in result.err and "frame" not in result.err
+
+
+def test_what_the_system_refuses_names_the_place_and_what_to_do(audit):
+    result = audit(error=OSError(28, "No space left on device", "x.npy"))
+    assert "error: x.npy: No space left on device\n  hint: check free space and permissions; an audit" in result.err
+    result = audit(error=RuntimeError("can't start new thread"))
+    assert result.code == 3
+    assert "error: the system starts no more threads" in result.err and "ulimit -u" in result.err
+
+
 def test_audit_answers_on_stdout_and_talks_on_stderr(audit, tmp_path):
     result = audit()
     assert result.code == 0

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
+import os
 
 import pytest
 
@@ -34,6 +36,30 @@ def test_a_torn_line_costs_itself_only(tmp_path):
         file.write('{"id": "ü'.encode()[:-1])  # and of a character
     log.append(decide("4", "drop"))
     assert [d.id for d in log.read()] == ["1", "3", "4"]
+
+
+@pytest.mark.parametrize("room", [0, 10, 10_000])
+def test_a_disk_that_takes_a_part_only_is_full_and_says_so(tmp_path, monkeypatch, room):
+    log = DecisionLog(tmp_path / "decisions.jsonl")
+    log.append(decide("1", "keep"))
+    write, left = os.write, [room]
+
+    def nearly_full(handle, data):
+        if not left[0]:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        taken = data[: left[0]]
+        left[0] -= len(taken)
+        return write(handle, taken)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", nearly_full)
+        if room < 1000:
+            with pytest.raises(OSError, match="No space"):
+                log.append(decide("2", "keep"))
+        else:
+            log.append(decide("2", "keep"))
+    log.append(decide("3", "keep"))
+    assert [d.id for d in log.read()] == (["1", "3"] if room < 1000 else ["1", "2", "3"])
 
 
 @pytest.mark.parametrize(

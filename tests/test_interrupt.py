@@ -75,3 +75,16 @@ def test_what_a_killed_export_of_a_folder_left_is_cleared_up_and_what_stepped_as
     with replacing(here / "out", tree=True) as place:
         (place / "new.txt").touch()
     assert sorted(path.name for path in (here / "out").iterdir()) == sorted([MARKER, "new.txt"])
+
+
+def test_what_a_killed_export_of_a_file_left_is_cleared_up(here: Path) -> None:
+    gone = finished(subprocess.Popen([sys.executable, "-c", ""]))
+    for name in (f".{gone}.out.csv", f".{gone}.other.csv", ".1.out.csv", ".mine.out.csv"):
+        (here / name).write_text("half")
+    (here / "target.txt").write_text("kept")
+    (here / f".{gone}0000000.out.csv").symlink_to(here / "target.txt")
+    with replacing(here / "out.csv") as place:
+        place.write_text("whole")
+    left = {path.name for path in here.iterdir()}
+    assert f".{gone}.out.csv" not in left and (here / "out.csv").read_text() == "whole"
+    assert left >= {f".{gone}.other.csv", ".1.out.csv", ".mine.out.csv", f".{gone}0000000.out.csv"}

@@ -162,6 +162,44 @@ def test_a_worker_that_dies_is_said_so() -> None:
         executor.submit(os._exit, 1).result()
 
 
+# In a process of its own: were one of the workers left, its end would wait for it.
+REFUSED = """
+import errno, multiprocessing.util, os, threading, time
+from cleanlab_lite.errors import WorkerDied
+from cleanlab_lite.workers import pool
+
+def none_left(*_, **__):
+    raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+def no_thread(*_, **__):
+    raise RuntimeError("can't start new thread")
+
+usual, spared = multiprocessing.util.spawnv_passfds, [{spared}]
+def spawn(*arguments):
+    spared[0] -= 1
+    return none_left() if spared[0] < 0 else usual(*arguments)
+
+multiprocessing.util.spawnv_passfds = spawn
+if {spared} > 2:
+    threading._start_new_thread = threading._start_joinable_thread = no_thread
+for _ in range(2):
+    try:
+        with pool(2) as executor:
+            for _ in range(3):
+                executor.submit(time.sleep, 1)
+    except WorkerDied as error:
+        print(error)
+"""
+
+
+@pytest.mark.parametrize(("spared", "why"), [(0, "unavailable"), (2, "unavailable"), (6, "can't start new thread")])
+def test_where_no_process_can_be_started_it_is_said_and_none_is_left(tmp_path: Path, spared: int, why: str) -> None:
+    done = run("-c", REFUSED.format(spared=spared), folder=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.count("a worker process cannot be started: ") == 2 == done.stdout.count(why)
+    assert "hint: --workers 1 starts none" in done.stdout
+
+
 def test_threads_give_what_map_gives_in_order_and_no_further_than_they_are_asked():
     begun = []
 

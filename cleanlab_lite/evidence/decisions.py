@@ -66,7 +66,8 @@ class DecisionLog:
             size = os.fstat(handle).st_size
             if size and _last_byte(handle, size) != b"\n":
                 text = b"\n" + text  # a line torn by a kill stays alone
-            os.write(handle, text)
+            while text:  # a disk that is about to be full takes a part, and refuses the rest
+                text = text[os.write(handle, text) :]
             os.fsync(handle)
         finally:
             os.close(handle)

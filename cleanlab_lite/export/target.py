@@ -148,11 +148,22 @@ def replacing(target: Path, *, tree: bool = False, hint: str = "give another pla
     """
     special = not tree and target.exists() and not target.is_file()
     try:
-        with nullcontext(target) if special else _whole_folder(target) if tree else whole(target) as place:
+        with nullcontext(target) if special else _whole_folder(target) if tree else _whole_file(target) as place:
             yield place
     except OSError as error:
         reason = error.strerror or error
         raise ReportError(f"cannot write {target}: {reason}", hint=hint) from error
+
+
+@contextmanager
+def _whole_file(target: Path) -> Iterator[Path]:
+    """`whole`, and what killed processes have left of the same file goes."""
+    for entry in target.parent.iterdir():
+        name = re.fullmatch(rf"\.(\d+)\.{re.escape(target.name)}", entry.name)
+        if name is not None and entry.is_file() and not entry.is_symlink() and not _lives(int(name[1])):
+            entry.unlink()
+    with whole(target) as place:
+        yield place
 
 
 @contextmanager

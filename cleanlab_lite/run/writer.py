@@ -49,7 +49,7 @@ class RunFiles:
         target = self.path(name)
         # the name comes last: np.savez and others look at the ending
         temporary = self.folder / f"{TEMPORARY}{name.replace('/', '-')}"
-        with _reporting(target), whole(target, temporary):
+        with reporting(target), whole(target, temporary):
             writer(temporary)
             target.parent.mkdir(parents=True, exist_ok=True)
 
@@ -91,7 +91,7 @@ class Run(RunFiles):
         Raises ConfigError when `out` is a file or holds something else, RunLocked when another process
         holds the folder, ReportError when the folder cannot be written.
         """
-        with _reporting(out or root):
+        with reporting(out or root):
             folder = choose(root / safe_stem(stem), key) if out is None else out
             refuse_foreign(folder, key)
             folder.mkdir(parents=True, exist_ok=True)
@@ -184,7 +184,7 @@ class Run(RunFiles):
     def log(self, event: str, **facts: Any) -> None:
         """Append one event, with the time in UTC, to the log."""
         line = json.dumps(_plain({"time": _now(), "event": event, **facts}), allow_nan=False)
-        with _reporting(self.path(LOG)), self.path(LOG).open("ab") as file:
+        with reporting(self.path(LOG)), self.path(LOG).open("ab") as file:
             file.write(line.encode() + b"\n")
 
     def finish(self, **info: Any) -> None:
@@ -210,14 +210,14 @@ def _refuse_links(folder: Path) -> None:
 
 
 @contextmanager
-def _reporting(path: Path) -> Iterator[None]:
-    """Turn what the operating system refuses into ReportError."""
+def reporting(path: Path, option: str = "--out") -> Iterator[None]:
+    """Turn what the operating system refuses into ReportError; `option` names the place."""
     try:
         yield
     except (OSError, SafetensorError) as error:  # safetensors packs a full disk into an error of its own
         raise ReportError(
             f"cannot write {path}: {why(error)}",
-            hint="check free space and permissions, or choose another --out; the same command goes on from here",
+            hint=f"check free space and permissions, or choose another {option}; the same command goes on from here",
         ) from error
 
 

@@ -130,7 +130,7 @@ def _allocate(path: Path, shape: tuple[int, ...], dtype: np.dtype) -> np.memmap:
             return array
         raise ReportError(
             f"cannot write {path}: {error.strerror or error}",
-            hint="check free space and permissions, or choose another --out",
+            hint="check free space and permissions, or choose another --out; the same command goes on from here",
         ) from error
     return array
 
