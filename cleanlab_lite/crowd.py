@@ -31,9 +31,7 @@ ROUNDS = 60
 SETTLED = 1e-4  # change of an annotator's confusion that is none
 LARGEST = 1 << 24  # numbers of all confusions; with more of them annotators differ in how often they are right only
 TO_ALL = 10.0  # votes that the share of right votes of all annotators counts for in that of each
-TO_OWN = (
-    16.0  # votes on a class that this share counts for in what an annotator makes of the class; one per class at least
-)
+TO_OWN = 16.0  # votes on a class that this share counts for in what an annotator makes of it; one per class at least
 SAMPLE = 20_000  # items that tell how far the model is trusted
 TRUST = (0.02, 8.0)  # least and most power of its probabilities
 POWER = (0.2, 1.0)  # the same of what all voices say together: they are never believed farther than their product
