@@ -38,6 +38,9 @@ _INDENT = " " * 6  # of a sentence under its row
 _ROOM, _MOST = 60, 140  # characters that a sentence needs beside its row, and takes at most
 _PIPE_WIDTH = 1000  # characters per line off a terminal: tables take what they need, nothing is cut
 _WORST_CLASSES = _TOP_CONFUSIONS = 8  # rows
+_TOP = 20  # suspicious rows
+_TALL = 40  # lines of a terminal that shows a report whole, with some scrolling; a lower one is shown what fits
+_REST = 20  # lines of such a report beside the suspicious rows, which have two each
 _SENTENCES = 8
 _METHOD_COLUMNS = {"runs": "in an audit", "pretrained": "takes weights"}  # where the name does not say enough
 _SUSPICIOUS_COLUMNS = ("id", "given_label", "suggested_label", "p_mislabel", "issue", "action", "reasons")
@@ -74,26 +77,45 @@ def encoded_view(done: Done) -> None:
     line(escape(str(done.folder)))
 
 
-def report_json(report: ReportTable, path: Path, top: int, reviews: Mapping[str, Any] | None = None) -> None:
+def report_json(report: ReportTable, path: Path, top: int | None, reviews: Mapping[str, Any] | None = None) -> None:
     """The JSON twin of `report_view`: summary, `report` (path), `suspicious` (the `top` rows), `advice`, `reviews`."""
     from cleanlab_lite.report.advice import advice_of
     from cleanlab_lite.report.reasons import why, with_context
 
-    rows = with_context(report, report.suspicious().slice(0, top))
+    rows = with_context(report, report.suspicious().slice(0, _TOP if top is None else top))
     suspicious = [{name: row[name] for name in _SUSPICIOUS_COLUMNS} | {"why": why(row)} for row in rows]
     more = {"report": str(path), "suspicious": suspicious, "advice": advice_of(report.summary), "reviews": reviews}
     json_document(report.summary.as_dict() | more)
 
 
-def report_view(report: ReportTable, path: Path, top: int, reviews: Sequence[str] = ()) -> None:
-    """What a person reads after an audit; `reviews` is what decisions say of it. The last line is `path`."""
+def report_view(report: ReportTable, path: Path, top: int | None, reviews: Sequence[str] = ()) -> None:
+    """What a person reads after an audit; `reviews` is what decisions say of it. The last line is `path`.
+
+    Where the user has not named `top` rows, a low terminal is shown the first of them and no tables.
+    """
     from cleanlab_lite.report.reasons import with_context
 
     summary = report.summary
     learned = summary.noise_rate.learned
+    height = shutil.get_terminal_size().lines if is_terminal(sys.stdout) else _TALL
+    low = top is None and height < _TALL
     _headline(summary)
     _sentences("By the decisions of people", reviews)
-    if learned:
+    if not low:
+        _tables(summary)
+    title = "Most suspicious rows" if learned else "Copies that carry different labels"
+    shown = max((height - _REST) // 2, 2) if low else _TOP if top is None else top
+    _suspicious_rows(title, with_context(report, report.suspicious().slice(0, shown)))
+    if low:
+        everything = f"nlclean report {escape(shlex.quote(str(path.parent)))} --top {_TOP}"
+        line(f"classes, confusions and more rows: {everything}")
+    _next_steps(path.parent, summary, bare=low)
+    line(str(path))
+
+
+def _tables(summary: Summary) -> None:
+    """All but the headline and the suspicious rows."""
+    if summary.noise_rate.learned:
         _worst_classes(summary.classes)
         _top_confusions(summary.confusions)
         _sentences("Classes taken for each other", [pair.in_words for pair in summary.overlaps])
@@ -102,10 +124,6 @@ def report_view(report: ReportTable, path: Path, top: int, reviews: Sequence[str
     _leakage(summary.leakage)
     if summary.search:
         _search(summary.search)
-    title = "Most suspicious rows" if learned else "Copies that carry different labels"
-    _suspicious_rows(title, with_context(report, report.suspicious().slice(0, top)))
-    _next_steps(path.parent, summary)
-    line(str(path))
 
 
 def method_view(summary: Summary) -> None:
@@ -455,9 +473,9 @@ def _correction(row: Mapping[str, Any], width: int) -> str:
     return f"{given} -> {suggested}" + ("" if confidence is None else f" {chance(confidence)}")
 
 
-def _next_steps(run: Path, summary: Summary) -> None:
+def _next_steps(run: Path, summary: Summary, *, bare: bool) -> None:
     """Commands to paste. A cleaned manifest that the audit has refused to write is none of them. Where nothing was
-    learned: what to try."""
+    learned: what to try. `bare` ones are without what they do where that would take a line of its own."""
     from cleanlab_lite.report.advice import advice_of
 
     if advice := advice_of(summary):
@@ -483,7 +501,8 @@ def _next_steps(run: Path, summary: Summary) -> None:
     line("Next:")
     beside = all(width + len(comment) + 7 <= _width() for _, comment in steps)
     for command, comment in steps:
-        line(f"  {command:<{width}}   # {comment}" if beside else f"  # {comment}\n  {command}")
+        above = "" if bare else f"  # {comment}\n"
+        line(f"  {command:<{width}}   # {comment}" if beside else f"{above}  {command}")
     line(f"  nlclean report {folder} --json --top 100")
     line()
 

@@ -55,6 +55,19 @@ def test_the_newest_run_is_the_default(run, tmp_path, capsys, monkeypatch):
     assert call(capsys, "report", path).out.splitlines()[-1] == str(path)
 
 
+def test_a_low_terminal_is_shown_the_headline_some_rows_and_what_next(run):
+    def shown(*more: object) -> list[str]:
+        _, text = on_terminal("-m", "nlclean", "report", run, *more, LINES="24", COLUMNS="80", NO_COLOR="1")
+        return text.strip().splitlines()
+
+    low = "\n".join(shown())
+    assert len(shown()) <= 24
+    for needed in ("noise rate: 12.3 %", "c.png", "Next:", "nlclean review", f"nlclean report {run} --top 20"):
+        assert needed in low.replace("\r", "")
+    assert "Worst classes" not in low
+    assert "Worst classes" in "\n".join(shown("--top", 20))
+
+
 def test_top_limits_the_rows(run, capsys):
     out = call(capsys, "report", run, "--top", 1).out
     assert "c.png" in out
@@ -125,7 +138,7 @@ def test_every_row_has_its_sentence_on_any_terminal(tmp_path, columns):
     )
     rows = [wide, row("b", given_label="American Staffordshire Terrier")]
     folder = finished_run(tmp_path / "run", make_report(rows))
-    _, shown = on_terminal("-m", "nlclean", "report", folder, COLUMNS=str(columns), NO_COLOR="1")
+    _, shown = on_terminal("-m", "nlclean", "report", folder, COLUMNS=str(columns), LINES="50", NO_COLOR="1")
     table = shown[shown.index("Most suspicious") : shown.index("Next:")]
     assert max(map(len, table.splitlines())) <= columns
     assert "90 %" in table and "1 nearest rows are labelled American" in " ".join(table.split())

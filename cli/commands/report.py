@@ -13,7 +13,12 @@ from ..options import data_root_option, json_option, run_argument, target_option
 
 @click.command("report", cls=HelpfulCommand, epilog="Example: nlclean report run --html page.html")
 @run_argument
-@click.option("--top", type=click.IntRange(min=0), default=20, show_default=True, help="Suspicious rows on show.")
+@click.option(
+    "--top",
+    type=click.IntRange(min=0),
+    show_default="20; in a low terminal what fits",
+    help="Suspicious rows on show.",
+)
 @click.option("--schema", is_flag=True, help="Print the columns of report.parquet as JSON.")
 @click.option(
     "--html",
@@ -30,7 +35,7 @@ from ..options import data_root_option, json_option, run_argument, target_option
 @verbosity_options
 def command(
     run: Path | None,
-    top: int,
+    top: int | None,
     schema: bool,
     page: Path | None,
     method: bool,
