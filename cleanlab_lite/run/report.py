@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ import pyarrow.parquet as pq
 from cleanlab_lite.errors import ReportError
 from cleanlab_lite.files import json_object, read_table, reading
 from cleanlab_lite.run.summary import Summary
+from cleanlab_lite.text import renamed, tell_apart
 
 SCHEMA_VERSION = 1
 VIEW_MARGIN = "view_margin_"  # begins the columns of each view
@@ -104,6 +106,23 @@ class ReportTable:
 
     def __len__(self) -> int:
         return self.table.num_rows
+
+    @cached_property
+    def names(self) -> dict[str, str]:
+        """Labels that look like another one, and what people are shown instead; see `tell_apart`."""
+        return tell_apart(entry.label for entry in self.summary.classes)
+
+    @cached_property
+    def told_apart(self) -> ReportTable:
+        """The same for people to read: labels that look alike can be told apart in it. Decisions need the labels."""
+        if not self.names:
+            return self
+        table = self.table
+        for name, dtype, kind, _ in COLUMNS:
+            if kind in ("a class", "classes"):
+                shown = pa.array(renamed(table[name].to_pylist(), self.names), dtype)
+                table = table.set_column(table.schema.get_field_index(name), SCHEMA.field(name), shown)
+        return ReportTable(table, Summary.from_dict(renamed(self.summary.as_dict(), self.names)))
 
     def flagged(self) -> pa.Table:
         """Rows with a label issue, most suspicious first."""
