@@ -29,7 +29,7 @@ _S, _F, _I, _B = pa.string(), pa.float32(), pa.int32(), pa.bool_()
 # name, type, range or unit, meaning
 COLUMNS: tuple[tuple[str, pa.DataType, str, str], ...] = (
     ("id", _S, "unique", "identifier of the row: the id column, else the path"),
-    ("path", _S, "", "location as the manifest gives it; null for embeddings"),
+    ("path", _S, "", "location as the manifest gives it, without signatures; null for embeddings"),
     ("split", _S, "", "split of the row; null where the manifest has none"),
     ("given_label", _S, "a class", "label in the manifest; null where it is missing"),
     ("predicted_label", _S, "a class", "most probable class, from proxies that did not train on the row"),
