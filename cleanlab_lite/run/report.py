@@ -165,6 +165,11 @@ class ReportTable:
                     table = table.append_column(field, pa.nulls(len(table), field.type))
             if lacking := [field.name for field in SCHEMA if field not in table.schema]:
                 raise ValueError(f"columns are missing or of another type: {', '.join(lacking)}")
+            for name in ("top_labels", "neighbors", "reasons"):
+                if pc.list_flatten(table[name]).null_count:
+                    raise ValueError(f"column {name} holds lists with nulls")
+            if not pc.list_value_length(table["top_labels"]).equals(pc.list_value_length(table["top_probs"])):
+                raise ValueError("top_labels and top_probs differ in length")
             with reading(f"the summary in {path} is damaged", ReportError, hint="run `nlclean audit` again"):
                 summary = Summary.from_dict(json_object(metadata[b"nlclean.summary"]))
             return cls(table, summary)
