@@ -479,4 +479,9 @@ def test_folders_may_be_called_so_and_classes_get_no_folder_outside(world, tmp_p
 
 def fits(name: str) -> bool:
     """Whether the file system takes a folder of that name, and we take it for a class."""
-    return 0 < len(os.fsencode(name)) < 200 and not set(name) & {"/", "\x00"} and not name.startswith(".")
+    return (
+        bool(name.strip())
+        and len(os.fsencode(name)) < 200
+        and not set(name) & {"/", "\x00"}
+        and not name.startswith(".")
+    )
