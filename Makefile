@@ -1,4 +1,4 @@
-.PHONY: check lint test slow site
+.PHONY: check lint test slow site sbom
 
 check: lint test
 
@@ -15,3 +15,8 @@ slow:
 
 site:
 	mkdocs build
+
+sbom:
+	python3 -m venv .sbom && .sbom/bin/pip install -q cyclonedx-bom
+	.sbom/bin/cyclonedx-py environment --output-reproducible --pyproject pyproject.toml -o sbom.json "$$(command -v python3)"
+	rm -r .sbom

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import errno
 import re
-from typing import NoReturn
+from collections.abc import Sequence
+from typing import NoReturn, TypeVar
 
 from cleanlab_lite.files import is_remote, local_path
 
+Text = TypeVar("Text", str, str | None)
 WEB = ("http", "https")
 PROTOCOLS = {*WEB, "s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "hf", "memory"}  # those of fsspec
 ARCHIVES = ("zip", "tar")
@@ -56,6 +58,12 @@ def refuse_login(address: str) -> None:
 def shown(text: str) -> str:
     """`text` without what lets whoever reads it open the addresses in it: passwords, and signatures of a query."""
     return _SIGNED.sub(r"\1…", _LOGIN.sub("…@", text)) if "://" in text else text
+
+
+def unsigned(paths: Sequence[Text]) -> list[Text]:
+    """Paths without what lets whoever has them open the files; as they are where only that tells two of them apart."""
+    masked = [path and shown(path) for path in paths]
+    return masked if len(set(masked)) == len(set(paths)) else list(paths)
 
 
 def scheme(address: str) -> str:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from cleanlab_lite.addresses import shown
 from cleanlab_lite.config import FIELDS
 from cleanlab_lite.export.formats import STEMS
-from cleanlab_lite.text import chance, escape, percent, shorten
+from cleanlab_lite.text import chance, escape, percent, renamed, shorten, tell_apart
 
 from .settings import OptionValue
 from .terminal import format_duration, is_terminal, supports_color, wrapped
@@ -95,6 +95,7 @@ def report_view(report: ReportTable, path: Path, top: int | None, reviews: Seque
     """
     from cleanlab_lite.report.reasons import with_context
 
+    report = report.told_apart
     summary = report.summary
     learned = summary.noise_rate.learned
     height = shutil.get_terminal_size().lines if is_terminal(sys.stdout) else _TALL
@@ -185,6 +186,7 @@ def _calibration(shapes: Sequence[Outcome]) -> None:
 def _weakest_classes(shapes: Sequence[Outcome]) -> None:
     """Classes whose errors are found least, by the first shape."""
     for shape in shapes[:1]:
+        names = tell_apart(each.label for each in shape.classes)
         known = [each for each in shape.classes if each.recall is not None]
         weakest: list[ClassOutcome] = sorted(known, key=lambda each: (each.recall or 0.0, each.label))
         _table(
@@ -192,7 +194,7 @@ def _weakest_classes(shapes: Sequence[Outcome]) -> None:
             ("label", "rows", "planted", "flagged", "precision", "recall"),
             [
                 (
-                    _label(each.label),
+                    _label(renamed(each.label, names)),
                     *(f"{count:,}" for count in (each.rows, each.planted, each.flagged)),
                     percent(each.precision),
                     percent(each.recall),
@@ -234,13 +236,14 @@ def comparison_view(found: Comparison, top: int) -> None:
     line(f"flagged: {_rows(found.flagged_before)} before, {_rows(found.flagged_after)} after")
     if found.stay is not None:
         line(f"{percent(found.stay)} of the flags stay")
+    names = tell_apart(each.label for each in found.classes)
     changed = [each for each in found.classes if each.newly_flagged or each.no_longer_flagged]
     _table(
         "Classes with most changes",
         ("label", "rows", "flagged before", "after", "newly", "no longer"),
         [
             (
-                _label(each.label),
+                _label(renamed(each.label, names)),
                 *(f"{n:,}" for n in (each.rows, each.flagged_before, each.flagged_after)),
                 *(f"{n:,}" for n in (each.newly_flagged, each.no_longer_flagged)),
             )
@@ -253,7 +256,7 @@ def comparison_view(found: Comparison, top: int) -> None:
         _table(
             f"{name.capitalize()}: {_rows(len(rows))}",
             ("id", "label", "p before", "p after", "suggested before", "suggested after"),
-            map(_change_cells, rows[:top]),
+            [_change_cells(each, names) for each in rows[:top]],
             right=(2, 3),
         )
 
@@ -281,14 +284,12 @@ def _between(rate: Noise) -> str:
     return f"{percent(rate.estimate)} ({percent(rate.low)} to {percent(rate.high)})" if rate.learned else "unknown"
 
 
-def _change_cells(each: Change) -> tuple[str, ...]:
-    return (
-        shorten(escape(each.id), _ID_WIDTH),
-        _label(each.label_after),
-        *("-" if p is None else f"{p:.3f}" for p in (each.p_before, each.p_after)),
-        _label(each.suggested_before),
-        _label(each.suggested_after),
+def _change_cells(each: Change, names: Mapping[str, str]) -> tuple[str, ...]:
+    label, before, after = (
+        _label(renamed(text, names)) for text in (each.label_after, each.suggested_before, each.suggested_after)
     )
+    p = ("-" if p is None else f"{p:.3f}" for p in (each.p_before, each.p_after))
+    return (shorten(escape(each.id), _ID_WIDTH), label, *p, before, after)
 
 
 def _headline(summary: Summary) -> None:

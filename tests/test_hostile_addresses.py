@@ -10,16 +10,23 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import fsspec
+import pyarrow.parquet as pq
 import pytest
+from audit_world import picture
 from PIL import Image
 
+import nlclean
 from cleanlab_lite import addresses, remote
 from cleanlab_lite.archives import member
 from cleanlab_lite.config import AuditConfig
 from cleanlab_lite.data import media
 from cleanlab_lite.errors import ConfigError, DecodeError, ManifestError
+from cleanlab_lite.evidence.trusted import read_trusted
 from cleanlab_lite.files import MAX_FILE_BYTES, open_regular
 from cleanlab_lite.manifest.readers import read_manifest
+from cleanlab_lite.report.page.html import build_page
+from cleanlab_lite.report.page.notebook import html_view
+from cleanlab_lite.run import RunFolder
 from cleanlab_lite.train.plan import make_plan
 
 pytestmark = pytest.mark.survival
@@ -188,6 +195,14 @@ def pictures(folder: Path, count: int = 8) -> None:
         Image.new("RGB", (8, 8), (row * 9, 0, 0)).save(folder / f"{row}.png")
 
 
+def raw(path: Path) -> bytes:
+    """A file as bytes, a Parquet file as the text of its cells and its metadata."""
+    if path.suffix != ".parquet":
+        return path.read_bytes()
+    held = pq.read_table(path)
+    return repr((held.to_pydict(), held.schema.metadata)).encode("utf-8", "backslashreplace")
+
+
 def table(folder: Path, paths: list[str]) -> Path:
     (folder / "m.csv").write_text("path,label\n" + "".join(f"{p},{'ab'[i % 2]}\n" for i, p in enumerate(paths)))
     return folder / "m.csv"
@@ -282,6 +297,47 @@ def test_what_is_shown_of_an_address():
     assert addresses.shown("open https://u:p@h/x now") == "open https://…@h/x now"
     assert addresses.shown("https://h/x?a=1&X-Amz-Signature=abc&b=2") == "https://h/x?a=1&X-Amz-Signature=…&b=2"
     assert addresses.shown("https://h/x?sig=abc#d") == "https://h/x?sig=…#d" and addresses.shown("a?sig=b") == "a?sig=b"
+
+
+SIGNED = "memory://signed/{row}?X-Amz-Signature=SECRET{row}%2Fab/cd&as=/x.png"
+
+
+@pytest.fixture(scope="module")
+def signed_run(tmp_path_factory):
+    """An audit of pictures whose addresses are signed."""
+    folder = tmp_path_factory.mktemp("signed")
+    names = [SIGNED.format(row=row) for row in range(24)]
+    for row, name in enumerate(names):
+        picture(row % 2, seed=row).save(folder / "one.png")
+        with fsspec.open(name, "wb") as file:
+            file.write((folder / "one.png").read_bytes())
+    options = {"epochs": 1, "ensemble": 2, "device": "cpu", "allow_remote": True, "workers": 0}
+    nlclean.audit(table(folder, names), out=folder / "run", progress=False, **options)
+    return folder / "run"
+
+
+def test_signatures_of_addresses_stay_where_files_are_read(signed_run):
+    holding = [path.name for path in signed_run.rglob("*") if path.is_file() and b"SECRET" in raw(path)]
+    assert sorted(holding) == ["corrected.csv", "manifest.parquet", "pruned.csv"]  # rows of the user, to be read again
+    run = RunFolder(signed_run)
+    assert run.report.table["id"][3].as_py() == "memory://signed/3?X-Amz-Signature=…&as=/x.png"
+    assert run.report.table["path"].null_count == 0 and not run.report.table["error"].drop_null().to_pylist()
+    assert b"SECRET" not in build_page(run) and "SECRET" not in html_view(run.report)
+    assert str(run.manifest.uris[3]) == SIGNED.format(row=3)  # by which the files are read
+
+
+def test_rows_with_signed_addresses_are_found_by_addresses_signed_anew(signed_run, tmp_path):
+    manifest = RunFolder(signed_run).manifest
+    (tmp_path / "right.csv").write_text("path,label\n" + SIGNED.format(row=3).replace("SECRET", "NEWER") + ",a\n")
+    decided, notes = read_trusted(tmp_path / "right.csv", manifest)
+    assert decided[3] == 0 and (decided >= 0).sum() == 1 and not notes
+
+
+def test_addresses_that_only_their_signatures_tell_apart_stay(tmp_path):
+    names = [f"https://h/get.png?key={row}" for row in range(8)]
+    manifest = read_manifest(table(tmp_path, names))
+    assert manifest.ids.tolist() == names
+    assert any("signatures" in note for note in manifest.source.notes)
 
 
 def test_logins_come_from_netrc_and_do_not_follow_redirects(server, tmp_path, monkeypatch):

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from audit_world import CLASSES, task, vector_parquet, vectors, write_csv
 from cli_world import call
+from fuzz_world import damaged
 
 from cleanlab_lite import files
 from cleanlab_lite.door import audit
@@ -159,27 +160,6 @@ COMMANDS = (["report"], ["report", "--json"], ["check"], ["export", "--force"], 
 COMMANDS += (["report", "--html", "page.html", "--force"], ["compare"])
 FILES = ("report.parquet", "manifest.parquet", "history.parquet", "run.json", "decisions.jsonl", "features.npy")
 FILES += ("noise_matrix.parquet", "classes.parquet", "duplicates.parquet", "log.jsonl", "selftest.json")
-
-
-def damaged(data: bytes, rng: np.random.Generator) -> bytes:
-    """One of the ways in which files come to harm, or are made to."""
-    kind = rng.integers(6)
-    if not data or kind == 0:
-        return rng.bytes(int(rng.integers(200)))
-    place, end = sorted(rng.integers(0, len(data) + 1, 2).tolist())
-    changed = bytearray(data)
-    if kind == 1:
-        return data[:place]
-    if kind == 2:
-        for _ in range(int(rng.integers(1, 8))):
-            changed[int(rng.integers(len(data)))] ^= 1 << int(rng.integers(8))
-    elif kind == 3:
-        del changed[place:end]
-    elif kind == 4:
-        changed[place:place] = changed[place:end]
-    else:  # another value in a JSON, another length in a header
-        changed[place : place + 4] = rng.choice([b"null", b"\xff\xff\xff\x7f", b"[[[[", b'"":-', b"1e99"])
-    return bytes(changed)
 
 
 def fuzz(run: Path, capsys: pytest.CaptureFixture[str], times: int, seed: int) -> int:

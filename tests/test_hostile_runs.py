@@ -13,7 +13,7 @@ import platformdirs
 import pyarrow.parquet as pq
 import pytest
 from audit_world import task, vector_parquet
-from cli_world import call, make_report, mislabel, row, sealed
+from cli_world import call, finished_run, make_report, mislabel, row, sealed
 from export_world import dataset, saved_run
 
 from cleanlab_lite.door import Report, audit
@@ -314,3 +314,19 @@ def test_a_file_of_a_run_that_does_not_end_is_not_read(tmp_path, capsys, name):
     for arguments in (["report", run], ["export", run], ["check", run], ["review", run, "--json"], page):
         done = call(capsys, *arguments)
         assert done.code in (0, 2, 3) and "bug" not in done.err
+
+
+@pytest.mark.parametrize(
+    "lists",
+    [
+        {"top_labels": [None], "top_probs": [0.5]},
+        {"top_labels": ["cat"], "top_probs": [0.5, 0.5]},
+        {"top_labels": ["cat"], "top_probs": None},
+        {"neighbors": ["a", None]},
+        {"reasons": [None]},
+    ],
+)
+def test_lists_with_holes_are_errors_in_words(lists, here, capsys):
+    run = finished_run(here / "run", make_report([mislabel("a", **lists)]))
+    done = call(capsys, "report", run)
+    assert done.code == 3 and "bug" not in done.err and next(iter(lists)) in done.err

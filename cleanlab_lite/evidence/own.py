@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from cleanlab_lite.addresses import unsigned
 from cleanlab_lite.errors import EvidenceError, ManifestError
 from cleanlab_lite.evidence.evidence import Evidence
 from cleanlab_lite.evidence.history import HELD_OUT, History
@@ -178,7 +179,8 @@ def _numbers(path: Path, column: pa.ChunkedArray, name: str) -> np.ndarray:
 
 def _places(path: Path, column: pa.ChunkedArray, name: str, manifest: Manifest) -> np.ndarray:
     """(n,) row of the file for each row of the manifest."""
-    found = np.array(column.cast(pa.string()).fill_null("").to_pylist(), dtype=object)
+    keys = column.cast(pa.string()).fill_null("").to_pylist()
+    found = keys if manifest.source.id_column else unsigned(keys)  # as ids are made of paths
     place = {key: row for row, key in enumerate(found)}
     absent = [key for key in manifest.ids.tolist() if key not in place]
     if absent or len(place) < len(found):

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from cleanlab_lite.addresses import shown
 from cleanlab_lite.errors import ConfigError, ManifestError
 from cleanlab_lite.evidence.decisions import read_journal, settle
 from cleanlab_lite.evidence.evidence import NO_CLASS, NOBODY
@@ -35,7 +36,7 @@ def read_trusted(path: Path, manifest: Manifest) -> tuple[np.ndarray, list[str]]
     number = {name: k for k, name in enumerate(manifest.classes)}
     elsewhere, unknown = 0, set()
     for id, label, doubted in _journal(path) if path.suffix.lower() == JOURNAL else _table(path, manifest):
-        row = place.get(id)
+        row = place.get(id, place.get(shown(id)))
         if row is None:
             elsewhere += 1
         elif label is not None and label not in number:

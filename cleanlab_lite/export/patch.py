@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from cleanlab_lite.addresses import unsigned
 from cleanlab_lite.errors import ManifestError
 from cleanlab_lite.export.manifest import (
     BINARY,
@@ -241,7 +242,7 @@ class _Rows:
         self._ids: list[str] = manifest.ids.tolist()
         self._index = {id: row for row, id in enumerate(self._ids)}
         source = manifest.source
-        paths = None if manifest.paths is None else manifest.paths.to_pylist()
+        paths = None if manifest.paths is None else unsigned(manifest.paths.to_pylist())
         # What a row is called wherever it stands; None where ids are row numbers.
         self._names = self._ids if source.id_column else paths
 

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from cleanlab_lite.manifest.roles import PLURAL, spelled
+from cleanlab_lite.text import looks
 
 LIST = "list"  # the form of a list, as text or not
 SEPARATORS = ("|", ";", ",", " ")
@@ -129,8 +130,7 @@ def look_alike(classes: Sequence[str]) -> list[tuple[list[str], str]]:
 
 def _seen(name: str) -> str:
     """A name as it looks: no marks that take no room, blanks as one, accents composed, numbers as numbers."""
-    text = unicodedata.normalize("NFKC", "".join(c for c in name if unicodedata.category(c) != "Cf"))
-    text = " ".join(text.split()).casefold()
+    text = " ".join(unicodedata.normalize("NFKC", looks(name)).split()).casefold()
     try:
         return repr(float(text)) if text[-1:].isdigit() or text.endswith(".") else text
     except ValueError:

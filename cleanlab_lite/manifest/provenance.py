@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from cleanlab_lite.addresses import unsigned
 from cleanlab_lite.manifest.manifest import JSON_CELLS, Manifest
 
 MOST = 0.5  # values per row, from which a column names rows rather than where they come from
@@ -78,7 +79,9 @@ def _folders(manifest: Manifest) -> Iterator[Provenance]:
     paths = manifest.paths
     if paths is None:
         return
-    folders = pc.replace_substring_regex(paths.cast(pa.string()).fill_null(""), r"[^/\\]*$", "")
+    folders = pc.replace_substring_regex(
+        pa.chunked_array([unsigned(paths.to_pylist())], pa.string()).fill_null(""), r"[^/\\]*$", ""
+    )
     encoded = folders.combine_chunks().dictionary_encode()
     codes = encoded.indices.to_numpy()
     parts = [re.split(r"[/\\]+", folder.rstrip("/\\")) for folder in encoded.dictionary.to_pylist()]

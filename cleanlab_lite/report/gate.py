@@ -27,6 +27,7 @@ from cleanlab_lite.run import RunFolder
 from cleanlab_lite.run.layout import DECISIONS
 from cleanlab_lite.run.report import ReportTable, by_suspicion
 from cleanlab_lite.run.summary import Summary
+from cleanlab_lite.text import tell_apart
 
 BASELINE_VERSION = 1
 NEW = "newly_suspect"
@@ -114,6 +115,11 @@ class Gate:
     changes: Mapping[str, Sequence[RowChange]] | None  # by name of CHANGES; None without a baseline
     outcomes: Sequence[LimitOutcome]
     warnings: Sequence[str] = ()
+
+    @cached_property
+    def names(self) -> dict[str, str]:
+        """What people are shown of labels that look alike; see `tell_apart`."""
+        return tell_apart(entry.label for entry in self.summary.classes)
 
     @property
     def exceeded(self) -> bool:
@@ -262,7 +268,8 @@ def read_rows(report: ReportTable, decisions: Iterable[Decision] = (), lines: np
     columns = [table[name].to_pylist() for name in (*names, "label_score")]
     numbers = [None] * len(report) if lines is None else lines.tolist()
     places = np.argsort(by_suspicion(table)).tolist()
-    whys = {row["id"]: in_one_sentence(row, WHY) for row in with_context(report, report.flagged())}
+    told = report.told_apart
+    whys = {row["id"]: in_one_sentence(row, WHY) for row in with_context(told, told.flagged())}
     rows = []
     for id, content, label, path, flagged, issue, suggested, p, score, line, place in zip(
         *columns, numbers, places, strict=True

@@ -21,7 +21,7 @@ from urllib.parse import quote
 from cleanlab_lite.files import is_remote
 from cleanlab_lite.manifest.manifest import Source
 from cleanlab_lite.report.gate import NEW, Gate, Row, RowChange
-from cleanlab_lite.text import escape, percent, shorten
+from cleanlab_lite.text import escape, percent, renamed, shorten
 
 JSON_VERSION = 1
 WIDTH = 80  # characters of an id or a label in Markdown, JUnit and messages
@@ -82,22 +82,25 @@ def to_markdown(gate: Gate, top: int) -> str:
             shown = "" if len(changes) <= top else f", {top:,} of them here"
             title = f"{len(changes):,} {name.replace('_', ' ')}{shown}"
             header = ("line", "id", "given", "suggested", "p(wrong)", "issue")
-            rows = [_cells(change) for change in changes[:top]]
+            rows = [_cells(gate, change) for change in changes[:top]]
             parts.append(f"<details><summary>{title}</summary>\n\n{_table(header, rows)}\n\n</details>")
     return "\n\n".join(parts) + "\n"
 
 
-def _cells(change: RowChange) -> tuple[str, ...]:
+def _cells(gate: Gate, change: RowChange) -> tuple[str, ...]:
+    def label(text: str | None) -> str:
+        return _code(renamed(text, gate.names))
+
     row, before = change.row, change.before
-    given = _code(row.label)
+    given = label(row.label)
     if before is not None and before.label != row.label:
-        given = f"{_code(before.label)} to {given}"
+        given = f"{label(before.label)} to {given}"
     p = "" if row.p_mislabel is None else f"{row.p_mislabel:.2f}"
     return (
         "" if row.line is None else str(row.line),
         _code(row.id or row.content),
         given,
-        _code(row.suggested_label),
+        label(row.suggested_label),
         p,
         row.issue,
     )
@@ -158,7 +161,7 @@ def to_sarif(gate: Gate, source: Source, root: Path) -> str:
             "ruleId": row.issue,
             "ruleIndex": list(RULES).index(row.issue),
             "level": "error" if row in failed else "warning",
-            "message": {"text": message(row)},
+            "message": {"text": message(gate, row)},
             "locations": [_location(row, source, root)],
             "partialFingerprints": {"nlcleanRow/v1": _fingerprint(row)},
         }
@@ -215,7 +218,7 @@ def to_github(gate: Gate, source: Source, root: Path, top: int) -> str:
     for row in shown[:top]:
         where = {"file": _file(row, source, root)} | ({} if row.line is None else {"line": str(row.line)})
         title = "new wrong label" if gate.changes is not None else "wrong label"
-        lines.append(_command("error" if row in failed else "warning", message(row), **where, title=title))
+        lines.append(_command("error" if row in failed else "warning", message(gate, row), **where, title=title))
     lines += [_command("error", outcome.message) for outcome in gate.outcomes if outcome.exceeded]
     more = f"; {len(shown) - top:,} more are not shown" if len(shown) > top else ""
     lines.append(_command("notice", f"{_manifest_name(gate)}: {gate_headline(gate)}{more}"))
@@ -259,24 +262,24 @@ def gate_headline(gate: Gate) -> str:
 
 def suspect_text(gate: Gate, row: Row) -> str:
     """The message with the place before it, as compilers write it: `pets.csv:12: ...`."""
-    return f"{_place(gate, row)} {message(row)}"
+    return f"{_place(gate, row)} {message(gate, row)}"
 
 
 def change_text(gate: Gate, change: RowChange) -> str:
     """The row with its label, and the one before if it is another."""
     row, before = change.row, change.before
-    label = _named(row.label)
+    label = _label(gate, row.label)
     if before is not None and before.label != row.label:
-        label = f"{_named(before.label)} -> {label}"
+        label = f"{_label(gate, before.label)} -> {label}"
     return f"{_place(gate, row)} {_named(row.id or row.content)}: {label}"
 
 
-def message(row: Row) -> str:
+def message(gate: Gate, row: Row) -> str:
     """What is the matter with a suspect."""
     p = "" if row.p_mislabel is None else f" (p {row.p_mislabel:.2f})"
-    text = f"{_named(row.id)}: label {_named(row.label)} is probably wrong{p}"
+    text = f"{_named(row.id)}: label {_label(gate, row.label)} is probably wrong{p}"
     if row.suggested_label is not None:
-        text += f", {_named(row.suggested_label)} fits better"
+        text += f", {_label(gate, row.suggested_label)} fits better"
     elif row.issue == "out_of_vocabulary":
         text += ", no class fits"
     return f"{text}: {escape(row.why[0].lower() + row.why[1:])}" if row.why else text
@@ -289,6 +292,10 @@ def _place(gate: Gate, row: Row) -> str:
 
 def _manifest_name(gate: Gate) -> str:
     return PurePath(gate.summary.manifest.path).name
+
+
+def _label(gate: Gate, label: str | None) -> str:
+    return _named(renamed(label, gate.names))
 
 
 def _named(text: str | None) -> str:

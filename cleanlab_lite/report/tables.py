@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from cleanlab_lite.addresses import unsigned
 from cleanlab_lite.arrays import Matrix, Part, blocks, rows_by
 from cleanlab_lite.copies import Duplicates
 from cleanlab_lite.evidence.evidence import Evidence
@@ -39,7 +40,7 @@ def build_report(
     paths = manifest.paths
     values: dict[str, Any] = {
         "id": ids,
-        "path": pa.nulls(len(manifest), pa.string()) if paths is None else paths,
+        "path": pa.nulls(len(manifest), pa.string()) if paths is None else unsigned(paths.to_pylist()),
         "split": _texts(manifest.splits),
         "given_label": _named(classes, manifest.labels),
         "predicted_label": _named(classes, verdict.predicted),

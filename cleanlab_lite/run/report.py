@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ import pyarrow.parquet as pq
 from cleanlab_lite.errors import ReportError
 from cleanlab_lite.files import json_object, read_table, reading
 from cleanlab_lite.run.summary import Summary
+from cleanlab_lite.text import renamed, tell_apart
 
 SCHEMA_VERSION = 1
 VIEW_MARGIN = "view_margin_"  # begins the columns of each view
@@ -27,7 +29,7 @@ _S, _F, _I, _B = pa.string(), pa.float32(), pa.int32(), pa.bool_()
 # name, type, range or unit, meaning
 COLUMNS: tuple[tuple[str, pa.DataType, str, str], ...] = (
     ("id", _S, "unique", "identifier of the row: the id column, else the path"),
-    ("path", _S, "", "location as the manifest gives it; null for embeddings"),
+    ("path", _S, "", "location as the manifest gives it, without signatures; null for embeddings"),
     ("split", _S, "", "split of the row; null where the manifest has none"),
     ("given_label", _S, "a class", "label in the manifest; null where it is missing"),
     ("predicted_label", _S, "a class", "most probable class, from proxies that did not train on the row"),
@@ -105,6 +107,23 @@ class ReportTable:
     def __len__(self) -> int:
         return self.table.num_rows
 
+    @cached_property
+    def names(self) -> dict[str, str]:
+        """Labels that look like another one, and what people are shown instead; see `tell_apart`."""
+        return tell_apart(entry.label for entry in self.summary.classes)
+
+    @cached_property
+    def told_apart(self) -> ReportTable:
+        """The same for people to read: labels that look alike can be told apart in it. Decisions need the labels."""
+        if not self.names:
+            return self
+        table = self.table
+        for name, dtype, kind, _ in COLUMNS:
+            if kind in ("a class", "classes"):
+                shown = pa.array(renamed(table[name].to_pylist(), self.names), dtype)
+                table = table.set_column(table.schema.get_field_index(name), SCHEMA.field(name), shown)
+        return ReportTable(table, Summary.from_dict(renamed(self.summary.as_dict(), self.names)))
+
     def flagged(self) -> pa.Table:
         """Rows with a label issue, most suspicious first."""
         return self._most_suspicious(flags(self.table, "is_label_issue"))
@@ -146,6 +165,11 @@ class ReportTable:
                     table = table.append_column(field, pa.nulls(len(table), field.type))
             if lacking := [field.name for field in SCHEMA if field not in table.schema]:
                 raise ValueError(f"columns are missing or of another type: {', '.join(lacking)}")
+            for name in ("top_labels", "neighbors", "reasons"):
+                if pc.list_flatten(table[name]).null_count:
+                    raise ValueError(f"column {name} holds lists with nulls")
+            if not pc.list_value_length(table["top_labels"]).equals(pc.list_value_length(table["top_probs"])):
+                raise ValueError("top_labels and top_probs differ in length")
             with reading(f"the summary in {path} is damaged", ReportError, hint="run `nlclean audit` again"):
                 summary = Summary.from_dict(json_object(metadata[b"nlclean.summary"]))
             return cls(table, summary)

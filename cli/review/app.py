@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -21,7 +22,7 @@ from cleanlab_lite.evidence.decisions import Decision, agreement
 from cleanlab_lite.report.keys import TERMINAL
 from cleanlab_lite.report.reviewed import TARGET
 from cleanlab_lite.run.columns import numbers
-from cleanlab_lite.text import chance, escape, shorten
+from cleanlab_lite.text import chance, escape, renamed, shorten
 
 from . import previews, state
 from .player import Player
@@ -128,7 +129,7 @@ class ReviewApp(App[None]):
         except OSError as error:
             self._give_up(error)
             return
-        self._said = f"{_told(decision)}: {decision.id}"
+        self._said = f"{self._told(decision)}: {decision.id}"
         self._show()
 
     def action_accept(self) -> None:
@@ -171,7 +172,7 @@ class ReviewApp(App[None]):
         values = self.samples.table.slice(int(rows[0]), 1).to_pylist()[0]
         right = round(float(np.nansum(numbers(self.samples.table, "suggestion_confidence")[rows])))
         about = f"about {right:,} right, {len(rows) - right:,} wrong; z takes it back"
-        title = shorten(escape(_named((values["given_label"], values["suggested_label"]))), 40)
+        title = shorten(escape(self._named((values["given_label"], values["suggested_label"]))), 40)
         if await self.push_screen_wait(Pick(title, [(f"accept all {len(rows):,}", about, True)])):
             try:
                 self.queue.accept(rows)
@@ -196,7 +197,7 @@ class ReviewApp(App[None]):
             self._give_up(error)
             return
         more = f" of {len(undone):,} rows" if len(undone) > 1 else ""
-        self._said = f"undone: {_told(undone[0])}{more}" if undone else "nothing to undo"
+        self._said = f"undone: {self._told(undone[0])}{more}" if undone else "nothing to undo"
         self._show()
 
     @work
@@ -205,7 +206,8 @@ class ReviewApp(App[None]):
         choices: list[Choice] = [("all rows", "", dict.fromkeys(KINDS))] if self.queue.filters else []
         for kind in kinds:
             choices += [
-                (f"{kind} {_named(value)}", f"{count:,}", {kind: value}) for value, count in self.queue.choices(kind)
+                (self._filter_name(kind, value), f"{count:,}", {kind: value})
+                for value, count in self.queue.choices(kind)
             ]
         picked = await self.push_screen_wait(Pick("Filter", choices))
         if picked is not None:
@@ -258,7 +260,10 @@ class ReviewApp(App[None]):
             self.query_one("#end", Static).update(self._end())
             return
         sample = self.samples.sample(row)
-        self.query_one(EvidencePane).show(sample, self.queue.decision(row), blind=self.blind)
+        decision = self.queue.decision(row)
+        if decision is not None:
+            decision = replace(decision, label=renamed(decision.label, self.samples.names))
+        self.query_one(EvidencePane).show(sample, decision, blind=self.blind)
         self.query_one("#scroll").scroll_home(animate=False)
         self.query_one(Neighbours).display = not self.blind
         none = () if self.samples.modality == "image" else None  # yet
@@ -318,7 +323,7 @@ class ReviewApp(App[None]):
         queue, width = self.queue, self.size.width
         title = "nlclean calibration" if self.blind else "nlclean review"
         place = f"{min(queue.position + 1, len(queue.visible)):,} of {len(queue.visible):,} · {queue.left:,} left"
-        filters = " ".join(f"[{kind} {escape(_named(value))}]" for kind, value in queue.filters.items())
+        filters = " ".join(f"[{escape(self._filter_name(kind, value))}]" for kind, value in queue.filters.items())
         said = escape(self._said)
         about = f"{shorten(escape(queue.reviewer), 12)} · {shorten(escape(self.samples.name), 20)}"
         room = max(width - len(title) - len(place) - len(about) - 8, 0)
@@ -353,7 +358,17 @@ class ReviewApp(App[None]):
         given = values["given_label"]
         order = [*chances, *(label for label in self.samples.classes if label not in chances)]
         about = {label: chance(p) for label, p in chances.items()} | {given: "as given"}
-        return [(label, about.get(label, ""), label) for label in order]
+        return [(self._named(label), about.get(label, ""), label) for label in order]
+
+    def _filter_name(self, kind: str, value: Value) -> str:
+        return f"{kind} {str(value).replace('_', ' ') if kind == 'issue' else self._named(value)}"
+
+    def _named(self, value: Value) -> str:
+        """A label or a pair of them, to be shown."""
+        return " → ".join(renamed([value] if isinstance(value, str) else value, self.samples.names))
+
+    def _told(self, decision: Decision) -> str:
+        return decision.action if decision.label is None else f"{decision.action} to {self._named(decision.label)}"
 
     def _warn(self, message: str) -> None:
         self.notify(message, severity="warning", timeout=4, markup=False)
@@ -362,14 +377,6 @@ class ReviewApp(App[None]):
         """The journal cannot be written: rather stop than let the reviewer work for nothing."""
         self.failure = error
         self.exit()
-
-
-def _told(decision: Decision) -> str:
-    return decision.action if decision.label is None else f"{decision.action} to {decision.label}"
-
-
-def _named(value: Value) -> str:
-    return value.replace("_", " ") if isinstance(value, str) else " → ".join(value)
 
 
 def _key_line(width: int) -> Content:

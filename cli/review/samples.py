@@ -21,6 +21,7 @@ from cleanlab_lite.run import RunFolder
 from cleanlab_lite.run.columns import Labels, numbers
 from cleanlab_lite.run.folder import CURVES
 from cleanlab_lite.run.report import content_groups, flags
+from cleanlab_lite.text import renamed
 
 NEIGHBOURS = 6  # per class
 SEARCHED = 20_000  # rows of a class that are compared, so that a step takes the same time in any set
@@ -100,30 +101,35 @@ class SampleReader:
         """The part of that file which the row is about."""
         return self.manifest.segment(row)
 
+    @property
+    def names(self) -> Mapping[str, str]:
+        """What is shown of labels that look alike; the table has the labels themselves."""
+        return self.report.names
+
     def sample(self, row: int) -> Sample:
-        """All about row `row`."""
+        """All about row `row`, to be shown."""
         values = self.table.slice(row, 1).to_pylist()[0]
         given = values["given_label"]
         copies = np.flatnonzero(self._groups == self._groups[row])
         others = [values["suggested_label"], *(values["top_labels"] or [])]
         rival = next((label for label in others if label is not None and label != given), None)
         nearest = self._rows_of(values["neighbors"], row)
-        beside = context([near.label for near in nearest], epochs_of(self.report.summary))
+        beside = context([self._given.text(near.row) for near in nearest], epochs_of(self.report.summary))
         return Sample(
             row,
-            values,
-            tuple(why(values | beside)),
+            renamed(values, self.names),
+            tuple(why(renamed(values | beside, self.names))),
             self._curve("loss", row),
             self._curve("margin", row),
             nearest,
             self._similar(row, given, values["neighbors"]),
             self._similar(row, rival, values["neighbors"]),
-            rival,
+            renamed(rival, self.names),
             tuple(map(self._neighbour, copies[copies != row].tolist())),
         )
 
     def _neighbour(self, row: int, similarity: float | None = None) -> Neighbour:
-        return Neighbour(row, self._ids[row].as_py(), self._given.text(row), similarity)
+        return Neighbour(row, self._ids[row].as_py(), renamed(self._given.text(row), self.names), similarity)
 
     def _rows_of(self, ids: list[str] | None, row: int) -> tuple[Neighbour, ...]:
         """The rows with these ids, with their similarity to `row`."""
@@ -137,7 +143,7 @@ class SampleReader:
         if label is None:
             return ()
         if self.run.features is None:
-            return tuple(near for near in self._rows_of(ids, row) if near.label == label)[:NEIGHBOURS]
+            return tuple(near for near in self._rows_of(ids, row) if self._given.text(near.row) == label)[:NEIGHBOURS]
         rows = self._examples(label)
         rows = rows[self._groups[rows] != self._groups[row]]
         similarity = self._similarity(row, rows)

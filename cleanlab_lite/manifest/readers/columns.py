@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from cleanlab_lite import addresses
 from cleanlab_lite.errors import ManifestError
 from cleanlab_lite.files import is_remote
 from cleanlab_lite.manifest.labels import DROP, FIRST, WHOLE, find_form, labels_of, look_alike
@@ -402,10 +403,10 @@ def _id_columns(rows: Rows, names: Sequence[str]) -> tuple[list[str], list[str]]
 
 
 def make_ids(rows: Rows, columns: Columns) -> tuple[np.ndarray, list[str]]:
-    """(n,) str, unique: the id column, else the paths as given, else row numbers from 0; and notes.
+    """(n,) str, unique: the id column, else the paths, else row numbers from 0; and notes.
 
-    A path that comes again gets the suffix `#2`, `#3`, ... Raises ManifestError when the id column has empty or
-    repeated cells.
+    Signatures of addresses are left out: they open the files, and every table shows ids. A path that comes again gets
+    the suffix `#2`, `#3`, ... Raises ManifestError when the id column has empty or repeated cells.
     """
     if columns.id is not None:
         ids = texts(rows, columns.id)
@@ -413,10 +414,14 @@ def make_ids(rows: Rows, columns: Columns) -> tuple[np.ndarray, list[str]]:
         return np.array(ids, dtype=str), []
     if columns.path is None or rows.numbered:
         return np.arange(len(rows.table)).astype(str), ["ids: row numbers, from 0"]
-    ids = [path or str(row) for row, path in enumerate(texts(rows, columns.path))]
+    paths = texts(rows, columns.path)
+    ids = [path or str(row) for row, path in enumerate(addresses.unsigned(paths))]
+    notes = []
+    if any(addresses.shown(path) != path for path in ids):
+        notes.append("ids: the addresses with their signatures, without which some are the same; name an id column")
     taken = set(ids)
     if len(taken) == len(ids):
-        return np.array(ids, dtype=str), []
+        return np.array(ids, dtype=str), notes
     seen: dict[str, int] = {}
     repeats = 0
     for row, path in enumerate(ids):
@@ -428,7 +433,7 @@ def make_ids(rows: Rows, columns: Columns) -> tuple[np.ndarray, list[str]]:
             seen[path] += 1
         taken.add(name)
         ids[row] = name
-    return np.array(ids, dtype=str), [f"rows that repeat a path: {repeats}; their ids end in #2, #3, ..."]
+    return np.array(ids, dtype=str), [*notes, f"rows that repeat a path: {repeats}; their ids end in #2, #3, ..."]
 
 
 def _check_ids(rows: Rows, columns: Columns, ids: list[str]) -> None:

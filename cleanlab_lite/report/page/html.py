@@ -39,7 +39,7 @@ from cleanlab_lite.run.report import ReportTable, by_suspicion, flags
 from cleanlab_lite.run.selftest import SelfTest
 from cleanlab_lite.run.summary import Annotator, ClassNoise, Leak, NoisySource, Summary
 from cleanlab_lite.run.verification import Verification
-from cleanlab_lite.text import percent
+from cleanlab_lite.text import percent, renamed
 
 # what the page may load: nothing, or the pictures, sounds and decisions of `nlclean review --web`
 OFFLINE = "img-src data:; media-src data:"
@@ -128,6 +128,7 @@ def _frame(run: RunFolder, *, served: bool) -> tuple[bytes, bytes]:
     style = (here / "page.css").read_text("utf-8")
     script = f"(() => {{\n{''.join((here / name).read_text('utf-8') for name in names)}}})();\n"
     before, after = (here / "page.html").read_text("utf-8").split("$data")
+    report = run.report.told_apart
     values = {
         "served": " data-served" if served else "",
         "icon": '<link rel="icon" href="data:,">' if served else "",  # or a browser asks the server for one
@@ -139,8 +140,8 @@ def _frame(run: RunFolder, *, served: bool) -> tuple[bytes, bytes]:
         "journal": DECISIONS,
         **_headline(run),
         "leakage": _leakage(run.summary.leakage),
-        "provenance": _provenance(run.summary.provenance),
-        "annotators": _annotators(run.summary.annotators),
+        "provenance": _provenance(report.summary.provenance),
+        "annotators": _annotators(report.summary.annotators),
         "reviews": _reviews(run),
         "selftest": _selftest(run.selftest),
         "verification": _verification(run.verification),
@@ -372,7 +373,11 @@ def _classes_or_advice(run: RunFolder) -> dict[str, str]:
         items = "".join(f"<li>{escape(text)}</li>" for text in advice)
         card = f'<div class="card"><h2>What to try</h2><p class="note">{escape(UNLEARNED)}.</p><ul>{items}</ul></div>'
         return {"classes_title": "What to try", "classes": card, "matrix": ""}
-    return {"classes_title": "Classes", "classes": _class_card(run.summary.classes), "matrix": _matrix(run)}
+    return {
+        "classes_title": "Classes",
+        "classes": _class_card(run.report.told_apart.summary.classes),
+        "matrix": _matrix(run),
+    }
 
 
 def _class_card(classes: Sequence[ClassNoise]) -> str:
@@ -411,7 +416,7 @@ def _matrix(run: RunFolder) -> str:
     matrix = run.noise_matrix
     if matrix is None:
         return ""
-    labels, cells, left_out = charts.fold_noise_matrix(matrix.to_pylist())
+    labels, cells, left_out = charts.fold_noise_matrix(renamed(matrix.to_pylist(), run.report.names))
     note = "How often rows of a class carry each label, in percent; a click shows the suspects among them. "
     note += f"The {len(labels)} most confused classes; {left_out:,} others are not drawn." if left_out else ""
     return (

@@ -46,6 +46,7 @@ def html_view(report: ReportTable, manifest: Manifest | None = None, top: int = 
 
     Pictures are shown, and sounds played, where `manifest` says where the files are and they can be read.
     """
+    report = report.told_apart
     order, summary = by_suspicion(report.table), report.summary
     suspicious = flags(report.table, "is_label_issue") | contradicts(report.table)
     shown = order[suspicious[order]][:top]

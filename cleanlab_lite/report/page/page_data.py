@@ -26,6 +26,7 @@ from cleanlab_lite.report.page.previews import LARGE, SMALL, Preview, preview
 from cleanlab_lite.report.reasons import SHOWN, sentences, to_show, why, with_context
 from cleanlab_lite.run.folder import StoredCurves
 from cleanlab_lite.run.report import ReportTable, with_issue
+from cleanlab_lite.text import renamed
 
 ROWS_SHARE = 0.45  # of the limit, for the table without details
 EXAMPLES_SHARE = 0.1  # of the limit, for typical rows of the classes
@@ -73,6 +74,7 @@ class PageData:
 
     def __init__(self, report: ReportTable, left: int, limit: int) -> None:
         self.report, self.table = report, report.table
+        self.names = report.names  # of labels that look alike
         self.limit = limit
         self.left = left
         self.labels = {entry.label: i for i, entry in enumerate(report.summary.classes)}
@@ -94,9 +96,9 @@ class PageData:
                 for pair in report.summary.confusions[:CONFUSIONS]
             ],
             "overlaps": [
-                [self._label(pair.a), self._label(pair.b), pair.in_words]
-                for pair in report.summary.overlaps[:CONFUSIONS]
-            ],
+                [self._label(pair.a), self._label(pair.b), told.in_words]
+                for pair, told in zip(report.summary.overlaps, report.told_apart.summary.overlaps, strict=True)
+            ][:CONFUSIONS],
             "fields": FIELDS,
             "issues": ISSUES,
             "keys": [[key.key, key.meaning] for key in PAGE],
@@ -106,8 +108,11 @@ class PageData:
             left - len(_json(self.facts | self._vocabularies())) - len(b"".join(b',"%s":[]' % name for name in ARRAYS))
         )
 
-    def _vocabularies(self) -> dict[str, list[str]]:
-        return {"labels": list(self.labels), "reasons": list(self.reasons), "splits": list(self.splits)}
+    def _vocabularies(self) -> dict[str, Any]:
+        """`names`: what is shown of labels that look alike, by their place among the labels."""
+        names = {at: self.names[label] for label, at in self.labels.items() if label in self.names}
+        lists = {"labels": list(self.labels), "reasons": list(self.reasons), "splits": list(self.splits)}
+        return {"names": names, **lists}
 
     def encoded(self) -> bytes:
         arrays = b",".join(b'"%s":[%s]' % (name, b",".join(getattr(self, name.decode()))) for name in ARRAYS)
@@ -130,7 +135,7 @@ class PageData:
                 if not self._add(self.rows, self._row(record), floor):
                     self.listed = order[: len(self.rows)]
                     return
-                self.whys.append(why(record))
+                self.whys.append(why(renamed(record, self.names) if self.names else record))
         self.listed = order
 
     def _row(self, record: dict[str, Any]) -> list[Any]:

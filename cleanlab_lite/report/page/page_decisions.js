@@ -95,7 +95,7 @@ const askBulk = (from, to) => {
   const right = Math.round(offered.reduce((sum, row) => sum + sure(row), 0));
   const doubtful = [...offered].sort((a, b) => sure(a) - sure(b)).slice(0, 12);
   const pictures = doubtful.filter(preview);
-  $("bulk-title").replaceChildren(`Accept all ${count(offered.length)} of `, ...change(labels[from], labels[to]), "?");
+  $("bulk-title").replaceChildren(`Accept all ${count(offered.length)} of `, ...change(names[from], names[to]), "?");
   $("bulk-means").textContent = `By their probabilities about ${count(right)} of them are right and ${count(offered.length - right)} wrong. ` +
     "One undo (z) takes all of it back.";
   $("bulk-doubt").textContent = pictures.length ? "The least certain of them first:" : "";
@@ -144,9 +144,9 @@ const pressed = (row, action) => {
 };
 const marks = (row) => {
   const act = { accept: () => accept(row), relabel: () => choose(row, false) };
-  const names = { ...(suggested(row) === null ? {} : { accept: "Accept" }), ...NAMES };
+  const actions = { ...(suggested(row) === null ? {} : { accept: "Accept" }), ...NAMES };
   return el("div", { class: "marks", role: "group", "aria-label": `Decision about ${idOf(row)}` },
-    ...Object.entries(names).map(([action, name]) => button(name, (event) => {
+    ...Object.entries(actions).map(([action, name]) => button(name, (event) => {
       event.stopPropagation();
       visit(row);
       (act[action] ?? (() => decide(row, action)))();
@@ -158,7 +158,7 @@ const verdict = (row) => {
   const who = own(row) ? "" : ` by ${decision.reviewer || "somebody"}`;
   return inWords(decision) + who;
 };
-const inWords = (decision) => NAMES[decision.action].toLowerCase() + (decision.label === null ? "" : ` → ${decision.label}`);
+const inWords = (decision) => NAMES[decision.action].toLowerCase() + (decision.label === null ? "" : ` → ${named(decision.label)}`);
 const remarks = (row) => (others.has(row) ? el("p", { class: "note text", text: others.get(row) }) : null);
 // A line below the buttons: what was decided here, and by others.
 const outcome = (row) => {
@@ -183,8 +183,8 @@ const offer = (first = null) => {
   const wanted = $("chooser-search").value.toLowerCase();
   const hint = get(chosenFor, "suggested");
   const order = [...new Set([hint, ...probable(chosenFor), ...labels.slice(0, data.choices).keys()])]
-    .filter((i) => i !== null && i < data.choices && labels[i].toLowerCase().includes(wanted)).slice(0, 500);
-  $("chooser-list").replaceChildren(...order.map((i) => el("option", { value: i, text: i === hint ? `${labels[i]} (suggested)` : labels[i] })));
+    .filter((i) => i !== null && i < data.choices && names[i].toLowerCase().includes(wanted)).slice(0, 500);
+  $("chooser-list").replaceChildren(...order.map((i) => el("option", { value: i, text: i === hint ? `${names[i]} (suggested)` : names[i] })));
   const at = first === null ? 0 : order.indexOf(labels.indexOf(first));
   $("chooser-list").selectedIndex = order.length ? Math.max(at, 0) : -1;
   $("chooser-ok").disabled = !order.length;

@@ -32,7 +32,7 @@ const showDetail = () => {
   if ($("zoom").open) showZoom();
 };
 const says = (row) => el("p", { class: "text" }, el("span", { class: "note", text: "labelled " }), el("b", { text: label(get(row, "given")) }),
-  ...(suggested(row) === null ? [] : [el("span", { class: "note", text: ", looks like " }), el("b", { text: suggested(row) })]));
+  ...(suggested(row) === null ? [] : [el("span", { class: "note", text: ", looks like " }), el("b", { text: label(get(row, "suggested")) })]));
 const bulkOf = (row) => {
   const pair = [get(row, "given"), get(row, "suggested")];
   const open = pair.includes(null) ? 0 : undecided(...pair).length;
@@ -52,14 +52,14 @@ const copies = (row) => {
 const typical = (index) => {
   const found = data.examples.find((example) => example[0] === index);
   if (!found || found.length < 2) return [];
-  return [el("h3", { class: "text", text: `typical ${labels[index]}` }),
+  return [el("h3", { class: "text", text: `typical ${names[index]}` }),
     el("div", { class: "minis" }, ...found.slice(1).map(([image, clip, row]) => card(row < 0 ? null : row, "", { image, clip })))];
 };
 const likely = (row) => {
   const found = get(row, "probable");
   return el("div", { class: "probable" }, ...probable(row).flatMap((index, i) => [
     el("kbd", { text: i + 1 }),
-    button(labels[index], () => give(row, labels[index]), { class: "one", title: `key ${i + 1}: label it ${labels[index]}` }),
+    button(names[index], () => give(row, labels[index]), { class: "one", title: `key ${i + 1}: label it ${names[index]}` }),
     meter(found[2 * i + 1]), el("span", { class: "figure", text: percent(found[2 * i + 1]) })]));
 };
 const spark = (curve) => {
@@ -84,7 +84,7 @@ const evidence = (row) => {
     ["Mean loss", get(row, "loss") === null ? null : `${get(row, "loss")} nats`],
     ["Area under the margin", get(row, "aum") === null ? null : `${get(row, "aum")} logits`],
     ["Neighbours' votes for the label", get(row, "agreement") === null ? null : percent(get(row, "agreement"))],
-    ["Most neighbours are", get(row, "knn") === null ? null : labels[get(row, "knn")]],
+    ["Most neighbours are", get(row, "knn") === null ? null : names[get(row, "knn")]],
     ["Learned in epoch", get(row, "learned") ?? (get(row, "loss") === null ? null : "never")],
     ["Times forgotten", get(row, "forgotten")],
     ["Split", get(row, "split") === null ? null : data.splits[get(row, "split")]],

@@ -18,7 +18,7 @@ const showPair = (from, to) => {
 // A class of the table and a cell of the matrix show their rows, too.
 document.addEventListener("click", (event) => {
   const { given: from, true: to } = event.target.closest("[data-given]")?.dataset ?? {};
-  if (from !== undefined && labels.includes(from)) showPair(labels.indexOf(from), to === undefined || to === from ? "" : labels.indexOf(to));
+  if (from !== undefined && names.includes(from)) showPair(names.indexOf(from), to === undefined || to === from ? "" : names.indexOf(to));
 });
 const showOverlaps = () => $("overlaps").replaceChildren(...data.overlaps.map(([a, b, sentence]) =>
   el("div", { class: "card" }, el("p", { class: "text", text: sentence }), ...[a, b].flatMap(typical))));
@@ -34,10 +34,10 @@ const showConfusions = () => {
     const strip = strips.get(`${from}:${to}`);
     return el("div", { class: "card pair-card" },
       el("button", { type: "button", class: "plain", onclick: () => showPair(from, to) },
-        el("span", { class: "one" }, ...change(labels[from], labels[to])),
-        el("span", { class: "note", text: `${numbered(n, "row")}, about ${count(Math.round(expected))} really ${labels[to]}` }),
+        el("span", { class: "one" }, ...change(names[from], names[to])),
+        el("span", { class: "note", text: `${numbered(n, "row")}, about ${count(Math.round(expected))} really ${names[to]}` }),
         strip.length ? el("span", { class: "strip" }, ...strip.map((image) => picture(image))) : null),
-      button("Accept all …", () => askBulk(from, to), { class: "bulk", "aria-label": `Accept all of ${labels[from]} to ${labels[to]}` }));
+      button("Accept all …", () => askBulk(from, to), { class: "bulk", "aria-label": `Accept all of ${names[from]} to ${names[to]}` }));
   }));
 };
 

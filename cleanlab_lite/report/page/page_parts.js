@@ -4,6 +4,7 @@
 const data = JSON.parse(document.getElementById("data").textContent);
 const F = Object.fromEntries(data.fields.map((name, i) => [name, i]));
 const { rows, labels } = data;
+const names = labels.map((text, i) => data.names[i] ?? text); // what is shown: labels that look alike are told apart
 const details = new Map(data.details.map(([row, ...detail]) => [row, detail])); // picture, sound, curve, neighbours, why
 const $ = (id) => document.getElementById(id);
 const SMALL = 48; // pixels: smaller pictures are enlarged without blur
@@ -28,7 +29,8 @@ const button = (text, onclick, attributes = {}) => el("button", { type: "button"
 const get = (row, name) => rows[row][F[name]] ?? null;
 const idOf = (row) => rows[row][F.id];
 const issueOf = (row) => rows[row][F.issue];
-const label = (index) => (index === null ? "no label" : labels[index]);
+const label = (index) => (index === null ? "no label" : names[index]);
+const named = (text) => names[labels.indexOf(text)] ?? text;
 const given = (row) => (get(row, "given") === null ? null : labels[get(row, "given")]);
 const suggested = (row) => (get(row, "suggested") === null ? null : labels[get(row, "suggested")]);
 const probable = (row) => (get(row, "probable") ?? []).filter((_, i) => i % 2 === 0); // indices of labels

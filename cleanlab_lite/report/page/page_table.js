@@ -14,7 +14,7 @@ let only = null; // rows that a gallery or a chart shows, with what they are; nu
 
 const refilter = () => {
   const words = $("search").value.toLowerCase().split(/\s+/).filter(Boolean);
-  if (words.length) haystack ??= rows.map((_, row) => [idOf(row), get(row, "path"), label(get(row, "given")), suggested(row) ?? ""].join("\n").toLowerCase());
+  if (words.length) haystack ??= rows.map((_, row) => [idOf(row), get(row, "path"), label(get(row, "given")), suggested(row) === null ? "" : label(get(row, "suggested"))].join("\n").toLowerCase());
   const [show, want, offer, state] = ["show", "given", "suggested", "decision"].map((id) => $(id).value);
   const kept = [];
   for (let row = 0; row < rows.length; row++) {
@@ -140,7 +140,7 @@ const drawRow = (row, at) => {
     el("td", { class: "c-id" }, el("div", { class: "one", text: idOf(row), title: path ?? idOf(row) }),
       el("div", { class: "one note", text: issue === "none" ? "no issue found" : data.issues[issue] ?? issue })),
     el("td", { class: "c-labels" }, el("div", { class: "two" },
-      ...(suggested(row) === null ? [label(get(row, "given"))] : change(label(get(row, "given")), suggested(row))))),
+      ...(suggested(row) === null ? [label(get(row, "given"))] : change(label(get(row, "given")), label(get(row, "suggested")))))),
     el("td", { class: "c-p figure" }, percent(get(row, "p")), meter(get(row, "p") ?? 0)),
     el("td", { class: "c-mark" }, marks(row), ...outcome(row)));
 };

@@ -14,7 +14,7 @@ const showTools = () => {
     ["all", `all rows (${count(rows.length)})`]]);
   if (!suspects) $("show").value = "all";
   for (const name of ["given", "suggested"])
-    fill($(name), [...used[name]].map((i) => [i, labels[i]]).sort((a, b) => (a[1] < b[1] ? -1 : 1)));
+    fill($(name), [...used[name]].map((i) => [i, names[i]]).sort((a, b) => (a[1] < b[1] ? -1 : 1)));
 };
 const reset = (draw = true) => {
   for (const id of ["search", "given", "suggested", "decision"]) $(id).value = "";

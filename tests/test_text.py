@@ -1,0 +1,146 @@
+"""Strangers' text: what is not seen is written out where two names would look alike, and stays as it is elsewhere."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from cli_world import call, finished_run, make_manifest, make_report, mislabel, row
+from html_world import island
+from review_world import make_run, report_rows
+
+from cleanlab_lite.manifest.saved import save_manifest
+from cleanlab_lite.report.page.html import build_page
+from cleanlab_lite.report.page.notebook import html_view
+from cleanlab_lite.run import RunFolder
+from cleanlab_lite.text import renamed, tell_apart
+from nlclean.review.samples import SampleReader
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("cat\u200b", r"cat\u200b"),  # zero-width space
+        ("ca\u00adt", r"ca\xadt"),  # soft hyphen
+        ("ca\u2060t", r"ca\u2060t"),  # word joiner
+        ("cat\U000e0061\U000e007f", r"cat\U000e0061\U000e007f"),  # tag characters
+        ("cat\ufe0f", r"cat\ufe0f"),  # variation selector
+        ("c\u034fat", r"c\u034fat"),  # combining grapheme joiner
+        ("cat\u3164", r"cat\u3164"),  # Hangul filler, a letter
+        ("cat\u2800", r"cat\u2800"),  # Braille blank
+        ("cat ", r"cat\x20"),
+        (" cat", r"\x20cat"),
+        ("cat\x00", r"cat\x00"),
+        ("cat\u202e", r"cat\u202e"),
+        ("cat\n", r"cat\n"),
+    ],
+)
+def test_what_is_not_seen_is_written_out_where_names_look_alike(name, shown):
+    assert tell_apart(["cat", name, "dog"]) == {name: shown}
+    assert tell_apart([name, "dog"]) == {}  # alone it is what its owner calls it
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "shown"),
+    [
+        ("caf\u00e9", "cafe\u0301", {"cafe\u0301": r"cafe\u0301"}),
+        ("\u00c5", "\u212b", {"\u212b": r"\u212b"}),  # the sign of the unit
+        ("two words", "two\u00a0words", {"two\u00a0words": r"two\xa0words"}),
+        ("two words", "two  words", {"two  words": r"two \x20words"}),
+        ("\ud55c", "\u1112\u1161\u11ab", {"\u1112\u1161\u11ab": r"\u1112\u1161\u11ab"}),  # one syllable, three letters
+        ("a\u0301\u0323", "a\u0323\u0301", {"a\u0301\u0323": r"a\u0301\u0323", "a\u0323\u0301": r"a\u0323\u0301"}),
+    ],
+)
+def test_accents_and_blanks_are_written_out_where_names_look_alike(a, b, shown):
+    assert tell_apart([a, b]) == shown
+
+
+def test_names_that_are_seen_to_differ_stay():
+    emoji, persian = "\U0001f468\u200d\U0001f469\u200d\U0001f467", "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645"
+    assert tell_apart([emoji, persian, "cafe\u0301", "cafe", "Cat", "cat", "1", "1.0", "", "\uff43at"]) == {}
+
+
+def test_names_are_told_apart_by_what_is_shown():
+    names = ["cat", "cat\u200b", "cat\u200c", "cat\u200b\u200b", "\u200bcat", "cat ", "cat\u2003", "cat\U000e0001"]
+    shown = tell_apart(names)
+    assert len({shown.get(name, name) for name in names}) == len(names)
+
+
+def test_a_name_is_replaced_wherever_it_stands_alone():
+    names = {"b\u200b": r"b\u200b"}
+    assert renamed({"given": "b\u200b", "top": ["b\u200b", "b", None], "p": 0.5}, names) == {
+        "given": r"b\u200b",
+        "top": [r"b\u200b", "b", None],
+        "p": 0.5,
+    }
+
+
+ALIKE, SHOWN = "cat\u200b", r"cat\u200b"
+
+
+@pytest.fixture
+def alike(tmp_path):
+    """A run whose two classes are `cat` and `cat` with a zero-width space."""
+    facts = {"rows": 1, "flagged": 1, "noise_rate": 0.5, "low": 0.4, "high": 0.6}
+    rows = [
+        mislabel(
+            "a",
+            content="aa",
+            given_label="cat",
+            suggested_label=ALIKE,
+            knn_label=ALIKE,
+            top_labels=[ALIKE],
+            top_probs=[0.9],
+        ),
+        row("b", content="bb", given_label=ALIKE),
+    ]
+    report = make_report(
+        rows,
+        flagged=1,
+        classes=[{"label": label, **facts} for label in ("cat", ALIKE)],
+        confusions=[{"given": "cat", "suggested": ALIKE, "rows": 1, "expected": 0.9}],
+    )
+    run = finished_run(tmp_path / "run", report)
+    manifest = make_manifest(tmp_path / "pets.csv", ["a", "b"], ["cat", ALIKE])
+    save_manifest(manifest, run / "manifest.parquet")
+    return run
+
+
+def test_in_the_terminal_labels_that_look_alike_are_told_apart(alike, capsys):
+    cleaned = make_report([row("a", content="aa", given_label="cat"), row("b", content="bb", given_label=ALIKE)])
+    later = finished_run(alike.parent / "later", cleaned)
+    for arguments in (["report", alike], ["compare", alike, later]):
+        out = call(capsys, *arguments).out
+        assert SHOWN in out and ALIKE not in out
+    found = json.loads(call(capsys, "report", alike, "--json").out)
+    assert found["suspicious"][0]["suggested_label"] == ALIKE  # for programs it is what it is
+
+
+@pytest.mark.parametrize("form", ["text", "markdown", "junit", "sarif", "github"])
+def test_in_a_check_labels_that_look_alike_are_told_apart(alike, form, capsys):
+    out = call(capsys, "check", alike, "--max-suspects", "0", "--format", form).out
+    assert SHOWN.replace("\\", "\\\\" if form == "sarif" else "\\") in out
+    assert ALIKE not in out and json.dumps(ALIKE) not in out
+    if form == "text":
+        rows = json.loads(call(capsys, "check", alike, "--format", "json").out)["suspicious"]
+        assert rows[0]["suggested_label"] == ALIKE
+
+
+def test_in_a_notebook_and_on_the_page_labels_that_look_alike_are_told_apart(alike):
+    run = RunFolder(alike)
+    view = html_view(run.report)
+    assert SHOWN in view and ALIKE not in view
+    page = build_page(run)
+    data = island(page)
+    at = data["labels"].index(ALIKE)  # decisions need it as it is
+    assert data["names"] == {str(at): SHOWN}
+    frame = page.decode().replace(json.dumps(ALIKE, ensure_ascii=False), "")
+    assert f'data-given="{SHOWN}"' in frame and ALIKE not in frame
+
+
+def test_in_a_review_labels_that_look_alike_are_told_apart(tmp_path):
+    rows = report_rows([f"{i:02}" for i in range(24)])
+    rows = json.loads(json.dumps(rows).replace('"dog"', json.dumps(ALIKE)))
+    samples = SampleReader(RunFolder(make_run(tmp_path, "vector", rows)))
+    seen = samples.sample(3)
+    assert SHOWN in str(seen) and ALIKE not in str(vars(seen)) + " ".join(seen.reasons)
