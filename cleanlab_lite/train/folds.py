@@ -35,9 +35,7 @@ def halves(task: Task, seed: int) -> np.ndarray:
     return half
 
 
-def assign_folds(
-    labels: np.ndarray, copy_of: np.ndarray, folds: int, seed: int, order: np.ndarray
-) -> np.ndarray:
+def assign_folds(labels: np.ndarray, copy_of: np.ndarray, folds: int, seed: int, order: np.ndarray) -> np.ndarray:
     """(n,) fold of each row: equal shares of every class, and copies together, or they leak.
 
     `order` (n,) names all rows in the order in which they are dealt to the folds.
