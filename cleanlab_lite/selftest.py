@@ -42,7 +42,6 @@ from cleanlab_lite.run.selftest import VERSION, Between, Bin, ClassOutcome, Expe
 
 LIKELY = ("matrix", "similar")  # shapes that are most like people's errors
 WAY = 0.7  # the least, in tenths, of which intervals held the truth in 95 % of 126 sets (benchmarks/RESULTS.md)
-NARROW = 0.14  # an interval that is no longer is told by its centre
 FEWEST, MOST = 60, 0.3  # planted rows, and their share of a small set
 BINS = 10  # of the calibration curve
 
@@ -322,7 +321,8 @@ def expect(outcomes: Sequence[Outcome], believed: Believed) -> Expected:
     seen = [each.average_precision for each in planted if each.average_precision is not None]
     ap = _between(centre.average_precision, [each.average_precision for each in ends] + seen, believed.rate * len(p))
     sentence = (
-        f"On your data {in_words(precision)} of the flags are real, and {in_words(recall)} of the errors are flagged."
+        f"On your data about {100 * precision.estimate:.0f} % of the flags are real ({_ends(precision)}), and about "
+        f"{100 * recall.estimate:.0f} % of the errors are flagged ({_ends(recall)})."
     )
     return Expected(ap, precision, recall, sentence)
 
@@ -345,10 +345,7 @@ def _between(centre: float, others: Sequence[float], count: float) -> Between:
     return Between(centre, max(float(low - chance[0]), 0.0), min(float(high + chance[1]), 1.0))
 
 
-def in_words(share: Between) -> str:
-    """As a sentence has it."""
-    if share.high - share.low <= NARROW:
-        return f"about {100 * share.estimate:.0f} %"
+def _ends(share: Between) -> str:
     return f"between {100 * share.low:.0f} and {100 * share.high:.0f} %"
 
 
