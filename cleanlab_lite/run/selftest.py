@@ -76,7 +76,7 @@ class Expected:
     def from_dict(cls, stored: Mapping[str, Any]) -> Expected:
         """What `asdict` gave. Raises KeyError or TypeError where it is something else."""
         names = ("average_precision", "precision", "recall")
-        return cls(**stored | {name: stored[name] and Between(**stored[name]) for name in names})
+        return cls(**{**stored, **{name: stored[name] and Between(**stored[name]) for name in names}})
 
 
 @dataclass(frozen=True)
