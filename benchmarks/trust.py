@@ -1,7 +1,7 @@
 """Whether what nlclean says of itself is true: `python -m benchmarks.trust selftest --data FOLDER ...`.
 
-A section per promise. `selftest`: how far what a self-test predicts is from what the truth says, of the run's own
-flags. `verify`: whether cleaning helps, on rows with known truth that a label set does not have, and what is said of
+A section per promise. `selftest`: what a self-test predicts of the run's own flags, its interval, and what the truth
+says. `verify`: whether cleaning helps, on rows with known truth that a label set does not have, and what is said of
 that without them. `annotators`: whether the qualities of a crowd, and the true labels, come out of its votes.
 `reviews`: what truthful decisions say. `stop`: whether the stop rule keeps its promise. `rate`: whether the interval
 of the noise rate holds the truth, in simulated worlds. Folders are those of `benchmarks.data`, with `--features` where
@@ -29,10 +29,9 @@ from cleanlab_lite.run.report import flags
 from cleanlab_lite.selftest import self_test
 from cleanlab_lite.verify import verify
 
-AP, PRECISION = 0.05, 0.07  # how far off a prediction may be
 HEADS = (
-    *("set", "seed", "rate", "estimated", "AP", "predicted", "precision", "predicted", "recall", "predicted"),
-    *("similar", "off"),
+    *("set", "seed", "rate", "estimated", "AP", "predicted", "from", "to", "precision", "predicted", "from", "to"),
+    *("recall", "predicted", "from", "to", "outside"),
 )
 
 WAY_HEADS = (
@@ -105,18 +104,15 @@ def predicted_and_real(data: Dataset, name: str, seed: int, place: Path) -> Sequ
         (wrong & flagged).sum() / max(wrong.sum(), 1),
     )
     found = self_test(folder, manifest, config, preset=name)
-    said = [
-        math.nan if value is None else value
-        for value in (found.expected.average_precision, found.expected.precision, found.expected.recall)
-    ]
-    off = [
-        word
-        for word, a, b, limit in zip(("AP", "precision"), said, real, (AP, PRECISION), strict=False)
-        if not abs(a - b) <= limit
-    ]
-    pairs = [f"{value:.3f}" for pair in zip(real, said, strict=True) for value in pair]
+    said = [found.expected.average_precision, found.expected.precision, found.expected.recall]
+    cells, outside = [], []
+    for name, truth, share in zip(("AP", "precision", "recall"), real, said, strict=True):
+        ends = (math.nan,) * 3 if share is None else (share.estimate, share.low, share.high)
+        cells += [f"{value:.3f}" for value in (truth, *ends)]
+        if not ends[1] <= truth <= ends[2]:
+            outside.append(name)
     rates = (f"{wrong.mean():.3f}", "-" if rate is None else f"{rate:.3f}")
-    return f"{data.folder} {data.labels}", f"{seed}", *rates, *pairs, f"{found.expected.similar:.2f}", ", ".join(off)
+    return f"{data.folder} {data.labels}", f"{seed}", *rates, *cells, ", ".join(outside)
 
 
 def of_verify(args: argparse.Namespace) -> None:

@@ -50,6 +50,7 @@ class Looked:
     readable: np.ndarray  # (n,) bool
     views: dict[str, Inputs]  # by name
     group: np.ndarray  # (n,) int64, the same for copies
+    order: np.ndarray  # (n,) int64, all rows by content and label
 
 
 def join(manifest: Manifest, test: Manifest) -> Manifest:
@@ -112,7 +113,7 @@ def look(whole: Manifest, source: Proxies, trial: Run, clock: Clock) -> Looked:
     search, _ = source.arithmetic()
     main = views[source.plan.views[0]]
     copies = find_copies(inputs, main, on_progress=clock, search=search)
-    return Looked(main.readable, views, roots(copies.copy_of))
+    return Looked(main.readable, views, roots(copies.copy_of), main.order(whole.labels))
 
 
 def rows_of_file(whole: Manifest, n: int, looked: Looked) -> Rows:
@@ -160,7 +161,8 @@ def _agreed_upon(run: RunFolder, whole: Manifest, looked: Looked, usable: np.nda
     from cleanlab_lite.train.folds import assign_folds
 
     copy_of = np.where(looked.group == np.arange(len(whole)), -1, looked.group)
-    kept = usable & (assign_folds(np.where(usable, whole.labels, -1), copy_of, FOLDS, seed) == 0)
+    labels = np.where(usable, whole.labels, -1)
+    kept = usable & (assign_folds(labels, copy_of, FOLDS, seed, looked.order) == 0)
     rows = np.flatnonzero(kept)
     test = np.zeros(len(whole), dtype=bool)
     test[rows] = agreeing(audit(whole.select(rows), "kept"))

@@ -219,7 +219,9 @@ def teach(run: RunFolder, school: School, report: pa.Table) -> Lessons:
         if not (labels >= 0 if weight is None else weight > 0).any():
             raise ReportError(f"{name}: no row is left to learn from", hint="`nlclean report` says what was found")
     left = int((lessons["pruned"][0].labels >= 0).sum())
-    lessons[RANDOM] = [_at_random(original, rows, left, (school.source.config.seed, s)) for s in range(school.seeds)]
+    order, seed = school.looked.order, school.source.config.seed
+    dealt = order[school.rows.learn[order]]  # by content, so that no order of the manifest tells which are left out
+    lessons[RANDOM] = [_at_random(original, dealt, left, (seed, s)) for s in range(school.seeds)]
     return lessons
 
 

@@ -92,7 +92,7 @@ def assert_same(one: Evidence, two: Evidence) -> None:
 @pytest.mark.parametrize("folds", [2, 5])
 def test_folds_share_every_class_equally(folds):
     labels = np.random.default_rng(0).choice(4, 500, p=[0.6, 0.3, 0.08, 0.02])
-    fold = assign_folds(labels, np.full(500, -1), folds, seed=0)
+    fold = assign_folds(labels, np.full(500, -1), folds, seed=0, order=np.arange(500))
     assert set(fold) == set(range(folds))
     for label in range(4):
         counts = np.bincount(fold[labels == label], minlength=folds)
@@ -104,7 +104,7 @@ def test_rows_of_the_same_content_are_held_out_together():
     labels = rng.integers(-1, 3, 200)  # some rows without a label
     duplicate_of = np.full(200, -1)
     duplicate_of[100:150] = rng.integers(0, 100, 50)
-    fold = assign_folds(labels, duplicate_of, 5, seed=0)
+    fold = assign_folds(labels, duplicate_of, 5, seed=0, order=np.arange(200))
     copies = np.flatnonzero(duplicate_of >= 0)
     np.testing.assert_array_equal(fold[copies], fold[duplicate_of[copies]])
     assert fold.min() >= 0 and fold.max() < 5
@@ -112,9 +112,10 @@ def test_rows_of_the_same_content_are_held_out_together():
 
 def test_folds_depend_on_the_seed_only():
     labels = np.arange(100) % 3
-    none = np.full(100, -1)
-    np.testing.assert_array_equal(assign_folds(labels, none, 5, 1), assign_folds(labels, none, 5, 1))
-    assert not np.array_equal(assign_folds(labels, none, 5, 1), assign_folds(labels, none, 5, 2))
+    unique, order = np.full(100, -1), np.arange(100)
+    first, again, other = (assign_folds(labels, unique, 5, seed, order) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, other)
 
 
 # --- epochs ---------------------------------------------------------------------------------------------------------

@@ -75,6 +75,15 @@ def test_what_fails_here_comes_first():
     ] * 3
 
 
+@pytest.mark.parametrize(
+    ("unsure", "method", "told"), [(0.07, "median", True), (0.05, "median", False), (0.07, "two", False)]
+)
+def test_a_rate_of_errors_that_are_hardly_told_from_right_labels_may_be_too_low(unsure, method, told):
+    rate = MEDIAN | {"method": {"median": MEDIAN["method"], "two": "two clear groups"}[method]}
+    text = said(**TRAINED | {"noise_rate": rate, "detectors": {"rate": RATE | {"unsure": unsure}}})
+    assert ("only its upper end, 20.0 %, holds" in text) == told
+
+
 def test_evidence_of_the_users_own_is_called_so():
     text = said(proxy=None, evidence=["pred_probs", "features"], noise_rate=MEDIAN)
     assert "You brought out-of-sample probabilities and features; nothing was trained" in text

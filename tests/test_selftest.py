@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,8 @@ from cleanlab_lite.pipeline import run_audit, run_key
 from cleanlab_lite.run import Run, RunFolder, layout
 from cleanlab_lite.run.columns import numbers
 from cleanlab_lite.run.report import flags
-from cleanlab_lite.selftest import Scored, position, precision_at_depth, self_test
+from cleanlab_lite.run.selftest import Outcome
+from cleanlab_lite.selftest import Believed, Scored, expect, precision_at_depth, promise, self_test
 
 SHAPE = {shape.name: shape for shape in SHAPES}
 K = 5
@@ -108,6 +110,9 @@ def test_of_few_classes_none_is_hidden():
 # --- what is said of them -------------------------------------------------------------------------------------------
 
 
+NO_OUTCOME = Outcome("", "", 0, 0, 0, None, None, None, None, None, 0, None, [], [])
+
+
 def scored(score, planted, rate=None) -> Scored:
     planted = np.array(planted, dtype=bool)
     nothing = np.zeros(len(planted), dtype=np.int64)
@@ -135,10 +140,47 @@ def test_more_planted_errors_than_there_are_do_not_flatter():
     assert many == pytest.approx(few, abs=0.03)
 
 
-def test_errors_lie_between_the_matrix_and_similar_rows():
-    assert position(0.1, 0.3, 0.15) == pytest.approx(0.25)
-    assert position(0.1, 0.3, 0.9) == 1 and position(0.1, 0.3, 0.0) == 0
-    assert position(0.3, 0.3, 0.2) == position(None, 0.3, 0.2) == 0.5  # nothing tells them apart
+def believed(rate: float, low: float, high: float) -> Believed:
+    """A run that is as sure of 1,000 flagged rows as of 9,000 others, and more or less so of the rate."""
+    p, nothing = np.repeat([0.9, 0.1], [1000, 9000]), np.zeros(10_000, dtype=np.int64)
+    none = np.empty((len(p), 0), dtype=np.int64)
+    return Believed(nothing, p, nothing, none, np.eye(2), rate, (low, high), -p, p >= 0.5)
+
+
+def test_probabilities_that_are_right_promise_what_comes_true():
+    rng = np.random.default_rng(0)
+    p = rng.beta(0.2, 0.8, 20_000)
+    wrong, flagged = rng.random(len(p)) < p, p >= 0.5
+    found = promise(p, -p, flagged)
+    assert found.average_precision == pytest.approx(average_precision(-p, wrong), abs=0.01)
+    assert found.precision == pytest.approx(wrong[flagged].mean(), abs=0.01)
+    assert found.recall == pytest.approx(flagged[wrong].mean(), abs=0.01)
+
+
+def test_the_interval_is_as_wide_as_the_rate_is_unsure():
+    sure, unsure = (expect([], believed(0.18, low, high)) for low, high in ((0.175, 0.185), (0.06, 0.5)))
+    assert sure.precision.estimate == unsure.precision.estimate == pytest.approx(0.9)
+    assert sure.sentence == (
+        "On your data about 90 % of the flags are real (between 88 and 92 %), and about 50 % of the errors are flagged "
+        "(between 47 and 53 %)."
+    )
+    assert sure.precision.high - sure.precision.low < 0.06
+    assert unsure.precision.low < 0.75 and unsure.precision.high > 0.95
+    assert unsure.recall.low < 0.4 and unsure.recall.high > 0.6
+
+
+def test_worlds_that_contradict_the_run_widen_the_interval():
+    run = believed(0.18, 0.175, 0.185)
+    contrary = replace(NO_OUTCOME, shape="similar", average_precision=0.3, precision_at_depth=0.5)
+    found = expect([contrary], run)
+    assert found.precision.low < 0.5 and found.recall.low < 0.3 and found.average_precision.low < 0.3
+    assert expect([replace(contrary, shape="no_class")], run) == expect([], run)  # another kind of errors
+
+
+def test_where_nothing_is_flagged_nothing_is_promised():
+    found = expect([], replace(believed(0.1, 0.05, 0.2), flagged=np.zeros(10_000, dtype=bool)))
+    assert found.precision is found.recall is found.average_precision is None
+    assert "no row is flagged" in found.sentence
 
 
 # --- the command ----------------------------------------------------------------------------------------------------
@@ -158,8 +200,9 @@ def test_a_manifest_is_audited_and_tested(data, capsys):
     found = json.loads(done.out)
     assert [shape["shape"] for shape in found["shapes"]] == ["matrix", "similar", "uniform"]
     assert "no_class: fewer than 4 classes" in done.err
-    assert found["expected"]["precision"] > 0.9 and found["expected"]["recall"] > 0.9  # the blobs lie far apart
-    assert found["expected"]["sentence"].startswith("On your data about ")
+    expected = found["expected"]
+    assert expected["precision"]["estimate"] > 0.9 and expected["recall"]["estimate"] > 0.9  # the blobs lie far apart
+    assert expected["sentence"].startswith("On your data ")
     folder = Path(found["run"])
     assert json.loads((folder / "selftest.json").read_text()).keys() == found.keys() - {"run"}
     assert found["expected"]["sentence"] in call(capsys, "report", folder, "--html", "page.html").err + (
@@ -239,6 +282,10 @@ def test_what_is_predicted_is_true(tmp_path, apart, others, seed):
     expected = self_test(folder, manifest, config, preset="fast").expected
     table, wrong = folder.report.table, labels != truth
     flagged, ap = flags(table, "is_label_issue"), average_precision(numbers(table, "label_score"), wrong)
-    assert expected.average_precision == pytest.approx(ap, abs=0.05)
-    assert expected.precision == pytest.approx(wrong[flagged].mean(), abs=0.07)
-    assert expected.recall == pytest.approx(flagged[wrong].mean(), abs=0.07)
+    for share, true in (
+        (expected.average_precision, ap),
+        (expected.precision, wrong[flagged].mean()),
+        (expected.recall, flagged[wrong].mean()),
+    ):
+        assert share.low <= true <= share.high
+        assert share.estimate == pytest.approx(true, abs=0.1)

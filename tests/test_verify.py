@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pyarrow as pa
@@ -17,13 +19,17 @@ from worlds import blobs
 
 from cleanlab_lite import verify as module
 from cleanlab_lite.config import AuditConfig
-from cleanlab_lite.data.inputs import Inputs
+from cleanlab_lite.data.inputs import Inputs, load_inputs
 from cleanlab_lite.errors import ConfigError, ReportError, StoppedEarly
-from cleanlab_lite.holdout import agreeing
+from cleanlab_lite.groups import roots
+from cleanlab_lite.holdout import Looked, agreeing, rows_of_run
 from cleanlab_lite.judge.closed_form import Head, Ridge
 from cleanlab_lite.judge.reweighted import predict_reweighted
+from cleanlab_lite.manifest.manifest import Manifest
+from cleanlab_lite.manifest.readers import read_manifest
 from cleanlab_lite.measure import crossed_bootstrap
 from cleanlab_lite.run import RunFolder, layout
+from cleanlab_lite.run.report import ReportTable
 from cleanlab_lite.run.verification import HELPED, HURT, SAME, UNKNOWN, USELESS, Way
 from cleanlab_lite.train.fit import fit
 from cleanlab_lite.train.jobs import Bench
@@ -161,6 +167,24 @@ def test_rows_that_a_view_contradicts_are_not_agreed_upon():
         ]
     )
     assert agreeing(report).tolist() == [True, False, False, False, False]
+
+
+def test_the_same_rows_are_kept_in_any_order_of_the_manifest(tmp_path, monkeypatch):
+    monkeypatch.setenv("NLCLEAN_CACHE_DIR", str(tmp_path / "cache"))
+    given = task()
+    x, kept = vectors(given.truth), []
+    for rows in (np.arange(150), np.random.default_rng(1).permutation(150)):
+        np.savez(tmp_path / "set.npz", features=x[rows], labels=given.labels[rows])
+        manifest = read_manifest(tmp_path / "set.npz")
+        inputs = load_inputs(manifest, 32)
+        looked = Looked(inputs.readable, {}, roots(inputs.duplicate_of), inputs.order(manifest.labels))
+
+        def audit(some: Manifest, _: str) -> ReportTable:
+            return make_report([row(id) for id in some.ids.tolist()])
+
+        undecided = cast("RunFolder", SimpleNamespace(decisions=[]))
+        kept.append(set(rows[~rows_of_run(undecided, manifest, looked, audit, seed=0).learn].tolist()))
+    assert kept[0] == kept[1] and 30 < len(kept[0]) < 45
 
 
 # --- the command ----------------------------------------------------------------------------------------------------

@@ -66,6 +66,10 @@ class Inputs:
         """(n,) bool"""
         return self.codes == ""
 
+    def order(self, labels: np.ndarray) -> np.ndarray:
+        """(n,) int64: all rows by content, those of one content by their labels (n,); no order of a manifest tells."""
+        return np.lexsort((labels, self.content))
+
     def select(self, rows: np.ndarray) -> Inputs:
         """The part of these rows (r,). What a duplicate is a duplicate of may be outside, so none is one."""
         array, offsets = self.array, None

@@ -18,7 +18,8 @@ labels tell nothing where no right one lies near them.
 None is believed beyond the share of given labels that held-out predictions differ from. The interval reaches from the
 least of what they say, and of what errors planted along the confusions of whole classes say, which are easier to see
 than real ones, to that share (too high nearly always). Weak spots: errors that are what the row looks most like are
-errors in nobody's eyes, and of them a fifth to a third is counted; rows of no class halve the estimate, and on clean
+errors in nobody's eyes, and of them a fifth to a third is counted (the sign of it: `unsure` is more than half of the
+rate, which the method card tells); rows of no class halve the estimate, and on clean
 labels the halves alone find up to a quarter wrong; the median does not follow.
 
 Letters: n rows, k classes, v views. Rows without a label or without features are NaN in and out.

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from cleanlab_lite.run.summary import FEW, Noise, Summary
 from cleanlab_lite.text import percent
 
+UNDECIDED = 0.5  # of the errors that are counted, expected on the wrong side of the confusion; benchmarks/RESULTS.md
 WEAK = 0.5  # share of the given labels that views predict, below which much is left to chance
 LOOKS = {
     "encoder": "vectors of a pretrained encoder",
@@ -170,6 +171,12 @@ def _assumed(summary: Summary) -> list[str]:
     return found
 
 
+def _undecided(summary: Summary) -> bool:
+    """The sign of errors that are a matter of the row: a median rate of rows that are hardly told from right ones."""
+    rate, estimators = summary.noise_rate, summary.detectors.get("rate") or {}
+    return "median" in rate.method and (estimators.get("unsure") or 0.0) >= UNDECIDED * (rate.estimate or 1.0)
+
+
 def _fails(summary: Summary) -> list[str]:
     """What holds for this run comes first, then what always may."""
     views = (summary.views or {}).values()
@@ -180,6 +187,12 @@ def _fails(summary: Summary) -> list[str]:
         found.append("Here: nothing was learned, see what to try")
     elif not summary.noise_rate.determined:
         found.append("Here: the rate is hardly determined, and nothing should be changed without a look")
+    if _undecided(summary):
+        found.append(
+            "Here: most of the errors that the rate counts could be right labels as well. That is so where classes "
+            "overlap, and where labels are wrong because rows look like another class. Such errors are hardly counted: "
+            f"the rate may be far too low, and only its upper end, {percent(summary.noise_rate.high)}, holds"
+        )
     if best is not None and summary.noise_rate.learned and best < WEAK:
         found.append(
             f"Here: weak features. The best view predicts {percent(best)} of the labels; many wrong ones stay unseen"

@@ -10,7 +10,7 @@ from typing import Any
 from cleanlab_lite.run.layout import SELFTEST
 from cleanlab_lite.run.state import read_kept
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,6 @@ class Outcome:
     recall: float | None
     precision_at_depth: float | None  # of as many of the most suspicious rows as the run flags, by share
     noise_rate: float | None  # as the audit estimates it; planted / rows is what it is
-    likeness: float | None  # of suspects: share of their neighbours that carry their label, weighted by p_mislabel
     corrections: int  # flagged rows with a suggestion
     corrections_right: float | None  # share of them whose suggestion is the true label
     calibration: list[Bin]
@@ -56,14 +55,28 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Expected:
-    """What to expect of the run's own flags. None where nothing can be said."""
+class Between:
+    """A share, and the interval that is expected to hold it."""
 
-    average_precision: float | None
-    precision: float | None
-    recall: float | None
-    similar: float  # 0..1, how far the run's suspects are from those of errors like the matrix to those of similar rows
+    estimate: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What to expect of the run's own flags. None where nothing is flagged."""
+
+    average_precision: Between | None
+    precision: Between | None
+    recall: Between | None
     sentence: str
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> Expected:
+        """What `asdict` gave. Raises KeyError or TypeError where it is something else."""
+        names = ("average_precision", "precision", "recall")
+        return cls(**{**stored, **{name: stored[name] and Between(**stored[name]) for name in names}})
 
 
 @dataclass(frozen=True)
@@ -103,4 +116,4 @@ class SelfTest:
             )
             for shape in stored["shapes"]
         ]
-        return cls(**{**stored, "expected": Expected(**stored["expected"]), "shapes": shapes})
+        return cls(**{**stored, "expected": Expected.from_dict(stored["expected"]), "shapes": shapes})

@@ -35,15 +35,12 @@ def halves(task: Task, seed: int) -> np.ndarray:
     return half
 
 
-def assign_folds(
-    labels: np.ndarray, copy_of: np.ndarray, folds: int, seed: int, order: np.ndarray | None = None
-) -> np.ndarray:
+def assign_folds(labels: np.ndarray, copy_of: np.ndarray, folds: int, seed: int, order: np.ndarray) -> np.ndarray:
     """(n,) fold of each row: equal shares of every class, and copies together, or they leak.
 
-    `order` (n,) names all rows in the order in which they are dealt to the folds, by default that of the manifest.
+    `order` (n,) names all rows in the order in which they are dealt to the folds.
     """
     rng = np.random.default_rng(seed)
-    order = np.arange(len(labels)) if order is None else order
     fold = np.empty(len(labels), dtype=np.int64)
     for label in np.unique(labels):
         rows = rng.permutation(order[labels[order] == label])

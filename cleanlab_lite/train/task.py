@@ -87,7 +87,7 @@ class Task:
     @cached_property
     def order(self) -> np.ndarray:
         """(n,) int64: all rows by content and label: what is drawn from them hangs on no order of a manifest."""
-        return np.lexsort((self.labels, self.main.inputs.content))
+        return self.main.inputs.order(self.labels)
 
     def rows(self, wanted: np.ndarray) -> np.ndarray:
         """(r,) int64: the rows that are `wanted` (n,) bool, in that order."""
