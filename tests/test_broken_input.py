@@ -335,10 +335,10 @@ def test_file_urls_are_local_files_and_devices_are_not_read(audit):
     manifest = photos()
     urls = [f"file://{Path(f'{row}.png').absolute()}" for row in range(N - 1)] + ["file:///dev/zero"]
     named = write_csv(Path("urls.csv"), {"path": urls, "label": LABELS})
-    assert audit(manifest, *SMALL).code == 0
+    assert audit(manifest, *SMALL, "--views", "pixels").code == 0
     local = report()
     shutil.rmtree("run")
-    assert audit(f"file://{named.absolute()}", *SMALL).code == 0
+    assert audit(f"file://{named.absolute()}", *SMALL, "--views", "pixels").code == 0
     rows = report()
     assert [row["content"] for row in rows[:-1]] == [row["content"] for row in local[:-1]]
     assert rows[-1]["issue"] == "unreadable" and rows[-1]["reasons"] == ["not_readable"]
@@ -427,7 +427,7 @@ def test_hundreds_of_tiny_classes(audit):
     rng = np.random.default_rng(0)
     cells = (rng.normal(size=(k, 16)) * 6)[truth] + rng.normal(size=(k * each, 16))
     manifest = table(id=[str(row) for row in range(k * each)], embedding=list(cells), label=truth)
-    result = audit(manifest)
+    result = audit(manifest, "--epochs", 1)
     assert result.code == 0
     assert len(result.out.splitlines()) < 80  # of 200 classes the worst are shown
     assert pq.read_table("run/classes.parquet").num_rows == k
