@@ -81,6 +81,7 @@ def read_lines(path: Path | str) -> list[str]:
 
 BROKEN = {"img/gone.png": "file_missing", "img/empty.png": "file_empty", "img/text.png": "decode_failed"}
 HELD_BACK = 80  # rows of the test split, the first ones
+PIXELS = (*QUICK, "--views", "pixels", "--image-size", "16")
 LEARNED = (*QUICK, "--epochs", "6", "--batch-size", "32", "--image-size", "16")  # enough to find errors with any seed
 
 
@@ -272,7 +273,7 @@ def test_a_folder_per_class(here, capsys):
     given = task(90, wrong=6)
     names = [f"{CLASSES[label]}/{row}.png" for row, label in enumerate(given.labels)]
     save_pictures(here / "photos", given.truth, names)
-    assert call(capsys, "audit", "photos", "--out", "run", "--views", "pixels", *QUICK).code == 0
+    assert call(capsys, "audit", "photos", "--out", "run", *PIXELS).code == 0
     report = table("run")
     assert sorted(report["path"]) == sorted(names)
     assert report["given_label"] == [name.partition("/")[0] for name in report["path"]]
@@ -402,8 +403,8 @@ def test_a_dry_run_writes_nothing(vector_file, here, capsys):
 def test_a_dry_run_counts_missing_files(here, capsys):
     save_pictures(here, np.array([0, 1, 0]), ["a.png", "b.png", "c.png"])
     write_csv(here / "m.csv", {"path": ["a.png", "b.png", "gone.png", "c.png"], "label": ["x", "y", "x", "x"]})
-    plan = json.loads(call(capsys, "audit", "m.csv", "--dry-run", "--json", "--views", "pixels", *QUICK).out)
-    assert (plan["rows"], plan["missing_files"], plan["picture_size"]) == (4, 1, 32)
+    plan = json.loads(call(capsys, "audit", "m.csv", "--dry-run", "--json", *PIXELS).out)
+    assert (plan["rows"], plan["missing_files"], plan["picture_size"]) == (4, 1, 16)
 
 
 def test_what_the_machine_has_not_is_said_before(vector_file, here, capsys, monkeypatch):
@@ -415,7 +416,9 @@ def test_what_the_machine_has_not_is_said_before(vector_file, here, capsys, monk
     assert f"1 MiB are free in {here}:" in result.err and "another --out" in result.err
 
 
-def test_a_time_budget_stops_the_run_and_the_same_command_finishes_it(vector_file, vector_run, here, monkeypatch, capsys):
+def test_a_time_budget_stops_the_run_and_the_same_command_finishes_it(
+    vector_file, vector_run, here, monkeypatch, capsys
+):
     ticks = iter(range(10_000))
     monkeypatch.setattr(clock, "time", SimpleNamespace(monotonic=lambda: next(ticks) / 10))  # passes with every look
     results: list[Result] = []
@@ -443,7 +446,8 @@ with Run.start(Path("run"), "vectors", sys.argv[1]):
 
 def test_two_processes_do_not_write_to_one_folder(vector_file, here, capsys):
     key = run_key(read_manifest(vector_file), preset("balanced", **OPTIONS))
-    with subprocess.Popen([sys.executable, "-c", WRITER, key], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as writer:
+    command = [sys.executable, "-c", WRITER, key]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as writer:
         assert writer.stdout and writer.stdout.readline() == b"open\n"
         result = call(capsys, "audit", vector_file, "--out", "run", *QUICK)
     assert (result.code, result.out) == (4, "")

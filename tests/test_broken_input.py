@@ -23,7 +23,8 @@ from PIL.PngImagePlugin import PngInfo
 N = 60
 GIVEN = task(N, wrong=4)
 LABELS = [CLASSES[label] for label in GIVEN.labels]
-SMALL = ("--image-size", "16")
+ENCODED = ("--image-size", "16")  # through the encoder, and from pixels
+SMALL = (*ENCODED, "--views", "pixels")
 
 
 @pytest.fixture(autouse=True)
@@ -335,10 +336,10 @@ def test_file_urls_are_local_files_and_devices_are_not_read(audit):
     manifest = photos()
     urls = [f"file://{Path(f'{row}.png').absolute()}" for row in range(N - 1)] + ["file:///dev/zero"]
     named = write_csv(Path("urls.csv"), {"path": urls, "label": LABELS})
-    assert audit(manifest, *SMALL, "--views", "pixels").code == 0
+    assert audit(manifest, *SMALL).code == 0
     local = report()
     shutil.rmtree("run")
-    assert audit(f"file://{named.absolute()}", *SMALL, "--views", "pixels").code == 0
+    assert audit(f"file://{named.absolute()}", *SMALL).code == 0
     rows = report()
     assert [row["content"] for row in rows[:-1]] == [row["content"] for row in local[:-1]]
     assert rows[-1]["issue"] == "unreadable" and rows[-1]["reasons"] == ["not_readable"]
@@ -352,7 +353,7 @@ def test_some_pictures_cannot_be_read(audit):
     Path("4.png").unlink()
     Path("4.png").mkdir()
     Path("5.png").write_bytes(b"GIF89a" + bytes(20))
-    result = audit(manifest, *SMALL)
+    result = audit(manifest, *ENCODED)
     assert result.code == 0
     rows = report()
     assert [row["issue"] for row in rows[:6]].count("unreadable") == 5
@@ -385,7 +386,7 @@ def test_pictures_of_one_colour(audit):
     manifest = photos()
     for row, grey in enumerate(np.random.default_rng(0).permutation(N)):
         Image.new("RGB", (16, 16), (int(grey) * 4,) * 3).save(f"{row}.png")
-    result = audit(manifest, *SMALL)
+    result = audit(manifest, *ENCODED)
     assert result.code == 0
     assert "no better than chance" in result.err and "every picture has its own label" in result.err
     assert "--proxy torchvision:MODEL" in result.out and "--proxy lite0" not in result.out  # which was used
