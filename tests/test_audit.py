@@ -400,6 +400,7 @@ def test_a_dry_run_writes_nothing(vector_file, here, capsys):
     assert (fingerprints(here), sorted(here.rglob("*"))) == before
 
 
+@pytest.mark.usefixtures("untimed")
 def test_a_dry_run_counts_missing_files(here, capsys):
     save_pictures(here, np.array([0, 1, 0]), ["a.png", "b.png", "c.png"])
     write_csv(here / "m.csv", {"path": ["a.png", "b.png", "gone.png", "c.png"], "label": ["x", "y", "x", "x"]})
@@ -407,6 +408,7 @@ def test_a_dry_run_counts_missing_files(here, capsys):
     assert (plan["rows"], plan["missing_files"], plan["picture_size"]) == (4, 1, 16)
 
 
+@pytest.mark.usefixtures("untimed")
 def test_what_the_machine_has_not_is_said_before(vector_file, here, capsys, monkeypatch):
     monkeypatch.setattr("cleanlab_lite.train.memory.available", lambda: 2.0**28)
     monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=2**20))

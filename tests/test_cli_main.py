@@ -249,6 +249,7 @@ def test_methods(capsys):
     assert call(capsys, "methods", "loss").code == 2
 
 
+@pytest.mark.usefixtures("untimed")
 def test_options_of_a_loss_are_checked_before_anything_is_written(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     manifest = make_manifest(tmp_path / "m.csv", ["a.png", "b.png", "c.png"], ["x", "y", "x"])
