@@ -41,8 +41,11 @@ class Spec(Generic[Facts]):
 
     @property
     def options(self) -> tuple[tuple[str, Any], ...]:
-        """(name, default) of every option: the keyword-only parameters of the function."""
-        return tuple((p.name, p.default) for p in _keywords(self.function).values())
+        """(name, default) of every option: the keyword-only parameters of the function that have a default.
+
+        What has none is given by us.
+        """
+        return tuple((p.name, p.default) for p in _keywords(self.function).values() if p.default is not p.empty)
 
 
 Derive = Callable[[str], Spec[Facts] | None]  # of a name

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -45,18 +46,25 @@ def call(capsys: pytest.CaptureFixture[str], *arguments: object) -> Result:
 HEAVY = {"torch", "torchvision", "torchaudio", "numpy", "pyarrow", "scipy", "scipy.stats", "sklearn", "rich", "pandas"}
 
 _LOADED = f"""
-import sys
+import json, sys
 from nlclean.main import program
-try:
-    program.main(sys.argv[1:])
-finally:
-    print(*sorted({HEAVY} & set(sys.modules)), file=sys.stderr)
+for arguments in json.loads(sys.argv[1]):
+    try:
+        program.main(arguments)
+    except SystemExit:
+        pass
+print(*sorted({HEAVY} & set(sys.modules)), file=sys.stderr)
 """
 
 
 def loaded_by(*arguments: object) -> set[str]:
     """The heavy packages that `nlclean ARGUMENTS` imports, in a fresh interpreter."""
-    command = [sys.executable, "-c", _LOADED, *map(str, arguments)]
+    return loaded_by_all(arguments)
+
+
+def loaded_by_all(*commands: Sequence[object]) -> set[str]:
+    """The same of several commands, one after the other in one interpreter."""
+    command = [sys.executable, "-c", _LOADED, json.dumps([list(map(str, arguments)) for arguments in commands])]
     done = subprocess.run(command, capture_output=True, text=True)
     assert "Traceback" not in done.stderr
     return set(done.stderr.splitlines()[-1].split())

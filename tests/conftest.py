@@ -28,3 +28,12 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("NLCLEAN_CACHE_DIR", str(tmp_path / "cache"))
     return tmp_path
+
+
+@pytest.fixture
+def untimed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dry run that times no steps of training, for tests of the rest of what it says."""
+    from cleanlab_lite.forecast import Forecast, Part
+    from cleanlab_lite.pipeline import Proxies
+
+    monkeypatch.setattr(Proxies, "forecast", lambda *_: Forecast((Part.sure("train", 1.0),)))

@@ -93,7 +93,7 @@ def test_an_audit_of_an_archive_and_its_exports(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("NLCLEAN_CACHE_DIR", str(tmp_path / "cache"))
     files = {f"{KINDS[row % 3]}/{row}.png": png(row % 3 if row != 4 else 2, row) for row in range(60)}
     pack(tmp_path / "set.zip", files)
-    result = call(capsys, "audit", "set.zip", "--out", "run", "--views", "pixels", *QUICK, "-q")
+    result = call(capsys, "audit", "set.zip", "--out", "run", "--views", "pixels", "--image-size", 16, *QUICK, "-q")
     assert result.code == 0, result.err
     for form in ("manifest", "folders", "huggingface"):
         output = f"out-{form}{'.csv' * (form == 'manifest')}"

@@ -27,7 +27,7 @@ from audit_world import (
     vectors,
     write_csv,
 )
-from cli_world import Result, call
+from cli_world import Result, call, program
 
 import cleanlab_lite as cl
 from cleanlab_lite import clock
@@ -35,14 +35,30 @@ from cleanlab_lite.config import preset
 from cleanlab_lite.export import policy
 from cleanlab_lite.manifest.readers import read_manifest
 from cleanlab_lite.pipeline import run_key
-from cleanlab_lite.run import Run
 
 pytestmark = pytest.mark.usefixtures("here")
 
 
-@pytest.fixture
-def vector_file(here: Path) -> Path:
-    return vector_parquet(here / "vectors.parquet", task())
+@pytest.fixture(scope="module")
+def vector_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return vector_parquet(tmp_path_factory.mktemp("vectors") / "vectors.parquet", task())
+
+
+@pytest.fixture(scope="module")
+def vector_run(vector_file: Path) -> Path:
+    """The run folder of `nlclean audit vectors.parquet`, with the QUICK options; tests read it, or change a copy."""
+    return audited(vector_file)
+
+
+def audited(path: Path, *options: object) -> Path:
+    """The run folder beside `path` of an audit by the command, in this process."""
+    run = path.parent / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NLCLEAN_CACHE_DIR", str(path.parent / "cache"))
+        with pytest.raises(SystemExit) as stop:
+            program.main([str(text) for text in ("audit", path, "--out", run, *QUICK, *options)])
+    assert stop.value.code == 0
+    return run
 
 
 def table(run: Path | str) -> dict[str, list]:
@@ -65,15 +81,16 @@ def read_lines(path: Path | str) -> list[str]:
 
 BROKEN = {"img/gone.png": "file_missing", "img/empty.png": "file_empty", "img/text.png": "decode_failed"}
 HELD_BACK = 80  # rows of the test split, the first ones
-LEARNED = (*QUICK, "--epochs", "10", "--batch-size", "32", "--image-size", "16")  # enough to find errors with any seed
+PIXELS = (*QUICK, "--views", "pixels", "--image-size", "16")
+LEARNED = (*QUICK, "--epochs", "6", "--batch-size", "32", "--image-size", "16")  # enough to find errors with any seed
 
 
 class Pictures:
-    """420 rows, 30 of them mislabelled; then three that cannot be read, two copies, two without a label."""
+    """240 rows, 18 of them mislabelled; then three that cannot be read, two copies, two without a label."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.given = given = task(420, wrong=30)
+        self.given = given = task(240, wrong=18)
         names = [f"img/{row:03}.png" for row in range(len(given.labels))]
         unlabelled = ["img/new-cat.png", "img/new-owl.png"]
         save_pictures(folder, np.append(given.truth, [0, 2]), names + unlabelled)
@@ -136,7 +153,7 @@ def test_the_run_folder_holds_what_it_should_and_no_pickle(pictures):
     run = json.loads((pictures.out / "run.json").read_text("utf-8"))
     assert run["finished"] and run["versions"]["torch"] and run["plan"]["device"] == "cpu"
     assert run["command"][:3] == ["nlclean", "audit", str(pictures.manifest)]
-    assert run["configuration"]["epochs"] == 10
+    assert run["configuration"]["epochs"] == 6
     assert run["fingerprint"] == read_manifest(pictures.manifest).fingerprint
     assert all(isinstance(json.loads(line), dict) for line in read_lines(pictures.out / "log.jsonl"))
 
@@ -170,7 +187,7 @@ def test_rows_that_cannot_be_read_are_named_and_go(pictures):
         assert (row["issue"], row["action"], row["reasons"]) == ("unreadable", "drop", [code])
         assert row["error"] and row["p_mislabel"] is None and row["weight"] == 0
     assert sum(issue == "unreadable" for issue in pictures.report["issue"]) == len(BROKEN)
-    assert "3 of 427 rows could not be read" in pictures.process.stderr
+    assert "3 of 247 rows could not be read" in pictures.process.stderr
     kept = "".join(read_lines(pictures.out / "pruned.csv") + read_lines(pictures.out / "corrected.csv"))
     assert not any(name in kept for name in BROKEN)
 
@@ -256,7 +273,7 @@ def test_a_folder_per_class(here, capsys):
     given = task(90, wrong=6)
     names = [f"{CLASSES[label]}/{row}.png" for row, label in enumerate(given.labels)]
     save_pictures(here / "photos", given.truth, names)
-    assert call(capsys, "audit", "photos", "--out", "run", *QUICK).code == 0
+    assert call(capsys, "audit", "photos", "--out", "run", *PIXELS).code == 0
     report = table("run")
     assert sorted(report["path"]) == sorted(names)
     assert report["given_label"] == [name.partition("/")[0] for name in report["path"]]
@@ -337,19 +354,19 @@ def test_auto_tries_recipes_says_what_it_saw_and_teaches_as_chosen(vector_file, 
 # --- The same again -------------------------------------------------------------------------------------------------
 
 
-def test_the_same_seed_gives_the_same_report_another_seed_does_not(vector_file, here, capsys):
-    for out, seed in (("a", 3), ("b", 3), ("c", 4)):
+def test_the_same_seed_gives_the_same_report_another_seed_does_not(vector_file, vector_run, here, capsys):
+    for out, seed in (("same", 0), ("other", 1)):
         assert call(capsys, "audit", vector_file, "--out", out, *QUICK, "--seed", seed).code == 0
-    assert findings(here / "a") == findings(here / "b")
-    assert pq.read_table("a/report.parquet").equals(pq.read_table("b/report.parquet"))
-    assert not pq.read_table("a/report.parquet").equals(pq.read_table("c/report.parquet"))
+    assert findings(here / "same") == findings(vector_run)
+    report = pq.read_table(vector_run / "report.parquet")
+    assert report.equals(pq.read_table("same/report.parquet"))
+    assert not report.equals(pq.read_table("other/report.parquet"))
 
 
-def test_how_a_run_is_carried_out_does_not_change_what_it_finds(vector_file, here, capsys):
-    assert call(capsys, "audit", vector_file, "--out", "a", *QUICK).code == 0
+def test_how_a_run_is_carried_out_does_not_change_what_it_finds(vector_file, vector_run, here, capsys):
     differently = ("--workers", 1, "--max-memory", "2GiB", "--time-budget", "1h")
-    assert call(capsys, "audit", vector_file, "--out", "b", *QUICK, *differently).code == 0
-    assert findings(here / "a") == findings(here / "b")
+    assert call(capsys, "audit", vector_file, "--out", "run", *QUICK, *differently).code == 0
+    assert findings(here / "run") == findings(vector_run)
 
 
 def test_a_finished_run_is_read_not_repeated(vector_file, here, capsys):
@@ -360,8 +377,8 @@ def test_a_finished_run_is_read_not_repeated(vector_file, here, capsys):
     assert fingerprints(here / "run") == before
 
 
-def test_other_options_do_not_go_into_the_folder_of_a_run(vector_file, capsys):
-    assert call(capsys, "audit", vector_file, "--out", "run", *QUICK).code == 0
+def test_other_options_do_not_go_into_the_folder_of_a_run(vector_file, vector_run, here, capsys):
+    shutil.copytree(vector_run, here / "run")
     result = call(capsys, "audit", vector_file, "--out", "run", *QUICK, "--seed", 1)
     assert (result.code, result.out) == (2, "")
     assert "another manifest or configuration" in result.err and "--out" in result.err
@@ -383,13 +400,15 @@ def test_a_dry_run_writes_nothing(vector_file, here, capsys):
     assert (fingerprints(here), sorted(here.rglob("*"))) == before
 
 
+@pytest.mark.usefixtures("untimed")
 def test_a_dry_run_counts_missing_files(here, capsys):
     save_pictures(here, np.array([0, 1, 0]), ["a.png", "b.png", "c.png"])
     write_csv(here / "m.csv", {"path": ["a.png", "b.png", "gone.png", "c.png"], "label": ["x", "y", "x", "x"]})
-    plan = json.loads(call(capsys, "audit", "m.csv", "--dry-run", "--json", "--ensemble", 2).out)
-    assert (plan["rows"], plan["missing_files"], plan["picture_size"]) == (4, 1, 32)
+    plan = json.loads(call(capsys, "audit", "m.csv", "--dry-run", "--json", *PIXELS).out)
+    assert (plan["rows"], plan["missing_files"], plan["picture_size"]) == (4, 1, 16)
 
 
+@pytest.mark.usefixtures("untimed")
 def test_what_the_machine_has_not_is_said_before(vector_file, here, capsys, monkeypatch):
     monkeypatch.setattr("cleanlab_lite.train.memory.available", lambda: 2.0**28)
     monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=2**20))
@@ -399,8 +418,9 @@ def test_what_the_machine_has_not_is_said_before(vector_file, here, capsys, monk
     assert f"1 MiB are free in {here}:" in result.err and "another --out" in result.err
 
 
-def test_a_time_budget_stops_the_run_and_the_same_command_finishes_it(vector_file, here, monkeypatch, capsys):
-    assert call(capsys, "audit", vector_file, "--out", "undisturbed", *QUICK).code == 0
+def test_a_time_budget_stops_the_run_and_the_same_command_finishes_it(
+    vector_file, vector_run, here, monkeypatch, capsys
+):
     ticks = iter(range(10_000))
     monkeypatch.setattr(clock, "time", SimpleNamespace(monotonic=lambda: next(ticks) / 10))  # passes with every look
     results: list[Result] = []
@@ -411,17 +431,29 @@ def test_a_time_budget_stops_the_run_and_the_same_command_finishes_it(vector_fil
     for result in results[:-1]:
         assert result.out == ""
         assert "time budget of 3 s" in result.err and "the same command goes on" in result.err
-    assert findings(here / "run") == findings(here / "undisturbed")
+    assert findings(here / "run") == findings(vector_run)
     assert json.loads((here / "run/run.json").read_text())["resumed"] == len(results) - 1
 
 
-def test_two_processes_do_not_write_to_one_folder(vector_file, here):
-    command = [sys.executable, "-m", "nlclean", "audit", str(vector_file), "--out", "run", *QUICK]
-    config = preset("balanced", **OPTIONS)
-    with Run.start(here / "run", "vectors", run_key(read_manifest(vector_file), config)):
-        process = subprocess.run(command, capture_output=True, text=True)
-    assert (process.returncode, process.stdout) == (4, "")
-    assert "in use by process" in process.stderr and "--out" in process.stderr
+WRITER = """
+import sys
+from pathlib import Path
+from cleanlab_lite.run import Run
+
+with Run.start(Path("run"), "vectors", sys.argv[1]):
+    print("open", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_two_processes_do_not_write_to_one_folder(vector_file, here, capsys):
+    key = run_key(read_manifest(vector_file), preset("balanced", **OPTIONS))
+    command = [sys.executable, "-c", WRITER, key]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as writer:
+        assert writer.stdout and writer.stdout.readline() == b"open\n"
+        result = call(capsys, "audit", vector_file, "--out", "run", *QUICK)
+    assert (result.code, result.out) == (4, "")
+    assert f"in use by process {writer.pid}" in result.err and "--out" in result.err
 
 
 def test_limits_and_json(here, capsys):
@@ -456,15 +488,14 @@ def _finished(run: Path) -> str:
 # --- Python ---------------------------------------------------------------------------------------------------------
 
 
-def test_python_api_does_what_the_command_does(vector_file, here, capsys):
+def test_python_api_does_what_the_command_does(vector_file, vector_run, here):
     seen = []
-    report = cl.audit(vector_file, out=here / "python", **OPTIONS, progress=seen.append)
+    report = cl.audit(vector_file, out=here / "run", **OPTIONS, progress=seen.append)
     assert isinstance(report, cl.Report)
     assert {event.stage for event in seen} >= {"train", "judge"}
     scores = report.flagged()["label_score"].to_pylist()
     assert scores == sorted(scores)
-    assert call(capsys, "audit", vector_file, "--out", "command", *QUICK).code == 0
-    assert findings(here / "python") == findings(here / "command")
+    assert findings(here / "run") == findings(vector_run)
 
 
 def test_python_api_finishes_what_the_command_began(vector_file, here, capsys, monkeypatch):

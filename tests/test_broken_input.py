@@ -23,7 +23,8 @@ from PIL.PngImagePlugin import PngInfo
 N = 60
 GIVEN = task(N, wrong=4)
 LABELS = [CLASSES[label] for label in GIVEN.labels]
-SMALL = ("--image-size", "16")
+ENCODED = ("--image-size", "16")  # through the encoder, and from pixels
+SMALL = (*ENCODED, "--views", "pixels")
 
 
 @pytest.fixture(autouse=True)
@@ -352,7 +353,7 @@ def test_some_pictures_cannot_be_read(audit):
     Path("4.png").unlink()
     Path("4.png").mkdir()
     Path("5.png").write_bytes(b"GIF89a" + bytes(20))
-    result = audit(manifest, *SMALL)
+    result = audit(manifest, *ENCODED)
     assert result.code == 0
     rows = report()
     assert [row["issue"] for row in rows[:6]].count("unreadable") == 5
@@ -385,7 +386,7 @@ def test_pictures_of_one_colour(audit):
     manifest = photos()
     for row, grey in enumerate(np.random.default_rng(0).permutation(N)):
         Image.new("RGB", (16, 16), (int(grey) * 4,) * 3).save(f"{row}.png")
-    result = audit(manifest, *SMALL)
+    result = audit(manifest, *ENCODED)
     assert result.code == 0
     assert "no better than chance" in result.err and "every picture has its own label" in result.err
     assert "--proxy torchvision:MODEL" in result.out and "--proxy lite0" not in result.out  # which was used
@@ -427,7 +428,7 @@ def test_hundreds_of_tiny_classes(audit):
     rng = np.random.default_rng(0)
     cells = (rng.normal(size=(k, 16)) * 6)[truth] + rng.normal(size=(k * each, 16))
     manifest = table(id=[str(row) for row in range(k * each)], embedding=list(cells), label=truth)
-    result = audit(manifest)
+    result = audit(manifest, "--epochs", 1)
     assert result.code == 0
     assert len(result.out.splitlines()) < 80  # of 200 classes the worst are shown
     assert pq.read_table("run/classes.parquet").num_rows == k

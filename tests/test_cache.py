@@ -304,7 +304,17 @@ def two_vectors(tmp_path, monkeypatch):
 
 
 # steps without a common divisor with 8, so that each meets every bit of a byte
-@pytest.mark.parametrize(("make", "step"), [(two_vectors, 5), (two_pictures, 13), (two_sounds, 67)])
+@pytest.mark.parametrize(
+    ("make", "step"),
+    [
+        (two_vectors, 31),
+        (two_pictures, 61),
+        (two_sounds, 301),
+        pytest.param(two_vectors, 5, marks=pytest.mark.slow),
+        pytest.param(two_pictures, 13, marks=pytest.mark.slow),
+        pytest.param(two_sounds, 67, marks=pytest.mark.slow),
+    ],
+)
 def test_no_flipped_bit_stops_a_load_or_changes_what_it_gives(tmp_path, monkeypatch, make, step):
     load, expected, folder = make(tmp_path, monkeypatch)
     np.testing.assert_array_equal(load(), expected)

@@ -19,6 +19,7 @@ from cli_world import (
     fake_pipeline,
     finished_run,
     loaded_by,
+    loaded_by_all,
     make_manifest,
     make_report,
     mislabel,
@@ -236,18 +237,10 @@ def test_logs_and_warnings_follow_the_verbosity(capsys):
         assert len(capsys.readouterr().err.splitlines()) == count
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [["--help"], ["--version"], ["audit", "--help"], ["report", "--help"], ["adit"], ["audit", "--epoch", "3"]],
-    ids=" ".join,
-)
-def test_help_and_usage_errors_load_nothing_heavy(arguments):
-    assert loaded_by(*arguments) == set()
-
-
-def test_config_errors_load_nothing_heavy():
-    assert loaded_by("audit", "x.csv", "--ensemble", "1") == set()
-    assert loaded_by("audit", "--show-config") == set()
+def test_help_and_errors_of_usage_and_configuration_load_nothing_heavy():
+    helps = (["--help"], ["--version"], ["audit", "--help"], ["report", "--help"])
+    errors = (["adit"], ["audit", "--epoch", "3"], ["audit", "x.csv", "--ensemble", "1"])
+    assert loaded_by_all(*helps, *errors, ["audit", "--show-config"]) == set()
 
 
 def test_report_never_loads_torch(tmp_path):
@@ -281,12 +274,13 @@ def test_methods(capsys):
     assert call(capsys, "methods", "loss").code == 2
 
 
+@pytest.mark.usefixtures("untimed")
 def test_options_of_a_loss_are_checked_before_anything_is_written(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     manifest = make_manifest(tmp_path / "m.csv", ["a.png", "b.png", "c.png"], ["x", "y", "x"])
     for name in ("a.png", "b.png", "c.png"):
         (tmp_path / name).write_bytes(b"\x89PNG\r\n\x1a\n")
-    arguments = (manifest.source.path, "--ensemble", 2, "--image-size", 32, "--device", "cpu", "--loss")
+    arguments = (manifest.source.path, "--ensemble", 2, "--views", "pixels", "--device", "cpu", "--loss")
     result = call(capsys, "audit", *arguments, "gce:qq=0.5,q=x", "--dry-run")
     assert result.code == 2 and "unknown option 'qq', did you mean 'q'?; q is 'x', must be a number" in result.err
     result = call(capsys, "audit", *arguments, "gce:q=0.5", "--dry-run")

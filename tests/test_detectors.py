@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 from dataclasses import replace
@@ -149,6 +150,7 @@ def test_class_numbers_do_not_matter(name):
         np.testing.assert_allclose(other.columns[column], expected, atol=1e-5, err_msg=column)
 
 
+@functools.cache  # evidence is never changed
 def hostile() -> dict[str, Evidence]:
     task = blobs(240, 3)
     plain = task.evidence

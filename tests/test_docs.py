@@ -31,7 +31,7 @@ ROOT = Path(__file__).parents[1]
 DOCS = sorted((ROOT / "docs").glob("*.md"))
 PAGES = {str(path.relative_to(ROOT)): path.read_text("utf-8") for path in (ROOT / "README.md", *DOCS)}
 PAGE_OF = {name: f"docs/{name}.md" for name in COMMANDS} | {"completion": "docs/doctor.md", "cache": "docs/runs.md"}
-SMALL = {f"NLCLEAN_{name.upper()}": str(value) for name, value in (OPTIONS | {"image_size": 16}).items()}
+SMALL = {f"NLCLEAN_{name.upper()}": str(value) for name, value in (OPTIONS | {"image_size": 16, "epochs": 1}).items()}
 
 ONLY_PARSED = {  # command lines that begin so: why they are not run
     r"nlclean audit sample_data/": "trains for a minute; the sample data have tests of their own",
@@ -47,6 +47,7 @@ ONLY_PARSED = {  # command lines that begin so: why they are not run
     r"nlclean audit .*--strategy auto": "trains 32 networks; the search has tests of its own",
 }
 TORCHRUN = {"--nproc-per-node", "--nnodes", "--rdzv-backend", "--rdzv-endpoint", "--max-restarts"}  # its own options
+PIP = {"--find-links", "--index-url", "--no-index"}
 FAILS = r"nlclean check .*--max-noise"  # 10 % of the labels are wrong
 NAMES = {"RUN": "run", "NEW_RUN": "run"}  # placeholders
 
@@ -282,7 +283,7 @@ def test_every_option_exists():
     context = click.Context(program)
     commands = [program, *(program.get_command(context, name) for name in COMMANDS)]
     params = [param for command in commands if command is not None for param in command.params]
-    known = {"--help"} | TORCHRUN | {name for param in params for name in (*param.opts, *param.secondary_opts)}
+    known = {"--help"} | TORCHRUN | PIP | {name for param in params for name in (*param.opts, *param.secondary_opts)}
     for page, text in PAGES.items():
         text = re.sub(r"\(#[^)]*\)|\([^)\s]*\.md#[^)]*\)", "", text)  # anchors
         assert {name for name in re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*", text) if name not in known} == set(), page

@@ -34,6 +34,7 @@ pytestmark = pytest.mark.usefixtures("here")
 ROOT = Path(__file__).parents[1]
 TASK = task()
 LABELS = [CLASSES[label] for label in TASK.labels]
+ENCODED = OPTIONS | {"views": "encoder", "image_size": 32}
 
 
 def frame() -> pd.DataFrame:
@@ -51,7 +52,7 @@ def audited(tmp_path_factory) -> Path:
     pictures = [picture(int(kind), seed=row) for row, kind in enumerate(TASK.truth)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("NLCLEAN_CACHE_DIR", str(base / "cache"))
-        report = nlclean.audit(pictures, LABELS, out=str(base / "run"), **OPTIONS)
+        report = nlclean.audit(pictures, LABELS, out=str(base / "run"), **ENCODED)
     assert report.folder == base / "run"
     return base / "run"
 
@@ -139,7 +140,7 @@ def test_a_finished_run_of_the_same_object_is_read_and_not_repeated(run, audited
         patch.setenv("NLCLEAN_CACHE_DIR", str(audited.parent / "cache"))
         before = (audited / "run.json").read_bytes()
         events: list[Progress] = []
-        again = nlclean.audit(pictures, LABELS, out=str(audited), progress=events.append, **OPTIONS)
+        again = nlclean.audit(pictures, LABELS, out=str(audited), progress=events.append, **ENCODED)
     assert events == [] and (audited / "run.json").read_bytes() == before
     assert again.table.equals(nlclean.Report.read(run).table)
 
@@ -212,30 +213,33 @@ def test_probabilities_as_an_array():
 # --- progress -------------------------------------------------------------------------------------------------------
 
 SLOW = """
-import numpy, nlclean, nlclean.progress
+import sys, numpy, nlclean, nlclean.progress
 
 nlclean.progress.PATIENCE = 1e-9
 seen = numpy.random.default_rng(0).random((2100, 3))  # copies are searched in two blocks
-nlclean.audit((seen, seen.argmax(1)), pred_probs=seen / seen.sum(1, keepdims=True), progress={})
+for progress in (None, True, False):
+    print(f"<{progress}>", file=sys.stderr, flush=True)
+    out = f"run-{progress}"
+    nlclean.audit((seen, seen.argmax(1)), pred_probs=seen / seen.sum(1, keepdims=True), progress=progress, out=out)
 """
 
 
-@pytest.mark.parametrize(
-    ("progress", "drawn"), [(None, True), (False, False), pytest.param(True, True, marks=pytest.mark.slow)]
-)
-def test_bars_on_a_terminal(progress, drawn):
-    out, shown = on_terminal("-c", SLOW.format(progress), stdout=subprocess.PIPE)
+def drawn(shown: str, what: str) -> dict[str, bool]:
+    """Whether `what` is shown, by the value of `progress`."""
+    _, *parts = re.split("<(None|True|False)>", shown)
+    return {name: what in text for name, text in zip(parts[::2], parts[1::2], strict=True)}
+
+
+def test_bars_on_a_terminal():
+    out, shown = on_terminal("-c", SLOW, stdout=subprocess.PIPE)
     assert out == ""
-    assert ("duplicates" in shown) == drawn
+    assert drawn(shown, "duplicates") == {"None": True, "True": True, "False": False}
 
 
-@pytest.mark.parametrize(
-    ("progress", "drawn"), [(None, False), (True, True), pytest.param(False, False, marks=pytest.mark.slow)]
-)
-def test_lines_where_there_is_no_terminal_and_they_are_asked_for(progress, drawn):
-    done = subprocess.run([sys.executable, "-c", SLOW.format(progress)], capture_output=True, text=True)
+def test_lines_where_there_is_no_terminal_and_they_are_asked_for():
+    done = subprocess.run([sys.executable, "-c", SLOW], capture_output=True, text=True)
     assert done.returncode == 0 and done.stdout == ""
-    assert ("duplicates: " in done.stderr) == drawn
+    assert drawn(done.stderr, "duplicates: ") == {"None": False, "True": True, "False": False}
 
 
 def test_a_notebook_draws_bars_where_ipywidgets_are_there(monkeypatch):
@@ -492,4 +496,4 @@ def test_a_report_of_files_shows_them(here):
     names = [f"{row:03}.png" for row in range(150)]
     save_pictures(here, TASK.truth, names)
     manifest = write_csv(here / "m.csv", {"path": names, "label": LABELS})
-    assert "data:image/webp" in nlclean.audit(str(manifest), **OPTIONS)._repr_html_()
+    assert "data:image/webp" in nlclean.audit(str(manifest), **ENCODED)._repr_html_()

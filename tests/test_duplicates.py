@@ -398,7 +398,7 @@ def run(leaking: Path) -> Path:
         patch.setenv("NLCLEAN_CACHE_DIR", str(leaking / "cache"))
         patch.setattr(folds, "assign_folds", dealt)
         with pytest.raises(SystemExit) as stop:
-            program.main(["audit", str(leaking / "m.csv"), "--out", str(leaking / "run"), *QUICK])
+            program.main(["audit", str(leaking / "m.csv"), "--out", str(leaking / "run"), *QUICK, "--epochs", "1"])
         assert not stop.value.code
     return leaking / "run"
 

@@ -301,9 +301,11 @@ def test_a_second_split_that_was_cut_off_goes_on(tmp_path, monkeypatch, fits):
     np.testing.assert_array_equal(resumed.second_split, whole.second_split)
 
 
-@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
-def test_flipped_labels_are_forgotten_before_rare_rows_that_are_as_hard(tmp_path, seed):
-    """Of class 0: twelve rows of class 1 with a wrong label, and twelve of a rare kind that is hard to tell from it."""
+def flipped_and_rare(folder: Path, seed: int) -> tuple[dict[str, float], np.ndarray, np.ndarray, np.ndarray]:
+    """AUROC of telling flipped rows from rare ones, by detector; `forgotten_early` of flipped, rare and other rows.
+
+    Of class 0: twelve rows of class 1 with a wrong label, and twelve of a rare kind that is hard to tell from it.
+    """
     rng = np.random.default_rng(seed)
     centers = 6 * np.linalg.qr(rng.normal(size=(16, 16)))[0]
     labels = np.arange(500) % 2
@@ -314,17 +316,33 @@ def test_flipped_labels_are_forgotten_before_rare_rows_that_are_as_hard(tmp_path
     world = World(features.astype(np.float32), labels, np.arange(500) % 2, Evidence(labels, 2))
     plan = replace(PLAN, proxy="wide_mlp", epochs=12, ensemble=2, learning_rate=0.1)
     config = AuditConfig(ensemble=2, planted=0.0, second_split=True)
-    with Run.start(tmp_path / "run", "world", KEY) as run:
+    with Run.start(folder, "world", KEY) as run:
         evidence = watch(Task.of(labels, 2, inputs_of(world)), plan, config, run=run, clock=Clock())
     found = {name: DETECTORS.get(name).function(evidence) for name in ("second_split_forgetting", "aum", "density")}
     both = np.concatenate([flipped, rare])
     told_apart = {name: auroc(-detection.score[both], np.arange(24) < 12) for name, detection in found.items()}
-    assert told_apart["second_split_forgetting"] > 0.9
-    assert told_apart["aum"] < 0.8 and told_apart["density"] < 0.85
     early = found["second_split_forgetting"].reasons["forgotten_early"]
-    assert early[flipped].mean() > 0.7
-    assert not early[rare].any()
-    assert early[24:].mean() < 0.02
+    return told_apart, early[flipped], early[rare], early[24:]
+
+
+def test_flipped_labels_are_forgotten_before_rare_rows_that_are_as_hard(tmp_path):
+    told_apart, flipped, rare, others = flipped_and_rare(tmp_path / "run", seed=0)
+    assert told_apart["second_split_forgetting"] > max(0.8, told_apart["aum"])
+    assert flipped.mean() > 0.5 and rare.mean() < 0.1
+    assert others.mean() < 0.03
+
+
+@pytest.mark.slow
+def test_forgetting_tells_flipped_labels_from_rare_rows_better_than_margins_and_density(tmp_path):
+    """Of eight worlds: in one, twelve against twelve rows say an AUROC to .07 or so, and it varies by as much."""
+    worlds = [flipped_and_rare(tmp_path / str(seed), seed) for seed in range(8)]
+    told_apart = {name: np.mean([world[0][name] for world in worlds]) for name in worlds[0][0]}
+    assert told_apart["second_split_forgetting"] > 0.85
+    assert told_apart["aum"] < 0.7 and told_apart["density"] < told_apart["second_split_forgetting"]
+    flipped, rare, others = (np.concatenate(rows) for rows in list(zip(*worlds, strict=True))[1:])
+    assert flipped.mean() > 0.65
+    assert rare.mean() < 0.1
+    assert others.mean() < 0.02
 
 
 # --- interruptions --------------------------------------------------------------------------------------------------

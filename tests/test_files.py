@@ -208,16 +208,18 @@ OFTEN = ("report.parquet", "run.json", "decisions.jsonl")  # tried on every push
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=() if name in OFTEN else pytest.mark.slow) for name in FILES]
+    ("name", "damages"),
+    [(name, ("half", "flipped", "a list")) for name in OFTEN]
+    + [pytest.param(name, tuple(DAMAGES), marks=pytest.mark.slow) for name in FILES],
 )
-def test_a_damaged_run_folder_is_never_a_bug(finished, tmp_path, monkeypatch, capsys, name):
+def test_a_damaged_run_folder_is_never_a_bug(finished, tmp_path, monkeypatch, capsys, name, damages):
     shutil.copytree(finished, tmp_path / "here")
     monkeypatch.chdir(tmp_path / "here")
     whole = Path("run", name).read_bytes()
     refused = 0
-    for damage, change in DAMAGES.items():
+    for damage in damages:
         for command in COMMANDS:
-            Path("run", name).write_bytes(change(whole))
+            Path("run", name).write_bytes(DAMAGES[damage](whole))
             answer = call(capsys, *command)
             said = f"{name}, {damage}, {command}: {answer.err}"
             assert answer.code in (0, 1, 2, 3), said

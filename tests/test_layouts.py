@@ -243,6 +243,7 @@ def test_every_layout_is_listed():
     assert set(LAYOUTS) <= set(commands())
 
 
+@pytest.mark.usefixtures("untimed")
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_the_command_audits_the_layout(tmp_path, monkeypatch, capsys, layout):
     make, said = LAYOUTS[layout]

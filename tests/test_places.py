@@ -142,6 +142,7 @@ def test_loops_and_hidden_folders_are_no_trouble(tmp_path):
     assert {os.path.dirname(uri) for uri in manifest.uris} == {str(tmp_path / "img")}
 
 
+@pytest.mark.usefixtures("untimed")
 def test_a_dry_run_without_a_file_is_an_error(tmp_path, capsys):
     (tmp_path / "a" / "b").mkdir(parents=True)
     path = manifest_of(tmp_path / "a" / "b", [f"{name}.png" for name in NAMES])
@@ -158,6 +159,7 @@ def test_a_dry_run_without_a_file_is_an_error(tmp_path, capsys):
         ("image_id,label", "{}", "part_{n}/{}.png"),
     ],
 )
+@pytest.mark.usefixtures("untimed")
 def test_ids_that_files_are_called_like(tmp_path, capsys, header, cell, file):
     for i, name in enumerate(NAMES):
         touch(tmp_path / file.format(name, n=i % 2))

@@ -168,7 +168,7 @@ def test_rows_picked_by_hand_are_no_sample():
     assert len(leading(order, looks(order[:7], wrong).decided)) == 7
 
 
-@pytest.mark.parametrize("shift", [-0.5, 0.0, 2.0])
+@pytest.mark.parametrize("shift", [-0.5, *(pytest.param(shift, marks=pytest.mark.slow) for shift in (0.0, 2.0))])
 def test_whoever_looks_after_every_row_and_stops_by_the_bound_is_right(shift):
     kept = stops = 0
     for seed in range(60):

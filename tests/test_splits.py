@@ -207,6 +207,7 @@ def test_a_split_is_opened_as_the_user_spells_it(tmp_path, capsys):
         assert "".join(line[0] for line in target.read_text().splitlines()[1:]) == kept, asked
 
 
+@pytest.mark.usefixtures("untimed")
 def test_the_dry_run_says_what_is_protected(tmp_path, capsys):
     result = call(capsys, "audit", tree(tmp_path / "data", "Training", "Testing"), "--dry-run")
     rows = 2 * len(CLASSES)

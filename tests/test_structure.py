@@ -22,11 +22,9 @@ from cleanlab_lite.export import patch
 from cleanlab_lite.export.manifest import base_folder, suffix, write_manifest
 from cleanlab_lite.export.patch import apply_patch, read_patch
 from cleanlab_lite.export.policy import Cleaned, apply_policy
-from cleanlab_lite.forecast import Forecast, Part
 from cleanlab_lite.manifest.manifest import Manifest
 from cleanlab_lite.manifest.readers import read_labels, read_manifest
 from cleanlab_lite.manifest.saved import load_manifest, save_manifest
-from cleanlab_lite.pipeline import Proxies
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(16)
 
@@ -199,6 +197,7 @@ AMBIGUOUS: dict[str, tuple[list[str], str, str]] = {
 }
 
 
+@pytest.mark.usefixtures("untimed")
 @pytest.mark.parametrize("case", AMBIGUOUS)
 def test_ambiguous_trees_stop_with_the_tree_and_the_option(tmp_path, capsys, case):
     folders, seen, option = AMBIGUOUS[case]
@@ -482,6 +481,7 @@ MULTI = {
 }
 
 
+@pytest.mark.usefixtures("untimed")
 @pytest.mark.parametrize("form", MULTI)
 def test_several_labels_in_a_cell(tmp_path, capsys, form):
     cells = MULTI[form]
@@ -575,12 +575,6 @@ def test_classes_that_look_alike(tmp_path):
     assert any("'01', '1.0'" in note and "number" in note for note in alike)
     assert any("Unicode form" in note for note in alike) and any("not seen" in note for note in alike)
     assert noted(manifest, "'None' counts as a class")
-
-
-@pytest.fixture
-def untimed(monkeypatch):
-    """A dry run that times nothing."""
-    monkeypatch.setattr(Proxies, "forecast", lambda *_: Forecast((Part.sure("train", 1.0),)))
 
 
 @pytest.mark.usefixtures("untimed")
