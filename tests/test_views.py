@@ -173,7 +173,8 @@ def test_networks_that_fall_behind_are_left_out(pictures, tmp_path):
 
 def test_without_the_encoder_the_audit_goes_on_and_says_so(pictures, tmp_path, monkeypatch):
     monkeypatch.setattr(views, "has_encoder", lambda: False)
-    report = nlclean.audit(pictures, out=tmp_path / "run", progress=False, **OPTIONS)
+    quick = OPTIONS | {"epochs": 1, "image_size": 16}
+    report = nlclean.audit(pictures, out=tmp_path / "run", progress=False, **quick)
     assert set(report.summary.views) == {"pixels"}
     [warning] = [text for text in report.summary.warnings if "pip install" in text]
     assert "the small pretrained encoder is not installed, so the pictures" in warning

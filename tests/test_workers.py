@@ -72,7 +72,7 @@ from cleanlab_lite.data import cache, media
 print("before the call")
 cache.CHUNK, cache.POOL_MIN_FILES = 8, 8
 media.read_bytes = None  # of this process: the files are read by workers, or not at all
-options = dict(epochs=1, ensemble=2, planted=0.0, image_size=8, workers=2, device="cpu")
+options = dict(epochs=1, ensemble=2, planted=0.0, views="pixels", image_size=8, workers=2, device="cpu")
 print(len(cl.audit("m.csv", **options)))
 """
 
