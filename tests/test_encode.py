@@ -476,3 +476,11 @@ def test_batches_are_filled_up_with_blank_pictures():
     np.testing.assert_array_equal(full[:3], pictures)
     assert full.shape == (5, 3, 8, 8) and not full[3:].any()
     assert filled_up(pictures, 2) is pictures
+
+
+def test_a_vector_does_not_hang_on_how_many_others_are_encoded_with_it():
+    network = load_encoder(describe_encoder("lite0", SIZE), "")
+    pictures = np.random.default_rng(0).integers(0, 256, (16, 3, SIZE, SIZE)).astype(np.uint8)
+    whole = features(network, pictures, CPU, None)
+    for count in (1, 6, 15):
+        np.testing.assert_array_equal(features(network, pictures[:count], CPU, None), whole[:count])

@@ -28,7 +28,7 @@ from cleanlab_lite.report.page.html import LIMIT, build_page
 from cleanlab_lite.report.page.previews import BANDS, LARGE, RATE, SECONDS, SMALL, preview
 from cleanlab_lite.run import RunFiles, RunFolder
 from cleanlab_lite.run.report import ReportTable, by_suspicion
-from cleanlab_lite.run.verification import Verification, Way
+from cleanlab_lite.run.verification import VERSION, Verification, Way
 
 
 @pytest.fixture(scope="module")
@@ -228,7 +228,7 @@ def test_what_a_stranger_says_of_cleaning_stays_text(tmp_path):
     run = finished_run(tmp_path / "run", make_report([mislabel("a"), row("b")]))
     said = "<img src=x onerror=alert(1)>"
     way = Way(said, said, 2, 0, 0.5, [0.5], 0.1, 0.0, 0.2, said)
-    found = Verification(1, "k", "r", said, 2, "file", said, 2, 2, [said], [way], said)
+    found = Verification(VERSION, "k", "r", said, 2, "file", said, 2, 2, [said], [way], said)
     RunFiles(run).write_json("verify.json", found.as_dict())
     reader = Reader(build_page(RunFolder(run)))
     assert "img" not in {tag for tag, _ in reader.tags} and reader.text.count(said) == 6

@@ -113,13 +113,13 @@ def features(encoder: Encoder, pictures: np.ndarray, device: torch.device, autoc
 
     In halves where the device has no memory for all at once.
     """
-    if device.type == "cuda":
-        return _features(encoder, filled_up(pictures, BATCH_GPU), device, autocast)[: len(pictures)]
-    return _features(encoder, pictures, device, autocast)
+    return _features(encoder, filled_up(pictures, batch_of(device)), device, autocast)[: len(pictures)]
 
 
 def filled_up(pictures: np.ndarray, size: int) -> np.ndarray:
-    """Blank ones behind them, so that there are `size`: to plan the convolutions of another number takes a second."""
+    """Blank ones behind them, so that there are `size`: convolutions of another number round otherwise, and a vector
+    would hang on what is in the cache already; to plan them takes a GPU a second.
+    """
     blank = np.zeros((max(size - len(pictures), 0), *pictures.shape[1:]), pictures.dtype)
     return np.concatenate([pictures, blank]) if len(blank) else pictures
 

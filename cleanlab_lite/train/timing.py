@@ -38,7 +38,7 @@ from cleanlab_lite.judge.closed_form import look
 from cleanlab_lite.judge.random_features import WIDTH
 from cleanlab_lite.manifest.manifest import Manifest
 from cleanlab_lite.run import RunFiles
-from cleanlab_lite.train.encode import BATCH_CPU, BATCH_GPU, features, threads_of
+from cleanlab_lite.train.encode import batch_of, features, threads_of
 from cleanlab_lite.train.ensemble import OBSERVE_EVERY, PRECISIONS, prepare, without_trials
 from cleanlab_lite.train.jobs import Bench, Job, hire, train, workers_for
 from cleanlab_lite.train.models import PROXIES
@@ -147,7 +147,7 @@ def encode_seconds(inputs: Inputs, plan: Plan) -> float:
     device, autocast = torch.device(plan.device), PRECISIONS[plan.encoder_precision]
     encoder = encoder.to(device, memory_format=torch.channels_last)
     loading = time.perf_counter() - begun
-    size = BATCH_CPU if device.type == "cpu" else BATCH_GPU
+    size = batch_of(device)
     batch = np.resize(inputs.array, (size, *inputs.array.shape[1:]))
     with threads_of(device) as threads:
         batches = [batch] * max(threads, 1)
