@@ -272,7 +272,7 @@ def test_recalibration_separates_wrong_labels_better_in_early_epochs(monkeypatch
     assert with_it > without + 0.05
 
 
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_wrong_labels_of_long_vectors_are_not_learned_by_heart(seed):
     """More numbers than rows: whatever sees all of them can fit any label."""
     world = blobs(500, 4, 0.25, d=600, separation=4.0, seed=seed)
