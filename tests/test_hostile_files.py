@@ -149,7 +149,7 @@ def test_a_file_that_takes_too_long_is_a_row_and_the_rest_is_read(pictures, tmp_
 
 def test_a_worker_that_hears_nothing_or_dies_is_replaced(pictures, tmp_path, monkeypatch):
     (tmp_path / "8.png").write_bytes(b"x" * 7)
-    monkeypatch.setattr(cache, "SECONDS", 0.8)
+    monkeypatch.setattr(cache, "SECONDS", 1.6)
     monkeypatch.setattr(cache, "POOL_MIN_FILES", 1)
     monkeypatch.setattr(cache, "CHUNK", 2)
     store = load(pictures, Hanging(8, deaf=True), cache_dir=tmp_path / "cache", workers=2)
