@@ -63,7 +63,7 @@ def shown(text: str) -> str:
 def unsigned(paths: Sequence[Text]) -> list[Text]:
     """Paths without what lets whoever has them open the files; as they are where only that tells two of them apart."""
     masked = [path and shown(path) for path in paths]
-    return masked if len(set(masked)) == len(set(paths)) else list(paths)
+    return masked if masked == paths or len(set(masked)) == len(set(paths)) else list(paths)
 
 
 def scheme(address: str) -> str:

@@ -19,7 +19,6 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -111,7 +110,7 @@ def self_test(
     key = test_key(run, manifest, config)
     stored = run.selftest
     if stored is not None and stored.key == key:
-        _clear_up(run)  # one that was killed at that
+        RunFiles(run.folder).remove_folder(layout.PLANTED)  # of one that was killed at that
         return stored
     believed, clock = believe(run, manifest), Clock(config.time_budget, on_progress)
     outcomes: list[Outcome] = []
@@ -147,13 +146,10 @@ def self_test(
         shapes=outcomes,
         left_out=left_out,
     )
-    RunFiles(run.folder).write_json(layout.SELFTEST, found.as_dict())
-    _clear_up(run)
+    files = RunFiles(run.folder)
+    files.write_json(layout.SELFTEST, found.as_dict())
+    files.remove_folder(layout.PLANTED)
     return found
-
-
-def _clear_up(run: RunFolder) -> None:
-    shutil.rmtree(run.path(layout.PLANTED), ignore_errors=True)
 
 
 def test_key(run: RunFolder, manifest: Manifest, config: AuditConfig) -> str:

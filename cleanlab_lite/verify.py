@@ -20,7 +20,6 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -127,7 +126,7 @@ def verify(
         config = replace(preset("fast"), seed=config.seed, device=config.device)
     key = verification_key(run, manifest, config, test, seeds)
     if run.verification is not None and run.verification.key == key:
-        _clear_up(run)  # one that was killed at that
+        RunFiles(run.folder).remove_folder(layout.VERIFYING)  # of one that was killed at that
         return run.verification
     clock, folder = Clock(config.time_budget, on_progress), run.path(layout.VERIFYING) / key[:8]
     audit = partial(audit_part, config=config, folder=folder, clock=clock)
@@ -139,13 +138,10 @@ def verify(
         learn = by_regression if school.source.plan.heads == "closed" else by_networks
         learner, predicted = learn(run, school, lessons, trial, clock)
     found = conclude(run, key, school, learner, lessons, predicted)
-    RunFiles(run.folder).write_json(layout.VERIFICATION, found.as_dict())
-    _clear_up(run)
+    files = RunFiles(run.folder)
+    files.write_json(layout.VERIFICATION, found.as_dict())
+    files.remove_folder(layout.VERIFYING)
     return found
-
-
-def _clear_up(run: RunFolder) -> None:
-    shutil.rmtree(run.path(layout.VERIFYING), ignore_errors=True)
 
 
 def verification_key(run: RunFolder, manifest: Manifest, config: AuditConfig, test: Manifest | None, seeds: int) -> str:

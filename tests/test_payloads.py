@@ -42,11 +42,12 @@ from cleanlab_lite.run import RunFolder
 
 pytestmark = pytest.mark.survival
 
+TABLE = {"table", "thead", "tbody", "tr", "th", "td"}
 JUNIT = xmlschema.XMLSchema10(Path(__file__).parent / "schemas" / "junit-10.xsd")
 # controls but line ends, marks that reorder text; what runners of CI systems take for commands
 RAW = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
-FRAGMENT = {  # what a notebook may hold
-    *("div", "p", "b", "br", "ul", "li", "table", "thead", "tbody", "tr", "th", "td"),
+FRAGMENT = TABLE | {  # what a notebook may hold
+    *("div", "p", "b", "br", "ul", "li"),
     *("figure", "figcaption", "svg", "g", "title", "text", "path", "rect"),
 }
 COMMAND = re.compile(r"^\s*::[A-Za-z]|##(vso)?\[", re.MULTILINE)
@@ -279,22 +280,8 @@ def test_markdown_is_text_wherever_it_is_shown(world, capsys):
     markdown = pytest.importorskip("markdown_it").MarkdownIt("commonmark", {"html": True}).enable("table")
     text = checked(capsys, world, "markdown")
     shown = Tags(markdown.render(text))
-    allowed = [
-        "h3",
-        "p",
-        "code",
-        "table",
-        "thead",
-        "tbody",
-        "tr",
-        "th",
-        "td",
-        "strong",
-        "details",
-        "summary",
-        "blockquote",
-    ]
-    assert shown.tags <= set(allowed) and not shown.attributes
+    allowed = TABLE | {"h3", "p", "code", "strong", "details", "summary", "blockquote"}
+    assert shown.tags <= allowed and not shown.attributes
     rows = [line for line in text.splitlines() if line.startswith("|")]
     assert len(rows) == 3 + 2 + len(world.texts)
 
@@ -394,29 +381,7 @@ def look_around(page: Page, world: World) -> None:
 @in_browser
 def test_a_notebook_shows_them_and_nothing_runs(world, browser, tmp_path):  # noqa: F811
     view = html_view(RunFolder(world.run).report, top=1000)  # a notebook has no policy that would stop anything
-    allowed = [
-        "div",
-        "p",
-        "b",
-        "br",
-        "ul",
-        "li",
-        "figure",
-        "figcaption",
-        "svg",
-        "g",
-        "title",
-        "text",
-        "path",
-        "rect",
-        "table",
-        "thead",
-        "tbody",
-        "tr",
-        "th",
-        "td",
-    ]
-    assert Tags(view).tags <= set(allowed)
+    assert Tags(view).tags <= FRAGMENT
     file = tmp_path / "notebook.html"
     file.write_text(f"<!doctype html><meta charset=utf-8><link rel=icon href=data:,>{view}", "utf-8", "replace")
     browser.get("about:blank")

@@ -53,6 +53,10 @@ class RunFiles:
             writer(temporary)
             target.parent.mkdir(parents=True, exist_ok=True)
 
+    def remove_folder(self, name: str) -> None:
+        """With all that is in it, if it is there. Windows keeps files that are still mapped."""
+        shutil.rmtree(self.path(name), ignore_errors=True)
+
     def write_json(self, name: str, value: Any) -> None:
         """NumPy scalars become numbers; NaN and infinity become null, since JSON has neither."""
         text = json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
@@ -179,7 +183,7 @@ class Run(RunFiles):
         """Delete what only an unfinished run needs: arrays of its stages, and the folder of its jobs."""
         for path in self.folder.glob(f"*{ARRAYS}"):
             path.unlink()
-        shutil.rmtree(self.path(JOBS), ignore_errors=True)  # Windows keeps files that are still mapped
+        self.remove_folder(JOBS)
 
     def log(self, event: str, **facts: Any) -> None:
         """Append one event, with the time in UTC, to the log."""
