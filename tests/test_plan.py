@@ -162,6 +162,14 @@ def test_batches_are_powers_of_two_that_grow_with_the_data(on_gpu):
     assert sizes[0] >= 8 and sizes[-1] <= 2048
 
 
+def test_networks_beside_a_regression_take_larger_steps_on_a_cpu():
+    sizes = [
+        default_batch_size(labelled, on_gpu=False, beside_regression=True) for labelled in (100, 2000, 5000, 10**6)
+    ]
+    assert sizes == [128, 128, 256, 256]
+    assert default_batch_size(10**6, on_gpu=True, beside_regression=True) == default_batch_size(10**6, on_gpu=True)
+
+
 @pytest.mark.parametrize("proxy", PROXIES.names())
 def test_every_proxy_can_be_planned(proxy, tmp_path):
     manifest = vectors() if proxy in VECTOR_PROXIES else pictures(tmp_path, n=6)

@@ -217,8 +217,12 @@ class Ridge:
         return first & side, first & ~side
 
     def neighbors_vote(self, rows: np.ndarray, count: int = 30) -> np.ndarray:
-        """(b,) int64 class that the nearest among teaching `rows` (b,) vote for, each with its cosine; no copies."""
-        x = Standard(self.views, self.centre, self.scale)(rows)
+        """(b,) int64 class that the nearest among teaching `rows` (b,) vote for, each with its cosine; no copies.
+
+        By the vectors themselves where the view is random features of them, which are many more numbers.
+        """
+        views = [view.vectors if isinstance(view, RandomFeatures) else view for view in self.views]
+        x = Standard(views, *_scaling(views, unit(views, rows)))(rows)
         near, cosine = nearest_neighbors(x, min(count, max(len(rows) - 1, 1)))
         other = (near >= 0) & (self.group[rows][near] != self.group[rows][:, None])
         weight = np.where(other, np.nan_to_num(cosine).clip(0) + 1e-6, 0)

@@ -44,11 +44,11 @@ SEED_STRIDE = 1000  # between proxies, so that no two share the seed of anything
 REPEAT_STRIDE = 500  # between two trainings of one proxy
 TEMPERATURE_ROWS = 50_000  # plenty for one number
 ENOUGH_ROWS = 20_000  # on a GPU: so many steps are in the fewest epochs that no trial of more pays
-OBSERVE_EVERY = 2  # epochs, then: a clean pass takes a third of the time of an epoch
+OBSERVE_EVERY = 2  # epochs: a clean pass takes a third of the time of an epoch
 
 
 def without_trials(plan: Plan) -> bool:
-    """Whether the fewest epochs are enough, and a clean pass after every second one."""
+    """Whether the fewest epochs are enough."""
     return plan.device.startswith("cuda") and plan.labelled >= ENOUGH_ROWS
 
 
@@ -139,6 +139,7 @@ def prepare(task: Task, plan: Plan, config: AuditConfig, crew: Crew | RankCrew |
         shift=max(1, samples.sample_shape[-1] // 8) if samples.is_image else 0,
         autocast=PRECISIONS[plan.precision],
         enlarged=plan.enlarged,
+        observe_every=OBSERVE_EVERY,
     )
 
 
@@ -174,7 +175,7 @@ class Ensemble:
         teaching = self.teaching
         if without_trials(self.plan):
             epochs = teaching.epochs or PROXIES.get(teaching.proxy).facts.fewest_epochs
-            teaching = replace(teaching, epochs=epochs, observe_every=OBSERVE_EVERY)
+            teaching = replace(teaching, epochs=epochs)
         chosen = choose_epochs(self.task, self.fold, teaching, attempt, rival)
         if self.plan.recipes == 1:
             return chosen
@@ -263,8 +264,8 @@ class Ensemble:
 
     def _learn_halves(self, chosen: Chosen, half: np.ndarray, first: int) -> np.ndarray:
         """(e + 1, n) int32 predictions of a network that learns half `first`, then the other."""
-        # the network must learn every label of the first half, so nothing that resists wrong ones
-        teaching = replace(chosen.teaching, loss="ce", strategy="plain")
+        # the network must learn every label of the first half, so nothing that resists wrong ones; and every epoch counts
+        teaching = replace(chosen.teaching, loss="ce", strategy="plain", observe_every=1)
         number, note = self.proxies + first, f"second split {first + 1}/2"
 
         def learn(part: int, stage: str, start: Start | None = None) -> Observation:

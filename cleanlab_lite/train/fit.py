@@ -29,6 +29,7 @@ from cleanlab_lite.train.strategies import STRATEGIES, Learner, Observed, Settin
 
 RECALIBRATION_ROWS = 256  # enough for batch-norm statistics: 1,024 changed no F1 by more than .005, for 5 % more time
 OBSERVED = 256  # rows of a clean pass at a time, on a CPU
+MANY_EPOCHS = 8  # of fewer, every one is observed
 LATE_SHARE = 0.25  # logits are averaged over the last quarter of the epochs
 OWN = "cleanlab_lite."  # module names begin so
 FEATURES = 32  # dimensions kept of the penultimate layer: principal components
@@ -53,7 +54,12 @@ class Teaching:
     autocast: torch.dtype | None
     l1: float = 0.0  # penalty on the weights
     enlarged: int = 0  # pixels that a pretrained network sees smaller inputs at; 0: what it is used to
-    observe_every: int = 1  # epochs, the last one included; what was skipped is recorded as the next that was not
+    observe_every: int = 1  # epochs, of `MANY_EPOCHS` or more, the last one included
+
+    @property
+    def every(self) -> int:
+        """Epochs from one clean pass to the next; what is skipped is recorded as the next that is not."""
+        return self.observe_every if self.epochs >= MANY_EPOCHS else 1
 
 
 def fit(
@@ -142,7 +148,7 @@ class Training:
         self.late = torch.zeros((n, num_classes), device=samples.device)
         self.late_epochs = max(1, round(LATE_SHARE * teaching.epochs))
         blind = type(self.strategy).batches is Strategy.batches  # others choose rows by what was seen last
-        self.every = teaching.observe_every if blind else 1
+        self.every = teaching.every if blind else 1
         self.at_once = observing_batch(samples, teaching)
         self.logits: np.ndarray | None = None  # (networks, n, k) of the last pass, for strategies that read them
 

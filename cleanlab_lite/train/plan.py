@@ -38,6 +38,7 @@ PIXELS = 32
 NETWORKS_BESIDE = 3
 SMALL = "small_cnn"  # of them, on a CPU
 ROBUST = "gce"  # loss of an encoder that is trained itself, which soon knows wrong labels by heart
+VECTORS_AT_ONCE = 256  # of an encoder, in a step on a CPU: 30 to 40 % less time for all networks, as good a ranking
 TUNED_BATCH = 256  # and its largest usual batch: it has few epochs
 
 TYPICAL_EPOCHS = 20  # for what a history takes, where the epochs are chosen by trial
@@ -155,6 +156,7 @@ def make_plan(manifest: Manifest, config: AuditConfig, warm: WarmStart | None = 
     recipes = choose_recipes(manifest, config, form.modality)
     labelled = int((manifest.labels >= 0).sum())
     batch_size = config.batch_size or default_batch_size(labelled, on_gpu)
+    of_vectors = config.batch_size or default_batch_size(labelled, on_gpu, beside_regression=True)
     # whatever the others start from: these from scratch, or from what is pretrained
     beside = choose_beside(manifest, named, views, form, device, encoder, batch_size)
     if config.ensemble > labelled:
@@ -180,7 +182,7 @@ def make_plan(manifest: Manifest, config: AuditConfig, warm: WarmStart | None = 
         epochs=config.epochs,
         ensemble=config.ensemble,
         image_size=encoder.image_size if encoder else form.image_size,
-        batch_size=batch_size,
+        batch_size=of_vectors if views[0] in (ENCODER, STATISTICS) else batch_size,
         learning_rate=config.learning_rate or proxy.facts.learning_rate,
         memory_gib=memory_gib,
         disk_mib=disk_mib,
@@ -449,10 +451,16 @@ def lite_sizes(manifest: Manifest, named: int) -> tuple[int, int]:
     return min((size for size in SIZES if side <= size < seen), default=seen), seen
 
 
-def default_batch_size(labelled: int, on_gpu: bool) -> int:
-    """The power of two nearest below 1/40 of the rows: noise needs many steps, a GPU needs wide ones."""
-    most = 2048 if on_gpu else 128
-    return min(max(1 << max(labelled // 40, 1).bit_length() - 1, 32), most)
+def default_batch_size(labelled: int, on_gpu: bool, *, beside_regression: bool = False) -> int:
+    """The power of two nearest below 1/40 of the rows: noise needs many steps, a GPU needs wide ones.
+
+    On a CPU four times as many, up to `VECTORS_AT_ONCE`, for networks beside a regression on the same vectors: a step
+    with few of them is all overhead, and the regression ranks, too.
+    """
+    usual = max(1 << max(labelled // 40, 1).bit_length() - 1, 32)
+    if on_gpu:
+        return min(usual, 2048)
+    return min(4 * usual, VECTORS_AT_ONCE) if beside_regression else min(usual, 128)
 
 
 def refuse_remote(manifest: Manifest) -> None:

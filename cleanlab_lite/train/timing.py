@@ -39,7 +39,7 @@ from cleanlab_lite.judge.random_features import WIDTH
 from cleanlab_lite.manifest.manifest import Manifest
 from cleanlab_lite.run import RunFiles
 from cleanlab_lite.train.encode import batch_of, features, threads_of
-from cleanlab_lite.train.ensemble import OBSERVE_EVERY, PRECISIONS, prepare, without_trials
+from cleanlab_lite.train.ensemble import PRECISIONS, prepare, without_trials
 from cleanlab_lite.train.jobs import Bench, Job, hire, train, workers_for
 from cleanlab_lite.train.models import PROXIES
 from cleanlab_lite.train.models.encoders import blank_encoder, brings_weights, describe_encoder, load_encoder
@@ -296,7 +296,8 @@ def time_network(inputs: Inputs, manifest: Manifest, plan: Plan, config: AuditCo
         train(job, bench, RunFiles(Path(folder)), watch)
         speed = watch.speed(time.perf_counter(), rows, batch)
     speed = replace(speed, step=speed.step * usual / batch, batch=usual)
-    observed = plan.rows // (OBSERVE_EVERY if without_trials(plan) else 1)
+    fewest = plan.epochs or PROXIES.get(plan.proxy).facts.fewest_epochs
+    observed = plan.rows // replace(teaching, epochs=fewest).every
     return Timed(speed, plan.labelled, observed, _workers(bench, job, manifest, plan, config))
 
 

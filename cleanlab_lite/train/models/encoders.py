@@ -18,7 +18,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from cleanlab_lite.errors import ConfigError
 from cleanlab_lite.manifest.manifest import Modality
@@ -143,6 +142,8 @@ def cost(name: str) -> tuple[float, float]:
 
     Raises ConfigError as `describe_encoder` does.
     """
+    from torch.utils.flop_counter import FlopCounterMode  # and triton, where that is installed
+
     network = _shapes(name)
     with FlopCounterMode(display=False) as counted:
         network.blank(network.image_size)
