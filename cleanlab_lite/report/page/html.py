@@ -26,7 +26,7 @@ from cleanlab_lite.export.target import choose_file, replacing
 from cleanlab_lite.judge.mixture import BetaMixture, GaussianMixture, fit_beta_mixture, fit_gaussian_mixture
 from cleanlab_lite.manifest.manifest import PLURALS
 from cleanlab_lite.progress import OnProgress, ignore
-from cleanlab_lite.report.advice import UNLEARNED, advice_of
+from cleanlab_lite.report.advice import UNLEARNED, advice_of, advised_policy
 from cleanlab_lite.report.method import method_card
 from cleanlab_lite.report.page import charts
 from cleanlab_lite.report.page.page_data import Look, PageData, embedded, in_parts, known
@@ -138,6 +138,7 @@ def _frame(run: RunFolder, *, served: bool) -> tuple[bytes, bytes]:
         "style_hash": _csp_hash(style),
         "script_hash": _csp_hash(script),
         "journal": DECISIONS,
+        "export": _export(run),
         **_headline(run),
         "leakage": _leakage(run.summary.leakage),
         "provenance": _provenance(report.summary.provenance),
@@ -152,6 +153,14 @@ def _frame(run: RunFolder, *, served: bool) -> tuple[bytes, bytes]:
     }
     encoded = [Template(part).substitute(values).encode("utf-8", "xmlcharrefreplace") for part in (before, after)]
     return encoded[0], encoded[1]
+
+
+def _export(run: RunFolder) -> str:
+    """The command that leaves a clean dataset without anybody's decisions."""
+    if (cleaned := advised_policy(run.folder, run.summary)) is None:
+        return ""
+    policy, does = cleaned
+    return f"<p>Without decisions: <code>nlclean export --policy {policy}</code>, {escape(does)}.</p>"
 
 
 def _csp_hash(text: str) -> str:
