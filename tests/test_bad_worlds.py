@@ -155,7 +155,7 @@ def test_a_thousand_classes(here, capsys):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("k", [1000, pytest.param(5000, marks=pytest.mark.skipif(not SOAK, reason="takes long"))])
+@pytest.mark.parametrize("k", [1000, 5000])
 def test_a_class_for_every_two_rows(here, capsys, k):
     """One other row says what a class looks like."""
     features, labels, _ = world(2 * k, k, d=64, gap=16)
