@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from cleanlab_lite.run import RunFolder
 
 pytestmark = pytest.mark.survival
 
-SOAK = "NLCLEAN_KILLS" in os.environ
+
 FAST = ("--preset", "fast", "--device", "cpu", "--workers", "1", "--out", "run")
 NOTHING = "held-out labels are predicted no better than chance, so no row is judged"
 
