@@ -29,8 +29,8 @@ from cleanlab_lite.progress import OnProgress, ignore
 from cleanlab_lite.report.advice import UNLEARNED, advice_of, advised_policy
 from cleanlab_lite.report.method import method_card
 from cleanlab_lite.report.page import charts
-from cleanlab_lite.report.page.page_data import Look, PageData, embedded, in_parts, known
-from cleanlab_lite.report.page.previews import Preview
+from cleanlab_lite.report.page.page_data import Look, PageData, in_parts, known
+from cleanlab_lite.report.page.previews import Preview, preview_of
 from cleanlab_lite.report.reviewed import reviewed
 from cleanlab_lite.run import RunFolder
 from cleanlab_lite.run.folder import StoredCurves
@@ -72,7 +72,7 @@ def build_page(
     if look is None:
         island.add_decisions(run.decisions)  # a page that is served asks for them
         if run.has_manifest and run.manifest.uris is not None:
-            look = partial(embedded, run.manifest)
+            look = partial(preview_of, run)
     island.add_examples(look)
     island.add_map(run.features)
     island.add_details(look or _unseen, run.history, on_progress)
