@@ -108,7 +108,8 @@ def report_view(report: ReportTable, path: Path, top: int | None, reviews: Seque
     _suspicious_rows(title, with_context(report, report.suspicious().slice(0, shown)))
     if low:
         everything = f"nlclean report {escape(shlex.quote(str(path.parent)))} --top {_TOP}"
-        line(f"classes, confusions and more rows: {everything}")
+        beside = "classes, confusions and more rows:"
+        line(f"{beside} {everything}" if len(beside) + len(everything) < _width() else f"{beside}\n  {everything}")
     _next_steps(path.parent, summary, bare=low)
     line(str(path))
 

@@ -90,7 +90,7 @@ class PageData:
             "total": len(report),
             "choices": len(self.labels),  # so many of the labels are classes to choose from
             "confusions": [
-                [self._label(pair.given), self._label(pair.suggested), pair.rows, round(pair.expected, 1)]
+                [self._label(pair.given), self._label(pair.suggested), pair.rows, round(pair.expected)]
                 for pair in report.summary.confusions[:CONFUSIONS]
             ],
             "overlaps": [
