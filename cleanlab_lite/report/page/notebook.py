@@ -67,7 +67,7 @@ def html_view(report: ReportTable, run: RunFolder | None = None, top: int = TOP)
             for row, at in zip(cells, shown, strict=True)
         ]
         head = "".join(f"<th>{name}</th>" for name in HEADS)
-        parts.append(f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>")
+        parts.append(f"<table cellpadding=5><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>")
     if (more := int(np.count_nonzero(suspicious)) - len(shown)) > 0:
         parts.append(f"<p>and {more:,} more: report.suspicious()</p>")
     return f"<div>{''.join(parts)}</div>"
