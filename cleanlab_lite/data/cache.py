@@ -278,11 +278,13 @@ def decoded_pictures(contents: Iterable[str], cache_dir: Path) -> dict[str, np.n
     Only a look: nothing is written, and of packs only their shape is checked.
     """
     wanted, found = set(contents), dict[str, np.ndarray]()
-    folders = {}
-    for folder in cache_dir.glob(f"images-v{media.PREPROCESSING_VERSION}-*"):
-        folders[folder] = ImageFormat(int(folder.name.split("-")[2]))
-    for folder, form in sorted(folders.items(), key=lambda item: item[1].size):  # the largest last
-        for pack in filter(None, (_open_pack(index, form) for index in sorted(folder.glob("*.txt")))):
+    folders = [
+        (int(size), folder)
+        for folder in cache_dir.glob(f"images-v{media.PREPROCESSING_VERSION}-*")
+        if (size := folder.name.split("-")[2]).isdecimal()
+    ]
+    for side, folder in sorted(folders):  # the largest last
+        for pack in filter(None, (_open_pack(index, ImageFormat(side)) for index in sorted(folder.glob("*.txt")))):
             found |= {e.content[:16]: pack.pixels[at] for e, at in pack.places() if e.content[:16] in wanted}
     return found
 
