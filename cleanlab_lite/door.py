@@ -427,8 +427,7 @@ class Report(ReportTable):
 
     def _repr_html_(self) -> str:
         """What a notebook shows: the counts, and the twenty worst rows with their pictures."""
-        run = self._run() if self.folder is not None else None
-        return html_view(self, run.manifest if run and run.has_manifest else None)
+        return html_view(self, self._run() if self.folder is not None else None)
 
 
 def _bound(name: str, value: float | None, *, share: bool) -> Bound | None:

@@ -7,6 +7,7 @@ what they expect: TokenError, RecursionError, MemoryError, zlib.error ... No lis
 from __future__ import annotations
 
 import errno
+import io
 import json
 import math
 import os
@@ -220,10 +221,49 @@ def read_table(file: str | os.PathLike[str] | pa.BufferReader, columns: list[str
         open_regular(file, sys.maxsize).close()
     # ParquetFile, because pq.read_table takes folders called `key=value` on the way for columns
     with pq.ParquetFile(file, page_checksum_verification=True) as opened:
+        _vet(opened.metadata)
         _afford(_declared(opened.metadata, columns))
         table = opened.read(columns)
     table.validate(full=True)
     return table
+
+
+class _NothingRead(Exception):
+    """Arrow has come to the data."""
+
+
+class _Nothing(io.RawIOBase):
+    """A large file whose data cannot be read."""
+
+    at = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self.at
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        self.at = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self.at, os.SEEK_END: 1 << 62}[whence]
+        return self.at
+
+    def read(self, size: int = -1) -> bytes:
+        raise _NothingRead
+
+
+def _vet(facts: Any) -> None:
+    """Raise OSError where Arrow cannot make sense of what a Parquet file says of its columns.
+
+    Asked about a column of such a file from Python, Arrow 26 ends the process; on its way to the data it raises.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with suppress(_NothingRead):
+        pq.ParquetFile(pa.PythonFile(_Nothing(), mode="r"), metadata=facts, pre_buffer=True).read()
 
 
 def _declared(facts: Any, columns: list[str] | None) -> float:

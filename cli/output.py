@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 from cleanlab_lite.addresses import shown
 from cleanlab_lite.config import FIELDS
-from cleanlab_lite.export.formats import STEMS
 from cleanlab_lite.text import chance, escape, percent, renamed, shorten, tell_apart
 
 from .settings import OptionValue
@@ -109,7 +108,8 @@ def report_view(report: ReportTable, path: Path, top: int | None, reviews: Seque
     _suspicious_rows(title, with_context(report, report.suspicious().slice(0, shown)))
     if low:
         everything = f"nlclean report {escape(shlex.quote(str(path.parent)))} --top {_TOP}"
-        line(f"classes, confusions and more rows: {everything}")
+        beside = "classes, confusions and more rows:"
+        line(f"{beside} {everything}" if len(beside) + len(everything) < _width() else f"{beside}\n  {everything}")
     _next_steps(path.parent, summary, bare=low)
     line(str(path))
 
@@ -475,9 +475,9 @@ def _correction(row: Mapping[str, Any], width: int) -> str:
 
 
 def _next_steps(run: Path, summary: Summary, *, bare: bool) -> None:
-    """Commands to paste. A cleaned manifest that the audit has refused to write is none of them. Where nothing was
-    learned: what to try. `bare` ones are without what they do where that would take a line of its own."""
-    from cleanlab_lite.report.advice import advice_of
+    """Commands to paste. Where nothing was learned: what to try. `bare` ones are without what they do where that would
+    take a line of its own."""
+    from cleanlab_lite.report.advice import advice_of, advised_policy
 
     if advice := advice_of(summary):
         line()
@@ -487,17 +487,14 @@ def _next_steps(run: Path, summary: Summary, *, bare: bool) -> None:
         line()
         return
     folder = escape(shlex.quote(str(run)))
-    relabel, drop = (summary.actions.get(action, 0) for action in ("relabel", "drop"))
-    cleaned = summary.noise_rate.determined  # else `export` refuses
     others = sum(summary.other_issues.values())
     steps = []
     if summary.flagged or others:
         steps.append((f"nlclean review {folder}", f"look at {_to_review(summary.flagged, others)}, one by one"))
         steps.append((f"nlclean report {folder} --html page.html", "the same in a browser, with charts"))
-    if cleaned and summary.flagged and any(run.glob(f"{STEMS['prune']}.*")):
-        steps.append((f"nlclean export {folder} --policy prune", "without the flagged rows"))
-    if cleaned and relabel + drop and any(run.glob(f"{STEMS['correct']}.*")):
-        steps.append((f"nlclean export {folder} --policy correct", f"{relabel:,} to relabel, {drop:,} to drop"))
+    if cleaned := advised_policy(run, summary):
+        policy, does = cleaned
+        steps.append((f"nlclean export {folder} --policy {policy}", does))
     width = max((len(command) for command, _ in steps), default=0)
     line("Next:")
     beside = all(width + len(comment) + 7 <= _width() for _, comment in steps)

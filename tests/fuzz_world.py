@@ -1,14 +1,9 @@
-"""What a fuzzer needs: mutations, a corpus that is made here, and every decoder and reader as a function of bytes.
-
-`python tests/fuzz_world.py TARGET [options of libFuzzer]` lets atheris (`pip install atheris`) steer by coverage
-instead: it sees which lines of Python an input reaches, and keeps those that reach new ones.
-"""
+"""What a fuzzer needs: mutations, a corpus that is made here, and every decoder and reader as a function of bytes."""
 
 from __future__ import annotations
 
 import io
 import json
-import sys
 import tarfile
 import tempfile
 import zipfile
@@ -253,22 +248,3 @@ def targets() -> dict[str, Target]:
     found["patch"] = Target((PATCH,), read_patch, ".jsonl")
     found["baseline"] = Target((BASELINE,), load_baseline, ".jsonl")
     return found
-
-
-def _steered(name: str, options: list[str]) -> None:
-    """Let atheris find inputs."""
-    import atheris
-
-    target = targets()[name]
-    with tempfile.TemporaryDirectory() as folder:
-        seeds = Path(folder, "corpus")
-        seeds.mkdir()
-        for number, data in enumerate(target.corpus):
-            (seeds / str(number)).write_bytes(data)
-        atheris.instrument_all()
-        atheris.Setup([sys.argv[0], str(seeds), *options], lambda data: target.feed(data, Path(folder)))
-        atheris.Fuzz()
-
-
-if __name__ == "__main__":
-    _steered(sys.argv[1], sys.argv[2:])

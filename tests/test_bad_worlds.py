@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from cleanlab_lite.run import RunFolder
 
 pytestmark = pytest.mark.survival
 
-SOAK = "NLCLEAN_KILLS" in os.environ
+
 FAST = ("--preset", "fast", "--device", "cpu", "--workers", "1", "--out", "run")
 NOTHING = "held-out labels are predicted no better than chance, so no row is judged"
 
@@ -155,7 +154,7 @@ def test_a_thousand_classes(here, capsys):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("k", [1000, pytest.param(5000, marks=pytest.mark.skipif(not SOAK, reason="takes long"))])
+@pytest.mark.parametrize("k", [1000, 5000])
 def test_a_class_for_every_two_rows(here, capsys, k):
     """One other row says what a class looks like."""
     features, labels, _ = world(2 * k, k, d=64, gap=16)

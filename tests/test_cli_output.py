@@ -43,7 +43,7 @@ def test_the_view_says_rate_classes_confusions_rows_and_what_next(run, capsys):
     assert "dog -> cat 90 %" in out
     assert "Another class was ahead on average over training; the nearest rows carry another label" in out
     assert "a.png" not in out
-    assert f"nlclean export {run} --policy correct" in out
+    assert f"nlclean export {run} --policy correct-prune   # 1 to relabel, other flagged rows left out" in out
     assert out.splitlines()[-1] == str(run / "report.parquet")
     assert "\x1b" not in out
 
@@ -113,7 +113,17 @@ def test_warnings_go_to_stderr(tmp_path, capsys):
 def test_what_the_audit_refused_to_clean_is_not_advised(run, capsys):
     (run / "pruned.csv").unlink()
     steps = call(capsys, "report", run).out.split("Next:")[1]
-    assert "nlclean review" in steps and "--policy correct" in steps and "--policy prune" not in steps
+    assert "nlclean review" in steps and "--policy correct " in steps and "prune" not in steps
+    (run / "corrected.csv").unlink()
+    assert "nlclean export" not in call(capsys, "report", run).out
+
+
+def test_one_policy_is_advised(tmp_path, capsys):
+    """Without a correction `correct-prune` would be called by a name that promises more than it does."""
+    folder = finished_run(tmp_path / "run", make_report(ROWS, actions={"keep": 2, "review": 2}))
+    (folder / "pruned.csv").touch()
+    steps = call(capsys, "report", folder).out.split("Next:")[1]
+    assert steps.count("nlclean export") == 1 and "--policy prune " in steps
 
 
 def test_the_parts_of_what_is_flagged_add_up(tmp_path, capsys):

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import http.server
+import io
 import os
+import shutil
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import fsspec
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from audit_world import picture
@@ -28,6 +31,7 @@ from cleanlab_lite.report.page.html import build_page
 from cleanlab_lite.report.page.notebook import html_view
 from cleanlab_lite.run import RunFolder
 from cleanlab_lite.train.plan import make_plan
+from nlclean.review.web import SharedReview
 
 pytestmark = pytest.mark.survival
 
@@ -324,6 +328,23 @@ def test_signatures_of_addresses_stay_where_files_are_read(signed_run):
     assert run.report.table["path"].null_count == 0 and not run.report.table["error"].drop_null().to_pylist()
     assert b"SECRET" not in build_page(run) and "SECRET" not in html_view(run.report)
     assert str(run.manifest.uris[3]) == SIGNED.format(row=3)  # by which the files are read
+
+
+def test_pictures_elsewhere_are_shown_from_the_cache_and_not_fetched(signed_run, tmp_path, monkeypatch):
+    def asked(*arguments: object, **named: object) -> None:
+        raise AssertionError("something was fetched")
+
+    monkeypatch.setattr(media, "read_remote", asked)
+    run = RunFolder(signed_run)
+    assert run.decoded.keys() == set(range(24)) and {p.shape for p in run.decoded.values()} == {(3, 32, 32)}
+    served = SharedReview(run, "ann").media("preview", 3)
+    assert np.asarray(Image.open(io.BytesIO(served.content))).tolist() == run.decoded[3].transpose(1, 2, 0).tolist()
+    assert build_page(run).count(b"data:image/webp") >= 24
+    shutil.copytree(signed_run, tmp_path / "run")
+    (tmp_path / "run" / "run.json").unlink()  # somebody else's: what this user has seen is not theirs to show
+    assert not RunFolder(tmp_path / "run").decoded
+    monkeypatch.setenv("NLCLEAN_CACHE_DIR", str(tmp_path))
+    assert not RunFolder(signed_run).decoded and b"data:image" not in build_page(RunFolder(signed_run))
 
 
 def test_rows_with_signed_addresses_are_found_by_addresses_signed_anew(signed_run, tmp_path):

@@ -431,3 +431,10 @@ def test_a_history_of_another_report_is_refused(tmp_path):
     ReportTable(table, ReportTable.read(run / "report.parquet").summary).write(run / "report.parquet")
     with pytest.raises(ReportError, match="a report on 40 rows and a history of 20"):
         build_page(RunFolder(run))
+
+
+def test_the_page_rounds_as_the_terminal_does(tmp_path):
+    """13.46 rows are 13; by way of 13.5 they would be 14."""
+    pair = {"given": "dog", "suggested": "cat", "rows": 16, "expected": 13.46}
+    run = finished_run(tmp_path / "run", make_report([row("a.png")], confusions=[pair]))
+    assert [each[2:] for each in island(build_page(RunFolder(run)))["confusions"]] == [[16, 13]]

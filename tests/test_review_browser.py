@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from html_world import WRONG, page_run
 from review_world import make_run
-from test_html_browser import Keys, Page, browser, pytestmark  # noqa: F401  a fixture, and what it needs
+from test_html_browser import Keys, Page, assert_axe_finds_nothing, browser, pytestmark  # noqa: F401  a fixture, and what it needs
 from test_review_web import serving, start
 
 from cleanlab_lite.evidence.decisions import Decision, DecisionLog, settle
@@ -103,6 +103,16 @@ def test_two_reviewers_see_each_other(page):
     page.run("const r = document.getElementById('reviewer'); r.value = 'bob'; r.dispatchEvent(new Event('change'))")
     assert page.progress() == "1 decided"  # bob's own
     assert "eve: keep" in page.find("#body").text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_no_serious_fault(page, scheme):
+    """With decisions of its own and of others."""
+    page.log.append(Decision("wrong1.png", "relabel", "dog", "cat", reviewer="bob"))
+    page.mark(2, "keep")
+    page.wait(lambda: "bob: label" in page.find("#body").text)
+    assert_axe_finds_nothing(page, scheme)
 
 
 def test_what_is_not_on_disk_is_said(page):

@@ -272,6 +272,23 @@ def keep(form: Layout, found: Iterable[tuple[str, np.ndarray, str]], cache_dir: 
     cache.flush()
 
 
+def decoded_pictures(contents: Iterable[str], cache_dir: Path) -> dict[str, np.ndarray]:
+    """(3, s, s) uint8 by the start of a content (16 digits): pictures in the cache, as large as they are there.
+
+    Only a look: nothing is written, and of packs only their shape is checked.
+    """
+    wanted, found = set(contents), dict[str, np.ndarray]()
+    folders = [
+        (int(size), folder)
+        for folder in cache_dir.glob(f"images-v{media.PREPROCESSING_VERSION}-*")
+        if (size := folder.name.split("-")[2]).isdecimal()
+    ]
+    for side, folder in sorted(folders):  # the largest last
+        for pack in filter(None, (_open_pack(index, ImageFormat(side)) for index in sorted(folder.glob("*.txt")))):
+            found |= {e.content[:16]: pack.pixels[at] for e, at in pack.places() if e.content[:16] in wanted}
+    return found
+
+
 def decode_few(
     uris: Sequence[str] | np.ndarray, form: Decoder, rows: np.ndarray, segments: np.ndarray | None = None
 ) -> Iterator[tuple[np.ndarray | None, float]]:

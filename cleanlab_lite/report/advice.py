@@ -1,10 +1,12 @@
-"""What to try where nothing was learned from the labels: by modality, and never what the run has done already."""
+"""What to do next: what to try where nothing was learned from the labels, else which cleaned manifest to take."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+from cleanlab_lite.export.formats import STEMS, Policy
 from cleanlab_lite.run.summary import Summary
 
 UNLEARNED = "held-out labels are predicted no better than chance, so no row is judged"
@@ -25,7 +27,7 @@ OWN_CHECK = (
 
 
 def advise(modality: str, proxy: Mapping[str, Any] | None, encoder: Mapping[str, Any] | None) -> list[str]:
-    """What to try, a line each, the cheapest first.
+    """What to try, a line each, the cheapest first; by modality, and never what the run has done already.
 
     Args:
         modality: image, sound or vector.
@@ -49,6 +51,22 @@ def advice_of(summary: Summary) -> list[str]:
     if summary.noise_rate.learned:
         return []
     return advise(summary.manifest.modality, summary.proxy, summary.encoder)
+
+
+def advised_policy(run: Path, summary: Summary) -> tuple[Policy, str] | None:
+    """The policy that fits most exports of the run in this folder, and what it does; None where an audit has refused
+    to write a cleaned manifest, or there is nothing to clean."""
+    written = {policy for policy in ("prune", "correct") if any(run.glob(f"{STEMS[policy]}.*"))}
+    relabel, drop = (summary.actions.get(action, 0) for action in ("relabel", "drop"))
+    if not summary.noise_rate.determined:
+        return None
+    if "prune" in written and summary.flagged:  # with corrections as good a classifier, and more rows: RESULTS.md
+        if relabel:
+            return "correct-prune", f"{relabel:,} to relabel, other flagged rows left out"
+        return "prune", "without the flagged rows"
+    if "correct" in written and relabel + drop:
+        return "correct", f"{relabel:,} to relabel, {drop:,} to drop"
+    return None
 
 
 def _picture_encoders(used: str) -> list[str]:

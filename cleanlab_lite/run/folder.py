@@ -17,6 +17,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from cleanlab_lite.addresses import is_elsewhere
+from cleanlab_lite.data.cache import decoded_pictures, default_cache_dir
 from cleanlab_lite.errors import ConfigError, ManifestError, ReportError
 from cleanlab_lite.evidence.decisions import Decision, DecisionLog
 from cleanlab_lite.files import load_arrays, read_table, reading
@@ -133,6 +135,18 @@ class RunFolder:
         if found.uris is None or not withheld.any():
             return found
         return replace(found, uris=np.where(withheld, "", found.uris))
+
+    @cached_property
+    def decoded(self) -> dict[int, np.ndarray]:
+        """Row -> (3, s, s) uint8: pictures elsewhere, which nothing fetches again, as an audit of this user has decoded
+        them and the cache still holds them."""
+        uris = self._manifest.uris
+        if not self.own or uris is None or "content" not in self.report.table.column_names:
+            return {}
+        elsewhere = [row for row, uri in enumerate(uris.tolist()) if is_elsewhere(uri)]
+        contents = self.report.table["content"].take(pa.array(elsewhere, pa.int64())).to_pylist()
+        found = decoded_pictures(filter(None, contents), default_cache_dir()) if elsewhere else {}
+        return {row: found[content] for row, content in zip(elsewhere, contents, strict=True) if content in found}
 
     @property
     def withheld(self) -> str:

@@ -279,10 +279,10 @@ class ReviewApp(App[None]):
     def _load(self, sample: Sample) -> None:
         """Read the files: they may be large, or far away."""
         loaded: previews.Drawing | DecodeError
+        place = self.samples.uri(sample.row), self.samples.modality, self.samples.segment(sample.row)
+        decoded = self.samples.decoded(sample.row)
         try:
-            loaded = previews.drawing(
-                self.samples.uri(sample.row), self.samples.modality, self.samples.segment(sample.row)
-            )
+            loaded = previews.drawing(*place) if decoded is None else previews.drawing_of(decoded)
         except DecodeError as error:
             loaded = error
         self.call_from_thread(self._loaded, sample, loaded)
@@ -305,10 +305,14 @@ class ReviewApp(App[None]):
         found = []
         for near in rows:
             try:
-                found.append(previews.neighbour_picture(self.samples.uri(near.row)))
+                found.append(self._neighbour_picture(near.row))
             except DecodeError:
                 continue  # that file is a row of the report itself
         return found
+
+    def _neighbour_picture(self, row: int) -> np.ndarray:
+        decoded = self.samples.decoded(row)
+        return previews.neighbour_picture(self.samples.uri(row)) if decoded is None else decoded.transpose(1, 2, 0)
 
     def _show_neighbours(
         self, sample: Sample, given: Sequence[np.ndarray] | None, suggested: Sequence[np.ndarray] | None

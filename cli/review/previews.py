@@ -52,6 +52,12 @@ def drawing(uri: str, modality: str, segment: Segment = WHOLE) -> Drawing:
     return Drawing(lambda width, height: scale_to(pixels, width, height), f"{pixels.shape[1]} x {pixels.shape[0]}")
 
 
+def drawing_of(pixels: np.ndarray) -> Drawing:
+    """The same of a picture (3, s, s) uint8 as an audit has decoded it."""
+    pixels = pixels.transpose(1, 2, 0)
+    return Drawing(lambda width, height: scale_to(pixels, width, height), "as decoded by the audit")
+
+
 @lru_cache(maxsize=512)
 def neighbour_picture(uri: str) -> np.ndarray:
     """(h, w, 3) uint8, no side above `THUMBNAIL` pixels. Raises DecodeError."""

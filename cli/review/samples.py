@@ -97,6 +97,10 @@ class SampleReader:
         """Where the file of the row lies; "" where it has none."""
         return "" if self.manifest.uris is None else str(self.manifest.uris[row])
 
+    def decoded(self, row: int) -> np.ndarray | None:
+        """(3, s, s) uint8: a picture elsewhere, as the audit has decoded it."""
+        return self.run.decoded.get(row)
+
     def segment(self, row: int) -> Segment:
         """The part of that file which the row is about."""
         return self.manifest.segment(row)

@@ -56,7 +56,7 @@ class Pick(Dialog):
         self._values: list[Any] = []
 
     def content(self) -> ComposeResult:
-        yield Input(placeholder="type to narrow down")
+        yield Input(placeholder="type to narrow down" if len(self._choices) > 1 else "Enter takes it, Esc leaves it")
         options = OptionList(markup=False)
         options.can_focus = False
         yield options

@@ -54,6 +54,7 @@ class SharedReview:
             zip(table["id"].to_pylist(), table["given_label"].to_pylist(), strict=True)
         )
         self._manifest = run.manifest if run.has_manifest and run.manifest.uris is not None else None
+        self._decoded = {} if self._manifest is None else run.decoded
         self._sound = self._manifest is not None and "sound" in (self._manifest.modality, self._manifest.source.media)
         self._unreadable = np.asarray(table["issue"].combine_chunks().cast("string")) == "unreadable"
         self.page = build_page(run, served=self._look, on_progress=on_progress)
@@ -130,6 +131,8 @@ class SharedReview:
             raise DecodeError("there is no such row")
         if kind == "sound" and not self._sound:
             raise DecodeError("this is no sound")
+        if row in self._decoded:
+            return _encoded(self._decoded[row].transpose(1, 2, 0))
         with self._decoding:
             data = media.read_bytes(str(self._manifest.uris[row]))
             if self._sound:

@@ -26,11 +26,11 @@ from cleanlab_lite.export.target import choose_file, replacing
 from cleanlab_lite.judge.mixture import BetaMixture, GaussianMixture, fit_beta_mixture, fit_gaussian_mixture
 from cleanlab_lite.manifest.manifest import PLURALS
 from cleanlab_lite.progress import OnProgress, ignore
-from cleanlab_lite.report.advice import UNLEARNED, advice_of
+from cleanlab_lite.report.advice import UNLEARNED, advice_of, advised_policy
 from cleanlab_lite.report.method import method_card
 from cleanlab_lite.report.page import charts
-from cleanlab_lite.report.page.page_data import Look, PageData, embedded, in_parts, known
-from cleanlab_lite.report.page.previews import Preview
+from cleanlab_lite.report.page.page_data import Look, PageData, in_parts, known
+from cleanlab_lite.report.page.previews import Preview, preview_of
 from cleanlab_lite.report.reviewed import reviewed
 from cleanlab_lite.run import RunFolder
 from cleanlab_lite.run.folder import StoredCurves
@@ -72,7 +72,7 @@ def build_page(
     if look is None:
         island.add_decisions(run.decisions)  # a page that is served asks for them
         if run.has_manifest and run.manifest.uris is not None:
-            look = partial(embedded, run.manifest)
+            look = partial(preview_of, run)
     island.add_examples(look)
     island.add_map(run.features)
     island.add_details(look or _unseen, run.history, on_progress)
@@ -138,6 +138,7 @@ def _frame(run: RunFolder, *, served: bool) -> tuple[bytes, bytes]:
         "style_hash": _csp_hash(style),
         "script_hash": _csp_hash(script),
         "journal": DECISIONS,
+        "export": _export(run),
         **_headline(run),
         "leakage": _leakage(run.summary.leakage),
         "provenance": _provenance(report.summary.provenance),
@@ -152,6 +153,14 @@ def _frame(run: RunFolder, *, served: bool) -> tuple[bytes, bytes]:
     }
     encoded = [Template(part).substitute(values).encode("utf-8", "xmlcharrefreplace") for part in (before, after)]
     return encoded[0], encoded[1]
+
+
+def _export(run: RunFolder) -> str:
+    """The command that leaves a clean dataset without anybody's decisions."""
+    if (cleaned := advised_policy(run.folder, run.summary)) is None:
+        return ""
+    policy, does = cleaned
+    return f"<p>Without decisions: <code>nlclean export --policy {policy}</code>, {escape(does)}.</p>"
 
 
 def _csp_hash(text: str) -> str:

@@ -10,11 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from cleanlab_lite.errors import DecodeError
-from cleanlab_lite.manifest.manifest import Manifest
 from cleanlab_lite.report.advice import advice_of
 from cleanlab_lite.report.page.page_data import ISSUES, in_parts
-from cleanlab_lite.report.page.previews import Preview, preview
+from cleanlab_lite.report.page.previews import Preview, preview_of
+from cleanlab_lite.run import RunFolder
 from cleanlab_lite.run.report import ReportTable, by_suspicion, contradicts, flags
 from cleanlab_lite.text import percent, shorten
 
@@ -41,10 +40,10 @@ def headline(report: ReportTable) -> str:
     return f"{len(report):,} rows, {report.summary.flagged:,} flagged, {noise}"
 
 
-def html_view(report: ReportTable, manifest: Manifest | None = None, top: int = TOP) -> str:
+def html_view(report: ReportTable, run: RunFolder | None = None, top: int = TOP) -> str:
     """A fragment of HTML without scripts and without references to elsewhere. Text of strangers is escaped.
 
-    Pictures are shown, and sounds played, where `manifest` says where the files are and they can be read.
+    Pictures are shown, and sounds played, where the `run` says where the files are and they can be read.
     """
     report = report.told_apart
     order, summary = by_suspicion(report.table), report.summary
@@ -63,9 +62,12 @@ def html_view(report: ReportTable, manifest: Manifest | None = None, top: int = 
         parts.append(f'<div style="display:flex;flex-wrap:wrap;gap:1.5em">{"".join(charts)}</div>')
     if len(shown):
         cells = report.table.select(list(COLUMNS)).take(shown).to_pylist()
-        lines = [_line(row, _preview(manifest, int(at))) for row, at in zip(cells, shown, strict=True)]
+        lines = [
+            _line(row, preview_of(run, int(at)) if run and run.has_manifest else Preview())
+            for row, at in zip(cells, shown, strict=True)
+        ]
         head = "".join(f"<th>{name}</th>" for name in HEADS)
-        parts.append(f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>")
+        parts.append(f"<table cellpadding=5><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>")
     if (more := int(np.count_nonzero(suspicious)) - len(shown)) > 0:
         parts.append(f"<p>and {more:,} more: report.suspicious()</p>")
     return f"<div>{''.join(parts)}</div>"
@@ -162,12 +164,3 @@ def _line(row: dict[str, Any], seen: Preview) -> str:
     texts += [ISSUES.get(row["issue"], row["issue"]), row["action"]]
     cells = "".join(f"<td>{escape(shorten(text or '', LONGEST))}</td>" for text in texts)
     return f"<tr><td>{media}</td>{cells}</tr>"
-
-
-def _preview(manifest: Manifest | None, row: int) -> Preview:
-    if manifest is None or manifest.uris is None:
-        return Preview()
-    try:
-        return preview(manifest.uris[row], manifest.segment(row))
-    except DecodeError:
-        return Preview()  # the row is shown without

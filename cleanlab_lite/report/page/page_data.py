@@ -16,13 +16,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cleanlab_lite.errors import DecodeError
 from cleanlab_lite.evidence.decisions import Decision, settle
-from cleanlab_lite.manifest.manifest import Manifest
 from cleanlab_lite.progress import OnProgress, Progress
 from cleanlab_lite.report.keys import PAGE
 from cleanlab_lite.report.page.map_data import POINTS, map_of
-from cleanlab_lite.report.page.previews import LARGE, SMALL, Preview, preview
+from cleanlab_lite.report.page.previews import LARGE, SMALL, Preview
 from cleanlab_lite.report.reasons import SHOWN, sentences, to_show, why, with_context
 from cleanlab_lite.run.folder import StoredCurves
 from cleanlab_lite.run.report import ReportTable, with_issue
@@ -92,7 +90,7 @@ class PageData:
             "total": len(report),
             "choices": len(self.labels),  # so many of the labels are classes to choose from
             "confusions": [
-                [self._label(pair.given), self._label(pair.suggested), pair.rows, round(pair.expected, 1)]
+                [self._label(pair.given), self._label(pair.suggested), pair.rows, round(pair.expected)]
                 for pair in report.summary.confusions[:CONFUSIONS]
             ],
             "overlaps": [
@@ -278,17 +276,6 @@ class PageData:
                 in_page = position[row] >= 0
                 result[parent].append(int(position[row]) if in_page else [id, self._label(label)])
         return result
-
-
-def embedded(manifest: Manifest, row: int, side: int) -> Preview:
-    """What a row looks like, to travel in the page; empty where that cannot be read."""
-    assert manifest.uris is not None
-    if not manifest.uris[row]:
-        return Preview()
-    try:
-        return preview(manifest.uris[row], manifest.segment(row), side)
-    except DecodeError:
-        return Preview()  # the row is shown without; why the audit could not read it is in its `error`
 
 
 def _curves(history: StoredCurves | None, rows: np.ndarray) -> list[list[float | None]]:

@@ -99,7 +99,7 @@ const askBulk = (from, to) => {
   $("bulk-means").textContent = `By their probabilities about ${count(right)} of them are right and ${count(offered.length - right)} wrong. ` +
     "One undo (z) takes all of it back.";
   $("bulk-doubt").textContent = pictures.length ? "The least certain of them first:" : "";
-  $("bulk-rows").replaceChildren(...pictures.map((row) => el("span", {}, picture(preview(row), idOf(row)), el("span", { class: "note", text: percent(sure(row)) }))));
+  $("bulk-rows").replaceChildren(...pictures.map((row) => el("span", {}, picture(preview(row), idOf(row)), el("span", { class: "note", text: chance(sure(row)) }))));
   $("bulk-ok").textContent = `Accept ${count(offered.length)}`;
   $("bulk").showModal();
   $("bulk-ok").focus();

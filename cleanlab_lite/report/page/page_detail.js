@@ -60,7 +60,7 @@ const likely = (row) => {
   return el("div", { class: "probable" }, ...probable(row).flatMap((index, i) => [
     el("kbd", { text: i + 1 }),
     button(names[index], () => give(row, labels[index]), { class: "one", title: `key ${i + 1}: label it ${names[index]}` }),
-    meter(found[2 * i + 1]), el("span", { class: "figure", text: percent(found[2 * i + 1]) })]));
+    meter(found[2 * i + 1]), el("span", { class: "figure", text: chance(found[2 * i + 1]) })]));
 };
 const spark = (curve) => {
   const known = curve.map((value, i) => [i, value]).filter(([, value]) => value !== null);
@@ -78,8 +78,8 @@ const near = (neighbors) => el("div", { class: neighbors.some((n) => preview(n))
   typeof n === "number" ? card(n, label(get(n, "given"))) : card(null, label(n[1]), { image: null, clip: null })));
 const evidence = (row) => {
   const facts = [
-    ["Probably wrong", percent(get(row, "p"))],
-    ["Suggestion is right", suggested(row) === null ? null : percent(get(row, "confidence"))],
+    ["Probably wrong", chance(get(row, "p"))],
+    ["Suggestion is right", suggested(row) === null ? null : chance(get(row, "confidence"))],
     ["Proposed", get(row, "action")],
     ["Mean loss", get(row, "loss") === null ? null : `${get(row, "loss")} nats`],
     ["Area under the margin", get(row, "aum") === null ? null : `${get(row, "aum")} logits`],
@@ -106,7 +106,7 @@ const showZoom = () => {
   const examples = [get(row, "given"), get(row, "suggested")].filter((i) => i !== null);
   $("zoom").replaceChildren(
     el("div", { class: "zoom-head" }, el("h2", { class: "one", id: "zoom-title", text: idOf(row) }), says(row),
-      el("span", { class: "note", text: `${percent(get(row, "p"))} wrong` }), button("Close", () => $("zoom").close(), { title: "key space" })),
+      el("span", { class: "note", text: `${chance(get(row, "p"))} wrong` }), button("Close", () => $("zoom").close(), { title: "key space" })),
     el("div", { class: "zoom-main" },
       el("div", { class: "zoom-face" }, preview(row) ? picture(inFull(preview(row)), `Picture of ${idOf(row)}`) : el("p", { class: "note", text: "This file holds no picture of the row." })),
       el("div", { class: "zoom-side" }, ...copies(row), ...examples.flatMap(typical))),

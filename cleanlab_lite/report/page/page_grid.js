@@ -24,7 +24,7 @@ const drawTile = (row, at) => {
     el("div", { class: "face" }, preview(row) ? picture(preview(row), idOf(row)) : el("span", { class: "two note", text: idOf(row) })),
     el("div", { class: "one" }, ...(suggested(row) === null ? [label(get(row, "given"))] : change(label(get(row, "given")), label(get(row, "suggested"))))),
     done ? el("div", { class: "marked one", text: verdict(row) })
-      : el("div", { class: "share" }, el("span", { class: "note figure", text: percent(get(row, "p")) }), meter(get(row, "p") ?? 0)));
+      : el("div", { class: "share" }, el("span", { class: "note figure", text: chance(get(row, "p")) }), meter(get(row, "p") ?? 0)));
 };
 const setShape = (wanted) => {
   shape = wanted;

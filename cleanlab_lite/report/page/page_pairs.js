@@ -35,7 +35,7 @@ const showConfusions = () => {
     return el("div", { class: "card pair-card" },
       el("button", { type: "button", class: "plain", onclick: () => showPair(from, to) },
         el("span", { class: "one" }, ...change(names[from], names[to])),
-        el("span", { class: "note", text: `${numbered(n, "row")}, about ${count(Math.round(expected))} really ${names[to]}` }),
+        el("span", { class: "note", text: `${numbered(n, "row")}, about ${count(expected)} really ${names[to]}` }),
         strip.length ? el("span", { class: "strip" }, ...strip.map((image) => picture(image))) : null),
       button("Accept all …", () => askBulk(from, to), { class: "bulk", "aria-label": `Accept all of ${names[from]} to ${names[to]}` }));
   }));

@@ -35,6 +35,7 @@ const given = (row) => (get(row, "given") === null ? null : labels[get(row, "giv
 const suggested = (row) => (get(row, "suggested") === null ? null : labels[get(row, "suggested")]);
 const probable = (row) => (get(row, "probable") ?? []).filter((_, i) => i % 2 === 0); // indices of labels
 const percent = (p) => (p === null ? "–" : `${Math.round(100 * p)} %`);
+const chance = (p) => (p === null ? "–" : p < 0.005 ? "<1 %" : p >= 0.995 ? ">99 %" : percent(p)); // as everywhere: nobody knows for certain
 const count = (n) => n.toLocaleString("en");
 const numbered = (n, noun) => `${count(n)} ${noun}${n === 1 ? "" : "s"}`;
 const change = (from, to) => [from, el("span", { class: "arrow", text: "→" }), el("b", { text: to })];

@@ -141,7 +141,7 @@ const drawRow = (row, at) => {
       el("div", { class: "one note", text: issue === "none" ? "no issue found" : data.issues[issue] ?? issue })),
     el("td", { class: "c-labels" }, el("div", { class: "two" },
       ...(suggested(row) === null ? [label(get(row, "given"))] : change(label(get(row, "given")), label(get(row, "suggested")))))),
-    el("td", { class: "c-p figure" }, percent(get(row, "p")), meter(get(row, "p") ?? 0)),
+    el("td", { class: "c-p figure" }, chance(get(row, "p")), meter(get(row, "p") ?? 0)),
     el("td", { class: "c-mark" }, marks(row), ...outcome(row)));
 };
 

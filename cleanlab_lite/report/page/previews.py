@@ -16,8 +16,10 @@ import numpy as np
 
 from cleanlab_lite.data.media import read_bytes, thumbnail
 from cleanlab_lite.data.sound import color_map, read_samples, spectrogram
+from cleanlab_lite.errors import DecodeError
 from cleanlab_lite.manifest.manifest import WHOLE, Segment
 from cleanlab_lite.manifest.sniff import HEAD, sniff
+from cleanlab_lite.run import RunFolder
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
@@ -48,6 +50,23 @@ def preview(uri: str, segment: Segment = WHOLE, side: int = SMALL) -> Preview:
         return Preview(picture=_webp(thumbnail(data, side)))
     samples, rate, _ = read_samples(data, segment=segment)
     return _clip(samples.astype(np.float64), rate, side)
+
+
+def preview_of(run: RunFolder, row: int, side: int = SMALL) -> Preview:
+    """What a row looks like; empty where that cannot be read. Of pictures elsewhere, what has been decoded of them."""
+    from PIL import Image
+
+    uris = run.manifest.uris
+    if uris is None or not uris[row]:
+        return Preview()
+    if (pixels := run.decoded.get(row)) is not None:
+        picture = Image.fromarray(pixels.transpose(1, 2, 0))
+        picture.thumbnail((side, side))
+        return Preview(_webp(picture))
+    try:
+        return preview(uris[row], run.manifest.segment(row), side)
+    except DecodeError:
+        return Preview()  # the row is shown without; why the audit could not read it is in its `error`
 
 
 def _clip(mono: np.ndarray, rate: int, side: int) -> Preview:
