@@ -264,7 +264,7 @@ class Ensemble:
 
     def _learn_halves(self, chosen: Chosen, half: np.ndarray, first: int) -> np.ndarray:
         """(e + 1, n) int32 predictions of a network that learns half `first`, then the other."""
-        # the network must learn every label of the first half, so nothing that resists wrong ones; and every epoch counts
+        # the network must learn every label of the first half: nothing that resists wrong ones; and every epoch counts
         teaching = replace(chosen.teaching, loss="ce", strategy="plain", observe_every=1)
         number, note = self.proxies + first, f"second split {first + 1}/2"
 
