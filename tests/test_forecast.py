@@ -221,7 +221,7 @@ def test_a_stopwatch_tells_steps_from_rows():
 
 
 def test_a_regression_costs_as_many_rows_and_columns_as_it_has():
-    assert heads_seconds(2000, 10, [300]) == pytest.approx(2 * heads_seconds(1000, 10, [300]))
+    assert 1.5 < heads_seconds(200_000, 10, [300]) / heads_seconds(100_000, 10, [300]) < 2.1
     assert heads_seconds(1000, 10, [300, 200]) > heads_seconds(1000, 10, [500])  # each view alone, too
 
 

@@ -163,10 +163,9 @@ def test_batches_are_powers_of_two_that_grow_with_the_data(on_gpu):
 
 
 def test_networks_beside_a_regression_take_larger_steps_on_a_cpu():
-    sizes = [
-        default_batch_size(labelled, on_gpu=False, beside_regression=True) for labelled in (100, 2000, 5000, 10**6)
-    ]
-    assert sizes == [128, 128, 256, 256]
+    labelled = (100, 800, 2000, 5000, 10**6)
+    sizes = [default_batch_size(rows, on_gpu=False, beside_regression=True) for rows in labelled]
+    assert sizes == [32, 64, 128, 256, 256]
     assert default_batch_size(10**6, on_gpu=True, beside_regression=True) == default_batch_size(10**6, on_gpu=True)
 
 

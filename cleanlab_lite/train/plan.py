@@ -454,13 +454,12 @@ def lite_sizes(manifest: Manifest, named: int) -> tuple[int, int]:
 def default_batch_size(labelled: int, on_gpu: bool, *, beside_regression: bool = False) -> int:
     """The power of two nearest below 1/40 of the rows: noise needs many steps, a GPU needs wide ones.
 
-    On a CPU four times as many, up to `VECTORS_AT_ONCE`, for networks beside a regression on the same vectors: a step
-    with few of them is all overhead, and the regression ranks, too.
+    On a CPU below 1/10 of them for networks beside a regression on the same vectors: a step with few of them is all
+    overhead, and the regression ranks, too.
     """
-    usual = max(1 << max(labelled // 40, 1).bit_length() - 1, 32)
-    if on_gpu:
-        return min(usual, 2048)
-    return min(4 * usual, VECTORS_AT_ONCE) if beside_regression else min(usual, 128)
+    wide = beside_regression and not on_gpu
+    most = VECTORS_AT_ONCE if wide else 2048 if on_gpu else 128
+    return min(max(1 << max(labelled // (10 if wide else 40), 1).bit_length() - 1, 32), most)
 
 
 def refuse_remote(manifest: Manifest) -> None:

@@ -34,7 +34,7 @@ from cleanlab_lite.forecast import (
     report_seconds,
     schedule_seconds,
 )
-from cleanlab_lite.judge.closed_form import look
+from cleanlab_lite.judge.closed_form import SAMPLE, look
 from cleanlab_lite.judge.random_features import WIDTH
 from cleanlab_lite.manifest.manifest import Manifest
 from cleanlab_lite.run import RunFiles
@@ -332,7 +332,12 @@ SMALL = (512, 128, 10)  # rows, dimensions and classes of a regression that take
 def heads_seconds(n: int, k: int, widths: list[int]) -> float:
     """Of regressions in closed form on all views side by side, and on each."""
     together = [sum(widths), *(widths if len(widths) > 1 else [])]
-    return sum(n * (7e-5 + 3.6e-10 * d * min(n, d) + 3e-9 * d * k) for d in together)
+    return sum(0.03 + n * (2e-5 + 6.5e-11 * d * min(n, d) + 3e-10 * d * k) + _strengths_seconds(n, d) for d in together)
+
+
+def _strengths_seconds(n: int, d: int) -> float:
+    """Of what does not grow with the rows where they are many: components, and strengths that are tried on a sample."""
+    return 2e-10 * min(n, d) ** 3 + min(n, SAMPLE) * 3.5e-11 * d * min(n, d)
 
 
 def slowness() -> float:
