@@ -256,8 +256,8 @@ def _log_t(theta: np.ndarray, freedom: float) -> np.ndarray:
 
 
 def _laplace(x: np.ndarray, offset: np.ndarray, wrong: np.ndarray, error: float) -> tuple[np.ndarray, np.ndarray]:
-    """Mode (j,) and root of the covariance (j, j) under a normal prior, by Fisher scoring, given rows x (n, j) decided to
-    be wrong or not (n,)."""
+    """Mode (j,) and root of the covariance (j, j) under a normal prior, given rows x (n, j) decided to be wrong or not
+    (n,), by Fisher scoring."""
     y, theta = wrong.astype(np.float64), np.zeros(x.shape[1])
 
     def loss(theta: np.ndarray) -> float:
