@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cleanlab_lite.run.summary import FEW, Noise, Summary
+from cleanlab_lite.run.summary import FEW, UNDECIDED, Noise, Summary
 from cleanlab_lite.text import percent
 
-UNDECIDED = 0.5  # of the errors that are counted, expected on the wrong side of the confusion; benchmarks/RESULTS.md
 WEAK = 0.5  # share of the given labels that views predict, below which much is left to chance
 LOOKS = {
     "encoder": "vectors of a pretrained encoder",
