@@ -100,7 +100,7 @@ def of_reviews(args: argparse.Namespace) -> None:
                 inside.append(found.flagged.low <= real <= found.flagged.high)
                 unflagged.append(found.unflagged.low <= missed <= found.unflagged.high)
                 width.append(found.flagged.within / flags)
-                drawn = np.random.default_rng(seed).choice(np.flatnonzero(flagged), min(count // 2, flags), False)
+                drawn = np.random.default_rng(seed).choice(np.flatnonzero(flagged), flagged[rows].sum(), False)
                 raw.append(len(drawn) > 0 and abs(wrong[drawn].mean() - real / flags) <= POINTS)
             shares = [f"{np.mean(each):.2f}" for each in (near, width, inside, unflagged, raw)]
             print("| " + " | ".join((name, f"{flags}", f"{real / flags:.3f}", f"{count}", *shares)) + " |", flush=True)

@@ -36,7 +36,7 @@ LEAST = 0.05  # share of the sample that every stratum has
 CONFIDENCE = 0.95
 FARTHEST = 7.0  # logits: p nearer to 0 or 1 than 0.001 says no more
 # Scales and degrees of freedom of the prior: how far off p was on 56 audits with known truth (benchmarks/RESULTS.md).
-INTERCEPT, SLOPE, FLAGGED, STRATUM = 0.6, 0.2, 0.5, 0.4
+INTERCEPT, SLOPE, FLAGGED, STRATUM = 0.6, 0.2, 0.8, 0.2
 FREEDOM = 3.0
 OF_FLAGS = 0.75  # of the random order: what is stated of flags is wanted first
 STRENGTH = 20.0  # rows that p counts for in the bound
