@@ -106,6 +106,18 @@ def test_probabilities_that_are_off_are_mended_and_intervals_hold_the_truth(shif
     assert shift == 0 or closer >= 30
 
 
+def test_flags_that_are_all_right_outweigh_probabilities_that_doubt_them():
+    inside = 0
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        p = np.concatenate([rng.uniform(0.7, 0.98, 300), rng.uniform(0.001, 0.05, 1700)])
+        flagged = p >= 0.5
+        wrong = rng.random(len(p)) < np.where(flagged, 0.97, p)
+        found = calibrate_by(p, flagged, decide(p, wrong, 40, seed), seed=seed).flagged
+        inside += found.low <= wrong[flagged].sum() <= found.high
+    assert inside >= 18
+
+
 def test_rows_decided_worst_first_are_no_random_sample_and_are_not_taken_for_one():
     """The upper half of a stratum is more often wrong; by p, the lower half is seen to be less so."""
     p, wrong = world(4000)
