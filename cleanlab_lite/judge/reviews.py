@@ -312,7 +312,8 @@ def _totals(
             p = _given_decision(p, wrong, looks.error)
         size = np.bincount(number)
         total, variance = total + p @ size, variance + (p * (1 - p)) @ size
-    return np.clip(total + np.sqrt(variance) * rng.standard_normal(len(theta)), 0, group.sum())
+    drawn = np.rint(total + np.sqrt(variance) * rng.standard_normal(len(theta)))  # rows are whole
+    return np.clip(drawn, 0, group.sum())
 
 
 def _given_decision(p: np.ndarray, wrong: bool, error: float) -> np.ndarray:
