@@ -312,8 +312,10 @@ def _totals(
             p = _given_decision(p, wrong, looks.error)
         size = np.bincount(number)
         total, variance = total + p @ size, variance + (p * (1 - p)) @ size
-    drawn = np.rint(total + np.sqrt(variance) * rng.standard_normal(len(theta)))  # rows are whole
-    return np.clip(drawn, 0, group.sum())
+    sure = group & looks.known & (looks.error == 0)
+    most = group.sum() - (sure & ~looks.wrong).sum()
+    drawn = np.rint(total + np.sqrt(variance) * rng.standard_normal(len(theta)))
+    return np.clip(drawn, (sure & looks.wrong).sum(), most)
 
 
 def _given_decision(p: np.ndarray, wrong: bool, error: float) -> np.ndarray:
