@@ -94,7 +94,7 @@ def _habits(votes: Votes, n: int, k: int, logits: Matrix | None) -> bool:
 
 
 def _cast(votes: Votes, n: int, k: int) -> csr_array:
-    """(n, a k), 1 where the annotator has voted for the class"""
+    """(n, a k), 1 where the annotator has voted for the class."""
     column = votes.annotator * k + votes.label
     return csr_array((np.ones(len(votes)), (votes.item, column)), shape=(n, len(votes.annotators) * k))
 
