@@ -1,4 +1,5 @@
-"""Sections of `benchmarks.trust` about reviews: what truthful decisions say, and whether a stop is right.
+"""Sections of `benchmarks.trust` about reviews: what truthful decisions say, whether a stop is right, and what a second
+audit makes of decided rows.
 
 They use p_mislabel of audits whose truth is known, and worlds drawn from these p, where they are right by construction.
 """
@@ -10,15 +11,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.csv as pc
 
-from benchmarks.data import label_sets, load
+from benchmarks.data import Dataset, label_sets, load
 from cleanlab_lite.config import preset
 from cleanlab_lite.judge.reviews import Looks, calibrate_by, random_order, remaining
 from cleanlab_lite.manifest.readers import read_manifest
-from cleanlab_lite.pipeline import run_audit, run_key
+from cleanlab_lite.measure import average_precision
+from cleanlab_lite.pipeline import read_decided, run_audit, run_key, source_of
 from cleanlab_lite.run import Run, RunFolder
 from cleanlab_lite.run.columns import numbers
-from cleanlab_lite.run.report import FLAG
+from cleanlab_lite.run.report import FLAG, flags
 
 POINTS = 0.05  # of the precision of the flags
 DECISIONS = (0, 40, 100, 300)
@@ -28,7 +32,7 @@ World = tuple[str, np.ndarray, np.ndarray]  # its name, p_mislabel (n,), and whi
 
 
 def add_sections(sections: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    for name, run in (("reviews", of_reviews), ("stop", of_stop)):
+    for name, run in (("reviews", of_reviews), ("stop", of_stop), ("trusted", of_trusted)):
         section = sections.add_parser(name)
         add = section.add_argument
         add("--data", type=Path, nargs="+", required=True, help="folders with known truth")
@@ -42,21 +46,32 @@ def add_sections(sections: argparse._SubParsersAction[argparse.ArgumentParser]) 
         section.set_defaults(run=run)
 
 
-def worlds(args: argparse.Namespace) -> Iterator[World]:
-    """Of every audit, with the true errors and with errors drawn from its p."""
+def audits(args: argparse.Namespace) -> Iterator[tuple[Dataset, RunFolder]]:
     for folder in args.data:
         for labels in args.labels or label_sets(folder):
             place = args.runs / f"{folder.name}-{labels}-fast-0{'-features' * args.features}"
             place.mkdir(parents=True, exist_ok=True)
             data = load(folder, labels, features_to=place / "features.npy" if args.features else None)
-            manifest, config = read_manifest(data.manifest, features=data.features), preset("fast")
-            with Run.start(place / "run", "trust", run_key(manifest, config)) as run:
-                run_audit(manifest, config, run=run)
-            p = numbers(RunFolder(place / "run").report.table, "p_mislabel")
-            judged = np.isfinite(p)
-            yield f"{folder.name} {labels}", p[judged], (data.given != data.truth)[judged]
-            drawn = np.random.default_rng(0).random(int(judged.sum())) < p[judged]
-            yield f"{folder.name} {labels}, drawn from p", p[judged], drawn
+            yield data, audited(data, place / "run")
+
+
+def audited(data: Dataset, place: Path, trusted: Path | None = None) -> RunFolder:
+    """A fast audit, done or read."""
+    manifest, config = read_manifest(data.manifest, features=data.features), preset("fast")
+    decided = None if trusted is None else read_decided(trusted, manifest)[0]
+    with Run.start(place, "trust", run_key(manifest, config, decided=decided)) as run:
+        run_audit(manifest, config, run=run, source=source_of(manifest, config, decided=decided))
+    return RunFolder(place)
+
+
+def worlds(args: argparse.Namespace) -> Iterator[World]:
+    """Of every audit, with the true errors and with errors drawn from its p."""
+    for data, run in audits(args):
+        name, p = f"{data.folder} {data.labels}", numbers(run.report.table, "p_mislabel")
+        judged = np.isfinite(p)
+        yield name, p[judged], (data.given != data.truth)[judged]
+        drawn = np.random.default_rng(0).random(int(judged.sum())) < p[judged]
+        yield f"{name}, drawn from p", p[judged], drawn
 
 
 def of_reviews(args: argparse.Namespace) -> None:
@@ -85,10 +100,36 @@ def of_reviews(args: argparse.Namespace) -> None:
                 inside.append(found.flagged.low <= real <= found.flagged.high)
                 unflagged.append(found.unflagged.low <= missed <= found.unflagged.high)
                 width.append(found.flagged.within / flags)
-                drawn = np.random.default_rng(seed).choice(np.flatnonzero(flagged), min(count // 2, flags), False)
+                drawn = np.random.default_rng(seed).choice(np.flatnonzero(flagged), flagged[rows].sum(), False)
                 raw.append(len(drawn) > 0 and abs(wrong[drawn].mean() - real / flags) <= POINTS)
             shares = [f"{np.mean(each):.2f}" for each in (near, width, inside, unflagged, raw)]
             print("| " + " | ".join((name, f"{flags}", f"{real / flags:.3f}", f"{count}", *shares)) + " |", flush=True)
+
+
+def of_trusted(args: argparse.Namespace) -> None:
+    """A second audit with truthful decisions on the first rows of the random order as anchors."""
+    heads = ("set", "decided", "kept", "of them flagged", "other rows: wrong", "AP without", "AP with", "flags", "real")
+    print("| " + " | ".join(heads) + " |\n" + "|" + "---|" * len(heads), flush=True)
+    for data, run in audits(args):
+        before, wrong = run.report.table, data.given != data.truth
+        p = numbers(before, "p_mislabel")
+        judged, known = np.isfinite(p), np.isin(data.truth, data.given)
+        for count in (each for each in DECISIONS if each):
+            rows = random_order(p)[:count]
+            trusted = run.folder.parent / f"trusted-{count}.csv"
+            labels = np.where(known, data.truth, "")[rows]  # no class of the vocabulary: none is right
+            ids = pa.array(read_manifest(data.manifest, features=data.features).ids[rows].tolist())
+            pc.write_csv(pa.table({"id": ids, "label": labels.tolist()}), trusted)
+            after = audited(data, run.folder.parent / f"run-{count}", trusted).report.table
+            rest, kept = judged.copy(), rows[~wrong[rows]]
+            rest[rows] = False
+            flagged = flags(after, "is_label_issue")
+            scores = (numbers(table, "label_score")[rest] for table in (before, after))
+            shares = (wrong[rest].mean(), *(average_precision(score, wrong[rest]) for score in scores))
+            cells = [f"{count}", f"{len(kept)}", f"{flagged[kept].sum()}", *(f"{share:.3f}" for share in shares)]
+            real = (flagged & wrong)[rest].sum() / max(flagged[rest].sum(), 1)
+            cells += [f"{flagged[rest].sum()}", f"{real:.3f}"]
+            print("| " + " | ".join([f"{data.folder} {data.labels}", *cells]) + " |", flush=True)
 
 
 def of_stop(args: argparse.Namespace) -> None:

@@ -1,8 +1,9 @@
 """What several annotators say together: who is how reliable, and what the items are, by expectation and maximisation.
 
-Every annotator has a confusion of their own (Dawid and Skene, 1979). Of few votes little is learned, so each confusion
-is drawn to one that knows only how often the annotator is right and what all annotators take for what, and how often
-they are right to how often all are. Who is right less often than by chance counts against what they vote for.
+Every annotator has a confusion of their own (Dawid and Skene, 1979), or, where these learn by heart what they saw, only
+a share of right votes: what tells held-out votes better is taken. Of few votes little is learned, so each confusion is
+drawn to one that knows only how often the annotator is right and what all annotators take for what, and how often they
+are right to how often all are. Who is right less often than by chance counts against what they vote for.
 
 What a model says of the items without having seen their votes is one more voice. It says how probable every class is,
 not just one, so its trust is the power that its probabilities are raised to: the one under which the votes are most
@@ -71,15 +72,41 @@ def find_consensus(votes: Votes, n: int, k: int, logits: Matrix | None = None) -
     Args:
         logits: (n, k) of a model that has not seen the votes on the item; NaN where it says nothing.
     """
-    a, m = len(votes.annotators), len(votes)
+    by_class = len(votes.annotators) * k * k <= LARGEST and _habits(votes, n, k, logits)
+    found = _learned(votes, n, k, logits, by_class)
+    return replace(found, power=_power(found, votes, np.arange(n))[0])
+
+
+def _habits(votes: Votes, n: int, k: int, logits: Matrix | None) -> bool:
+    """Whether annotators have confusions of their own: by these of one half of the items, the votes on the other half
+    are more probable than by how often each annotator is right."""
+    items = np.flatnonzero(votes.counts(n))
+    items = items[:: len(items) // SAMPLE + 1]
+    votes, n = votes.select(items, n), len(items)
+    logits = None if logits is None else logits[items]
+    odd = votes.item % 2 == 1
+    half = Votes(votes.annotators, votes.item[~odd], votes.annotator[~odd], votes.label[~odd])
+    loss = []
+    for by_class in (False, True):
+        found = replace(_learned(half, n, k, logits, by_class), votes=_cast(votes, n, k))
+        loss.append(_power(found, votes, np.arange(1, n, 2))[1])
+    return loss[1] < loss[0]
+
+
+def _cast(votes: Votes, n: int, k: int) -> csr_array:
+    """(n, a k), 1 where the annotator has voted for the class."""
     column = votes.annotator * k + votes.label
-    cast = csr_array((np.ones(m), (votes.item, column)), shape=(n, a * k))
-    whole = a * k * k <= LARGEST
+    return csr_array((np.ones(len(votes)), (votes.item, column)), shape=(n, len(votes.annotators) * k))
+
+
+def _learned(votes: Votes, n: int, k: int, logits: Matrix | None, whole: bool) -> Consensus:
+    """By expectation and maximisation, `whole`: with a confusion of every annotator."""
+    cast = _cast(votes, n, k)
     found = _begin(cast, votes, n, k, logits)
     for _ in range(ROUNDS):
         counts, share = _count(found, votes, whole)
         accuracy, table = _annotators(counts, votes, k, whole)
-        prior = np.log(share + 1 / max(m, 1)) if logits is None else np.zeros(k)
+        prior = np.log(share + 1 / max(len(votes), 1)) if logits is None else np.zeros(k)
         moved = np.abs(accuracy - found.accuracy).max(initial=0)
         found = Consensus(cast, table, prior, logits, found.trust, accuracy)
         if logits is not None:
@@ -87,7 +114,7 @@ def find_consensus(votes: Votes, n: int, k: int, logits: Matrix | None = None) -
             moved, found = max(moved, abs(np.log(trust / found.trust)) / 10), replace(found, trust=trust)
         if moved < SETTLED:
             break
-    return replace(found, power=_power(found, votes))
+    return found
 
 
 def _begin(cast: csr_array, votes: Votes, n: int, k: int, logits: Matrix | None) -> Consensus:
@@ -160,16 +187,18 @@ def _trust(found: Consensus, votes: Votes) -> float:
     return float(np.exp(minimize_scalar(loss, bounds=(low, high), method="bounded").x))
 
 
-def _power(found: Consensus, votes: Votes) -> float:
-    """The power of what the other voices say of an item, under which each vote is most probable given them.
+def _power(found: Consensus, votes: Votes, among: np.ndarray) -> tuple[float, float]:
+    """The power of what the other voices say of an item, under which each vote on the items `among` (index) is most
+    probable given them; and what a vote then costs, its mean negative log-probability.
 
     What a vote says is reckoned by how often its annotator is right alone: confusions know the vote itself.
     """
     n, k = found.shape
-    several = np.flatnonzero((votes.counts(n)[votes.item] > 1) | (found.logits is not None))
+    several = (votes.counts(n)[votes.item] > 1) | (found.logits is not None)
+    several = np.flatnonzero(several & np.isin(votes.item, among))
     sample = several[:: len(several) // SAMPLE + 1]
     if not len(sample):
-        return 1.0
+        return 1.0, 0.0
     who, label = votes.annotator[sample], votes.label[sample]
     own = found.table[who * k + label]
     others = found.product(votes.item[sample]) - (own.toarray() if isinstance(own, csr_array) else own)
@@ -180,7 +209,8 @@ def _power(found: Consensus, votes: Votes) -> float:
         return -float(np.log(same * right + (1 - same) * (1 - right) / max(k - 1, 1)).mean())
 
     low, high = np.log(POWER)
-    return float(np.exp(minimize_scalar(loss, bounds=(low, high), method="bounded").x))
+    best = minimize_scalar(loss, bounds=(low, high), method="bounded")
+    return float(np.exp(best.x)), float(best.fun)
 
 
 def majority(votes: Votes, n: int, k: int) -> np.ndarray:

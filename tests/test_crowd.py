@@ -113,6 +113,13 @@ def test_systematic_mistakes_are_undone():
     assert confused(crowd_of_three, label, 0)[0][:2] == (1, 0)
 
 
+def test_of_few_votes_on_many_classes_no_confusions_are_learned_by_heart():
+    k = 40
+    votes, truth = voters([0.9, 0.7, 0.6], k=k, n=1200)
+    posterior = np.asarray(find_consensus(votes, len(truth), k))
+    assert posterior.max(axis=1).mean() == pytest.approx(right(posterior.argmax(axis=1), truth), abs=0.03)
+
+
 def test_a_single_vote_of_a_new_annotator_makes_nobody_perfect():
     votes, truth = voters([0.7, 0.7, 0.7], n=300)
     more = Votes(

@@ -81,7 +81,7 @@ def test_what_fails_here_comes_first():
 def test_a_rate_of_errors_that_are_hardly_told_from_right_labels_may_be_too_low(unsure, method, told):
     rate = MEDIAN | {"method": {"median": MEDIAN["method"], "two": "two clear groups"}[method]}
     text = said(**TRAINED | {"noise_rate": rate, "detectors": {"rate": RATE | {"unsure": unsure}}})
-    assert ("only its upper end, 20.0 %, holds" in text) == told
+    assert ("only its upper end, 20.0 %, held" in text) == told
 
 
 def test_evidence_of_the_users_own_is_called_so():

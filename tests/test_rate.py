@@ -81,6 +81,12 @@ def test_the_rate_is_the_median_but_never_above_the_disagreement() -> None:
     assert replace(voices, classwise=0.9).interval[0] < 0.2
 
 
+def test_the_interval_ends_at_the_disagreement_where_errors_may_be_uncounted_and_nearer_where_not() -> None:
+    voices = Estimators(0.1, 0.1, 0.1, None, classwise=0.1, disagreement=0.3, unsure=0.05, rows=10**8)
+    highs = [replace(voices, unsure=unsure).interval[1] for unsure in (0.09, 0.05, 0.025, 0.011)]
+    assert highs == pytest.approx([0.3, 0.3, 0.2, 0.144], abs=1e-3)
+
+
 def test_independent_views_are_heard() -> None:
     (first, labels, wrong), (second, _, _) = planted(0.2, apart=0.8), planted(0.2, apart=0.8, seed=0)
     second = second + np.random.default_rng(9).normal(size=second.shape)

@@ -44,7 +44,7 @@ def test_any_beginning_of_the_order_is_a_stratified_sample_and_the_same_every_ti
     assert np.array_equal(order, random_order(p)) and not np.array_equal(order, random_order(p, seed=1))
     for count in (20, 40, 100):
         flagged = (p[order[:count]] >= 0.5).mean()
-        assert 0.4 <= flagged <= 0.6
+        assert 0.65 <= flagged <= 0.85
         number = np.searchsorted(reviews.STRATA, p[order[:count]], side="right")
         assert count < 40 or np.bincount(number, minlength=6).min() >= 1
 
@@ -104,6 +104,25 @@ def test_probabilities_that_are_off_are_mended_and_intervals_hold_the_truth(shif
         closer += abs(found.flagged.estimate - truth) <= abs(p[flagged].sum() - truth)
     assert inside >= 36  # of 40, at 95 %
     assert shift == 0 or closer >= 30
+
+
+def test_flags_that_are_all_right_outweigh_probabilities_that_doubt_them():
+    inside = 0
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        p = np.concatenate([rng.uniform(0.7, 0.98, 300), rng.uniform(0.001, 0.05, 1700)])
+        flagged = p >= 0.5
+        wrong = rng.random(len(p)) < np.where(flagged, 0.97, p)
+        found = calibrate_by(p, flagged, decide(p, wrong, 40, seed), seed=seed).flagged
+        inside += found.low <= wrong[flagged].sum() <= found.high
+    assert inside >= 18
+
+
+def test_of_two_rows_that_are_left_none_or_both_may_be_wrong():
+    p = np.concatenate([np.full(30, 0.8), np.full(70, 0.1)])
+    wrong = np.arange(100) < 17
+    found = calibrate_by(p, p >= 0.5, looks(np.arange(28), wrong)).flagged
+    assert (found.low, found.high) == (17, 19)
 
 
 def test_rows_decided_worst_first_are_no_random_sample_and_are_not_taken_for_one():

@@ -22,7 +22,7 @@ from cleanlab_lite.run import Run, RunFolder, layout
 from cleanlab_lite.run.columns import numbers
 from cleanlab_lite.run.report import flags
 from cleanlab_lite.run.selftest import Outcome
-from cleanlab_lite.selftest import Believed, Scored, expect, precision_at_depth, promise, self_test
+from cleanlab_lite.selftest import Believed, Scored, expect, precision_at_depth, promise, raised, self_test
 
 SHAPE = {shape.name: shape for shape in SHAPES}
 K = 5
@@ -167,6 +167,18 @@ def test_the_interval_is_as_wide_as_the_rate_is_unsure():
     assert sure.precision.high - sure.precision.low < 0.06
     assert unsure.precision.low < 0.75 and unsure.precision.high > 0.95
     assert unsure.recall.low < 0.4 and unsure.recall.high > 0.6
+
+
+@pytest.mark.parametrize("power", [0.8, 1.25])
+def test_the_interval_of_ap_holds_where_rows_are_told_apart_better_or_worse_than_p_says(power):
+    rng = np.random.default_rng(0)
+    p = rng.beta(0.2, 0.8, 10_000)
+    run = believed(float(p.mean()), float(p.mean()) - 0.01, float(p.mean()) + 0.01)
+    run = replace(run, p=p, score=-p, flagged=p >= 0.5)
+    wrong = rng.random(len(p)) < raised(p, power)
+    found = expect([], run).average_precision
+    assert found.low < average_precision(-p, wrong) < found.high
+    assert not found.low < average_precision(-p, rng.random(len(p)) < raised(p, power**3)) < found.high
 
 
 def test_worlds_that_contradict_the_run_widen_the_interval():

@@ -15,11 +15,12 @@ data with known errors. They need held-out logits of one head, and what other he
 Where the confusion leaves hardly a row in doubt, it has counted the wrong labels, and the others are not asked: planted
 labels tell nothing where no right one lies near them.
 
-None is believed beyond the share of given labels that held-out predictions differ from. The interval reaches from the
+None is believed beyond the share of given labels that held-out predictions differ from. The interval begins at the
 least of what they say, and of what errors planted along the confusions of whole classes say, which are easier to see
-than real ones, to that share (too high nearly always). Weak spots: errors that are what the row looks most like are
-errors in nobody's eyes, and of them a fifth to a third is counted (the sign of it: `unsure` is more than half of the
-rate, which the method card tells); rows of no class halve the estimate, and on clean
+than real ones. Errors that are what the row looks most like are errors in nobody's eyes, and of them a fifth to a third
+is counted. The sign of it is how undecided the confusion is: where `unsure` is half of the rate or more, which the
+method card tells, the interval ends at that share of differing predictions (too high nearly always), else so much
+nearer. Weak spots: there may be such errors without the sign; rows of no class halve the estimate, and on clean
 labels the halves alone find up to a quarter wrong; the median does not follow.
 
 Letters: n rows, k classes, v views. Rows without a label or without features are NaN in and out.
@@ -50,6 +51,7 @@ from cleanlab_lite.judge.calibration import (
 )
 from cleanlab_lite.judge.closed_form import log_odds, sample_rows
 from cleanlab_lite.judge.confusion import confusion_em, dawid_skene
+from cleanlab_lite.run.summary import UNDECIDED
 
 LEAST = 1e-5  # p_mislabel is never nearer to 0 or 1
 STEP = 1e-6  # probabilities nearer to each other than this are one plateau
@@ -66,7 +68,7 @@ class Estimators:
     halves: float | None  # None where the best witness is no regression
     views: float | None  # None with one view
     classwise: float  # planted along the confusions of classes
-    disagreement: float  # held-out predictions that differ from the given label: the upper end
+    disagreement: float  # held-out predictions that differ from the given label: the most there may be
     unsure: float  # share of the rows that the confusion is expected to put on the wrong side
     rows: int  # judged
 
@@ -90,7 +92,9 @@ class Estimators:
     @property
     def interval(self) -> tuple[float, float]:
         """Both ends, and what chance adds to them in a set of this size."""
-        low, high = min(self.classwise, self.rate, *self.voices), self.disagreement
+        low = min(self.classwise, self.rate, *self.voices)
+        way = min(self.unsure / max(UNDECIDED * self.rate, 1e-12), 1.0)
+        high = self.rate + way * (self.disagreement - self.rate)
         if self.clear:
             low = max(self.rate - self.unsure, 0.0)
         chance = [1.96 * np.sqrt(end * (1 - end) / self.rows) for end in (low, max(high, 1 / self.rows))]

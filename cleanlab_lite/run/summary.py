@@ -31,6 +31,7 @@ FEW = 10  # rows of a class; fewer say nothing about its noise rate
 MOSTLY = 0.5  # share of one confusion, from which it is most of what there is
 LONGEST = 40  # characters of a value or a label in a sentence
 PAIRS = 2  # mistakes of an annotator in a line
+UNDECIDED = 0.5  # errors by confusion that are expected to be none, over the rate: from here on many may be uncounted
 LARGEST, WIDEST = 0.5, 0.5  # noise rate and length of its interval, beyond which it is hardly determined
 
 
