@@ -175,7 +175,7 @@ class AuditConfig:
         0,
         "how it is taught",
         "Samples per training step.",
-        stands_for="about 1/40 of the labelled rows, 32 to 128, of an encoder's vectors 1/10, to 256, on a GPU to 2,048",
+        stands_for="1/40 of the labelled rows, 32 to 128; of an encoder's vectors 1/10, to 256; on a GPU to 2,048",
         least=2,  # batch norm divides by the spread of a batch
     )
     learning_rate: float = _option(
