@@ -101,7 +101,7 @@ class AuditConfig:
         0,
         "how thorough",
         "Epochs per proxy.",
-        stands_for="8, for mlp 16, doubled up to 32 while held-out labels are predicted better by a point",
+        stands_for="8 (mlp: 16), doubled up to 32 until near a regression, else while held-out rows agree better",
         least=1,
     )
     planted: float = _option(

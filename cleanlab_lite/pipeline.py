@@ -46,7 +46,7 @@ from cleanlab_lite.run import Run, layout
 from cleanlab_lite.run.find import find_run
 from cleanlab_lite.run.report import ReportTable
 from cleanlab_lite.run.seal import seal
-from cleanlab_lite.train.task import ENCODER, STATISTICS
+from cleanlab_lite.train.task import DATA, ENCODER, STATISTICS
 from cleanlab_lite.workers import may_start
 
 if TYPE_CHECKING:
@@ -250,7 +250,9 @@ class Proxies:
                 main, duplicates, replace(_of_head(manifest, vectors, head, votes), decided=self.decided), search
             )
         evidence = self._trained(manifest, views, head, duplicates, run, clock, ranks)
-        return Seen(main, duplicates, replace(evidence, head=head, votes=votes), search)
+        if plan.views[0] != DATA["vector"]:  # networks on those rank better without it, see benchmarks/RESULTS.md
+            evidence = replace(evidence, head=head, votes=votes)
+        return Seen(main, duplicates, evidence, search)
 
     def arithmetic(self) -> tuple[Search, Multiply]:
         """Neighbours and products of matrices, on the device of the plan."""

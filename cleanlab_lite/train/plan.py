@@ -112,8 +112,12 @@ class Plan:
 
     @property
     def in_closed_form(self) -> tuple[str, ...]:
-        """The views that a head in closed form looks at."""
-        return tuple(view for view in self.views if view in (ENCODER, STATISTICS) or self.heads == "closed")
+        """The views that a head in closed form looks at: those that are vectors.
+
+        Beside networks on the vectors of the user it only tells how long they are to learn.
+        """
+        own = self.heads == "closed" or not self.epochs
+        return tuple(view for view in self.views if view in (ENCODER, STATISTICS) or (view == DATA["vector"] and own))
 
     @property
     def of_data(self) -> Plan:
