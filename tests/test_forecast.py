@@ -237,7 +237,7 @@ def test_the_parts_of_an_audit_are_forecast_and_nothing_is_left_behind(tmp_path,
     config = AuditConfig(device="cpu", ensemble=3)
     state, threads = torch.get_rng_state(), torch.get_num_threads()
     found = forecast(manifest, make_plan(manifest, config), config)
-    assert [part.name for part in found.parts] == ["decode", "duplicates", "train", "judge", "report"]
+    assert [part.name for part in found.parts] == ["decode", "duplicates", "heads", "train", "judge", "report"]
     assert 0 < found.least <= found.seconds < found.most
     closed = replace(config, heads="closed")
     found = forecast(manifest, make_plan(manifest, closed), closed)

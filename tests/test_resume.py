@@ -25,7 +25,7 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="killer.py forks
 KILLED = -9
 EPOCHS = 2
 QUICK = ("--epochs", str(EPOCHS), "--ensemble", "2", "--device", "cpu")
-BY_TRIAL = ("--ensemble", "2", "--device", "cpu", "--views", "pixels", "--image-size", "16")
+BY_TRIAL = ("--ensemble", "2", "--device", "cpu", "--views", "pixels", "--image-size", "24")  # decoded by these alone
 
 
 class Machine:
