@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import gc
 import io
 import os
 import re
@@ -37,6 +38,9 @@ GOES_ON = "an audit goes on where it was when its command is run again"
 NO_MEMORY = re.compile(
     r"out of memory|can't allocate memory|not enough memory|could not create a primitive|failed to map segment"
 )
+# torch and its like make 300,000 objects that stay: by Python's own thresholds they are looked through again and again
+# while they are imported, for half a second
+GARBAGE = (50_000, 20, 100)
 NO_THREAD = "can't start new thread"  # Python's words
 COMMANDS = tuple(name for names in GROUPS.values() for name in names)
 
@@ -147,6 +151,7 @@ def main() -> NoReturn:
         from multiprocessing.spawn import freeze_support
 
         freeze_support()
+    gc.set_threshold(*GARBAGE)
     try:
         program.main()
     except KeyboardInterrupt:  # a second one, while the first was being told
