@@ -283,7 +283,7 @@ def audited(monkeypatch) -> list[set[str]]:
 
 
 def test_a_protected_split_is_tested_on_and_seen_by_nobody(folder, capsys, monkeypatch):
-    data = split_csv(folder, task(120))
+    data = split_csv(folder, task(90, wrong=6))
     quick = (*QUICK, "--views", "pixels", "--epochs", 2, "--image-size", 16)
     assert call(capsys, "audit", data, *quick, "--out", "run").code == 0
     seen = audited(monkeypatch)
@@ -291,10 +291,10 @@ def test_a_protected_split_is_tested_on_and_seen_by_nobody(folder, capsys, monke
     assert done.code == 0, done.err
     found = json.loads(done.out)
     assert found["measured_on"] == "split" and "'test'" in found["measure"]
-    assert (found["rows"], found["test_rows"]) == (80, 40)
+    assert (found["rows"], found["test_rows"]) == (60, 30)
     assert found["learner"].startswith("networks cnn on pixels, plain with ce, 2 epochs")
     [ids] = seen
-    assert len(ids) == 80 and not any(int(id[:3]) % 3 == 0 for id in ids)
+    assert len(ids) == 60 and not any(int(id[:3]) % 3 == 0 for id in ids)
     assert all(len(each["by_seed"]) == 2 for each in found["ways"])
 
 
