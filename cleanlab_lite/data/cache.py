@@ -503,7 +503,7 @@ def _read_alone(places: list[_Place], form: Decoder, cached: frozenset[str]) -> 
                     if executor is None:
                         executor = pool(1, _start_worker, (form, cached, SECONDS))
                         running.callback(executor.shutdown, cancel_futures=True)
-                        executor.submit(os.getpid).result()
+                        executor.submit(_work, []).result()
                         begun = time.monotonic()  # that it started is no time of the file
                     rows += executor.submit(_work, [place]).result()
                     lost = 0
