@@ -4,10 +4,14 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported, and for the processes that tests start
 
+import gc
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+# All that the packages hold, 700,000 objects, is looked through again and again otherwise: a sixth of the time.
+gc.set_threshold(100_000, 20, 100)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

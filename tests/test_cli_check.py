@@ -20,8 +20,6 @@ from cli_world import (
     HOSTILE,
     call,
     finished_run,
-    loaded_by,
-    loaded_by_all,
     make_manifest,
     make_report,
     mislabel,
@@ -577,13 +575,6 @@ def test_lines_are_read_without_the_rest(run):
     lines, whole = load_lines(run / "manifest.parquet"), load_manifest(run / "manifest.parquet")
     assert lines.source == whole.source and lines.ids.to_pylist() == whole.ids.tolist()
     assert lines.numbers is not None and lines.numbers.tolist() == whole.lines.tolist() == [2, 4, 7, 9]
-
-
-def test_check_never_loads_torch(run):
-    forms = ("text", "json", "markdown", "junit", "sarif")
-    loaded = loaded_by_all(*(("check", run, "--format", form) for form in forms))
-    assert not {"torch", "torchvision", "torchaudio"} & loaded
-    assert not loaded_by("check", run, "--max-noise", "x")
 
 
 # --- docs -----------------------------------------------------------------------------------------------------------

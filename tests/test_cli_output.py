@@ -60,8 +60,9 @@ def test_a_low_terminal_is_shown_the_headline_some_rows_and_what_next(run):
         _, text = on_terminal("-m", "nlclean", "report", run, *more, LINES="24", COLUMNS="80", NO_COLOR="1")
         return text.strip().splitlines()
 
-    low = "\n".join(shown())
-    assert len(shown()) <= 24
+    lines = shown()
+    low = "\n".join(lines)
+    assert len(lines) <= 24
     for needed in ("noise rate: 12.3 %", "c.png", "Next:", "nlclean review", f"nlclean report {run} --top 20"):
         assert needed in low.replace("\r", "")
     assert "Worst classes" not in low

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import json
 import os
 import random
@@ -17,6 +18,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -43,13 +45,20 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     machine.killer.communicate()
 
 
+@functools.cache
+def undisturbed(
+    machine: Machine, given: str, command: tuple[str, ...], eager: bool
+) -> tuple[list[str], dict[str, str]]:
+    """The steps of a command that nobody disturbs, and what it leaves."""
+    machine.prepare(given)
+    return machine.done(*command, eager=eager), machine.left()
+
+
 def begin(machine: Machine, world: World) -> tuple[list[str], dict[str, str]]:
-    """The steps of an undisturbed command and what it leaves; then everything is as before."""
+    """The same of a world, in which everything is then as before."""
+    found = undisturbed(machine, world.given, world.command, world.eager)
     machine.prepare(world.given)
-    steps = machine.done(*world.command, eager=world.eager)
-    left = machine.left()
-    machine.prepare(world.given)
-    return steps, left
+    return found
 
 
 def said_well(ended: Ended, *words: str, codes: tuple[int, ...] = (2, 3)) -> None:
@@ -122,10 +131,7 @@ def disk(folder: Path, kib: int) -> Iterator[None]:
 def test_a_disk_that_is_full(machine: Machine, world: World, place: str, kib: int) -> None:
     """A real one: also what is mapped into memory, or written by libraries in C, must not end the process."""
     command = tuple("disk/run" if word == "run" else word for word in world.command)
-    machine.prepare(world.given)
-    machine.done(*command)
-    left = machine.left()
-    machine.prepare(world.given)
+    _, left = begin(machine, replace(world, command=command))
     with disk(machine.here / place, kib):
         said_well(machine.call(*command), str(place), "pace")  # "No space left on device", "free some space there"
         subprocess.run(["mount", "-o", "remount,size=64m", machine.here / place], check=True)
@@ -186,13 +192,14 @@ def test_files_without_permission_are_rows_and_a_manifest_is_named(machine: Mach
     ids=lambda value: getattr(value, "name", str(value)),
 )
 def test_nothing_more_can_be_started(machine: Machine, world: World, what: str, spared: int) -> None:
-    _, left = begin(machine, world)
+    alone = replace(world, eager=False)  # goes on in one process, which starts sooner and leaves the same
+    _, left = begin(machine, alone)
     ended = machine.call(*world.command, eager=True, refused=what, spared=spared)
     if ended.code:  # a few may be enough
         said_well(ended, "cannot be started" if "worker" in ended.said else "no more threads", codes=(3,))
     else:
         assert spared > 0
-    goes_on(machine, world, left)
+    goes_on(machine, alone, left)
 
 
 @pytest.mark.slow

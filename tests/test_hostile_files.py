@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from cleanlab_lite.data import cache, media
 from cleanlab_lite.data.cache import ImageFormat, load
 from cleanlab_lite.data.media import decode_image, thumbnail
 from cleanlab_lite.errors import DecodeError
+from cleanlab_lite.workers import pool
 
 pytestmark = pytest.mark.survival
 
@@ -156,6 +159,24 @@ def test_a_worker_that_hears_nothing_or_dies_is_replaced(pictures, tmp_path, mon
     assert store.codes.tolist() == ["", "", "", "too_slow", "", "", "", "", "decode_failed", "", "", ""]
     assert "ends the process" in store.errors[8] and store.decoded == 10
     assert store.pixels[:, 0, 0, 0].tolist() == [0, 1, 2, 0, 4, 5, 6, 7, 0, 9, 10, 11]
+
+
+def test_starting_a_worker_is_no_time_of_a_file(pictures, tmp_path, monkeypatch):
+    Image.new("RGB", (8, 8)).save(tmp_path / "3.png")
+    (tmp_path / "8.png").write_bytes(b"x" * 7)
+    now = 0.0
+
+    def slowly(*arguments):
+        nonlocal now
+        now += 2 * cache.SECONDS
+        return pool(*arguments)
+
+    monkeypatch.setattr(cache, "pool", slowly)
+    monkeypatch.setattr(cache, "time", SimpleNamespace(**vars(time) | {"monotonic": lambda: now}))
+    monkeypatch.setattr(cache, "POOL_MIN_FILES", 1)
+    monkeypatch.setattr(cache, "CHUNK", 2)
+    store = load(pictures, Hanging(8), cache_dir=tmp_path / "cache", workers=2)
+    assert [(row, code) for row, code in enumerate(store.codes) if code] == [(8, "decode_failed")]
 
 
 def test_the_alarm_of_others_is_left_alone(pictures, tmp_path):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 from urllib.error import URLError
 
@@ -66,7 +64,7 @@ def test_the_baseline_of_the_paper():
     assert not torch.equal(proxy.encoder(inputs), proxy.encoder(inputs))  # dropout
 
 
-@pytest.mark.parametrize("dimensions", [1, 3, 128, 129, 2048])
+@pytest.mark.parametrize("dimensions", [1, 3, 128, 129, 512])
 @pytest.mark.parametrize("name", sorted(VECTORS))
 def test_vectors_of_every_length_become_logits(name, dimensions):
     inputs = torch.randn(5, dimensions)
@@ -275,14 +273,3 @@ def test_weights_that_cannot_be_fetched_say_what_else_to_do(monkeypatch):
     with pytest.raises(ConfigError, match="cannot fetch the weights of resnet18") as caught:
         build_proxy("resnet18", examples("resnet18"), 3, seed=0, weights="default")
     assert "--weights FILE" in caught.value.hint
-
-
-def test_torchvision_is_loaded_only_for_its_backbones():
-    code = (
-        "import sys, torch; from cleanlab_lite.train.models import build_proxy;"
-        "build_proxy('mlp', torch.zeros(2, 3), 2, seed=0); build_proxy('cnn', torch.randn(2, 3, 32, 32), 2, seed=0);"
-        "print('torchvision' in sys.modules)"
-    )
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr
-    assert result.stdout.strip() == "False"

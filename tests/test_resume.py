@@ -180,7 +180,7 @@ def test_killed_during_the_trials_of_epochs(machine, trials, at, of):
 
 
 def test_pictures_killed_while_decoding_and_while_training(machine):
-    options = (*QUICK, "--image-size", "16")
+    options = (*QUICK, "--views", "pixels", "--image-size", "16")
     machine.kill(machine.pictures, "decoding", *options, at=68, of="decode")  # in the second chunk of 64 files
     steps = machine.finish(machine.pictures, "decoding", *options)
     assert 0 < steps.count("decode") <= 70

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from cli_world import HOSTILE, HOSTILE_SHOWN, call, finished_run, loaded_by, loaded_by_all, make_report, mislabel, row
+from cli_world import HOSTILE, HOSTILE_SHOWN, call, finished_run, make_report, mislabel, row
 from review_world import CLASSES, FLAGGED, make_run, report_rows, write_wav
 
 from cleanlab_lite.data.sound import spectrogram
@@ -268,12 +268,6 @@ def test_without_a_terminal_it_says_what_else_to_do(run, capsys):
     result = call(capsys, "review", run)
     assert result.code == 2
     assert "needs a terminal" in result.err and "--json" in result.err and "nlclean report" in result.err
-
-
-def test_review_never_loads_torch(run):
-    loaded = loaded_by_all(("review", run, "--json"), ("review", run))
-    assert not {"torch", "torchvision", "torchaudio", "scipy", "sklearn"} & loaded
-    assert loaded_by("review", "--help") == set()
 
 
 # what is known about a row

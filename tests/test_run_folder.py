@@ -165,5 +165,8 @@ def test_every_list_has_the_same_order(tmp_path: Path, capsys: pytest.CaptureFix
 
 
 def test_looking_at_a_run_loads_nothing_heavy(folder: Path) -> None:
-    loaded = loaded_by_all(("report", folder), ("check", folder), ("review", folder, "--json"))
-    assert not {"torch", "scipy.stats", "sklearn"} & loaded
+    looks = [("report", folder), ("review", folder, "--json"), ("review", folder)]
+    checks = [("check", folder, "--format", form) for form in ("text", "json", "markdown", "junit", "sarif")]
+    loaded = loaded_by_all(*looks, *checks)
+    assert "pyarrow" in loaded
+    assert not {"torch", "torchvision", "torchaudio", "scipy", "sklearn"} & loaded

@@ -288,7 +288,7 @@ def test_wrong_labels_of_long_vectors_are_not_learned_by_heart(seed):
 
 @pytest.mark.parametrize("strategy", STRATEGIES.names())
 def test_a_seed_decides_everything_and_global_random_state_stays(strategy):
-    world = blobs(120, 3)
+    world = blobs(64, 3)
     torch.manual_seed(1)
     np.random.seed(1)
     torch_state, numpy_state = torch.get_rng_state(), np.random.get_state(legacy=True)
@@ -340,7 +340,7 @@ def test_a_batch_larger_than_the_data_is_one_batch():
 @pytest.mark.parametrize("strategy", STRATEGIES.names())
 @pytest.mark.parametrize(
     "world",
-    [{"n": 400, "k": 3, "noise": 0.1}, pytest.param({"n": 400, "k": 8, "noise": 0.2}, marks=pytest.mark.slow)],
+    [{"n": 250, "k": 3, "noise": 0.1}, pytest.param({"n": 400, "k": 8, "noise": 0.2}, marks=pytest.mark.slow)],
     ids=str,
 )
 def test_wrong_labels_have_a_low_area_under_the_margin(strategy, world):

@@ -499,10 +499,12 @@ def _read_alone(places: list[_Place], form: Decoder, cached: frozenset[str]) -> 
         for number, place in enumerate(places):
             for attempt in (1, 2):
                 begun = time.monotonic()
-                if executor is None:
-                    executor = pool(1, _start_worker, (form, cached, SECONDS))
-                    running.callback(executor.shutdown, cancel_futures=True)
                 try:
+                    if executor is None:
+                        executor = pool(1, _start_worker, (form, cached, SECONDS))
+                        running.callback(executor.shutdown, cancel_futures=True)
+                        executor.submit(_work, []).result()
+                        begun = time.monotonic()  # that it started is no time of the file
                     rows += executor.submit(_work, [place]).result()
                     lost = 0
                     break
