@@ -34,7 +34,8 @@ from cleanlab_lite.run import Run
 from cleanlab_lite.train.ensemble import prepare, watch
 from cleanlab_lite.train.fit import Observation, fit
 from cleanlab_lite.train.losses import LOSSES
-from cleanlab_lite.train.plan import Plan, make_plan
+from cleanlab_lite.train.plan import make_plan
+from cleanlab_lite.train.planned import Plan
 from cleanlab_lite.train.strategies import STRATEGIES
 from cleanlab_lite.train.task import DATA, Task
 

@@ -35,7 +35,8 @@ from cleanlab_lite.train.fit import Augmenting, Observation, fit
 from cleanlab_lite.train.jobs import training_settings
 from cleanlab_lite.train.models import build_proxy
 from cleanlab_lite.train.models.encoders import describe_encoder, is_encoder, load_encoder
-from cleanlab_lite.train.plan import Plan, make_plan
+from cleanlab_lite.train.plan import make_plan
+from cleanlab_lite.train.planned import Plan
 from cleanlab_lite.train.task import DATA, Task
 
 

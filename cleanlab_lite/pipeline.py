@@ -30,9 +30,10 @@ from cleanlab_lite.export.policy import Cleaned, Cleaning, apply_policy
 from cleanlab_lite.forecast import Forecast, Part, copies_seconds, judge_seconds, report_seconds
 from cleanlab_lite.groups import roots
 from cleanlab_lite.judge.closed_form import Multiply, look
+from cleanlab_lite.judge.cost import READ, settled_parts
 from cleanlab_lite.judge.fusion import FAR
 from cleanlab_lite.judge.neighbors import Search, on_host
-from cleanlab_lite.judge.random_features import RandomFeatures
+from cleanlab_lite.judge.random_features import WIDTH, RandomFeatures
 from cleanlab_lite.judge.verdict import Verdict, combine
 from cleanlab_lite.manifest.manifest import PLURALS, Manifest
 from cleanlab_lite.manifest.saved import save_manifest
@@ -46,11 +47,12 @@ from cleanlab_lite.run import Run, layout
 from cleanlab_lite.run.find import find_run
 from cleanlab_lite.run.report import ReportTable
 from cleanlab_lite.run.seal import seal
+from cleanlab_lite.train.planned import plan_of_regression
 from cleanlab_lite.train.task import DATA, ENCODER, STATISTICS
 from cleanlab_lite.workers import may_start
 
 if TYPE_CHECKING:
-    from cleanlab_lite.train.plan import Plan
+    from cleanlab_lite.train.planned import Plan
     from cleanlab_lite.train.ranks import Ranks
     from cleanlab_lite.train.warm_start import WarmStart
 
@@ -197,9 +199,12 @@ def source_of(
     config = validate(config)
     if evidence is not None:
         return Recorded(manifest, replace(evidence, decided=decided))
-    from cleanlab_lite.train.plan import make_plan  # torch
+    plan = plan_of_regression(manifest, config) if warm is None and ranks is None else None
+    if plan is None:
+        from cleanlab_lite.train.plan import make_plan  # torch
 
-    return Proxies(make_plan(manifest, config, warm), config, warm, decided, ranks)
+        plan = make_plan(manifest, config, warm)
+    return Proxies(plan, config, warm, decided, ranks)
 
 
 @dataclass(frozen=True)
@@ -217,6 +222,10 @@ class Proxies:
         return asdict(self.plan)
 
     def forecast(self, manifest: Manifest) -> Forecast:
+        if self.plan.heads == "closed" and manifest.features is not None:
+            n, d = manifest.features.shape
+            before, after = settled_parts(n, manifest.num_classes, d, [WIDTH], decoded=False)
+            return Forecast((Part.sure("decode", n * d * READ), *before, *after))
         from cleanlab_lite.train.timing import forecast  # torch
 
         return forecast(manifest, self.plan, self.config)

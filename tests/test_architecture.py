@@ -7,7 +7,10 @@ import sys
 import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from cleanlab_lite.train.planned import may_have_gpu
 
 ROOT = Path(__file__).parents[1]
 
@@ -67,6 +70,23 @@ for module in {WITHOUT_TORCH}:
 """
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (result.returncode, result.stderr) == (0, "")
+
+
+@pytest.mark.skipif(may_have_gpu(), reason="torch is asked for the GPU")
+def test_vectors_are_audited_without_torch_where_nothing_is_trained(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    labels = np.arange(60) % 3
+    np.savez(tmp_path / "all.npz", features=rng.normal(size=(60, 4)) + 9 * np.eye(4)[labels], labels=labels)
+    code = f"""
+import sys
+from nlclean.main import program
+arguments = ["audit", r"{tmp_path / "all.npz"}", "--preset", "fast", "--out", r"{tmp_path / "run"}"]
+program(arguments, standalone_mode=False)
+sys.exit(" ".join(set({TORCH}) & set(sys.modules)))
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "run" / "report.parquet").is_file()
 
 
 @pytest.mark.slow

@@ -28,7 +28,7 @@ from cleanlab_lite.run import Run
 from cleanlab_lite.train import jobs, trials
 from cleanlab_lite.train.ensemble import inverse_temperature, watch
 from cleanlab_lite.train.folds import assign_folds, choose_folds, keep_folds
-from cleanlab_lite.train.plan import Plan
+from cleanlab_lite.train.planned import Plan
 from cleanlab_lite.train.planting import plant
 from cleanlab_lite.train.task import Task
 from cleanlab_lite.train.trials import doubled_epochs

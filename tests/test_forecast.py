@@ -13,8 +13,9 @@ from cleanlab_lite.clock import Clock
 from cleanlab_lite.config import AuditConfig
 from cleanlab_lite.errors import StoppedEarly
 from cleanlab_lite.forecast import Course, Forecast, Part, Speed, Wave, epochs_of, schedule_seconds
+from cleanlab_lite.judge.cost import heads_seconds
 from cleanlab_lite.progress import Progress
-from cleanlab_lite.train.timing import Stopwatch, forecast, heads_seconds, schedules
+from cleanlab_lite.train.timing import Stopwatch, forecast, schedules
 
 TRAINED = Part("train", 60, 60, 120, epochs=60), Part("pixels", 20, 10, 30, epochs=20)
 FORECAST = Forecast((Part.sure("decode", 10), *TRAINED, Part.sure("judge", 10)))

@@ -21,6 +21,7 @@ from cleanlab_lite.train.plan import (
     make_plan,
     missing_files,
 )
+from cleanlab_lite.train.planned import plan_of_regression
 
 CPU = AuditConfig(device="cpu")
 VECTOR_PROXIES = {spec.name for spec in PROXIES if "vector" in spec.facts.takes}
@@ -189,3 +190,19 @@ def test_memory_and_disk_grow_with_the_work():
     assert large.memory_gib > small.memory_gib and large.disk_mib > small.disk_mib
     thorough = make_plan(vectors(100_000), preset("thorough", device="cpu"))
     assert thorough.disk_mib > large.disk_mib
+
+
+def test_a_regression_on_vectors_is_planned_without_torch_as_it_is_with_it():
+    manifest, config = vectors(unlabelled=3), preset("fast")
+    config = replace(config, device="cpu")
+    found, made = (asdict(plan) for plan in (plan_of_regression(manifest, config), make_plan(manifest, config)))
+    taught = {"proxy", "loss", "strategy", "recipes", "batch_size", "learning_rate"}  # of nobody
+    assert {name for name in made if made[name] != found[name]} == taught
+
+
+@pytest.mark.parametrize(
+    "other", [{"heads": "trained"}, {"loss": "gce"}, {"views": "pixels"}, {"proxy": "mlp"}, {"devices": 2}]
+)
+def test_what_names_networks_is_planned_with_torch(other):
+    config = replace(preset("fast"), device="cpu", **other)
+    assert plan_of_regression(vectors(), config) is None

@@ -32,7 +32,7 @@ from cleanlab_lite.train.jobs import Bench, Job, run_jobs, side_by_side
 from cleanlab_lite.train.memory import for_inputs
 from cleanlab_lite.train.models import PROXIES
 from cleanlab_lite.train.observation import Observation, allocate_history
-from cleanlab_lite.train.plan import Plan
+from cleanlab_lite.train.planned import Plan
 from cleanlab_lite.train.planting import plant, share_to_plant
 from cleanlab_lite.train.ranks import RankCrew
 from cleanlab_lite.train.task import Task

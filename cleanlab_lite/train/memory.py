@@ -7,8 +7,6 @@ import math
 import os
 from pathlib import Path
 
-import torch
-
 UNKNOWN_DEVICE = 4 * 2**30  # bytes of inputs
 CGROUP = Path("/sys/fs/cgroup")
 
@@ -17,6 +15,8 @@ def out_of_memory(error: RuntimeError) -> bool:
     """Whether the device ran out of memory, whose unused part is then given back, so that less can be tried."""
     if "out of memory" not in str(error):  # CUDA has a type of its own for it, MPS only says so
         return False
+    import torch
+
     torch.cuda.empty_cache()
     return True
 
@@ -24,6 +24,8 @@ def out_of_memory(error: RuntimeError) -> bool:
 def for_inputs(device: str) -> float:
     """Bytes of inputs that a device may hold, where the user does not say: half of what a GPU has left."""
     if device.startswith("cuda"):
+        import torch
+
         return torch.cuda.mem_get_info(device)[0] / 2
     return UNKNOWN_DEVICE
 

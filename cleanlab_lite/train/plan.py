@@ -27,6 +27,7 @@ from cleanlab_lite.train.models.encoders import (
     modalities,
 )
 from cleanlab_lite.train.models.tuned import tuned as tuned_name
+from cleanlab_lite.train.planned import Beside, Plan, precision_of_vectors
 from cleanlab_lite.train.search import Recipe, candidates, most_trials
 from cleanlab_lite.train.strategies import STRATEGIES
 from cleanlab_lite.train.task import DATA, ENCODER, STATISTICS
@@ -44,86 +45,6 @@ TUNED_BATCH = 256  # and its largest usual batch: it has few epochs
 TYPICAL_EPOCHS = 20  # for what a history takes, where the epochs are chosen by trial
 # measured: vectors are memorised at once without mixup, pictures are learned too slowly with it
 USUAL_STRATEGY: dict[Modality, str] = {"vector": "mixup", "image": "plain", "sound": "plain"}
-
-
-@dataclass(frozen=True)
-class Beside:
-    """Networks from scratch on the data themselves, beside those on the vectors of an encoder.
-
-    Where an encoder fits they add nothing for ten times the time, so the first of them decides whether there are more.
-    """
-
-    views: tuple[str, ...]  # the one they look at
-    image_size: int  # pixels; 0 for sounds
-    proxy: str
-    strategy: str
-    loss: str
-    recipes: int
-    epochs: int  # 0: chosen by trial
-    ensemble: int
-    learning_rate: float
-    precision: str
-    batch_size: int
-    weights: str  # that they start from
-    enlarged: int  # pixels that smaller inputs are enlarged to before they see them; 0: none are
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Nothing is "auto" here."""
-
-    rows: int
-    labelled: int
-    classes: int
-    modality: str
-    missing_files: int  # local paths where there is no file
-    device: str
-    precision: str  # "fp32", "bf16" or "fp16"
-    proxy: str
-    loss: str  # with its options
-    strategy: str
-    recipes: int  # that are tried before one is chosen; 1: the above is taken
-    epochs: int  # 0: chosen by trial
-    ensemble: int
-    image_size: int  # pixels that the encoder sees, or else the proxy; 0 for vectors, and for sounds without an encoder
-    batch_size: int
-    learning_rate: float
-    memory_gib: float
-    disk_mib: float
-    weights: str = ""  # that the proxies start from
-    enlarged: int = 0  # pixels that smaller inputs are enlarged to before the proxies see them; 0: their usual size
-    picture_size: int = 0  # pixels that pictures are decoded to; what is smaller than `image_size` is enlarged there
-    sample_rate: int = 0  # Hz, 0 unless sounds
-    patch_seconds: float = 0.0  # 0 unless sounds
-    encoder: str = ""  # "": the proxy sees the pictures themselves
-    encoder_weights: str = ""
-    encoder_precision: str = ""
-    encoder_features: int = 0  # dimensions of its vectors
-    encoder_reason: str = ""
-    heads: str = "trained"  # or "closed": then nothing that is said of proxies and how they are taught counts
-    warm_start: str = ""  # id of the run whose proxies the cross-fitted ones start from; "": they start from scratch
-    views: tuple[str, ...] = ()  # what is looked at; proxies are trained on the first
-    beside: Beside | None = None  # what else is trained
-
-    @property
-    def sound(self) -> SoundFormat | None:
-        """What clips become; None unless sounds."""
-        return SoundFormat(self.sample_rate, self.patch_seconds) if self.sample_rate else None
-
-    @property
-    def in_closed_form(self) -> tuple[str, ...]:
-        """The views that a head in closed form looks at: those that are vectors.
-
-        Beside networks on the vectors of the user it only tells how long they are to learn.
-        """
-        own = self.heads == "closed" or not self.epochs
-        return tuple(view for view in self.views if view in (ENCODER, STATISTICS) or (view == DATA["vector"] and own))
-
-    @property
-    def of_data(self) -> Plan:
-        """The plan of the networks beside, as if they were all."""
-        assert self.beside is not None
-        return replace(self, **vars(self.beside), encoder="", warm_start="", beside=None)
 
 
 @dataclass(frozen=True)
@@ -505,10 +426,8 @@ def choose_device(name: str) -> str:
 
 def choose_precision(name: str, device: str, vectors: bool) -> str:
     """bf16 where the hardware multiplies it, else fp16 on a GPU, else fp32; vectors are too cheap to round."""
-    if name != "auto":
-        return name
-    if vectors:
-        return "fp32"
+    if name != "auto" or vectors:
+        return precision_of_vectors(name)
     import torch
 
     if device.startswith("cuda"):

@@ -18,7 +18,7 @@ from cleanlab_lite.manifest.manifest import Manifest
 from cleanlab_lite.progress import Progress
 from cleanlab_lite.train.encode import encode, feature_format
 from cleanlab_lite.train.models.encoders import Encoder, EncoderSpec, load_encoder
-from cleanlab_lite.train.plan import Plan
+from cleanlab_lite.train.planned import Plan
 from cleanlab_lite.train.ranks import Ranks
 
 MOST, FEWEST = 2048, 64  # rows of a block: what is sent at once, and what is worth sending

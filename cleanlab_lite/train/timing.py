@@ -28,13 +28,10 @@ from cleanlab_lite.forecast import (
     Part,
     Speed,
     Wave,
-    copies_seconds,
     epochs_of,
-    judge_seconds,
-    report_seconds,
     schedule_seconds,
 )
-from cleanlab_lite.judge.closed_form import SAMPLE, look
+from cleanlab_lite.judge.cost import READ, settled_parts
 from cleanlab_lite.judge.random_features import WIDTH
 from cleanlab_lite.manifest.manifest import Manifest
 from cleanlab_lite.run import RunFiles
@@ -43,7 +40,7 @@ from cleanlab_lite.train.ensemble import PRECISIONS, prepare, without_trials
 from cleanlab_lite.train.jobs import Bench, Job, hire, train, workers_for
 from cleanlab_lite.train.models import PROXIES
 from cleanlab_lite.train.models.encoders import blank_encoder, brings_weights, describe_encoder, load_encoder
-from cleanlab_lite.train.plan import Plan
+from cleanlab_lite.train.planned import Plan
 from cleanlab_lite.train.search import most_trials
 from cleanlab_lite.train.task import DATA, ENCODER, STATISTICS, Task
 from cleanlab_lite.train.trials import MOST_EPOCHS
@@ -65,8 +62,6 @@ def forecast(manifest: Manifest, plan: Plan, config: AuditConfig) -> Forecast:
 
     Raises ConfigError where the encoder's weights do not fit.
     """
-    n, k = plan.rows, plan.classes
-    slow = slowness()
     parts = []
     inputs, seconds = _decoded(manifest, plan, config)
     parts.append(Part.sure("decode", seconds))
@@ -78,10 +73,9 @@ def forecast(manifest: Manifest, plan: Plan, config: AuditConfig) -> Forecast:
         "vectors": WIDTH,
     }
     dimensions = inputs.array.shape[1] if inputs.array.ndim == 2 else plan.encoder_features
-    parts.append(Part.sure("duplicates", slow * copies_seconds(n, dimensions, decoded=inputs.array.ndim == 4)))
-    if plan.in_closed_form:
-        widths = [width[view] for view in plan.in_closed_form]
-        parts.append(Part.sure("heads", slow * heads_seconds(n, k, widths)))
+    widths = [width[view] for view in plan.in_closed_form]
+    before, after = settled_parts(plan.rows, plan.classes, dimensions, widths, decoded=inputs.array.ndim == 4)
+    parts += before
     if plan.heads != "closed":
         main = plan.views[0]
         seen = inputs if main == DATA[manifest.modality] else _vectors(width[main])
@@ -90,9 +84,7 @@ def forecast(manifest: Manifest, plan: Plan, config: AuditConfig) -> Forecast:
             [view] = plan.beside.views
             seen = reduced(inputs, plan.beside.image_size) if plan.beside.image_size else inputs
             parts.append(_beside(view, seen, manifest, plan.of_data, replace(config, planted=0.0, second_split=False)))
-    parts.append(Part.sure("judge", slow * judge_seconds(n, k)))
-    parts.append(Part.sure("report", slow * report_seconds(n)))
-    return Forecast(tuple(parts))
+    return Forecast((*parts, *after))
 
 
 # --- Files and the encoder -------------------------------------------------------------------------------------------
@@ -101,7 +93,7 @@ def forecast(manifest: Manifest, plan: Plan, config: AuditConfig) -> Forecast:
 def _decoded(manifest: Manifest, plan: Plan, config: AuditConfig) -> tuple[Inputs, float]:
     """Some rows as they will be decoded, and the seconds that all will take."""
     if manifest.features is not None:
-        return _vectors(manifest.features.shape[1]), manifest.features.size * 1e-8  # any: theirs may be all alike
+        return _vectors(manifest.features.shape[1]), manifest.features.size * READ  # any: theirs may be all alike
     assert manifest.uris is not None
     form = form_of(manifest, plan.picture_size, plan.sound)
     arrays, each = [], []
@@ -322,28 +314,3 @@ def _workers(bench: Bench, job: Job, manifest: Manifest, plan: Plan, config: Aud
     with hire(plan.device, config.workers) as crew:
         whole = Task(manifest.labels, plan.classes, bench.task.views, np.full(len(manifest), -1))
         return workers_for([real] * (plan.ensemble - (not plan.epochs)), replace(bench, task=whole, crew=crew))
-
-
-# --- The regression --------------------------------------------------------------------------------------------------
-
-SMALL = (512, 128, 10)  # rows, dimensions and classes of a regression that takes 40 ms there
-
-
-def heads_seconds(n: int, k: int, widths: list[int]) -> float:
-    """Of regressions in closed form on all views side by side, and on each."""
-    together = [sum(widths), *(widths if len(widths) > 1 else [])]
-    return sum(0.03 + n * (2e-5 + 6.5e-11 * d * min(n, d) + 3e-10 * d * k) + _strengths_seconds(n, d) for d in together)
-
-
-def _strengths_seconds(n: int, d: int) -> float:
-    """Of what does not grow with the rows where they are many: components, and strengths that are tried on a sample."""
-    return 2e-10 * min(n, d) ** 3 + min(n, SAMPLE) * 3.5e-11 * d * min(n, d)
-
-
-def slowness() -> float:
-    """How many times as long as there a regression in closed form takes here."""
-    n, d, k = SMALL
-    rng = np.random.default_rng(0)
-    x, labels = rng.normal(size=(n, d)).astype(np.float32), rng.integers(0, k, n)
-    took = _timed(lambda: look({"": x}, labels, k, np.arange(n)))
-    return took / heads_seconds(n, k, [d])
