@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import gc
 import io
 import os
@@ -107,10 +108,12 @@ class Program(click.Group):
 
 def _in_words(error: Exception) -> tuple[str, str]:
     """What is said of an error that is none of ours, and what to do about it."""
-    if isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError | ImportError) and NO_MEMORY.search(str(error))
+    if (
+        isinstance(error, MemoryError)
+        or (isinstance(error, RuntimeError | ImportError) and NO_MEMORY.search(str(error)))
+        or (isinstance(error, OSError) and error.errno == errno.ENOMEM)  # of a map of a file, or of a process
     ):
-        first = str(error).partition("\n")[0]
+        first = (getattr(error, "strerror", None) or str(error)).partition("\n")[0]
         return f"the memory is used up: {first}".rstrip(": "), f"--preset fast or --workers 1 need less; {GOES_ON}"
     if isinstance(error, RuntimeError) and NO_THREAD in str(error):
         return (

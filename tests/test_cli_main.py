@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import re
@@ -104,6 +105,8 @@ def test_a_full_memory_is_no_bug(audit):
     result = audit(error=MemoryError("Unable to allocate 3 GiB"))
     assert "error: the memory is used up: Unable to allocate 3 GiB\n  hint: --preset fast" in result.err
     assert "error: the memory is used up\n" in audit(error=MemoryError()).err
+    mapped = audit(error=OSError(errno.ENOMEM, "Cannot allocate memory")).err  # of a map of a file
+    assert "error: the memory is used up: Cannot allocate memory\n  hint: --preset fast" in mapped
 
 
 @pytest.mark.parametrize(
