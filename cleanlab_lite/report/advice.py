@@ -70,9 +70,8 @@ def advised_policy(run: Path, report: ReportTable) -> tuple[Policy, str] | None:
     table = table.filter(pc.invert(pc.is_in(table["split"], pa.array(protected, pa.string()))))
     actions = Counter(table["action"].to_pylist())
     relabel, drop = actions["relabel"], actions["drop"]
-    if (
-        "prune" in written and flags(table, "is_label_issue").any()
-    ):  # with corrections as good a classifier, and more rows: RESULTS.md
+    # With corrections as good a classifier as without these rows, and more rows: RESULTS.md
+    if "prune" in written and flags(table, "is_label_issue").any():
         if relabel:
             return "correct-prune", f"{relabel:,} to relabel, other flagged rows left out"
         return "prune", "without the flagged rows"
