@@ -53,12 +53,12 @@ def names_in(archive: str) -> list[str]:
     ]
 
 
-def read_member(place: Member) -> bytes:
-    """All of a file in an archive.
+def read_member(place: Member, most: int | None = None) -> bytes:
+    """All of a file in an archive, or its first `most` bytes.
 
     Raises FileNotFoundError, OverflowError beyond `MAX_FILE_BYTES`, and what zipfile and tarfile raise.
     """
-    return _open(place.archive).read(place.name)
+    return _open(place.archive).read(place.name, most)
 
 
 class _Archive:
@@ -87,12 +87,13 @@ class _Archive:
         if hasattr(self, "_file"):
             self._file.close()
 
-    def read(self, name: str) -> bytes:
+    def read(self, name: str, most: int | None = None) -> bytes:
         size = self.sizes.get(name)
         if size is None:
             raise FileNotFoundError(f"no {name!r} in the archive")
         if size > MAX_FILE_BYTES:
             raise OverflowError(f"the file has {size} bytes, more than the limit of {MAX_FILE_BYTES}")
+        size = size if most is None else min(size, most)
         with self._lock:
             if self._zip is not None:
                 with self._zip.open(name) as file:

@@ -110,7 +110,7 @@ def report_view(report: ReportTable, path: Path, top: int | None, reviews: Seque
         everything = f"nlclean report {escape(shlex.quote(str(path.parent)))} --top {_TOP}"
         beside = "classes, confusions and more rows:"
         line(f"{beside} {everything}" if len(beside) + len(everything) < _width() else f"{beside}\n  {everything}")
-    _next_steps(path.parent, summary, bare=low)
+    _next_steps(path.parent, report, bare=low)
     line(str(path))
 
 
@@ -474,11 +474,12 @@ def _correction(row: Mapping[str, Any], width: int) -> str:
     return f"{given} -> {suggested}" + ("" if confidence is None else f" {chance(confidence)}")
 
 
-def _next_steps(run: Path, summary: Summary, *, bare: bool) -> None:
+def _next_steps(run: Path, report: ReportTable, *, bare: bool) -> None:
     """Commands to paste. Where nothing was learned: what to try. `bare` ones are without what they do where that would
     take a line of its own."""
     from cleanlab_lite.report.advice import advice_of, advised_policy
 
+    summary = report.summary
     if advice := advice_of(summary):
         line()
         line("Nothing was learned from these labels. What to try:")
@@ -492,7 +493,7 @@ def _next_steps(run: Path, summary: Summary, *, bare: bool) -> None:
     if summary.flagged or others:
         steps.append((f"nlclean review {folder}", f"look at {_to_review(summary.flagged, others)}, one by one"))
         steps.append((f"nlclean report {folder} --html page.html", "the same in a browser, with charts"))
-    if cleaned := advised_policy(run, summary):
+    if cleaned := advised_policy(run, report):
         policy, does = cleaned
         steps.append((f"nlclean export {folder} --policy {policy}", does))
     width = max((len(command) for command, _ in steps), default=0)

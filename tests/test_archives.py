@@ -73,6 +73,7 @@ def test_webdataset(tmp_path, label):
         assert manifest.classes == KINDS and len(manifest) == N
         assert manifest.ids[13] == "00013"
         assert read_bytes(manifest.uris[13]) == png(13 % 3, 13)
+        assert "modality: image (by content of 20 files)" in manifest.source.notes
         if label == "json":
             assert manifest.table["by"].to_pylist() == ["ann"] * N
 

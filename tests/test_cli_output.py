@@ -43,7 +43,7 @@ def test_the_view_says_rate_classes_confusions_rows_and_what_next(run, capsys):
     assert "dog -> cat 90 %" in out
     assert "Another class was ahead on average over training; the nearest rows carry another label" in out
     assert "a.png" not in out
-    assert f"nlclean export {run} --policy correct-prune   # 1 to relabel, other flagged rows left out" in out
+    assert f"nlclean export {run} --policy correct-prune   # 2 to relabel, other flagged rows left out" in out
     assert out.splitlines()[-1] == str(run / "report.parquet")
     assert "\x1b" not in out
 
@@ -121,10 +121,22 @@ def test_what_the_audit_refused_to_clean_is_not_advised(run, capsys):
 
 def test_one_policy_is_advised(tmp_path, capsys):
     """Without a correction `correct-prune` would be called by a name that promises more than it does."""
-    folder = finished_run(tmp_path / "run", make_report(ROWS, actions={"keep": 2, "review": 2}))
+    rows = [each | {"action": "review" if each["is_label_issue"] else "keep"} for each in ROWS]
+    folder = finished_run(tmp_path / "run", make_report(rows))
     (folder / "pruned.csv").touch()
     steps = call(capsys, "report", folder).out.split("Next:")[1]
     assert steps.count("nlclean export") == 1 and "--policy prune " in steps
+
+
+def test_what_is_protected_is_not_promised(tmp_path, capsys):
+    """An export leaves test rows as they are, so they are in no count of what it does."""
+    folder = finished_run(tmp_path / "run", make_report([*ROWS, mislabel("e.png", split="Test")]))
+    for name in ("pruned.csv", "corrected.csv"):
+        (folder / name).touch()
+    assert "--policy correct-prune   # 2 to relabel," in call(capsys, "report", folder).out
+    finished_run(tmp_path / "all", make_report([each | {"split": "test"} for each in ROWS]))
+    (tmp_path / "all" / "pruned.csv").touch()
+    assert "nlclean export" not in call(capsys, "report", tmp_path / "all").out
 
 
 def test_the_parts_of_what_is_flagged_add_up(tmp_path, capsys):

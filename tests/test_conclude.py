@@ -290,12 +290,19 @@ def test_classes_count_rows_and_their_rate_lies_in_its_interval(case):
 
 def test_rates_of_small_classes_are_drawn_towards_the_rate_of_all():
     rate, rows = np.array([0.5, 0.5, 0.1, 0.1, 0.3]), np.array([4, 4000, 4000, 4000, 0])
-    shrunk = shrunken(rate, rows)
+    shrunk = shrunken(rate, rate * (1 - rate) / np.maximum(rows, 1), rows)
     assert shrunk[1] == pytest.approx(0.5, abs=0.01) and shrunk[2] == pytest.approx(0.1, abs=0.01)
     assert 0.25 < shrunk[0] < 0.45 and np.isnan(shrunk[4])
     rng = np.random.default_rng(0)
     few = rng.binomial(20, 0.1, 50) / 20  # classes that are alike: what differs is chance
-    assert np.abs(shrunken(few, np.full(50, 20)) - 0.1).max() < 0.05 < np.abs(few - 0.1).max()
+    alike = shrunken(few, np.full(50, 0.1 * 0.9 / 20), np.full(50, 20))
+    assert np.abs(alike - 0.1).max() < 0.05 < np.abs(few - 0.1).max()
+
+
+def test_a_class_whose_wrong_rows_are_known_has_their_share():
+    """20 of 149 rows that are wrong for certain are 13 %, whatever the other classes have."""
+    rate, rows = np.array([20, 7, 10]) / 149, np.full(3, 149)
+    assert shrunken(rate, np.zeros(3), rows) == pytest.approx(rate)
 
 
 def test_a_class_without_rows_has_no_rate(case):

@@ -186,7 +186,7 @@ def test_options_that_do_not_exist_or_do_not_fit(here, options, said):
     ("arguments", "options", "said"),
     [
         ((frame(),), {"label_column": "lable"}, "did you mean 'label'"),
-        ((frame().drop(columns="label"),), {}, "name them with label_column="),
+        ((frame().drop(columns="label"),), {}, "name it with label_column="),
         (("x.parquet", LABELS), {}, "labels go with objects in memory"),
         (("x.parquet",), {"features": np.ones((2, 2))}, "come from a file too"),
         ((frame()[["label"]],), {"features": "x.npy"}, "load it"),

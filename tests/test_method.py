@@ -57,6 +57,7 @@ def test_every_way_of_calibrating_has_its_words(method, words):
     assert words in text
     assert ("uncalibrated" in method) == ("Rely on the order" in text)
     assert "hiding classes" not in text
+    assert ("unlike those that were planted" in text) == method.startswith("planted")
 
 
 def test_nothing_learned_is_said_and_gives_no_rate():

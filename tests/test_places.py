@@ -132,6 +132,16 @@ def test_files_that_are_there_stay_where_they_are(tmp_path):
     assert [os.path.dirname(uri) for uri in manifest.uris] == [str(tmp_path)] * 24
 
 
+def test_namesakes_in_other_folders_are_not_taken(tmp_path):
+    cells = [f"{name[:3]}/{name}.jpg" for name in NAMES]
+    for name, cell in zip(NAMES, cells, strict=True):
+        touch(tmp_path / "a" / f"{name}.jpg")
+        touch(tmp_path / "photos" / cell)
+    manifest = read_manifest(manifest_of(tmp_path, cells))
+    assert [os.path.relpath(uri, tmp_path) for uri in manifest.uris] == [os.path.join("photos", cell) for cell in cells]
+    assert any("--path-prefix photos/" in note for note in manifest.source.notes)
+
+
 def test_loops_and_hidden_folders_are_no_trouble(tmp_path):
     for name in NAMES:
         touch(tmp_path / "img" / f"{name}.png")

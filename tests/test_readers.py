@@ -426,7 +426,11 @@ def test_columns_are_named_or_detected(tmp_path):
 
 def test_column_errors_come_all_at_once(tmp_path):
     path = write(tmp_path / "m.csv", "img,lable\na.png,x\nb.png,y\n")
-    fails(path, "no path column", "no label column", "'img', 'lable'", "--path-column", "--label-column")
+    error = fails(path, "no label column", "'img', 'lable'", "name it with --label-column")
+    assert "path" not in str(error)  # would be found by its cells
+    fails(
+        write(tmp_path / "h.csv", "a,b\nx,y\n"), "no path column; no label column", "name them with --path-column, --l"
+    )
     error = fails(path, "no column 'Img'", "no column 'label'", path_column="Img", label_column="label")
     assert error.hint == "did you mean 'img', 'lable'?"
     path = write(tmp_path / "n.csv", "path,url,label,target\na,b,c,d\n")

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from cleanlab_lite.export.formats import STEMS, Policy
+from cleanlab_lite.manifest.splits import is_held_back
+from cleanlab_lite.run.report import ReportTable, flags
 from cleanlab_lite.run.summary import Summary
 
 UNLEARNED = "held-out labels are predicted no better than chance, so no row is judged"
@@ -53,14 +59,19 @@ def advice_of(summary: Summary) -> list[str]:
     return advise(summary.manifest.modality, summary.proxy, summary.encoder)
 
 
-def advised_policy(run: Path, summary: Summary) -> tuple[Policy, str] | None:
-    """The policy that fits most exports of the run in this folder, and what it does; None where an audit has refused
-    to write a cleaned manifest, or there is nothing to clean."""
-    written = {policy for policy in ("prune", "correct") if any(run.glob(f"{STEMS[policy]}.*"))}
-    relabel, drop = (summary.actions.get(action, 0) for action in ("relabel", "drop"))
-    if not summary.noise_rate.determined:
+def advised_policy(run: Path, report: ReportTable) -> tuple[Policy, str] | None:
+    """The policy that fits most exports of the run in this folder, and what it does to rows that may change; None
+    where an audit has refused to write a cleaned manifest, or there is nothing to clean."""
+    if not report.summary.noise_rate.determined:
         return None
-    if "prune" in written and summary.flagged:  # with corrections as good a classifier, and more rows: RESULTS.md
+    written = {policy for policy in ("prune", "correct") if any(run.glob(f"{STEMS[policy]}.*"))}
+    table = report.table.select(["split", "action", "is_label_issue"])
+    protected = [name for name in pc.unique(table["split"]).to_pylist() if is_held_back(name or "")]
+    table = table.filter(pc.invert(pc.is_in(table["split"], pa.array(protected, pa.string()))))
+    actions = Counter(table["action"].to_pylist())
+    relabel, drop = actions["relabel"], actions["drop"]
+    # With corrections as good a classifier as without these rows, and more rows: RESULTS.md
+    if "prune" in written and flags(table, "is_label_issue").any():
         if relabel:
             return "correct-prune", f"{relabel:,} to relabel, other flagged rows left out"
         return "prune", "without the flagged rows"

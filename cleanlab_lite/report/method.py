@@ -161,13 +161,18 @@ def _assumed(summary: Summary) -> list[str]:
         "What rows look like says what they are: rows of one class look more like each other than like others",
         "Wrong labels are wrong one by one, not all in the same way",
     ]
-    if summary.noise_rate.method.startswith(("median", "planted")):
+    if _planted(summary):
         found.append("Real wrong labels look like planted ones: about as likely to be a similar class")
     if summary.annotators:
         found.append("Annotators err independently of each other and of the views, once the true class is known")
     if summary.proxy is None:
         found.append("The evidence that you brought is out of sample: no row's probabilities have seen its own label")
     return found
+
+
+def _planted(summary: Summary) -> bool:
+    """Whether the rate rests on planted errors."""
+    return summary.noise_rate.method.startswith(("median", "planted"))
 
 
 def _undecided(summary: Summary) -> bool:
@@ -202,6 +207,7 @@ def _fails(summary: Summary) -> list[str]:
             f"Here: {len(few):,} {'class has' if len(few) == 1 else 'classes have'} fewer than {FEW} rows, too few "
             f"to judge"
         )
+    unlike = "Errors unlike those that were planted, or rows of no class" if _planted(summary) else "Rows of no class"
     if summary.overlaps:
         pairs = "pair of classes overlaps" if len(summary.overlaps) == 1 else "pairs of classes overlap"
         found.append(f"Here: {len(summary.overlaps):,} {pairs}: between them rows are called wrong that are ambiguous")
@@ -212,7 +218,7 @@ def _fails(summary: Summary) -> list[str]:
         "A whole class that is mislabelled in the same way is learned as it is, and looks right",
         "Errors that copies share confirm each other where the copies are not found",
         "Classes that overlap: two labels may be right, and p_mislabel is between them",
-        "Errors unlike those that were planted, or rows of no class that look like one: the rate is too low",
+        f"{unlike} that look like one: the rate is too low",
         "A probability is about many rows: of those with .8 about four in five are wrong; `nlclean selftest` says "
         "how true "
         "that is on your data",

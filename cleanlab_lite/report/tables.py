@@ -128,8 +128,8 @@ def _confusions(manifest: Manifest, verdict: Verdict) -> list[Confusion]:
 def class_table(manifest: Manifest, verdict: Verdict) -> pa.Table:
     """A row per class, by given label: rows, flagged, noise rate with the interval of the calibration.
 
-    A class of some rows tells little about itself: its rate is drawn towards that of all (`shrunken`). One of fewer
-    than `FEW` tells nothing: its rate is null.
+    As far as it is open which rows of a class are wrong, its rate is drawn towards that of all (`shrunken`). Of fewer
+    than `FEW` rows it is null.
     """
     calibration, judged = verdict.calibration, verdict.judged
     label = manifest.labels[judged]
@@ -140,8 +140,9 @@ def class_table(manifest: Manifest, verdict: Verdict) -> pa.Table:
     def mean(values: np.ndarray) -> np.ndarray:
         return np.bincount(label, weights=values, minlength=k) / np.maximum(rows, 1)
 
-    spread = 1.96 * np.sqrt(mean(p * (1 - p)) / np.maximum(rows, 1))  # of the count of wrong rows, given the p
-    rate = np.where(rows < FEW, np.nan, shrunken(mean(p), rows))
+    variance = mean(p * (1 - p)) / np.maximum(rows, 1)  # of the share of wrong rows, given the p
+    spread = 1.96 * np.sqrt(variance)
+    rate = np.where(rows < FEW, np.nan, shrunken(mean(p), variance, rows))
     return pa.table(
         {
             "label": list(manifest.classes),
@@ -154,20 +155,19 @@ def class_table(manifest: Manifest, verdict: Verdict) -> pa.Table:
     )
 
 
-def shrunken(rate: np.ndarray, rows: np.ndarray) -> np.ndarray:
+def shrunken(rate: np.ndarray, variance: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """(k,) rates of classes with `rows` (k,) rows each, drawn towards the rate of all; NaN where there are none.
 
-    An empirical Bayes estimate (Efron & Morris, 1975): a rate counts as much as rates of classes differ, and as little
-    as those of so few rows would differ by chance alone.
+    An empirical Bayes estimate (Efron & Morris, 1975): a rate counts as much as rates of classes differ beyond their
+    `variance` (k,), and as little as that is large. A rate whose wrong rows are known stays as it is.
     """
     known = rows > 0
     if not np.isfinite(rate[known]).all() or not known.any():
         return np.where(known, rate, np.nan)
     weight = rows / rows.sum()
     overall = float((weight * rate).sum())
-    chance = overall * (1 - overall) / np.maximum(rows, 1)
-    between = max(float((weight * ((rate - overall) ** 2 - chance))[known].sum()), 0.0)
-    own = between / np.maximum(between + chance, 1e-12)
+    between = max(float((weight * ((rate - overall) ** 2 - variance))[known].sum()), 0.0)
+    own = between / np.maximum(between + variance, 1e-12)
     return np.where(known, overall + own * (rate - overall), np.nan)
 
 

@@ -102,7 +102,7 @@ def find_columns(
         detect("label", found)
         if not found and (columns := _one_hot(rows, free(), several)):
             chosen["label"], alike, one_hot = ", ".join(columns), columns, True
-    if "label" in chosen and not embedded and not {"path", "features"} & {*chosen, *problems}:
+    if not embedded and not {"path", "features"} & {*chosen, *problems}:
         detect("path", _with_media(rows, free("id")))
     if "id" not in chosen:
         ids, kept = _id_columns(rows, free())
@@ -172,11 +172,12 @@ def _narrowed(rows: Rows, names: list[str]) -> list[str]:
 
 
 def _with_media(rows: Rows, names: Sequence[str]) -> list[str]:
-    """Columns whose cells are names of pictures or sounds."""
+    """Columns whose cells are names of pictures or sounds; where their own name is one, the file has no header."""
     return [
         name
         for name in names
-        if is_text(plain(rows.table.slice(0, 0), name).type)
+        if ending(name) not in MEDIA_ENDINGS
+        and is_text(plain(rows.table.slice(0, 0), name).type)
         and (cells := _first_cells(rows, name))
         and all(ending(cell) in MEDIA_ENDINGS for cell in cells)
     ]
@@ -325,7 +326,8 @@ def _several(rows: Rows, found: str, row: int) -> ManifestError:
 
 
 def _how_to_name(rows: Rows, roles: Iterable[str]) -> str:
-    hint = f"name them with {', '.join(f'--{role}-column' for role in roles)}"
+    options = [f"--{role}-column" for role in roles]
+    hint = f"name {'it' if len(options) == 1 else 'them'} with {', '.join(options)}"
     if rows.format in ("csv", "tsv"):
         return f"{hint}; the first line of a CSV must hold the column names"
     numbers = [field.name for field in rows.table.schema if pa.types.is_floating(field.type)]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 
+from cleanlab_lite.archives import member, read_member
 from cleanlab_lite.errors import ManifestError
-from cleanlab_lite.files import is_remote
+from cleanlab_lite.files import is_remote, open_regular
 from cleanlab_lite.manifest.readers.base import IMAGE_ENDINGS, SOUND_ENDINGS, ending
 from cleanlab_lite.manifest.sniff import HEAD, Media, sniff
 
@@ -27,7 +28,7 @@ def modality(path: str, uris: Sequence[str]) -> tuple[Media, str]:
     for uri in spread:
         if kinds.total() == FILES:
             break
-        if uri and not is_remote(uri) and (head := _head(uri)):
+        if uri and (head := _head(uri)):
             kinds[sniff(head)] += 1
     if kinds:
         return _decide(path, kinds, f"content of {kinds.total()} files")
@@ -37,15 +38,16 @@ def modality(path: str, uris: Sequence[str]) -> tuple[Media, str]:
     return _decide(path, kinds, f"file endings ({', '.join(sorted(endings)) or 'none'}), as no file could be opened")
 
 
-def _head(path: str) -> bytes:
-    """The first bytes of a regular file; nothing where there is none, which is an unreadable row later on."""
-    if not os.path.isfile(path):
-        return b""
-    try:
-        with open(path, "rb") as file:
-            return file.read(HEAD)
-    except OSError:
-        return b""
+def _head(uri: str) -> bytes:
+    """The first bytes of a local file, also of one in an archive; nothing where there is none, which is an unreadable
+    row later on, and of a remote one."""
+    with suppress(Exception):  # zipfile and tarfile raise many
+        if place := member(uri):
+            return read_member(place, HEAD)
+        if not is_remote(uri):
+            with open_regular(uri) as file:
+                return file.read(HEAD)
+    return b""
 
 
 def _decide(path: str, kinds: Counter[Media | None], how: str) -> tuple[Media, str]:

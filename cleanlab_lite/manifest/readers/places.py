@@ -277,7 +277,8 @@ def _look(
     def hits(rule: _Rule) -> int:
         return sum(bool(rule.find(indices[folders[row]], paths[row])) for row in rows)
 
-    for rule in sorted(rules, key=hits, reverse=True)[:FIRST]:
+    # Of rules that find as many, one that uses all folders of the cells: the others may lead to namesakes.
+    for rule in sorted(rules, key=lambda rule: (-hits(rule), rule.anywhere, rule.strip))[:FIRST]:
         found = {
             row: os.path.join(folders[row], path)
             for row in missing

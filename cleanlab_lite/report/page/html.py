@@ -157,7 +157,7 @@ def _frame(run: RunFolder, *, served: bool) -> tuple[bytes, bytes]:
 
 def _export(run: RunFolder) -> str:
     """The command that leaves a clean dataset without anybody's decisions."""
-    if (cleaned := advised_policy(run.folder, run.summary)) is None:
+    if (cleaned := advised_policy(run.folder, run.report)) is None:
         return ""
     policy, does = cleaned
     return f"<p>Without decisions: <code>nlclean export --policy {policy}</code>, {escape(does)}.</p>"
