@@ -110,7 +110,7 @@ def report_view(report: ReportTable, path: Path, top: int | None, reviews: Seque
         everything = f"nlclean report {escape(shlex.quote(str(path.parent)))} --top {_TOP}"
         beside = "classes, confusions and more rows:"
         line(f"{beside} {everything}" if len(beside) + len(everything) < _width() else f"{beside}\n  {everything}")
-    _next_steps(path.parent, report, bare=low)
+    _next_steps(path.parent, report, bare=low, decided=bool(reviews))
     line(str(path))
 
 
@@ -474,9 +474,9 @@ def _correction(row: Mapping[str, Any], width: int) -> str:
     return f"{given} -> {suggested}" + ("" if confidence is None else f" {chance(confidence)}")
 
 
-def _next_steps(run: Path, report: ReportTable, *, bare: bool) -> None:
+def _next_steps(run: Path, report: ReportTable, *, bare: bool, decided: bool) -> None:
     """Commands to paste. Where nothing was learned: what to try. `bare` ones are without what they do where that would
-    take a line of its own."""
+    take a line of its own. Where people have `decided` on rows, an export follows them: nothing is counted."""
     from cleanlab_lite.report.advice import advice_of, advised_policy
 
     summary = report.summary
@@ -491,10 +491,12 @@ def _next_steps(run: Path, report: ReportTable, *, bare: bool) -> None:
     others = sum(summary.other_issues.values())
     steps = []
     if summary.flagged or others:
-        steps.append((f"nlclean review {folder}", f"look at {_to_review(summary.flagged, others)}, one by one"))
+        look = "go on" if decided else f"look at {_to_review(summary.flagged, others)}, one by one"
+        steps.append((f"nlclean review {folder}", look))
         steps.append((f"nlclean report {folder} --html page.html", "the same in a browser, with charts"))
     if cleaned := advised_policy(run, report):
         policy, does = cleaned
+        does = "as people have decided, the other rows as the audit advises" if decided else does
         steps.append((f"nlclean export {folder} --policy {policy}", does))
     width = max((len(command) for command, _ in steps), default=0)
     line("Next:")

@@ -10,6 +10,7 @@ import sys
 import pytest
 from cli_world import HOSTILE, HOSTILE_SHOWN, call, finished_run, make_report, mislabel, on_terminal, row
 
+from cleanlab_lite.evidence.decisions import Decision, DecisionLog
 from cleanlab_lite.run.report import COLUMNS
 from cleanlab_lite.text import escape, shorten
 
@@ -126,6 +127,15 @@ def test_one_policy_is_advised(tmp_path, capsys):
     (folder / "pruned.csv").touch()
     steps = call(capsys, "report", folder).out.split("Next:")[1]
     assert steps.count("nlclean export") == 1 and "--policy prune " in steps
+
+
+def test_after_decisions_nothing_is_counted_that_they_change(run, capsys):
+    for name in "abc":
+        DecisionLog(run / "decisions.jsonl").append(Decision(f"{name}.png", "keep", "dog", reviewer="ann"))
+    steps = call(capsys, "report", run).out.split("Next:")[1]
+    assert "# as people have decided, the other rows as the audit advises" in steps
+    assert "--policy correct-prune" in steps
+    assert "# go on" in steps and "to relabel" not in steps
 
 
 def test_what_is_protected_is_not_promised(tmp_path, capsys):
