@@ -87,8 +87,11 @@ def report_json(report: ReportTable, path: Path, top: int | None, reviews: Mappi
     json_document(report.summary.as_dict() | more)
 
 
-def report_view(report: ReportTable, path: Path, top: int | None, reviews: Sequence[str] = ()) -> None:
-    """What a person reads after an audit; `reviews` is what decisions say of it. The last line is `path`.
+def report_view(
+    report: ReportTable, path: Path, top: int | None, reviews: Sequence[str] = (), *, decided: bool = False
+) -> None:
+    """What a person reads after an audit; `reviews` is what decisions say of it, where people have `decided` on enough
+    rows. The last line is `path`.
 
     Where the user has not named `top` rows, a low terminal is shown the first of them and no tables.
     """
@@ -110,7 +113,7 @@ def report_view(report: ReportTable, path: Path, top: int | None, reviews: Seque
         everything = f"nlclean report {escape(shlex.quote(str(path.parent)))} --top {_TOP}"
         beside = "classes, confusions and more rows:"
         line(f"{beside} {everything}" if len(beside) + len(everything) < _width() else f"{beside}\n  {everything}")
-    _next_steps(path.parent, report, bare=low, decided=bool(reviews))
+    _next_steps(path.parent, report, bare=low, decided=decided)
     line(str(path))
 
 

@@ -130,8 +130,7 @@ def test_one_policy_is_advised(tmp_path, capsys):
 
 
 def test_after_decisions_nothing_is_counted_that_they_change(run, capsys):
-    for name in "abc":
-        DecisionLog(run / "decisions.jsonl").append(Decision(f"{name}.png", "keep", "dog", reviewer="ann"))
+    DecisionLog(run / "decisions.jsonl").append(Decision("b.png", "keep", "dog", reviewer="ann"))
     steps = call(capsys, "report", run).out.split("Next:")[1]
     assert "# as people have decided, the other rows as the audit advises" in steps
     assert "--policy correct-prune" in steps

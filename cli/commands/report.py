@@ -89,4 +89,5 @@ def command(
         if as_json:
             output.report_json(found.report, found.path(REPORT), top, None if said is None else said.as_dict(target))
         else:
-            output.report_view(found.report, found.path(REPORT), top, [] if said is None else said.in_words(target))
+            words = [] if said is None else said.in_words(target)
+            output.report_view(found.report, found.path(REPORT), top, words, decided=bool(found.decisions))
