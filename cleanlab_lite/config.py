@@ -101,7 +101,7 @@ class AuditConfig:
         0,
         "how thorough",
         "Epochs per proxy.",
-        stands_for="8 (mlp: 16), doubled up to 32 until near a regression, else while held-out rows agree better",
+        stands_for="8, for mlp 16, doubled up to 32 until near a regression, else while held-out rows agree better",
         least=1,
     )
     planted: float = _option(
@@ -175,7 +175,7 @@ class AuditConfig:
         0,
         "how it is taught",
         "Samples per training step.",
-        stands_for="1/40 of the labelled rows, 32 to 128; of an encoder's vectors 1/10, to 256; on a GPU to 2,048",
+        stands_for="1/40 of the labelled rows, 32 to 128, of an encoder's vectors 1/10, to 256, on a GPU to 2,048",
         least=2,  # batch norm divides by the spread of a batch
     )
     learning_rate: float = _option(

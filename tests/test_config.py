@@ -64,14 +64,15 @@ def test_all_wrong_values_are_named_at_once():
     with pytest.raises(ConfigError) as caught:
         preset("balanced", **wrong)
     assert caught.value.message.split("; ") == [
-        "epochs is -1, must be at least 1, or 0 (8, for mlp 16, doubled up to 32 while held-out labels are "
-        "predicted better by a point)",
+        "epochs is -1, must be at least 1, or 0 (8, for mlp 16, doubled up to 32 until near a regression, else while "
+        "held-out rows agree better)",
         "image_size is 4, must lie in 8..1024 px, or 0 (160 by lite0 and 32 by networks beside it, or the "
         "median shorter side, snapped down to 32, 48, 64, 96 or "
         "128)",
         "sample_rate is 100, must lie in 4000..400000 Hz, or 0 (8000 or 16000, by the files)",
         "loss is 3, must be text",
-        "batch_size is 1, must be at least 2, or 0 (about 1/40 of the labelled rows, 32 to 128, on a GPU to 2,048)",
+        "batch_size is 1, must be at least 2, or 0 (1/40 of the labelled rows, 32 to 128, of an encoder's vectors 1/10, "
+        "to 256, on a GPU to 2,048)",
         "precision is 'fp8', must be auto, fp32, bf16 or fp16",
     ]
 
