@@ -71,8 +71,8 @@ def test_all_wrong_values_are_named_at_once():
         "128)",
         "sample_rate is 100, must lie in 4000..400000 Hz, or 0 (8000 or 16000, by the files)",
         "loss is 3, must be text",
-        "batch_size is 1, must be at least 2, or 0 (1/40 of the labelled rows, 32 to 128, of an encoder's vectors 1/10, "
-        "to 256, on a GPU to 2,048)",
+        "batch_size is 1, must be at least 2, or 0 (1/40 of the labelled rows, 32 to 128, of an encoder's vectors "
+        "1/10, to 256, on a GPU to 2,048)",
         "precision is 'fp8', must be auto, fp32, bf16 or fp16",
     ]
 
