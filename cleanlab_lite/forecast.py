@@ -1,6 +1,6 @@
 """`Forecast`: how long each stage of an audit will take. `Course`: how far an audit is, by that and by what it took.
 
-Pure arithmetic: what steps of the job at hand take is measured in `train.timing`.
+Pure arithmetic: what steps of the job at hand take is measured in `train.timing`, and the rest in `judge.cost`.
 """
 
 from __future__ import annotations
@@ -181,27 +181,3 @@ def schedule_seconds(waves: list[Wave], speed: Speed, rows: int, observed: int, 
 def epochs_of(waves: list[Wave]) -> int:
     """Of all networks."""
     return sum(wave.networks * wave.epochs for wave in waves)
-
-
-# --- Slopes ----------------------------------------------------------------------------------------------------------
-# Measured on 300 to 1,000,000 rows and up to 5,000 classes with one core of a Xeon with AVX-512, see
-# benchmarks/RESULTS.md. Letters: n samples, k classes.
-
-ALL_PAIRS = 50_000  # rows, of which the search for neighbours compares all pairs, of more only those in cells
-
-
-def copies_seconds(n: int, dimensions: int, *, decoded: bool) -> float:
-    """Of the search for copies among vectors, and among pictures or sounds that were decoded."""
-    if n <= ALL_PAIRS:
-        among_vectors = n * (3e-5 + n * (1.6e-9 + 1.2e-11 * dimensions))
-    else:  # a cell holds the root of n
-        among_vectors = n * (1e-4 + math.sqrt(n) * (1e-7 + 7e-10 * dimensions))
-    return among_vectors * (dimensions > 0) + 1.3e-4 * n * decoded
-
-
-def judge_seconds(n: int, k: int) -> float:
-    return 0.5 + n * (1.4e-4 + 3.5e-7 * k)
-
-
-def report_seconds(n: int) -> float:
-    return 0.1 + 3e-5 * n

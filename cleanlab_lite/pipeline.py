@@ -27,10 +27,10 @@ from cleanlab_lite.evidence.trusted import read_trusted
 from cleanlab_lite.export.formats import STEMS, Policy
 from cleanlab_lite.export.manifest import suffix, write_manifest
 from cleanlab_lite.export.policy import Cleaned, Cleaning, apply_policy
-from cleanlab_lite.forecast import Forecast, Part, copies_seconds, judge_seconds, report_seconds
+from cleanlab_lite.forecast import Forecast, Part
 from cleanlab_lite.groups import roots
 from cleanlab_lite.judge.closed_form import Multiply, look
-from cleanlab_lite.judge.cost import READ, settled_parts
+from cleanlab_lite.judge.cost import READ, copies_seconds, judge_seconds, report_seconds, settled_parts
 from cleanlab_lite.judge.fusion import FAR
 from cleanlab_lite.judge.neighbors import Search, on_host
 from cleanlab_lite.judge.random_features import WIDTH, RandomFeatures

@@ -1,13 +1,15 @@
-"""How long a regression in closed form takes here, with what comes before and after it; without torch."""
+"""How long takes what is not trained: a regression in closed form, and what comes before and after; without torch."""
 
 from __future__ import annotations
 
+import math
 import time
 
 import numpy as np
 
-from cleanlab_lite.forecast import Part, copies_seconds, judge_seconds, report_seconds
+from cleanlab_lite.forecast import Part
 from cleanlab_lite.judge.closed_form import SAMPLE, look
+from cleanlab_lite.judge.neighbors import is_exact
 
 READ = 1e-8  # seconds to read a number of vectors that are there
 SMALL = (512, 128, 10)  # rows, dimensions and classes of a regression that takes 40 ms there
@@ -50,3 +52,25 @@ def slowness() -> float:
     begun = time.perf_counter()
     look({"": x}, labels, k, np.arange(n))
     return (time.perf_counter() - begun) / heads_seconds(n, k, [d])
+
+
+# --- Slopes ----------------------------------------------------------------------------------------------------------
+# Measured on 300 to 1,000,000 rows and up to 5,000 classes with one core of a Xeon with AVX-512, see
+# benchmarks/RESULTS.md. Letters: n samples, k classes.
+
+
+def copies_seconds(n: int, dimensions: int, *, decoded: bool) -> float:
+    """Of the search for copies among vectors, and among pictures or sounds that were decoded."""
+    if is_exact(n, n):
+        among_vectors = n * (3e-5 + n * (1.6e-9 + 1.2e-11 * dimensions))
+    else:  # those in cells, each of which holds the root of n
+        among_vectors = n * (1e-4 + math.sqrt(n) * (1e-7 + 7e-10 * dimensions))
+    return among_vectors * (dimensions > 0) + 1.3e-4 * n * decoded
+
+
+def judge_seconds(n: int, k: int) -> float:
+    return 0.5 + n * (1.4e-4 + 3.5e-7 * k)
+
+
+def report_seconds(n: int) -> float:
+    return 0.1 + 3e-5 * n

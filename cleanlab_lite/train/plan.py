@@ -426,8 +426,10 @@ def choose_device(name: str) -> str:
 
 def choose_precision(name: str, device: str, vectors: bool) -> str:
     """bf16 where the hardware multiplies it, else fp16 on a GPU, else fp32; vectors are too cheap to round."""
-    if name != "auto" or vectors:
+    if vectors:
         return precision_of_vectors(name)
+    if name != "auto":
+        return name
     import torch
 
     if device.startswith("cuda"):
