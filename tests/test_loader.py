@@ -94,6 +94,31 @@ def test_batches_keep_the_order():
     assert parts == [[9, 2], [5, 0], [1]]
 
 
+@pytest.mark.parametrize("n", [3, 8, 9, 15])
+def test_a_pass_gives_every_row_once_also_where_the_last_batch_is_filled_up(n, monkeypatch):
+    samples = Samples(numbered(n), everything(n), CPU)
+    rows, seen = np.arange(n)[::-1].copy(), []
+
+    def compute(inputs: torch.Tensor) -> torch.Tensor:
+        seen.append(len(inputs))
+        return inputs.flatten(1)[None]
+
+    plain = torch.cat([values for _, values in samples.passes(rows, 4, compute)], dim=1)
+    filled_up = Samples._filled_up
+
+    def as_on_a_gpu(self: Samples, parts: list[torch.Tensor]) -> list[torch.Tensor]:
+        with monkeypatch.context() as there:
+            there.setattr(self, "device", torch.device("cuda"))
+            return filled_up(self, parts)
+
+    monkeypatch.setattr(Samples, "_filled_up", as_on_a_gpu)
+    seen.clear()
+    parts = list(samples.passes(rows, 4, compute))
+    assert seen == ([4] * -(-n // 4) if n > 4 else [n])
+    assert [part.start for part, _ in parts] == list(range(0, n, 4))
+    assert torch.equal(torch.cat([values for _, values in parts], dim=1), plain)
+
+
 # --- numbers --------------------------------------------------------------------------------------------------------
 
 

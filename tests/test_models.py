@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from cleanlab_lite.errors import ConfigError
 from cleanlab_lite.train.models import PROXIES, Proxy, build_proxy
 from cleanlab_lite.train.models.backbones import load_weights
+from cleanlab_lite.train.models.convolutions import Product, make_products
 from cleanlab_lite.train.models.image import whitening_layer
 from cleanlab_lite.train.models.vector import COMPONENTS, leading_components
 
@@ -28,6 +29,50 @@ def examples(name: str, size: int = 32, n: int = 4) -> Tensor:
 
 def parameters(proxy: Proxy) -> Tensor:
     return torch.cat([value.flatten().float() for value in proxy.state_dict().values()])
+
+
+# --- convolutions as products ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        nn.Conv2d(6, 5, 1),
+        nn.Conv2d(6, 5, 1, bias=False),
+        nn.Conv2d(3, 5, 3, stride=2, padding=1),
+        nn.Conv2d(1, 4, (5, 3), padding=(2, 0), dilation=2),
+    ],
+    ids=str,
+)
+def test_a_product_is_the_convolution(layer):
+    maps = torch.randn(2, layer.in_channels, 11, 14).contiguous(memory_format=torch.channels_last).requires_grad_()
+    expected = layer(maps)
+    make_products(layer)
+    product = layer.product(maps)
+    torch.testing.assert_close(product, expected)
+    assert product.is_contiguous(memory_format=torch.channels_last)
+    wanted = maps, layer.weight
+    torch.testing.assert_close(
+        torch.autograd.grad(product.square().sum(), wanted), torch.autograd.grad(expected.square().sum(), wanted)
+    )
+
+
+def test_only_plain_convolutions_become_products():
+    class Own(nn.Conv2d):
+        pass
+
+    others = [
+        nn.Conv2d(8, 8, 3),
+        nn.Conv2d(8, 8, 1, stride=2),
+        nn.Conv2d(8, 8, 1, groups=2),
+        nn.Conv2d(8, 8, 1, padding=1),
+        nn.Conv2d(3, 8, 3, padding="same"),
+        nn.Conv2d(3, 8, 3, padding=1, padding_mode="reflect"),
+        Own(8, 8, 1),
+    ]
+    network = nn.Sequential(nn.Conv2d(8, 8, 1), nn.Conv2d(3, 8, 3), *others)
+    make_products(network)
+    assert [type(layer) is Product for layer in network] == [True, True] + [False] * len(others)
 
 
 # --- shapes and seeds -----------------------------------------------------------------------------------------------

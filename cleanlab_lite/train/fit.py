@@ -28,7 +28,9 @@ from cleanlab_lite.train.state import restore
 from cleanlab_lite.train.strategies import STRATEGIES, Learner, Observed, Setting, Strategy, Wrap
 
 RECALIBRATION_ROWS = 256  # enough for batch-norm statistics: 1,024 changed no F1 by more than .005, for 5 % more time
+RECALIBRATION_GPU = 1024  # as many as a pass over large pictures sees at a time: another number would be planned anew
 OBSERVED = 256  # rows of a clean pass at a time, on a CPU
+OBSERVED_GPU = {True: 4096, False: 65_536}  # pictures, and vectors, of which launches take longer than the sums
 MANY_EPOCHS = 8  # of fewer, every one is observed
 LATE_SHARE = 0.25  # logits are averaged over the last quarter of the epochs
 OWN = "cleanlab_lite."  # module names begin so
@@ -410,7 +412,7 @@ def statistics(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 def observing_batch(samples: Samples, teaching: Teaching) -> int:
     """Rows of a clean pass at a time: for the caches of a CPU, or to fill a GPU; fewer of pictures above 64 pixels."""
-    most = OBSERVED if samples.device.type == "cpu" else 4096
+    most = OBSERVED if samples.device.type == "cpu" else OBSERVED_GPU[samples.is_image]
     return max(most // max(1, side_of(samples, teaching) // 64) ** 2, 16)
 
 
@@ -432,9 +434,8 @@ def recalibrate(learner: Learner, samples: Samples, rows: np.ndarray, size: int 
     learner.network.eval()  # without dropout, as the network is observed
     for layer in norms:
         layer.train()
-    for index in samples.batches(
-        rows[:: max(1, len(rows) // RECALIBRATION_ROWS)][:RECALIBRATION_ROWS], min(size, OBSERVED)
-    ):
+    count = RECALIBRATION_ROWS if samples.device.type == "cpu" else RECALIBRATION_GPU
+    for index in samples.batches(rows[:: max(1, len(rows) // count)][:count], min(size, count)):
         if len(index) > 1:
             learner.logits(samples.inputs(index))
     for layer, momentum in zip(norms, momenta, strict=True):

@@ -103,10 +103,10 @@ class Samples:
     ) -> Iterator[tuple[slice, Tensor]]:
         """Parts of `rows`, and (..., b, d) `compute` of their inputs; of a clip, the mean over its patches."""
         if self.offsets is None:
-            start = 0
-            for inputs in self._inputs_of(self.batches(rows, size)):
-                yield slice(start, start + len(inputs)), compute(inputs)
-                start += len(inputs)
+            start, parts = 0, list(self.batches(rows, size))
+            for part, inputs in zip(parts, self._inputs_of(self._filled_up(parts)), strict=True):
+                yield slice(start, start + len(part)), compute(inputs)[..., : len(part), :]
+                start += len(part)
             return
         counts = np.diff(self.offsets)[rows]
         start = 0
@@ -121,6 +121,13 @@ class Samples:
             mean = (place == np.arange(len(clips))[:, None]) / count[:, None]
             yield slice(start, end), torch.as_tensor(mean, dtype=values.dtype, device=self.device) @ values
             start = end
+
+    def _filled_up(self, parts: list[Tensor]) -> list[Tensor]:
+        """On a GPU the last one as long as the others, with its rows again: every other length is planned anew."""
+        if self.device.type == "cpu" or len(parts) < 2:
+            return parts
+        last = parts[-1]
+        return [*parts[:-1], last.repeat(-(-len(parts[0]) // len(last)))[: len(parts[0])]]
 
     def _inputs_of(self, parts: Iterable[Tensor]) -> Iterator[Tensor]:
         """`inputs` of one part after the other. From the host the next ones travel while the present one is used."""

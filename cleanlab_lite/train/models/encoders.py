@@ -23,6 +23,7 @@ from cleanlab_lite.errors import ConfigError
 from cleanlab_lite.manifest.manifest import Modality
 from cleanlab_lite.train.models import lite
 from cleanlab_lite.train.models.backbones import fill, load_weights
+from cleanlab_lite.train.models.convolutions import make_products
 
 LITE = "lite0"
 
@@ -186,6 +187,7 @@ def _shapes(name: str) -> _Network:
 
 def _encoder(spec: EncoderSpec, network: _Network, weights: str) -> Encoder:
     network.resize(spec.image_size)
+    make_products(network.body)
     source = network.default if weights == "default" or brings_weights(spec.name) else weights
     return Encoder(spec, network.body, network.mean, network.std, source)
 

