@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import torch
@@ -176,6 +178,19 @@ def test_a_read_only_memory_map_is_read_and_left_alone(tmp_path, device_limit):
     expected = Samples(data, everything(12), CPU).inputs(rows) + 1
     assert torch.equal(found, expected)
     assert (tmp_path / "pixels.npy").read_bytes() == before
+
+
+def test_a_memory_map_takes_no_memory_of_its_own(tmp_path):
+    np.save(tmp_path / "vectors.npy", np.zeros((2**18, 16), np.float32))
+    mapped = np.load(tmp_path / "vectors.npy", mmap_mode="r")
+    tracemalloc.start()
+    try:
+        samples = Samples(mapped, everything(len(mapped)), CPU)
+        taken, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert taken < mapped.nbytes / 4
+    assert samples.inputs(torch.tensor([3])).shape == (1, 16)
 
 
 # --- augmentation ---------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
@@ -54,10 +55,12 @@ class Samples:
         shape = (1, -1, 1, 1) if self.is_image else (1, -1)
         self._mean = torch.tensor(mean, dtype=torch.float32, device=device).reshape(shape)
         self._std = torch.tensor(std, dtype=torch.float32, device=device).reshape(shape)
-        if not inputs.flags.writeable:  # a read-only memory map; torch wants to own what it wraps
-            inputs = inputs.copy() if inputs.nbytes <= device_limit else inputs
         self._host = inputs
-        self._inputs = torch.from_numpy(inputs).to(device) if inputs.nbytes <= device_limit else None
+        self._inputs = None
+        if inputs.nbytes <= device_limit:
+            with warnings.catch_warnings():  # torch minds a memory map that may not be written to; nobody does
+                warnings.simplefilter("ignore", UserWarning)
+                self._inputs = torch.from_numpy(inputs).to(device)
 
     def __len__(self) -> int:
         return len(self.readable)
