@@ -22,7 +22,7 @@ from cleanlab_lite.config import AuditConfig, as_dict, validate
 from cleanlab_lite.copies import Duplicates, find_copies
 from cleanlab_lite.data.inputs import Inputs, causes, load_contents, load_inputs
 from cleanlab_lite.data.statistics import statistics
-from cleanlab_lite.evidence.evidence import NOBODY, Evidence, HeldOut, Vote, taught_labels
+from cleanlab_lite.evidence.evidence import NO_CLASS, NOBODY, Evidence, HeldOut, Vote, taught_labels
 from cleanlab_lite.evidence.trusted import read_trusted
 from cleanlab_lite.export.formats import STEMS, Policy
 from cleanlab_lite.export.manifest import suffix, write_manifest
@@ -290,7 +290,17 @@ class Proxies:
         group = roots(duplicates.copy_of)  # copies do not answer for each other
         seed = self.config.seed
         views = regressed(manifest, vectors, readable, seed, multiply)
-        head, votes = look(views, taught, manifest.num_classes, group, judged=judged, seed=seed, multiply=multiply)
+        strangers = None if self.decided is None else self.decided == NO_CLASS
+        head, votes = look(
+            views,
+            taught,
+            manifest.num_classes,
+            group,
+            judged=judged,
+            strangers=strangers,
+            seed=seed,
+            multiply=multiply,
+        )
         agreements = {name: vote.agreement for name, vote in votes.items()}
         run.mark("heads", agreement=head.agreement, views=agreements, strength=head.strength)
         clock.tell(Progress("heads", 1, 1, "steps"))

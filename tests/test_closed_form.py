@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from sklearn import linear_model
+from worlds import auroc
 
 from cleanlab_lite.errors import EvidenceError
 from cleanlab_lite.judge.closed_form import (
@@ -113,6 +114,22 @@ def test_rows_without_a_label_are_predicted_and_do_not_teach() -> None:
     assert (z[:40].argmax(axis=1) == truth[:40]).mean() > 0.9
     features[:40] = np.random.default_rng(5).normal(size=(40, 10))
     np.testing.assert_allclose(Ridge.fit([features], labels, 4).predictions(Head(1.0))[40:], z[40:], atol=1e-5)
+
+
+def test_rows_of_no_class_make_others_like_them_doubtful() -> None:
+    features, labels, _ = world(noise=0.0)
+    rng = np.random.default_rng(3)
+    junk = rng.normal(size=10) * 2 + rng.normal(size=(60, 10))
+    features, labels = np.concatenate([features, junk]), np.concatenate([labels, np.zeros(60, dtype=np.int64)])
+    strangers = np.arange(len(labels)) >= len(labels) - 20
+    left = np.arange(len(labels)) >= len(labels) - 60
+    taught = np.where(strangers, -1, labels)
+    views, others = [features.astype(np.float32)], ~strangers
+    without, found = (hold_out(views, taught, 4, judged=labels, strangers=who) for who in (None, strangers))
+    assert auroc(-without.score[others], left[others]) < 0.8
+    assert auroc(-found.score[others], left[others]) > 0.95
+    assert found.logits.shape == (len(labels), 4)
+    assert found.predicted.max() == found.neighbors.max() == 3 and found.halves.max() == 3
 
 
 def test_unreadable_rows_are_nan_and_leave_the_others_alone() -> None:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from scipy.optimize import brentq, minimize_scalar
@@ -307,43 +308,55 @@ def hold_out(
     group: np.ndarray | None = None,
     *,
     judged: np.ndarray | None = None,
+    strangers: np.ndarray | None = None,
     seed: int = 0,
     multiply: Multiply = np.matmul,
 ) -> HeldOut:
     """Predict every row of the views, side by side, from the others; `group` as in `Ridge.fit`.
 
-    `judged` (n,) int64 are the labels that are scored, where these are not the labels to learn from.
+    Args:
+        judged: (n,) int64, the labels that are scored, where these are not the labels to learn from.
+        strangers: (n,) bool, rows of no class. They teach a class of their own, which none is predicted to be of, but
+            which a label must be more probable than.
     """
-    ridge = Ridge.fit(views, labels, num_classes, group, multiply=multiply)
+    learned = labels if strangers is None else np.where(strangers, num_classes, labels)
+    ridge = Ridge.fit(views, learned, num_classes + bool((learned == num_classes).any()), group, multiply=multiply)
     rng = np.random.default_rng((seed, 6))
     parts = [half for _ in range(SPLITS) for half in ridge.halves(rng)]
     whole = [Head(strength) for strength in STRENGTHS]
     heads = ridge.choose_each([whole, *([Head(strength, part) for strength in HALF_STRENGTHS] for part in parts)])
-    n, taught = len(labels), np.flatnonzero(ridge.labels >= 0)
+    n, labels = len(labels), np.where(ridge.labels < num_classes, ridge.labels, -1)
+    taught = np.flatnonzero(labels >= 0)
     votes = np.full((len(heads), n), -1)
+    stranger = np.full((n, ridge.num_classes - num_classes), np.nan, np.float32)
     logits: np.ndarray | Largest
     if n * num_classes <= HELD_CELLS:
         logits = np.full((n, num_classes), np.nan, np.float32)
     else:  # which needs the sharpness: what the smaller ones add up to depends on it
         sample = sample_rows(taught, num_classes, seed)
-        s, noise = sharpness(ridge.predictions(heads[0], sample), labels[sample])
+        s, noise = sharpness(ridge.predictions(heads[0], sample)[:, :num_classes], labels[sample])
         logits = Largest.empty(n, num_classes)
     for rows, predicted in ridge.held_out(heads):
-        for head, z in enumerate(predicted):
+        for head, every in enumerate(predicted):
+            z = every[:, :num_classes]
             votes[head, rows] = z.argmax(axis=1)
-            if head == 0 and isinstance(logits, Largest):
-                logits.put(rows, z * np.float32(s), ridge.labels[rows])
-            elif head == 0 and isinstance(logits, np.ndarray):
+            if head:
+                continue
+            stranger[rows] = every[:, num_classes:]
+            if isinstance(logits, Largest):
+                logits.put(rows, z * np.float32(s), labels[rows])
+            else:
                 logits[rows] = z
     if isinstance(logits, np.ndarray):
-        s, noise = sharpness(logits, ridge.labels, seed=seed)
+        s, noise = sharpness(logits, labels, seed=seed)
         logits *= np.float32(s)
     near = spread(taught, NEIGHBORLY)
     neighbors = np.full(n, -1)
     neighbors[near] = ridge.neighbors_vote(near)
+    scored = labels if judged is None else np.where(ridge.readable, judged, -1)
     return HeldOut(
         logits=logits,
-        score=log_odds(logits, ridge.labels if judged is None else np.where(ridge.readable, judged, -1)),
+        score=log_odds(logits, scored, stranger * np.float32(s)),
         predicted=votes[0],
         halves=votes[1:].reshape(SPLITS, 2, n),
         neighbors=neighbors,
@@ -361,19 +374,27 @@ def look(
     group: np.ndarray,
     *,
     judged: np.ndarray | None = None,
+    strangers: np.ndarray | None = None,
     seed: int = 0,
     multiply: Multiply = np.matmul,
 ) -> tuple[HeldOut, dict[str, Vote]]:
     """What a head on all views side by side says, and what each view by itself would have voted for.
 
-    `labels` (n,) are learned from; `judged` (n,) are scored, the same by default.
+    `labels` (n,) are learned from; `judged` (n,) are scored, the same by default; `strangers` as in `hold_out`.
     """
     judged = labels if judged is None else judged
-    head = hold_out(list(views.values()), labels, num_classes, group, judged=judged, seed=seed, multiply=multiply)
-    alone = {
-        name: hold_out([view], labels, num_classes, group, seed=seed, multiply=multiply) if len(views) > 1 else head
-        for name, view in views.items()
-    }
+    hold = partial(
+        hold_out,
+        labels=labels,
+        num_classes=num_classes,
+        group=group,
+        judged=judged,
+        strangers=strangers,
+        seed=seed,
+        multiply=multiply,
+    )
+    head = hold(list(views.values()))
+    alone = {name: hold([view]) if len(views) > 1 else head for name, view in views.items()}
     votes = {
         name: Vote(found.predicted, margins(found.logits, judged), found.agreement) for name, found in alone.items()
     }
@@ -418,21 +439,23 @@ def log_probability(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return logits[np.arange(len(labels)), labels] - logsumexp(logits, axis=1)
 
 
-def log_odds(logits: Matrix, labels: np.ndarray) -> np.ndarray:
+def log_odds(logits: Matrix, labels: np.ndarray, beside: np.ndarray | None = None) -> np.ndarray:
     """(n,) float64 log q - log(1 - q), q the softmax of logits (n, k) at each label; NaN where there is no label.
 
-    In the order of q, and still tells rows apart where q is 1 to all digits.
+    In the order of q, and still tells rows apart where q is 1 to all digits. `beside` (n, c) are logits of further
+    classes that no label is of.
     """
+    beside = np.zeros((len(labels), 0), np.float32) if beside is None else beside
 
-    def of_block(block: np.ndarray, own: np.ndarray) -> np.ndarray:
+    def of_block(block: np.ndarray, own: np.ndarray, more: np.ndarray) -> np.ndarray:
         result, rows = np.full(len(own), np.nan), np.flatnonzero(own >= 0)
-        z, at = block[rows].astype(np.float64), (np.arange(len(rows)), own[rows])
+        z, at = np.concatenate([block[rows], more[rows]], axis=1, dtype=np.float64), (np.arange(len(rows)), own[rows])
         given = z[at]
         z[at] = -np.inf
         result[rows] = np.minimum(given - logsumexp(z, axis=1), MOST_LOG_ODDS)
         return result
 
-    return per_row(of_block, logits, labels)
+    return per_row(of_block, logits, labels, beside)
 
 
 def spread(rows: np.ndarray, most: int) -> np.ndarray:
