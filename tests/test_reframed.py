@@ -10,7 +10,7 @@ from scipy.ndimage import gaussian_filter, zoom
 
 from cleanlab_lite.copies import Duplicates, find_copies
 from cleanlab_lite.copies.perceptual import small_pictures
-from cleanlab_lite.copies.reframed import NEIGHBORS, Overlay, reframed_pairs
+from cleanlab_lite.copies.reframed import NEIGHBORS, Overlay, all_frames, framed_agreement, reframed_pairs
 from cleanlab_lite.data.inputs import Inputs
 
 SIDE = 32
@@ -100,3 +100,18 @@ def test_too_few_pictures_have_no_usual_neighbour(u):
     overlay = Overlay(pictures, np.arange(u), small_pictures(pictures, np.arange(u)).small)
     near = np.full((u, max(u - 1, 0)), -1) if u < 2 else np.array([np.delete(np.arange(u), i) for i in range(u)])
     assert len(reframed_pairs(overlay, near)[0]) == 0
+
+
+def test_agreement_by_products_is_that_of_what_lies_in_the_frames():
+    rng = np.random.default_rng(0)
+    whole, other = rng.integers(0, 256, (3, 256)).astype(np.float32), rng.integers(0, 256, (5, 256)).astype(np.float32)
+    whole[2] = 7  # blank
+    place = np.array([0, 0, 1, 1, 2])
+    rows, columns = all_frames().sampling(16)
+    framed = rows @ whole.reshape(-1, 1, 16, 16) @ columns.swapaxes(1, 2)  # (3, f, 16, 16)
+    for found, flip in zip(framed_agreement(whole, place, other), (1, -1), strict=True):
+        for pair, seen in enumerate(other.reshape(-1, 16, 16)[:, :, ::flip]):
+            expected = [
+                0 if place[pair] == 2 else np.corrcoef(f.ravel(), seen.ravel())[0, 1] for f in framed[place[pair]]
+            ]
+            np.testing.assert_allclose(found[pair], expected, atol=2e-5)

@@ -10,7 +10,7 @@ Letters: n pictures, u rows, p pairs, f frames, s pixels.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -29,7 +29,7 @@ FINE = 48  # pixels a side, at most
 SHARE = 1 / 16  # of the usual distance, at most: half of what is asked of others, as so many frames are tried
 COARSE_SHARE = 8  # times the distance of copies, at 16 pixels
 STEPS = (("scale", 0.02), ("top", 0.25), ("left", 0.25), ("scale", 0.01))  # in which a frame is fitted
-ROWS, PAIRS = 256, 128  # at a time
+ROWS, PAIRS = 64, 128  # at a time
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,60 @@ def all_frames() -> Frames:
     """The whole, and those of crops."""
     crops = [(scale, top, left) for scale in SCALES for top in PLACES for left in PLACES]
     return Frames(*np.array([(1.0, 0.5, 0.5), *crops], dtype=np.float32).T)
+
+
+@cache
+def _samplings() -> np.ndarray:
+    """(1 + SCALES x PLACES, 16, 16) float32 `sampling` of one axis, of the whole and of crops, in that order."""
+    scale, place = np.array([(1.0, 0.5), *((scale, place) for scale in SCALES for place in PLACES)], np.float32).T
+    return _sampling(SMALL, scale, place)
+
+
+def framed_agreement(whole: np.ndarray, place: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(p, f) correlation of what lies in each of `all_frames` with another picture, and with its mirror image.
+
+    What lies in a frame, R w C', need not be computed: <R w C', o> is <R w, o C>, and its square <R'R w, w C'C>, so
+    that there are as many products as places along an axis and not as frames. Mirrored, o C is that of the mirrored
+    place, mirrored.
+
+    Args:
+        whole: (u, 256) float32 pictures of 16 pixels a side.
+        place: (p,) which of them.
+        other: (p, 256) float32.
+    """
+    matrices = _samplings()
+    centred = (whole - whole.mean(axis=1, keepdims=True)).reshape(-1, SMALL, SMALL)
+    seen = _unit(other).reshape(-1, SMALL, SMALL)
+    squares = matrices.swapaxes(1, 2) @ matrices
+    rows, columns = _along(matrices, centred), _along(matrices.swapaxes(1, 2), seen.swapaxes(1, 2))
+    norm = _by_frame(_along(squares, centred), _along(squares, centred.swapaxes(1, 2)).swapaxes(2, 3))
+    sums = matrices.sum(axis=1)
+    total = sums @ centred @ sums.T  # (u, places, places), of all pixels in a frame
+    mean = np.concatenate([total[:, :1, 0], *(total[:, one, one].reshape(len(total), -1) for one in _scales())], axis=1)
+    norm = np.sqrt(np.maximum(norm - mean**2 / SMALL**2, 1e-6))[place]
+    columns, rows = columns.swapaxes(2, 3), rows[place]
+    across = columns[:, [0, *(at for one in _scales() for at in range(one.start, one.stop)[::-1])], :, ::-1]
+    return _by_frame(rows, columns) / norm, _by_frame(rows, across) / norm
+
+
+def _scales() -> list[slice]:
+    """The crops of each scale among `_samplings`."""
+    return [slice(start, start + len(PLACES)) for start in range(1, 1 + len(SCALES) * len(PLACES), len(PLACES))]
+
+
+def _along(matrices: np.ndarray, pictures: np.ndarray) -> np.ndarray:
+    """(u, m, 16, 16) every matrix (m, 16, 16) times every picture (u, 16, 16)."""
+    return (matrices.reshape(-1, SMALL) @ pictures).reshape(len(pictures), len(matrices), SMALL, SMALL)
+
+
+def _by_frame(tops: np.ndarray, lefts: np.ndarray) -> np.ndarray:
+    """(p, f) products of what belongs to the top and to the left of every frame, each (p, m, 16, 16)."""
+    p = len(tops)
+    tops, lefts = (each.reshape(p, -1, SMALL * SMALL) for each in (tops, lefts))
+    whole = np.einsum("pq,pq->p", tops[:, 0], lefts[:, 0])[:, None]
+    apart = (p, len(SCALES), len(PLACES), SMALL * SMALL)
+    crops = tops[:, 1:].reshape(apart) @ lefts[:, 1:].reshape(apart).swapaxes(2, 3)
+    return np.concatenate([whole, crops.reshape(p, -1)], axis=1)
 
 
 @dataclass(frozen=True)
@@ -112,40 +166,27 @@ class Overlay:
     def _coarse(self, pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, Frames]:
         """Of each pair (p, 2) the best correlation, whether the second lies inside the first, or the first inside the
         second, whether mirrored, and the frame."""
-        frames = all_frames()
         best = np.full(len(pairs), -2.0, np.float32)
         inside, mirrored = np.zeros(len(pairs), bool), np.zeros(len(pairs), bool)
         frame = np.zeros(len(pairs), np.int64)
-        rows, columns = frames.sampling(SMALL)
-        sampled = np.einsum("fij,fkl->fikjl", rows, columns).reshape(-1, SMALL * SMALL, SMALL * SMALL)
-        sampled -= sampled.mean(axis=1, keepdims=True)  # what lies in a frame comes without its mean
-        sampled = sampled.reshape(-1, SMALL * SMALL).T  # (256, f * 256)
         for first in (True, False):
             a, b = pairs[:, 0 if first else 1], pairs[:, 1 if first else 0]
-            order = np.argsort(a, kind="stable")  # what lies in the frames of a row is computed once, mostly
+            order = np.argsort(a, kind="stable")  # what belongs to a row is computed once, mostly
             parts = [order[start : start + ROWS] for start in range(0, len(order), ROWS)]
 
-            def fitting(part: np.ndarray, a: np.ndarray = a, b: np.ndarray = b) -> list[tuple[np.ndarray, np.ndarray]]:
+            def fitting(part: np.ndarray, a: np.ndarray = a, b: np.ndarray = b) -> tuple[np.ndarray, np.ndarray]:
                 known, place = np.unique(a[part], return_inverse=True)
-                framed = (self._grey[known] @ sampled).reshape(len(known), -1, SMALL * SMALL)
-                norm = np.maximum(np.sqrt(np.einsum("ufq,ufq->uf", framed, framed)), 1e-6)[place]
-                framed = framed[place]
-                other = self._grey[b[part]].reshape(-1, SMALL, SMALL)
-                found = []
-                for flip in (False, True):
-                    seen = _unit((other[:, :, ::-1] if flip else other).reshape(len(part), -1))
-                    agreement = (framed @ seen[:, :, None])[:, :, 0] / norm
-                    top = agreement.argmax(axis=1)
-                    found.append((agreement[np.arange(len(part)), top], top))
-                return found
+                return framed_agreement(self._grey[known], place, self._grey[b[part]])
 
             for part, found in zip(parts, ahead(fitting, parts, cores()), strict=True):
-                for flip, (value, top) in enumerate(found):
+                for flip, agreement in enumerate(found):
+                    top = agreement.argmax(axis=1)
+                    value = agreement[np.arange(len(part)), top]
                     better = value > best[part]
                     chosen = part[better]
                     best[chosen], inside[chosen], mirrored[chosen] = value[better], first, bool(flip)
                     frame[chosen] = top[better]
-        return best, inside, mirrored, frames.take(frame)
+        return best, inside, mirrored, all_frames().take(frame)
 
     def _fine(self, whole: np.ndarray, other: np.ndarray, mirrored: np.ndarray, frames: Frames) -> np.ndarray:
         """(p,) correlation, the frames fitted: one of their numbers after the other."""
