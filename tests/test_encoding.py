@@ -172,6 +172,31 @@ def test_a_killed_worker_loses_nothing(engine: str, pictures: Path) -> None:
     assert fingerprints(Path("vectors")) == fingerprints(Path("whole"))
 
 
+@pytest.mark.slow
+def test_actors_of_ray_are_on_all_nodes_of_a_cluster(pictures: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    """Two nodes with a core each, at the address where users have it."""
+    ray = pytest.importorskip("ray")
+    monkeypatch.setenv("RAY_raylet_start_wait_time_s", "240")  # where the machine has other things to do
+    from ray._private import state
+    from ray.cluster_utils import Cluster
+
+    encode(read_manifest(pictures), Path("whole"), SMALL)
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    try:
+        cluster.add_node(num_cpus=1)
+        cluster.wait_for_nodes()
+        monkeypatch.setenv("RAY_ADDRESS", cluster.address)
+        done = call(capsys, "encode", pictures, "--output", "vectors", "--engine", "ray", *FLAGS[:-2])
+        assert done.code == 0, done.err
+        ray.init(log_to_driver=False)
+        actors = [actor for actor in state.actors().values() if "MapBatches" in actor["ActorClassName"]]
+        assert len({actor["Address"]["NodeID"] for actor in actors}) == 2
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
+    assert fingerprints(Path("vectors")) == fingerprints(Path("whole"))
+
+
 def ticks(seconds: float) -> Iterator[None]:
     end = time.monotonic() + seconds
     while time.monotonic() < end:

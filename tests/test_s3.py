@@ -71,7 +71,7 @@ def bucket(user: None, here: Path) -> Iterator[Path]:
 
 
 def judged(run: str) -> dict[str, list[object]]:
-    columns = ["is_label_issue", "p_mislabel", "suggested_label", "sha256"]
+    columns = ["is_label_issue", "p_mislabel", "suggested_label"]
     return pq.read_table(f"{run}/report.parquet", columns=columns).to_pydict()
 
 
