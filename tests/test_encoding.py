@@ -164,9 +164,9 @@ def test_a_killed_worker_loses_nothing(engine: str, pictures: Path) -> None:
     command = [sys.executable, "-c", f"{code}program.main(sys.argv[1:])", *flags]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         mark = "MapBatches" if engine == "ray" else "spawn_main"
-        next(None for _ in ticks(90) if list(Path("vectors").glob("part-*")))  # the first is done, the others begun
+        next(None for _ in ticks(300) if list(Path("vectors").glob("part-*")))  # the first is done, the others begun
         os.kill(next(pid for pid in descendants(process.pid) if mark in command_of(pid)), signal.SIGKILL)
-        out, err = process.communicate(timeout=120)
+        out, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
     assert out.splitlines()[-1] == "vectors"
     assert fingerprints(Path("vectors")) == fingerprints(Path("whole"))

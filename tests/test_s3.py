@@ -1,9 +1,10 @@
-"""Files in S3, as a server on this machine plays it: audited, encoded by Ray too, shown and exported; and what is said
-where there is no bucket, no key, no server or no credentials."""
+"""Files in S3, as a server on this machine plays it, and in Google Cloud Storage: audited, encoded by Ray too, shown and
+exported; and what is said where there is no bucket, no key, no server or no credentials."""
 
 from __future__ import annotations
 
 import importlib.util
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -141,3 +142,29 @@ def test_what_is_wrong_is_said(manifest: str, variables: dict[str, str], says: s
         s3fs.S3FileSystem.clear_instance_cache()
     assert done.code == 2 and says in done.err
     assert "hint: " in done.err and SECRET not in done.err
+
+
+def test_google_cloud_storage(here: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    emulator = pytest.importorskip("gcp_storage_emulator.server")
+    monkeypatch.setenv("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")  # asks by gRPC, for a minute where nobody answers
+    gcsfs = pytest.importorskip("gcsfs")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{port}")
+    running = emulator.create_server("127.0.0.1", port, in_memory=True, default_bucket="bucket")
+    running.start()
+    try:
+        given = task(ROWS)
+        save_pictures(here, given.truth, NAMES)
+        for name in NAMES:
+            gcsfs.GCSFileSystem(token="anon").pipe_file(f"bucket/{name}", (here / name).read_bytes())
+        labels = [CLASSES[label] for label in given.labels]
+        write_csv(here / "local.csv", {"path": NAMES, "label": labels})
+        write_csv(here / "manifest.csv", {"path": [f"gs://bucket/{name}" for name in NAMES], "label": labels})
+        for out, manifest in (("here", "local.csv"), ("there", "manifest.csv")):
+            done = call(capsys, "audit", manifest, *FAST, "--allow-remote", "--out", out)
+            assert done.code == 0, done.err
+    finally:
+        running.stop()
+    assert judged("there") == judged("here")
