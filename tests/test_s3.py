@@ -1,4 +1,4 @@
-"""Files in S3, as a server on this machine plays it, and in Google Cloud Storage: audited, encoded by Ray too, shown and
+"""Files in S3, as a server on this machine plays it, and in Google Cloud Storage: audited, encoded by Ray, shown and
 exported; and what is said where there is no bucket, no key, no server or no credentials."""
 
 from __future__ import annotations
