@@ -50,6 +50,7 @@ TORCHRUN = {  # its own options
     *("--nproc-per-node", "--nnodes", "--node-rank", "--master-addr", "--master-port"),
     *("--rdzv-backend", "--rdzv-endpoint", "--max-restarts"),
 }
+RAY = {"--head", "--address"}  # of `ray start`
 PIP = {"--find-links", "--index-url", "--no-index"}
 FAILS = r"nlclean check .*--max-noise"  # 10 % of the labels are wrong
 NAMES = {"RUN": "run", "NEW_RUN": "run"}  # placeholders
@@ -286,7 +287,9 @@ def test_every_option_exists():
     context = click.Context(program)
     commands = [program, *(program.get_command(context, name) for name in COMMANDS)]
     params = [param for command in commands if command is not None for param in command.params]
-    known = {"--help"} | TORCHRUN | PIP | {name for param in params for name in (*param.opts, *param.secondary_opts)}
+    known = (
+        {"--help"} | TORCHRUN | RAY | PIP | {name for param in params for name in (*param.opts, *param.secondary_opts)}
+    )
     for page, text in PAGES.items():
         text = re.sub(r"\(#[^)]*\)|\([^)\s]*\.md#[^)]*\)", "", text)  # anchors
         assert {name for name in re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*", text) if name not in known} == set(), page
