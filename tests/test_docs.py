@@ -46,11 +46,10 @@ ONLY_PARSED = {  # command lines that begin so: why they are not run
     r"nlclean encode .*--engine ray": "needs Ray; it has a test of its own",
     r"nlclean audit .*--strategy auto": "trains 32 networks; the search has tests of its own",
 }
-TORCHRUN = {  # its own options
+TORCHRUN = {  # its own options, and those of `ray start`
     *("--nproc-per-node", "--nnodes", "--node-rank", "--master-addr", "--master-port"),
-    *("--rdzv-backend", "--rdzv-endpoint", "--max-restarts"),
+    *("--rdzv-backend", "--rdzv-endpoint", "--max-restarts", "--head", "--address"),
 }
-RAY = {"--head", "--address"}  # of `ray start`
 PIP = {"--find-links", "--index-url", "--no-index"}
 FAILS = r"nlclean check .*--max-noise"  # 10 % of the labels are wrong
 NAMES = {"RUN": "run", "NEW_RUN": "run"}  # placeholders
@@ -287,9 +286,7 @@ def test_every_option_exists():
     context = click.Context(program)
     commands = [program, *(program.get_command(context, name) for name in COMMANDS)]
     params = [param for command in commands if command is not None for param in command.params]
-    known = (
-        {"--help"} | TORCHRUN | RAY | PIP | {name for param in params for name in (*param.opts, *param.secondary_opts)}
-    )
+    known = {"--help"} | TORCHRUN | PIP | {name for param in params for name in (*param.opts, *param.secondary_opts)}
     for page, text in PAGES.items():
         text = re.sub(r"\(#[^)]*\)|\([^)\s]*\.md#[^)]*\)", "", text)  # anchors
         assert {name for name in re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*", text) if name not in known} == set(), page
