@@ -18,6 +18,10 @@ Text = TypeVar("Text", str, str | None)
 WEB = ("http", "https")
 PROTOCOLS = {*WEB, "s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "hf", "memory"}  # those of fsspec
 ARCHIVES = ("zip", "tar")
+REACHED = (  # a hint
+    "can the addresses be opened from here, with the rights that you have? Keys and endpoints are taken from where the "
+    "library of the protocol looks for them: for s3:// AWS_ACCESS_KEY_ID, ~/.aws and AWS_ENDPOINT_URL"
+)
 DEEPEST = 3  # archives in archives
 _LOGIN = re.compile(r"(?<=://)[^/?#\s@]*:[^/?#\s@]*@")
 # of a query: what lets whoever has it open the file, by Amazon, Google, Azure, and others

@@ -89,6 +89,8 @@ def why(cause: Exception) -> str:
         return f"{cause} is missing"
     if isinstance(cause, RecursionError):
         return TOO_DEEP
+    if isinstance(cause, FileNotFoundError) and not cause.strerror:  # of fsspec, which says the path or why
+        return f"there is no such file ({one_line(str(cause), LONGEST)})"
     return one_line(str(getattr(cause, "strerror", None) or cause), LONGEST) or type(cause).__name__
 
 

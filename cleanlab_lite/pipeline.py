@@ -244,6 +244,8 @@ class Proxies:
 
     def _look(self, manifest: Manifest, run: Run, clock: Clock, ranks: Ranks | None) -> Seen:
         plan = self.plan
+        if ranks is not None and plan.heads != "closed":
+            ranks.require(run.folder)  # where networks leave what they saw
         inputs, views = self.views(manifest, run, clock, ranks)
         main = views[plan.views[0]]
         search, multiply = self.arithmetic()

@@ -200,6 +200,30 @@ def test_many_packs_are_joined_in_memory(files, tmp_path, monkeypatch):
     assert len(packs(tmp_path / "cache")) == 10
 
 
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="asks Linux for its address space")
+@pytest.mark.parametrize("memory", [1 << 30, 1])
+def test_packs_are_not_mapped_all_at_once_beside_what_they_become(tmp_path, memory):
+    """32 MiB of vectors in 16 packs become one array, in memory or in a file, with 48 MiB of address space for it."""
+    script = f"""
+import resource
+from pathlib import Path
+import numpy as np
+from cleanlab_lite.data import cache
+
+cache.PACK_BYTES, cache.MEMORY_BYTES = 2 << 20, {memory}
+form, folder = cache.FeatureFormat("encoder", 4096), Path({str(tmp_path)!r})
+names = [f"{{row:064x}}" for row in range(4096)]
+cache.keep(form, ((name, np.full((1, 4096), row, "<f2"), "") for row, name in enumerate(names)), folder)
+
+taken = next(int(line.split()[1]) << 10 for line in open("/proc/self/status") if line.startswith("VmSize"))
+resource.setrlimit(resource.RLIMIT_AS, (taken + (48 << 20), resource.RLIM_INFINITY))
+vectors, computed = cache.load_vectors(names[::-1], form, None, batch_size=64, cache_dir=folder)
+assert computed == 0 and (vectors[:, 7] == np.arange(4096)[::-1].astype("<f2")).all()
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 # --- damage
 
 

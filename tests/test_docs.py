@@ -46,7 +46,10 @@ ONLY_PARSED = {  # command lines that begin so: why they are not run
     r"nlclean encode .*--engine ray": "needs Ray; it has a test of its own",
     r"nlclean audit .*--strategy auto": "trains 32 networks; the search has tests of its own",
 }
-TORCHRUN = {"--nproc-per-node", "--nnodes", "--rdzv-backend", "--rdzv-endpoint", "--max-restarts"}  # its own options
+TORCHRUN = {  # its own options, and those of `ray start`
+    *("--nproc-per-node", "--nnodes", "--node-rank", "--master-addr", "--master-port"),
+    *("--rdzv-backend", "--rdzv-endpoint", "--max-restarts", "--head", "--address"),
+}
 PIP = {"--find-links", "--index-url", "--no-index"}
 FAILS = r"nlclean check .*--max-noise"  # 10 % of the labels are wrong
 NAMES = {"RUN": "run", "NEW_RUN": "run"}  # placeholders

@@ -164,11 +164,36 @@ def test_a_killed_worker_loses_nothing(engine: str, pictures: Path) -> None:
     command = [sys.executable, "-c", f"{code}program.main(sys.argv[1:])", *flags]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         mark = "MapBatches" if engine == "ray" else "spawn_main"
-        next(None for _ in ticks(90) if list(Path("vectors").glob("part-*")))  # the first is done, the others begun
+        next(None for _ in ticks(300) if list(Path("vectors").glob("part-*")))  # the first is done, the others begun
         os.kill(next(pid for pid in descendants(process.pid) if mark in command_of(pid)), signal.SIGKILL)
-        out, err = process.communicate(timeout=120)
+        out, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
     assert out.splitlines()[-1] == "vectors"
+    assert fingerprints(Path("vectors")) == fingerprints(Path("whole"))
+
+
+@pytest.mark.slow
+def test_actors_of_ray_are_on_all_nodes_of_a_cluster(pictures: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    """Two nodes with a core each, at the address where users have it."""
+    ray = pytest.importorskip("ray")
+    monkeypatch.setenv("RAY_raylet_start_wait_time_s", "240")  # where the machine has other things to do
+    from ray._private import state
+    from ray.cluster_utils import Cluster
+
+    encode(read_manifest(pictures), Path("whole"), SMALL)
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    try:
+        cluster.add_node(num_cpus=1)
+        cluster.wait_for_nodes()
+        monkeypatch.setenv("RAY_ADDRESS", cluster.address)
+        done = call(capsys, "encode", pictures, "--output", "vectors", "--engine", "ray", *FLAGS[:-2])
+        assert done.code == 0, done.err
+        ray.init(log_to_driver=False)
+        actors = [actor for actor in state.actors().values() if "MapBatches" in actor["ActorClassName"]]
+        assert len({actor["Address"]["NodeID"] for actor in actors}) == 2
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
     assert fingerprints(Path("vectors")) == fingerprints(Path("whole"))
 
 

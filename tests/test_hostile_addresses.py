@@ -236,6 +236,23 @@ def test_a_remote_manifest_may_name_remote_files(tmp_path):
     assert make_plan(read_manifest("memory://set/m.csv"), AuditConfig(ensemble=2)).rows == 8
 
 
+def test_where_no_file_elsewhere_can_be_fetched_not_all_are_tried(tmp_path, monkeypatch):
+    pictures(tmp_path)
+    asked = []
+
+    def refused(address):
+        asked.append(address)
+        raise ConnectionRefusedError(111, "Connection refused")
+
+    monkeypatch.setattr(media, "open_remote", refused)
+    gone = [f"s3://bucket/{row}.png" for row in range(7)]
+    with pytest.raises(ConfigError, match=r"none of 5 files .* 's3://bucket/0.png': .*Connection refused") as caught:
+        make_plan(read_manifest(table(tmp_path, gone)), AuditConfig(ensemble=2, allow_remote=True))
+    assert "AWS_ENDPOINT_URL" in caught.value.hint and len(asked) == 5
+    few = read_manifest(table(tmp_path, [*gone[:5], "6.png", "7.png"]))  # are rows that cannot be read
+    assert make_plan(few, AuditConfig(ensemble=2, allow_remote=True)).rows == 7
+
+
 def test_files_in_archives_on_this_machine_are_not_remote(tmp_path):
     assert not addresses.is_elsewhere(f"zip://a.png::{tmp_path}/a.zip") and not addresses.is_elsewhere("/a/b:/c.png")
     assert not addresses.is_elsewhere("file:///a") and not addresses.is_elsewhere("zip://a.png::b.zip")

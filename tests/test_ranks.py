@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +24,7 @@ from cli_world import call
 from cleanlab_lite.clock import Clock
 from cleanlab_lite.errors import ConfigError, RankLost, StoppedEarly
 from cleanlab_lite.progress import Progress
-from cleanlab_lite.train.ranks import Ranks, spawned
+from cleanlab_lite.train.ranks import Ranks, joined, spawned
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="kills by signals")
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2")
@@ -80,6 +83,28 @@ def test_all_stop_when_the_time_is_up(ranks: Ranks, tmp_path: Path) -> None:
 def test_more_gpus_than_there_are() -> None:
     with pytest.raises(ConfigError, match="needs as many GPUs"), spawned(99, "cuda"):
         pass
+
+
+def test_a_folder_that_a_rank_does_not_see_is_refused(ranks: Ranks, tmp_path: Path, monkeypatch) -> None:
+    ranks.require(tmp_path / "run")
+    monkeypatch.setattr("cleanlab_lite.train.ranks.SHARED", 0.0)
+    monkeypatch.chdir(tmp_path)  # the other rank stays where it is
+    with pytest.raises(ConfigError, match=f"rank 1, on {socket.gethostname()}, does not see the run folder run"):
+        ranks.require(Path("run"))
+
+
+def test_an_interface_that_is_none_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    facts = {"RANK": 0, "WORLD_SIZE": 1, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "GLOO_SOCKET_IFNAME": "no0"}
+    for name, value in facts.items():
+        monkeypatch.setenv(name, str(value))
+    with pytest.raises(RankLost, match="no0") as caught:
+        joined()
+    assert "GLOO_SOCKET_IFNAME" in caught.value.hint
+    monkeypatch.delenv("GLOO_SOCKET_IFNAME")
+    assert isinstance(joined(), Ranks)
 
 
 def test_two_ranks_find_what_one_finds(here: Path, capsys) -> None:
@@ -173,3 +198,108 @@ def test_a_rank_that_dies_is_named(here: Path) -> None:
         both.processes[0].kill()
         with pytest.raises(RankLost, match="rank 1 was ended"):
             both.do(crew_work.do, [("square", 2), ("square", 3)], Heard(), Clock())
+
+
+# --- two machines: each has a network, a name and a cache of its own, which is as near to them as one comes ----------
+
+
+@dataclass(frozen=True)
+class Machines:
+    """Two, that see the working folder."""
+
+    networks: tuple[str, str]
+
+    def start(self, number: int, *arguments: str, before: str = "", **variables: str) -> subprocess.Popen[str]:
+        """torchrun on one of them, with one rank; `before` is a shell command that changes what the machine sees."""
+        address = ("--nnodes", "2", "--node-rank", str(number), "--master-addr", FIRST, "--master-port", PORT)
+        command = (*TORCHRUN[:3], *address, "--nproc-per-node", "1", *NLCLEAN, *arguments)
+        script = f'hostname machine-{number}; {before or ":"}; exec "$@"'
+        alone = ("ip", "netns", "exec", self.networks[number], "unshare", "--uts", "--mount", "sh", "-c", script, "sh")
+        variables = os.environ | {"NLCLEAN_CACHE_DIR": f"cache-{number}"} | variables
+        return subprocess.Popen(
+            [*alone, *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=variables
+        )
+
+    def run(self, *arguments: str, before: str = "", **variables: str) -> tuple[int, str, str]:
+        """On both, the second of which has `before` and `variables`: how the first ends, and what it says."""
+        with self.start(1, *arguments, before=before, **variables) as second:
+            first = self.start(0, *arguments)
+            out, err = first.communicate(timeout=300)
+            second.communicate(timeout=300)
+        return first.returncode, out, err
+
+
+FIRST, SECOND, PORT = "10.83.0.1", "10.83.0.2", "29517"
+
+
+@pytest.fixture
+def machines() -> Iterator[Machines]:
+    if not all(map(shutil.which, ("ip", "unshare", "mount"))):
+        pytest.skip("needs ip and unshare of Linux")
+    one, two = names = f"nl{os.getpid()}a", f"nl{os.getpid()}b"
+    try:
+        for command in (
+            f"ip netns add {one}",
+            f"ip netns add {two}",
+            f"ip link add {one} netns {one} type veth peer name {two} netns {two}",
+            *(f"ip -n {name} addr add {at}/24 dev {name}" for name, at in zip(names, (FIRST, SECOND), strict=True)),
+            *(f"ip -n {name} link set {device} up" for name in names for device in ("lo", name)),
+        ):
+            done = subprocess.run(command.split(), capture_output=True, text=True)
+            if done.returncode:
+                pytest.skip(f"not allowed to make networks: {done.stderr}")
+        yield Machines(names)
+    finally:
+        for name in names:
+            subprocess.run(["ip", "netns", "delete", name], capture_output=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("clock", ["right", "fast"])
+def test_two_machines_find_what_one_finds(clock: str, pictures: Path, machines: Machines, capsys) -> None:
+    """Also where the clock of the second is an hour fast."""
+    wrong = {}
+    if clock == "fast":  # for all that is Python; not for torch, whose waits a library such as libfaketime upsets
+        save = "import time\nreal, real_ns = time.time, time.time_ns\n"
+        Path("sitecustomize.py").write_text(
+            f"{save}time.time = lambda: real() + 3600\ntime.time_ns = lambda: real_ns() + 3600 * 10**9\n"
+        )
+        wrong = {"PYTHONPATH": f"{Path.cwd()}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
+    assert call(capsys, "audit", pictures, *FLAGS, "--out", "one").code == 0
+    flags, p = judged("one")
+    code, out, err = machines.run("audit", "manifest.csv", *FLAGS, "--out", "two", **wrong)
+    assert code == 0, err
+    assert out.count("report.parquet") == 1
+    assert judged("two")[0] == flags
+    assert judged("two")[1] == pytest.approx(p, abs=1e-3)
+    assert all(list(Path(f"cache-{number}").glob("images-*/*.npy")) for number in range(2))
+
+
+@pytest.mark.slow
+def test_a_machine_that_does_not_see_the_run_folder_is_refused(pictures: Path, machines: Machines) -> None:
+    Path("disk").mkdir()
+    arguments = ("audit", "manifest.csv", *FLAGS, "--out", "disk/run")
+    code, _, err = machines.run(*arguments, before="mount -t tmpfs none disk")
+    assert code == 1 and "exitcode  : 2" in err  # torchrun says what that of rank 0 was
+    assert "rank 1, on machine-1, does not see the run folder disk/run" in err
+    assert "--out must be on a disk that all machines share" in err
+
+
+@pytest.mark.slow
+def test_a_rank_that_is_killed_on_the_other_machine_ends_the_run(here: Path, machines: Machines) -> None:
+    vector_parquet(here / "vectors.parquet", task(300))
+    arguments = (*VECTORS, "--out", "run")
+    with machines.start(1, *arguments) as second, machines.start(0, *arguments) as first:
+        end = time.monotonic() + 120
+        while not list(Path("run").glob("stages/proxy-*.json")) and time.monotonic() < end:
+            time.sleep(0.02)
+        [rank] = [pid for pid in descendants(second.pid) if is_rank_1(pid)]
+        os.kill(rank, signal.SIGKILL)
+        _, err = first.communicate(timeout=120)
+        second.communicate(timeout=120)
+    assert first.returncode == 1 and "exitcode  : 3" in err, err
+    assert "rank 1 was ended, or its machine cannot be reached" in err
+    code, _, err = machines.run(*arguments)
+    assert code == 0, err
+    assert run(sys.executable, *NLCLEAN, *VECTORS, "--out", "alone").returncode == 0
+    assert findings(Path("run")) == findings(Path("alone"))

@@ -285,7 +285,11 @@ def decoded_pictures(contents: Iterable[str], cache_dir: Path) -> dict[str, np.n
     ]
     for side, folder in sorted(folders):  # the largest last
         for pack in filter(None, (_open_pack(index, ImageFormat(side)) for index in sorted(folder.glob("*.txt")))):
-            found |= {e.content[:16]: pack.pixels[at] for e, at in pack.places() if e.content[:16] in wanted}
+            places = [(e.content[:16], at) for e, at in pack.places() if e.content[:16] in wanted]
+            if places:
+                with suppress(_Damaged):  # it is gone
+                    pixels = pack.mapped()
+                    found |= {content: pixels[at] for content, at in places}
     return found
 
 
@@ -614,7 +618,16 @@ class _Pack:
     path: Path  # of the index
     crc: int  # of entries and pixels
     entries: list[_Entry]
-    pixels: np.ndarray  # (a, *shape), memory-mapped
+
+    def mapped(self) -> np.ndarray:
+        """(a, *shape), a memory map that lasts as long as it is held: together packs are as large as the data.
+
+        Copy on write: torch wants a writeable array, but nothing written to it reaches the file. Raises _Damaged.
+        """
+        try:
+            return np.load(self.path.with_suffix(".npy"), mmap_mode="c")
+        except FileNotFoundError as error:  # deleted meanwhile, or joined with others by another process
+            raise _Damaged(self) from error
 
     def places(self) -> Iterator[tuple[_Entry, int]]:
         """Every entry with its first array."""
@@ -622,6 +635,14 @@ class _Pack:
         for entry in self.entries:
             yield entry, first
             first += entry.count
+
+
+class _Damaged(Exception):
+    """A pack is not what was written, or is there no longer."""
+
+    def __init__(self, pack: _Pack) -> None:
+        super().__init__(pack)
+        self.pack = pack
 
 
 class _Cache:
@@ -637,6 +658,10 @@ class _Cache:
         self.packs = [pack for path in paths if (pack := _open_pack(path, form)) is not None]
         self._new: dict[_Entry, np.ndarray] = {}
         self._new_bytes = 0
+
+    @property
+    def _array_bytes(self) -> int:
+        return math.prod(self.form.shape) * np.dtype(self.form.dtype).itemsize
 
     def contents(self) -> frozenset[str]:
         return frozenset(entry.content for pack in self.packs for entry in pack.entries) - {""}
@@ -654,47 +679,57 @@ class _Cache:
 
     def gather(self, content: list[str]) -> tuple[np.ndarray, list[_Entry]] | None:
         """(a, *shape) arrays of these contents, and their entries. None when a pack was found damaged."""
+        try:
+            return self._gather(content)
+        except _Damaged as found:
+            self.damaged.add(found.pack.path)
+            _remove(found.pack.path)
+            return None
+
+    def _gather(self, content: list[str]) -> tuple[np.ndarray, list[_Entry]]:
         for pack in self.packs:
             if [entry.content for entry in pack.entries] == content:
-                return (pack.pixels, pack.entries) if self._intact(pack) else None
+                return _intact(pack), pack.entries
         wanted = frozenset(content) - {""}
-        place: dict[str, tuple[_Entry, np.ndarray]] = {}
+        place: dict[str, tuple[_Pack | None, _Entry, int]] = {"": (None, _Entry(""), 0)}  # and the first of its arrays
         used = []
         for pack in self.packs:
-            pixels = np.asarray(pack.pixels)  # a slice of a memory map costs ten times as much
             new = {
-                entry.content: (entry, pixels[first : first + entry.count])
+                entry.content: (pack, entry, first)
                 for entry, first in pack.places()
                 if entry.content in wanted and entry.content not in place
             }
             if new:
-                if not self._intact(pack):
-                    return None
+                _intact(pack)
                 place |= new
                 used.append(pack)
-        place[""] = _Entry(""), np.zeros((1, *self.form.shape), self.form.dtype)
-        entries = [place[c][0] for c in content]
-
-        def blocks(rows: int = 1024) -> Iterator[np.ndarray]:
-            for start in range(0, len(content), rows):
-                yield np.concatenate([place[c][1] for c in content[start : start + rows]])
-
-        empty = np.zeros((0, *self.form.shape), self.form.dtype)
-        if sum(entry.count for entry in entries) * math.prod(self.form.shape) * empty.itemsize <= MEMORY_BYTES:
-            return np.concatenate([empty, *blocks()]), entries
-        whole = self._write(entries, blocks())
+        places = [place[c] for c in content]
+        entries = [entry for _, entry, _ in places]
+        ends = np.cumsum([entry.count for entry in entries]) * self._array_bytes
+        if ends[-1:].sum() <= MEMORY_BYTES:
+            return self._arrays(places), entries
+        blocks = itertools.groupby(zip(places, ends // PACK_BYTES, strict=True), key=lambda row: row[1])
+        whole = self._write(entries, (self._arrays([row for row, _ in block]) for _, block in blocks))
         for pack in used:  # its files are all in `whole` now; open memory maps of it stay valid
             if wanted.issuperset(entry.content for entry in pack.entries if entry.content):
                 _remove(pack.path)
-        return whole.pixels, entries
+        return whole.mapped(), entries
 
-    def _intact(self, pack: _Pack) -> bool:
-        """Whether index and pixels are those that were written; a pack where they are not is removed."""
-        if zlib.crc32(pack.pixels.data, _crc(pack.entries)) == pack.crc:
-            return True
-        self.damaged.add(pack.path)
-        _remove(pack.path)
-        return False
+    def _arrays(self, places: Sequence[tuple[_Pack | None, _Entry, int]]) -> np.ndarray:
+        """(a, *shape) arrays of rows, from one pack after the other; zeros for those of none."""
+        found = np.zeros((sum(entry.count for _, entry, _ in places), *self.form.shape), self.form.dtype)
+        spans: dict[Path, list[tuple[int, int, int]]] = {}  # by pack: where to, where from, how many
+        packs, to = {}, 0
+        for pack, entry, first in places:
+            if pack is not None:
+                packs[pack.path] = pack
+                spans.setdefault(pack.path, []).append((to, first, entry.count))
+            to += entry.count
+        for path, pack in packs.items():
+            pixels = np.asarray(pack.mapped())  # a slice of a memory map costs ten times as much
+            for to, first, count in spans[path]:
+                found[to : to + count] = pixels[first : first + count]
+        return found
 
     def _write(self, entries: list[_Entry], blocks: Iterable[np.ndarray]) -> _Pack:
         """Write a new pack; `blocks` are (r, *shape) and together hold the arrays of all entries."""
@@ -711,8 +746,7 @@ class _Cache:
                 crc = zlib.crc32(data, crc)
                 file.write(data)
         _write_text(index, [f"{crc:08x}", *map(str, entries)])
-        pixels = np.load(pack_path, mmap_mode="c")
-        pack = _Pack(index, crc, entries, pixels)
+        pack = _Pack(index, crc, entries)
         self.packs.append(pack)
         return pack
 
@@ -722,12 +756,19 @@ def _open_pack(path: Path, form: Layout) -> _Pack | None:
     with suppress(Exception):  # NumPy's header parser alone lets a dozen kinds out; whatever it is, the pack is no use
         crc, *lines = path.read_text("ascii").splitlines()
         entries = [_Entry.read(line) for line in lines]
-        # Copy on write: torch wants a writeable array, but nothing written to it reaches the file
-        pixels = np.load(path.with_suffix(".npy"), mmap_mode="c")
-        shape = sum(entry.count for entry in entries), *form.shape
+        pack = _Pack(path, int(crc, 16), entries)
+        pixels, shape = pack.mapped(), (sum(entry.count for entry in entries), *form.shape)
         if pixels.dtype == form.dtype and pixels.shape == shape and pixels.flags.c_contiguous:
-            return _Pack(path, int(crc, 16), entries, pixels)
+            return pack
     return None
+
+
+def _intact(pack: _Pack) -> np.ndarray:
+    """Its pixels, mapped, where they and the index are those that were written. Raises _Damaged."""
+    pixels = pack.mapped()
+    if zlib.crc32(pixels.data, _crc(pack.entries)) != pack.crc:
+        raise _Damaged(pack)
+    return pixels
 
 
 def _crc(entries: list[_Entry]) -> int:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from cleanlab_lite.addresses import REACHED
 from cleanlab_lite.arrays import finite_rows, per_row
 from cleanlab_lite.data.cache import (
     Decoder,
@@ -172,7 +173,7 @@ def _way_out(manifest: Manifest, codes: set[str]) -> str:
     if codes == {UNSUPPORTED}:
         return "convert the files, or install what reads them"
     if any(map(is_remote, manifest.uris[:1].tolist() if manifest.uris is not None else ())):
-        return "can the addresses be opened from here, with the rights that you have?"
+        return REACHED
     if manifest.source.format == "folder":
         return f"are the files below {manifest.source.path!r} pictures or sounds, and written completely?"
     if codes <= {"file_missing", "is_directory"}:

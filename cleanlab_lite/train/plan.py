@@ -7,11 +7,14 @@ import os
 from dataclasses import dataclass, replace
 from typing import Any
 
-from cleanlab_lite.addresses import is_elsewhere, shown
+import numpy as np
+
+from cleanlab_lite.addresses import REACHED, is_elsewhere, shown
 from cleanlab_lite.config import AuditConfig
 from cleanlab_lite.data.cache import SIZES, choose_image_size, choose_sound_format, median_side
+from cleanlab_lite.data.media import opened
 from cleanlab_lite.data.sound import SoundFormat
-from cleanlab_lite.errors import ConfigError
+from cleanlab_lite.errors import ConfigError, DecodeError
 from cleanlab_lite.files import is_remote
 from cleanlab_lite.manifest.manifest import PLURALS, Manifest, Modality
 from cleanlab_lite.manifest.readers import missing_error
@@ -41,6 +44,7 @@ SMALL = "small_cnn"  # of them, on a CPU
 ROBUST = "gce"  # loss of an encoder that is trained itself, which soon knows wrong labels by heart
 VECTORS_AT_ONCE = 256  # of an encoder, in a step on a CPU: 30 to 40 % less time for all networks, as good a ranking
 TUNED_BATCH = 256  # and its largest usual batch: it has few epochs
+TRIED = 5  # files elsewhere, until something else must be wrong
 
 TYPICAL_EPOCHS = 20  # for what a history takes, where the epochs are chosen by trial
 # measured: vectors are memorised at once without mixup, pictures are learned too slowly with it
@@ -67,6 +71,7 @@ def make_plan(manifest: Manifest, config: AuditConfig, warm: WarmStart | None = 
     elsewhere that nobody has allowed."""
     if not config.allow_remote:
         refuse_remote(manifest)
+    require_reachable(manifest)
     device = choose_device(config.device)
     on_gpu = not device.startswith("cpu")
     views = choose_views(manifest.modality, config, tuned=trains_encoder(config, device))
@@ -399,6 +404,29 @@ def refuse_remote(manifest: Manifest) -> None:
             f"{shown(str(manifest.uris[remote[0]]))!r:.120}",
             hint="--allow-remote fetches them; whoever wrote the manifest then decides what this machine asks for",
         )
+
+
+def require_reachable(manifest: Manifest) -> None:
+    """Raise ConfigError where none of some files elsewhere can be fetched: without a server or a key there is none to
+    be had, and libraries try for many seconds with each."""
+    if manifest.modality == "vector" or manifest.uris is None:
+        return
+    remote = [uri for uri in manifest.uris.tolist() if is_elsewhere(uri)]
+    if len(remote) <= TRIED:
+        return
+    reasons = []
+    for place in np.linspace(0, len(remote) - 1, TRIED).astype(int):
+        try:
+            with opened(remote[place], remote=True):
+                return
+        except DecodeError as error:
+            if error.code != "not_readable":
+                return
+            reasons.append(error.message)
+    raise ConfigError(
+        f"none of {TRIED} files on other machines can be fetched; the first, {shown(remote[0])!r:.120}: {reasons[0]}",
+        hint=REACHED,
+    )
 
 
 def missing_files(manifest: Manifest) -> int:

@@ -13,6 +13,7 @@ import contextlib
 import json
 import os
 import pickle
+import socket
 import tempfile
 import threading
 import time
@@ -37,15 +38,16 @@ from cleanlab_lite.workers import cores, start
 MEETING = timedelta(minutes=5)  # that ranks wait for each other when they begin
 LONGEST = timedelta(days=30)  # that one waits for another's errand: its death is noticed at once
 LISTENS = 0.5  # seconds between two looks at how far the others are
+SHARED = 10.0  # seconds until a file is seen on all machines that share a disk
 
 
 class Link:
     """One rank's end of what passes between all of them: objects, and how far each is."""
 
-    def __init__(self, store: dist.Store, rank: int, size: int, options: Any = None) -> None:
+    def __init__(self, store: dist.Store, rank: int, size: int, options: Any) -> None:
         self.store, self.rank, self.size = store, rank, size
         self.store.set(f"progress-{rank}", b"")
-        self.group = dist.ProcessGroupGloo(store, rank, size, options or _options())
+        self.group = dist.ProcessGroupGloo(store, rank, size, options)
 
     def send(self, to: int, value: Any) -> None:
         data = torch.frombuffer(bytearray(pickle.dumps(value)), dtype=torch.uint8)
@@ -72,12 +74,11 @@ class Link:
         self.store.set(f"progress-{rank}", b"")
 
 
-def _options(host: str = "") -> Any:
+def _options(**where: str) -> Any:
+    """`where` is the `hostname` or the `interface` at which this rank listens."""
     options = dist.ProcessGroupGloo._Options()
     options._timeout = MEETING
-    options._devices = [
-        dist.ProcessGroupGloo.create_device(hostname=host) if host else dist.ProcessGroupGloo.create_default_device()
-    ]
+    options._devices = [dist.ProcessGroupGloo.create_device(**where)]
     return options
 
 
@@ -95,16 +96,31 @@ class Ranks:
     def __enter__(self) -> Ranks:
         self._threads = torch.get_num_threads()
         torch.set_num_threads(self.cores)
-        token = default_cache_dir() / f".{os.getpid()}.ranks"
-        token.parent.mkdir(parents=True, exist_ok=True)
+        self.share_cache = not any(self._blind(None, 0.0))
+        return self
+
+    def require(self, folder: Path) -> None:
+        """Raise ConfigError where a rank does not see a folder as this one sees it."""
+        for rank, machine in enumerate(self._blind(folder, SHARED)):
+            if machine:
+                raise ConfigError(
+                    f"rank {rank}, on {machine}, does not see the run folder {folder}: what it learns would be lost",
+                    hint="--out must be on a disk that all machines share, under the same path",
+                )
+
+    def _blind(self, folder: Path | None, seconds: float) -> list[str]:
+        """By rank the name of its machine, where it does not see what is put into the folder, or into the cache; else
+        "". `seconds` are what a shared disk may take."""
+        here = default_cache_dir() if folder is None else folder
+        here.mkdir(parents=True, exist_ok=True)
+        token = here / f".{os.getpid()}.ranks"
         token.touch()
-        found: list[bool] = []
+        found: list[str] = []
         try:
-            self.do(_sees, [token.name] * self.size, _Found(found), Clock())
+            self.do(_machine_unless_seen, [(folder, token.name, seconds)] * self.size, _Found(found), Clock())
         finally:
             token.unlink(missing_ok=True)
-        self.share_cache = all(found)
-        return self
+        return found
 
     def __exit__(self, *_: object) -> None:
         torch.set_num_threads(self._threads)
@@ -240,21 +256,28 @@ class _Own(Clock):
 class _Found:
     """Gathers answers."""
 
-    answers: list[bool]
+    answers: list[str]
 
     def heard(self, errand: int, progress: Progress) -> None:
         """Nobody waits long."""
 
-    def done(self, errand: int, answer: bool) -> None:
+    def done(self, errand: int, answer: str) -> None:
         self.answers.append(answer)
 
     def lost(self, errand: int, exit_code: int | None) -> None:
         """Then the run is over."""
 
 
-def _sees(token: str, clock: Clock) -> bool:
-    """Whether the cache of this rank is that in which rank 0 has put a file of this name."""
-    return (default_cache_dir() / token).exists()
+def _machine_unless_seen(place: tuple[Path | None, str, float], clock: Clock) -> str:
+    """What this machine is called, where neither the folder, or the cache, has a file of this name, nor gets it within
+    seconds; else ""."""
+    folder, name, seconds = place
+    end = time.monotonic() + seconds
+    while not ((folder or default_cache_dir()) / name).exists():
+        if time.monotonic() >= end:
+            return socket.gethostname() or "a machine without a name"
+        time.sleep(LISTENS)
+    return ""
 
 
 def _patiently(call: Callable[[], Any], meanwhile: Callable[[], None]) -> Any:
@@ -288,10 +311,27 @@ def joined() -> Ranks | Link:
     store, rank, size = next(iter(dist.rendezvous("env://")))
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")  # the store outlives it
     try:
-        link = Link(dist.PrefixStore(f"nlclean-{attempt}", store), rank, size)
-    except RuntimeError as error:
-        raise RankLost(f"rank {rank} does not find the others: {error}") from error
+        link = Link(dist.PrefixStore(f"nlclean-{attempt}", store), rank, size, _options(**_listens_at()))
+    except (RuntimeError, OSError) as error:
+        raise RankLost(
+            f"rank {rank} does not find the others: {error}",
+            hint="GLOO_SOCKET_IFNAME names the network interface by which they reach this machine",
+        ) from error
     return link if rank else Ranks(link, here)
+
+
+def _listens_at() -> dict[str, str]:
+    """The interface that the user names, or the address from which this machine reaches that of rank 0.
+
+    What the name of this machine stands for is on many an address that others cannot reach, or nothing at all.
+    """
+    if interface := os.environ.get("GLOO_SOCKET_IFNAME", "").partition(",")[0]:
+        return {"interface": interface}
+    host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
+    with socket.socket(family, kind) as probe:
+        probe.connect(address)  # sends nothing
+        return {"hostname": probe.getsockname()[0]}
 
 
 @contextlib.contextmanager
@@ -328,7 +368,7 @@ def _require_alive(processes: Sequence[BaseProcess]) -> None:
 
 
 def _local(file: str, rank: int, size: int) -> Link:
-    return Link(dist.FileStore(file, size), rank, size, _options("127.0.0.1"))
+    return Link(dist.FileStore(file, size), rank, size, _options(hostname="127.0.0.1"))
 
 
 def _begin(file: str, rank: int, size: int) -> None:

@@ -72,6 +72,7 @@ CONTENT = {b"PAR1": ".parquet", b"ARROW1": ".arrow", b"FEA1": ".feather", b"[": 
 IDS = ("id", "image_id", "img_id", "file_id", "sample_id", "key", "uuid", "name")  # what files may be called like
 DATALAB = {"id", "is_label_issue", "label_score", "given_label", "predicted_label"}  # columns of an export
 FOLDER_TABLES = (*(form for form in READERS if form != ".json"), ".arrow", ".feather")  # JSON lies beside many data
+FOLDERS = "folders are read on this machine only: name a manifest that lists what is in it, with an ending such as .csv"
 UNKNOWN = {
     "": "the format is taken from the ending; rename the file, e.g. to manifest.csv",
     ".xlsx": "save the sheet as CSV",
@@ -471,7 +472,7 @@ def _read_files(paths: list[str], quotes_are_text: bool) -> Rows:
         known = [*READERS, ".arrow", ".feather", ".npz", *ARCHIVES]
         raise ManifestError(
             f"{listing(paths, 5)}: unknown ending {form!r}, expected {', '.join(known)} or a folder",
-            hint=UNKNOWN.get(form, "rename the file or convert it"),
+            hint=FOLDERS if is_remote(paths[0]) and not form else UNKNOWN.get(form, "rename the file or convert it"),
         )
     if quotes_are_text and form in DELIMITED:
         rows = DELIMITED[form](paths, quotes_are_text=True)

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import numpy as np
 import pyarrow as pa
 
+from cleanlab_lite.addresses import REACHED, is_elsewhere
 from cleanlab_lite.errors import ManifestError
 from cleanlab_lite.files import MAX_FILE_BYTES, PART, is_remote, local_path, open_regular, reading, why
 from cleanlab_lite.manifest.manifest import JSON_CELLS, NULLS_WRITTEN, VIEWS, Encoded, TextStyle
@@ -104,7 +105,7 @@ def locate(path: str, folder: str) -> str:
 def read_file(path: str) -> bytes:
     """The whole file, local or remote. Raises ManifestError, also when it is empty."""
     local = local_path(path)
-    with reading(f"cannot read {path!r}", ManifestError, hint=PERMISSIONS):
+    with reading(f"cannot read {path!r}", ManifestError, hint=REACHED if is_elsewhere(local) else PERMISSIONS):
         if is_remote(local):
             data = read_remote(local)
         else:
