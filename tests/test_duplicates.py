@@ -68,7 +68,7 @@ SAVED_AGAIN = {
 
 
 def pictures(*files: bytes) -> np.ndarray:
-    return np.stack([decode_image(file, SIDE) for file in files])
+    return np.stack([decode_image(file, SIDE)[0] for file in files])
 
 
 ORIGINALS = [encoded(photo(seed), quality=92) for seed in range(60)]
@@ -200,9 +200,9 @@ HEARD_AGAIN = {
 
 def clips(*files: bytes) -> Inputs:
     decoded = [FORM.decode(file) for file in files]
-    offsets = np.cumsum([0, *(len(patches) for patches, _ in decoded)])
-    inputs = inputs_of(np.concatenate([patches for patches, _ in decoded]), offsets=offsets)
-    return replace(inputs, notes={"silent": np.array(["silent" in notes for _, notes in decoded])})
+    offsets = np.cumsum([0, *(len(each.arrays) for each in decoded)])
+    inputs = inputs_of(np.concatenate([each.arrays for each in decoded]), offsets=offsets)
+    return replace(inputs, notes={"silent": np.array(["silent" in each.notes for each in decoded])})
 
 
 @pytest.mark.parametrize("how", HEARD_AGAIN)

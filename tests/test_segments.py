@@ -169,7 +169,7 @@ def test_the_end_may_be_rounded_but_not_missing():
     data = encoded(steps())
     assert FORM.decode(data, Segment(3.0, 1.05))[1] == ()
     assert FORM.decode(data, Segment(3.0, 1.2))[1] == ("truncated",)
-    patches, notes = FORM.decode(data, Segment(3.0, math.inf))
+    patches, notes, _ = FORM.decode(data, Segment(3.0, math.inf))
     assert notes == () and len(patches) == FORM.patches(1)
     cut = encoded(steps())[:-RATE]  # half a second is missing
     assert FORM.decode(cut, Segment(1.0, 1.0))[1] == ()
@@ -218,7 +218,7 @@ def test_rows_of_a_file_are_samples_of_their_own(tmp_path, monkeypatch):
     assert store.notes.tolist() == ["", "", "", "", "truncated", ""]
     assert store.content[0] == store.content[3] and len(set(store.content[:5].tolist())) == 4
     for place, expected in ((0, STEPS[0]), (2, STEPS[1]), (4, STEPS[3])):
-        alone, _ = FORM.decode(encoded(tone(expected)))
+        alone, *_ = FORM.decode(encoded(tone(expected)))
         found = store.pixels[store.offsets[place] : store.offsets[place + 1]]
         assert (
             abs(int(found[0, 0, :, 20:40].mean(axis=1).argmax()) - int(alone[0, 0, :, 20:40].mean(axis=1).argmax()))

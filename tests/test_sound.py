@@ -70,7 +70,7 @@ def test_every_format_is_decoded(form, subtype):
     data = encoded(tone(440, 1.5, 16000), 16000, form, subtype)
     rate, seconds = sound_header(data)
     assert rate == 16000 and seconds == pytest.approx(1.5, abs=0.01)
-    patches, notes = FORM.decode(data)
+    patches, notes, _ = FORM.decode(data)
     assert (patches.shape, patches.dtype, notes) == ((2, 1, SIDE, SIDE), np.uint8, ())
     assert abs(loudest_band(patches) - loudest_band(FORM.decode(encoded(tone(440, 1.5)))[0])) <= 1
 
@@ -78,7 +78,7 @@ def test_every_format_is_decoded(form, subtype):
 @pytest.mark.parametrize("rate", [8000, 11025, 16000, 44100, 48000])
 @pytest.mark.parametrize("hertz", [300, 440, 1000, 3000])
 def test_a_tone_has_its_band_whatever_the_sample_rate(rate, hertz):
-    patches, _ = FORM.decode(encoded(tone(hertz, 1, rate), rate))
+    patches, *_ = FORM.decode(encoded(tone(hertz, 1, rate), rate))
     mel = 2595 * np.log10(1 + np.array([50, hertz, 4000]) / 700)
     expected = (mel[1] - mel[0]) / (mel[2] - mel[0]) * (SIDE + 1) - 1  # bands are evenly spaced between the ends
     assert abs(loudest_band(patches) - expected) <= 0.75
@@ -101,7 +101,7 @@ def test_channels_are_averaged_and_loudness_does_not_count():
 
 @pytest.mark.parametrize("seconds", [0.05, 0.3, 1.0, 1.1, 2.6, 30.0, 70.0])
 def test_patches_cover_the_clip_and_are_as_many_as_planned(seconds):
-    patches, _ = FORM.decode(encoded(tone(440, seconds)))
+    patches, *_ = FORM.decode(encoded(tone(440, seconds)))
     assert len(patches) == FORM.patches(seconds) <= sound.MAX_PATCHES
     if 1.1 <= seconds <= 30:
         assert (patches[:, 0].max(axis=1) > 200).mean() > 0.97  # something sounds in nearly every frame
@@ -193,7 +193,7 @@ def test_notes_of_readable_clips():
 def test_half_a_file_is_truncated(form, subtype):
     rng = np.random.default_rng(0)
     data = encoded(0.2 * rng.normal(size=8 * 8000), 8000, form, subtype)
-    patches, notes = FORM.decode(data[: len(data) // 2])
+    patches, notes, _ = FORM.decode(data[: len(data) // 2])
     assert notes == ("truncated",)
     assert 5 <= len(patches) <= 9  # of 15
 
@@ -207,7 +207,7 @@ def test_a_wav_written_to_a_pipe_is_whole():
 
 def test_only_the_first_minutes_of_a_recording_count(monkeypatch):
     monkeypatch.setattr(sound, "MAX_SECONDS", 5)
-    patches, notes = FORM.decode(encoded(np.concatenate([tone(440, 5), np.zeros(8000 * 595)]), form="FLAC"))
+    patches, notes, _ = FORM.decode(encoded(np.concatenate([tone(440, 5), np.zeros(8000 * 595)]), form="FLAC"))
     assert notes == ("long",) and len(patches) == FORM.patches(5)
     assert (patches[:, 0].max(axis=1) > 128).mean() > 0.95
 
@@ -243,7 +243,7 @@ def test_other_ways_to_be_unreadable():
 
 
 def test_one_sample_is_a_clip():
-    patches, _ = FORM.decode(encoded(np.array([0.5])))
+    patches, *_ = FORM.decode(encoded(np.array([0.5])))
     assert patches.shape == (1, 1, SIDE, SIDE)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -125,7 +125,10 @@ def load_inputs(
             f"the first, {str(manifest.uris[0])!r}: {store.errors[0]}",
             hint=_way_out(manifest, set(store.codes.tolist())),
         )
-    return inputs_of(store, form)
+    inputs = inputs_of(store, form)
+    if isinstance(form, ImageFormat):
+        inputs = replace(inputs, notes=inputs.notes | picture_notes(store.pixels, store.sizes, inputs.readable))
+    return inputs
 
 
 def _beyond(features: np.ndarray, finite: np.ndarray) -> np.ndarray:
@@ -143,9 +146,6 @@ def form_of(manifest: Manifest, image_size: int, sound: SoundFormat | None) -> D
 
 def inputs_of(store: Store, form: Decoder) -> Inputs:
     """Files that are read, as rows."""
-    notes = _by_code(store.notes)
-    if isinstance(form, ImageFormat):
-        notes |= picture_notes(store.pixels, store.codes == "")
     return Inputs(
         store.pixels,
         store.codes,
@@ -154,7 +154,7 @@ def inputs_of(store: Store, form: Decoder) -> Inputs:
         store.decoded,
         store.content,
         offsets=store.offsets if isinstance(form, SoundFormat) else None,
-        notes=notes,
+        notes=_by_code(store.notes),
         form=form.folder,
     )
 

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, BinaryIO, ClassVar
 import numpy as np
 
 from cleanlab_lite.data.kinds import HEAD, refuse_sound
-from cleanlab_lite.data.media import stream_of
+from cleanlab_lite.data.media import Decoded, stream_of
 from cleanlab_lite.errors import DecodeError
 from cleanlab_lite.manifest.manifest import WHOLE, Segment
 
@@ -90,7 +90,7 @@ class SoundFormat:
         """How many a clip of this length is cut into."""
         return len(patch_starts(1 + int(seconds * self.sample_rate) // self.hop))
 
-    def decode(self, data: bytes, segment: Segment = WHOLE) -> tuple[np.ndarray, tuple[str, ...]]:
+    def decode(self, data: bytes, segment: Segment = WHOLE) -> Decoded:
         """(p, 1, SIDE, SIDE) uint8 patches of a file or a part of it, from the lowest band up, and its notes:
 
         - silent: no sample is louder than -60 dB of full scale;
@@ -104,7 +104,7 @@ class SoundFormat:
         samples, rate, notes = read_samples(data, segment=segment)
         if rate < self.sample_rate:
             notes = (*notes, "low_sample_rate")
-        return cut(log_mel(resampled(samples, rate, self.sample_rate), self.sample_rate, self.hop)), notes
+        return Decoded(cut(log_mel(resampled(samples, rate, self.sample_rate), self.sample_rate, self.hop)), notes)
 
 
 def sound_header(data: bytes | BinaryIO) -> tuple[int, float]:
