@@ -18,7 +18,7 @@ from cleanlab_lite.config import AuditConfig
 from cleanlab_lite.data import cache, sound
 from cleanlab_lite.data.cache import choose_sound_format, load
 from cleanlab_lite.data.inputs import load_inputs
-from cleanlab_lite.data.sound import SIDE, SoundFormat, patch_starts, sound_header
+from cleanlab_lite.data.sound import SIDE, SoundFormat, cut, joined, patch_starts, sound_header
 from cleanlab_lite.errors import ConfigError, DecodeError, StoppedEarly
 from cleanlab_lite.manifest.readers import read_manifest
 from cleanlab_lite.pipeline import run_audit, run_key
@@ -372,6 +372,21 @@ def test_unusable_clips_do_not_count_in_the_statistics():
     kept = patches[[0, 1, 3, 4, 5]].astype(np.float64)
     expected = (np.stack([kept[:2].mean(axis=0), kept[2:].mean(axis=0)]) - kept.mean()) / kept.std()
     np.testing.assert_allclose(seen, expected.reshape(2, -1), atol=1e-5)
+
+
+@pytest.mark.parametrize("frames", [1, 40, SIDE, SIDE + 1, 150, 312, 1000, 2000])
+def test_a_spectrogram_comes_back_from_its_patches(frames):
+    whole = np.random.default_rng(0).integers(0, 256, (SIDE, frames), dtype=np.uint8)
+    whole[:, 100:200] = 0  # silence fits everywhere
+    found = joined(cut(whole))
+    assert found.shape == (SIDE, max(frames, SIDE))
+    before = (found.shape[1] - frames) // 2
+    np.testing.assert_array_equal(found[:, before : before + frames], whole)
+
+
+def test_patches_of_a_clip_too_long_for_all_of_it_stand_side_by_side():
+    whole = np.random.default_rng(0).integers(0, 256, (SIDE, 100 * SIDE), dtype=np.uint8)
+    assert joined(cut(whole)).shape == (SIDE, 64 * SIDE)
 
 
 def test_masks_and_shifts():

@@ -45,6 +45,7 @@ import platformdirs
 from cleanlab_lite.arrays import per_row
 from cleanlab_lite.data import media
 from cleanlab_lite.data.media import Decoded
+from cleanlab_lite.data.sound import PREPROCESSING_VERSION as SOUND_VERSION
 from cleanlab_lite.data.sound import SoundFormat, sound_header
 from cleanlab_lite.errors import ConfigError, DecodeError
 from cleanlab_lite.files import is_remote, whole
@@ -284,20 +285,27 @@ def keep(form: Layout, found: Iterable[tuple[str, Decoded]], cache_dir: Path) ->
     cache.flush()
 
 
-def decoded_pictures(contents: Iterable[str], cache_dir: Path) -> dict[str, np.ndarray]:
-    """(3, s, s) uint8 by the start of a content (16 digits): pictures in the cache, as large as they are there.
+def decoded_before(contents: Iterable[str], cache_dir: Path) -> dict[str, np.ndarray]:
+    """By the start of a content (16 digits) what is in the cache: pictures (3, s, s) uint8, patches
+    of sounds (p, 1, SIDE, SIDE) uint8.
 
     Only a look: nothing is written, and of packs only their shape is checked.
     """
     wanted, found = set(contents), dict[str, np.ndarray]()
-    folders = [
-        (int(size), folder)
-        for folder in cache_dir.glob(f"images-v{media.PREPROCESSING_VERSION}-*")
-        if (size := folder.name.split("-")[2]).isdecimal()
-    ]
-    for side, folder in sorted(folders):  # the largest last
-        for pack in filter(None, (_open_pack(index, ImageFormat(side)) for index in sorted(folder.glob("*.txt")))):
-            found |= {e.content[:16]: pack.pixels[at] for e, at in pack.places() if e.content[:16] in wanted}
+    folders: list[tuple[int, Path, ImageFormat | SoundFormat]] = []
+    for folder in cache_dir.glob(f"images-v{media.PREPROCESSING_VERSION}-*"):
+        if (size := folder.name.split("-")[2]).isdecimal():
+            folders.append((int(size), folder, ImageFormat(int(size))))
+    for folder in cache_dir.glob(f"sounds-v{SOUND_VERSION}-*-*"):
+        rate, milliseconds = folder.name.split("-")[2:4]
+        if rate.isdecimal() and milliseconds.isdecimal():
+            folders.append((int(rate), folder, SoundFormat(int(rate), int(milliseconds) / 1000)))
+    for _, folder, form in sorted(folders, key=lambda each: each[:2]):  # the largest, the finest last
+        for pack in filter(None, (_open_pack(index, form) for index in sorted(folder.glob("*.txt")))):
+            for entry, at in pack.places():
+                if entry.content[:16] in wanted:
+                    arrays = pack.pixels[at : at + entry.count]
+                    found[entry.content[:16]] = arrays if isinstance(form, SoundFormat) else arrays[0]
     return found
 
 

@@ -12,6 +12,7 @@ comes out is torchaudio's (tests/test_sound.py holds both against each other on 
 from __future__ import annotations
 
 import io
+import itertools
 import math
 import os
 import threading
@@ -355,6 +356,14 @@ def spectrogram(samples: np.ndarray, rate: int, width: int, height: int) -> np.n
     return np.asarray(Image.fromarray(np.maximum.reduceat(level, starts, axis=1)).resize((width, height), kind))
 
 
+def spectrogram_of(patches: np.ndarray, width: int, height: int) -> np.ndarray:
+    """(height, width) uint8: the same of the patches (p, 1, SIDE, SIDE) of a clip, where the clip is not at hand."""
+    from PIL import Image
+
+    kind = Image.Resampling.BICUBIC
+    return np.asarray(Image.fromarray(joined(patches)[::-1]).resize((width, height), kind))
+
+
 def color_map(steps: int = 256) -> np.ndarray:
     """(256, 3) uint8, colours of a spectrogram: from black over violet to pale yellow, in `steps`."""
     anchors = np.array([(0, 0, 0), (60, 15, 110), (165, 45, 125), (240, 110, 80), (255, 195, 110), (255, 250, 220)])
@@ -386,3 +395,16 @@ def cut(spectrogram: np.ndarray) -> np.ndarray:
     missing = max(0, SIDE - spectrogram.shape[1])
     padded = np.pad(spectrogram, ((0, 0), (missing // 2, missing - missing // 2)))
     return np.stack([padded[None, :, start : start + SIDE] for start in patch_starts(padded.shape[1])])
+
+
+def joined(patches: np.ndarray) -> np.ndarray:
+    """(SIDE, frames): the spectrogram that `cut` has made patches (p, 1, SIDE, SIDE) of.
+
+    How far they overlap, their columns say; those of a clip that was too long for all of it stand side by side.
+    """
+    steps = sorted(range(1, SIDE + 1), key=lambda step: abs(step - STEP))  # silence fits any
+    parts = [patches[0, 0]]
+    for before, after in itertools.pairwise(patches[:, 0]):
+        step = next(s for s in steps if np.array_equal(before[:, s:], after[:, : SIDE - s]))
+        parts.append(after[:, SIDE - step :])
+    return np.concatenate(parts, axis=1)
