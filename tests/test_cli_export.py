@@ -184,7 +184,7 @@ def test_decisions_of_the_run_count(run, capsys):
     )
     assert result.err.splitlines() == [
         "kept 7, dropped 1, relabelled 1 of 8 rows; 2 decided by people",
-        "1 decisions on test or validation rows (--include-split names a split to change) are passed over: 'test.png'",
+        "passed over: 1 decision on test or validation rows (--include-split names a split to change): 'test.png'",
     ]
 
 

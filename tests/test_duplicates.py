@@ -451,7 +451,7 @@ def test_copies_are_held_out_together(run):
 def test_report_and_page_show_the_leakage(run, capsys):
     shown = call(capsys, "report", run)
     assert "Leakage between splits" in shown.out and "copies: exact 2, perceptual 4" in shown.out
-    assert "leakage: 10 rows have a copy in another split" in shown.out
+    assert "leakage: 10 rows with a copy in another split" in shown.out
     assert "5 of 30 rows of split test" in shown.err
     as_json = json.loads(call(capsys, "report", run, "--json").out)
     assert [line["kind"] for line in as_json["leakage"]] == ["exact", "perceptual"]

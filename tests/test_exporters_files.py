@@ -96,7 +96,7 @@ def test_hard_links_become_copies_where_they_cannot_be(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "link", refuse)
     out = tmp_path / "out"
     notes = folders.write(cleaned(*dataset(tmp_path)), out, "hard")
-    assert notes == ["6 files are copied: they cannot be hard-linked from where they are"]
+    assert notes == ["copied: 6 files that cannot be hard-linked from where they are"]
     assert not (out / "train/cat/1.png").samefile(tmp_path / "data/a/1.png")
 
 
@@ -157,7 +157,7 @@ def test_remote_files_are_refused(tmp_path):
     from cli_world import make_report, row
 
     given = cleaned(read_manifest(tmp_path / "m.csv"), make_report([row("a"), row("b")]))
-    with pytest.raises(ConfigError, match="2 files are remote"):
+    with pytest.raises(ConfigError, match="2 remote files"):
         folders.write(given, tmp_path / "out", "hard")
 
 
@@ -261,7 +261,7 @@ def test_rows_without_a_split_go_to_train(tmp_path):
         for row, (name, kind, label, split, verdict) in enumerate(ROWS)
     ]
     notes = folders.write(cleaned(*dataset(tmp_path, rows)), tmp_path / "out", "hard")
-    assert notes == ["1 rows without a split are in train"]
+    assert notes == ["in train: 1 row without a split"]
     assert (tmp_path / "out/train/cat/1.png").exists()
 
 

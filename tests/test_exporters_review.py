@@ -187,7 +187,7 @@ def test_files_in_an_archive_are_shown_or_left_out_and_said(tmp_path):
     assert records["b/3.png"] == str(tmp_path / "data/b/3.png")
 
     notes = labelstudio.write(mixed, report.table, tmp_path / "tasks.json")
-    assert notes[1] == "3 rows are left out: Label Studio does not look into archives, so unpack them first"
+    assert notes[1] == "left out: 3 rows in archives: Label Studio does not look into them, unpack them first"
     assert len(json.loads((tmp_path / "tasks.json").read_text())) == len(ROWS) - 3
     with pytest.raises(ConfigError, match="no row is left"):
         labelstudio.write(replace(mixed, uris=np.array([inside[0]] * len(ROWS))), report.table, tmp_path / "none.json")

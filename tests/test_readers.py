@@ -570,7 +570,7 @@ def test_feature_errors(tmp_path):
     broken(np.full((2, 2), np.nan), "all 2 vectors hold NaN")
     broken(np.array([[{}], [{}]]), "pickle")
     fails(table, "is a folder", features=write(tmp_path / "d.npy" / "x", "").parent)
-    fails(table, "unknown ending '.csv'", features=table)
+    assert "without --features" in fails(table, "unknown ending '.csv'", features=table).hint
     fails(table, "cannot read", features=tmp_path / "none.npy")
     fails(table, "cannot read", features=write(tmp_path / "z.npz", "no zip"))
 

@@ -308,7 +308,10 @@ def test_class_folders_hold_the_parts(tmp_path):
         samples, rate = soundfile.read(files[name])
         assert len(samples) == seconds * rate and pitch(samples, rate) == pytest.approx(hertz, rel=0.01)
     assert soundfile.info(files["y/a-2.5-11.5.wav"]).duration == 1.5
-    assert notes[0].startswith("1 rows without a readable part are left out") and "4 parts of files are cut" in notes[1]
+    assert (
+        notes[0].startswith("left out: 1 row without a readable part")
+        and "cut out as WAV: 4 parts of files" in notes[1]
+    )
 
 
 def test_a_hugging_face_folder_of_parts_is_audited_as_it_is(tmp_path):

@@ -28,6 +28,7 @@ from cleanlab_lite.errors import ConfigError, DecodeError
 from cleanlab_lite.files import is_remote
 from cleanlab_lite.manifest.manifest import Encoded, Manifest
 from cleanlab_lite.progress import OnProgress, Progress, ignore
+from cleanlab_lite.text import counted
 
 CAUSES = {  # code of a row that cannot be read -> how it is counted
     "file_missing": "missing",
@@ -121,7 +122,7 @@ def load_inputs(
     )
     if not (store.codes == "").any():
         raise ConfigError(
-            f"none of the {len(manifest):,} files can be read ({causes(store.codes, store.errors)}); "
+            f"none of {counted(len(manifest), 'file')} can be read ({causes(store.codes, store.errors)}); "
             f"the first, {str(manifest.uris[0])!r}: {store.errors[0]}",
             hint=_way_out(manifest, set(store.codes.tolist())),
         )
