@@ -142,7 +142,7 @@ def test_hostile_names_stay_inside_and_are_told(tmp_path):
         "con_/-rf.png",
         "unnamed/3.png",
     ]
-    assert notes[0] == "1 rows without a label are left out"
+    assert notes[0] == "left out: 1 row without a label"
     assert (
         "class names made safe: 'a-b' as 'a-b-2', '\\x1b[2J' as '-[2J', '..' as 'unnamed', 'a/b' as 'a-b-3'" in notes[1]
     )

@@ -63,6 +63,14 @@ def test_blurred_and_enlarged_pictures_are_noted_and_plain_or_dim_ones_are_not(s
     assert noted(as_pixels(images)) == {"blurred": [3, 5]}
 
 
+def test_pictures_that_were_enlarged_to_be_decoded_are_judged_as_they_were():
+    images = scenes(200, 32)
+    images[3] = images[3].filter(ImageFilter.GaussianBlur(1.5))
+    images[5] = images[5].filter(ImageFilter.GaussianBlur(4))
+    enlarged = [image.resize((160, 160), Image.Resampling.BICUBIC) for image in images]
+    assert noted(as_pixels(enlarged), [(32, 32)] * 200) == {"blurred": [3, 5]}
+
+
 def test_where_all_pictures_are_blurred_none_is():
     assert noted(as_pixels([scene.filter(ImageFilter.GaussianBlur(2)) for scene in scenes(50, 32)])) == {}
 

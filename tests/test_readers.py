@@ -532,7 +532,7 @@ def test_modality_is_by_content_before_ending(tmp_path):
     write(tmp_path / "real.wav", PNG)
     manifest = read_manifest(path)
     assert manifest.modality == "image"
-    assert "modality: image (by content of 1 files)" in manifest.source.notes
+    assert "modality: image (by content of 1 file)" in manifest.source.notes
     write(tmp_path / "real.wav", b"%PDF-1.7")
     fails(path, "neither images nor sounds", "content of 1 files")
     fails(write(tmp_path / "n.csv", "path,label\nq1,x\nq2,y\n"), "neither images nor sounds", "none", "--features")

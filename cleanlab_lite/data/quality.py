@@ -15,7 +15,7 @@ LOOKED_AT = 32  # pixels of a side that brightness is told by
 DARK, BRIGHT = 50, 205  # grey levels: no more than 1 % of the pixels are brighter, or darker
 BLANK = 8  # grey levels between the 1st and the 99th percentile
 RARE = 0.05  # of the set: what more pictures are is how the set looks
-NOISE = 0.5  # grey levels squared: by so much a pixel is off in any file
+NOISE = 1.0  # grey levels squared: steps as small as these are those of any file
 SOFT = 0.7  # times the usual sharpness; pictures of 32 pixels reach that at a Gaussian of 1 pixel
 OTHER_SIZE, OTHER_SHAPE = 2.0, 1.5  # times the usual side, and the usual ratio of the longer side to the shorter
 FAR = 5.0  # times the spread of the set: how far from the median something is odd in a set of many kinds
@@ -27,6 +27,10 @@ def picture_notes(pixels: np.ndarray, sizes: np.ndarray, readable: np.ndarray) -
     pixels (n, 3, s, s) uint8; sizes (n, 2) of the files in pixels, 0 where not known; readable (n,) bool.
     """
     low, high, sharp = np.full((3, len(pixels)), np.nan)
+    known = readable & (sizes > 0).all(axis=1)
+    width, height = np.log(np.where(known[:, None], sizes, 1)).T
+    enlarged = pixels.shape[-1] / np.exp(np.median((width + height)[known] / 2)) if known.any() else 1.0
+    every = max(1, round(enlarged))  # pixel: what lies between is interpolated, and looks blurred in any picture
     step = max(1, pixels.shape[-1] // LOOKED_AT)
     rows = np.flatnonzero(readable)
     for start in range(0, len(rows), BLOCK):
@@ -34,11 +38,9 @@ def picture_notes(pixels: np.ndarray, sizes: np.ndarray, readable: np.ndarray) -
         chosen = pixels[block]
         grey = chosen[:, :, ::step, ::step].mean(axis=1, dtype=np.float32)
         low[block], high[block] = percentiles(grey.reshape(len(block), -1), (1, 99))
-        sharp[block] = sharpness(chosen[:, 1].astype(np.float32))
+        sharp[block] = sharpness(chosen[:, 1, ::every, ::every].astype(np.float32))
     blank = high - low < BLANK
     sharp[blank] = np.nan
-    known = readable & (sizes > 0).all(axis=1)
-    width, height = np.log(np.where(known[:, None], sizes, 1)).T
     found = {
         "blank": blank,
         "dark": (high < DARK) & ~blank,
@@ -53,12 +55,12 @@ def picture_notes(pixels: np.ndarray, sizes: np.ndarray, readable: np.ndarray) -
 def sharpness(grey: np.ndarray) -> np.ndarray:
     """(b,) the Laplacian of pictures (b, s, s) float32 to their steps from pixel to pixel, root mean squares of both.
 
-    sqrt(10) for noise, the less the more a picture is blurred.
+    sqrt(10) for noise of several grey levels, the less the more a picture is blurred.
     """
     down, right = np.diff(grey, axis=1), np.diff(grey, axis=2)
     laplacian = np.diff(down, axis=1)[:, :, 1:-1] + np.diff(right, axis=2)[:, 1:-1]
     curved, across, along = (np.einsum("bij,bij->b", each, each) / each[0].size for each in (laplacian, down, right))
-    return np.sqrt((curved + 20 * NOISE) / ((across + along) / 2 + 2 * NOISE))
+    return np.sqrt((curved + NOISE) / ((across + along) / 2 + NOISE))
 
 
 def distance(values: np.ndarray) -> np.ndarray:

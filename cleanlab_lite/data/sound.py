@@ -400,11 +400,13 @@ def cut(spectrogram: np.ndarray) -> np.ndarray:
 def joined(patches: np.ndarray) -> np.ndarray:
     """(SIDE, frames): the spectrogram that `cut` has made patches (p, 1, SIDE, SIDE) of.
 
-    How far they overlap, their columns say; those of a clip that was too long for all of it stand side by side.
+    How long it was, the columns say that two patches share; those of a clip that was too long stand side by side.
     """
-    steps = sorted(range(1, SIDE + 1), key=lambda step: abs(step - STEP))  # silence fits any
-    parts = [patches[0, 0]]
-    for before, after in itertools.pairwise(patches[:, 0]):
-        step = next(s for s in steps if np.array_equal(before[:, s:], after[:, : SIDE - s]))
-        parts.append(after[:, SIDE - step :])
-    return np.concatenate(parts, axis=1)
+    pairs = list(itertools.pairwise(patches[:, 0]))
+    least, most = max((len(pairs) - 1) * STEP, -1), len(pairs) * STEP  # frames from the first patch to the last
+    for last in (*range(most, least, -1), *range(most + 1, len(pairs) * SIDE + 1)):
+        steps = np.diff(np.linspace(0, last, len(patches)).round().astype(np.int64)).tolist()
+        if all(np.array_equal(a[:, by:], b[:, : SIDE - by]) for (a, b), by in zip(pairs, steps, strict=True)):
+            break
+    parts = [b[:, SIDE - by :] for (_, b), by in zip(pairs, steps, strict=True)]
+    return np.concatenate([patches[0, 0], *parts], axis=1)
