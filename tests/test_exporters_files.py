@@ -146,7 +146,7 @@ def test_hostile_names_stay_inside_and_are_told(tmp_path):
     assert (
         "class names made safe: 'a-b' as 'a-b-2', '\\x1b[2J' as '-[2J', '..' as 'unnamed', 'a/b' as 'a-b-3'" in notes[1]
     )
-    assert notes[2].startswith(f"1 rows without a file are left out: {str(tmp_path / 'gone.png')!r}"[:100])
+    assert notes[2].startswith(f"left out: 1 row without a file: {str(tmp_path / 'gone.png')!r}"[:100])
     again = tmp_path / "again"
     folders.write(cleaned(manifest, report), again, "copy")
     assert tree(again) == tree(out)

@@ -252,4 +252,4 @@ def test_the_command_audits_the_layout(tmp_path, monkeypatch, capsys, layout):
     result = call(capsys, *shlex.split(commands()[layout]), "--dry-run")
     assert result.code == 0, result.err
     assert [sentence for sentence in said if sentence not in result.err] == [], result.err
-    assert "files are missing" not in result.out
+    assert "missing: " not in result.out

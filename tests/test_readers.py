@@ -534,7 +534,9 @@ def test_modality_is_by_content_before_ending(tmp_path):
     assert manifest.modality == "image"
     assert "modality: image (by content of 1 file)" in manifest.source.notes
     write(tmp_path / "real.wav", b"%PDF-1.7")
-    fails(path, "neither images nor sounds", "content of 1 files")
+    fails(path, "neither images nor sounds", "content of 1 file")
+    remote = read_manifest(write(tmp_path / "r.csv", "path,label\ns3://b/0.png,x\ns3://b/1.png,y\n"))
+    assert "modality: image (by file endings (.png), as remote files are not opened for that)" in remote.source.notes
     fails(write(tmp_path / "n.csv", "path,label\nq1,x\nq2,y\n"), "neither images nor sounds", "none", "--features")
     fails(write(tmp_path / "o.csv", "path,label\n,x\n,y\n"), "path column is empty in all 2 rows")
 

@@ -377,11 +377,19 @@ def test_unusable_clips_do_not_count_in_the_statistics():
 @pytest.mark.parametrize("frames", [1, 40, SIDE, SIDE + 1, 150, 312, 1000, 2000])
 def test_a_spectrogram_comes_back_from_its_patches(frames):
     whole = np.random.default_rng(0).integers(0, 256, (SIDE, frames), dtype=np.uint8)
-    whole[:, 100:200] = 0  # silence fits everywhere
     found = joined(cut(whole))
     assert found.shape == (SIDE, max(frames, SIDE))
     before = (found.shape[1] - frames) // 2
     np.testing.assert_array_equal(found[:, before : before + frames], whole)
+
+
+def test_a_pause_hides_no_more_than_a_frame():
+    whole = np.random.default_rng(0).integers(0, 256, (SIDE, 312), dtype=np.uint8)
+    whole[:, 100:200] = 0  # fits to itself however far it is moved
+    found = joined(cut(whole))
+    assert abs(found.shape[1] - 312) <= 1
+    np.testing.assert_array_equal(found[:, :100], whole[:, :100])
+    np.testing.assert_array_equal(found[:, -100:], whole[:, -100:])
 
 
 def test_patches_of_a_clip_too_long_for_all_of_it_stand_side_by_side():
