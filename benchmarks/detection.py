@@ -120,7 +120,7 @@ def turns(args: argparse.Namespace) -> list[tuple[str, str]]:
 def run_method(name: str, task: dict[str, Any], folder: Path) -> dict[str, Any]:
     task_file, out = folder / "task.json", folder / "out.json"
     task_file.write_text(json.dumps(task), "utf-8")
-    command = [sys.executable, "-m", "benchmarks.worker", name, task_file, out]
+    command = [sys.executable, "-m", "benchmarks.worker", name, str(task_file), str(out)]
     if subprocess.run(command, cwd=ROOT).returncode:
         raise SystemExit(f"{name} failed")  # it has said why
     return json.loads(out.read_text("utf-8"))
@@ -164,8 +164,8 @@ def differences(records: list[dict[str, Any]], dataset: data.Dataset, replicates
         for peer in records:
             if ours["by"] == "nlclean" != peer["by"] and ours["seed"] == peer["seed"]:
                 wrong = (dataset.given != dataset.truth)[ours["rows"]]
-                scores = (np.array(record["score"]) for record in (ours, peer))
-                difference = metrics.paired_bootstrap(*scores, wrong, n=replicates, seed=ours["seed"])
+                score, other = (np.array(record["score"]) for record in (ours, peer))
+                difference = metrics.paired_bootstrap(score, other, wrong, n=replicates, seed=ours["seed"])
                 result.setdefault(ours["method"], {}).setdefault(peer["method"], []).append(difference)
     return result
 

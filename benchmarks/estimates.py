@@ -120,10 +120,11 @@ def compare(folder: Path, manifest: Path, options: list[str], *, busy: bool) -> 
         audit = nlclean(folder, "audit", manifest, "--out", Path(out) / "run", *options)
         state = json.loads((Path(out) / "run" / "run.json").read_text("utf-8"))
     took = sum(state["seconds"].values())
-    estimates = [plan[f"estimated_{name}"] for name in ("seconds", "least", "most")]
+    estimate, least, most = (plan[f"estimated_{name}"] for name in ("seconds", "least", "most"))
     if busy:
-        return Outcome(*(asked.share * each for each in estimates), asked.cpu, audit.share * took)
-    return Outcome(*estimates, asked.wall, took)
+        share = asked.share
+        return Outcome(share * estimate, share * least, share * most, asked.cpu, audit.share * took)
+    return Outcome(estimate, least, most, asked.wall, took)
 
 
 def main() -> None:

@@ -64,7 +64,8 @@ def compare(args: argparse.Namespace, seed: int, folder: Path) -> None:
         score, p = (report.table[column].to_numpy() for column in ("label_score", "p_mislabel"))
         parts = (slice(None), slice(before), slice(before, None))
         found = [metrics.average_precision(score[part], wrong[part]) if wrong[part].any() else np.nan for part in parts]
-        rate = report.summary.noise_rate.estimate
+        estimate = report.summary.noise_rate.estimate
+        rate = np.nan if estimate is None else estimate
         again = int((p[fixed] >= 0.5).sum())
         stages = [json.loads(path.read_bytes())["facts"] for path in (folder / name / "stages").glob("*.json")]
         figures = [*found, rate, metrics.rate_error(rate, wrong), metrics.expected_calibration_error(p, wrong)]

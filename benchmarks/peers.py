@@ -135,7 +135,7 @@ def nlclean(contest: Contest) -> Iterator[Finding]:
         report = run_audit(manifest, config, run=run)
         stages = [run.facts(path.stem) for path in run.path("stages").glob("*.json")]
     visits = sum(facts["rows"] * facts["epochs"] for facts in stages if "epochs" in facts)  # one per network trained
-    epochs = report.summary.proxy["epochs"]
+    assert report.summary.proxy is not None  # these audits train
     judged = report.table["p_mislabel"].is_valid()
     table, rate = report.table.filter(judged), report.summary.noise_rate
     yield Finding(
@@ -143,13 +143,13 @@ def nlclean(contest: Contest) -> Iterator[Finding]:
         np.flatnonzero(judged),
         table["label_score"].to_numpy(),
         visits,
-        epochs,
+        report.summary.proxy["epochs"],
         flagged=table["is_label_issue"].to_numpy(),
         p_mislabel=table["p_mislabel"].to_numpy(),
         suggested=table["suggested_label"].fill_null("").to_numpy().astype(str),
         ood_score=table["ood_score"].to_numpy(),
-        noise_rate=rate.estimate,
-        noise_interval=(rate.low, rate.high),
+        noise_rate=math.nan if rate.estimate is None else rate.estimate,
+        noise_interval=None if rate.low is None or rate.high is None else (rate.low, rate.high),
     )
 
 

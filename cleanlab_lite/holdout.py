@@ -22,7 +22,7 @@ from cleanlab_lite.manifest.manifest import PLURALS, WHOLE, Encoded, Manifest
 from cleanlab_lite.pipeline import Proxies
 from cleanlab_lite.run import Run, RunFolder
 from cleanlab_lite.run.report import VIEW_MARGIN, ReportTable, flags
-from cleanlab_lite.text import listing
+from cleanlab_lite.text import counted, listing
 
 FOLDS = 4  # one of them is kept from learning, where there is nothing else to test on
 NAME_FILE = "--test FILE names rows whose labels are trusted"
@@ -123,17 +123,17 @@ def rows_of_file(whole: Manifest, n: int, looked: Looked) -> Rows:
     copy = np.isin(looked.group, looked.group[~behind])
     reasons = {
         "cannot be read": behind & ~readable,
-        "have no label, or one that the run does not know": behind & readable & ~labelled,
-        "are copies of rows of the run": behind & readable & labelled & copy,
+        "without a label that the run knows": behind & readable & ~labelled,
+        "with a copy among the rows of the run": behind & readable & labelled & copy,
     }
     test = behind & readable & labelled & ~copy
-    left_out = [f"{int(mask.sum()):,} test rows {why}" for why, mask in reasons.items() if mask.any()]
+    left_out = [f"{counted(int(mask.sum()), 'test row')} {why}" for why, mask in reasons.items() if mask.any()]
     if not test.any():
         raise ConfigError(
             f"none of the {int(behind.sum()):,} test rows is left: {'; '.join(left_out)}",
             hint=f"test on rows that the run has not audited, with labels of the same names: {listing(whole.classes)}",
         )
-    measure = f"accuracy on {int(test.sum()):,} rows whose labels are trusted"
+    measure = f"accuracy on {counted(int(test.sum()), 'row')} whose labels are trusted"
     return Rows(learn, test, whole.labels, looked.group, "file", measure, left_out)
 
 
@@ -150,8 +150,8 @@ def rows_of_run(run: RunFolder, whole: Manifest, looked: Looked, audit: Audit, s
 def _of_splits(whole: Manifest, looked: Looked, learn: np.ndarray, held_back: np.ndarray, copy: np.ndarray) -> Rows:
     test, copies = held_back & ~copy, int((held_back & copy).sum())
     names = listing(sorted({name.strip() for name in whole.splits[test].tolist()}))
-    measure = f"accuracy on {test.sum():,} rows of split {names}, whose own labels may be wrong"
-    left_out = [f"{copies:,} rows of the split are copies of rows that are learned from"] if copies else []
+    measure = f"accuracy on {counted(int(test.sum()), 'row')} of split {names}, whose own labels may be wrong"
+    left_out = [f"{counted(copies, 'row')} of the split: copies of what is learned from"] if copies else []
     return Rows(learn, test, whole.labels, looked.group, "split", measure, left_out)
 
 

@@ -105,6 +105,12 @@ def listing(names: Sequence[str], limit: int = 20, width: int = 10_000) -> str:
     return f"{shown} and {len(names) - limit} more" if len(names) > limit else shown
 
 
+def counted(count: int, noun: str) -> str:
+    """ "1 row", "1,234 rows"; of a noun whose plural has an s more, "1 class", "2 entries" too."""
+    plural = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}{'es' if noun.endswith('s') else 's'}"
+    return f"{count:,} {noun if count == 1 else plural}"
+
+
 def percent(share: float | None, unknown: str = "-") -> str:
     """A share as "12.3 %"; `unknown` where it is None or not finite."""
     return unknown if share is None or not math.isfinite(share) else f"{100 * share:.1f} %"

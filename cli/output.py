@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from cleanlab_lite.addresses import shown
 from cleanlab_lite.config import FIELDS
-from cleanlab_lite.text import chance, escape, percent, renamed, shorten, tell_apart
+from cleanlab_lite.text import chance, counted, escape, percent, renamed, shorten, tell_apart
 
 from .settings import OptionValue
 from .terminal import format_duration, is_terminal, supports_color, wrapped
@@ -71,7 +71,9 @@ def json_document(value: Any) -> None:
 def encoded_view(done: Done) -> None:
     """What a person reads after an encoding; the last line is the folder."""
     there = f", {done.found:,} of them from before" if done.found else ""
-    line(f"{done.rows:,} rows as vectors of {done.dimensions:,} numbers in {done.parts:,} parts{there}")
+    line(
+        f"{counted(done.rows, 'row')} as vectors of {done.dimensions:,} numbers in {counted(done.parts, 'part')}{there}"
+    )
     line(f"  nlclean audit {escape(shlex.quote(str(done.folder)))}")
     line(escape(str(done.folder)))
 
@@ -154,7 +156,7 @@ def selftest_view(found: SelfTest, folder: Path) -> None:
     from cleanlab_lite.run.layout import SELFTEST
 
     line(
-        f"{found.flagged:,} rows flagged, noise rate {percent(found.noise_rate)}; "
+        f"{counted(found.flagged, 'row')} flagged, noise rate {percent(found.noise_rate)}; "
         f"wrong labels planted at that rate, audits with preset {found.preset}"
     )
     names = ("errors planted", "rows", "planted", "flagged", "AP", "precision", "recall", "corrections right", "rate")
@@ -212,7 +214,7 @@ def verification_view(found: Verification, folder: Path) -> None:
     """What a person reads after a verification; the last line is the file that holds it."""
     from cleanlab_lite.run.layout import VERIFICATION
 
-    line(f"{found.rows:,} rows to learn from, {found.seeds} seeds: {escape(found.learner)}")
+    line(f"{counted(found.rows, 'row')} to learn from, {counted(found.seeds, 'seed')}: {escape(found.learner)}")
     line(escape(found.measure))
     names = ("labels", "", "rows", "relabelled", "accuracy", "difference", "95 % interval", "verdict")
     _table("What is learned from the labels", names, map(_way_cells, found.ways), right=(2, 3, 4, 5, 6))
@@ -232,11 +234,11 @@ def comparison_view(found: Comparison, top: int) -> None:
     """What a person reads of two runs; `top` rows a list."""
     from cleanlab_lite.report.comparison import CHANGES
 
-    line(f"{_rows(found.rows)} in both, {found.only_before:,} only before, {found.only_after:,} only after")
+    line(f"{counted(found.rows, 'row')} in both, {found.only_before:,} only before, {found.only_after:,} only after")
     if found.relabelled:
-        line(f"relabelled: {_rows(found.relabelled)}")
+        line(f"relabelled: {counted(found.relabelled, 'row')}")
     line(f"noise rate: {_between(found.rate_before)} before, {_between(found.rate_after)} after")
-    line(f"flagged: {_rows(found.flagged_before)} before, {_rows(found.flagged_after)} after")
+    line(f"flagged: {counted(found.flagged_before, 'row')} before, {counted(found.flagged_after, 'row')} after")
     if found.stay is not None:
         line(f"{percent(found.stay)} of the flags stay")
     names = tell_apart(each.label for each in found.classes)
@@ -257,7 +259,7 @@ def comparison_view(found: Comparison, top: int) -> None:
     for name in CHANGES:
         rows = [each for each in found.changes if each.change == name]
         _table(
-            f"{name.capitalize()}: {_rows(len(rows))}",
+            f"{name.capitalize()}: {counted(len(rows), 'row')}",
             ("id", "label", "p before", "p after", "suggested before", "suggested after"),
             [_change_cells(each, names) for each in rows[:top]],
             right=(2, 3),
@@ -266,7 +268,7 @@ def comparison_view(found: Comparison, top: int) -> None:
 
 def stability_view(found: Stability) -> None:
     """What a person reads of the same audit with other seeds."""
-    line(f"{_rows(found.flagged)} flagged with seed {found.seed}, noise rate {percent(found.noise_rate)}")
+    line(f"{counted(found.flagged, 'row')} flagged with seed {found.seed}, noise rate {percent(found.noise_rate)}")
     _table(
         "With other seeds",
         ("seed", "flagged", "flags that stay", "newly", "no longer", "other suggestion", "noise rate", "folder"),
@@ -298,27 +300,24 @@ def _change_cells(each: Change, names: Mapping[str, str]) -> tuple[str, ...]:
 def _headline(summary: Summary) -> None:
     manifest, rate = summary.manifest, summary.noise_rate
     facts = (
-        f": {manifest.rows:,} rows, {manifest.labelled:,} labelled, {manifest.classes:,} classes, {manifest.modality}"
+        f": {counted(manifest.rows, 'row')}, {manifest.labelled:,} labelled, {counted(manifest.classes, 'class')}, "
+        f"{manifest.modality}"
     )
     line(shorten(escape(manifest.path), max(_width() - len(facts), _SHORTEST_PATH)) + facts)
     between = f"{percent(rate.estimate)}, between {percent(rate.low)} and {percent(rate.high)} "
     line(f"noise rate: {f'{between}({escape(rate.method)})' if rate.learned else escape(rate.method)}")
-    line(wrapped(f"flagged: {_rows(summary.flagged)}{_parts(summary.flagged_issues)}", sys.stdout))
+    line(wrapped(f"flagged: {counted(summary.flagged, 'row')}{_parts(summary.flagged_issues)}", sys.stdout))
     if others := summary.other_issues:
-        line(wrapped(f"not flagged, with an issue: {_rows(sum(others.values()))}{_parts(others)}", sys.stdout))
+        line(wrapped(f"not flagged, with an issue: {counted(sum(others.values()), 'row')}{_parts(others)}", sys.stdout))
     if summary.duplicates:
         _copies(summary.duplicates, summary.reasons.get("leakage", 0))
-
-
-def _rows(count: int) -> str:
-    return f"{count:,} {'row' if count == 1 else 'rows'}"
 
 
 def _to_review(flagged: int, others: int) -> str:
     """Rows with an issue, flagged ones first."""
     if not (flagged and others):
-        return "the flagged rows" if flagged else _rows(others)
-    return f"{flagged:,} flagged and {others:,} other rows"
+        return "the flagged rows" if flagged else counted(others, "row")
+    return f"{flagged:,} flagged and {counted(others, 'other row')}"
 
 
 def _parts(counts: Mapping[str, int]) -> str:
@@ -334,7 +333,7 @@ def _copies(duplicates: Mapping[str, Any], leaking: int) -> None:
     if search.get("recall") is not None:
         line(f"copies among vectors were sought nearby, where {percent(search['recall'])} of all neighbours are")
     if leaking:
-        line(f"leakage: {leaking:,} rows have a copy in another split")
+        line(f"leakage: {counted(leaking, 'row')} with a copy in another split")
 
 
 def _annotators(found: Sequence[Annotator]) -> None:
@@ -560,9 +559,9 @@ def _of_rows(facts: Mapping[str, Any]) -> str:
     from cleanlab_lite.manifest.manifest import PLURALS
 
     rows, labelled, missing = facts["rows"], facts["labelled"], facts.get("missing_files", 0)
-    parts = [f"{rows:,} {PLURALS[facts['modality']]}", f"{facts['classes']:,} classes"]
+    parts = [counted(rows, PLURALS[facts["modality"]].removesuffix("s")), counted(facts["classes"], "class")]
     parts += [f"{rows - labelled:,} without a label"] if labelled < rows else []
-    return ", ".join([*parts, *([f"{missing:,} files are missing"] if missing else [])])
+    return ", ".join([*parts, *([f"missing: {counted(missing, 'file')}"] if missing else [])])
 
 
 def views_in_words(facts: Mapping[str, Any]) -> list[str]:
@@ -594,7 +593,7 @@ def views_in_words(facts: Mapping[str, Any]) -> list[str]:
 
 
 def _networks(facts: Mapping[str, Any]) -> str:
-    epochs = f"{facts['epochs']} epochs" if facts["epochs"] else "epochs by trial"
+    epochs = counted(facts["epochs"], "epoch") if facts["epochs"] else "epochs by trial"
     taught = f"{facts['strategy']} with {facts['loss']}"
     if facts["recipes"] > 1:
         taught = f"the best of {facts['recipes']} recipes"
@@ -651,12 +650,8 @@ def runs_view(runs: Sequence[ListedRun], root: Path) -> None:
         when = run.when[:16].replace("T", " ")
         folder = run.folder.relative_to(root) if run.folder.is_relative_to(root) else run.folder
         rows.append((when, state, "yes" if run.decided else "", size(run.bytes), escape(str(folder))))
-    title = f"{runs_in_words(len(runs))} in {escape(str(root))}, {size(total)}"
+    title = f"{counted(len(runs), 'run')} in {escape(str(root))}, {size(total)}"
     _table(title, ("finished or begun", "flagged", "reviewed", "size", "folder"), rows, right={1, 3})
-
-
-def runs_in_words(count: int) -> str:
-    return f"{count:,} run{'s' * (count != 1)}"
 
 
 def cache_view(parts: Sequence[Mapping[str, Any]], root: Path) -> None:

@@ -41,7 +41,8 @@ def resolve(flags: Mapping[str, str | bool | None], *, environ: Mapping[str, str
     problems: list[str] = []
     hint = ""
     given: dict[str, OptionValue] = {}  # later layers replace earlier ones
-    for layer in (*_file_layers(cwd), _environment_layer(environ), _flag_layer(flags)):
+    typed_in = _flag_layer(flags)
+    for layer in (*_file_layers(cwd), _environment_layer(environ), typed_in):
         for key, raw in layer.items():
             name = key.replace("-", "_")
             if name not in KEYS:
@@ -53,6 +54,8 @@ def resolve(flags: Mapping[str, str | bool | None], *, environ: Mapping[str, str
                 continue
             try:
                 given[name] = OptionValue(convert(name, raw.value), raw.origin)
+                if layer is typed_in:
+                    _refuse_zero(name, given[name].value)
             except ConfigError as error:
                 problems.append(f"{raw.origin}: {error.message}")
     if problems:
@@ -86,6 +89,13 @@ def convert(name: str, raw: Any) -> Any:
         except (ValueError, ConfigError):
             raise ConfigError(f"{name} is {raw!r}, must be {NOUNS[option.kind]}") from None
     return typed(name, raw)
+
+
+def _refuse_zero(name: str, value: Any) -> None:
+    """Files hold a 0 where `--show-config` has written that something is chosen; who types one wants nothing chosen."""
+    option = FIELDS.get(name)  # none of the preset
+    if option is not None and value == option.default and not option.within(value):
+        raise ConfigError(f"{name} is {value}, must {option.bounds}; left out it is {option.stands_for}")
 
 
 def parse_duration(text: str) -> float:

@@ -20,15 +20,18 @@ EPOCHS = 4
 WRONG, FINE = 5, 15
 
 
-def page_run(folder: Path, *, side: int = 16, fine: int = FINE, wrong: int = WRONG, copies: bool = False) -> Path:
+def page_run(
+    folder: Path, *, side: int = 16, fine: int = FINE, wrong: int = WRONG, copies: bool = False, within: str = ""
+) -> Path:
     """A run on `wrong` wrong and `fine` fine pictures of `side` pixels; one row and one class have a hostile name.
 
-    With `copies` the first wrong row has a copy among the fine ones.
+    With `copies` the first wrong row has a copy among the fine ones; all ids begin with `within`.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    ids = [f"wrong{i}.png" for i in range(wrong - 1)] + [HOSTILE] + [f"fine{i}.png" for i in range(fine)]
+    names = [f"wrong{i}.png" for i in range(wrong - 1)] + [HOSTILE] + [f"fine{i}.png" for i in range(fine)]
+    ids = [within + name for name in names]
     common: dict[str, Any] = {
-        "neighbors": ["fine1.png", "wrong0.png"],
+        "neighbors": [within + "fine1.png", within + "wrong0.png"],
         "top_labels": ["cat", "dog"],
         "top_probs": [0.9, 0.1],
     }

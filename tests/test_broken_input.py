@@ -266,12 +266,12 @@ REFUSED: dict[str, tuple[Callable[[], list[object]], list[str]]] = {
     "Parquet with text that is none": (not_utf8, ["m.parquet", "UTF8"]),
     "deep configuration": (lambda: configured(f"epochs = {'[' * 5000}{']' * 5000}\n"), ["nlclean.toml", "too deeply"]),
     # pictures and sounds
-    "empty pictures only": (empty_pictures, ["none of the 60 files can be read", "0 bytes", "--path-column"]),
+    "empty pictures only": (empty_pictures, ["none of 60 files can be read", "0 bytes", "--path-column"]),
     "missing pictures only": (
         lambda: [write_csv(Path("m.csv"), {"path": [f"{row}.png" for row in range(N)], "label": LABELS}), *SMALL],
         ["60 of 60 files are missing", "looked for", "0.png", "--path-column", "--path-root"],
     ),
-    "sounds with broken headers only": (sounds, ["none of the 4 files can be read", "header is broken", "RIFF"]),
+    "sounds with broken headers only": (sounds, ["none of 4 files can be read", "header is broken", "RIFF"]),
     "pictures that are all the same": (
         same_pictures,
         ["can be read: 60", "too alike", "are the files the right ones?"],

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import zlib
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -209,11 +210,12 @@ import resource
 from pathlib import Path
 import numpy as np
 from cleanlab_lite.data import cache
+from cleanlab_lite.data.media import Decoded
 
 cache.PACK_BYTES, cache.MEMORY_BYTES = 2 << 20, {memory}
 form, folder = cache.FeatureFormat("encoder", 4096), Path({str(tmp_path)!r})
 names = [f"{{row:064x}}" for row in range(4096)]
-cache.keep(form, ((name, np.full((1, 4096), row, "<f2"), "") for row, name in enumerate(names)), folder)
+cache.keep(form, ((name, Decoded(np.full((1, 4096), row, "<f2"))) for row, name in enumerate(names)), folder)
 
 taken = next(int(line.split()[1]) << 10 for line in open("/proc/self/status") if line.startswith("VmSize"))
 resource.setrlimit(resource.RLIMIT_AS, (taken + (48 << 20), resource.RLIM_INFINITY))
@@ -369,10 +371,26 @@ def test_a_pack_of_the_right_numbers_in_another_order_counts_for_nothing(tmp_pat
 def test_what_is_decoded_is_kept_however_it_lies_in_memory(files, tmp_path, monkeypatch, layout):
     uris, expected = files
     original = media.decode_image
-    monkeypatch.setattr(media, "decode_image", lambda data, size: layout(original(data, size)))
+    monkeypatch.setattr(media, "decode_image", lambda data, size: (layout(original(data, size)[0]), (S, S)))
     expected = np.stack([layout(pixels) for pixels in expected])
     for _ in range(2):  # decoded, and from the cache
         assert np.array_equal(cache.load(uris, PICTURES, cache_dir=tmp_path / "cache").pixels, expected)
+
+
+def test_the_sizes_of_the_files_are_kept_and_caches_without_them_are_read(files, tmp_path):
+    uris, expected = files
+    Image.fromarray(expected[3].transpose(1, 2, 0)).resize((64, 20)).save(uris[3])
+    own = [[S, S]] * 3 + [[64, 20]] + [[S, S]] * 6
+    for _ in range(2):  # decoded, and from the cache
+        assert cache.load(uris, PICTURES, cache_dir=tmp_path / "cache").sizes.tolist() == own
+    (index,) = packs(tmp_path / "cache")[0].parent.glob("*.txt")  # as they were written before
+    lines = [line.split(" ")[0] for line in index.read_text().splitlines()[1:]]
+    crc = zlib.crc32(
+        packs(tmp_path / "cache")[0].read_bytes()[-10 * 3 * S * S :], zlib.crc32("\n".join(lines).encode())
+    )
+    index.write_text("\n".join([f"{crc:08x}", *lines]) + "\n")
+    old = cache.load(uris, PICTURES, cache_dir=tmp_path / "cache")
+    assert old.decoded == 0 and not old.sizes.any()
 
 
 def test_damaged_stat_files_cost_only_time(files, tmp_path, monkeypatch):

@@ -236,7 +236,7 @@ def test_a_manifest_of_another_length_is_refused(run, capsys):
 def test_decisions_count(run, capsys):
     log = DecisionLog(run / DECISIONS)
     log.append(Decision("b.png", "keep", "dog"))
-    assert "1 suspects, 1 accepted" in call(capsys, "check", run, "--max-suspects", "1").out
+    assert "1 suspect, 1 accepted" in call(capsys, "check", run, "--max-suspects", "1").out
     log.append(Decision("c.png", "drop", "dog"))
     assert call(capsys, "check", run, "--max-suspects", "0").code == 1  # confirmed, and still there
     log.append(Decision("c.png", "keep", "dog"))

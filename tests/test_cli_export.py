@@ -184,7 +184,7 @@ def test_decisions_of_the_run_count(run, capsys):
     )
     assert result.err.splitlines() == [
         "kept 7, dropped 1, relabelled 1 of 8 rows; 2 decided by people",
-        "1 decisions on test or validation rows (--include-split names a split to change) are passed over: 'test.png'",
+        "passed over: 1 decision on test or validation rows (--include-split names a split to change): 'test.png'",
     ]
 
 
@@ -275,7 +275,9 @@ def test_rows_without_files_or_labels_do_not_make_an_empty_folder(tmp_path, caps
         path.unlink()
     for name in ("folders", "huggingface"):
         result = call(capsys, "export", run, "--format", name)
-        assert result.code == 2 and "no row is left, nothing is written\n  10 rows without a file" in result.err
+        assert (
+            result.code == 2 and "no row is left, nothing is written\n  left out: 10 rows without a file" in result.err
+        )
     assert [path.name for path in (tmp_path / "data").iterdir()] == ["m.csv"]
 
 
@@ -456,7 +458,7 @@ def test_apply_and_reverse(run, capsys):
     result = call(capsys, "export", "--apply", patch, "--to", original)
     patched = run.parent / "data" / "pets.patched.csv"
     assert (result.code, result.out) == (0, f"{patched}\n")
-    assert result.err == "dropped 1, put back 0, relabelled 1 rows\n"
+    assert result.err == "dropped 1, put back 0, relabelled 1\n"
     assert patched.read_text() == without("alien").replace("wrong.png,dog", "wrong.png,cat")
     result = call(capsys, "export", "--apply", patch, "--to", patched, "--reverse", "--json")
     document = json.loads(result.out)

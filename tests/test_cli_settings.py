@@ -64,6 +64,14 @@ def test_a_pyproject_of_others_does_not_hide_ours_further_up(project):
     assert resolve({}, environ={}, cwd=project / "sub" / "work")["epochs"].value == 9
 
 
+@pytest.mark.parametrize("flag", ["epochs", "batch_size", "image_size", "workers"])
+def test_a_typed_zero_is_no_choice_and_one_in_a_file_is(project, flag):
+    with pytest.raises(ConfigError, match=f"--{flag.replace('_', '-')}: {flag} is 0, must .*; left out it is "):
+        resolve({flag: "0"}, environ={}, cwd=project)
+    (project / "nlclean.toml").write_text(f"{flag} = 0\n")  # as --show-config writes it
+    assert resolve({"max_memory": "0"}, environ={}, cwd=project)[flag].value == 0
+
+
 def test_all_problems_are_named_at_once(project):
     (project / "nlclean.toml").write_text("epoch = 3\nseed = true\nimage-size = 32.5\nloss = 4\nproxy = ['cnn']\n")
     with pytest.raises(ConfigError) as error:

@@ -68,7 +68,7 @@ SAVED_AGAIN = {
 
 
 def pictures(*files: bytes) -> np.ndarray:
-    return np.stack([decode_image(file, SIDE) for file in files])
+    return np.stack([decode_image(file, SIDE)[0] for file in files])
 
 
 ORIGINALS = [encoded(photo(seed), quality=92) for seed in range(60)]
@@ -200,9 +200,9 @@ HEARD_AGAIN = {
 
 def clips(*files: bytes) -> Inputs:
     decoded = [FORM.decode(file) for file in files]
-    offsets = np.cumsum([0, *(len(patches) for patches, _ in decoded)])
-    inputs = inputs_of(np.concatenate([patches for patches, _ in decoded]), offsets=offsets)
-    return replace(inputs, notes={"silent": np.array(["silent" in notes for _, notes in decoded])})
+    offsets = np.cumsum([0, *(len(each.arrays) for each in decoded)])
+    inputs = inputs_of(np.concatenate([each.arrays for each in decoded]), offsets=offsets)
+    return replace(inputs, notes={"silent": np.array(["silent" in each.notes for each in decoded])})
 
 
 @pytest.mark.parametrize("how", HEARD_AGAIN)
@@ -451,7 +451,7 @@ def test_copies_are_held_out_together(run):
 def test_report_and_page_show_the_leakage(run, capsys):
     shown = call(capsys, "report", run)
     assert "Leakage between splits" in shown.out and "copies: exact 2, perceptual 4" in shown.out
-    assert "leakage: 10 rows have a copy in another split" in shown.out
+    assert "leakage: 10 rows with a copy in another split" in shown.out
     assert "5 of 30 rows of split test" in shown.err
     as_json = json.loads(call(capsys, "report", run, "--json").out)
     assert [line["kind"] for line in as_json["leakage"]] == ["exact", "perceptual"]

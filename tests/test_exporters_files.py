@@ -96,7 +96,7 @@ def test_hard_links_become_copies_where_they_cannot_be(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "link", refuse)
     out = tmp_path / "out"
     notes = folders.write(cleaned(*dataset(tmp_path)), out, "hard")
-    assert notes == ["6 files are copied: they cannot be hard-linked from where they are"]
+    assert notes == ["copied: 6 files that cannot be hard-linked from where they are"]
     assert not (out / "train/cat/1.png").samefile(tmp_path / "data/a/1.png")
 
 
@@ -142,11 +142,11 @@ def test_hostile_names_stay_inside_and_are_told(tmp_path):
         "con_/-rf.png",
         "unnamed/3.png",
     ]
-    assert notes[0] == "1 rows without a label are left out"
+    assert notes[0] == "left out: 1 row without a label"
     assert (
         "class names made safe: 'a-b' as 'a-b-2', '\\x1b[2J' as '-[2J', '..' as 'unnamed', 'a/b' as 'a-b-3'" in notes[1]
     )
-    assert notes[2].startswith(f"1 rows without a file are left out: {str(tmp_path / 'gone.png')!r}"[:100])
+    assert notes[2].startswith(f"left out: 1 row without a file: {str(tmp_path / 'gone.png')!r}"[:100])
     again = tmp_path / "again"
     folders.write(cleaned(manifest, report), again, "copy")
     assert tree(again) == tree(out)
@@ -157,7 +157,7 @@ def test_remote_files_are_refused(tmp_path):
     from cli_world import make_report, row
 
     given = cleaned(read_manifest(tmp_path / "m.csv"), make_report([row("a"), row("b")]))
-    with pytest.raises(ConfigError, match="2 files are remote"):
+    with pytest.raises(ConfigError, match="2 remote files"):
         folders.write(given, tmp_path / "out", "hard")
 
 
@@ -261,7 +261,7 @@ def test_rows_without_a_split_go_to_train(tmp_path):
         for row, (name, kind, label, split, verdict) in enumerate(ROWS)
     ]
     notes = folders.write(cleaned(*dataset(tmp_path, rows)), tmp_path / "out", "hard")
-    assert notes == ["1 rows without a split are in train"]
+    assert notes == ["in train: 1 row without a split"]
     assert (tmp_path / "out/train/cat/1.png").exists()
 
 

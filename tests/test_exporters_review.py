@@ -111,7 +111,7 @@ def test_label_studio_takes_sounds_urls_and_hostile_names(tmp_path):
         row(names[3], given_label=None, label_score=None, top_labels=["cat"], top_probs=[0.5]),
     ]
     notes = labelstudio.write(manifest, make_report(rows).table, tmp_path / "tasks.json")
-    assert notes[1] == "1 rows without a readable file are left out"
+    assert notes[1] == "left out: 1 row without a readable file"
     tasks = json.loads((tmp_path / "tasks.json").read_text())
     assert [check_task(task) for task in tasks] == ["audio"] * 3
     assert [task["data"]["audio"] for task in tasks] == [
@@ -187,7 +187,7 @@ def test_files_in_an_archive_are_shown_or_left_out_and_said(tmp_path):
     assert records["b/3.png"] == str(tmp_path / "data/b/3.png")
 
     notes = labelstudio.write(mixed, report.table, tmp_path / "tasks.json")
-    assert notes[1] == "3 rows are left out: Label Studio does not look into archives, so unpack them first"
+    assert notes[1] == "left out: 3 rows in archives: Label Studio does not look into them, unpack them first"
     assert len(json.loads((tmp_path / "tasks.json").read_text())) == len(ROWS) - 3
     with pytest.raises(ConfigError, match="no row is left"):
         labelstudio.write(replace(mixed, uris=np.array([inside[0]] * len(ROWS))), report.table, tmp_path / "none.json")
@@ -204,6 +204,6 @@ def test_pictures_that_argilla_cannot_open_are_left_out_and_said(tmp_path):
     rows = [report_row(*entry) for entry in ROWS]
     rows[0] |= {"error": "image file is truncated", "issue": "unreadable", "label_score": None}
     notes = argilla.write(manifest, make_report(rows).table, tmp_path / "r.jsonl")
-    assert notes == ["2 rows without a picture that Argilla can open are left out"]
+    assert notes == ["left out: 2 rows without a picture that Argilla can open"]
     ids = {json.loads(line)["id"] for line in (tmp_path / "r.jsonl").read_text().splitlines()}
     assert ids == {name for name, *_ in ROWS} - {"a/1.png", "b/4.png"}

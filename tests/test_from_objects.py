@@ -391,12 +391,12 @@ def test_an_empty_file_is_no_file(keep):
 def test_a_picture_of_any_mode_is_decoded_as_its_file_would_be(keep, mode):
     base = Image.fromarray(PIXELS[0])
     made = Image.fromarray(PIXELS[0, ..., 0].astype(np.uint16) * 200) if mode == "I;16" else base.convert(mode)
-    found = decode_image(Path(keep.picture(made)).read_bytes(), 9)
+    found = decode_image(Path(keep.picture(made)).read_bytes(), 9)[0]
     assert found.shape == (3, 9, 9)
     if mode in ("RGB", "P"):
         expected = io.BytesIO()
         made.save(expected, "PNG")
-        np.testing.assert_array_equal(found, decode_image(expected.getvalue(), 9))
+        np.testing.assert_array_equal(found, decode_image(expected.getvalue(), 9)[0])
 
 
 def test_turned_photographs_are_stored_upright(keep):

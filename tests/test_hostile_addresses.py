@@ -15,6 +15,7 @@ import fsspec
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import soundfile
 from audit_world import picture
 from PIL import Image
 
@@ -31,6 +32,7 @@ from cleanlab_lite.report.page.html import build_page
 from cleanlab_lite.report.page.notebook import html_view
 from cleanlab_lite.run import RunFolder
 from cleanlab_lite.train.plan import make_plan
+from nlclean.review.previews import drawing_of
 from nlclean.review.web import SharedReview
 
 pytestmark = pytest.mark.survival
@@ -362,6 +364,34 @@ def test_pictures_elsewhere_are_shown_from_the_cache_and_not_fetched(signed_run,
     assert not RunFolder(tmp_path / "run").decoded
     monkeypatch.setenv("NLCLEAN_CACHE_DIR", str(tmp_path))
     assert not RunFolder(signed_run).decoded and b"data:image" not in build_page(RunFolder(signed_run))
+
+
+def test_sounds_elsewhere_are_shown_from_the_cache_and_not_fetched(tmp_path, monkeypatch):
+    names = [f"memory://sounds/{row}.wav" for row in range(24)]
+    for row, name in enumerate(names):
+        wave = np.sin(2 * np.pi * (400 + 1200 * (row % 2)) * np.arange(16_000 + 40 * row) / 8000)
+        with fsspec.open(name, "wb") as file:
+            soundfile.write(file, 0.5 * wave, 8000, format="WAV")
+    options = {"epochs": 1, "ensemble": 2, "device": "cpu", "allow_remote": True, "workers": 0}
+    nlclean.audit(table(tmp_path, names), out=tmp_path / "run", progress=False, **options)
+
+    def asked(*arguments: object, **named: object) -> None:
+        raise AssertionError("something was fetched")
+
+    monkeypatch.setattr(media, "read_remote", asked)
+    run = RunFolder(tmp_path / "run")
+    assert run.decoded.keys() == set(range(24))
+    page = build_page(run)
+    assert page.count(b"data:image/webp") >= 24 and b"data:audio" not in page
+    review = SharedReview(run, "ann")
+    served = np.asarray(Image.open(io.BytesIO(review.media("preview", 3).content)))
+    drawn = drawing_of(run.decoded[3]).paint(320, 200)
+    assert served.shape == (200, 320, 3) and np.array_equal(served, drawn)
+    low, high = (drawing_of(run.decoded[row]).paint(40, 64).sum(axis=(1, 2)).argmax() for row in (2, 3))
+    assert low > high  # low tones are below
+    assert b"sound/3" not in review.page
+    with pytest.raises(DecodeError, match="no sound to play"):
+        review.media("sound", 3)
 
 
 def test_rows_with_signed_addresses_are_found_by_addresses_signed_anew(signed_run, tmp_path):

@@ -32,7 +32,7 @@ def encoded(picture: Image.Image, form: str, **options: object) -> bytes:
 
 
 def refused(data: bytes, *words: str) -> None:
-    for decode in (lambda: decode_image(data, 32), lambda: thumbnail(data, 32)):
+    for decode in (lambda: decode_image(data, 32)[0], lambda: thumbnail(data, 32)):
         with pytest.raises(DecodeError) as caught:
             decode()
         assert caught.value.code == "too_large"
@@ -68,8 +68,8 @@ def test_what_takes_too_much_memory_is_refused_by_its_header(monkeypatch):
     refused(encoded(noise, "WEBP"), "GiB to decode")
     refused(encoded(noise, "JPEG2000"), "GiB to decode")
     refused(encoded(noise, "JPEG", progressive=True), "GiB to decode")
-    assert decode_image(encoded(noise, "JPEG"), 32).shape == (3, 32, 32)  # at an eighth
-    assert decode_image(encoded(noise.convert("L"), "PNG"), 32).shape == (3, 32, 32)
+    assert decode_image(encoded(noise, "JPEG"), 32)[0].shape == (3, 32, 32)  # at an eighth
+    assert decode_image(encoded(noise.convert("L"), "PNG"), 32)[0].shape == (3, 32, 32)
     assert media.image_header(encoded(noise, "PNG")) == (600, 600)
 
 
@@ -77,7 +77,7 @@ def test_too_many_pixels_for_so_few_bytes():
     refused(
         encoded(Image.new("RGB", (9000, 9000)), "WEBP", lossless=True, quality=0, method=0), "no picture is so plain"
     )
-    assert decode_image(encoded(Image.new("RGB", (2000, 2000)), "WEBP", lossless=True), 32).max() == 0
+    assert decode_image(encoded(Image.new("RGB", (2000, 2000)), "WEBP", lossless=True), 32)[0].max() == 0
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "L", "P", "1", "CMYK", "I;16", "F", "I"])
@@ -91,9 +91,9 @@ def test_a_picture_in_strips_is_the_picture(mode, monkeypatch):
     else:
         picture = Image.fromarray(values, "RGBA").convert("RGB" if mode in ("P", "CMYK") else mode).convert(mode)
     data = encoded(picture, "TIFF")
-    whole = decode_image(data, 32), np.asarray(thumbnail(data, 40)), media.grey_peak(data)
+    whole = decode_image(data, 32)[0], np.asarray(thumbnail(data, 40)), media.grey_peak(data)
     monkeypatch.setattr(media, "STRIP", 130)  # two rows
-    parts = decode_image(data, 32), np.asarray(thumbnail(data, 40)), media.grey_peak(data)
+    parts = decode_image(data, 32)[0], np.asarray(thumbnail(data, 40)), media.grey_peak(data)
     for one, other in zip(whole, parts, strict=True):
         assert np.array_equal(one, other)
 
@@ -102,10 +102,10 @@ MEASURE = """
 import resource, sys
 from cleanlab_lite.data.media import decode_image
 data = open(sys.argv[1], "rb").read()
-decode_image(data[:0] + open(sys.argv[2], "rb").read(), 64)
+decode_image(data[:0] + open(sys.argv[2], "rb").read(), 64)[0]
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 try:
-    decode_image(data, 64)
+    decode_image(data, 64)[0]
 except Exception as error:
     print(error.code)
 print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)

@@ -320,6 +320,17 @@ def test_copies_stand_side_by_side(browser, tmp_path):
     assert browser.get_log("browser") == []
 
 
+def test_folders_that_all_rows_share_do_not_hide_their_names(browser, tmp_path):
+    folders = "/home/ann/projects/hands/pictures/"
+    (tmp_path / "page.html").write_bytes(build_page(RunFolder(page_run(tmp_path, within=folders))))
+    page = Page(browser, tmp_path / "page.html", tmp_path)
+    page.open()
+    assert page.ids()[0] == "…/wrong0.png"
+    assert page.find("#detail h2").text == f"{folders}wrong0.png"
+    assert page.find("#body .c-id .one").get_attribute("title") == "pictures/0.png"
+    assert browser.get_log("browser") == []
+
+
 def test_a_hundred_decisions_take_few_keys(browser, tmp_path):
     file = tmp_path / "page.html"
     file.write_bytes(build_page(RunFolder(page_run(tmp_path, wrong=200))))
@@ -372,7 +383,7 @@ def test_only_rows_within_sight_are_drawn(browser, tmp_path):
     assert page.find("#table").get_attribute("aria-rowcount") == str(2000 + WRONG + 1)
 
 
-@pytest.mark.parametrize("width", [480, 800, 1280])
+@pytest.mark.parametrize("width", [390, 480, 800, 1280])
 def test_nothing_sticks_out_sideways(page, width):
     size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
     page.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)

@@ -216,8 +216,8 @@ LAYOUTS: dict[str, tuple[Callable[[Path], None], tuple[str, ...]]] = {  # -> how
     "Hugging Face imagefolder, audiofolder": (hugging_face, ("paths in file_name",)),
     "Hugging Face folders per split": (hugging_face_splits, ("splits: test 60 rows, protected; train 60 rows",)),
     "Parquet shards per split": (shards, ("splits: test 60 rows, protected; train 120 rows",)),
-    "Label Studio CSV": (label_studio, ("label column: choice", "120 rows are votes of 2 annotators", "on 60 items")),
-    "several annotators": (annotators, ("120 rows are votes of 2 annotators", "on 60 items", "2.0 per item")),
+    "Label Studio CSV": (label_studio, ("label column: choice", "120 rows as votes of 2 annotators", "on 60 items")),
+    "several annotators": (annotators, ("120 rows as votes of 2 annotators", "on 60 items", "2.0 per item")),
     "several labels per row": (several, ("label column: labels", "'Bark' 20, 'Hoot' 20, 'Meow' 20")),
     "Kaggle ids": (ids, ("label column: breed", "train/")),
     "Hugging Face Parquet": (embedded, ("3 classes: 'cat' 20",)),
@@ -252,4 +252,4 @@ def test_the_command_audits_the_layout(tmp_path, monkeypatch, capsys, layout):
     result = call(capsys, *shlex.split(commands()[layout]), "--dry-run")
     assert result.code == 0, result.err
     assert [sentence for sentence in said if sentence not in result.err] == [], result.err
-    assert "files are missing" not in result.out
+    assert "missing: " not in result.out

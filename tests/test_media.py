@@ -101,46 +101,46 @@ def test_a_file_over_the_limit_is_refused_unread(tmp_path):
 @pytest.mark.parametrize("fmt", ["png", "bmp", "tiff", "webp", "ppm"])
 def test_right_size_keeps_exact_pixels(fmt):
     pixels = noise(32, 32, 3)
-    decoded = decode_image(encoded(pixels, fmt, **({"lossless": True} if fmt == "webp" else {})), 32)
+    decoded = decode_image(encoded(pixels, fmt, **({"lossless": True} if fmt == "webp" else {})), 32)[0]
     assert decoded.dtype == np.uint8 and decoded.flags.c_contiguous
     assert np.array_equal(decoded, pixels.transpose(2, 0, 1))
 
 
 def test_grey_gives_three_equal_channels():
     pixels = noise(32, 32)
-    assert np.array_equal(decode_image(encoded(pixels), 32), np.stack([pixels] * 3))
+    assert np.array_equal(decode_image(encoded(pixels), 32)[0], np.stack([pixels] * 3))
 
 
 def test_bilevel():
     pixels = noise(32, 32) > 127
-    assert np.array_equal(decode_image(encoded(Image.fromarray(pixels)), 32), np.stack([pixels * np.uint8(255)] * 3))
+    assert np.array_equal(decode_image(encoded(Image.fromarray(pixels)), 32)[0], np.stack([pixels * np.uint8(255)] * 3))
 
 
 def test_16_bit_grey_is_scaled_by_its_full_range():
     pixels = np.linspace(0, 65535, 32 * 32).astype(np.uint16).reshape(32, 32)
     for fmt in ("png", "tiff"):
-        assert np.array_equal(decode_image(encoded(pixels, fmt), 32)[1], np.rint(pixels / 257))
+        assert np.array_equal(decode_image(encoded(pixels, fmt), 32)[0][1], np.rint(pixels / 257))
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.int32])
 def test_other_ranges_are_stretched(dtype):
     pixels = np.linspace(-3000, 70000, 32 * 32).astype(dtype).reshape(32, 32)
-    decoded = decode_image(encoded(pixels, "tiff"), 32)[0]
+    decoded = decode_image(encoded(pixels, "tiff"), 32)[0][0]
     assert (decoded.min(), decoded.max()) == (0, 255)
     assert np.abs(decoded - np.linspace(0, 255, 32 * 32).reshape(32, 32)).max() <= 0.51
 
 
 def test_float_grey_within_a_known_range_keeps_it():
     unit = np.linspace(0, 0.5, 32 * 32, dtype=np.float32).reshape(32, 32)
-    assert np.array_equal(decode_image(encoded(unit, "tiff"), 32)[0], np.rint(unit.astype(float) * 255))
+    assert np.array_equal(decode_image(encoded(unit, "tiff"), 32)[0][0], np.rint(unit.astype(float) * 255))
     eight = np.linspace(0, 100, 32 * 32, dtype=np.float32).reshape(32, 32)
-    assert np.array_equal(decode_image(encoded(eight, "tiff"), 32)[0], np.rint(eight))
+    assert np.array_equal(decode_image(encoded(eight, "tiff"), 32)[0][0], np.rint(eight))
     eight[0, 0] = np.nan
-    assert decode_image(encoded(eight, "tiff"), 32)[0, 0, 0] == 0
+    assert decode_image(encoded(eight, "tiff"), 32)[0][0, 0, 0] == 0
 
 
 def test_constant_grey_out_of_range_does_not_divide_by_zero():
-    assert not decode_image(encoded(np.full((32, 32), -7, np.float32), "tiff"), 32).any()
+    assert not decode_image(encoded(np.full((32, 32), -7, np.float32), "tiff"), 32)[0].any()
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA"])
@@ -148,7 +148,7 @@ def test_transparency_is_flattened_on_mid_grey(mode):
     rgba = np.zeros((32, 32, 4), np.uint8)
     rgba[..., :3] = 200
     rgba[:16, :, 3] = 255
-    decoded = decode_image(encoded(rgba, "png", mode), 32)
+    decoded = decode_image(encoded(rgba, "png", mode), 32)[0]
     assert (decoded[:, :16] == 200).all()
     assert (decoded[:, 16:] == 128).all()
 
@@ -157,8 +157,8 @@ def test_palette_with_and_without_transparency():
     image = Image.fromarray((np.arange(32 * 32) % 3).astype(np.uint8).reshape(32, 32), "L").convert("P")
     image.putpalette([255, 0, 0, 0, 255, 0, 0, 0, 255])
     expected = np.eye(3, dtype=np.uint8)[np.arange(32 * 32) % 3].reshape(32, 32, 3) * 255
-    assert np.array_equal(decode_image(encoded(image), 32), expected.transpose(2, 0, 1))
-    clear = decode_image(encoded(image, transparency=1), 32).transpose(1, 2, 0).reshape(-1, 3)
+    assert np.array_equal(decode_image(encoded(image), 32)[0], expected.transpose(2, 0, 1))
+    clear = decode_image(encoded(image, transparency=1), 32)[0].transpose(1, 2, 0).reshape(-1, 3)
     assert (clear[1::3] == 128).all()
     assert np.array_equal(clear[0::3], expected.reshape(-1, 3)[0::3])
 
@@ -166,7 +166,7 @@ def test_palette_with_and_without_transparency():
 def test_cmyk():
     image = Image.new("CMYK", (32, 32), (0, 255, 255, 0))  # magenta + yellow = red
     for fmt in ("tiff", "jpeg"):
-        red, green, blue = decode_image(encoded(image, fmt), 32).reshape(3, -1).astype(int)
+        red, green, blue = decode_image(encoded(image, fmt), 32)[0].reshape(3, -1).astype(int)
         assert red.min() > 245 and green.max() < 10 and blue.max() < 10
 
 
@@ -182,8 +182,9 @@ def test_exif_orientation(fmt, options, orientation):
     stored = image if undo is None else image.transpose(Image.Transpose(undo))
     exif = Image.Exif()
     exif[0x0112] = orientation
-    decoded = decode_image(encoded(stored, fmt, exif=exif, **options), 32)
-    difference = np.abs(decoded.astype(int) - decode_image(encoded(image), 32)).mean()
+    decoded, size = decode_image(encoded(stored, fmt, exif=exif, **options), 32)
+    assert size == (48, 64)
+    difference = np.abs(decoded.astype(int) - decode_image(encoded(image), 32)[0]).mean()
     assert difference < 6
 
 
@@ -191,7 +192,7 @@ def test_first_frame_counts():
     frames = [Image.new("RGB", (32, 32), color) for color in ("red", "lime", "blue")]
     for fmt in ("gif", "webp", "tiff", "png"):
         options = {"lossless": True} if fmt == "webp" else {}
-        decoded = decode_image(encoded(frames[0], fmt, save_all=True, append_images=frames[1:], **options), 32)
+        decoded = decode_image(encoded(frames[0], fmt, save_all=True, append_images=frames[1:], **options), 32)[0]
         assert decoded.reshape(3, -1).mean(axis=1).tolist() == [255, 0, 0]
 
 
@@ -201,24 +202,26 @@ def test_first_frame_counts():
 def test_downscaling_is_antialiased():
     checkers = (np.indices((256, 256)).sum(axis=0) % 2 * 255).astype(np.uint8)
     for fmt in ("png", "jpeg"):
-        assert np.abs(decode_image(encoded(checkers, fmt), 32).astype(int) - 127).max() <= 3
+        assert np.abs(decode_image(encoded(checkers, fmt), 32)[0].astype(int) - 127).max() <= 3
 
 
 def test_jpeg_draft_gives_the_same_picture():
     y, x = np.indices((640, 640)) / 640
     smooth = np.stack([x, y, np.sin(7 * x * y) ** 2], axis=2)
     pixels = (smooth * 255).astype(np.uint8)
-    difference = decode_image(encoded(pixels, "jpeg", quality=95), 32).astype(int) - decode_image(encoded(pixels), 32)
+    shrunk, size = decode_image(encoded(pixels, "jpeg", quality=95), 32)
+    assert size == pixels.shape[1::-1]
+    difference = shrunk.astype(int) - decode_image(encoded(pixels), 32)[0]
     assert np.abs(difference).max() <= 6
 
 
 def test_the_whole_picture_is_squashed():
     wide = np.zeros((10, 400), np.uint8)
     wide[:, 200:] = 255
-    decoded = decode_image(encoded(wide), 32)
+    decoded = decode_image(encoded(wide), 32)[0]
     assert decoded.shape == (3, 32, 32)
     assert (decoded[:, :, :14] <= 2).all() and (decoded[:, :, 18:] >= 253).all()
-    assert decode_image(encoded(np.full((1, 1), 9, np.uint8)), 32).tolist() == np.full((3, 32, 32), 9).tolist()
+    assert decode_image(encoded(np.full((1, 1), 9, np.uint8)), 32)[0].tolist() == np.full((3, 32, 32), 9).tolist()
 
 
 # --- broken bytes
@@ -271,7 +274,7 @@ for fmt in ("png", "jpeg", "tiff", "gif", "webp", "bmp", "ppm"):
         for at in rng.integers(0, min(len(data), 400), rng.integers(1, 6)):
             data[at] = rng.integers(256)
         try:
-            assert decode_image(bytes(data), 32).shape == (3, 32, 32)
+            assert decode_image(bytes(data), 32)[0].shape == (3, 32, 32)
         except DecodeError as error:
             failed += 1
             assert error.message.isprintable() and len(error.message) < 200

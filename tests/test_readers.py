@@ -532,9 +532,11 @@ def test_modality_is_by_content_before_ending(tmp_path):
     write(tmp_path / "real.wav", PNG)
     manifest = read_manifest(path)
     assert manifest.modality == "image"
-    assert "modality: image (by content of 1 files)" in manifest.source.notes
+    assert "modality: image (by content of 1 file)" in manifest.source.notes
     write(tmp_path / "real.wav", b"%PDF-1.7")
-    fails(path, "neither images nor sounds", "content of 1 files")
+    fails(path, "neither images nor sounds", "content of 1 file")
+    remote = read_manifest(write(tmp_path / "r.csv", "path,label\ns3://b/0.png,x\ns3://b/1.png,y\n"))
+    assert "modality: image (by file endings (.png), as remote files are not opened for that)" in remote.source.notes
     fails(write(tmp_path / "n.csv", "path,label\nq1,x\nq2,y\n"), "neither images nor sounds", "none", "--features")
     fails(write(tmp_path / "o.csv", "path,label\n,x\n,y\n"), "path column is empty in all 2 rows")
 
@@ -570,7 +572,7 @@ def test_feature_errors(tmp_path):
     broken(np.full((2, 2), np.nan), "all 2 vectors hold NaN")
     broken(np.array([[{}], [{}]]), "pickle")
     fails(table, "is a folder", features=write(tmp_path / "d.npy" / "x", "").parent)
-    fails(table, "unknown ending '.csv'", features=table)
+    assert "without --features" in fails(table, "unknown ending '.csv'", features=table).hint
     fails(table, "cannot read", features=tmp_path / "none.npy")
     fails(table, "cannot read", features=write(tmp_path / "z.npz", "no zip"))
 

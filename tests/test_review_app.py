@@ -106,7 +106,7 @@ def test_decisions_with_one_key_each(run):
         assert "keep: 15" in lines(app)[0] and "2 of 4 · 3 left" in lines(app)[0]
         await press(pilot, "a", "d", "u")
         assert journal(run)[1:] == [("11", "relabel", "dog"), ("07", "drop", None), ("03", "unsure", None)]
-        assert "All 4 rows are decided" in shown(app)
+        assert "All is decided: 4 rows" in shown(app)
         assert "ann: 4 rows decided (keep 1, relabel 1, drop 1, unsure 1)" in shown(app)
         await press(pilot, "k", "a", "l", "d", "u")  # nothing is left to decide
         assert len(journal(run)) == 4

@@ -257,7 +257,7 @@ def test_the_state_as_json(run, capsys):
     say(log, ("bob", "fine", "keep"), ("ann", "fine", "keep"), ("ann", "ambiguous", "keep"), ("ann", "copy 1", "keep"))
     full = document()
     assert full["journal"] == str(run / "decisions.jsonl")
-    assert full["decided"] == 7 and full["actions"] == {"drop": 5, "keep": 3}
+    assert (full["decided"], full["left"]) == (8, 1) and full["actions"] == {"drop": 5, "keep": 3}
     assert full["reviewers"] == {"ann": 8, "bob": 1}
     assert full["agreement"]["rows"] == 1 and full["agreement"]["kappa"] is None
     assert full["calibration"]["flagged"]["wrong"] == 5

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -64,6 +65,19 @@ def test_files_of_others_and_runs_in_use_stay(runs, capsys):
         release(lock)
     assert "0 runs deleted" in done.out and "in use" in done.err
     assert first.exists() and second.exists() and (second / LOCK).exists()
+
+
+def test_the_same_audit_with_other_seeds_goes_with_its_run_unless_people_left_something_there(runs, capsys):
+    for run in runs[:3]:
+        shutil.copytree(runs[3], run / "seeds" / "1-abc")
+    (runs[0] / "seeds" / "1-abc" / DECISIONS).write_text('{"id": "0", "action": "keep", "given_label": "x"}\n')
+    assert "1 run deleted" in call(capsys, "runs", "--prune", "--yes").out
+    assert [run.exists() for run in runs[:3]] == [True, False, True]
+    (runs[0] / "seeds" / "1-abc" / DECISIONS).unlink()
+    (runs[0] / "seeds" / "1-abc" / "page.html").write_text("mine")
+    assert "0 runs deleted" in call(capsys, "runs", "--prune", "--yes").out
+    (runs[0] / "seeds" / "1-abc" / "page.html").unlink()
+    assert "1 run deleted" in call(capsys, "runs", "--prune", "--yes").out
 
 
 def test_nothing_is_deleted_unasked(runs, capsys, monkeypatch):

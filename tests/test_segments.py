@@ -169,7 +169,7 @@ def test_the_end_may_be_rounded_but_not_missing():
     data = encoded(steps())
     assert FORM.decode(data, Segment(3.0, 1.05))[1] == ()
     assert FORM.decode(data, Segment(3.0, 1.2))[1] == ("truncated",)
-    patches, notes = FORM.decode(data, Segment(3.0, math.inf))
+    patches, notes, _ = FORM.decode(data, Segment(3.0, math.inf))
     assert notes == () and len(patches) == FORM.patches(1)
     cut = encoded(steps())[:-RATE]  # half a second is missing
     assert FORM.decode(cut, Segment(1.0, 1.0))[1] == ()
@@ -218,7 +218,7 @@ def test_rows_of_a_file_are_samples_of_their_own(tmp_path, monkeypatch):
     assert store.notes.tolist() == ["", "", "", "", "truncated", ""]
     assert store.content[0] == store.content[3] and len(set(store.content[:5].tolist())) == 4
     for place, expected in ((0, STEPS[0]), (2, STEPS[1]), (4, STEPS[3])):
-        alone, _ = FORM.decode(encoded(tone(expected)))
+        alone, *_ = FORM.decode(encoded(tone(expected)))
         found = store.pixels[store.offsets[place] : store.offsets[place + 1]]
         assert (
             abs(int(found[0, 0, :, 20:40].mean(axis=1).argmax()) - int(alone[0, 0, :, 20:40].mean(axis=1).argmax()))
@@ -308,7 +308,10 @@ def test_class_folders_hold_the_parts(tmp_path):
         samples, rate = soundfile.read(files[name])
         assert len(samples) == seconds * rate and pitch(samples, rate) == pytest.approx(hertz, rel=0.01)
     assert soundfile.info(files["y/a-2.5-11.5.wav"]).duration == 1.5
-    assert notes[0].startswith("1 rows without a readable part are left out") and "4 parts of files are cut" in notes[1]
+    assert (
+        notes[0].startswith("left out: 1 row without a readable part")
+        and "cut out as WAV: 4 parts of files" in notes[1]
+    )
 
 
 def test_a_hugging_face_folder_of_parts_is_audited_as_it_is(tmp_path):

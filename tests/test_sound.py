@@ -18,7 +18,7 @@ from cleanlab_lite.config import AuditConfig
 from cleanlab_lite.data import cache, sound
 from cleanlab_lite.data.cache import choose_sound_format, load
 from cleanlab_lite.data.inputs import load_inputs
-from cleanlab_lite.data.sound import SIDE, SoundFormat, patch_starts, sound_header
+from cleanlab_lite.data.sound import SIDE, SoundFormat, cut, joined, patch_starts, sound_header
 from cleanlab_lite.errors import ConfigError, DecodeError, StoppedEarly
 from cleanlab_lite.manifest.readers import read_manifest
 from cleanlab_lite.pipeline import run_audit, run_key
@@ -70,7 +70,7 @@ def test_every_format_is_decoded(form, subtype):
     data = encoded(tone(440, 1.5, 16000), 16000, form, subtype)
     rate, seconds = sound_header(data)
     assert rate == 16000 and seconds == pytest.approx(1.5, abs=0.01)
-    patches, notes = FORM.decode(data)
+    patches, notes, _ = FORM.decode(data)
     assert (patches.shape, patches.dtype, notes) == ((2, 1, SIDE, SIDE), np.uint8, ())
     assert abs(loudest_band(patches) - loudest_band(FORM.decode(encoded(tone(440, 1.5)))[0])) <= 1
 
@@ -78,7 +78,7 @@ def test_every_format_is_decoded(form, subtype):
 @pytest.mark.parametrize("rate", [8000, 11025, 16000, 44100, 48000])
 @pytest.mark.parametrize("hertz", [300, 440, 1000, 3000])
 def test_a_tone_has_its_band_whatever_the_sample_rate(rate, hertz):
-    patches, _ = FORM.decode(encoded(tone(hertz, 1, rate), rate))
+    patches, *_ = FORM.decode(encoded(tone(hertz, 1, rate), rate))
     mel = 2595 * np.log10(1 + np.array([50, hertz, 4000]) / 700)
     expected = (mel[1] - mel[0]) / (mel[2] - mel[0]) * (SIDE + 1) - 1  # bands are evenly spaced between the ends
     assert abs(loudest_band(patches) - expected) <= 0.75
@@ -101,7 +101,7 @@ def test_channels_are_averaged_and_loudness_does_not_count():
 
 @pytest.mark.parametrize("seconds", [0.05, 0.3, 1.0, 1.1, 2.6, 30.0, 70.0])
 def test_patches_cover_the_clip_and_are_as_many_as_planned(seconds):
-    patches, _ = FORM.decode(encoded(tone(440, seconds)))
+    patches, *_ = FORM.decode(encoded(tone(440, seconds)))
     assert len(patches) == FORM.patches(seconds) <= sound.MAX_PATCHES
     if 1.1 <= seconds <= 30:
         assert (patches[:, 0].max(axis=1) > 200).mean() > 0.97  # something sounds in nearly every frame
@@ -193,7 +193,7 @@ def test_notes_of_readable_clips():
 def test_half_a_file_is_truncated(form, subtype):
     rng = np.random.default_rng(0)
     data = encoded(0.2 * rng.normal(size=8 * 8000), 8000, form, subtype)
-    patches, notes = FORM.decode(data[: len(data) // 2])
+    patches, notes, _ = FORM.decode(data[: len(data) // 2])
     assert notes == ("truncated",)
     assert 5 <= len(patches) <= 9  # of 15
 
@@ -207,7 +207,7 @@ def test_a_wav_written_to_a_pipe_is_whole():
 
 def test_only_the_first_minutes_of_a_recording_count(monkeypatch):
     monkeypatch.setattr(sound, "MAX_SECONDS", 5)
-    patches, notes = FORM.decode(encoded(np.concatenate([tone(440, 5), np.zeros(8000 * 595)]), form="FLAC"))
+    patches, notes, _ = FORM.decode(encoded(np.concatenate([tone(440, 5), np.zeros(8000 * 595)]), form="FLAC"))
     assert notes == ("long",) and len(patches) == FORM.patches(5)
     assert (patches[:, 0].max(axis=1) > 128).mean() > 0.95
 
@@ -243,7 +243,7 @@ def test_other_ways_to_be_unreadable():
 
 
 def test_one_sample_is_a_clip():
-    patches, _ = FORM.decode(encoded(np.array([0.5])))
+    patches, *_ = FORM.decode(encoded(np.array([0.5])))
     assert patches.shape == (1, 1, SIDE, SIDE)
 
 
@@ -372,6 +372,29 @@ def test_unusable_clips_do_not_count_in_the_statistics():
     kept = patches[[0, 1, 3, 4, 5]].astype(np.float64)
     expected = (np.stack([kept[:2].mean(axis=0), kept[2:].mean(axis=0)]) - kept.mean()) / kept.std()
     np.testing.assert_allclose(seen, expected.reshape(2, -1), atol=1e-5)
+
+
+@pytest.mark.parametrize("frames", [1, 40, SIDE, SIDE + 1, 150, 312, 1000, 2000])
+def test_a_spectrogram_comes_back_from_its_patches(frames):
+    whole = np.random.default_rng(0).integers(0, 256, (SIDE, frames), dtype=np.uint8)
+    found = joined(cut(whole))
+    assert found.shape == (SIDE, max(frames, SIDE))
+    before = (found.shape[1] - frames) // 2
+    np.testing.assert_array_equal(found[:, before : before + frames], whole)
+
+
+def test_a_pause_hides_no_more_than_a_frame():
+    whole = np.random.default_rng(0).integers(0, 256, (SIDE, 312), dtype=np.uint8)
+    whole[:, 100:200] = 0  # fits to itself however far it is moved
+    found = joined(cut(whole))
+    assert abs(found.shape[1] - 312) <= 1
+    np.testing.assert_array_equal(found[:, :100], whole[:, :100])
+    np.testing.assert_array_equal(found[:, -100:], whole[:, -100:])
+
+
+def test_patches_of_a_clip_too_long_for_all_of_it_stand_side_by_side():
+    whole = np.random.default_rng(0).integers(0, 256, (SIDE, 100 * SIDE), dtype=np.uint8)
+    assert joined(cut(whole)).shape == (SIDE, 64 * SIDE)
 
 
 def test_masks_and_shifts():

@@ -254,8 +254,8 @@ def test_copies_and_strangers_are_not_tested_on(folder, capsys):
     done = call(capsys, "verify", data, "--test", "c.parquet", "--seeds", 2, "--json")
     assert done.code == 0, done.err
     assert json.loads(done.out)["test_rows"] == 59
-    assert "20 test rows are copies of rows of the run" in done.err
-    assert "1 test rows have no label, or one that the run does not know" in done.err
+    assert "20 test rows with a copy among the rows of the run" in done.err
+    assert "1 test row without a label that the run knows" in done.err
     pq.write_table(pq.read_table(data).slice(0, 20), folder / "d.parquet")
     refused = call(capsys, "verify", data, "--test", "d.parquet")
     assert refused.code == 2 and "none of the 20 test rows is left" in refused.err

@@ -9,7 +9,8 @@ A part of a sound counts as a file: where this page says sha256, that of a part 
     <cache_dir>/sounds-v<version>-<rate>-<ms>/         (a, 1, 64, 64) uint8
     <cache_dir>/features-v<version>-<encoder>/         (a, d) float16
                                          <pack>.txt    crc32 of the pack, then a line per file: its sha256 or "-",
-                                                       and how many arrays it has and its notes, where not 1 and none
+                                                       and where not 1, none and unknown: how many arrays it has, its
+                                                       notes or "-", the size of the picture as 640x480
     <cache_dir>/stat-v1/<id>.txt                       fingerprint of (path, inode, size, times) -> sha256, per line
 
 Files appear complete (temporary name, fsync, rename; the index after the pixels), under names that are never used
@@ -43,6 +44,8 @@ import platformdirs
 
 from cleanlab_lite.arrays import per_row
 from cleanlab_lite.data import media
+from cleanlab_lite.data.media import Decoded
+from cleanlab_lite.data.sound import PREPROCESSING_VERSION as SOUND_VERSION
 from cleanlab_lite.data.sound import SoundFormat, sound_header
 from cleanlab_lite.errors import ConfigError, DecodeError
 from cleanlab_lite.files import is_remote, whole
@@ -83,7 +86,14 @@ class Store:
     errors: np.ndarray  # (n,) str, why the row could not be read, "" where it could
     codes: np.ndarray  # (n,) str, code of the DecodeError, "" where there was none
     content: np.ndarray  # (n,) str, `content_of` the row, "" where unreadable
+    sizes: np.ndarray  # (n, 2) int64 width and height of pictures; 0 where not known: caches of older versions, sounds
     decoded: int  # files decoded by this call; the others came from the cache
+
+    def row(self, row: int) -> Decoded:
+        """What a readable row holds."""
+        notes = tuple(filter(None, str(self.notes[row]).split(",")))
+        width, height = self.sizes[row].tolist()
+        return Decoded(self.pixels[self.offsets[row] : self.offsets[row + 1]], notes, (width, height))
 
 
 def default_cache_dir() -> Path:
@@ -110,8 +120,8 @@ class Layout(Protocol):
 class Decoder(Layout, Protocol):
     """How one file becomes arrays. Travels to the worker processes."""
 
-    def decode(self, data: bytes, segment: Segment) -> tuple[np.ndarray, tuple[str, ...]]:
-        """(a, *shape) uint8 with a >= 1 of a part of the file, and notes. Raises DecodeError."""
+    def decode(self, data: bytes, segment: Segment) -> Decoded:
+        """Of a part of the file. Raises DecodeError."""
 
 
 @dataclass(frozen=True)
@@ -131,10 +141,11 @@ class ImageFormat:
     def shape(self) -> tuple[int, int, int]:
         return 3, self.size, self.size
 
-    def decode(self, data: bytes, segment: Segment = WHOLE) -> tuple[np.ndarray, tuple[str, ...]]:
+    def decode(self, data: bytes, segment: Segment = WHOLE) -> Decoded:
         """Of a picture there are no parts."""
         deep = () if self.depth == 16 else (self.depth,)
-        return media.decode_image(data, self.size, *deep)[None], ()
+        pixels, size = media.decode_image(data, self.size, *deep)
+        return Decoded(pixels[None], size=size)
 
 
 @dataclass(frozen=True)
@@ -237,6 +248,7 @@ def load(
         errors=np.array([row.error for row in rows], dtype=np.str_),
         codes=np.array([row.code for row in rows], dtype=np.str_),
         content=np.array(content, dtype=np.str_),
+        sizes=np.array([entry.size for entry in entries], dtype=np.int64).reshape(-1, 2),
         decoded=decoded,
     )
 
@@ -248,48 +260,56 @@ def read(
     places = _places(uris, segments)
     chunks = [places[start : start + CHUNK] for start in range(0, len(places), CHUNK)]
     for rows in _read_chunks(chunks, form, frozenset(), workers):
-        nothing = np.zeros((1, *form.shape), form.dtype)
-        arrays = [nothing if row.pixels is None else row.pixels for row in rows]
+        nothing = Decoded(np.zeros((1, *form.shape), form.dtype))
+        found = [row.decoded or nothing for row in rows]
         yield Store(
-            np.concatenate(arrays),
-            offsets=np.cumsum([0, *map(len, arrays)], dtype=np.int64),
-            notes=np.array([row.notes for row in rows], dtype=np.str_),
+            np.concatenate([each.arrays for each in found]),
+            offsets=np.cumsum([0, *(len(each.arrays) for each in found)], dtype=np.int64),
+            notes=np.array([",".join(each.notes) for each in found], dtype=np.str_),
             errors=np.array([row.error for row in rows], dtype=np.str_),
             codes=np.array([row.code for row in rows], dtype=np.str_),
             content=np.array([row.content for row in rows], dtype=np.str_),
-            decoded=sum(row.pixels is not None for row in rows),
+            sizes=np.array([each.size for each in found], dtype=np.int64).reshape(-1, 2),
+            decoded=sum(row.decoded is not None for row in rows),
         )
 
 
-def keep(form: Layout, found: Iterable[tuple[str, np.ndarray, str]], cache_dir: Path) -> None:
-    """Put what others have made of files into the cache: content, arrays (a, *shape) and notes of each."""
+def keep(form: Layout, found: Iterable[tuple[str, Decoded]], cache_dir: Path) -> None:
+    """Put what others have made of files into the cache, by their content."""
     cache = _Cache(cache_dir / form.folder, form, set())
     known = set(cache.contents())
-    for content, arrays, notes in found:
+    for content, decoded in found:
         if content not in known:
             known.add(content)
-            cache.add(content, arrays, notes)
+            cache.add(content, decoded)
     cache.flush()
 
 
-def decoded_pictures(contents: Iterable[str], cache_dir: Path) -> dict[str, np.ndarray]:
-    """(3, s, s) uint8 by the start of a content (16 digits): pictures in the cache, as large as they are there.
+def decoded_before(contents: Iterable[str], cache_dir: Path) -> dict[str, np.ndarray]:
+    """By the start of a content (16 digits) what is in the cache: pictures (3, s, s) uint8, patches
+    of sounds (p, 1, SIDE, SIDE) uint8.
 
     Only a look: nothing is written, and of packs only their shape is checked.
     """
     wanted, found = set(contents), dict[str, np.ndarray]()
-    folders = [
-        (int(size), folder)
-        for folder in cache_dir.glob(f"images-v{media.PREPROCESSING_VERSION}-*")
-        if (size := folder.name.split("-")[2]).isdecimal()
-    ]
-    for side, folder in sorted(folders):  # the largest last
-        for pack in filter(None, (_open_pack(index, ImageFormat(side)) for index in sorted(folder.glob("*.txt")))):
-            places = [(e.content[:16], at) for e, at in pack.places() if e.content[:16] in wanted]
-            if places:
-                with suppress(_Damaged):  # it is gone
-                    pixels = pack.mapped()
-                    found |= {content: pixels[at] for content, at in places}
+    folders: list[tuple[int, Path, ImageFormat | SoundFormat]] = []
+    for folder in cache_dir.glob(f"images-v{media.PREPROCESSING_VERSION}-*"):
+        if (size := folder.name.split("-")[2]).isdecimal():
+            folders.append((int(size), folder, ImageFormat(int(size))))
+    for folder in cache_dir.glob(f"sounds-v{SOUND_VERSION}-*-*"):
+        rate, milliseconds = folder.name.split("-")[2:4]
+        if rate.isdecimal() and milliseconds.isdecimal():
+            folders.append((int(rate), folder, SoundFormat(int(rate), int(milliseconds) / 1000)))
+    for _, folder, form in sorted(folders, key=lambda each: each[:2]):  # the largest, the finest last
+        for pack in filter(None, (_open_pack(index, form) for index in sorted(folder.glob("*.txt")))):
+            places = [(entry, at) for entry, at in pack.places() if entry.content[:16] in wanted]
+            if not places:
+                continue
+            with suppress(_Damaged):  # it is gone
+                pixels = pack.mapped()
+                for entry, at in places:
+                    arrays = pixels[at : at + entry.count]
+                    found[entry.content[:16]] = arrays if isinstance(form, SoundFormat) else arrays[0]
     return found
 
 
@@ -301,7 +321,7 @@ def decode_few(
         begun = time.perf_counter()
         place = str(uris[row]), WHOLE if segments is None else Segment(*segments[row].tolist())
         [found] = _read([place], form, frozenset())
-        yield found.pixels, time.perf_counter() - begun
+        yield found.decoded and found.decoded.arrays, time.perf_counter() - begun
 
 
 def load_vectors(
@@ -335,7 +355,7 @@ def load_vectors(
             parts = [todo[start : start + batch_size] for start in range(0, len(todo), batch_size)]
             for rows, vectors in zip(parts, ahead(compute, parts, threads), strict=True):
                 for row, vector in zip(rows, vectors, strict=True):
-                    cache.add(names[row], vector.astype(np.float16)[None], "")
+                    cache.add(names[row], Decoded(vector.astype(np.float16)[None]))
                 computed += len(rows)
                 if computed // SHARD_ROWS > (computed - len(rows)) // SHARD_ROWS:
                     cache.flush()
@@ -386,8 +406,7 @@ class _Row:
     content: str  # `content_of` it, "" where unreadable
     code: str = ""
     error: str = ""
-    pixels: np.ndarray | None = None  # (a, *shape) uint8, None when unreadable or already in the cache
-    notes: str = ""
+    decoded: Decoded | None = None  # None when unreadable or already in the cache
     file: str = ""  # sha256 of the whole file
 
 
@@ -420,12 +439,12 @@ def _decode(data: bytes, file: str, segment: Segment, form: Decoder, cached: fro
         return _Row(content, file=file)
     try:
         with _limited(_seconds):
-            pixels, notes = form.decode(data, segment)
+            decoded = form.decode(data, segment)
     except _TooSlow:
         return _Row("", *TOO_SLOW)
     except DecodeError as error:
         return _Row("", error.code, error.message)
-    return _Row(content, pixels=pixels, notes=",".join(notes), file=file)
+    return _Row(content, decoded=decoded, file=file)
 
 
 def _fill(
@@ -455,9 +474,9 @@ def _fill(
                 rows[i] = _Row(row.content, row.code, row.error)
                 if row.content:
                     stats.add(keys[i], row.file)
-                if row.pixels is not None:
+                if row.decoded is not None:
                     decoded += 1
-                    cache.add(row.content, row.pixels, row.notes)
+                    cache.add(row.content, row.decoded)
             done += len(chunk)
             on_progress(Progress("decode", done, total, "files", note))
     finally:  # also on Ctrl-C: what is decoded stays decoded
@@ -601,16 +620,19 @@ class _Entry:
     content: str  # sha256, "" where the row is no file that could be read
     count: int = 1  # of its arrays
     notes: str = ""
+    size: tuple[int, int] = (0, 0)
 
     def __str__(self) -> str:
-        more = f" {self.count} {self.notes}".rstrip() if (self.count, self.notes) != (1, "") else ""
-        return (self.content or "-") + more
+        words = [self.content or "-", str(self.count), self.notes or "-", f"{self.size[0]}x{self.size[1]}"]
+        kept = 4 if any(self.size) else 3 if self.notes else 2 if self.count != 1 else 1
+        return " ".join(words[:kept])
 
     @classmethod
     def read(cls, line: str) -> _Entry:
-        content, _, more = line.partition(" ")
-        count, _, notes = more.partition(" ")
-        return cls("" if content == "-" else content, int(count or 1), notes)
+        words = line.split(" ")
+        content, count, notes, size = words + ["-", "1", "-", "0x0"][len(words) :]
+        width, height = size.split("x")
+        return cls(content.strip("-"), int(count), notes.strip("-"), (int(width), int(height)))
 
 
 @dataclass(frozen=True)
@@ -666,9 +688,10 @@ class _Cache:
     def contents(self) -> frozenset[str]:
         return frozenset(entry.content for pack in self.packs for entry in pack.entries) - {""}
 
-    def add(self, content: str, pixels: np.ndarray, notes: str) -> None:
-        self._new[_Entry(content, len(pixels), notes)] = pixels
-        self._new_bytes += pixels.nbytes
+    def add(self, content: str, decoded: Decoded) -> None:
+        arrays, notes, size = decoded
+        self._new[_Entry(content, len(arrays), ",".join(notes), size)] = arrays
+        self._new_bytes += arrays.nbytes
         if self._new_bytes >= PACK_BYTES:
             self.flush()
 

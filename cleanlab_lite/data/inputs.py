@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -29,6 +29,7 @@ from cleanlab_lite.errors import ConfigError, DecodeError
 from cleanlab_lite.files import is_remote
 from cleanlab_lite.manifest.manifest import Encoded, Manifest
 from cleanlab_lite.progress import OnProgress, Progress, ignore
+from cleanlab_lite.text import counted
 
 CAUSES = {  # code of a row that cannot be read -> how it is counted
     "file_missing": "missing",
@@ -122,11 +123,14 @@ def load_inputs(
     )
     if not (store.codes == "").any():
         raise ConfigError(
-            f"none of the {len(manifest):,} files can be read ({causes(store.codes, store.errors)}); "
+            f"none of {counted(len(manifest), 'file')} can be read ({causes(store.codes, store.errors)}); "
             f"the first, {str(manifest.uris[0])!r}: {store.errors[0]}",
             hint=_way_out(manifest, set(store.codes.tolist())),
         )
-    return inputs_of(store, form)
+    inputs = inputs_of(store, form)
+    if isinstance(form, ImageFormat):
+        inputs = replace(inputs, notes=inputs.notes | picture_notes(store.pixels, store.sizes, inputs.readable))
+    return inputs
 
 
 def _beyond(features: np.ndarray, finite: np.ndarray) -> np.ndarray:
@@ -144,9 +148,6 @@ def form_of(manifest: Manifest, image_size: int, sound: SoundFormat | None) -> D
 
 def inputs_of(store: Store, form: Decoder) -> Inputs:
     """Files that are read, as rows."""
-    notes = _by_code(store.notes)
-    if isinstance(form, ImageFormat):
-        notes |= picture_notes(store.pixels, store.codes == "")
     return Inputs(
         store.pixels,
         store.codes,
@@ -155,7 +156,7 @@ def inputs_of(store: Store, form: Decoder) -> Inputs:
         store.decoded,
         store.content,
         offsets=store.offsets if isinstance(form, SoundFormat) else None,
-        notes=notes,
+        notes=_by_code(store.notes),
         form=form.folder,
     )
 

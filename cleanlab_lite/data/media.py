@@ -23,6 +23,15 @@ from cleanlab_lite.text import one_line
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
 
+
+class Decoded(NamedTuple):
+    """What a file is to who trains: a arrays, and what is known beside them."""
+
+    arrays: np.ndarray  # (a, *shape) uint8, a >= 1
+    notes: tuple[str, ...] = ()  # codes of what it suffers from
+    size: tuple[int, int] = (0, 0)  # width and height of a picture in pixels, before it was made small
+
+
 PREPROCESSING_VERSION = 1  # raise it whenever `decode_image` gives other pixels for the same bytes
 
 MAX_REMOTE_BYTES = 1 << 29  # of a file that is fetched
@@ -38,6 +47,7 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF
 DEPTHS = (8, 10, 12, 14, 16)  # bits of grey that cameras and scanners store in 16
 
 _ORIENTATION = 0x0112  # EXIF tag
+_ON_THEIR_SIDE = range(5, 9)  # its values of pictures that are stored with width and height exchanged
 
 # A handler keeps Pillow's log messages off stderr where nobody has configured logging.
 logging.getLogger("PIL").addHandler(logging.NullHandler())
@@ -185,8 +195,8 @@ def depth_of(peak: int) -> int:
     return next((bits for bits in DEPTHS if peak < 1 << bits), DEPTHS[-1])
 
 
-def decode_image(data: bytes, size: int, depth: int = 16) -> np.ndarray:
-    """The picture as a (3, size, size) uint8 array, RGB.
+def decode_image(data: bytes, size: int, depth: int = 16) -> tuple[np.ndarray, tuple[int, int]]:
+    """The picture as a (3, size, size) uint8 array, RGB; and its own width and height in pixels, as it is looked at.
 
     The whole picture is squashed to a square, the usual choice for classifying whole pictures: a crop could lose
     what the label is about. A picture that already is size x size keeps its exact pixels. EXIF orientation is
@@ -199,15 +209,17 @@ def decode_image(data: bytes, size: int, depth: int = 16) -> np.ndarray:
     from PIL import Image
 
     with _opened(data) as picture:
+        stored = picture.size  # before a JPEG is asked for in less
         _load(picture, 2 * size)
         orientation = picture.getexif().get(_ORIENTATION)  # after load: Pillow turns TIFF by itself
         plain = _eight_bits(picture, depth)
         if plain.size != (size, size):
             plain = plain.resize((size, size), Image.Resampling.BICUBIC, reducing_gap=3.0)
         pixels = np.asarray(_upright(plain, orientation))
+    own = (stored[1], stored[0]) if orientation in _ON_THEIR_SIDE else stored
     if pixels.ndim == 2:
-        return np.repeat(pixels[None], 3, axis=0)
-    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+        return np.repeat(pixels[None], 3, axis=0), own
+    return np.ascontiguousarray(pixels.transpose(2, 0, 1)), own
 
 
 def thumbnail(data: bytes, longest: int, *, quick: bool = False) -> Picture:

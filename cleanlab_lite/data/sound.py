@@ -12,6 +12,7 @@ comes out is torchaudio's (tests/test_sound.py holds both against each other on 
 from __future__ import annotations
 
 import io
+import itertools
 import math
 import os
 import threading
@@ -25,7 +26,7 @@ from typing import TYPE_CHECKING, BinaryIO, ClassVar
 import numpy as np
 
 from cleanlab_lite.data.kinds import HEAD, refuse_sound
-from cleanlab_lite.data.media import stream_of
+from cleanlab_lite.data.media import Decoded, stream_of
 from cleanlab_lite.errors import DecodeError
 from cleanlab_lite.manifest.manifest import WHOLE, Segment
 
@@ -90,7 +91,7 @@ class SoundFormat:
         """How many a clip of this length is cut into."""
         return len(patch_starts(1 + int(seconds * self.sample_rate) // self.hop))
 
-    def decode(self, data: bytes, segment: Segment = WHOLE) -> tuple[np.ndarray, tuple[str, ...]]:
+    def decode(self, data: bytes, segment: Segment = WHOLE) -> Decoded:
         """(p, 1, SIDE, SIDE) uint8 patches of a file or a part of it, from the lowest band up, and its notes:
 
         - silent: no sample is louder than -60 dB of full scale;
@@ -104,7 +105,7 @@ class SoundFormat:
         samples, rate, notes = read_samples(data, segment=segment)
         if rate < self.sample_rate:
             notes = (*notes, "low_sample_rate")
-        return cut(log_mel(resampled(samples, rate, self.sample_rate), self.sample_rate, self.hop)), notes
+        return Decoded(cut(log_mel(resampled(samples, rate, self.sample_rate), self.sample_rate, self.hop)), notes)
 
 
 def sound_header(data: bytes | BinaryIO) -> tuple[int, float]:
@@ -355,6 +356,14 @@ def spectrogram(samples: np.ndarray, rate: int, width: int, height: int) -> np.n
     return np.asarray(Image.fromarray(np.maximum.reduceat(level, starts, axis=1)).resize((width, height), kind))
 
 
+def spectrogram_of(patches: np.ndarray, width: int, height: int) -> np.ndarray:
+    """(height, width) uint8: the same of the patches (p, 1, SIDE, SIDE) of a clip, where the clip is not at hand."""
+    from PIL import Image
+
+    kind = Image.Resampling.BICUBIC
+    return np.asarray(Image.fromarray(joined(patches)[::-1]).resize((width, height), kind))
+
+
 def color_map(steps: int = 256) -> np.ndarray:
     """(256, 3) uint8, colours of a spectrogram: from black over violet to pale yellow, in `steps`."""
     anchors = np.array([(0, 0, 0), (60, 15, 110), (165, 45, 125), (240, 110, 80), (255, 195, 110), (255, 250, 220)])
@@ -386,3 +395,18 @@ def cut(spectrogram: np.ndarray) -> np.ndarray:
     missing = max(0, SIDE - spectrogram.shape[1])
     padded = np.pad(spectrogram, ((0, 0), (missing // 2, missing - missing // 2)))
     return np.stack([padded[None, :, start : start + SIDE] for start in patch_starts(padded.shape[1])])
+
+
+def joined(patches: np.ndarray) -> np.ndarray:
+    """(SIDE, frames): the spectrogram that `cut` has made patches (p, 1, SIDE, SIDE) of.
+
+    How long it was, the columns say that two patches share; those of a clip that was too long stand side by side.
+    """
+    pairs = list(itertools.pairwise(patches[:, 0]))
+    least, most = max((len(pairs) - 1) * STEP, -1), len(pairs) * STEP  # frames from the first patch to the last
+    for last in (*range(most, least, -1), *range(most + 1, len(pairs) * SIDE + 1)):
+        steps = np.diff(np.linspace(0, last, len(patches)).round().astype(np.int64)).tolist()
+        if all(np.array_equal(a[:, by:], b[:, : SIDE - by]) for (a, b), by in zip(pairs, steps, strict=True)):
+            break
+    parts = [b[:, SIDE - by :] for (_, b), by in zip(pairs, steps, strict=True)]
+    return np.concatenate([patches[0, 0], *parts], axis=1)

@@ -24,6 +24,7 @@ from cleanlab_lite.errors import DecodeError
 from cleanlab_lite.export.files import refuse_empty
 from cleanlab_lite.manifest.manifest import Manifest
 from cleanlab_lite.run.report import by_suspicion
+from cleanlab_lite.text import counted
 
 METADATA = ("split", "given_label", "p_mislabel", "label_score", "issue", "action")
 LABELS = ("suggested_label", "suggestion_confidence", "top_labels", "top_probs")
@@ -58,7 +59,7 @@ def write(manifest: Manifest, table: pa.Table, target: Path) -> list[str]:
                 "suggestions": {} if label is None else {"label": suggestion},
             }
             file.write(json.dumps(record) + "\n")
-    notes = [f"{left_out:,} rows without a picture that Argilla can open are left out"] if left_out else []
+    notes = [f"left out: {counted(left_out, 'row')} without a picture that Argilla can open"] if left_out else []
     refuse_empty(len(rows) - left_out, notes)
     return notes
 

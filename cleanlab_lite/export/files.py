@@ -21,7 +21,7 @@ from cleanlab_lite.errors import ConfigError, DecodeError
 from cleanlab_lite.export.formats import Link
 from cleanlab_lite.files import is_remote
 from cleanlab_lite.manifest.manifest import WHOLE, Manifest, Segment
-from cleanlab_lite.text import UNSAFE, listing
+from cleanlab_lite.text import UNSAFE, counted, listing
 
 SHOWN = 5  # names in one message
 _LONGEST = 200  # bytes of a name; file systems take 255, and a number may be added
@@ -129,14 +129,14 @@ class Placer:
         notes = []
         if self._missing:
             missing = listing(self._missing, SHOWN, 80)
-            notes.append(f"{len(self._missing):,} rows without a file are left out: {missing}")
+            notes.append(f"left out: {counted(len(self._missing), 'row')} without a file: {missing}")
         if self._unreadable:
             unreadable = listing(self._unreadable, SHOWN, 80)
-            notes.append(f"{len(self._unreadable):,} rows without a readable part are left out: {unreadable}")
+            notes.append(f"left out: {counted(len(self._unreadable), 'row')} without a readable part: {unreadable}")
         if self._segments:
-            notes.append(f"{self._segments:,} parts of files are cut out as WAV")
+            notes.append(f"cut out as WAV: {counted(self._segments, 'part')} of files")
         if self._copied:
-            notes.append(f"{self._copied:,} files are copied: they cannot be hard-linked from where they are")
+            notes.append(f"copied: {counted(self._copied, 'file')} that cannot be hard-linked from where they are")
         return notes
 
 
@@ -168,7 +168,7 @@ def local_uris(manifest: Manifest) -> list[str]:
     remote = [uri for uri in uris if is_remote(uri) and member(uri) is None]
     if remote:
         raise ConfigError(
-            f"{len(remote):,} files are remote, e.g. {remote[0]!r:.80}; this format needs files on this machine",
+            f"{counted(len(remote), 'remote file')}, e.g. {remote[0]!r:.80}: this format needs files on this machine",
             hint="export with --format manifest, or audit a local copy",
         )
     return uris
@@ -183,7 +183,7 @@ def split_folders(manifest: Manifest) -> tuple[list[str], list[str]]:
     folders = {split: names.claim("", split) for split in dict.fromkeys(splits) if split}
     empty = splits.count("")
     folders.setdefault("", folders.get("train", "train"))
-    notes = [f"{empty:,} rows without a split are in train"] if empty else []
+    notes = [f"in train: {counted(empty, 'row')} without a split"] if empty else []
     return [folders[split] for split in splits], notes + renamed("split", folders)
 
 

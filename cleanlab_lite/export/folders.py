@@ -11,6 +11,7 @@ from pathlib import Path
 from cleanlab_lite.export.files import Names, Placer, file_names, local_uris, refuse_empty, renamed, split_folders
 from cleanlab_lite.export.formats import Link
 from cleanlab_lite.export.policy import Cleaned
+from cleanlab_lite.text import counted
 
 
 def write(cleaned: Cleaned, target: Path, link: Link) -> list[str]:
@@ -35,7 +36,7 @@ def write(cleaned: Cleaned, target: Path, link: Link) -> list[str]:
         folder = os.path.join(splits[row], folders[label])
         placed += placer.place(uris[row], os.path.join(folder, files.claim(folder, own[row])), manifest.segment(row))
     if without:
-        notes.append(f"{without:,} rows without a label are left out")
+        notes.append(f"left out: {counted(without, 'row')} without a label")
     notes += [*renamed("class", folders), *placer.notes()]
     refuse_empty(placed, notes)
     return notes

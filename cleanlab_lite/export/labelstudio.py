@@ -22,6 +22,7 @@ from cleanlab_lite.export.files import refuse_empty
 from cleanlab_lite.files import is_remote
 from cleanlab_lite.manifest.manifest import Manifest
 from cleanlab_lite.run.report import by_suspicion
+from cleanlab_lite.text import counted
 
 COLUMNS = ("id", "split", "given_label", "suggested_label", "p_mislabel", "issue", "action", "reasons")
 
@@ -59,9 +60,11 @@ def write(manifest: Manifest, table: pa.Table, target: Path) -> list[str]:
     notes = [f"files are named relative to LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT={root}"] if local else []
     unreadable = len(rows) - len(tasks) - archived
     if unreadable:
-        notes.append(f"{unreadable:,} rows without a readable file are left out")
+        notes.append(f"left out: {counted(unreadable, 'row')} without a readable file")
     if archived:
-        notes.append(f"{archived:,} rows are left out: Label Studio does not look into archives, so unpack them first")
+        notes.append(
+            f"left out: {counted(archived, 'row')} in archives: Label Studio does not look into them, unpack them first"
+        )
     refuse_empty(len(tasks), notes)
     return notes
 

@@ -14,6 +14,7 @@ from cleanlab_lite.errors import ConfigError
 from cleanlab_lite.evidence.decisions import Decision, settle
 from cleanlab_lite.export.formats import Policy
 from cleanlab_lite.manifest.manifest import Manifest
+from cleanlab_lite.text import counted
 
 # Verdicts that are facts, not estimates: no confidence applies to dropping them.
 _FACTS = ("unreadable", "duplicate_conflict")
@@ -216,14 +217,14 @@ def _matching(
     unknown = [id for id in settled if id not in rows]
     if len(unknown) == len(settled):
         raise ConfigError(
-            f"none of the {len(settled):,} decisions is on a row of this report, e.g. {unknown[0]!r:.60}",
+            f"no decision of {len(settled):,} is on a row of this report, e.g. {unknown[0]!r:.60}",
             hint="are they decisions on another dataset?",
         )
     found = {rows[id]: decision for id, decision in settled.items() if id in rows}
     other = [decision.id for row, decision in found.items() if decision.given_label != given[row]]
     closed = [table["id"][row].as_py() for row in found if not open_to_change[row]]
     notes = [
-        f"{len(ids):,} decisions {why} are passed over: " + ", ".join(f"{id!r:.60}" for id in ids[:SHOWN])
+        f"passed over: {counted(len(ids), 'decision')} {why}: " + ", ".join(f"{id!r:.60}" for id in ids[:SHOWN])
         for ids, why in (
             (unknown, "on rows that the report does not have"),
             (other, "on a label that the row no longer has"),

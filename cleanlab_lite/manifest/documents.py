@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cleanlab_lite.errors import ManifestError
-from cleanlab_lite.text import listing
+from cleanlab_lite.text import counted, listing
 from cleanlab_lite.votes import VOTES
 
 Record = dict[str, Any]
@@ -227,7 +227,9 @@ def _coco(document: Mapping[str, Any], path: str) -> Document:
         records.append({**picture, "category": names.get(category, category)})
     known = {"label": "category"} | ({"path": "file_name"} if any("file_name" in each for each in records) else {})
     boxes = sum(map(len, of_picture.values()))
-    return Document(records, known, (f"COCO: {len(records):,} pictures with the categories of {boxes:,} of them",))
+    return Document(
+        records, known, (f"COCO: {counted(len(records), 'picture')} with the categories of {boxes:,} of them",)
+    )
 
 
 def _key(record: Record, name: str) -> Any:

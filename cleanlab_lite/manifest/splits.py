@@ -8,6 +8,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from cleanlab_lite.text import counted
+
 TRAIN_WORDS = ("train", "training", "trainval")
 HELD_BACK_WORDS = (
     *("test", "testing", "val", "valid", "validate", "validation", "validating", "dev", "devel", "development"),
@@ -112,7 +114,7 @@ def in_words(splits: np.ndarray, limit: int = 20) -> str:
         return ""
     order = np.argsort(first)  # as they come in the file
     parts = [
-        f"{name.strip() or 'none'} {count:,} rows{', protected' if is_held_back(name) else ''}"
+        f"{name.strip() or 'none'} {counted(count, 'row')}{', protected' if is_held_back(name) else ''}"
         for name, count in zip(names[order[:limit]].tolist(), counts[order[:limit]].tolist(), strict=True)
     ]
     more = f"; and {len(order) - limit} more" if len(order) > limit else ""

@@ -21,7 +21,7 @@ from urllib.parse import quote
 from cleanlab_lite.files import is_remote
 from cleanlab_lite.manifest.manifest import Source
 from cleanlab_lite.report.gate import NEW, Gate, Row, RowChange
-from cleanlab_lite.text import escape, percent, renamed, shorten
+from cleanlab_lite.text import counted, escape, percent, renamed, shorten
 
 JSON_VERSION = 1
 WIDTH = 80  # characters of an id or a label in Markdown, JUnit and messages
@@ -255,8 +255,8 @@ def gate_headline(gate: Gate) -> str:
         noise = f"{percent(rate.estimate)}, between {percent(rate.low)} and {percent(rate.high)}"
     accepted = f", {gate.accepted:,} accepted" if gate.accepted else ""
     return (
-        f"{manifest.rows:,} rows, {manifest.labelled:,} labelled; noise rate {noise}; "
-        f"{len(gate.suspects):,} suspects{accepted}"
+        f"{counted(manifest.rows, 'row')}, {manifest.labelled:,} labelled; noise rate {noise}; "
+        f"{counted(len(gate.suspects), 'suspect')}{accepted}"
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cleanlab_lite.run.summary import FEW, UNDECIDED, Noise, Summary
-from cleanlab_lite.text import percent
+from cleanlab_lite.text import counted, percent
 
 WEAK = 0.5  # share of the given labels that views predict, below which much is left to chance
 LOOKS = {
@@ -79,7 +79,7 @@ def _seen(summary: Summary) -> list[str]:
         found.append(f"{what} ({', '.join(how)})")
     networks = summary.proxy.get("ensemble")
     epochs = summary.proxy.get("epochs")
-    ensemble = f", {networks} cross-fitted networks of {epochs} epochs" if networks and epochs else ""
+    ensemble = f", {networks} cross-fitted networks of {counted(epochs, 'epoch')}" if networks and epochs else ""
     if not found:
         return [f"The rows were looked at by networks{ensemble}"]
     seen = f"The rows were looked at in {len(found)} {'way' if len(found) == 1 else 'ways'}{ensemble}"
@@ -142,13 +142,12 @@ def _beside(summary: Summary) -> list[str]:
     copies = sum((summary.duplicates or {}).get("rows", {}).values())
     if copies:
         found.append(
-            f"{copies:,} rows are copies of others: copies are held out together, and of contradicting labels of the "
-            f"same "
-            "content at most one is right"
+            f"{counted(copies, 'copy')} of other rows: copies are held out together, and of contradicting labels of "
+            "the same content at most one is right"
         )
     if summary.annotators:
         found.append(
-            f"{len(summary.annotators):,} annotators have voted; their qualities are estimated without any truth"
+            f"Votes of {counted(len(summary.annotators), 'annotator')}; their qualities are estimated without any truth"
         )
     if summary.warm_start:
         found.append("The networks started from those of an earlier run")

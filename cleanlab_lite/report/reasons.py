@@ -112,6 +112,8 @@ REASONS: dict[str, Reason] = {
     "blank": Reason("The picture is all but one grey level", beside=True),
     "dark": Reason("The picture is very dark", beside=True),
     "bright": Reason("The picture is very bright", beside=True),
+    "blurred": Reason("The picture is blurred beside the others", beside=True),
+    "odd_size": Reason("The picture has a size or shape that hardly any other has", beside=True),
     "low_sample_rate": Reason("The sound has a lower sample rate than it was heard at", beside=True),
     "long": Reason("The sound is longer than what was heard of it", beside=True),
 }

@@ -24,7 +24,7 @@ from cleanlab_lite.judge.reviews import (
 )
 from cleanlab_lite.run.columns import Labels, numbers
 from cleanlab_lite.run.report import flags
-from cleanlab_lite.text import percent
+from cleanlab_lite.text import counted, percent
 
 SAMPLE = 40  # rows that `review --calibrate` shows at a time
 FEWEST = 5  # decisions that say anything of all rows: after two, 545 ± 626 errors were missed
@@ -70,13 +70,13 @@ class Reviewed:
         flagged, more, rows = self.flagged, self.unflagged, max(self.everything.rows, 1)
         count = self.everything
         text = (
-            f"of {flagged.rows:,} flags about {_number(flagged)} are real, "
+            f"of {counted(flagged.rows, 'flag')} about {_number(flagged)} are real, "
             f"about {_number(more)} more rows are wrong and unflagged"
         )
         if self.ahead:
             text += f"; reviewing {self.ahead:,} more would find about {self.ahead_wrong:,.0f}"
         ends = (percent(end / rows) for end in (count.estimate, count.low, count.high))
-        decisions = f"{self.decided:,} decision{'' if self.decided == 1 else 's'}"
+        decisions = counted(self.decided, "decision")
         rate = "noise rate by {}: {}, between {} and {}".format(decisions, *ends)
         found = [text, rate]
         if self.error is not None:
@@ -92,7 +92,7 @@ class Reviewed:
             )
         if not left.sample:
             return "do not stop yet: no row of a random sample is decided, see `nlclean review --calibrate`"
-        sample = f"{left.sample:,} row{'' if left.sample == 1 else 's'}"
+        sample = counted(left.sample, "row")
         return (
             f"do not stop yet: a random sample of {sample} shows with 95 % that at most {percent(left.share)} of the "
             f"labels are wrong once the decisions are applied, not {percent(target)}"

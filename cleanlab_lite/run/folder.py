@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from cleanlab_lite.addresses import is_elsewhere
-from cleanlab_lite.data.cache import decoded_pictures, default_cache_dir
+from cleanlab_lite.data.cache import decoded_before, default_cache_dir
 from cleanlab_lite.errors import ConfigError, ManifestError, ReportError
 from cleanlab_lite.evidence.decisions import Decision, DecisionLog
 from cleanlab_lite.files import load_arrays, read_table, reading
@@ -138,14 +138,14 @@ class RunFolder:
 
     @cached_property
     def decoded(self) -> dict[int, np.ndarray]:
-        """Row -> (3, s, s) uint8: pictures elsewhere, which nothing fetches again, as an audit of this user has decoded
-        them and the cache still holds them."""
+        """Row -> picture (3, s, s) uint8, or patches of a sound (p, 1, s, s) uint8: files elsewhere, which nothing
+        fetches again, as an audit of this user has decoded them and the cache still holds them."""
         uris = self._manifest.uris
         if not self.own or uris is None or "content" not in self.report.table.column_names:
             return {}
         elsewhere = [row for row, uri in enumerate(uris.tolist()) if is_elsewhere(uri)]
         contents = self.report.table["content"].take(pa.array(elsewhere, pa.int64())).to_pylist()
-        found = decoded_pictures(filter(None, contents), default_cache_dir()) if elsewhere else {}
+        found = decoded_before(filter(None, contents), default_cache_dir()) if elsewhere else {}
         return {row: found[content] for row, content in zip(elsewhere, contents, strict=True) if content in found}
 
     @property

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cleanlab_lite.errors import NlcleanError, ReportError
 from cleanlab_lite.run.find import is_run_file
-from cleanlab_lite.run.layout import DECISIONS, JOBS, PLANTED, REPORT, STAGES, STATE, SUMMARY
+from cleanlab_lite.run.layout import DECISIONS, JOBS, PLANTED, REPORT, SEEDS, STAGES, STATE, SUMMARY
 from cleanlab_lite.run.lock import acquire, release
 from cleanlab_lite.run.state import ALWAYS, read_json
 
@@ -43,8 +43,8 @@ def list_runs(root: Path) -> list[ListedRun]:
 
 def _listed(folder: Path) -> ListedRun:
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
-    decisions = folder / DECISIONS
-    decided = decisions.is_file() and decisions.stat().st_size > 0
+    journals = [folder / DECISIONS, *folder.glob(f"{SEEDS}/*/{DECISIONS}")]
+    decided = any(journal.is_file() and journal.stat().st_size > 0 for journal in journals)
     try:
         stored = read_json(folder / STATE, **ALWAYS)
         begun, finished = str(stored.get("created", "")), stored["finished"]
@@ -87,10 +87,12 @@ def superseded(runs: Sequence[ListedRun]) -> list[ListedRun]:
 
 def foreign_files(folder: Path) -> list[Path]:
     """What lies in a run folder and is not the run's."""
-    found = []
+    found: list[Path] = []
     for entry in folder.iterdir():
-        own = entry.name in FOLDERS if entry.is_dir() and not entry.is_symlink() else is_run_file(entry)
-        if not own:
+        is_folder = entry.is_dir() and not entry.is_symlink()
+        if is_folder and entry.name == SEEDS:  # holds runs
+            found += [each for run in entry.iterdir() for each in (foreign_files(run) if run.is_dir() else [run])]
+        elif not (entry.name in FOLDERS if is_folder else is_run_file(entry)):
             found.append(entry)
     return found
 

@@ -14,6 +14,7 @@ import torch
 from cleanlab_lite.clock import Clock
 from cleanlab_lite.data.cache import Decoder, Store, default_cache_dir, keep, load
 from cleanlab_lite.data.inputs import form_of, inputs_of
+from cleanlab_lite.data.media import Decoded
 from cleanlab_lite.manifest.manifest import Manifest
 from cleanlab_lite.progress import Progress
 from cleanlab_lite.train.encode import encode, feature_format
@@ -98,11 +99,10 @@ class _Kept:
         if answer is None:
             return
         store, readable = answer.store, np.flatnonzero(answer.store.codes == "")
-        arrays = (store.pixels[store.offsets[row] : store.offsets[row + 1]] for row in readable)
         content = store.content[readable].tolist()
-        keep(self.form, zip(content, arrays, store.notes[readable].tolist(), strict=True), default_cache_dir())
+        keep(self.form, zip(content, map(store.row, readable.tolist()), strict=True), default_cache_dir())
         if self.vectors is not None and answer.vectors is not None:
-            vectors = ((name, answer.vectors[row][None], "") for name, row in zip(content, readable, strict=True))
+            vectors = ((name, Decoded(answer.vectors[row][None])) for name, row in zip(content, readable, strict=True))
             keep(self.vectors, vectors, default_cache_dir())
 
     def lost(self, errand: int, exit_code: int | None) -> None:

@@ -9,6 +9,7 @@ import click
 from click.core import ParameterSource
 
 from cleanlab_lite.export.formats import FORMATS, LINKS, POLICIES, Format, Link, Policy
+from cleanlab_lite.text import counted
 
 from .. import diagnostics
 from ..help import HelpfulCommand
@@ -193,7 +194,7 @@ def command(
         )
     facts: dict[str, Any] = {"format": name}
     if exported.cleaning is None:
-        diagnostics.note(f"{len(manifest):,} rows")
+        diagnostics.note(counted(len(manifest), "row"))
         facts |= {"rows": len(manifest)}
     else:
         facts |= {"policy": policy, **_counted(exported.cleaning)}
@@ -247,7 +248,7 @@ def _counted(cleaning: Cleaning) -> dict[str, int]:
     people = counts["decided_by_people"]
     diagnostics.note(
         f"kept {counts['kept']:,}, dropped {counts['dropped']:,}, relabelled {counts['relabelled']:,} "
-        f"of {len(cleaning.keep):,} rows" + (f"; {people:,} decided by people" if people else "")
+        f"of {counted(len(cleaning.keep), 'row')}" + (f"; {people:,} decided by people" if people else "")
     )
     return counts
 
@@ -284,9 +285,7 @@ def _apply(
                 + "\n".join(f"  {conflict}" for conflict in outcome.conflicts),
                 hint="--skip-conflicts makes the others",
             )
-    diagnostics.note(
-        f"dropped {outcome.dropped:,}, put back {outcome.restored:,}, relabelled {outcome.relabelled:,} rows"
-    )
+    diagnostics.note(f"dropped {outcome.dropped:,}, put back {outcome.restored:,}, relabelled {outcome.relabelled:,}")
     facts = {"dropped": outcome.dropped, "restored": outcome.restored, "relabelled": outcome.relabelled}
     return target, facts, [f"passed over {conflict}" for conflict in outcome.conflicts]
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cleanlab_lite.errors import ConfigError
+from cleanlab_lite.text import counted
 
 from .. import diagnostics
 from ..help import HelpfulCommand
@@ -49,7 +50,7 @@ def command(folder: Path | None, prune: bool, yes: bool, as_json: bool) -> None:
         if as_json:
             output.json_document({"deleted": [str(run.folder) for run in deleted], "bytes": _bytes(deleted)})
         else:
-            output.line(f"{output.runs_in_words(len(deleted))} deleted, {output.size(_bytes(deleted))}")
+            output.line(f"{counted(len(deleted), 'run')} deleted, {output.size(_bytes(deleted))}")
     elif as_json:
         output.json_document([asdict(run) | {"folder": str(run.folder)} for run in runs])
     else:
@@ -70,7 +71,7 @@ def _delete(runs: Sequence[ListedRun], yes: bool) -> list[ListedRun]:
     if not yes:
         for run in runs:
             diagnostics.note(f"{run.folder}: {output.size(run.bytes)}")
-        ask(f"Delete {output.runs_in_words(len(runs))}, {output.size(_bytes(runs))}?")
+        ask(f"Delete {counted(len(runs), 'run')}, {output.size(_bytes(runs))}?")
     deleted = []
     for run in runs:
         try:

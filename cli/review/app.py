@@ -22,7 +22,7 @@ from cleanlab_lite.evidence.decisions import Decision, agreement
 from cleanlab_lite.report.keys import TERMINAL
 from cleanlab_lite.report.reviewed import TARGET
 from cleanlab_lite.run.columns import numbers
-from cleanlab_lite.text import chance, escape, renamed, shorten
+from cleanlab_lite.text import chance, counted, escape, renamed, shorten
 
 from . import previews, state
 from .player import Player
@@ -341,7 +341,9 @@ class ReviewApp(App[None]):
         if self.queue.filters:
             first = "All rows of this filter are decided. f shows others, z takes the latest decision back."
         elif len(self.queue.rows):
-            first = f"All {len(self.queue.rows):,} rows are decided. z takes the latest decision back, q quits."
+            first = (
+                f"All is decided: {counted(len(self.queue.rows), 'row')}. z takes the latest decision back, q quits."
+            )
         else:
             first = "Nothing to review: no row has an issue. q quits."
         lines = [Content.styled(first, "bold"), Content("")]

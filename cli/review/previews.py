@@ -13,7 +13,7 @@ from functools import lru_cache
 import numpy as np
 
 from cleanlab_lite.data import media
-from cleanlab_lite.data.sound import color_map, read_samples, sound_header, spectrogram
+from cleanlab_lite.data.sound import color_map, read_samples, sound_header, spectrogram, spectrogram_of
 from cleanlab_lite.manifest.manifest import WHOLE, Segment
 
 LONGEST, THUMBNAIL = 1024, 128  # pixels kept of a picture, and of a neighbour's
@@ -52,10 +52,13 @@ def drawing(uri: str, modality: str, segment: Segment = WHOLE) -> Drawing:
     return Drawing(lambda width, height: scale_to(pixels, width, height), f"{pixels.shape[1]} x {pixels.shape[0]}")
 
 
-def drawing_of(pixels: np.ndarray) -> Drawing:
-    """The same of a picture (3, s, s) uint8 as an audit has decoded it."""
-    pixels = pixels.transpose(1, 2, 0)
-    return Drawing(lambda width, height: scale_to(pixels, width, height), "as decoded by the audit")
+def drawing_of(decoded: np.ndarray) -> Drawing:
+    """The same of what an audit has decoded: a picture (3, s, s) uint8, or patches of a sound (p, 1, s, s) uint8."""
+    caption = "as decoded by the audit"
+    if decoded.ndim == 4:
+        return Drawing(lambda width, height: paint_patches(decoded, width, height), caption)
+    pixels = decoded.transpose(1, 2, 0)
+    return Drawing(lambda width, height: scale_to(pixels, width, height), caption)
 
 
 @lru_cache(maxsize=512)
@@ -102,6 +105,11 @@ def paint_sound(sound: Sound, width: int, height: int) -> np.ndarray:
     level = spectrogram(sound.wave, sound.rate, width, max(height - below - 1, 1))
     gap = np.zeros((1, width, 3), dtype=np.uint8)
     return np.concatenate([_MAP[level], gap, waveform(sound, width, below)])[:height]
+
+
+def paint_patches(patches: np.ndarray, width: int, height: int) -> np.ndarray:
+    """(height, width, 3) uint8: the spectrogram that the patches (p, 1, s, s) of a sound are cut from."""
+    return _MAP[spectrogram_of(patches, width, height)]
 
 
 def waveform(sound: Sound, width: int, height: int) -> np.ndarray:

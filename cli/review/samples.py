@@ -98,7 +98,7 @@ class SampleReader:
         return "" if self.manifest.uris is None else str(self.manifest.uris[row])
 
     def decoded(self, row: int) -> np.ndarray | None:
-        """(3, s, s) uint8: a picture elsewhere, as the audit has decoded it."""
+        """A file elsewhere as an audit has decoded it: picture (3, s, s) uint8, or patches (p, 1, s, s) of a sound."""
         return self.run.decoded.get(row)
 
     def segment(self, row: int) -> Segment:

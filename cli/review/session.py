@@ -13,7 +13,7 @@ from cleanlab_lite.errors import ConfigError, ReportError
 from cleanlab_lite.evidence.decisions import agreement
 from cleanlab_lite.report.reviewed import looks_of, rows_to_decide
 from cleanlab_lite.run import RunFolder
-from cleanlab_lite.text import escape
+from cleanlab_lite.text import counted, escape
 
 from .. import diagnostics, output
 from ..terminal import is_terminal, supports_color
@@ -98,7 +98,7 @@ def merge(run: RunFolder, files: Sequence[Path]) -> None:
         added = state.add_decisions(run.journal, files)
     except OSError as error:
         raise _unwritten(run.journal.path, error) from error
-    diagnostics.note(f"{added:,} new decision{'' if added == 1 else 's'} in {run.journal.path}")
+    diagnostics.note(f"{counted(added, 'new decision')} in {run.journal.path}")
     unknown = state.describe(run.report.table, run.decisions)["unknown_ids"]
     if unknown:
         diagnostics.warn(f"{unknown:,} decided rows are not in this run: was the journal made on another one?")

@@ -13,7 +13,7 @@ import pyarrow as pa
 from cleanlab_lite.evidence.decisions import Agreement, Decision, DecisionLog, agreement, read_journal, settle, standing
 from cleanlab_lite.report.reviewed import TARGET, reviewed
 from cleanlab_lite.run.report import flags
-from cleanlab_lite.text import escape
+from cleanlab_lite.text import counted, escape
 
 from .queue import order
 
@@ -37,7 +37,7 @@ def add_decisions(log: DecisionLog, files: Sequence[Path]) -> int:
 
 
 def describe(table: pa.Table, decisions: Sequence[Decision], target: float = TARGET) -> dict[str, Any]:
-    """JSON types: rows to review, what was decided by whom, agreement, calibration."""
+    """JSON types: rows to review and those left of them, rows decided, by whom, agreement, calibration."""
     settled = settle(decisions)
     to_review = set(table["id"].take(pa.array(order(table))).to_pylist())
     ids = set(table["id"].to_pylist())
@@ -47,7 +47,8 @@ def describe(table: pa.Table, decisions: Sequence[Decision], target: float = TAR
         "rows": table.num_rows,
         "flagged": int(flags(table, "is_label_issue").sum()),
         "to_review": len(to_review),
-        "decided": len(to_review & settled.keys()),
+        "decided": len(ids & settled.keys()),
+        "left": len(to_review - settled.keys()),
         "actions": dict(sorted(Counter(decision.action for decision in settled.values()).items())),
         "reviewers": dict(sorted(Counter(reviewer for reviewer, _ in standing(decisions)).items())),
         "unknown_ids": len(settled.keys() - ids),
@@ -65,7 +66,7 @@ def agreement_line(found: Agreement) -> str:
         return f"Agreement of {names}: no row was decided by all of them"
     kind = "Cohen's" if len(found.reviewers) == 2 else "Fleiss'"
     kappa = "not defined, all decided alike" if found.kappa != found.kappa else f"{found.kappa:.2f}"
-    return f"Agreement of {names} on {_rows(found.rows)}: {kind} kappa {kappa}"
+    return f"Agreement of {names} on {counted(found.rows, 'row')}: {kind} kappa {kappa}"
 
 
 def calibration_lines(table: pa.Table, decisions: Sequence[Decision], target: float = TARGET) -> list[str]:
@@ -78,8 +79,4 @@ def progress_line(decisions: Sequence[Decision], reviewer: str) -> str:
     """What this reviewer has decided, in a line."""
     own = [decision.action for (who, _), decision in standing(decisions).items() if who == reviewer]
     counts = ", ".join(f"{action} {count:,}" for action, count in Counter(own).most_common())
-    return f"{escape(reviewer)}: {_rows(len(own))} decided" + (f" ({counts})" if counts else "")
-
-
-def _rows(count: int) -> str:
-    return f"{count:,} row" if count == 1 else f"{count:,} rows"
+    return f"{escape(reviewer)}: {counted(len(own), 'row')} decided" + (f" ({counts})" if counts else "")

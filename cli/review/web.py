@@ -20,7 +20,7 @@ from cleanlab_lite.report.page.html import build_page
 from cleanlab_lite.report.page.previews import Preview
 from cleanlab_lite.run import RunFolder
 
-from .previews import decode_sound, paint_sound
+from .previews import decode_sound, paint_patches, paint_sound
 
 SMALL, FULL = 320, 4096  # pixels, longest side of a preview and of a picture in full
 SPECTROGRAM = {"preview": (320, 200), "picture": (1280, 640)}  # width and height in pixels
@@ -67,7 +67,7 @@ class SharedReview:
             return Preview()
         if self._unreadable[row]:
             return Preview()
-        return Preview(f"preview/{row}", f"sound/{row}" if self._sound else "")
+        return Preview(f"preview/{row}", f"sound/{row}" if self._sound and row not in self._decoded else "")
 
     # the journal
 
@@ -129,10 +129,11 @@ class SharedReview:
         """
         if self._manifest is None or self._manifest.uris is None or not 0 <= row < len(self._manifest.uris):
             raise DecodeError("there is no such row")
-        if kind == "sound" and not self._sound:
-            raise DecodeError("this is no sound")
+        if kind == "sound" and (not self._sound or row in self._decoded):
+            raise DecodeError("there is no sound to play")
         if row in self._decoded:
-            return _encoded(self._decoded[row].transpose(1, 2, 0))
+            decoded = self._decoded[row]
+            return _encoded(paint_patches(decoded, *SPECTROGRAM[kind]) if self._sound else decoded.transpose(1, 2, 0))
         with self._decoding:
             data = media.read_bytes(str(self._manifest.uris[row]))
             if self._sound:

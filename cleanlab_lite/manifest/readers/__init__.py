@@ -60,7 +60,7 @@ from cleanlab_lite.manifest.readers.votes import find_columns as find_annotators
 from cleanlab_lite.manifest.roles import called
 from cleanlab_lite.manifest.sniff import Media, sniff
 from cleanlab_lite.manifest.splits import file_split, in_words, split_word
-from cleanlab_lite.text import listing
+from cleanlab_lite.text import counted, listing
 from cleanlab_lite.votes import Votes
 
 __all__ = ["check_policy", "read_labels", "read_manifest", "sniff", "to_manifest"]
@@ -301,11 +301,11 @@ def _count(ballots: Ballots, rows: Rows, classes: tuple[str, ...], multi_label: 
     counts = votes.counts(len(rows.table))
     what = "the label is what most of them say" if ballots.elected else f"the label is that of {ballots.label!r}"
     notes = [
-        f"annotators: {len(votes.annotators):,} ({listing(votes.annotators, CLASSES_SHOWN)}), {len(votes):,} votes, "
-        f"{counts.mean():.1f} per item; {what}"
+        f"annotators: {len(votes.annotators):,} ({listing(votes.annotators, CLASSES_SHOWN)}), "
+        f"{counted(len(votes), 'vote')}, {counts.mean():.1f} per item; {what}"
     ]
     if lost := int((labels == -2).sum()):
-        notes.append(f"{lost:,} votes are for classes that are the label of no item; they do not count")
+        notes.append(f"not counted: {counted(lost, 'vote')} for classes that are the label of no item")
     return votes, notes
 
 
@@ -569,7 +569,7 @@ def _with_columns(rows: Rows, patterns: str, features_column: str | None) -> Row
     if rows.features is not None or features_column is not None:
         raise ManifestError("features are given twice: --features-columns, and others", hint="leave one of them out")
     matrix, names = several_columns(rows, patterns)
-    note = f"features: {len(names):,} columns, {names[0]} to {names[-1]}"
+    note = f"features: {counted(len(names), 'column')}, {names[0]} to {names[-1]}"
     return replace(rows, features=matrix, notes=(*rows.notes, note))
 
 

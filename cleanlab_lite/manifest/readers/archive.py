@@ -14,7 +14,7 @@ from cleanlab_lite.errors import ManifestError
 from cleanlab_lite.files import json_value, reading
 from cleanlab_lite.manifest.readers.base import MEDIA_ENDINGS, Rows, check_rows, ending, json_table, title
 from cleanlab_lite.manifest.splits import split_word
-from cleanlab_lite.text import listing
+from cleanlab_lite.text import counted, listing
 
 TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet", ".arrow", ".feather", ".json")
 LABELS = (".cls", ".json", ".txt")  # of WebDataset
@@ -144,5 +144,5 @@ def _folders(paths: Sequence[str], names: dict[str, list[str]]) -> Rows:
     table = pa.table({name: pa.array(cells, pa.string()) for name, cells in columns.items()})
     folders = ((os.path.dirname(os.path.abspath(paths[0])), len(ids)),)
     skipped = sum(map(len, names.values())) - len(ids)
-    note = (f"skipped {skipped:,} files that are no pictures or sounds, or lie outside the class folders",)
+    note = (f"skipped {counted(skipped, 'file')}: no pictures or sounds, or outside the class folders",)
     return Rows(title(paths), table, "csv", folders, known=known, notes=note if skipped else ())

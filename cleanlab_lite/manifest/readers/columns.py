@@ -23,7 +23,7 @@ from cleanlab_lite.manifest.labels import DROP, FIRST, WHOLE, find_form, labels_
 from cleanlab_lite.manifest.readers.base import Rows, ending, holds_json, is_text, locate, plain, storable, texts
 from cleanlab_lite.manifest.roles import called, is_geometry, spelled
 from cleanlab_lite.manifest.splits import called_splits, could_hold_splits, from_flags, held_back
-from cleanlab_lite.text import listing
+from cleanlab_lite.text import counted, listing
 
 NEMO_PATH = "audio_filepath"
 NEMO_LABELS = ("label", "command", "text")  # the first that is there
@@ -691,7 +691,7 @@ def classes_in_words(labels: np.ndarray, classes: Sequence[str]) -> str:
     places = np.sort(order)
     shown = ", ".join(f"{classes[place]!r:.40} {counts[place]:,}" for place in places)
     more = f" and {len(classes) - len(places)} smaller ones" if len(classes) > len(places) else ""
-    return f"{len(classes)} classes: {shown}{more}"
+    return f"{counted(len(classes), 'class')}: {shown}{more}"
 
 
 def _label_notes(labels: np.ndarray, classes: list[str]) -> list[str]:

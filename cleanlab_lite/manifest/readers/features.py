@@ -76,7 +76,10 @@ def load_features(path: str, rows: Rows) -> np.ndarray:
     if not isinstance(arrays, np.ndarray):
         name = _key(path, arrays, "features", FEATURE_KEYS) or _by_shape(arrays, {}).get("features")
         if name is None:
-            raise ManifestError(f"{path!r}: no array called {listing(FEATURE_KEYS)}; found {_shapes(arrays)}")
+            raise ManifestError(
+                f"{path!r}: no array called {listing(FEATURE_KEYS)}; found {_shapes(arrays)}",
+                hint="name it so: numpy.savez(file, features=...)",
+            )
         arrays = _load(path, [name])[name]
     features = check_features(path, arrays)
     n = len(rows.table)
@@ -323,12 +326,14 @@ def _one_length(rows: Rows, name: str, lengths: np.ndarray) -> int:
 def check_features(path: str, features: np.ndarray) -> np.ndarray:
     """`features` as (n, d) float32. Rows with NaN or infinite values are legal, a matrix without any other is not."""
     if features.ndim != 2:
-        raise ManifestError(f"{path!r}: features have shape {features.shape}, expected (n, d)")
+        raise ManifestError(f"{path!r}: features have shape {features.shape}, expected (n, d)", hint=VECTORS)
     if features.dtype.kind not in "fiu":
-        raise ManifestError(f"{path!r}: features have type {features.dtype}, expected numbers")
+        raise ManifestError(f"{path!r}: features have type {features.dtype}, expected numbers", hint=VECTORS)
     n, d = features.shape
     if not n or not d:
-        raise ManifestError(f"{path!r}: features have shape {features.shape}, expected at least one row and column")
+        raise ManifestError(
+            f"{path!r}: features have shape {features.shape}, expected at least one row and column", hint=VECTORS
+        )
     with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, hence an unreadable row
         features = features.astype(np.float32, copy=False)
     if not any(np.isfinite(features[start : start + BLOCK]).all(axis=1).any() for start in range(0, n, BLOCK)):
@@ -373,15 +378,23 @@ def _column(path: str, role: str, array: np.ndarray) -> pa.Array:
         return pa.array(array.tolist() if array.dtype.kind == "U" else array)
 
 
+VECTORS = "one row of numbers for each row of the manifest: numpy.save(file, array of shape (n, d))"
 HINT = "save plain numeric or string arrays with numpy.save or numpy.savez; objects (pickles) are refused"
 
 
 def _declared(path: str) -> np.ndarray | dict[str, np.ndarray]:
     """One array of an `.npy` file, mapped into memory where it is local, or what the arrays of an `.npz` look like."""
     if ending(path) not in (".npy", ".npz"):
-        raise ManifestError(f"{path!r}: unknown ending {ending(path)!r}, expected .npy or .npz")
+        raise ManifestError(
+            f"{path!r}: unknown ending {ending(path)!r}, expected .npy or .npz",
+            hint="a table with the vectors and the labels is a manifest itself: give it without --features, and "
+            "name its columns with --features-column, or --features-columns; or save the vectors with numpy.save",
+        )
     if not is_remote(path) and os.path.isdir(path):
-        raise ManifestError(f"{path!r} is a folder, expected an .npy or .npz file")
+        raise ManifestError(
+            f"{path!r} is a folder, expected an .npy or .npz file",
+            hint="a folder that `nlclean encode` has written is a manifest itself: give it without --features",
+        )
     with reading(f"cannot read {path!r}", ManifestError, hint=HINT):
         with _stream(path) as file:
             if zipfile.is_zipfile(file):

@@ -17,7 +17,7 @@ import pyarrow as pa
 from cleanlab_lite.errors import ConfigError, ManifestError
 from cleanlab_lite.manifest.readers.base import Rows, ending, unreadable
 from cleanlab_lite.manifest.splits import is_held_back, is_part, is_unlabelled, split_word
-from cleanlab_lite.text import listing
+from cleanlab_lite.text import counted, listing
 
 # Files that lie next to the data without being data; skipped and counted.
 SIDECARS = {".csv", ".tsv", ".json", ".jsonl", ".parquet", ".npy", ".npz", ".txt", ".md", ".xml", ".yaml", ".yml"}
@@ -157,7 +157,7 @@ def _left_out(files: Sequence[str], tree: _Tree, found: Mapping[str, object]) ->
     if not skipped:
         return []
     notes = [
-        f"skipped {len(skipped)} files that are no data or lie outside the class folders ({_kinds(skipped)})",
+        f"skipped {counted(len(skipped), 'file')}: no data, or outside the class folders ({_kinds(skipped)})",
     ]
     data = (path for paths in tree.files.values() for path in paths if path not in found and "/" in path)
     places = Counter(path.rpartition("/")[0] for path in data)
@@ -214,7 +214,7 @@ def _without_copies(root: str, files: dict[Folder, list[str]]) -> tuple[dict[Fol
             inside = _names(files, inner)
             if inside <= _names(files, parent, without=inner) and _as_large(os.path.join(root, *parent), name, inside):
                 files = {place: paths for place, paths in files.items() if place[: len(inner)] != inner}
-                notes.append(f"left out {'/'.join(inner)!r}: the same {len(inside)} files lie beside it")
+                notes.append(f"left out {'/'.join(inner)!r}: beside it lies the same, {counted(len(inside), 'file')}")
     return files, notes
 
 
@@ -410,8 +410,8 @@ def _ambiguous(tree: _Tree, why: str, layouts: Sequence[str]) -> ManifestError:
 def _picture(tree: _Tree, limit: int = 12) -> str:
     """The upper three levels, a line for each folder at the top."""
     tops = sorted(tree.below().items())
-    lines = [f"  {top}/{_inside(tree, (top,))}  {count} files" for top, count in tops[:limit]]
-    return "\n".join(lines + ([f"  and {len(tops) - limit} more folders"] if len(tops) > limit else []))
+    lines = [f"  {top}/{_inside(tree, (top,))}  {counted(count, 'file')}" for top, count in tops[:limit]]
+    return "\n".join(lines + ([f"  and {counted(len(tops) - limit, 'more folder')}"] if len(tops) > limit else []))
 
 
 def _inside(tree: _Tree, folder: Folder, limit: int = 6) -> str:

@@ -6,11 +6,13 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 
+from cleanlab_lite.addresses import is_elsewhere
 from cleanlab_lite.archives import member, read_member
 from cleanlab_lite.errors import ManifestError
 from cleanlab_lite.files import is_remote, open_regular
 from cleanlab_lite.manifest.readers.base import IMAGE_ENDINGS, SOUND_ENDINGS, ending
 from cleanlab_lite.manifest.sniff import HEAD, Media, sniff
+from cleanlab_lite.text import counted
 
 FILES = 20  # opened at most
 TRIES = 500  # rows looked at for files that exist
@@ -31,11 +33,13 @@ def modality(path: str, uris: Sequence[str]) -> tuple[Media, str]:
         if uri and (head := _head(uri)):
             kinds[sniff(head)] += 1
     if kinds:
-        return _decide(path, kinds, f"content of {kinds.total()} files")
+        return _decide(path, kinds, f"content of {counted(kinds.total(), 'file')}")
     endings = Counter(ending(uri) for uri in spread if uri)
     for name, count in endings.items():
         kinds["image" if name in IMAGE_ENDINGS else "sound" if name in SOUND_ENDINGS else None] += count
-    return _decide(path, kinds, f"file endings ({', '.join(sorted(endings)) or 'none'}), as no file could be opened")
+    named = [uri for uri in spread if uri]
+    why = "remote files are not opened for that" if all(map(is_elsewhere, named)) else "no file could be opened"
+    return _decide(path, kinds, f"file endings ({', '.join(sorted(endings)) or 'none'}), as {why}")
 
 
 def _head(uri: str) -> bytes:

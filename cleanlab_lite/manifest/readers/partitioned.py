@@ -12,7 +12,7 @@ import pyarrow as pa
 from cleanlab_lite.errors import ManifestError
 from cleanlab_lite.files import read_table, reading
 from cleanlab_lite.manifest.readers.base import Rows, check_names, check_rows, list_folder, without_views
-from cleanlab_lite.text import listing
+from cleanlab_lite.text import counted, listing
 
 PARTITION = re.compile(r"([^=]+)=(.*)")
 DEEPEST = 8  # keys
@@ -63,5 +63,5 @@ def read_partitions(folder: str, parts: Sequence[Part]) -> Rows:
         table = pa.concat_tables(tables, promote_options="default")
     check_names(folder, table.column_names)
     check_rows([folder], len(table))
-    note = f"partitioned by {listing(keys)}, {len(parts):,} files"
+    note = f"partitioned by {listing(keys)}, {counted(len(parts), 'file')}"
     return Rows(folder, table, "parquet", ((os.path.abspath(folder), len(table)),), notes=(note,))

@@ -24,7 +24,7 @@ from cleanlab_lite.errors import ManifestError
 from cleanlab_lite.manifest.manifest import JSON_CELLS
 from cleanlab_lite.manifest.readers.base import Rows, holds_json, is_text, plain, texts
 from cleanlab_lite.manifest.roles import ANNOTATORS, OF_ANNOTATOR, called, spelled
-from cleanlab_lite.text import listing
+from cleanlab_lite.text import counted, listing
 from cleanlab_lite.votes import VOTES
 
 NOBODY = "none"  # given as the column: rows are rows, whatever they look like
@@ -216,11 +216,12 @@ def as_items(
     cells = pa.concat_arrays(plain(rows.table, label).chunks).take(pa.array(kept))
     table, varied = _merged(rows, item, first, label, annotators, who)
     notes = [
-        f"{len(item):,} rows are votes of {len(people):,} annotators (column {annotators!r}) on {len(first):,} items"
+        f"{counted(len(item), 'row')} as votes of {counted(len(people), 'annotator')} (column {annotators!r}) on "
+        f"{counted(len(first), 'item')}"
     ]
     notes[0] += f"; --annotator-column {NOBODY} makes them rows"
     notes += [f"what differs within an item is held by annotator, also in exports: {listing(varied)}"] if varied else []
-    notes += [f"{again:,} votes are a second one of the same annotator on the same item: the last counts"] * bool(again)
+    notes += [f"{counted(again, 'second vote')} of the same annotator on the same item: the last counts"] * bool(again)
     merged = _rows_of(rows, table, first, tuple(notes))
     column = table.column_names[rows.table.column_names.index(annotators)]
     return merged, Ballots(tuple(people), item[kept], annotator[kept], cells, (column,), label, True)

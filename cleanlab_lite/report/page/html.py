@@ -39,7 +39,7 @@ from cleanlab_lite.run.report import ReportTable, by_suspicion, flags
 from cleanlab_lite.run.selftest import SelfTest
 from cleanlab_lite.run.summary import Annotator, ClassNoise, Leak, NoisySource, Summary
 from cleanlab_lite.run.verification import Verification
-from cleanlab_lite.text import percent, renamed
+from cleanlab_lite.text import counted, percent, renamed
 
 # what the page may load: nothing, or the pictures, sounds and decisions of `nlclean review --web`
 OFFLINE = "img-src data:; media-src data:"
@@ -172,8 +172,8 @@ def _headline(run: RunFolder) -> dict[str, str]:
     manifest, rate, actions, others = summary.manifest, summary.noise_rate, summary.actions, summary.other_issues
     finished = run.state.finished if run.state else None
     about = [
-        f"{manifest.rows:,} rows",
-        f"{manifest.classes:,} classes",
+        counted(manifest.rows, "row"),
+        counted(manifest.classes, "class"),
         PLURALS[manifest.modality],
         *([f"audited on {finished[:10]}"] if finished else []),
         f"run {summary.run_id}",
@@ -427,7 +427,7 @@ def _matrix(run: RunFolder) -> str:
         return ""
     labels, cells, left_out = charts.fold_noise_matrix(renamed(matrix.to_pylist(), run.report.names))
     note = "How often rows of a class carry each label, in percent; a click shows the suspects among them. "
-    note += f"The {len(labels)} most confused classes; {left_out:,} others are not drawn." if left_out else ""
+    note += f"The {len(labels)} most confused classes; not drawn: {counted(left_out, 'other')}." if left_out else ""
     return (
         f'<figure class="card"><figcaption><h2>Who is mistaken for whom</h2><p class="note">{note}</p></figcaption>'
         f"{charts.heat_map(labels, cells)}</figure>"

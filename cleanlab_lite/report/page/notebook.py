@@ -15,7 +15,7 @@ from cleanlab_lite.report.page.page_data import ISSUES, in_parts
 from cleanlab_lite.report.page.previews import Preview, preview_of
 from cleanlab_lite.run import RunFolder
 from cleanlab_lite.run.report import ReportTable, by_suspicion, contradicts, flags
-from cleanlab_lite.text import percent, shorten
+from cleanlab_lite.text import counted, percent, shorten
 
 TOP = 20  # rows on show
 LONGEST = 60  # characters of a label or an id
@@ -37,7 +37,7 @@ def headline(report: ReportTable) -> str:
     if len(known) == len(found):
         estimate, low, high = map(percent, known)
         noise = f"noise rate {estimate} ({low} to {high})"
-    return f"{len(report):,} rows, {report.summary.flagged:,} flagged, {noise}"
+    return f"{counted(len(report), 'row')}, {report.summary.flagged:,} flagged, {noise}"
 
 
 def html_view(report: ReportTable, run: RunFolder | None = None, top: int = TOP) -> str:
@@ -123,7 +123,7 @@ def _confusions(report: ReportTable) -> str:
     most = max((pair.rows for pair in pairs), default=1)
     return _chart(
         "Looks like another class",
-        [_Bar(f"{pair.given} → {pair.suggested}", pair.rows / most, f"{pair.rows:,} rows") for pair in pairs],
+        [_Bar(f"{pair.given} → {pair.suggested}", pair.rows / most, counted(pair.rows, "row")) for pair in pairs],
     )
 
 

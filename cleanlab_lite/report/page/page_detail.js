@@ -21,7 +21,7 @@ const showDetail = () => {
     remarks(row),
     ...copies(row),
     ...examples.flatMap(typical),
-    ...(reasons.length ? [el("h3", { text: "What speaks against its label" }), el("ul", {}, ...reasons.map((text) => el("li", { text })))] : []),
+    ...(reasons.length ? [el("h3", { text: "What stands out" }), el("ul", {}, ...reasons.map((text) => el("li", { text })))] : []),
     get(row, "error") ? el("p", { class: "note text", text: get(row, "error") }) : null,
     ...(probable(row).length ? [el("h3", { text: "What it probably is" }), likely(row)] : []),
     ...(neighbors.length ? [el("h3", { text: "Nearest neighbours" }), near(neighbors)] : []),

@@ -28,6 +28,12 @@ const svg = (tag, attributes, ...children) => {
 const button = (text, onclick, attributes = {}) => el("button", { type: "button", text, onclick, ...attributes });
 const get = (row, name) => rows[row][F[name]] ?? null;
 const idOf = (row) => rows[row][F.id];
+const LONG = 12; // characters of folders that are left out where all rows share them: a name is cut off at its end
+const folder = rows.reduce((shared, row) => {
+  while (!row[F.id].startsWith(shared)) shared = shared.replace(/[^/]*\/$/, "");
+  return shared;
+}, (rows[0]?.[F.id] ?? "").replace(/[^/]*$/, ""));
+const shortId = (row) => (folder.length > LONG ? `…/${idOf(row).slice(folder.length)}` : idOf(row));
 const issueOf = (row) => rows[row][F.issue];
 const label = (index) => (index === null ? "no label" : names[index]);
 const named = (text) => names[labels.indexOf(text)] ?? text;

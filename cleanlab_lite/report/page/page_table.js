@@ -137,7 +137,7 @@ const drawRow = (row, at) => {
   const issue = issueOf(row);
   return el("tr", { "aria-rowindex": at + 2, "aria-selected": row === current, tabindex: row === current ? 0 : -1, onclick: () => select(row) },
     el("td", { class: "c-thumb" }, preview(row) ? picture(preview(row)) : null),
-    el("td", { class: "c-id" }, el("div", { class: "one", text: idOf(row), title: path ?? idOf(row) }),
+    el("td", { class: "c-id" }, el("div", { class: "one", text: shortId(row), title: path ?? idOf(row) }),
       el("div", { class: "one note", text: issue === "none" ? "no issue found" : data.issues[issue] ?? issue })),
     el("td", { class: "c-labels" }, el("div", { class: "two" },
       ...(suggested(row) === null ? [label(get(row, "given"))] : change(label(get(row, "given")), label(get(row, "suggested")))))),

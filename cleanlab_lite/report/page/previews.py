@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cleanlab_lite.data.media import read_bytes, thumbnail
-from cleanlab_lite.data.sound import color_map, read_samples, spectrogram
+from cleanlab_lite.data.sound import color_map, read_samples, spectrogram, spectrogram_of
 from cleanlab_lite.errors import DecodeError
 from cleanlab_lite.manifest.manifest import WHOLE, Segment
 from cleanlab_lite.manifest.sniff import HEAD, sniff
@@ -53,14 +53,16 @@ def preview(uri: str, segment: Segment = WHOLE, side: int = SMALL) -> Preview:
 
 
 def preview_of(run: RunFolder, row: int, side: int = SMALL) -> Preview:
-    """What a row looks like; empty where that cannot be read. Of pictures elsewhere, what has been decoded of them."""
+    """What a row looks like; empty where that cannot be read. Of files elsewhere, what has been decoded of them."""
     from PIL import Image
 
     uris = run.manifest.uris
     if uris is None or not uris[row]:
         return Preview()
-    if (pixels := run.decoded.get(row)) is not None:
-        picture = Image.fromarray(pixels.transpose(1, 2, 0))
+    if (decoded := run.decoded.get(row)) is not None:
+        if decoded.ndim == 4:  # patches of a sound
+            return Preview(_drawn(spectrogram_of(decoded, side, round(BANDS * side / LARGE))))
+        picture = Image.fromarray(decoded.transpose(1, 2, 0))
         picture.thumbnail((side, side))
         return Preview(_webp(picture))
     try:
@@ -71,7 +73,6 @@ def preview_of(run: RunFolder, row: int, side: int = SMALL) -> Preview:
 
 def _clip(mono: np.ndarray, rate: int, side: int) -> Preview:
     """The loudest part of a sound at no more than RATE, and its spectrogram."""
-    from PIL import Image
     from scipy.signal import resample_poly
 
     mono = _loudest(mono, int(SECONDS * rate))
@@ -79,7 +80,7 @@ def _clip(mono: np.ndarray, rate: int, side: int) -> Preview:
     wave = resample_poly(mono, RATE // common, rate // common)
     wave /= max(float(np.abs(wave).max()), 1e-9)
     level = spectrogram(wave, RATE, side, round(BANDS * side / LARGE))
-    return Preview(_webp(Image.fromarray(_COLORS[level])), _data_uri("audio/mpeg", _mp3(wave)))
+    return Preview(_drawn(level), _data_uri("audio/mpeg", _mp3(wave)))
 
 
 def _loudest(wave: np.ndarray, length: int) -> np.ndarray:
@@ -98,6 +99,13 @@ def _mp3(wave: np.ndarray) -> bytes:
     buffer = io.BytesIO()
     soundfile.write(buffer, 0.9 * wave, RATE, format="MP3", compression_level=COMPRESSION)
     return buffer.getvalue()
+
+
+def _drawn(level: np.ndarray) -> str:
+    """A spectrogram (h, w) uint8 in colour."""
+    from PIL import Image
+
+    return _webp(Image.fromarray(_COLORS[level]))
 
 
 def _webp(picture: Picture) -> str:
