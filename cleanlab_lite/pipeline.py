@@ -451,10 +451,11 @@ class Recorded:
 
     def forecast(self, manifest: Manifest) -> Forecast:
         n, vectors = len(manifest), manifest.features
+        dimensions = 0 if vectors is None else vectors.shape[1]
         parts = {
             "decode": HASHED * n * (vectors is None),
-            "duplicates": copies_seconds(n, 0 if vectors is None else vectors.shape[1], decoded=False),
-            "judge": judge_seconds(n, manifest.num_classes),
+            "duplicates": copies_seconds(n, dimensions, decoded=False),
+            "judge": judge_seconds(n, manifest.num_classes, dimensions),
             "report": report_seconds(n),
         }
         return Forecast(tuple(Part.sure(name, seconds) for name, seconds in parts.items()))

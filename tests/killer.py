@@ -44,7 +44,6 @@ import pyarrow.compute  # noqa: F401
 import rich.table  # noqa: F401
 import scipy.optimize  # noqa: F401
 import torch  # noqa: F401
-from sklearn import isotonic, linear_model, preprocessing  # noqa: F401
 
 from cleanlab_lite import encoding, pipeline
 from cleanlab_lite.data import cache, media

@@ -284,3 +284,41 @@ def test_products_of_a_device_give_the_same(bent: bool) -> None:
     np.testing.assert_allclose(found[1].logits, found[0].logits, atol=1e-2 if bent else 1e-3)
     assert (found[0].predicted == found[1].predicted).mean() > 0.99
     assert found[0].agreement == pytest.approx(found[1].agreement, abs=0.01)
+
+
+def decaying(rate: float) -> tuple[np.ndarray, np.ndarray]:
+    """400 rows whose columns matter less and less, by that factor each, and labels that most columns tell of."""
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(400, 64))
+    labels = np.argmax(features @ rng.normal(size=(64, 4)), axis=1)
+    return (features @ np.linalg.qr(rng.normal(size=(64, 64)))[0].T * rate ** np.arange(64)).astype(np.float32), labels
+
+
+def test_the_largest_components_are_those_of_all():
+    features, labels = decaying(0.9)
+    every, few = (Ridge.fit([features], labels, 4, largest=largest) for largest in (None, 16))
+    np.testing.assert_allclose(few.eigenvalues, every.eigenvalues[:16], rtol=1e-4)
+    first = np.arange(64) < 16
+    head, same = Head(1.0, first), Head(1.0, first[:16])
+    np.testing.assert_allclose(few.predictions(same), every.predictions(head), atol=1e-3)
+    np.testing.assert_allclose(few.complete().predictions(Head(1.0)), every.predictions(Head(1.0)), atol=1e-5)
+    other = np.roll(labels, 1)
+    expected = Ridge.fit([features], other, 4).predictions(Head(1.0))
+    np.testing.assert_allclose(few.relabelled(other).complete().predictions(Head(1.0)), expected, atol=1e-5)
+
+
+def test_a_weak_penalty_lacks_components_that_were_not_found():
+    features, labels = decaying(0.9)
+    few = Ridge.fit([features], labels, 4, largest=16)
+    assert few.lacks(Head(0.01)) and not few.lacks(Head(30.0))
+    assert not few.complete().lacks(Head(0.01))
+    assert not Ridge.fit([features], labels, 4, largest=33).lacks(Head(0.01))  # of 64 all are found
+
+
+def test_components_that_are_held_change_nothing():
+    features, labels = decaying(0.9)
+    features[7] = np.nan
+    group = np.arange(400)
+    group[[3, 5]] = 3
+    ridge = Ridge.fit([features], labels, 4, group)
+    np.testing.assert_allclose(ridge.holding().predictions(Head(1.0)), ridge.predictions(Head(1.0)), atol=1e-6)

@@ -13,7 +13,7 @@ from cleanlab_lite.clock import Clock
 from cleanlab_lite.config import AuditConfig
 from cleanlab_lite.errors import StoppedEarly
 from cleanlab_lite.forecast import Course, Forecast, Part, Speed, Wave, epochs_of, schedule_seconds
-from cleanlab_lite.judge.cost import heads_seconds
+from cleanlab_lite.judge.cost import heads_seconds, judge_seconds
 from cleanlab_lite.progress import Progress
 from cleanlab_lite.train.timing import Stopwatch, forecast, schedules
 
@@ -245,3 +245,8 @@ def test_the_parts_of_an_audit_are_forecast_and_nothing_is_left_behind(tmp_path,
     assert [part.name for part in found.parts] == ["decode", "duplicates", "heads", "judge", "report"]
     assert torch.equal(torch.get_rng_state(), state) and torch.get_num_threads() == threads
     assert not list(tmp_path.glob("nlclean-*")) and not (tmp_path / "cache").exists()
+
+
+def test_wide_vectors_cost_the_judge_more_and_no_more_than_they_are_wider():
+    narrow, wide = (judge_seconds(100_000, 10, d) for d in (128, 744))
+    assert 1.5 * narrow < wide < 744 / 128 * narrow

@@ -4,10 +4,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 from worlds import blobs
 
 from cleanlab_lite.judge.calibration import Calibration, NoiseRate
-from cleanlab_lite.judge.no_class import find_rows_of_no_class, hide_class, signs, unexplained
+from cleanlab_lite.judge.no_class import find_rows_of_no_class, hide_class, signs, tell_apart, unexplained
 from cleanlab_lite.judge.verdict import combine, with_rows_of_no_class
 from cleanlab_lite.measure import auroc
 
@@ -106,3 +109,14 @@ def test_an_audit_finds_rows_of_no_class_and_drops_no_right_label():
     assert (verdict.issue == "out_of_vocabulary")[alien].sum() > 5 * (verdict.issue == "out_of_vocabulary")[
         ~alien
     ].sum()
+
+
+def test_the_classifier_is_the_quadratic_one_of_scikit_learn():
+    rng = np.random.default_rng(0)
+    hidden, rows, sample = rng.normal(size=(200, 4)) + 0.5, rng.normal(size=(900, 4)), rng.permutation(900)[:400]
+    theirs = make_pipeline(
+        StandardScaler(), PolynomialFeatures(2), LogisticRegression(class_weight="balanced", tol=1e-8, max_iter=5000)
+    )
+    theirs.fit(np.concatenate([hidden, rows[sample]]), np.arange(600) < 200)
+    for ours, x in zip(tell_apart(hidden, rows, sample), (hidden, rows), strict=True):
+        np.testing.assert_allclose(ours, theirs.decision_function(x), atol=1e-2)

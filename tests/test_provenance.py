@@ -11,17 +11,24 @@ import pyarrow.parquet as pq
 import pytest
 from audit_world import task, vectors
 from cli_world import call
-from scipy.stats import beta
+from scipy.stats import beta, false_discovery_control, pearson3
 
 import cleanlab_lite as cl
 from cleanlab_lite.judge.calibration import scale_odds
-from cleanlab_lite.judge.provenance import Source, find_sources
+from cleanlab_lite.judge.provenance import Source, beyond, false_discovery_rates, find_sources
 from cleanlab_lite.manifest.provenance import provenance_columns
 from cleanlab_lite.manifest.readers import read_manifest
 from cleanlab_lite.run.summary import NoisySource
 
 N, K = 2000, 5
 ALONE = np.arange(N)  # no copies
+
+
+def test_tails_and_false_discoveries_are_those_of_scipy():
+    x, skewness = np.meshgrid(np.linspace(-4, 6, 21), [-3, -0.5, -1e-3, 0, 1e-3, 0.5, 3.0])
+    np.testing.assert_allclose(beyond(x, skewness), pearson3.sf(x, skewness), rtol=1e-6, atol=1e-300)
+    p = np.random.default_rng(0).random(40) ** 3
+    np.testing.assert_allclose(false_discovery_rates(p), false_discovery_control(p))
 
 
 class World:

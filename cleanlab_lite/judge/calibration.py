@@ -26,6 +26,7 @@ import numpy as np
 from cleanlab_lite.arrays import Matrix, Part, kappa, per_row, predictions
 from cleanlab_lite.evidence.evidence import Evidence
 from cleanlab_lite.judge.mixture import fit_gaussians_by_bic
+from cleanlab_lite.judge.monotone import isotonic
 from cleanlab_lite.run.summary import Noise
 
 TAIL = np.linspace(0.05, 0.6, 56)  # quantiles of the planted rows at which the rate is read
@@ -156,16 +157,10 @@ def wrong_probability(rest: np.ndarray, planted: np.ndarray, rate: float, right:
     Regressing 1 for planted rows and 0 for the rest, either kind with total weight 1, on the margin gives
     r / (1 + r) with r = f_planted / f_all; `right` is the share of planted rows that got their true label.
     """
-    from sklearn.isotonic import IsotonicRegression
-
     x = np.concatenate([rest, planted])
     y = np.repeat([0.0, 1.0], [len(rest), len(planted)])
     weight = np.repeat([1 / len(rest), 1 / len(planted)], [len(rest), len(planted)])
-    z = (
-        IsotonicRegression(increasing=False, y_min=0, y_max=1 - 1e-6, out_of_bounds="clip")
-        .fit(x, y, sample_weight=weight)
-        .predict(rest)
-    )
+    z = isotonic(x, y, rest, weight=weight, most=1 - 1e-6)
     ratio = z / (1 - z)
     base = right / max(1 - rate, 1e-6)
     return np.clip(rate * (ratio - base) / max(1 - base, 1e-6), 0, 1)

@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
+from scipy.linalg import eigh
 from scipy.optimize import brentq, minimize_scalar
 from scipy.sparse import coo_array, csr_array
 from scipy.special import logsumexp
@@ -33,6 +34,7 @@ from cleanlab_lite.judge.random_features import RandomFeatures
 BLOCK = 4096  # rows, fewer where there are thousands of classes
 BLOCK_CELLS = 1 << 21  # predictions of one head in a block
 HELD_CELLS = 50_000_000  # logits that are held as they are, 200 MB; of more, the largest of every row
+HELD_COMPONENTS = 1 << 25  # 128 MiB
 SAMPLE, SAMPLE_CELLS, FEWEST = 20_000, 40_000_000, 2000  # rows by which a strength is chosen, at most and at least
 NEIGHBORLY = 10_000  # rows among which neighbours are sought: all pairs of them are compared
 STRENGTHS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)  # of the penalty, in mean eigenvalues
@@ -43,6 +45,8 @@ SHARPNESS, NOISE = (0.5, 60.0), 0.7  # bounds
 LEARNED_ROWS, LEARNED_CELLS = 50_000, 10_000_000  # of a sample from which a few numbers about all rows are learned
 MOST_LOG_ODDS = 1e6  # where there is no other class
 PRINCIPAL = 256  # components that are shared out between two halves
+LARGEST = 512  # components that are found at first where there are twice as many: a third of the time of 2,048
+LEFT = 1 / 3  # of a component that a penalty leaves, w / (w + penalty), at which it makes a difference
 SPLITS = 3  # into halves; what one split says of the noise rate differs by .02 from what the next one does
 LEVERAGE = 0.999  # most that a row is said to answer for itself; where it is 1 nothing else speaks about it
 
@@ -55,7 +59,7 @@ class Head:
     """One regression among those that a `Ridge` can do."""
 
     strength: float  # of the penalty, in mean eigenvalues of its components
-    components: np.ndarray | None = None  # (r,) bool, the principal components it may use; None: all
+    components: np.ndarray | None = None  # (c,) bool, those of the c first that it may use; None: all there are
 
 
 @dataclass(frozen=True)
@@ -73,8 +77,11 @@ class Ridge:
     targets: np.ndarray  # (r, k) float64, products of the components with the one-hot labels
     counts: np.ndarray  # (k,) int64, teaching rows of each class
     rank: int  # min(teaching rows, d), the number of eigenvalues of which `eigenvalues` are those above 0
+    total: float  # sum of them, those that were not found included
+    rest: tuple[np.ndarray, np.ndarray] | None  # x'x (d, d) and x'y (d, k), from which all are found; None: they are
     block: int  # rows that are predicted at a time
     multiply: Multiply
+    held: np.ndarray | None = None  # (n, r) float32 components of the readable rows, where they are held
 
     @classmethod
     def fit(
@@ -85,8 +92,11 @@ class Ridge:
         group: np.ndarray | None = None,
         block: int = 0,
         multiply: Multiply = np.matmul,
+        largest: int | None = None,
     ) -> Ridge:
         """Learn from the rows with a label. `group` (n,) int64: rows with the same number are left out together.
+
+        largest: where there are twice as many components and more, only so many are found until `complete`.
 
         Raises:
             EvidenceError: views of different lengths, or no readable row with a label.
@@ -107,13 +117,15 @@ class Ridge:
         if len(rows) < len(x.centre):
             x = Standard(views, *_scaling(views, unit(views, rows)))
             w, v = _components_of_few(x(rows))
-            targets = v.T @ class_sums(x(rows), labels[rows], num_classes)
+            total, rest, targets = float(w.sum()), None, v.T @ class_sums(x(rows), labels[rows], num_classes)
         else:
             gram, sums, products = _products(x, rows, labels, num_classes, block, multiply)
             x, gram, products = _restandardise(x, gram, sums, products, counts)
-            w, v = np.linalg.eigh(gram)
+            d = len(gram)
+            few = largest is not None and 2 * largest <= d
+            w, v = _largest(gram, largest) if few and largest else np.linalg.eigh(gram)
             w, v = w[::-1], v[:, ::-1]
-            targets = v.T @ products
+            total, rest, targets = float(np.trace(gram)), (gram, products) if few else None, v.T @ products
         kept = w > ROUNDING * max(w[0], 0)
         return cls(
             views=views,
@@ -127,6 +139,8 @@ class Ridge:
             targets=targets[kept],
             counts=counts,
             rank=min(len(rows), len(x.centre)),
+            total=total,
+            rest=rest,
             block=predicted,
             multiply=multiply,
         )
@@ -145,6 +159,31 @@ class Ridge:
         """(k,) float64 of each class among the teaching rows."""
         return self.counts / self.teaching
 
+    def lacks(self, head: Head) -> bool:
+        """Whether components that were not found make a difference to a head on all of them."""
+        return self.rest is not None and self.eigenvalues[-1] * (1 - LEFT) > LEFT * self._penalty(head.strength)
+
+    def complete(self) -> Ridge:
+        """The same regression with all components."""
+        if self.rest is None:
+            return self
+        gram, products = self.rest
+        w, v = np.linalg.eigh(gram)
+        kept = np.flatnonzero(w > ROUNDING * w[-1])[::-1]
+        v = v[:, kept]
+        directions = v.astype(np.float32)
+        return replace(self, eigenvalues=w[kept], directions=directions, targets=v.T @ products, rest=None, held=None)
+
+    def holding(self) -> Ridge:
+        """The same, with the components of all rows at hand for all that is asked, if they take little memory."""
+        shape = len(self.labels), len(self.eigenvalues)
+        if shape[0] * shape[1] > HELD_COMPONENTS:
+            return self
+        held = np.empty(shape, np.float32)
+        for rows in in_parts(np.flatnonzero(self.readable), self.block):
+            held[rows] = self._components(rows)
+        return replace(self, held=held)
+
     def relabelled(self, labels: np.ndarray) -> Ridge:
         """The same regression for other labels (n,) of the same teaching rows."""
         labels = np.where(self.readable, labels, -1)
@@ -156,7 +195,8 @@ class Ridge:
         for part in in_parts(rows, self.block):
             products += class_sums(x(part), labels[part], self.num_classes)
         counts = np.bincount(labels[rows], minlength=self.num_classes)
-        return replace(self, labels=labels, targets=self.directions.T @ products, counts=counts)
+        rest = None if self.rest is None else (self.rest[0], products)
+        return replace(self, labels=labels, targets=self.directions.T @ products, counts=counts, rest=rest)
 
     def held_out(self, heads: Sequence[Head]) -> Iterator[tuple[np.ndarray, Iterator[np.ndarray]]]:
         """Row numbers (b,) and, head by head, what it predicts for them (b, k) float32 without their group.
@@ -211,11 +251,10 @@ class Ridge:
         return taught[place % -(-len(place) // most) == 0]
 
     def halves(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """Two disjoint (r,) bool halves of the first components; of two neighbours each gets one, by chance."""
-        r = len(self.eigenvalues)
-        side = rng.permuted(np.tile([False, True], (-(-r // 2), 1)), axis=1).ravel()[:r]
-        first = np.arange(r) < PRINCIPAL
-        return first & side, first & ~side
+        """Two disjoint (c,) bool halves of the first components; of two neighbours each gets one, by chance."""
+        c = min(len(self.eigenvalues), PRINCIPAL)
+        side = rng.permuted(np.tile([False, True], (-(-c // 2), 1)), axis=1).ravel()[:c]
+        return side, ~side
 
     def neighbors_vote(self, rows: np.ndarray, count: int = 30) -> np.ndarray:
         """(b,) int64 class that the nearest among teaching `rows` (b,) vote for, each with its cosine; no copies.
@@ -235,14 +274,22 @@ class Ridge:
 
     def _components(self, rows: np.ndarray) -> np.ndarray:
         """(b, r) float32."""
+        if self.held is not None:
+            return self.held[rows]
         return self.multiply(Standard(self.views, self.centre, self.scale)(rows), self.directions)
 
     def _gains(self, head: Head) -> np.ndarray:
         """(r,) float64 1 / (eigenvalue + penalty), 0 where the head does not look."""
-        w = self.eigenvalues
         if head.components is None:
-            return 1 / (w + head.strength * w.sum() / self.rank)
-        return head.components / (w + head.strength * w[head.components].sum() / max(head.components.sum(), 1))
+            return 1 / (self.eigenvalues + self._penalty(head.strength))
+        gains, used = np.zeros(len(self.eigenvalues)), np.flatnonzero(head.components)
+        w = self.eigenvalues[used]
+        gains[used] = 1 / (w + head.strength * w.sum() / max(len(used), 1))
+        return gains
+
+    def _penalty(self, strength: float) -> float:
+        """Of a head on all components."""
+        return strength * self.total / self.rank
 
     def _weights(self, head: Head) -> tuple[np.ndarray, np.ndarray]:
         """(r,) float32 gains, and (r, k) float32 what they make of the targets; without the last that are 0."""
@@ -320,15 +367,19 @@ def hold_out(
             which a label must be more probable than.
     """
     learned = labels if strangers is None else np.where(strangers, num_classes, labels)
-    ridge = Ridge.fit(views, learned, num_classes + bool((learned == num_classes).any()), group, multiply=multiply)
+    k = num_classes + bool((learned == num_classes).any())
+    ridge = Ridge.fit(views, learned, k, group, multiply=multiply, largest=LARGEST).holding()
     rng = np.random.default_rng((seed, 6))
     parts = [half for _ in range(SPLITS) for half in ridge.halves(rng)]
     whole = [Head(strength) for strength in STRENGTHS]
     heads = ridge.choose_each([whole, *([Head(strength, part) for strength in HALF_STRENGTHS] for part in parts)])
+    if ridge.lacks(heads[0]):
+        ridge = ridge.complete().holding()
+        heads[0] = ridge.choose()
     n, labels = len(labels), np.where(ridge.labels < num_classes, ridge.labels, -1)
     taught = np.flatnonzero(labels >= 0)
     votes = np.full((len(heads), n), -1)
-    stranger = np.full((n, ridge.num_classes - num_classes), np.nan, np.float32)
+    stranger = np.full((n, k - num_classes), np.nan, np.float32)
     logits: np.ndarray | Largest
     if n * num_classes <= HELD_CELLS:
         logits = np.full((n, num_classes), np.nan, np.float32)
@@ -545,6 +596,13 @@ def _restandardise(
     gram = (gram - n * np.outer(mean, mean)) * np.outer(factor, factor)
     products = (products - np.outer(mean, counts)) * factor[:, None]
     return Standard(x.views, (x.centre + mean * x.scale).astype(np.float32), scale), gram, products
+
+
+def _largest(gram: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Eigenvalues (count,) ascending and directions (d, count): in float32, which is twice as fast and exact enough."""
+    d = len(gram)
+    w, v = eigh(gram.astype(np.float32), subset_by_index=(d - count, d - 1))
+    return w.astype(np.float64), v
 
 
 def _components_of_few(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -12,6 +12,7 @@ from cleanlab_lite.judge.closed_form import SAMPLE, look
 from cleanlab_lite.judge.neighbors import is_exact
 
 READ = 1e-8  # seconds to read a number of vectors that are there
+VOTING, REFERENCE = 50_000, 20_000  # rows among which neighbours are sought at most, by the detectors knn and ood
 SMALL = (512, 128, 10)  # rows, dimensions and classes of a regression that takes 40 ms there
 
 
@@ -28,7 +29,7 @@ def settled_parts(
     before = {"duplicates": copies_seconds(n, dimensions, decoded=decoded)}
     if widths:
         before["heads"] = heads_seconds(n, k, widths)
-    after = {"judge": judge_seconds(n, k), "report": report_seconds(n)}
+    after = {"judge": judge_seconds(n, k, dimensions), "report": report_seconds(n)}
     first, last = ([Part.sure(name, slow * each) for name, each in parts.items()] for parts in (before, after))
     return first, last
 
@@ -61,15 +62,21 @@ def slowness() -> float:
 
 def copies_seconds(n: int, dimensions: int, *, decoded: bool) -> float:
     """Of the search for copies among vectors, and among pictures or sounds that were decoded."""
-    if is_exact(n, n):
-        among_vectors = n * (3e-5 + n * (1.6e-9 + 1.2e-11 * dimensions))
-    else:  # those in cells, each of which holds the root of n
-        among_vectors = n * (1e-4 + math.sqrt(n) * (1e-7 + 7e-10 * dimensions))
+    among_vectors = neighbors_seconds(n, n, dimensions) + n * (3e-5 if is_exact(n, n) else 1e-4)
     return among_vectors * (dimensions > 0) + 1.3e-4 * n * decoded
 
 
-def judge_seconds(n: int, k: int) -> float:
-    return 0.5 + n * (1.4e-4 + 3.5e-7 * k)
+def neighbors_seconds(n: int, among: int, dimensions: int) -> float:
+    """Of the search for the nearest of so many vectors."""
+    if is_exact(n, among):
+        return n * among * (1.6e-9 + 1.2e-11 * dimensions)
+    return n * math.sqrt(among) * (1e-7 + 7e-10 * dimensions)  # those in cells, each of which holds the root
+
+
+def judge_seconds(n: int, k: int, dimensions: int) -> float:
+    """The neighbours of the detectors knn and ood, and all that does not depend on how wide vectors are."""
+    neighbors = sum(neighbors_seconds(n, min(n, pool), dimensions) for pool in (VOTING, REFERENCE))
+    return 0.5 + neighbors + n * (6e-5 + 3.5e-7 * k)
 
 
 def report_seconds(n: int) -> float:

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 
 import numpy as np
 from scipy.special import ndtri
-from scipy.stats import rankdata
+
+from cleanlab_lite.judge.monotone import ranks
 
 # Of agreement behind the best, from which a ranking does not count. A regression and networks on the same vectors that
 # were .05 apart ranked better together than either (50 classes of sounds), .12 apart worse (77 classes of sentences).
@@ -42,5 +43,5 @@ def normal_scores(ranking: np.ndarray) -> np.ndarray:
     """(n,) float64 quantiles of a normal distribution at the ranks of a ranking (n,); ties alike, NaN where it is."""
     scores = np.full(len(ranking), np.nan)
     known = np.flatnonzero(~np.isnan(ranking))
-    scores[known] = ndtri((rankdata(ranking[known]) - 0.5) / max(len(known), 1))
+    scores[known] = ndtri((ranks(ranking[known]) - 0.5) / max(len(known), 1))
     return scores

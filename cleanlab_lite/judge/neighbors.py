@@ -20,7 +20,6 @@ from cleanlab_lite.arrays import Matrix, unit_rows
 Top = Callable[[np.ndarray, np.ndarray, int], tuple[np.ndarray, np.ndarray]]
 Search = Callable[[np.ndarray], Top]  # of a pool (r, d): the largest products of rows with those of the pool
 
-STRIDE = 64  # columns per group in the first pass of the top-k search
 HELD = 1 << 24  # similarities in memory at a time, 64 MiB
 EXACT_PAIRS = 50_000**2
 PER_CELL = 1.0  # of the root of the number of rows, which a cell holds on average
@@ -110,13 +109,15 @@ def _nearest_first(numbers: np.ndarray, values: np.ndarray, k: int) -> tuple[np.
 
 def on_host(pool: np.ndarray) -> Top:
     """A search by NumPy."""
-    groups = -(-max(len(pool), 1) // STRIDE)
-    padded = np.empty((0, groups * STRIDE), dtype=np.float32)
+    padded = np.empty((0, 0), dtype=np.float32)
 
     def top(rows: np.ndarray, own: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         nonlocal padded
-        if len(padded) < len(rows):
-            padded = np.empty((len(rows), groups * STRIDE), dtype=np.float32)
+        # of n columns in groups of s, n / s maxima and k s columns are sorted: least for this s
+        stride = max(1, round((len(pool) / k) ** 0.5))
+        groups = -(-max(len(pool), 1) // stride)
+        if len(padded) < len(rows) or padded.shape[1] != groups * stride:
+            padded = np.empty((len(rows), groups * stride), dtype=np.float32)
         sims = padded[: len(rows)]
         np.matmul(rows, pool.T, out=sims[:, : len(pool)])
         sims[:, len(pool) :] = -np.inf
@@ -128,15 +129,15 @@ def on_host(pool: np.ndarray) -> Top:
 
 
 def _top(sims: np.ndarray, k: int, groups: int) -> np.ndarray:
-    """(b, k) columns of the k largest entries of each row of sims (b, groups * STRIDE).
+    """(b, k) columns of the k largest entries of each row of sims (b, groups * s).
 
     The k largest entries lie in the k groups with the largest maxima, and a maximum is far cheaper than a partition.
     """
     if groups <= k:
         return np.argpartition(-sims, k - 1, axis=1)[:, :k]
-    maxima = sims.reshape(len(sims), STRIDE, groups).max(axis=1)
+    maxima = sims.reshape(len(sims), -1, groups).max(axis=1)
     best = np.argpartition(-maxima, k - 1, axis=1)[:, :k]
-    columns = (best[:, :, None] + groups * np.arange(STRIDE)).reshape(len(sims), -1)
+    columns = (best[:, :, None] + np.arange(0, sims.shape[1], groups)).reshape(len(sims), -1)
     chosen = np.argpartition(-np.take_along_axis(sims, columns, axis=1), k - 1, axis=1)[:, :k]
     return np.take_along_axis(columns, chosen, axis=1)
 

@@ -22,8 +22,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.optimize import minimize
+from scipy.special import expit
 
 from cleanlab_lite.arrays import Matrix, per_row, predictions
+from cleanlab_lite.judge.monotone import isotonic
 
 QUANTILES = np.linspace(0.1, 0.8, 8)
 EARLY, LATE = slice(1, 4), slice(4, 8)  # of QUANTILES; r averaged over each
@@ -101,26 +104,37 @@ def signs(labels: np.ndarray, pred_probs: np.ndarray) -> np.ndarray:
 
 
 def tell_apart(hidden: np.ndarray, rows: np.ndarray, sample: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Likeness (h,) and (n,) to rows with a hidden class, by a quadratic logistic regression on `signs`."""
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import PolynomialFeatures, StandardScaler
+    """Likeness (h,) and (n,) to rows with a hidden class, by a quadratic logistic regression on `signs`.
 
-    classifier = make_pipeline(
-        StandardScaler(), PolynomialFeatures(2), LogisticRegression(class_weight="balanced", max_iter=500)
-    )
+    Either kind has the same weight; squares of the coefficients are penalised by 1/2, for the sum of all rows' losses.
+    """
     known = np.concatenate([hidden, rows[sample]])
-    classifier.fit(known, np.arange(len(known)) < len(hidden))
-    return classifier.decision_function(hidden), classifier.decision_function(rows)
+    h, s = len(hidden), len(sample)
+    centre, scale = known.mean(axis=0), known.std(axis=0)
+    scale[scale == 0] = 1
+    x = quadratic((known - centre) / scale)
+    sign = np.repeat([1.0, -1.0], [h, s])
+    weight = np.repeat([(h + s) / (2 * h), (h + s) / (2 * s)], [h, s])
+
+    def loss(w: np.ndarray) -> tuple[float, np.ndarray]:
+        against = -sign * (x @ w)
+        slope = (-sign * weight * expit(against)) @ x
+        return float(weight @ np.logaddexp(0, against) + w[1:] @ w[1:] / 2), slope + np.concatenate([[0], w[1:]])
+
+    w = minimize(loss, np.zeros(x.shape[1]), jac=True, method="L-BFGS-B", options={"maxiter": 500}).x
+    return x[:h] @ w, quadratic((rows - centre) / scale) @ w
+
+
+def quadratic(x: np.ndarray) -> np.ndarray:
+    """(n, 1 + d + d (d + 1) / 2): 1, the columns of x (n, d), and their products with each other."""
+    left, right = np.triu_indices(x.shape[1])
+    return np.concatenate([np.ones((len(x), 1)), x, x[:, left] * x[:, right]], axis=1)
 
 
 def unexplained(likeness: np.ndarray, hidden: np.ndarray, seems_right: np.ndarray, share: float) -> np.ndarray:
     """(n,) share * f_hidden / f_right at each likeness, at most 1, rising with it: isotonic regression of the odds."""
-    from sklearn.isotonic import IsotonicRegression
-
     x = np.concatenate([likeness, hidden])
     y = np.repeat([0.0, 1.0], [len(likeness), len(hidden)])
     weight = np.concatenate([seems_right / len(likeness), np.full(len(hidden), share / len(hidden))])
-    fit = IsotonicRegression(increasing=True, y_min=0, y_max=1 - 1e-6, out_of_bounds="clip")
-    z = fit.fit(x, y, sample_weight=np.maximum(weight, 1e-12)).predict(likeness)
+    z = isotonic(x, y, likeness, rising=True, weight=np.maximum(weight, 1e-12), most=1 - 1e-6)
     return np.minimum(z / (1 - z), 1.0)

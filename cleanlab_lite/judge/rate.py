@@ -34,7 +34,6 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.sparse import csr_array
 from scipy.special import log_softmax
-from scipy.stats import rankdata
 
 from cleanlab_lite.arrays import Matrix, Part
 from cleanlab_lite.evidence.evidence import HeldOut
@@ -51,6 +50,7 @@ from cleanlab_lite.judge.calibration import (
 )
 from cleanlab_lite.judge.closed_form import log_odds, sample_rows
 from cleanlab_lite.judge.confusion import confusion_em, dawid_skene
+from cleanlab_lite.judge.monotone import isotonic, ranks
 from cleanlab_lite.run.summary import UNDECIDED
 
 LEAST = 1e-5  # p_mislabel is never nearer to 0 or 1
@@ -247,9 +247,7 @@ def planted_shape(plants: Planted, rate: float) -> np.ndarray:
 
 def along(ranking: np.ndarray, shape: np.ndarray, at: np.ndarray) -> np.ndarray:
     """The shape (s,) of sampled rows as a function that falls along their ranking (s,), at the rankings `at` (n,)."""
-    from sklearn.isotonic import IsotonicRegression
-
-    return IsotonicRegression(increasing=False, out_of_bounds="clip").fit(ranking, shape).predict(at)
+    return isotonic(ranking, shape, at)
 
 
 def strictly(p: np.ndarray, ranking: np.ndarray) -> np.ndarray:
@@ -265,6 +263,6 @@ def strictly(p: np.ndarray, ranking: np.ndarray) -> np.ndarray:
     room = np.diff(values, prepend=0.0, append=1.0)
     reach = np.minimum(room[:-1], room[1:]) / 2
     end = size.cumsum()
-    rank = rankdata(-ranking)  # 1 is the cleanest
+    rank = ranks(-ranking)  # 1 is the cleanest
     middle = end - (size - 1) / 2
     return values[plateau] + reach[plateau] * (rank - middle[plateau]) / (size[plateau] / 2) * 0.999

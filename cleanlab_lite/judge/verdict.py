@@ -19,6 +19,7 @@ from cleanlab_lite.judge.calibration import Calibration, NoiseRate, calibrate, c
 from cleanlab_lite.judge.closed_form import sample_rows
 from cleanlab_lite.judge.crowd import Crowd, Voted, hear, weighed
 from cleanlab_lite.judge.detectors import DETECTORS
+from cleanlab_lite.judge.monotone import isotonic
 from cleanlab_lite.judge.neighbors import Search, on_host
 from cleanlab_lite.judge.no_class import find_rows_of_no_class
 from cleanlab_lite.judge.ranking import Witness, blended, margins_by_view, rank, together, votes_of, witnesses
@@ -241,15 +242,13 @@ def with_rows_of_no_class(
         least: the rate by independent views, which such rows do not mislead: views contradict their label, and each
             other. Where there are such rows, the rate is no lower.
     """
-    from sklearn.isotonic import IsotonicRegression
-
     rate, p = mislabelled.rate, mislabelled.p_mislabel
     if evidence.pred_probs is None or not (np.isfinite(p).all() and finite_rows(evidence.pred_probs).all()):
         return mislabelled
     found = find_rows_of_no_class(evidence.labels, evidence.pred_probs, p, seed=seed)
     if found is None:
         return mislabelled
-    p = IsotonicRegression(increasing=False, out_of_bounds="clip").fit(ranking, p + (1 - p) * found.p).predict(ranking)
+    p = isotonic(ranking, p + (1 - p) * found.p, ranking)
     share = min(max(float(p.mean()), least), ceiling(evidence))
     p = scale_odds(p, share) if share != p.mean() else p
     high = min(rate.high + found.most, 1.0)
@@ -260,16 +259,13 @@ def with_rows_of_no_class(
 
 def with_decisions(evidence: Evidence, ranking: np.ndarray, judged: Calibration, *, seed: int) -> Calibration:
     """The calibration of judged rows (n,), calibrated once more by what people have decided about some of them."""
-    from sklearn.isotonic import IsotonicRegression
-
     anchors, p = Anchors.of(evidence), judged.p_mislabel
     if not anchors.decided.any() or not np.isfinite(p).all():
         return judged
     found = calibrate_by(p, p >= FLAG, Looks(anchors.decided, anchors.wrong, anchors.decided), seed=seed)
     rest = ~anchors.decided
     if rest.any():
-        fall = IsotonicRegression(increasing=False, out_of_bounds="clip").fit(ranking[rest], found.p[rest])
-        p = strictly(fall.predict(ranking), ranking)
+        p = strictly(isotonic(ranking[rest], found.p[rest], ranking), ranking)
     rate, low, high = (getattr(found.everything, name) / len(p) for name in ("estimate", "low", "high"))
     method = f"{judged.rate.method}, {anchors.decided.sum():,} decided rows"
     ends = [anchors.settle(scale_odds(p, end)) for end in (low, high)]
