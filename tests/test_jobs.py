@@ -20,6 +20,7 @@ from cleanlab_lite.data.inputs import Inputs
 from cleanlab_lite.errors import ReportError, StoppedEarly
 from cleanlab_lite.run import Run
 from cleanlab_lite.train import checkpoint
+from cleanlab_lite.train import fit as fit_module
 from cleanlab_lite.train.fit import Teaching
 from cleanlab_lite.train.jobs import Bench, Job, run_jobs
 from cleanlab_lite.train.losses import LOSSES
@@ -128,11 +129,11 @@ def test_checkpoints_are_left_on_the_way_not_only_when_the_time_is_up(tmp_path, 
 
 
 class Looks(Clock):
-    """Its time is up in the clean pass after so many steps."""
+    """Its time is up in the clean pass after so many steps, when so many of its batches are seen."""
 
-    def __init__(self, steps: int) -> None:
+    def __init__(self, steps: int, batches: int = 0) -> None:
         super().__init__()
-        self.left, self.steps = steps, 0
+        self.left, self.batches, self.steps = steps, batches, 0
 
     def pulse(self, epochs: int, note: str, stage: str = "") -> Pulse:
         clock = self
@@ -142,8 +143,9 @@ class Looks(Clock):
                 clock.left, clock.steps = clock.left - 1, clock.steps + 1
 
             def look(self) -> None:
-                if clock.left <= 0:
+                if clock.left <= 0 and clock.batches <= 0:
                     raise StoppedEarly("the time is up")
+                clock.batches -= clock.left <= 0
 
         return Counting(self, epochs, note, stage)
 
@@ -158,6 +160,16 @@ def test_a_stop_in_a_clean_pass_loses_no_step(tmp_path, strategy):
     resumed = Looks(10**9)
     assert_same(whole, do(tmp_path / "parts", asked, resumed))
     assert stopped.steps + resumed.steps == undisturbed.steps
+
+
+def test_logits_count_once_where_the_last_pass_is_stopped_again_and_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(fit_module, "OBSERVED", 16)
+    asked = job(replace(TEACHING, epochs=4))
+    whole = do(tmp_path / "whole", asked, counted := Looks(10**9))
+    for seen, steps in ((2, counted.steps), (1, 0), (5, 0)):  # of 7 batches, the first pass after all steps
+        with pytest.raises(StoppedEarly):
+            do(tmp_path / "parts", asked, Looks(steps, seen))
+    assert_same(whole, do(tmp_path / "parts", asked, Clock()))
 
 
 def test_a_damaged_checkpoint_counts_for_nothing(tmp_path):

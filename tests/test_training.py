@@ -223,6 +223,14 @@ def test_principal_features_have_unit_norm_and_ignore_rotations():
     np.testing.assert_allclose(plain @ plain.T, turned @ turned.T, atol=5e-3)
 
 
+def test_features_of_many_rows_are_those_of_few(monkeypatch):
+    world = blobs(150, 3, d=12)
+    samples, network = samples_of(world), learner_of(Proxy(nn.Linear(12, 40), 40, 3))
+    held = principal_features([network], samples, 64)
+    monkeypatch.setattr(training, "HELD_FEATURES", 0)
+    np.testing.assert_array_equal(principal_features([network], samples, 64), held)
+
+
 def test_features_are_at_most_32_and_rows_of_a_class_lie_together():
     world = blobs(150, 3, 0.0)
     features = fit_all(world).features.astype(np.float32)

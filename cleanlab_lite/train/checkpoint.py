@@ -48,6 +48,7 @@ class Checkpoint:
     now: Snapshot  # after the last one; `begun` itself where there is none
     generator: Tensor  # (steps, s) uint8, state of the generator before each batch was drawn
     late: Tensor | None  # (n, k) sum of logits so far, in the epochs that are averaged
+    added: int  # readable rows in it whose logits of this epoch are in that sum already
     facts: dict[str, Any]  # what must be the same for the training to go on, JSON types
 
 
@@ -71,7 +72,7 @@ class CheckpointKeeper:
         if point.late is not None:
             tensors["late"] = point.late
         trees = {"begun": point.begun.tree, "now": point.now.tree if point.steps else None}
-        facts = {"epoch": point.epoch, "steps": point.steps, "facts": point.facts, **trees}
+        facts = {"epoch": point.epoch, "steps": point.steps, "added": point.added, "facts": point.facts, **trees}
         metadata = {"checkpoint": json.dumps(facts)}
         tensors = {name: tensor.cpu() for name, tensor in tensors.items()}
         self.run.write(self.name, lambda path: save_file(tensors, path, metadata=metadata))
@@ -94,7 +95,10 @@ class CheckpointKeeper:
         begun = Snapshot(facts["begun"], parts["begun"])
         now = Snapshot(facts["now"], parts["now"]) if facts["steps"] else begun
         generator = tensors.get("generator", torch.zeros(0, 0, dtype=torch.uint8))
-        return Checkpoint(facts["epoch"], facts["steps"], begun, now, generator, tensors.get("late"), facts["facts"])
+        late = tensors.get("late")
+        return Checkpoint(
+            facts["epoch"], facts["steps"], begun, now, generator, late, facts.get("added", 0), facts["facts"]
+        )
 
     def clear(self) -> None:
         """The training is over, or begins anew."""

@@ -35,6 +35,7 @@ MANY_EPOCHS = 8  # of fewer, every one is observed
 LATE_SHARE = 0.25  # logits are averaged over the last quarter of the epochs
 OWN = "cleanlab_lite."  # module names begin so
 FEATURES = 32  # dimensions kept of the penultimate layer: principal components
+HELD_FEATURES = 1 << 27  # numbers of that layer that are held for it, 512 MiB
 
 Start = Callable[[Proxy], object]  # fills a fresh network, in place, with what was learned before
 
@@ -148,6 +149,7 @@ class Training:
         self.readable = torch.as_tensor(np.flatnonzero(samples.readable), device=samples.device)
         self.curves = curves or Curves.empty(teaching.epochs, n, num_classes)
         self.late = torch.zeros((n, num_classes), device=samples.device)
+        self.added = 0  # rows of a pass that was stopped whose logits are in that sum already
         self.late_epochs = max(1, round(LATE_SHARE * teaching.epochs))
         blind = type(self.strategy).batches is Strategy.batches  # others choose rows by what was seen last
         self.every = teaching.every if blind else 1
@@ -190,6 +192,7 @@ class Training:
         if point:
             self.restore(point.begun)
             self.late = self.late if point.late is None else point.late.to(self.samples.device)
+            self.added = point.added
         begun = point.begun if point else self.snapshot() if keeper else None
         for learner in self.strategy.learners:
             learner.network.train()
@@ -206,7 +209,7 @@ class Training:
                 states = torch.stack(drawn) if drawn else torch.zeros(0, 0, dtype=torch.uint8)
                 late = self.late.cpu() if epoch >= self.teaching.epochs - self.late_epochs else None
                 self.curves.flush()
-                keeper.save(Checkpoint(epoch, len(drawn), begun, now, states, late, facts))
+                keeper.save(Checkpoint(epoch, len(drawn), begun, now, states, late, self.added, facts))
 
         while True:
             if keeper and keeper.due:
@@ -244,15 +247,17 @@ class Training:
         if not self.looks_after(epoch):
             return
         learners, n, k = self.strategy.learners, len(self.samples), self.setting.num_classes
-        seen, late, done = [], [], 0
+        seen, done = [], 0
         logits = np.full((len(learners), n, k), np.nan, np.float32) if self.strategy.reads_logits else None
         try:
             for rows, values in observe(learners, self.samples, self.rows, pulse.look, self.at_once):
                 index = self.readable[done : done + len(rows)]
                 mean, done = values.mean(dim=0), done + len(rows)
                 seen.append(statistics(mean, self.setting.targets[index]))
-                if epoch >= self.teaching.epochs - self.late_epochs:
-                    late.append((index, mean / self.late_looks))
+                if epoch >= self.teaching.epochs - self.late_epochs and done > self.added:
+                    new = max(len(rows) - (done - self.added), 0)  # the first of them, where a pass goes on
+                    self.late[index[new:]] += mean[new:] / self.late_looks
+                    self.added = done
                 if logits is not None:
                     logits[:, rows] = values.cpu().numpy()
         except StoppedEarly:
@@ -265,8 +270,7 @@ class Training:
             curves.predicted[unseen] = -1
             curves.loss[unseen, readable], curves.margin[unseen, readable] = loss, margin
             curves.predicted[unseen, readable] = predicted
-        for index, values in late:  # of a whole pass, or none
-            self.late[index] += values
+        self.added = 0
         self.logits = logits
 
     def looks_after(self, epoch: int) -> bool:
@@ -444,14 +448,33 @@ def recalibrate(learner: Learner, samples: Samples, rows: np.ndarray, size: int 
 
 @torch.no_grad()
 def principal_features(learners: list[Learner], samples: Samples, size: int = OBSERVED) -> np.ndarray:
-    """(n, d) float16 leading principal components of the first network's penultimate layer, each row of norm 1."""
+    """(n, d) float16 leading principal components of the first network's penultimate layer, each row of norm 1.
+
+    Of many rows the layer is computed twice and not held.
+    """
     network: Any = learners[0].network  # anything with an `encoder`
     network.eval()
     readable = np.flatnonzero(samples.readable)
-    raw = samples.averaged(readable, size, lambda x: network.encoder(x).float())
-    raw -= raw.mean(0)
-    _, vectors = torch.linalg.eigh((raw.T @ raw).cpu().double())  # not every device has float64
-    projected = raw @ vectors[:, -FEATURES:].to(raw)
-    result = np.full((len(samples), projected.shape[1]), np.nan, dtype=np.float16)
-    result[readable] = torch.nn.functional.normalize(projected).cpu().numpy()
+
+    def encoded() -> Iterator[tuple[slice, Tensor]]:
+        return samples.passes(readable, size, lambda x: network.encoder(x).float())
+
+    blocks: list[tuple[slice, Tensor]] = []
+    origin = total = gram = torch.zeros(0)
+    for part, values in encoded():
+        if part.start == 0:  # near the mean, so that little is lost when that is taken off
+            origin = values.mean(0)
+            total, gram = torch.zeros_like(origin), torch.zeros_like(values.T @ values)
+        if len(readable) * values.shape[1] <= HELD_FEATURES:
+            blocks.append((part, values))
+        total += (values - origin).sum(0)
+        gram += (values - origin).T @ (values - origin)
+    mean = total / len(readable)
+    gram -= len(readable) * torch.outer(mean, mean)
+    _, vectors = torch.linalg.eigh(gram.cpu().double())  # not every device has float64
+    directions = vectors[:, -FEATURES:].to(gram)
+    result = np.full((len(samples), directions.shape[1]), np.nan, dtype=np.float16)
+    for part, values in blocks or encoded():
+        projected = torch.nn.functional.normalize((values - origin - mean) @ directions)
+        result[readable[part]] = projected.cpu().numpy()
     return result
