@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from cleanlab_lite.errors import EvidenceError
+from cleanlab_lite.text import counted
 
 HELD = 1 << 22  # numbers of a block of rows
 FEWEST_ROWS = 64  # of a block, however long they are
@@ -291,7 +292,8 @@ def unit_rows(features: Matrix) -> np.ndarray:
     if not np.isfinite(norms).all():
         bad = np.flatnonzero(~np.isfinite(norms))
         raise EvidenceError(
-            f"features of {len(bad)} rows are not finite, the first is row {bad[0]}", hint="leave out unreadable rows"
+            f"features of {counted(len(bad), 'row')} are not finite, the first is row {bad[0]}",
+            hint="leave out unreadable rows",
         )
     rows /= np.maximum(norms, np.finfo(np.float32).tiny)[:, None]
     return rows

@@ -130,10 +130,10 @@ def rows_of_file(whole: Manifest, n: int, looked: Looked) -> Rows:
     left_out = [f"{counted(int(mask.sum()), 'test row')} {why}" for why, mask in reasons.items() if mask.any()]
     if not test.any():
         raise ConfigError(
-            f"none of the {int(behind.sum()):,} test rows is left: {'; '.join(left_out)}",
+            f"of {counted(int(behind.sum()), 'test row')} none is left: {'; '.join(left_out)}",
             hint=f"test on rows that the run has not audited, with labels of the same names: {listing(whole.classes)}",
         )
-    measure = f"accuracy on {counted(int(test.sum()), 'row')} whose labels are trusted"
+    measure = f"accuracy by the trusted labels of {counted(int(test.sum()), 'row')}"
     return Rows(learn, test, whole.labels, looked.group, "file", measure, left_out)
 
 

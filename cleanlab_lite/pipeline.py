@@ -47,6 +47,7 @@ from cleanlab_lite.run import Run, layout
 from cleanlab_lite.run.find import find_run
 from cleanlab_lite.run.report import ReportTable
 from cleanlab_lite.run.seal import seal
+from cleanlab_lite.text import counted, percent
 from cleanlab_lite.train.planned import plan_of_regression
 from cleanlab_lite.train.task import DATA, ENCODER, STATISTICS
 from cleanlab_lite.workers import may_start
@@ -581,7 +582,7 @@ def warnings(verdict: Verdict, inputs: Inputs, advice: Sequence[str]) -> list[st
     if unreadable:
         n = len(inputs.codes)
         why = causes(inputs.codes, inputs.errors)
-        found.append(f"{unreadable:,} of {n:,} rows could not be read ({why}); they are in the report as unreadable")
+        found.append(f"{unreadable:,} of {n:,} rows could not be read ({why}): `unreadable` in the report")
     if alone := int(verdict.alone.sum()):
         found.append(
             f"{alone:,} {'row is' if alone == 1 else 'rows are'} the only one of a class, copies aside, and not "
@@ -607,8 +608,8 @@ def leaks(manifest: Manifest, leaking: np.ndarray) -> list[str]:
         rows = manifest.splits == name
         count = int((rows & leaking).sum())
         found.append(
-            f"{count:,} of {rows.sum():,} rows of split {name} ({count / rows.sum():.1%}) have the same or nearly the "
-            "same content as rows of another split: scores on it are too good"
+            f"split {name}: {count:,} of {counted(int(rows.sum()), 'row')} ({percent(count / rows.sum())}) with "
+            "the same or nearly the same content as a row of another split: scores on it are too good"
         )
     return found
 
@@ -618,7 +619,7 @@ def costs(evidence: Evidence, inputs: Inputs, verdict: Verdict) -> list[str]:
     found = [sentence for name, sentence in WITHOUT.items() if getattr(evidence, name) is None]
     silent = int((inputs.readable & (evidence.labels >= 0) & ~verdict.judged & ~verdict.alone).sum())
     if silent:
-        found.append(f"{silent:,} labelled rows are not in the history and are not judged")
+        found.append(f"not judged, as the history does not have them: {counted(silent, 'labelled row')}")
     if not inputs.array.shape[1]:
         found.append("the files were not decoded: broken ones are not found, copies only where the bytes are the same")
     return found

@@ -293,11 +293,13 @@ def _change_cells(each: Change, names: Mapping[str, str]) -> tuple[str, ...]:
     label, before, after = (
         _label(renamed(text, names)) for text in (each.label_after, each.suggested_before, each.suggested_after)
     )
-    p = ("-" if p is None else f"{p:.3f}" for p in (each.p_before, each.p_after))
+    p = ("-" if p is None else chance(p) for p in (each.p_before, each.p_after))
     return (shorten(escape(each.id), _ID_WIDTH), label, *p, before, after)
 
 
 def _headline(summary: Summary) -> None:
+    from cleanlab_lite.report.reasons import noted
+
     manifest, rate = summary.manifest, summary.noise_rate
     facts = (
         f": {counted(manifest.rows, 'row')}, {manifest.labelled:,} labelled, {counted(manifest.classes, 'class')}, "
@@ -311,6 +313,8 @@ def _headline(summary: Summary) -> None:
         line(wrapped(f"not flagged, with an issue: {counted(sum(others.values()), 'row')}{_parts(others)}", sys.stdout))
     if summary.duplicates:
         _copies(summary.duplicates, summary.reasons.get("leakage", 0))
+    if notes := noted(summary.reasons):
+        line(wrapped(f"noted: {notes}", sys.stdout))
 
 
 def _to_review(flagged: int, others: int) -> str:
@@ -452,7 +456,7 @@ def _suspicious_rows(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
         (
             shorten(escape(row["id"]), id_width),
             _correction(row, label_width),
-            "-" if row["p_mislabel"] is None else f"{row['p_mislabel']:.2f}",
+            "-" if row["p_mislabel"] is None else chance(row["p_mislabel"]),
         )
         for row in rows
     ]

@@ -50,6 +50,7 @@ def page_run(
     rows[wrong - 1]["given_label"] = HOSTILE
     rows += [row(id, label_score=0.9 + i / 1e6, loss_mean=0.1 + i / 1e3, **common) for i, id in enumerate(ids[wrong:])]
     rows[-1] |= {"issue": "unreadable", "error": "the file has 0 bytes", "p_mislabel": None, "label_score": None}
+    rows[wrong + 1] |= {"reasons": ["odd_size"]}
     if copies:
         rows[0] |= {"issue": "duplicate_conflict"}
         rows[wrong] |= {"issue": "duplicate_conflict", "duplicate_of": ids[0], "given_label": "cat"}

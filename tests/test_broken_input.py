@@ -269,7 +269,7 @@ REFUSED: dict[str, tuple[Callable[[], list[object]], list[str]]] = {
     "empty pictures only": (empty_pictures, ["none of 60 files can be read", "0 bytes", "--path-column"]),
     "missing pictures only": (
         lambda: [write_csv(Path("m.csv"), {"path": [f"{row}.png" for row in range(N)], "label": LABELS}), *SMALL],
-        ["60 of 60 files are missing", "looked for", "0.png", "--path-column", "--path-root"],
+        ["missing: 60 of 60 files", "looked for", "0.png", "--path-column", "--path-root"],
     ),
     "sounds with broken headers only": (sounds, ["none of 4 files can be read", "header is broken", "RIFF"]),
     "pictures that are all the same": (

@@ -403,7 +403,7 @@ def test_markdown(run, capsys):
     assert text.startswith("### nlclean check: a limit is exceeded\n")
     assert "| `max-noise` | **exceeded** | noise rate: 12.3 %, above the limit of 1 % |" in text
     assert "<details><summary>2 suspects</summary>\n\n| line |" in text
-    assert "| 4 | `b.png` | `dog` | `cat` | 0.95 | mislabel |" in text
+    assert "| 4 | `b.png` | `dog` | `cat` | 95 % | mislabel |" in text
     assert "1 of them here" in formatted(capsys, "markdown", run, "--top", "1")
 
 
@@ -478,7 +478,7 @@ def test_sarif_results(run, capsys):
     assert {result["level"] for result in found["results"]} == {"warning"}
     assert all("baselineState" not in result for result in found["results"])
     assert found["results"][1]["message"]["text"] == (
-        "'b.png': label 'dog' is probably wrong (p 0.95), 'cat' fits better: "
+        "'b.png': label 'dog' is probably wrong (95 %), 'cat' fits better: "
         "another class was ahead on average over training"
     )
     assert {result["level"] for result in sarif(capsys, run, "--max-suspects", "1")["results"]} == {"error"}

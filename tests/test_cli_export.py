@@ -184,7 +184,7 @@ def test_decisions_of_the_run_count(run, capsys):
     )
     assert result.err.splitlines() == [
         "kept 7, dropped 1, relabelled 1 of 8 rows; 2 decided by people",
-        "passed over: 1 decision on test or validation rows (--include-split names a split to change): 'test.png'",
+        "passed over: 1 decision in a test or validation split (--include-split names a split to change): 'test.png'",
     ]
 
 
@@ -227,7 +227,7 @@ def test_an_empty_dataset_is_never_written(tmp_path, capsys, name, policy):
     for options in ([], ["--max-drop", "100%"]):
         result = call(capsys, "export", run, "--format", name, "--policy", policy, *options)
         assert (result.code, result.out) == (2, "")
-        assert "all 10 rows that may change would be dropped, and an empty dataset is never written" in result.err
+        assert "every row that may change would be dropped (10), and an empty dataset is never written" in result.err
     assert sorted(path.name for path in (tmp_path / "data").iterdir() if path.suffix != ".png") == ["m.csv"]
 
 

@@ -158,6 +158,12 @@ def test_the_parts_of_what_is_flagged_add_up(tmp_path, capsys):
     assert "look at 5 flagged and 4 other rows" in out
 
 
+def test_what_is_noted_of_files_is_counted_apart(tmp_path, capsys):
+    reasons = {"high_loss": 3, "near_duplicate": 2, "odd_size": 1, "blurred": 1_200}
+    out = call(capsys, "report", finished_run(tmp_path / "run", make_report(ROWS, reasons=reasons))).out
+    assert "\nnoted: blurred 1,200, odd_size 1\n" in out
+
+
 @pytest.mark.parametrize("columns", [80, 200])
 def test_every_row_has_its_sentence_on_any_terminal(tmp_path, columns):
     wide = mislabel(

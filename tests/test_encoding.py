@@ -96,7 +96,7 @@ def test_an_encode_that_was_stopped_goes_on(pictures: Path) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         encode(manifest, Path("vectors"), SMALL, on_progress=stop)
-    with pytest.raises(ManifestError, match="2 of 3 parts are missing"):
+    with pytest.raises(ManifestError, match="2 of 3 parts missing"):
         read_manifest("vectors")
     heard: list[Progress] = []
     assert encode(manifest, Path("vectors"), SMALL, on_progress=heard.append).found == 1

@@ -96,7 +96,7 @@ def test_hard_links_become_copies_where_they_cannot_be(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "link", refuse)
     out = tmp_path / "out"
     notes = folders.write(cleaned(*dataset(tmp_path)), out, "hard")
-    assert notes == ["copied: 6 files that cannot be hard-linked from where they are"]
+    assert notes == ["copied, as no hard link is possible: 6 files"]
     assert not (out / "train/cat/1.png").samefile(tmp_path / "data/a/1.png")
 
 

@@ -173,10 +173,10 @@ def test_decisions_that_fit_no_row_are_passed_over_and_noted():
     cleaning = apply_policy(table, held_back, "prune", decisions=decisions)
     assert cleaning.keep.tolist() == [False, False, True]
     assert cleaning.counts()["decided_by_people"] == 0
-    assert [note.partition(":")[2].strip() for note in cleaning.notes] == ["'gone'", "'a'", "'t'"]
+    assert [note.rpartition(": ")[2] for note in cleaning.notes] == ["'gone'", "'a'", "'t'"]
     cleaning = apply_policy(table, held_back, "prune", decisions=decisions, include_splits=["test"])
     assert not cleaning.keep[2] and cleaning.reviewers[2] == "ann"
-    with pytest.raises(ConfigError, match="none of the 1 decisions is on a row of this report"):
+    with pytest.raises(ConfigError, match="of 1 decision none is on a row of this report"):
         apply_policy(table, held_back, "prune", decisions=decisions[1:2])
 
 

@@ -167,7 +167,7 @@ def test_the_five_lists_add_up():
 
 def test_a_baseline_of_another_dataset_is_warned_of():
     gate = judge(summary(), rows("a dog", "b dog"), rows("a dog", "y dog", "z dog"), max_new_suspects=0)
-    assert "only 1 of the 3 rows" in gate.warnings[0]
+    assert "only 1 of 3 rows" in gate.warnings[0]
     assert not judge(summary(), rows("a dog"), rows("a dog", "b cat")).warnings
     assert not judge(summary(), rows("a dog"), []).warnings
 

@@ -92,12 +92,12 @@ def test_without_a_secret_a_run_is_not_sealed(here, monkeypatch):
 def test_files_elsewhere_are_not_opened_unless_their_folder_is_named(theirs, tmp_path, capsys):
     run = RunFolder(theirs)
     assert run.manifest.uris.tolist() == [""] * len(run.manifest)
-    assert "7 files are not opened" in run.withheld and "--data-root" in run.withheld
+    assert "not opened: 7 files" in run.withheld and "--data-root" in run.withheld
     assert b"data:image" not in build_page(run)
     named = RunFolder(theirs, data_roots=[tmp_path / "data"])
     assert not named.withheld and b"data:image" in build_page(named)
     done = call(capsys, "report", theirs, "--html", tmp_path / "a.html")
-    assert done.code == 0 and done.err.count("7 files are not opened") == 1
+    assert done.code == 0 and done.err.count("not opened: 7 files") == 1
     assert b"data:image" not in (tmp_path / "a.html").read_bytes()
     done = call(capsys, "report", theirs, "--html", tmp_path / "b.html", "--data-root", tmp_path / "data")
     assert done.code == 0 and "not opened" not in done.err and b"data:image" in (tmp_path / "b.html").read_bytes()
@@ -151,7 +151,7 @@ def test_an_export_lands_beside_the_run_and_not_where_its_manifest_says(theirs, 
 
 @pytest.mark.parametrize("format", ["folders", "huggingface", "fiftyone"])
 def test_no_export_links_files_from_elsewhere(theirs, tmp_path, format):
-    with pytest.raises(ConfigError, match="are not opened"):
+    with pytest.raises(ConfigError, match="not opened: "):
         Report.read(theirs).export(format, output=tmp_path / "clean", max_drop=1.0)
     assert not (tmp_path / "clean").exists()
     report = Report.read(theirs, data_root=tmp_path / "data")

@@ -147,7 +147,7 @@ def test_what_was_decided_is_on_the_page(tmp_path):
     for id, action in (("a", "drop"), ("b", "keep"), ("c", "keep")):
         RunFolder(folder).journal.append(Decision(id, action, "cat", reviewer="ann"))
     page = build_page(RunFolder(folder)).decode()
-    assert "of 2 flags about 1 ± 0 are real, about 0 ± 0 more rows are wrong and unflagged" in page
+    assert "real flags: about 1 ± 0 of 2; wrong rows that are not flagged: about 0 ± 0" in page
     assert "stop here" in page
 
 

@@ -163,6 +163,9 @@ def test_it_filters_and_sorts(page):
     Select(page.find("#given")).select_by_visible_text(HOSTILE)
     assert page.ids() == [HOSTILE]
     page.find("#reset").click()
+    Select(page.find("#show")).select_by_visible_text("noted: odd size (1)")
+    assert page.ids() == ["fine1.png"]
+    page.find("#reset").click()
     page.find("[data-sort=p]").click()
     assert page.find("th[aria-sort=ascending]").text.startswith("Wrong")
     page.find("[data-sort=p]").click()

@@ -39,7 +39,7 @@ def test_it_tells_the_views_the_estimators_and_the_copies_of_the_run():
     assert "planted errors 11.0 %, confusion 12.0 %, views 13.0 %" in text and "halves 1" not in text
     assert "12.0 %, between 8.0 % and 20.0 %" in text
     assert "hiding classes" in text
-    assert "4 copies of other rows" in text
+    assert "4 rows with the content of another" in text
     assert "annotators" not in text
 
 

@@ -62,7 +62,7 @@ def test_of_two_classes_nothing_stands_out():
 
 def test_the_sentence():
     assert ClassPair("cat", "lynx", 250, 1300, 31.4, 38.6).in_words == (
-        "cat and lynx are taken for each other: about 31 of 250 rows of cat look like lynx, and 39 of 1,300 the other "
+        "cat and lynx are taken for each other: about 31 of 250 rows of cat could be lynx, and 39 of 1,300 the other "
         "way round; merge them, clarify the guideline, or allow two labels"
     )
 

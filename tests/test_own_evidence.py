@@ -179,7 +179,7 @@ def test_the_numbers_of_the_classes_are_read_off_the_labels(here, capsys):
 def test_rows_that_were_not_recorded_are_not_judged(here, capsys):
     history = save_history(here / "h", rows=ROWS[50:])
     result, report = audit(capsys, here, "--history", history)
-    assert "50 labelled rows are not in the history and are not judged" in result.err
+    assert "not judged, as the history does not have them: 50 labelled rows" in result.err
     assert report["p_mislabel"][:50] == [None] * 50 and None not in report["p_mislabel"][50:]
     assert set(report["action"][:50]) == {"keep"} and set(report["weight"][:50]) == {1.0}
     assert report["margin_streak"][:50] == [None] * 50
@@ -267,9 +267,9 @@ REFUSED = {
     "too few rows": (columns(probabilities()[:-1]), "has 299 rows, the manifest has 300"),
     "NaN": (columns(changed(7, 0, np.nan)), "the first is that of 'img/007.png'"),
     "negative": (columns(changed(7, 0, -0.5)), "the first is that of 'img/007.png'"),
-    "logits": (columns(np.abs(logits())), "do not sum to 1"),
+    "logits": (columns(np.abs(logits())), "with a sum other than 1"),
     "text": (columns(probabilities()) | {"owl": np.array(["high"] * N)}, "column 'owl' does not hold numbers"),
-    "unknown id": (columns(probabilities()) | {"path": np.array(["x", *IDS[1:]])}, "1 are absent"),
+    "unknown id": (columns(probabilities()) | {"path": np.array(["x", *IDS[1:]])}, "1 absent"),
     "id twice": (columns(probabilities()) | {"path": np.array([IDS[1], *IDS[1:]])}, "the first is 'img/000.png'"),
 }
 

@@ -87,7 +87,7 @@ def test_options_say_it_without_looking(tmp_path):
     path = manifest_of(tmp_path / "lists", NAMES)
     with pytest.raises(ManifestError, match="neither images nor sounds") as caught:
         read_manifest(path)
-    assert "24 of 24 files are missing" in caught.value.hint
+    assert "missing: 24 of 24 files" in caught.value.hint
     assert "--path-root" in caught.value.hint and "pictures/train" in caught.value.hint
     for options in (
         {"path_root": tmp_path / "pictures", "path_prefix": "train/", "path_suffix": ".jpg"},
@@ -116,7 +116,7 @@ def test_nothing_is_guessed_where_it_would_not_fit(tmp_path):
     manifest = read_manifest(path)
     assert not any(note.startswith("files:") for note in manifest.source.notes)
     error = missing_error(manifest)
-    assert "24 of 24 files are missing" in error.message and f"{tmp_path}/caté_0.png" in error.message
+    assert "missing: 24 of 24 files" in error.message and f"{tmp_path}/caté_0.png" in error.message
     assert "'some'" in error.hint or "some" in error.hint
     touch(tmp_path / "flat" / "one.png")  # rows would share it
     path = manifest_of(tmp_path, [f"{name}/one.png" for name in NAMES])
@@ -158,7 +158,7 @@ def test_a_dry_run_without_a_file_is_an_error(tmp_path, capsys):
     path = manifest_of(tmp_path / "a" / "b", [f"{name}.png" for name in NAMES])
     result = call(capsys, "audit", path, "--dry-run")
     assert result.code == 2
-    assert "24 of 24 files are missing" in result.err and "no picture or sound lies below" in result.err
+    assert "missing: 24 of 24 files" in result.err and "no picture or sound lies below" in result.err
 
 
 @pytest.mark.parametrize(

@@ -624,7 +624,7 @@ def test_list_column(tmp_path, kind):
 
 def test_list_column_errors(tmp_path):
     mixed = [{"id": i, "label": i % 2, "v": [0.0] * (3 if i < 2 else 4)} for i in range(5)]
-    text = "'v' has 4 numbers, expected 3 as in {}; 3 of 5 rows differ"
+    text = "'v' has 4 numbers, expected 3 as in {}; another length in 3 of 5 rows"
     fails(write(tmp_path / "m.jsonl", lines(*mixed)), "line 3", text.format("line 1"))
     pq.write_table(pa.Table.from_pylist(mixed), tmp_path / "m.parquet")
     fails(tmp_path / "m.parquet", "row 2", text.format("row 0"))

@@ -353,10 +353,10 @@ def test_calibration_hides_what_the_audit_thinks_and_then_measures(run):
             assert not re.search(r"\d %", text)
             await press(pilot, "d" if row % 4 == 3 and row < 15 else "k")
         text = shown(app)
-        assert "of 4 flags about 3 ± 0 are real, about 0 ± 0 more rows are wrong" in " ".join(text.split())
+        assert "real flags: about 3 ± 0 of 4; wrong rows that are not flagged: about 0 ± 0" in " ".join(text.split())
         assert "stop here: with 95 % fewer than 1.0 % of the labels are wrong" in " ".join(text.split())
         await press(pilot, "z")
-        assert "are real" not in shown(app)
+        assert "real flags" not in shown(app)
 
     drive(app, steps)
 

@@ -224,7 +224,7 @@ def test_merge_prints_the_agreement(run, tmp_path, capsys):
     result = call(capsys, "review", run, "--merge", other.path)
     assert result.code == 0
     assert result.out == "Agreement of ann, bob on 4 rows: Cohen's kappa 0.50\n"
-    assert "5 new decisions" in result.err and "1 decided rows are not in this run" in result.err
+    assert "5 new decisions" in result.err and "not in this run: 1 decided row;" in result.err
     say(other, *(("eve", id, "keep") for id in ("close", "sure", "alien", "unclear")))
     assert "Fleiss' kappa" in call(capsys, "review", run, "--merge", other.path).out
     assert call(capsys, "review", run, "--merge", tmp_path / "none.jsonl").code == 2

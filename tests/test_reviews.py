@@ -216,12 +216,12 @@ def test_sentences_of_a_report():
     some = decisions([f"m{i}" for i in range(20)], "drop") + decisions([f"r{i}" for i in range(30)], "keep")
     found = reviewed(table, some)
     first, rate, stop = found.in_words()
-    assert first.startswith("of 40 flags about ") and "; reviewing 60 more would find about " in first
+    assert first.startswith("real flags: about ") and "; reviewing 60 more would find about " in first
     assert rate.startswith("noise rate by 50 decisions: ")
     assert stop == "do not stop yet: no row of a random sample is decided, see `nlclean review --calibrate`"
     everything = decisions([f"m{i}" for i in range(40)], "drop") + decisions([f"r{i}" for i in range(200)], "keep")
     first, _, stop = reviewed(table, everything).in_words(0.02)
-    assert first == "of 40 flags about 40 ± 0 are real, about 0 ± 0 more rows are wrong and unflagged"
+    assert first == "real flags: about 40 ± 0 of 40; wrong rows that are not flagged: about 0 ± 0"
     assert stop == "stop here: with 95 % fewer than 2.0 % of the labels are wrong once the decisions are applied"
     assert reviewed(table, everything).as_dict(0.02)["remaining"]["stop"] is True
 

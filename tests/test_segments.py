@@ -310,7 +310,7 @@ def test_class_folders_hold_the_parts(tmp_path):
     assert soundfile.info(files["y/a-2.5-11.5.wav"]).duration == 1.5
     assert (
         notes[0].startswith("left out: 1 row without a readable part")
-        and "cut out as WAV: 4 parts of files" in notes[1]
+        and "cut out of files, as WAV: 4 parts" in notes[1]
     )
 
 

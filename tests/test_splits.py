@@ -75,7 +75,7 @@ def test_columns_of_splits(tmp_path, column):
     assert found.source.split_column == column
     assert found.splits.tolist() == ["Training", "PublicTest", "PrivateTest", "Training"]  # as the user spells them
     assert found.held_back.tolist() == [False, True, True, False]
-    assert "splits: Training 2 rows; PublicTest 1 rows, protected; PrivateTest 1 rows, protected" in found.source.notes
+    assert "splits: Training 2 rows; PublicTest 1 row, protected; PrivateTest 1 row, protected" in found.source.notes
 
 
 @pytest.mark.parametrize("yes_no", [("True", "False"), ("1", "0"), ("yes", "no"), ("y", ""), ("TRUE", "false")])
@@ -139,7 +139,7 @@ def test_only_some_splits_are_said(tmp_path):
     cells = [f"part {'abcdefghijklmnopqrstuvwxyz'[i]}" for i in range(25)] + ["", "test"]
     notes = manifest(tmp_path, "split", cells).source.notes
     (said,) = [note for note in notes if note.startswith("splits:")]
-    assert said.startswith("splits: part a 1 rows; part b 1 rows; ") and said.endswith("; and 7 more")
+    assert said.startswith("splits: part a 1 row; part b 1 row; ") and said.endswith("; and 7 more")
 
 
 # --- from the manifest to what is exported ---
@@ -191,7 +191,7 @@ def test_protected_folders_stay(tmp_path, capsys, tops, stay):
     protected = [id for id in manifest.ids.tolist() if id.startswith(f"{stay}/")]
     assert len(protected) == 2 * len(CLASSES)
     assert [id for id in kept if id.startswith(f"{stay}/")] == protected and len(kept) == len(protected) + 1
-    assert f"{len(protected)} decisions on test or validation rows" in result.err
+    assert f"{len(protected)} decisions in a test or validation split" in result.err
 
 
 def test_a_split_is_opened_as_the_user_spells_it(tmp_path, capsys):

@@ -155,7 +155,7 @@ def test_what_was_passed_over_is_said(tmp_path):
     assert "'train/train'" in noted(manifest, "doubled")
     assert "2 in 'test1', 2 in 'unlabeled'" in noted(manifest, "left out")
     copied = read_manifest(tree(tmp_path / "b", "x/cat", "x/dog", "x/x/cat", "x/x/dog"))
-    assert "'x/x': the same 4 files" in noted(copied, "left out 'x/x'") and len(copied) == 4
+    assert "beside it lies the same, 4 files" in noted(copied, "left out 'x/x'") and len(copied) == 4
     assert "'x'" in noted(copied, "the folders that count")
     (tmp_path / "b/x/x/cat/0.png").write_bytes(PNG)  # another file
     refused(tmp_path / "b", "x/{cat, dog}")
@@ -463,7 +463,7 @@ def test_one_hot_of_several_types(tmp_path):
 
 def test_several_marks_in_a_row_are_refused(tmp_path):
     path = table(tmp_path, cat=list("110100"), dog=list("011000"), owl=list("000011"))
-    error = refused(path, "line 3", "'cat', 'dog', 'owl'", "several in 1 rows")
+    error = refused(path, "line 3", "'cat', 'dog', 'owl'", "several in 1 row")
     assert "--multi-label first" in error.hint
     assert given(read_manifest(path, multi_label="first")) == ["cat", "cat", "dog", "cat", "owl", "owl"]
     assert given(read_manifest(path, multi_label="drop")) == ["cat", None, "dog", "cat", "owl", "owl"]

@@ -19,7 +19,7 @@ from cleanlab_lite.evidence.recorder import read_history
 from cleanlab_lite.files import load_arrays, reading
 from cleanlab_lite.manifest.manifest import Manifest
 from cleanlab_lite.manifest.readers.tabular import READERS
-from cleanlab_lite.text import listing
+from cleanlab_lite.text import counted, listing
 
 SUM = 0.01  # by which a row of probabilities may miss 1: half precision, printed digits
 
@@ -106,15 +106,15 @@ def load_pred_probs(given: str | os.PathLike[str] | np.ndarray, manifest: Manife
     bad = ~np.isfinite(probabilities).all(axis=1) | (probabilities < 0).any(axis=1)
     if bad.any():
         raise EvidenceError(
-            f"{path}: {bad.sum():,} of {len(bad):,} rows hold values that are negative, missing, NaN or infinite; the "
-            f"first is that of {str(manifest.ids[bad.argmax()])!r}",
+            f"{path}: values that are negative, missing, NaN or infinite in {bad.sum():,} of "
+            f"{counted(len(bad), 'row')}; the first is that of {str(manifest.ids[bad.argmax()])!r}",
             hint="every row of the manifest needs a probability for every class",
         )
     sums = probabilities.sum(axis=1)
     off = np.abs(sums - 1) > SUM
     if off.any():
         raise EvidenceError(
-            f"{path}: {off.sum():,} of {len(off):,} rows do not sum to 1; the first is that of "
+            f"{path}: {off.sum():,} of {counted(len(off), 'row')} with a sum other than 1; the first is that of "
             f"{str(manifest.ids[off.argmax()])!r}, with {sums[off.argmax()]:.3g}",
             hint="are these logits, or scores per class? Take the softmax first",
         )
@@ -186,7 +186,7 @@ def _places(path: Path, column: pa.ChunkedArray, name: str, manifest: Manifest) 
     if absent or len(place) < len(found):
         raise EvidenceError(
             f"{path}: column {name!r} does not name every row of the manifest once; "
-            + (f"{len(absent):,} are absent, the first is {absent[0]!r}" if absent else "some occur twice"),
+            + (f"{len(absent):,} absent, the first is {absent[0]!r}" if absent else "some occur twice"),
             hint="leave the column out where the rows are in the order of the manifest",
         )
     return np.array([place[key] for key in manifest.ids.tolist()])

@@ -14,6 +14,7 @@ from cleanlab_lite.evidence.decisions import read_journal, settle
 from cleanlab_lite.evidence.evidence import NO_CLASS, NOBODY
 from cleanlab_lite.manifest.manifest import Manifest
 from cleanlab_lite.manifest.readers.tabular import READERS
+from cleanlab_lite.text import counted
 
 JOURNAL = ".jsonl"
 
@@ -49,7 +50,7 @@ def read_trusted(path: Path, manifest: Manifest) -> tuple[np.ndarray, list[str]]
         raise ConfigError(
             f"{path} says nothing about a row of {manifest.source.path}", hint="are the ids those of this manifest?"
         )
-    notes = [f"{elsewhere:,} decided rows are not in this manifest and are passed over"] if elsewhere else []
+    notes = [f"passed over, not in this manifest: {counted(elsewhere, 'decided row')}"] if elsewhere else []
     if unknown:
         names = ", ".join(repr(name) for name in sorted(unknown)[:3])
         notes.append(f"decided labels that are no class of this manifest are passed over: {names}")

@@ -134,9 +134,9 @@ class Placer:
             unreadable = listing(self._unreadable, SHOWN, 80)
             notes.append(f"left out: {counted(len(self._unreadable), 'row')} without a readable part: {unreadable}")
         if self._segments:
-            notes.append(f"cut out as WAV: {counted(self._segments, 'part')} of files")
+            notes.append(f"cut out of files, as WAV: {counted(self._segments, 'part')}")
         if self._copied:
-            notes.append(f"copied: {counted(self._copied, 'file')} that cannot be hard-linked from where they are")
+            notes.append(f"copied, as no hard link is possible: {counted(self._copied, 'file')}")
         return notes
 
 

@@ -162,7 +162,7 @@ def excess(
     n = len(given)
     if drop.any() and not (open_to_change & ~drop).any():
         return ConfigError(
-            f"all {int(drop.sum()):,} rows that may change would be dropped, and an empty dataset is never written",
+            f"every row that may change would be dropped ({int(drop.sum()):,}), and an empty dataset is never written",
             hint="is the audit to be trusted? `nlclean report` says what it found, `nlclean review` shows the rows",
         )
     counted = drop & ~decided
@@ -217,7 +217,7 @@ def _matching(
     unknown = [id for id in settled if id not in rows]
     if len(unknown) == len(settled):
         raise ConfigError(
-            f"no decision of {len(settled):,} is on a row of this report, e.g. {unknown[0]!r:.60}",
+            f"of {counted(len(settled), 'decision')} none is on a row of this report, e.g. {unknown[0]!r:.60}",
             hint="are they decisions on another dataset?",
         )
     found = {rows[id]: decision for id, decision in settled.items() if id in rows}
@@ -226,9 +226,9 @@ def _matching(
     notes = [
         f"passed over: {counted(len(ids), 'decision')} {why}: " + ", ".join(f"{id!r:.60}" for id in ids[:SHOWN])
         for ids, why in (
-            (unknown, "on rows that the report does not have"),
+            (unknown, "on no row of the report"),
             (other, "on a label that the row no longer has"),
-            (closed, "on test or validation rows (--include-split names a split to change)"),
+            (closed, "in a test or validation split (--include-split names a split to change)"),
         )
         if ids
     ]

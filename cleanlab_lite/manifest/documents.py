@@ -37,7 +37,8 @@ def rows_of(document: Any, path: str) -> Document:
     if isinstance(document, list):
         if strange := [part for part in document if not isinstance(part, dict)]:
             raise ManifestError(
-                f"{path!r}: an array with {len(strange):,} entries that are no objects, first {strange[0]!r:.60}",
+                f"{path!r}: not every entry of the array is an object: {len(strange):,} of "
+                f"{len(document):,}, first {strange[0]!r:.60}",
                 hint=f"expected {EXPECTED}",
             )
         return of_records(document, path)
@@ -97,7 +98,7 @@ def _label_studio(tasks: Sequence[Record], path: str) -> Document:
     several = [row for row, choices in enumerate(found) if any(len(each) > 1 for _, each in choices)]
     if several:
         raise ManifestError(
-            f"{path!r}: {len(several):,} of {len(tasks):,} tasks have several choices, the first is task {several[0]}",
+            f"{path!r}: several choices in {len(several):,} of {len(tasks):,} tasks, the first is task {several[0]}",
             hint="nlclean audits one label per row: leave these tasks out, or export one choice of each",
         )
     voted = any(len({name for name, _ in choices}) > 1 for choices in found)
@@ -216,7 +217,7 @@ def _coco(document: Mapping[str, Any], path: str) -> Document:
     several = sum(len(counts) > 1 for counts in of_picture.values())
     if several:
         raise ManifestError(
-            f"{path!r}: {several:,} of {len(document['images']):,} pictures have annotations of several categories",
+            f"{path!r}: annotations of several categories in {several:,} of {len(document['images']):,} pictures",
             hint="nlclean audits one label per picture, and does not read boxes: cut the boxes out into pictures of "
             "their own, or leave these pictures out",
         )
@@ -227,9 +228,7 @@ def _coco(document: Mapping[str, Any], path: str) -> Document:
         records.append({**picture, "category": names.get(category, category)})
     known = {"label": "category"} | ({"path": "file_name"} if any("file_name" in each for each in records) else {})
     boxes = sum(map(len, of_picture.values()))
-    return Document(
-        records, known, (f"COCO: {counted(len(records), 'picture')} with the categories of {boxes:,} of them",)
-    )
+    return Document(records, known, (f"COCO: {counted(len(records), 'picture')}, {boxes:,} with a category",))
 
 
 def _key(record: Record, name: str) -> Any:

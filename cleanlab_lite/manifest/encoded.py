@@ -27,7 +27,7 @@ import pyarrow.parquet as pq
 from cleanlab_lite.errors import ManifestError
 from cleanlab_lite.files import json_object, read_table, reading, whole
 from cleanlab_lite.manifest.manifest import Encoded, Modality
-from cleanlab_lite.text import listing
+from cleanlab_lite.text import counted, listing
 
 KEY = b"nlclean.encoded"  # of the metadata
 VERSION = 1
@@ -131,7 +131,7 @@ def read_encoded(folder: Path, facts: Facts) -> tuple[pa.Table, np.ndarray, Enco
     missing = [name for name in map(part_name, range(facts.parts)) if not (folder / name).is_file()]
     if missing:
         raise ManifestError(
-            f"{str(folder)!r} is not complete: {len(missing):,} of {facts.parts:,} parts are missing "
+            f"{str(folder)!r} is not complete, {len(missing):,} of {counted(facts.parts, 'part')} missing "
             f"({listing(missing, 3)})",
             hint=AGAIN,
         )

@@ -264,7 +264,7 @@ def name_classes(column: Any, classes: Sequence[str], where: str) -> tuple[pa.Ar
     if strange:
         row, value = strange[0]
         raise ManifestError(
-            f"{where}: {len(strange):,} of {len(values):,} labels are no class, first {value!r:.60} in row {row}",
+            f"{where}: no class in {len(strange):,} of {len(values):,} labels, first {value!r:.60} in row {row}",
             hint=f"expected a number from 0 to {len(names) - 1}, or one of {listing(names)}; None where there is none",
         )
     return pa.array(result, pa.string()), names

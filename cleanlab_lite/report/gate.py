@@ -27,7 +27,7 @@ from cleanlab_lite.run import RunFolder
 from cleanlab_lite.run.layout import DECISIONS
 from cleanlab_lite.run.report import ReportTable, by_suspicion
 from cleanlab_lite.run.summary import Summary
-from cleanlab_lite.text import tell_apart
+from cleanlab_lite.text import counted, tell_apart
 
 BASELINE_VERSION = 1
 NEW = "newly_suspect"
@@ -170,7 +170,7 @@ def judge(
         found = len(baseline) - len(changes["removed"])
         if 2 * found < len(baseline):
             warnings.append(
-                f"only {found:,} of the {len(baseline):,} rows of the baseline are in this run: "
+                f"this run has only {found:,} of {counted(len(baseline), 'row')} of the baseline: "
                 "is it of another dataset?"
             )
     worst = suspect_rows(rows)

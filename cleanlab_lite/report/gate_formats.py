@@ -21,7 +21,7 @@ from urllib.parse import quote
 from cleanlab_lite.files import is_remote
 from cleanlab_lite.manifest.manifest import Source
 from cleanlab_lite.report.gate import NEW, Gate, Row, RowChange
-from cleanlab_lite.text import counted, escape, percent, renamed, shorten
+from cleanlab_lite.text import chance, counted, escape, percent, renamed, shorten
 
 JSON_VERSION = 1
 WIDTH = 80  # characters of an id or a label in Markdown, JUnit and messages
@@ -95,7 +95,7 @@ def _cells(gate: Gate, change: RowChange) -> tuple[str, ...]:
     given = label(row.label)
     if before is not None and before.label != row.label:
         given = f"{label(before.label)} to {given}"
-    p = "" if row.p_mislabel is None else f"{row.p_mislabel:.2f}"
+    p = "" if row.p_mislabel is None else chance(row.p_mislabel)
     return (
         "" if row.line is None else str(row.line),
         _code(row.id or row.content),
@@ -276,7 +276,7 @@ def change_text(gate: Gate, change: RowChange) -> str:
 
 def message(gate: Gate, row: Row) -> str:
     """What is the matter with a suspect."""
-    p = "" if row.p_mislabel is None else f" (p {row.p_mislabel:.2f})"
+    p = "" if row.p_mislabel is None else f" ({chance(row.p_mislabel)})"
     text = f"{_named(row.id)}: label {_label(gate, row.label)} is probably wrong{p}"
     if row.suggested_label is not None:
         text += f", {_label(gate, row.suggested_label)} fits better"

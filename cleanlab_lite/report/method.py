@@ -142,8 +142,8 @@ def _beside(summary: Summary) -> list[str]:
     copies = sum((summary.duplicates or {}).get("rows", {}).values())
     if copies:
         found.append(
-            f"{counted(copies, 'copy')} of other rows: copies are held out together, and of contradicting labels of "
-            "the same content at most one is right"
+            f"{counted(copies, 'row')} with the content of another: copies are held out together, and of contradicting "
+            "labels of the same content at most one is right"
         )
     if summary.annotators:
         found.append(

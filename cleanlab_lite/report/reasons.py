@@ -112,11 +112,14 @@ REASONS: dict[str, Reason] = {
     "blank": Reason("The picture is all but one grey level", beside=True),
     "dark": Reason("The picture is very dark", beside=True),
     "bright": Reason("The picture is very bright", beside=True),
-    "blurred": Reason("The picture is blurred beside the others", beside=True),
+    "blurred": Reason("The picture is much less sharp than most others", beside=True),
     "odd_size": Reason("The picture has a size or shape that hardly any other has", beside=True),
     "low_sample_rate": Reason("The sound has a lower sample rate than it was heard at", beside=True),
     "long": Reason("The sound is longer than what was heard of it", beside=True),
 }
+
+# Of files as files; of copies there are lists
+NOTES = tuple(code for code, reason in REASONS.items() if reason.beside and code not in ("leakage", "near_duplicate"))
 
 
 def with_context(report: ReportTable, table: pa.Table) -> list[dict[str, Any]]:
@@ -214,6 +217,11 @@ def _rank(code: str) -> int:
 def _place(code: str) -> tuple[int, str]:
     """Where the code stands in `REASONS`; after them by name."""
     return list(REASONS).index(code) if code in REASONS else len(REASONS), code
+
+
+def noted(counts: Mapping[str, int]) -> str:
+    """Of rows by reason those of `NOTES`, which no issue counts: "blurred 9, odd_size 3"; "" for none."""
+    return ", ".join(f"{code} {counts[code]:,}" for code in NOTES if counts.get(code))
 
 
 def to_show(row: Mapping[str, Any]) -> list[str]:

@@ -70,8 +70,8 @@ class Reviewed:
         flagged, more, rows = self.flagged, self.unflagged, max(self.everything.rows, 1)
         count = self.everything
         text = (
-            f"of {counted(flagged.rows, 'flag')} about {_number(flagged)} are real, "
-            f"about {_number(more)} more rows are wrong and unflagged"
+            f"real flags: about {_number(flagged)} of {flagged.rows:,}; "
+            f"wrong rows that are not flagged: about {_number(more)}"
         )
         if self.ahead:
             text += f"; reviewing {self.ahead:,} more would find about {self.ahead_wrong:,.0f}"

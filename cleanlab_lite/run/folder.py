@@ -33,6 +33,7 @@ from cleanlab_lite.run.selftest import SelfTest
 from cleanlab_lite.run.state import State
 from cleanlab_lite.run.summary import Summary
 from cleanlab_lite.run.verification import Verification
+from cleanlab_lite.text import counted
 
 CURVES = ("loss", "margin")  # nats, logits
 AGAIN = "run `nlclean audit` again"
@@ -155,8 +156,9 @@ class RunFolder:
             return ""
         first = str(self._manifest.uris[self._withheld.argmax()])  # type: ignore[index]
         return (
-            f"{self._withheld.sum():,} files are not opened, e.g. {first!r:.120}: this run was made elsewhere, by an "
-            "older nlclean, or has been changed, and they do not lie around it; --data-root DIR names their folder"
+            f"not opened: {counted(int(self._withheld.sum()), 'file')}, e.g. {first!r:.120}: this run was made "
+            "elsewhere, by an older nlclean, or has been changed, and the data do not lie around it; --data-root DIR "
+            "names their folder"
         )
 
     def need_files(self) -> None:

@@ -140,7 +140,7 @@ class ClassPair:
         """A sentence on what to do; strangers' text is in it."""
         a, b = shorten(self.a, LONGEST), shorten(self.b, LONGEST)
         return (
-            f"{a} and {b} are taken for each other: about {self.a_like_b:.0f} of {self.rows_a:,} rows of {a} look like "
+            f"{a} and {b} are taken for each other: about {self.a_like_b:.0f} of {self.rows_a:,} rows of {a} could be "
             f"{b}, and {self.b_like_a:.0f} of {self.rows_b:,} the other way round; "
             "merge them, clarify the guideline, or allow two labels"
         )

@@ -8,6 +8,7 @@ from cleanlab_lite.errors import ConfigError
 from cleanlab_lite.groups import roots
 from cleanlab_lite.run import Run
 from cleanlab_lite.run.layout import ARRAYS
+from cleanlab_lite.text import counted
 from cleanlab_lite.train.task import Task
 from cleanlab_lite.train.warm_start import WarmStart
 
@@ -72,8 +73,8 @@ def _folds_of_the_run(run: Run, stage: str, fold: np.ndarray, teachable: np.ndar
     changed = np.flatnonzero(began["teachable"] != teachable)
     if len(changed):
         raise ConfigError(
-            f"{len(changed):,} rows were read when this run began and cannot be read now, or the other way round; the "
-            f"first is row {changed[0] + 1}",
+            f"{counted(len(changed), 'row')} could be read when this run began and cannot be read now, or the "
+            f"other way round; the first is row {changed[0] + 1}",
             hint="mend the file and repeat the command, or start a new run with --out DIR",
         )
     return began["fold"]

@@ -19,6 +19,7 @@ from cleanlab_lite.files import is_remote
 from cleanlab_lite.manifest.manifest import PLURALS, Manifest, Modality
 from cleanlab_lite.manifest.readers import missing_error
 from cleanlab_lite.registry import Spec
+from cleanlab_lite.text import counted
 from cleanlab_lite.train.losses import LOSSES
 from cleanlab_lite.train.models import PROXIES, ProxyFacts, lite, require_fit, usual_proxy
 from cleanlab_lite.train.models.encoders import (
@@ -400,7 +401,7 @@ def refuse_remote(manifest: Manifest) -> None:
     if remote:
         where = f"line {manifest.lines[remote[0]]}" if manifest.lines is not None else f"row {remote[0]}"
         raise ConfigError(
-            f"{len(remote):,} of {len(manifest):,} rows name files on other machines, the first in {where}: "
+            f"files on other machines in {len(remote):,} of {counted(len(manifest), 'row')}, the first in {where}: "
             f"{shown(str(manifest.uris[remote[0]]))!r:.120}",
             hint="--allow-remote fetches them; whoever wrote the manifest then decides what this machine asks for",
         )

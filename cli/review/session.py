@@ -101,7 +101,7 @@ def merge(run: RunFolder, files: Sequence[Path]) -> None:
     diagnostics.note(f"{counted(added, 'new decision')} in {run.journal.path}")
     unknown = state.describe(run.report.table, run.decisions)["unknown_ids"]
     if unknown:
-        diagnostics.warn(f"{unknown:,} decided rows are not in this run: was the journal made on another one?")
+        diagnostics.warn(f"not in this run: {counted(unknown, 'decided row')}; was the journal made on another one?")
 
 
 def print_state(run: RunFolder, target: float) -> None:

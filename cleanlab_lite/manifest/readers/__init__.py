@@ -305,7 +305,7 @@ def _count(ballots: Ballots, rows: Rows, classes: tuple[str, ...], multi_label: 
         f"{counted(len(votes), 'vote')}, {counts.mean():.1f} per item; {what}"
     ]
     if lost := int((labels == -2).sum()):
-        notes.append(f"not counted: {counted(lost, 'vote')} for classes that are the label of no item")
+        notes.append(f"not counted: {counted(lost, 'vote')} of classes that label no item")
     return votes, notes
 
 

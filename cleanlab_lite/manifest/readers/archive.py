@@ -97,8 +97,8 @@ def _webdataset(paths: Sequence[str], samples: Sequence[_Sample]) -> Rows:
     known = {"path": "path"} | ({"label": "label"} if named else {})
     known |= {"id": "__key__"} if len(keys) == len(records) else {}
     left = len(samples) - len(with_media)
-    note = f"WebDataset: {len(records):,} samples of {len(paths):,} archives" + (
-        f"; {left:,} without a picture or sound are left out" if left else ""
+    note = f"WebDataset: {counted(len(records), 'sample')} of {counted(len(paths), 'archive')}" + (
+        f"; left out: {left:,} without a picture or sound" if left else ""
     )
     folders = ((os.path.dirname(os.path.abspath(paths[0])), len(records)),)
     return Rows(title(paths), json_table(records, title(paths)), "jsonl", folders, known=known, notes=(note,))

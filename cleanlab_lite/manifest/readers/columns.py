@@ -292,7 +292,9 @@ def _one_hot(rows: Rows, names: Sequence[str], several: str | None) -> tuple[str
     if not len(places):  # not every row has a 1, and none has two
         return run if (marks[run].sum(axis=0) == 1).mean() > 0.5 else ()
     raise _several(
-        rows, f"columns {listing(run, SHOWN)} hold a 1 for each label, and several in {len(places)} rows", places[0]
+        rows,
+        f"columns {listing(run, SHOWN)} hold a 1 for each label, and several in {counted(len(places), 'row')}",
+        places[0],
     )
 
 

@@ -317,7 +317,7 @@ def _one_length(rows: Rows, name: str, lengths: np.ndarray) -> int:
     if len(other):
         raise ManifestError(
             f"{rows.path!r}, {rows.where(other[0])}: {name!r} has {lengths[other[0]]} numbers, expected {expected} "
-            f"as in {rows.where(present[0])}; {len(other)} of {len(lengths)} rows differ",
+            f"as in {rows.where(present[0])}; another length in {len(other):,} of {len(lengths):,} rows",
             hint="all vectors must have one length; a missing vector is written as null",
         )
     return expected

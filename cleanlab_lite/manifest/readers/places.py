@@ -75,7 +75,7 @@ def missing_of(uris: Sequence[str], path: str, column: str) -> ManifestError | N
         return None
     base = path if os.path.isdir(path) else os.path.dirname(path)
     return ManifestError(
-        f"{path!r}: {len(local):,} of {len(uris):,} files are missing; looked for {listing(local, SHOWN)}",
+        f"{path!r}: missing: {len(local):,} of {len(uris):,} files; looked for {listing(local, SHOWN)}",
         hint=_advice(base, local, column),
     )
 
@@ -98,7 +98,7 @@ def _advice(base: str, missing: Sequence[str], column: str) -> str:
     index = _Index.of(base)
     media = [rel for rel in index.files if ending(rel) in MEDIA_ENDINGS]
     seen = (
-        f"below {base!r} lie {len(media):,} pictures or sounds, such as {media[0]!r}"
+        f"pictures or sounds below {base!r}: {len(media):,}, such as {media[0]!r}"
         if media
         else (f"no picture or sound lies below {base!r}")
     )
@@ -321,7 +321,7 @@ def _note(rule: _Rule, paths: Sequence[str], folders: Sequence[str], found: dict
     how += _spelling(cell, path, rule)
     same = f"; the same as {' '.join(options)}" if options and not rule.hashed else ""
     return (
-        f"files: {len(found):,} of {n:,} are not where the paths say, and were found {', '.join(how) or 'below'}: "
+        f"files: {len(found):,} of {n:,}, not where the paths say, were found {', '.join(how) or 'below'}: "
         f"{cell!r} is {path!r}{same}"
     )
 

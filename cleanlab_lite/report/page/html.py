@@ -289,7 +289,7 @@ def _annotators(annotators: Sequence[Annotator]) -> str:
     ]
     note = "Share of right votes by the consensus of all annotators and the views; the whisker is its interval."
     if (more := len(annotators) - len(lines)) > 0:
-        note += f" {more:,} more reliable ones are in annotators.parquet."
+        note += f" In annotators.parquet: {counted(more, 'more reliable one')}."
     heads = ("Annotator", "Right", "Interval", "Votes", "Mostly said")
     return _pair(_table_card("Annotators", note, heads, lines, wide="Right"))
 
@@ -418,7 +418,8 @@ def _classes(classes: Sequence[ClassNoise]) -> str:
             f'<td class="figure">{row.flagged:,}</td><td class="figure">{row.rows:,}</td></tr>'
         )
     more = len(classes) - len(worst)
-    return "".join(lines) + (f'<tr><td colspan="6" class="note">and {more:,} more classes</td></tr>' if more else "")
+    left_out = f'<tr><td colspan="6" class="note">and {counted(more, "more class")}</td></tr>' if more else ""
+    return "".join(lines) + left_out
 
 
 def _matrix(run: RunFolder) -> str:

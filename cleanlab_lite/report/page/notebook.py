@@ -13,9 +13,10 @@ import numpy as np
 from cleanlab_lite.report.advice import advice_of
 from cleanlab_lite.report.page.page_data import ISSUES, in_parts
 from cleanlab_lite.report.page.previews import Preview, preview_of
+from cleanlab_lite.report.reasons import noted
 from cleanlab_lite.run import RunFolder
 from cleanlab_lite.run.report import ReportTable, by_suspicion, contradicts, flags
-from cleanlab_lite.text import counted, percent, shorten
+from cleanlab_lite.text import chance, counted, percent, shorten
 
 TOP = 20  # rows on show
 LONGEST = 60  # characters of a label or an id
@@ -25,7 +26,7 @@ NAME = 22  # characters of a name in a chart
 INLINE = 4_000_000  # bytes of a page that is stored in a notebook
 HEIGHT = 900  # pixels of it
 COLUMNS = ("id", "given_label", "suggested_label", "p_mislabel", "issue", "action")
-HEADS = ("", "row", "given", "suggested", "p", "issue", "action")
+HEADS = ("", "row", "given", "suggested", "p(wrong)", "issue", "action")
 
 
 def headline(report: ReportTable) -> str:
@@ -52,6 +53,8 @@ def html_view(report: ReportTable, run: RunFolder | None = None, top: int = TOP)
     others = sum(summary.other_issues.values())
     counts = [f"{summary.flagged:,} flagged{in_parts(summary.flagged_issues)}"] * bool(summary.flagged)
     counts += [f"{others:,} not flagged, with an issue{in_parts(summary.other_issues)}"] * bool(others)
+    notes = noted(summary.reasons)
+    counts += [f"noted: {notes}"] * bool(notes)
     charts = [_classes(report), _confusions(report)]
     warnings = "".join(f"<li>{escape(warning)}</li>" for warning in report.summary.warnings)
     parts = [f"<p><b>{escape(headline(report))}</b>{''.join(f'<br>{escape(text)}' for text in counts)}</p>"]
@@ -160,7 +163,7 @@ def _line(row: dict[str, Any], seen: Preview) -> str:
     )
     media += f'<br><audio controls preload="none" src="{seen.sound}"></audio>' if seen.sound else ""
     p = row["p_mislabel"]
-    texts = [row["id"], row["given_label"], row["suggested_label"], None if p is None else f"{p:.2f}"]
+    texts = [row["id"], row["given_label"], row["suggested_label"], None if p is None else chance(p)]
     texts += [ISSUES.get(row["issue"], row["issue"]), row["action"]]
     cells = "".join(f"<td>{escape(shorten(text or '', LONGEST))}</td>" for text in texts)
     return f"<tr><td>{media}</td>{cells}</tr>"

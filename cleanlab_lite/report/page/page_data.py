@@ -21,7 +21,7 @@ from cleanlab_lite.progress import OnProgress, Progress
 from cleanlab_lite.report.keys import PAGE
 from cleanlab_lite.report.page.map_data import POINTS, map_of
 from cleanlab_lite.report.page.previews import LARGE, SMALL, Preview
-from cleanlab_lite.report.reasons import SHOWN, sentences, to_show, why, with_context
+from cleanlab_lite.report.reasons import NOTES, SHOWN, sentences, to_show, why, with_context
 from cleanlab_lite.run.folder import StoredCurves
 from cleanlab_lite.run.report import ReportTable, with_issue
 from cleanlab_lite.text import renamed
@@ -45,7 +45,7 @@ Look = Callable[[int, int], Preview]
 # What a row of the page holds, in this order; nulls at the end are cut off.
 FIELDS = (
     "id", "given", "suggested", "p", "confidence", "issue", "action", "reasons", "probable", "loss", "aum",
-    "knn", "agreement", "learned", "forgotten", "path", "split", "duplicate", "near", "error",
+    "knn", "agreement", "learned", "forgotten", "path", "split", "duplicate", "near", "error", "notes",
 )  # fmt: skip
 
 ARRAYS = (b"rows", b"details", b"examples", b"decided", b"map")  # of the data, as lists of lists
@@ -162,6 +162,7 @@ class PageData:
             "duplicate": record["duplicate_of"],
             "near": record["near_duplicate_of"],
             "error": record["error"],
+            "notes": [self._index(self.reasons, code) for code in record["reasons"] or () if code in NOTES] or None,
         }
         cells = [values[name] for name in FIELDS]
         while cells[-1] is None:

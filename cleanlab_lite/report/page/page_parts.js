@@ -35,6 +35,7 @@ const folder = rows.reduce((shared, row) => {
 }, (rows[0]?.[F.id] ?? "").replace(/[^/]*$/, ""));
 const shortId = (row) => (folder.length > LONG ? `…/${idOf(row).slice(folder.length)}` : idOf(row));
 const issueOf = (row) => rows[row][F.issue];
+const notesOf = (row) => (get(row, "notes") ?? []).map((i) => data.reasons[i]);
 const label = (index) => (index === null ? "no label" : names[index]);
 const named = (text) => names[labels.indexOf(text)] ?? text;
 const given = (row) => (get(row, "given") === null ? null : labels[get(row, "given")]);

@@ -20,7 +20,7 @@ const refilter = () => {
   for (let row = 0; row < rows.length; row++) {
     const issue = issueOf(row);
     if (only && !only.rows.has(row)) continue;
-    if (show === "suspects" ? issue === "none" : show !== "all" && issue !== show) continue;
+    if (show === "suspects" ? issue === "none" : show !== "all" && issue !== show && !notesOf(row).includes(show)) continue;
     if (want !== "" && get(row, "given") !== Number(want)) continue;
     if (offer !== "" && get(row, "suggested") !== Number(offer)) continue;
     if (state !== "") {

@@ -3,7 +3,9 @@
 const fill = (select, entries) => select.append(...entries.map(([value, text]) => el("option", { value, text })));
 const showTools = () => {
   const seen = new Map();
+  const noted = new Map();
   const used = { given: new Set(), suggested: new Set() };
+  for (let row = 0; row < rows.length; row++) for (const note of notesOf(row)) noted.set(note, (noted.get(note) ?? 0) + 1);
   for (const row of rows) {
     seen.set(row[F.issue], (seen.get(row[F.issue]) ?? 0) + 1);
     for (const name of ["given", "suggested"]) if (Number.isInteger(row[F[name]])) used[name].add(row[F[name]]);
@@ -11,6 +13,7 @@ const showTools = () => {
   const suspects = rows.length - (seen.get("none") ?? 0);
   fill($("show"), [["suspects", `all with an issue (${count(suspects)})`],
     ...Object.keys(data.issues).filter((issue) => issue !== "none" && seen.has(issue)).map((issue) => [issue, `${data.issues[issue]} (${count(seen.get(issue))})`]),
+    ...[...noted].map(([note, n]) => [note, `noted: ${note.replaceAll("_", " ")} (${count(n)})`]),
     ["all", `all rows (${count(rows.length)})`]]);
   if (!suspects) $("show").value = "all";
   for (const name of ["given", "suggested"])
