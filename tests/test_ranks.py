@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -165,7 +166,7 @@ def test_a_rank_that_is_killed_ends_the_run_and_the_command_goes_on(here: Path) 
     command = (sys.executable, *NLCLEAN, *VECTORS, "--out", "run", "--devices", "2")
     code, err = killed(command)
     assert code == 3, err
-    assert "rank 1 was ended" in err and "the same command goes on" in err
+    assert "rank 1, on" in err and "was ended" in err and "the same command goes on" in err
     again = run(*command)
     assert again.returncode == 0, again.stderr
     code, err = killed((*TORCHRUN, "--max-restarts", "1", *NLCLEAN, *VECTORS, "--out", "again"))
@@ -196,8 +197,24 @@ def is_rank_1(pid: int) -> bool:
 def test_a_rank_that_dies_is_named(here: Path) -> None:
     with spawned(2, "cpu") as both:
         both.processes[0].kill()
-        with pytest.raises(RankLost, match="rank 1 was ended"):
+        with pytest.raises(RankLost, match=f"rank 1, on {socket.gethostname()}, was ended"):
             both.do(crew_work.do, [("square", 2), ("square", 3)], Heard(), Clock())
+
+
+def test_a_rank_that_is_stopped_is_lost_after_a_while(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with spawned(2, "cpu") as both:
+        [rank] = both.processes
+        assert rank.pid
+        os.kill(rank.pid, signal.SIGSTOP)
+        threading.Timer(1.0, os.kill, (rank.pid, signal.SIGCONT)).start()
+        heard = Heard()
+        both.do(crew_work.do, [("square", 2), ("square", 3)], heard, Clock())
+        assert heard.answers == {0: 4, 1: 9}  # a moment does no harm
+        monkeypatch.setattr("cleanlab_lite.train.heartbeat.SILENCE", 1.0)
+        os.kill(rank.pid, signal.SIGSTOP)
+        with pytest.raises(RankLost, match=f"rank 1, on {socket.gethostname()}, has not been heard of for"):
+            both.do(crew_work.do, [("square", 2), ("square", 3)], Heard(), Clock())
+    assert not rank.is_alive()
 
 
 # --- two machines: each has a network, a name and a cache of its own, which is as near to them as one comes ----------
@@ -298,7 +315,7 @@ def test_a_rank_that_is_killed_on_the_other_machine_ends_the_run(here: Path, mac
         _, err = first.communicate(timeout=120)
         second.communicate(timeout=120)
     assert first.returncode == 1 and "exitcode  : 3" in err, err
-    assert "rank 1 was ended, or its machine cannot be reached" in err
+    assert "rank 1, on machine-1, was ended, or its machine cannot be reached" in err
     code, _, err = machines.run(*arguments)
     assert code == 0, err
     assert run(sys.executable, *NLCLEAN, *VECTORS, "--out", "alone").returncode == 0
