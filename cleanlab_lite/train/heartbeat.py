@@ -21,7 +21,7 @@ import torch.distributed as dist
 from cleanlab_lite.errors import RankLost
 from cleanlab_lite.progress import Progress
 
-BEAT = 0.5  # seconds between two words of a rank, and between two looks
+BEAT = 1.0  # seconds between two words of a rank, and between two looks
 SILENCE = 60.0  # seconds without a word after which a rank is lost; TCP needs half of them after a network was away
 AGAIN = "the same command goes on from here, also with fewer ranks"
 
