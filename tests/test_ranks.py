@@ -225,6 +225,14 @@ def test_a_rank_that_is_stopped_is_lost_after_a_while(here: Path, monkeypatch: p
     assert not rank.is_alive()
 
 
+@pytest.mark.slow
+def test_a_rank_that_works_for_long_without_a_word_is_not_lost(ranks: Ranks, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cleanlab_lite.train.heartbeat.SILENCE", 5.0)
+    heard = Heard()
+    ranks.do(crew_work.do, [("square", 2), ("wait", 12.0)], heard, Clock())
+    assert heard.answers == {0: 4, 1: "waited"}
+
+
 # --- two machines: each has a network, a name and a cache of its own, which is as near to them as one comes ----------
 
 
