@@ -52,13 +52,13 @@ class Link:
         self.group = dist.ProcessGroupGloo(store, rank, size, options)
         self.heartbeat = Heartbeat(store, rank, [0] if rank else range(1, size))
 
-    def send(self, to: int, value: Any, meanwhile: Callable[[], None] = lambda: None) -> None:
-        """Raises RankLost when the other end is gone. `meanwhile` is called again and again."""
-        self._wait(to, lambda: self._send(to, value), meanwhile)
+    def send(self, to: int, value: Any) -> None:
+        """Raises RankLost when the other end is gone, or silent for too long."""
+        self._wait(to, lambda: self._send(to, value))
 
-    def receive(self, sender: int, meanwhile: Callable[[], None] = lambda: None) -> Any:
-        """As `send`."""
-        return self._wait(sender, lambda: self._receive(sender), meanwhile)
+    def receive(self, sender: int, listen: Callable[[], None] = lambda: None) -> Any:
+        """As `send`; `listen` is called while it is waited for."""
+        return self._wait(sender, lambda: self._receive(sender), listen)
 
     def _send(self, to: int, value: Any) -> None:
         data = torch.frombuffer(bytearray(pickle.dumps(value)), dtype=torch.uint8)
@@ -72,14 +72,14 @@ class Link:
         self.group.recv([data], sender, 0).wait(LONGEST)
         return pickle.loads(data.numpy().tobytes())
 
-    def _wait(self, other: int, call: Callable[[], Any], meanwhile: Callable[[], None]) -> Any:
-        def listen() -> None:
+    def _wait(self, other: int, call: Callable[[], Any], listen: Callable[[], None] = lambda: None) -> Any:
+        def meanwhile() -> None:
             if lost := self.heartbeat.lost(other):
                 raise lost
-            meanwhile()
+            listen()
 
         try:
-            return _patiently(call, listen)
+            return _patiently(call, meanwhile)
         except RuntimeError as error:
             raise _lost(other, self.heartbeat.machine_of(other)) from error
 
