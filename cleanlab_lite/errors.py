@@ -7,7 +7,7 @@
     ├── EvidenceError    recorded arrays are missing, inconsistent or unusable (exit code 3)
     ├── ReportError      a report or run folder cannot be read or written (exit code 3)
     ├── WorkerDied       a worker process was ended, twice, or cannot be started (exit code 3); finished work is saved
-    ├── RankLost         a process of a run over several was ended (exit code 3); finished work is saved
+    ├── RankLost         a process of a run over several was ended, or is silent (exit code 3); finished work is saved
     ├── RunLocked        another process holds the run folder (exit code 4)
     └── StoppedEarly     the time budget is used up; state is saved and resumable (exit code 4)
 
@@ -56,7 +56,7 @@ class WorkerDied(NlcleanError):
 
 
 class RankLost(NlcleanError):
-    """One of several processes that share a run was ended."""
+    """One of several processes that share a run was ended, or is not heard of any more."""
 
 
 class RunLocked(NlcleanError):

@@ -20,7 +20,8 @@ class Unwilling(Exception):
 
 
 def do(errand: tuple[str, Any], clock: Clock) -> Any:
-    """("square", 3), ("die", file that counts), ("fail", ...), ("steps", (seconds, file)): until told to stop."""
+    """("square", 3), ("die", file that counts), ("fail", ...), ("wait", seconds): in C, without a word,
+    ("steps", (seconds, file)): until told to stop."""
     what, given = errand
     pulse = clock.pulse(1, what)
     if what == "die":
@@ -34,6 +35,9 @@ def do(errand: tuple[str, Any], clock: Clock) -> Any:
         raise ConfigError("it cannot be", hint="try another")
     if what == "unwilling":
         raise Unwilling("a", "b")
+    if what == "wait":
+        time.sleep(given)
+        return "waited"
     if what == "steps":
         seconds, path = given
         end = time.monotonic() + seconds

@@ -9,9 +9,10 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -165,7 +166,7 @@ def test_a_rank_that_is_killed_ends_the_run_and_the_command_goes_on(here: Path) 
     command = (sys.executable, *NLCLEAN, *VECTORS, "--out", "run", "--devices", "2")
     code, err = killed(command)
     assert code == 3, err
-    assert "rank 1 was ended" in err and "the same command goes on" in err
+    assert "rank 1, on" in err and "was ended" in err and "the same command goes on" in err
     again = run(*command)
     assert again.returncode == 0, again.stderr
     code, err = killed((*TORCHRUN, "--max-restarts", "1", *NLCLEAN, *VECTORS, "--out", "again"))
@@ -178,26 +179,58 @@ def killed(command: tuple[str, ...]) -> tuple[int, str]:
     """How it ends when rank 1 is killed after the first networks, and what it says."""
     out = Path(command[command.index("--out") + 1])
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        end = time.monotonic() + 120
-        while not list(out.glob("stages/proxy-*.json")) and time.monotonic() < end:
-            time.sleep(0.02)
+        wait_for_a_network(out)
         [rank] = [pid for pid in descendants(process.pid) if is_rank_1(pid)]
         os.kill(rank, signal.SIGKILL)
         _, err = process.communicate(timeout=120)
     return process.returncode, err
 
 
+def wait_for_a_network(run: Path) -> None:
+    """The first is trained, and others are being trained."""
+    end = time.monotonic() + 120
+    while not list(run.glob("stages/proxy-*.json")) and time.monotonic() < end:
+        time.sleep(0.02)
+
+
 def is_rank_1(pid: int) -> bool:
     """The only one that was spawned, or that torchrun calls so."""
-    process = Path(f"/proc/{pid}")
-    return "spawn_main" in (process / "cmdline").read_text() or "\0RANK=1\0" in (process / "environ").read_text()
+    return "spawn_main" in Path(f"/proc/{pid}/cmdline").read_text() or "\0RANK=1\0" in environment(pid)
+
+
+def environment(pid: int) -> str:
+    return Path(f"/proc/{pid}/environ").read_text()
 
 
 def test_a_rank_that_dies_is_named(here: Path) -> None:
     with spawned(2, "cpu") as both:
         both.processes[0].kill()
-        with pytest.raises(RankLost, match="rank 1 was ended"):
+        with pytest.raises(RankLost, match=f"rank 1, on {socket.gethostname()}, was ended"):
             both.do(crew_work.do, [("square", 2), ("square", 3)], Heard(), Clock())
+
+
+def test_a_rank_that_is_stopped_is_lost_after_a_while(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with spawned(2, "cpu") as both:
+        [rank] = both.processes
+        assert rank.pid
+        os.kill(rank.pid, signal.SIGSTOP)
+        threading.Timer(1.0, os.kill, (rank.pid, signal.SIGCONT)).start()
+        heard = Heard()
+        both.do(crew_work.do, [("square", 2), ("square", 3)], heard, Clock())
+        assert heard.answers == {0: 4, 1: 9}  # a moment does no harm
+        monkeypatch.setattr("cleanlab_lite.train.heartbeat.SILENCE", 1.0)
+        os.kill(rank.pid, signal.SIGSTOP)
+        with pytest.raises(RankLost, match=f"rank 1, on {socket.gethostname()}, has not been heard of for"):
+            both.do(crew_work.do, [("square", 2), ("square", 3)], Heard(), Clock())
+    assert not rank.is_alive()
+
+
+@pytest.mark.slow
+def test_a_rank_that_works_for_long_without_a_word_is_not_lost(ranks: Ranks, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cleanlab_lite.train.heartbeat.SILENCE", 5.0)
+    heard = Heard()
+    ranks.do(crew_work.do, [("square", 2), ("wait", 12.0)], heard, Clock())
+    assert heard.answers == {0: 4, 1: "waited"}
 
 
 # --- two machines: each has a network, a name and a cache of its own, which is as near to them as one comes ----------
@@ -208,11 +241,12 @@ class Machines:
     """Two, that see the working folder."""
 
     networks: tuple[str, str]
+    program: tuple[str, ...] = NLCLEAN
 
     def start(self, number: int, *arguments: str, before: str = "", **variables: str) -> subprocess.Popen[str]:
         """torchrun on one of them, with one rank; `before` is a shell command that changes what the machine sees."""
         address = ("--nnodes", "2", "--node-rank", str(number), "--master-addr", FIRST, "--master-port", PORT)
-        command = (*TORCHRUN[:3], *address, "--nproc-per-node", "1", *NLCLEAN, *arguments)
+        command = (*TORCHRUN[:3], *address, "--nproc-per-node", "1", *self.program, *arguments)
         script = f'hostname machine-{number}; {before or ":"}; exec "$@"'
         alone = ("ip", "netns", "exec", self.networks[number], "unshare", "--uts", "--mount", "sh", "-c", script, "sh")
         variables = os.environ | {"NLCLEAN_CACHE_DIR": f"cache-{number}"} | variables
@@ -290,16 +324,66 @@ def test_a_rank_that_is_killed_on_the_other_machine_ends_the_run(here: Path, mac
     vector_parquet(here / "vectors.parquet", task(300))
     arguments = (*VECTORS, "--out", "run")
     with machines.start(1, *arguments) as second, machines.start(0, *arguments) as first:
-        end = time.monotonic() + 120
-        while not list(Path("run").glob("stages/proxy-*.json")) and time.monotonic() < end:
-            time.sleep(0.02)
+        wait_for_a_network(Path("run"))
         [rank] = [pid for pid in descendants(second.pid) if is_rank_1(pid)]
         os.kill(rank, signal.SIGKILL)
         _, err = first.communicate(timeout=120)
         second.communicate(timeout=120)
     assert first.returncode == 1 and "exitcode  : 3" in err, err
-    assert "rank 1 was ended, or its machine cannot be reached" in err
+    assert "rank 1, on machine-1, was ended, or its machine cannot be reached" in err
     code, _, err = machines.run(*arguments)
     assert code == 0, err
     assert run(sys.executable, *NLCLEAN, *VECTORS, "--out", "alone").returncode == 0
     assert findings(Path("run")) == findings(Path("alone"))
+
+
+@pytest.fixture
+def impatient(machines: Machines) -> Machines:
+    """The same machines, where four seconds of silence are enough."""
+    script = Path("impatient.py")
+    script.write_text(
+        "from cleanlab_lite.train import heartbeat\nheartbeat.SILENCE = 4.0\nfrom nlclean.main import main\nmain()\n"
+    )
+    return replace(machines, program=(str(script),))
+
+
+@pytest.mark.slow
+def test_a_machine_that_is_cut_off_ends_the_run_on_both_sides(here: Path, impatient: Machines) -> None:
+    vector_parquet(here / "vectors.parquet", task(300))
+    arguments = (*VECTORS, "--out", "run")
+    _, network = impatient.networks
+    link = ("ip", "-n", network, "link", "set", network)
+    with impatient.start(1, *arguments) as second, impatient.start(0, *arguments) as first:
+        wait_for_a_network(Path("run"))
+        subprocess.run([*link, "down"], check=True)
+        _, err = first.communicate(timeout=120)
+        _, other = second.communicate(timeout=120)
+    assert first.returncode == 1 and "exitcode  : 3" in err, err
+    assert "rank 1, on machine-1, has not been heard of for" in err
+    assert second.returncode == 1 and "exitcode  : 3" in other, other
+    assert "rank 0, on machine-0, has not been heard of for" in other
+    subprocess.run([*link, "up"], check=True)
+    code, _, err = impatient.run(*arguments)
+    assert code == 0, err
+    assert run(sys.executable, *NLCLEAN, *VECTORS, "--out", "alone").returncode == 0
+    assert findings(Path("run")) == findings(Path("alone"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stopped", [0, 1])
+def test_a_rank_that_is_stopped_on_one_machine_is_lost_to_the_other(
+    stopped: int, here: Path, impatient: Machines
+) -> None:
+    vector_parquet(here / "vectors.parquet", task(300))
+    arguments = (*VECTORS, "--out", "run")
+    with impatient.start(1, *arguments) as second, impatient.start(0, *arguments) as first:
+        both = first, second
+        wait_for_a_network(Path("run"))
+        [rank] = [pid for pid in descendants(both[stopped].pid) if f"\0RANK={stopped}\0" in environment(pid)]
+        os.kill(rank, signal.SIGSTOP)
+        _, err = both[1 - stopped].communicate(timeout=120)
+        os.kill(rank, signal.SIGCONT)
+        both[stopped].communicate(timeout=120)
+    assert both[1 - stopped].returncode == 1 and "exitcode  : 3" in err, err
+    assert f"rank {stopped}, on machine-{stopped}, has not been heard of for" in err
+    assert both[stopped].returncode == 1

@@ -10,7 +10,6 @@ Errands are pickled, as torch.distributed does with objects: ranks run what rank
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import pickle
 import socket
@@ -19,7 +18,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import timedelta
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -33,45 +32,56 @@ from cleanlab_lite.data.cache import default_cache_dir
 from cleanlab_lite.errors import ConfigError, RankLost, StoppedEarly
 from cleanlab_lite.progress import Progress
 from cleanlab_lite.train.crew import Listener, Work, answer_of
+from cleanlab_lite.train.heartbeat import AGAIN, Heartbeat
 from cleanlab_lite.workers import cores, start
 
 MEETING = timedelta(minutes=5)  # that ranks wait for each other when they begin
-LONGEST = timedelta(days=30)  # that one waits for another's errand: its death is noticed at once
+LONGEST = timedelta(days=30)  # that one waits for another's errand: its death, or its silence, ends that sooner
 LISTENS = 0.5  # seconds between two looks at how far the others are
 SHARED = 10.0  # seconds until a file is seen on all machines that share a disk
 
 
 class Link:
-    """One rank's end of what passes between all of them: objects, and how far each is."""
+    """One rank's end of what passes between all of them: objects, and, by the heartbeat, how far each is.
+
+    Rank 0 hears all others, and they hear rank 0.
+    """
 
     def __init__(self, store: dist.Store, rank: int, size: int, options: Any) -> None:
-        self.store, self.rank, self.size = store, rank, size
-        self.store.set(f"progress-{rank}", b"")
+        self.rank, self.size = rank, size
         self.group = dist.ProcessGroupGloo(store, rank, size, options)
+        self.heartbeat = Heartbeat(store, rank, [0] if rank else range(1, size))
 
     def send(self, to: int, value: Any) -> None:
+        """Raises RankLost when the other end is gone, or silent for too long."""
+        self._wait(to, lambda: self._send(to, value))
+
+    def receive(self, sender: int, listen: Callable[[], None] = lambda: None) -> Any:
+        """As `send`; `listen` is called while it is waited for."""
+        return self._wait(sender, lambda: self._receive(sender), listen)
+
+    def _send(self, to: int, value: Any) -> None:
         data = torch.frombuffer(bytearray(pickle.dumps(value)), dtype=torch.uint8)
         for tensor in (torch.tensor([len(data)]), data):
             self.group.send([tensor], to, 0).wait(LONGEST)
 
-    def receive(self, sender: int) -> Any:
-        """Raises RuntimeError when the other end is gone."""
+    def _receive(self, sender: int) -> Any:
         size = torch.zeros(1, dtype=torch.int64)
         self.group.recv([size], sender, 0).wait(LONGEST)
         data = torch.empty(int(size), dtype=torch.uint8)
         self.group.recv([data], sender, 0).wait(LONGEST)
         return pickle.loads(data.numpy().tobytes())
 
-    def tell(self, progress: Progress) -> None:
-        self.store.set(f"progress-{self.rank}", json.dumps(asdict(progress)))
+    def _wait(self, other: int, call: Callable[[], Any], listen: Callable[[], None] = lambda: None) -> Any:
+        def meanwhile() -> None:
+            if lost := self.heartbeat.lost(other):
+                raise lost
+            listen()
 
-    def told(self, rank: int) -> Progress | None:
-        """How far another is with its errand; None where it has not begun."""
-        data = self.store.get(f"progress-{rank}")
-        return Progress(**json.loads(data)) if data else None
-
-    def forget(self, rank: int) -> None:
-        self.store.set(f"progress-{rank}", b"")
+        try:
+            return _patiently(call, meanwhile)
+        except RuntimeError as error:
+            raise _lost(other, self.heartbeat.machine_of(other)) from error
 
 
 def _options(**where: str) -> Any:
@@ -125,8 +135,9 @@ class Ranks:
     def __exit__(self, *_: object) -> None:
         torch.set_num_threads(self._threads)
         for rank in set(range(1, self.size)) - self._busy:  # those that are busy see that we are gone
-            with contextlib.suppress(RuntimeError):
+            with contextlib.suppress(RankLost):
                 self.link.send(rank, None)
+        self.link.heartbeat.close()
 
     @property
     def cores(self) -> int:
@@ -150,27 +161,21 @@ class Ranks:
             _Round(self, work, errands, numbers, listener, clock).do()
 
     def ask(self, rank: int, question: tuple[Work, Any, float]) -> None:
-        self.link.forget(rank)
+        self.link.heartbeat.ask(rank)
         self._busy.add(rank)
-        try:
-            self.link.send(rank, question)
-        except RuntimeError as error:
-            raise _lost(rank) from error
+        self.link.send(rank, question)
 
     def answer(self, rank: int, listen: Callable[[], None]) -> tuple[str, Any]:
         """What a rank answers; `listen` is called while it is waited for."""
-        try:
-            found = _patiently(lambda: self.link.receive(rank), listen)
-        except RuntimeError as error:
-            raise _lost(rank) from error
+        found: tuple[str, Any] = self.link.receive(rank, listen)
         self._busy.discard(rank)
         return found
 
 
-def _lost(rank: int) -> RankLost:
+def _lost(rank: int, machine: str) -> RankLost:
     return RankLost(
-        f"rank {rank} was ended, or its machine cannot be reached any more",
-        hint="most often the memory was full; the same command goes on from here, also with fewer ranks",
+        f"rank {rank}, on {machine}, was ended, or its machine cannot be reached any more",
+        hint=f"most often the memory was full; {AGAIN}",
     )
 
 
@@ -232,7 +237,7 @@ class _Round:
             return
         self.next = time.monotonic() + LISTENS
         for rank, number in enumerate(self.numbers):
-            if rank and (progress := self.ranks.link.told(rank)) is not None:
+            if rank and (progress := self.ranks.link.heartbeat.told(rank)) is not None:
                 self.heard(number, progress)
 
 
@@ -364,7 +369,7 @@ def spawned(count: int, device: str) -> Iterator[Ranks]:
 def _require_alive(processes: Sequence[BaseProcess]) -> None:
     for rank, process in enumerate(processes, 1):
         if process.exitcode:
-            raise _lost(rank)
+            raise _lost(rank, "this machine")
 
 
 def _local(file: str, rank: int, size: int) -> Link:
@@ -375,7 +380,8 @@ def _begin(file: str, rank: int, size: int) -> None:
     """What a spawned rank does."""
     _take_device(rank)
     torch.set_num_threads(max(1, cores() // size))
-    serve(_local(file, rank, size))
+    with contextlib.suppress(RankLost):  # rank 0 alone speaks
+        serve(_local(file, rank, size))
 
 
 def _take_device(number: int) -> None:
@@ -384,28 +390,24 @@ def _take_device(number: int) -> None:
         torch.cuda.set_device(number % torch.cuda.device_count())
 
 
-def serve(link: Link) -> bool:
-    """Do what rank 0 asks for, silently, until it asks for no more. False when it is gone."""
+def serve(link: Link) -> None:
+    """Do what rank 0 asks for, silently, until it asks for no more. Raises RankLost when it is gone."""
     warnings.simplefilter("ignore")
-    while True:
-        try:
-            question = link.receive(0)
-            if question is None:
-                return True
-            work, errand, seconds = question
-            link.send(0, answer_of(errand, work, _Far(link, seconds)))
-        except RuntimeError:
-            return False
+    while (question := link.receive(0)) is not None:
+        work, errand, seconds = question
+        link.heartbeat.begin()
+        link.send(0, answer_of(errand, work, _Far(link.heartbeat, seconds)))
+    link.heartbeat.close()
 
 
 class _Far(Clock):
     """Of an errand that another rank does."""
 
-    def __init__(self, link: Link, seconds: float) -> None:
-        super().__init__(seconds, self._tell)
-        self.link, self.next = link, 0.0
+    def __init__(self, heartbeat: Heartbeat, seconds: float) -> None:
+        super().__init__(seconds, heartbeat.tell)
+        self.heartbeat = heartbeat
 
-    def _tell(self, progress: Progress) -> None:
-        if time.monotonic() >= self.next:
-            self.next = time.monotonic() + LISTENS
-            self.link.tell(progress)
+    def check(self, where: str) -> None:
+        if self.heartbeat.lost(0):  # nobody waits for the errand, but what is done of it can be saved
+            raise StoppedEarly(f"rank 0 is lost ({where})")
+        super().check(where)

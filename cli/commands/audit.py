@@ -157,7 +157,8 @@ def _ranks(ctx: click.Context) -> Ranks | None:
 
     found = joined()
     if isinstance(found, Link):
-        ctx.exit(ExitCode.OK if serve(found) else ExitCode.FAILED)
+        serve(found)
+        ctx.exit(ExitCode.OK)
     return ctx.with_resource(found)
 
 
