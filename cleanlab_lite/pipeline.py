@@ -582,7 +582,7 @@ def warnings(verdict: Verdict, inputs: Inputs, advice: Sequence[str]) -> list[st
     if unreadable:
         n = len(inputs.codes)
         why = causes(inputs.codes, inputs.errors)
-        found.append(f"{unreadable:,} of {n:,} rows could not be read ({why}): `unreadable` in the report")
+        found.append(f"{unreadable:,} of {n:,} rows could not be read ({why}): unreadable in the report")
     if alone := int(verdict.alone.sum()):
         found.append(
             f"{alone:,} {'row is' if alone == 1 else 'rows are'} the only one of a class, copies aside, and not "

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cli_world import finished_run, make_report, mislabel
 from html_world import FINE, HOSTILE, WRONG, page_run
 from receivers import node_package
 from scipy.io import wavfile
@@ -396,6 +397,21 @@ def test_nothing_sticks_out_sideways(page, width):
     )
     page.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
     assert widths == [0, 0]
+
+
+def test_a_wide_table_scrolls_on_a_telephone_and_keeps_its_shares(browser, tmp_path):
+    source = {"column": "annotator", "value": "eve", "rows": 287, "rate": 0.207, "low": 0.165, "high": 0.268}
+    source |= {"ratio": 2.6, "q": 5e-9, "given": "a long name", "suggested": "another name", "confusion_share": 0.5}
+    run = finished_run(tmp_path / "run", make_report([mislabel("a.png")], provenance=[source]))
+    (tmp_path / "page.html").write_bytes(build_page(RunFolder(run)))
+    page = Page(browser, tmp_path / "page.html", tmp_path)
+    size = {"width": 390, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    page.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    page.open()
+    beyond = page.run("return document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    text = page.find(".classes tbody tr").text
+    page.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    assert beyond == 0 and "20.7 %" in text and "16.5 %" not in text
 
 
 FAULTS = """

@@ -385,6 +385,14 @@ def test_ctrl_c_closes_it_and_says_what_was_decided(tmp_path):
     assert url not in out + err  # printed once
 
 
+def test_where_nothing_was_decided_nothing_is_advised(tmp_path):
+    process, _ = start(page_run(tmp_path))
+    os.kill(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 0, err
+    assert out.splitlines()[-1] == "nothing was decided"
+
+
 def test_a_kill_loses_nothing(tmp_path):
     run = page_run(tmp_path)
     process, url = start(run, "--reviewer", "ann")

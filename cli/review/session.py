@@ -16,7 +16,7 @@ from cleanlab_lite.run import RunFolder
 from cleanlab_lite.text import counted, escape
 
 from .. import diagnostics, output
-from ..terminal import is_terminal, supports_color
+from ..terminal import is_terminal, supports_color, wrapped
 from . import state
 
 
@@ -79,10 +79,11 @@ def _sum_up(run: RunFolder, progress: Sequence[str], target: float) -> None:
     """What a person reads when a review is left."""
     decisions = run.decisions
     for line in (*progress, *state.calibration_lines(run.report.table, decisions, target)):
-        output.line(line)
+        output.line(wrapped(line, sys.stdout))
     if len(agreement(decisions).reviewers) > 1:
         print_agreement(run)
-    output.line(f"Next: nlclean export {escape(shlex.quote(str(run.folder)))} --policy decided")
+    if decisions:
+        output.line(f"Next: nlclean export {escape(shlex.quote(str(run.folder)))} --policy decided")
 
 
 def _unwritten(journal: Path, error: OSError) -> ReportError:

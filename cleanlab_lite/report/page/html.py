@@ -264,7 +264,7 @@ def _provenance(sources: Sequence[NoisySource]) -> str:
             f'<td class="text">{escape(source.value) or "(missing)"}</td>'
             f'<td class="bars">{charts.share_bar(source.rate, source.low, source.high, full)}</td>'
             f'<td class="figure">{_percent(source.rate)}</td>'
-            f'<td class="figure note">{_percent(source.low)} - {_percent(source.high)}</td>'
+            f'<td class="figure note interval">{_percent(source.low)} - {_percent(source.high)}</td>'
             f'<td class="figure">{source.ratio:.1f}</td><td class="figure">{source.q:.1g}</td>'
             f'<td class="figure">{source.rows:,}</td><td class="text">{escape(pair)}{share}</td></tr>'
         )
@@ -283,7 +283,7 @@ def _annotators(annotators: Sequence[Annotator]) -> str:
         f'<tr><th scope="row" class="text">{escape(each.annotator)}</th>'
         f'<td class="bars">{charts.share_bar(each.quality, each.low, each.high, 1.0)}</td>'
         f'<td class="figure">{_percent(each.quality)}</td>'
-        f'<td class="figure note">{_percent(each.low)} - {_percent(each.high)}</td>'
+        f'<td class="figure note interval">{_percent(each.low)} - {_percent(each.high)}</td>'
         f'<td class="figure">{each.votes:,}</td><td class="text">{escape(each.in_words)}</td></tr>'
         for each in annotators[:ANNOTATORS]
     ]
@@ -360,7 +360,8 @@ def _table_card(
     The head `wide` stands above two columns.
     """
     said = f"<p>{escape(sentence)}</p>" if sentence else ""
-    spans = ((head, ' colspan="2"' if head == wide else "") for head in heads)
+    marks = {wide: ' colspan="2"', "Interval": ' class="interval"'}
+    spans = ((head, marks.get(head, "")) for head in heads)
     cells = "".join(f'<th scope="col"{span}>{head}</th>' for head, span in spans)
     return (
         f'<div class="card"><h2>{title}</h2>{said}<p class="note">{note}</p><table class="classes">'
@@ -407,9 +408,9 @@ def _classes(classes: Sequence[ClassNoise]) -> str:
         rate, low, high = map(known, (row.noise_rate, row.low, row.high))
         label = escape(row.label)
         share = f'<td class="figure">{_percent(rate)}</td>'
-        share += f'<td class="figure note">{_percent(low)} - {_percent(high)}</td>'
+        share += f'<td class="figure note interval">{_percent(low)} - {_percent(high)}</td>'
         if row.too_few:
-            share = f'<td class="figure note" colspan="2">{row.too_few}</td>'
+            share = f'<td class="note">{row.too_few}</td><td class="interval"></td>'
         bar = "" if rate is None else charts.share_bar(rate, low or 0, high or 0, full)
         lines.append(
             f'<tr><th scope="row" class="text" title="{label}">'

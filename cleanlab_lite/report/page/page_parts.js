@@ -45,7 +45,7 @@ const percent = (p) => (p === null ? "–" : `${Math.round(100 * p)} %`);
 const chance = (p) => (p === null ? "–" : p < 0.005 ? "<1 %" : p >= 0.995 ? ">99 %" : percent(p)); // as everywhere: nobody knows for certain
 const count = (n) => n.toLocaleString("en");
 const numbered = (n, noun) => `${count(n)} ${noun}${n === 1 ? "" : "s"}`;
-const change = (from, to) => [from, el("span", { class: "arrow", text: "→" }), el("b", { text: to })];
+const change = (from, to) => [from, el("span", { class: "arrow", text: "→" }), el("wbr"), el("b", { text: to })]; // a line ends there, not inside a name
 const meter = (share) => {
   const filled = el("i");
   filled.style.width = `${100 * share}%`;
