@@ -432,7 +432,7 @@ def test_the_summary_and_the_table_of_pairs_agree(run):
     ]
     assert found["leakage"][0]["share_a"] == pytest.approx(2 / TEST)
     assert found["duplicates"]["rows"] == {"exact": 2, "perceptual": 4, "reframed": 0, "embedding": 0}
-    assert any(text.startswith("5 of 30 rows of split test (16.7%)") for text in found["warnings"])
+    assert any(text.startswith("split test: 5 of 30 rows (16.7 %)") for text in found["warnings"])
     pairs = pq.read_table(run / "duplicates.parquet").to_pylist()
     assert list(pairs[0]) == ["id_a", "id_b", "kind", "similarity", "label_a", "label_b", "split_a", "split_b"]
     assert len(pairs) == 6 and sum(pair["label_a"] != pair["label_b"] for pair in pairs) == 1
@@ -452,7 +452,7 @@ def test_report_and_page_show_the_leakage(run, capsys):
     shown = call(capsys, "report", run)
     assert "Leakage between splits" in shown.out and "copies: exact 2, perceptual 4" in shown.out
     assert "leakage: 10 rows with a copy in another split" in shown.out
-    assert "5 of 30 rows of split test" in shown.err
+    assert "split test: 5 of 30 rows" in shown.err
     as_json = json.loads(call(capsys, "report", run, "--json").out)
     assert [line["kind"] for line in as_json["leakage"]] == ["exact", "perceptual"]
     page = build_page(RunFolder(run)).decode()

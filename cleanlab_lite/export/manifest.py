@@ -30,6 +30,7 @@ from cleanlab_lite.manifest.styles import write_record
 SUFFIXES = {"csv": ".csv", "tsv": ".tsv", "jsonl": ".jsonl", "json": ".json", "folder": ".csv", "arrays": ".csv"}
 SUFFIXES |= {"parquet": ".parquet", "arrow": ".arrow", "feather": ".feather"}
 SUFFIXES |= {"table": ".parquet"}  # a table in memory: Parquet keeps the types of its columns
+LINE_END = "\r\n"
 BINARY = (".parquet", ".arrow", ".feather")
 
 
@@ -182,8 +183,8 @@ def csv_line(source: Source, cells: Sequence[object], *, header: bool = False) -
         quoted = range(len(cells) if style.header_quoted else 0) if header else style.quoted
         return write_record(cells, source.delimiter, quoted, () if header else style.bare, end)
     text = io.StringIO(newline="")
-    _csv_writer(text, source, end).writerow(cells)
-    return text.getvalue()
+    _csv_writer(text, source).writerow(cells)
+    return text.getvalue().removesuffix(LINE_END) + end
 
 
 def _relabelled(manifest: Manifest, labels: Sequence[str | None]) -> pa.Table:
@@ -275,13 +276,16 @@ def fits_unquoted(source: Source, text: str) -> bool:
     return not text.startswith('"') and not any(mark in text for mark in (source.delimiter, "\n", "\r"))
 
 
-def _csv_writer(file: TextIO, source: Source, end: str) -> Any:
+def _csv_writer(file: TextIO, source: Source) -> Any:
+    """Ends lines with `LINE_END`, whose characters are quoted. Those of the source may end with a delimiter before it,
+    which Python refuses from 3.13 on.
+    """
     return csv.writer(
         file,
         delimiter=source.delimiter,
         quoting=source.quoting,  # type: ignore[arg-type]
         quotechar=None if source.quotes_are_text else '"',
-        lineterminator=end,
+        lineterminator=LINE_END,
     )
 
 

@@ -65,9 +65,11 @@ def serve(run: RunFolder, reviewer: str | None, *, port: int, target: float) -> 
     with Drawer() as drawer:
         review = SharedReview(run, reviewer or _login_name(), on_progress=drawer)
     with ReviewServer(review, port) as server:
-        output.line(server.url)
-        diagnostics.note("open it in a browser of this machine; whoever knows the address may decide; Ctrl-C closes it")
-        with contextlib.suppress(KeyboardInterrupt):
+        with contextlib.suppress(KeyboardInterrupt):  # from the moment on that the address is known
+            output.line(server.url)
+            diagnostics.note(
+                "open it in a browser of this machine; whoever knows the address may decide; Ctrl-C closes it"
+            )
             server.serve_forever()
         review.close()
     decisions = run.decisions
