@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+import types
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from textual.strip import Strip
 from cleanlab_lite.report.keys import TERMINAL
 from nlclean.review import app as app_module
 from nlclean.review.app import ReviewApp
+from nlclean.review.widgets import graphics
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 QUEUE = ["15", "11", "07", "03"]  # in the order in which they are shown
@@ -488,6 +490,15 @@ def _cells(svg: str) -> list[tuple[str, ...]]:
     boxes = re.findall(r'<rect fill="(#\w+)" x="([\d.]+)" y="([\d.]+)" width="([\d.]+)"', svg)
     assert texts and boxes
     return [(styles[style].strip(), *rest) for style, *rest in texts] + boxes
+
+
+def test_a_terminal_that_cannot_be_asked_draws_no_pixels(monkeypatch):
+    class Asking(types.ModuleType):
+        def __getattr__(self, name: str) -> object:
+            raise ZeroDivisionError("its width is 0")
+
+    monkeypatch.setitem(sys.modules, "textual_image.renderable", Asking("textual_image.renderable"))
+    assert graphics() is None
 
 
 def test_a_kill_in_the_middle_loses_no_decision(run):

@@ -36,8 +36,10 @@ def graphics() -> type[Widget] | None:
 
     Asks the terminal when it is first called, which works only before the screen is taken over.
     """
-    from textual_image.renderable import Image, SixelImage, TGPImage
-
+    try:
+        from textual_image.renderable import Image, SixelImage, TGPImage
+    except Exception:  # one that knows no size of its own, to be divided by, has no pixels
+        return None
     if Image not in (SixelImage, TGPImage):
         return None
     from textual_image.widget import Image as Graphics
