@@ -42,6 +42,7 @@ from typing import Any, BinaryIO
 import pandas  # noqa: F401
 import pyarrow.compute  # noqa: F401
 import rich.table  # noqa: F401
+import scipy.linalg
 import scipy.optimize  # noqa: F401
 import torch  # noqa: F401
 
