@@ -106,28 +106,29 @@ class Ranks:
     def __enter__(self) -> Ranks:
         self._threads = torch.get_num_threads()
         torch.set_num_threads(self.cores)
-        self.share_cache = not any(self._blind(None, 0.0))
+        self.share_cache = all(self._see(None, 0.0))
         return self
 
     def require(self, folder: Path) -> None:
         """Raise ConfigError where a rank does not see a folder as this one sees it."""
-        for rank, machine in enumerate(self._blind(folder, SHARED)):
-            if machine:
+        for rank, sees in enumerate(self._see(folder, SHARED)):
+            if not sees:
+                machine = self.link.heartbeat.machine_of(rank)
                 raise ConfigError(
                     f"rank {rank}, on {machine}, does not see the run folder {folder}: what it learns would be lost",
                     hint="--out must be on a disk that all machines share, under the same path",
                 )
 
-    def _blind(self, folder: Path | None, seconds: float) -> list[str]:
-        """By rank the name of its machine, where it does not see what is put into the folder, or into the cache; else
-        "". `seconds` are what a shared disk may take."""
+    def _see(self, folder: Path | None, seconds: float) -> list[bool]:
+        """By rank whether it sees what is put into the folder, or into the cache. `seconds` are what a shared disk may
+        take."""
         here = default_cache_dir() if folder is None else folder
         here.mkdir(parents=True, exist_ok=True)
         token = here / f".{os.getpid()}.ranks"
         token.touch()
-        found: list[str] = []
+        found: list[bool] = []
         try:
-            self.do(_machine_unless_seen, [(folder, token.name, seconds)] * self.size, _Found(found), Clock())
+            self.do(_sees, [(folder, token.name, seconds)] * self.size, _Found(found), Clock())
         finally:
             token.unlink(missing_ok=True)
         return found
@@ -261,28 +262,27 @@ class _Own(Clock):
 class _Found:
     """Gathers answers."""
 
-    answers: list[str]
+    answers: list[bool]
 
     def heard(self, errand: int, progress: Progress) -> None:
         """Nobody waits long."""
 
-    def done(self, errand: int, answer: str) -> None:
+    def done(self, errand: int, answer: bool) -> None:
         self.answers.append(answer)
 
     def lost(self, errand: int, exit_code: int | None) -> None:
         """Then the run is over."""
 
 
-def _machine_unless_seen(place: tuple[Path | None, str, float], clock: Clock) -> str:
-    """What this machine is called, where neither the folder, or the cache, has a file of this name, nor gets it within
-    seconds; else ""."""
+def _sees(place: tuple[Path | None, str, float], clock: Clock) -> bool:
+    """Whether the folder, or the cache, of this rank has a file of this name, or gets it within seconds."""
     folder, name, seconds = place
     end = time.monotonic() + seconds
     while not ((folder or default_cache_dir()) / name).exists():
         if time.monotonic() >= end:
-            return socket.gethostname() or "a machine without a name"
+            return False
         time.sleep(LISTENS)
-    return ""
+    return True
 
 
 def _patiently(call: Callable[[], Any], meanwhile: Callable[[], None]) -> Any:
