@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,6 +16,7 @@ from cleanlab_lite.text import counted
 HELD = 1 << 22  # numbers of a block of rows
 FEWEST_ROWS = 64  # of a block, however long they are
 LARGEST = 16  # logits of a row that are held where not all are
+HELD_CELLS = 50_000_000  # numbers (n, k) that are held as they are, 200 MB; of more, less is held, or nothing
 
 
 class Matrix(Protocol):
@@ -55,7 +58,51 @@ class LazyMatrix:
         return np.concatenate(found) if found else np.zeros(0)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        return per_row(lambda block: block, self).astype(dtype)
+        whole = per_row(lambda block: block, self)
+        return whole if dtype is None else whole.astype(dtype)  # NumPy takes None for float64
+
+
+@dataclass(frozen=True)
+class Stored(LazyMatrix):
+    """A matrix in an `.npy` file, mapped into memory only while rows of it are read."""
+
+    path: Path
+    dtype: np.dtype
+    offset: int  # bytes of the file before it
+    n: int
+    k: int
+
+    @classmethod
+    def of(cls, array: np.memmap) -> Stored:
+        """The matrix of a map of a whole file, which need not stay."""
+        return cls(Path(str(array.filename)).resolve(), array.dtype, array.offset, *array.shape)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.n, self.k
+
+    def rows(self, rows: np.ndarray | slice) -> np.ndarray:
+        return np.array(np.memmap(self.path, self.dtype, "r", self.offset, self.shape)[rows])
+
+
+@dataclass(frozen=True)
+class Choice(LazyMatrix):
+    """Each row from one of several matrices (n, k)."""
+
+    parts: tuple[Matrix, ...]
+    number: np.ndarray  # (n,) int64 of the part
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return len(self.number), self.parts[0].shape[1]
+
+    def rows(self, rows: np.ndarray | slice) -> np.ndarray:
+        numbers = np.arange(len(self.number))[rows]
+        result = np.empty((len(numbers), self.shape[1]), dtype=np.float32)
+        for part, matrix in enumerate(self.parts):
+            there = self.number[numbers] == part
+            result[there] = matrix[numbers[there]]
+        return result
 
 
 @dataclass(frozen=True)
@@ -141,6 +188,20 @@ class Mixture(LazyMatrix):
 
 
 @dataclass(frozen=True)
+class Beside(LazyMatrix):
+    """Matrices (n, d of each) side by side."""
+
+    parts: tuple[Matrix, ...]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return len(self.parts[0]), sum(part.shape[1] for part in self.parts)
+
+    def rows(self, rows: np.ndarray | slice) -> np.ndarray:
+        return np.concatenate([part[rows] for part in self.parts], axis=1)
+
+
+@dataclass(frozen=True)
 class UnitRows(LazyMatrix):
     """Matrices (n, d of each) side by side, the rows of each of length 1, those that are not finite of zeros."""
 
@@ -199,6 +260,11 @@ class Largest(LazyMatrix):
         result = np.repeat(rest[:, None], self.k, axis=1)
         np.put_along_axis(result, self.classes[rows].astype(np.int64), self.values[rows], axis=1)
         return result
+
+
+def held(matrix: Matrix) -> Matrix:
+    """As an array where it is small enough to be in memory."""
+    return np.asarray(matrix) if math.prod(matrix.shape) <= HELD_CELLS else matrix
 
 
 def take(matrix: Matrix, rows: np.ndarray) -> Matrix:

@@ -14,6 +14,7 @@ import torch
 from scipy.special import softmax
 from worlds import World, auroc, blobs
 
+from cleanlab_lite import arrays as matrices
 from cleanlab_lite import clock as clocks
 from cleanlab_lite.clock import Clock
 from cleanlab_lite.config import AuditConfig
@@ -23,6 +24,7 @@ from cleanlab_lite.errors import ConfigError, StoppedEarly
 from cleanlab_lite.evidence.evidence import Evidence
 from cleanlab_lite.evidence.history import HELD_OUT
 from cleanlab_lite.judge.detectors import DETECTORS
+from cleanlab_lite.judge.verdict import combine
 from cleanlab_lite.progress import Progress, ignore
 from cleanlab_lite.run import Run
 from cleanlab_lite.train import jobs, trials
@@ -240,6 +242,20 @@ def test_votes_are_out_of_sample_probabilities_and_find_the_errors(tmp_path):
     judged = readable & (evidence.labels >= 0)
     margin = evidence.history.margin[:3, :, judged].astype(np.float32).mean(axis=(0, 1))
     assert auroc(-margin, world.wrong[judged]) > 0.9
+
+
+def test_what_is_much_stays_in_its_files_and_is_the_same(tmp_path, monkeypatch):
+    whole = watch_world(tmp_path / "memory")
+    monkeypatch.setattr(matrices, "HELD_CELLS", 0)
+    monkeypatch.chdir(tmp_path)
+    stored = watch_world(Path("files"))
+    monkeypatch.chdir("/")
+    assert isinstance(whole.pred_probs, np.ndarray) and not isinstance(stored.pred_probs, np.ndarray)
+    assert_same(whole, stored)
+    found = [combine(each, ~np.isin(np.arange(150), (3, 7)), np.full(150, -1), seed=0) for each in (whole, stored)]
+    np.testing.assert_allclose(found[0].p_mislabel, found[1].p_mislabel, rtol=1e-6)
+    np.testing.assert_array_equal(found[0].suggested, found[1].suggested)
+    np.testing.assert_allclose(found[0].columns["ood_score"], found[1].columns["ood_score"], rtol=1e-6)
 
 
 def test_nothing_is_planted_when_that_is_turned_off(tmp_path):

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from scipy.special import logsumexp, softmax
 
 from cleanlab_lite import arrays
 from cleanlab_lite.arrays import (
+    Beside,
+    Choice,
     Largest,
     Logarithm,
     Masked,
     Mixture,
     Part,
     Softmax,
+    Stored,
     UnitRows,
     blocks,
     margins,
@@ -37,6 +42,11 @@ MATRICES = {
     ),
     "masked": (Masked(LOGITS, KNOWN, np.nan), np.where(KNOWN[:, None], LOGITS, np.nan)),
     "unit": (UnitRows((LOGITS, LOGITS[:, :3])), np.hstack([unit_rows(LOGITS), unit_rows(LOGITS[:, :3])])),
+    "beside": (Beside((LOGITS, Softmax(LOGITS))), np.hstack([LOGITS, softmax(LOGITS, axis=1)])),
+    "choice": (
+        Choice((LOGITS, Softmax(LOGITS)), KNOWN.astype(int)),
+        np.where(KNOWN[:, None], softmax(LOGITS, axis=1), LOGITS),
+    ),
     "part": (Part(Softmax(LOGITS), CHOSEN), softmax(LOGITS, axis=1)[CHOSEN]),
 }
 
@@ -50,6 +60,7 @@ def test_rows_are_those_of_the_array(name, monkeypatch):
     rows = RNG.integers(0, len(array), 90)
     columns = RNG.integers(0, array.shape[1], 90)
     np.testing.assert_allclose(np.asarray(lazy), array, **close)
+    assert np.asarray(lazy).dtype == lazy[:1].dtype
     np.testing.assert_allclose(lazy[rows], array[rows], **close)
     np.testing.assert_allclose(lazy[3], array[3], **close)
     np.testing.assert_allclose(lazy[5:9], array[5:9], **close)
@@ -58,6 +69,18 @@ def test_rows_are_those_of_the_array(name, monkeypatch):
     mask = np.arange(len(array)) % 3 == 0
     np.testing.assert_allclose(lazy[mask], array[mask], **close)
     np.testing.assert_allclose(take(lazy, mask)[:], array[mask], **close)
+
+
+def test_a_stored_matrix_is_read_when_it_is_asked_for_and_no_map_of_it_stays(tmp_path):
+    np.save(tmp_path / "logits.npy", LOGITS)
+    stored = Stored.of(np.load(tmp_path / "logits.npy", mmap_mode="r"))
+    chosen = [part for rows in (CHOSEN, KNOWN, slice(5, 9), 3) for part in (stored[rows], LOGITS[rows])]
+    for found, wanted in zip(chosen[::2], chosen[1::2], strict=True):
+        np.testing.assert_array_equal(found, wanted)
+    np.testing.assert_array_equal(np.asarray(stored), LOGITS)
+    np.testing.assert_array_equal(stored[CHOSEN, 2], LOGITS[CHOSEN, 2])
+    maps = Path("/proc/self/maps")
+    assert not maps.exists() or str(tmp_path) not in maps.read_text()
 
 
 def test_all_rows_of_a_matrix_are_itself():

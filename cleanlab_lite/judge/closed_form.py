@@ -25,7 +25,7 @@ from scipy.optimize import brentq, minimize_scalar
 from scipy.sparse import coo_array, csr_array
 from scipy.special import logsumexp
 
-from cleanlab_lite.arrays import Largest, Matrix, finite_rows, margins, per_row, unit_rows
+from cleanlab_lite.arrays import HELD_CELLS, Largest, Matrix, finite_rows, margins, per_row, unit_rows
 from cleanlab_lite.errors import EvidenceError
 from cleanlab_lite.evidence.evidence import HeldOut, Vote
 from cleanlab_lite.judge.neighbors import nearest_neighbors
@@ -33,7 +33,6 @@ from cleanlab_lite.judge.random_features import RandomFeatures
 
 BLOCK = 4096  # rows, fewer where there are thousands of classes
 BLOCK_CELLS = 1 << 21  # predictions of one head in a block
-HELD_CELLS = 50_000_000  # logits that are held as they are, 200 MB; of more, the largest of every row
 HELD_COMPONENTS = 1 << 25  # 128 MiB
 SAMPLE, SAMPLE_CELLS, FEWEST = 20_000, 40_000_000, 2000  # rows by which a strength is chosen, at most and at least
 NEIGHBORLY = 10_000  # rows among which neighbours are sought: all pairs of them are compared

@@ -17,8 +17,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import torch
 from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax, softmax
+from scipy.special import log_softmax
 
+from cleanlab_lite.arrays import Beside, Choice, Matrix, Mixture, Softmax, finite_rows, held, predictions
 from cleanlab_lite.clock import Clock
 from cleanlab_lite.config import AuditConfig
 from cleanlab_lite.evidence.evidence import Evidence, Plants
@@ -111,7 +112,7 @@ def watch_beside(
     clock.expect(ensemble.proxies * chosen.teaching.epochs, tried)
     chosen, first = ensemble.first(chosen)
     held_out = task.teachable & (ensemble.fold == 0)
-    reached, wanted = agreement(first.logits.argmax(axis=1), task.taught, held_out), rival.wants(task.taught, held_out)
+    reached, wanted = agreement(predictions(first.logits), task.taught, held_out), rival.wants(task.taught, held_out)
     run.mark(f"{task.main.name}-first", agreement=reached, wanted=wanted)
     if reached < wanted:
         return None
@@ -166,7 +167,7 @@ class Ensemble:
     def choose(self, rival: Rival | None = None) -> Chosen:
         """Epochs and recipe, by trials where they are left open."""
 
-        def attempt(stage: str, m: int, teaching: Teaching, note: str, repeat: int) -> np.ndarray:
+        def attempt(stage: str, m: int, teaching: Teaching, note: str, repeat: int) -> Matrix:
             return self.do(self.without_fold(stage, m, teaching, note, repeat)).logits
 
         def prepare_trials(trials: list[Trial]) -> None:
@@ -186,9 +187,10 @@ class Ensemble:
 
     def gather(self, chosen: Chosen) -> Gathered:
         """What the cross-fitted proxies saw."""
-        gathered = Gathered(self.task, self.run, self.proxies, chosen.teaching.epochs, f"{self.prefix}history")
-        for m, seen in enumerate(self.cross_fitted(chosen)):
-            gathered.add(m, seen, self.fold == m)
+        stage = f"{self.prefix}history"
+        gathered = Gathered(self.task, self.run, self.proxies, chosen.teaching.epochs, self.fold, stage)
+        for seen in self.cross_fitted(chosen):
+            gathered.add(seen)
         return gathered
 
     def first(self, chosen: Chosen) -> tuple[Chosen, Observation]:
@@ -242,7 +244,7 @@ class Ensemble:
         stage, note = f"{self.prefix}{stage}", f"{self.prefix.replace('-', ': ')}{note}"
         return Job(stage, self.task.main.name, rows, shown, teaching, seed, note, start)
 
-    def plants(self, pred_probs: np.ndarray, logits: np.ndarray) -> Plants:
+    def plants(self, pred_probs: Matrix, logits: Matrix) -> Plants:
         """The errors to plant, drawn from what the cross-fitted proxies confuse."""
         rows = self.task.rows(self.task.teachable)
         share = share_to_plant(self.config.planted, len(rows))
@@ -297,30 +299,36 @@ class Ensemble:
 
 @dataclass
 class Gathered:
-    """What all proxies saw, put together one by one: no array of all of them is in memory, or there twice."""
+    """What all proxies saw, put together one by one. What they predict stays in their files where it is much."""
 
     task: Task
     run: Run
     proxies: int
     epochs: int
+    fold: np.ndarray  # (n,) int64, the cross-fitted proxy that a row was held out of
     stage: str = "history"  # of the run
     weights: list[dict[str, np.ndarray]] = field(default_factory=list)  # of the cross-fitted ones, by name
-    _features: list[np.ndarray] = field(default_factory=list)
+    _logits: list[Matrix] = field(default_factory=list)
+    _features: list[Matrix] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         n, k = len(self.task), self.task.num_classes
         self.history: History = allocate_history(self.run, self.stage, self.proxies, self.epochs, n, k)  # memory maps
-        self.held_out = np.full((n, k), np.nan, dtype=np.float32)  # logits by the proxy that a row was held out of
-        self.mean_logits = np.zeros((n, k), dtype=np.float32)  # over the cross-fitted proxies
 
-    def add(self, m: int, seen: Observation, held_out: np.ndarray) -> None:
-        """Cross-fitted proxy m, which did not see the rows `held_out` (n,) bool."""
-        self._record(m, seen, np.where(self.task.teachable & ~held_out, self.task.taught, HELD_OUT))
-        self.held_out[held_out] = seen.logits[held_out]
-        self.mean_logits += seen.logits
+    def add(self, seen: Observation) -> None:
+        """The next of the cross-fitted proxies."""
+        m = len(self.weights)
+        self._record(m, seen, np.where(self.task.teachable & (self.fold != m), self.task.taught, HELD_OUT))
+        self._logits.append(seen.logits)
         self._features.append(seen.features)
         floats = {name: weight for name, weight in seen.weights.items() if weight.is_floating_point()}
         self.weights.append({name: weight.half().numpy() for name, weight in floats.items()})
+
+    @property
+    def mean_logits(self) -> Matrix:
+        """(n, k) over the cross-fitted proxies."""
+        m = len(self._logits)
+        return Mixture(tuple(self._logits), np.full(m, 1 / m, dtype=np.float32))
 
     def add_planted(self, seen: Observation, plants: Plants) -> None:
         """The last proxy, which was shown planted labels."""
@@ -333,31 +341,31 @@ class Gathered:
         history.loss[m], history.margin[m], history.predicted[m] = seen.loss, seen.margin, seen.predicted
         history.trained_on[m] = trained_on
 
-    def votes(self) -> tuple[np.ndarray, np.float32]:
+    def votes(self) -> tuple[Matrix, np.float32]:
         """(n, k) float32 out-of-sample probabilities, and the factor of logits that makes them such."""
-        self.mean_logits /= len(self.weights)
-        scale = inverse_temperature(self.held_out, self.task.taught)
-        return softmax(scale * self.held_out, axis=1), scale
+        held_out = held(Choice(tuple(self._logits), self.fold))
+        scale = inverse_temperature(held_out, self.task.taught)
+        return held(Softmax(Mixture((held_out,), np.array([scale])))), scale
 
-    def evidence(self, pred_probs: np.ndarray, scale: np.float32) -> Evidence:
+    def evidence(self, pred_probs: Matrix, scale: np.float32) -> Evidence:
         """All that was seen, given the `votes`."""
         return Evidence(
             labels=self.task.labels,
             decided=self.task.decided,
             num_classes=self.task.num_classes,
             history=self.history,
-            features=np.concatenate(self._features, axis=1),  # (n, d) float16 of the cross-fitted proxies
+            features=held(Beside(tuple(self._features))),  # (n, d) float16 of the cross-fitted proxies
             pred_probs=pred_probs,
-            logits=scale * self.mean_logits,
+            logits=held(Mixture((self.mean_logits,), np.array([scale]))),
         )
 
 
-def inverse_temperature(logits: np.ndarray, labels: np.ndarray) -> np.float32:
+def inverse_temperature(logits: Matrix, labels: np.ndarray) -> np.float32:
     """The factor of held-out logits (n, k) that makes the labels (n,) most likely; rows with -1 or NaN do not count.
 
     Proxies taught with mixup or a bounded loss are under-confident (Guo et al., ICML 2017, for the remedy).
     """
-    rows = np.flatnonzero((labels >= 0) & np.isfinite(logits[:, 0]))[:TEMPERATURE_ROWS]
+    rows = np.flatnonzero((labels >= 0) & finite_rows(logits))[:TEMPERATURE_ROWS]
     sample = logits[rows].astype(np.float64)
 
     def loss(log_factor: float) -> float:

@@ -18,11 +18,13 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from cleanlab_lite.arrays import Matrix, Stored
 from cleanlab_lite.errors import ReportError
 from cleanlab_lite.evidence.history import History, smallest_integer
 from cleanlab_lite.files import reading
@@ -59,8 +61,8 @@ class Observation:
     loss: np.ndarray  # (e, n) float16, cross entropy of the label, nats
     margin: np.ndarray  # (e, n) float16, logit margin of the label
     predicted: np.ndarray  # (e, n) int8, int16 or int32
-    logits: np.ndarray  # (n, k) float32, mean over the last quarter of the epochs
-    features: np.ndarray  # (n, FEATURES or fewer) float16, after the last epoch
+    logits: Matrix  # (n, k) float32, mean over the last quarter of the epochs
+    features: Matrix  # (n, FEATURES or fewer) float16, after the last epoch
     weights: Mapping[str, Tensor]  # of the first network, its buffers too
 
 
@@ -99,9 +101,10 @@ def save_observation(run: RunFiles, stage: str, seen: Observation) -> None:
 
 
 def read_observation(run: RunFiles, stage: str) -> Observation:
-    """What a finished stage has left, as memory maps. Raises ReportError when a part is missing or damaged."""
+    """What a finished stage has left, in its files. Raises ReportError when a part is missing or damaged."""
     folder = _folder(run, stage)
-    arrays = {name: _open(folder / f"{name}.npy", "r") for name in (*CURVES, "logits", "features")}
+    arrays: dict[str, Any] = {name: _open(folder / f"{name}.npy", "r") for name in CURVES}
+    arrays |= {name: Stored.of(_open(folder / f"{name}.npy", "r")) for name in ("logits", "features")}
     path = folder / "weights.safetensors"
     with _reading(path, run.folder):
         weights = load_file(path)

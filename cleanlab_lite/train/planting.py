@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from cleanlab_lite.arrays import Matrix, predictions
 from cleanlab_lite.evidence.evidence import Plants
 
 FEWEST_PLANTED, MOST_PLANTED = 60, 0.3  # rows, for a distribution of margins; share of a small set
@@ -20,8 +21,8 @@ def share_to_plant(asked: float, rows: int) -> float:
 def plant(
     labels: np.ndarray,
     rows: np.ndarray,
-    pred_probs: np.ndarray,
-    logits: np.ndarray,
+    pred_probs: Matrix,
+    logits: Matrix,
     share: float,
     proxy: int,
     seed: int,
@@ -36,7 +37,7 @@ def plant(
     chosen = rng.choice(rows, max(2, round(share * len(rows))), replace=False)
     instance_level = np.arange(len(chosen)) % 2 == 0
     k = pred_probs.shape[1]
-    vote, other = pred_probs[rows].argmax(axis=1), logits[rows].argmax(axis=1)
+    vote, other = (predictions(values)[rows] for values in (pred_probs, logits))
     confused = (vote == other) & (vote != labels[rows])
     counts = np.full((k, k), 0.1 * confused.sum() / k**2 + 1e-3)  # a little of every confusion
     np.add.at(counts, (vote[confused], labels[rows][confused]), 1)  # [true, given]

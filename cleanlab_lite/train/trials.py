@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from cleanlab_lite.arrays import Matrix, predictions
 from cleanlab_lite.run import Run
 from cleanlab_lite.train.fit import Teaching
 from cleanlab_lite.train.models import PROXIES
@@ -21,7 +22,7 @@ MOST_EPOCHS = 32  # that are tried where the user leaves the choice; the fewest 
 WORTH_DOUBLING = 0.01  # gain in held-out agreement
 
 Trial = tuple[str, int, Teaching, str, int]  # stage, proxy whose fold is held out, teaching, note, repeat
-Attempt = Callable[[str, int, Teaching, str, int], np.ndarray]  # (n, k) logits of a network that is so taught
+Attempt = Callable[[str, int, Teaching, str, int], Matrix]  # (n, k) logits of a network that is so taught
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ def choose_epochs(
     def reached(epochs: int) -> float:
         tried = replace(teaching, epochs=epochs)
         logits = attempt(f"trial-{epochs}", 0, tried, f"trying {epochs} epochs", 0)
-        return agreement(logits.argmax(axis=1), task.taught, held_out)
+        return agreement(predictions(logits), task.taught, held_out)
 
     if rival is None:
         epochs = doubled_epochs(reached, fewest)
@@ -129,7 +130,7 @@ def choose_recipe(
         return trial_stage(recipe, m, repeat, chosen.stages), m, tried, f"trying {recipes[recipe]}", repeat
 
     def trial(recipe: int, m: int, repeat: int) -> np.ndarray:
-        return attempt(*described(recipe, m, repeat)).argmax(axis=1)
+        return predictions(attempt(*described(recipe, m, repeat)))
 
     def prepare_all(trials: list[tuple[int, int, int]]) -> None:
         prepare([described(*trial) for trial in trials])
