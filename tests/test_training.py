@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -308,6 +310,25 @@ def test_a_seed_decides_everything_and_global_random_state_stays(strategy):
     for name in ("loss", "margin", "predicted", "logits", "features"):
         np.testing.assert_array_equal(getattr(one, name), getattr(again, name))
     assert not np.array_equal(one.logits, other.logits)
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES.names())
+def test_what_a_training_held_is_let_go_when_it_is_over(strategy, monkeypatch):
+    alive: weakref.WeakSet[training.Training] = weakref.WeakSet()
+
+    class Watched(training.Training):
+        def __init__(self, *args: Any) -> None:
+            super().__init__(*args)
+            alive.add(self)
+
+    fit_all(blobs(60, 3, 0.1), strategy=strategy, epochs=2)  # torch imports more with its first optimiser of a kind
+    monkeypatch.setattr(training, "Training", Watched)
+    gc.disable()  # which comes by when many objects were made, not when they are large
+    try:
+        fit_all(blobs(60, 3, 0.1), strategy=strategy, epochs=2)
+        assert not alive
+    finally:
+        gc.enable()
 
 
 def test_the_last_epoch_does_not_depend_on_a_listener():

@@ -130,6 +130,7 @@ class Training:
         generator = torch.Generator("cpu" if host else samples.device).manual_seed(seed)
         augmenting = Augmenting(samples, teaching, generator)
         loss = build_loss.function(len(samples), num_classes, **loss_options)
+        self.recordable = not host and is_ours(teaching) and not remembers(loss)
         self.setting = Setting(
             samples=samples,
             rows=rows,
@@ -143,7 +144,6 @@ class Training:
             augment_strongly=augmenting.strongly,
             new_learner=self._new_learner(num_classes, teaching.epochs * max(1, len(rows) // batch_size), start),
         )
-        self.recordable = not host and is_ours(teaching) and not remembers(loss)
         self.strategy = build_strategy.function(self.setting, **strategy_options)
         n = len(samples)
         self.readable = torch.as_tensor(np.flatnonzero(samples.readable), device=samples.device)
@@ -158,12 +158,13 @@ class Training:
 
     def _new_learner(self, num_classes: int, steps: int, start: Start | None) -> Callable[..., Learner]:
         seeds = iter(range(self.seed, self.seed + 500))
-        teaching, rows = self.teaching, self.rows
+        # not `self`, which holds what is made here: in a circle, n x k logits would stay until the collector comes by
+        samples, teaching, rows, recordable = self.samples, self.teaching, self.rows, self.recordable
 
         def new_learner(wrap: Wrap | None = None) -> Learner:
-            device = self.samples.device
-            examples = self.samples.inputs(torch.as_tensor(rows[:: max(1, len(rows) // 2000)], device=device))
-            pixels = Pixels(*self.samples.statistics, teaching.enlarged)
+            device = samples.device
+            examples = samples.inputs(torch.as_tensor(rows[:: max(1, len(rows) // 2000)], device=device))
+            pixels = Pixels(*samples.statistics, teaching.enlarged)
             network = build_proxy(
                 teaching.proxy, examples, num_classes, seed=next(seeds), weights=teaching.weights, pixels=pixels
             )
@@ -177,7 +178,7 @@ class Training:
                 l1=teaching.l1,
                 autocast=teaching.autocast,
                 encoder_rate=PROXIES.get(teaching.proxy).facts.encoder_rate,
-                replay=Replay() if self.recordable else None,
+                replay=Replay() if recordable else None,
             )
 
         return new_learner
