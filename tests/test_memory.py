@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import platform
+import subprocess
+import sys
+import textwrap
 import tracemalloc
 from dataclasses import replace
 from pathlib import Path
@@ -59,3 +63,25 @@ def test_fifty_thousand_rows_take_half_of_what_they_did(tmp_path):
     assert judging < 400 * MIB
     assert isinstance(evidence.history.margin, np.memmap)
     assert evidence.history.predicted.dtype == np.int8
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library has no such setting")
+def test_memory_of_one_batch_serves_the_next():
+    code = """
+        import resource
+        import numpy as np
+        from cleanlab_lite.train.memory import reuse_blocks
+        if {told}:
+            reuse_blocks()
+        for _ in range(3):
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+            np.ones(48 * 2**20, dtype=np.uint8)
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+    """
+
+    def faults(told: bool) -> int:
+        command = [sys.executable, "-c", textwrap.dedent(code.format(told=told))]
+        return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+    assert faults(told=True) < 10
+    assert faults(told=False) > 10  # with huge pages a few, else 12,288

@@ -16,7 +16,7 @@ import torch
 from cleanlab_lite.data.cache import FeatureFormat, default_cache_dir, load_vectors
 from cleanlab_lite.data.inputs import Inputs
 from cleanlab_lite.progress import OnProgress, ignore
-from cleanlab_lite.train.memory import out_of_memory
+from cleanlab_lite.train.memory import out_of_memory, reuse_blocks
 from cleanlab_lite.train.models.encoders import Encoder
 
 BROKEN = "the encoder makes NaN of this row"
@@ -113,6 +113,8 @@ def features(encoder: Encoder, pictures: np.ndarray, device: torch.device, autoc
 
     In halves where the device has no memory for all at once.
     """
+    if device.type == "cpu":
+        reuse_blocks()
     return _features(encoder, filled_up(pictures, batch_of(device)), device, autocast)[: len(pictures)]
 
 

@@ -33,7 +33,7 @@ from cleanlab_lite.train.checkpoint import Checkpoint, CheckpointKeeper
 from cleanlab_lite.train.crew import Crew
 from cleanlab_lite.train.fit import OWN, Start, Teaching, facts_of, fit, is_ours, observing_batch, side_of
 from cleanlab_lite.train.loader import Samples
-from cleanlab_lite.train.memory import available, out_of_memory
+from cleanlab_lite.train.memory import available, out_of_memory, reuse_blocks
 from cleanlab_lite.train.models import PROXIES
 from cleanlab_lite.train.observation import (
     Observation,
@@ -192,6 +192,7 @@ def training_settings(device: str) -> Iterator[None]:
     threads, factors = torch.get_num_threads(), torch.get_float32_matmul_precision()
     repeats = torch.backends.cudnn.deterministic
     if device == "cpu":
+        reuse_blocks()
         torch.set_num_threads(1)
     elif device.startswith("cuda"):
         torch.set_float32_matmul_precision("high")

@@ -1,14 +1,33 @@
-"""How much memory is left: what the machine says of it, and what a device says that has none."""
+"""How much memory is left, by the machine and by a device that has none; and how blocks of it are used again."""
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import math
 import os
+import sys
+from functools import cache
 from pathlib import Path
 
 UNKNOWN_DEVICE = 4 * 2**30  # bytes of inputs
 CGROUP = Path("/sys/fs/cgroup")
+TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # of mallopt, in malloc.h of glibc
+REUSED = 128 * 2**20  # bytes of a block
+
+
+@cache
+def reuse_blocks() -> None:
+    """Have the C library keep what batches of a network are done with, for the next ones; where that is glibc.
+
+    It gives every block above 32 MiB back to the kernel and gets it again, page by page and zeroed, for the next batch:
+    what a convolution makes of 64 pictures of 48 pixels, or of 16 of 160. That took a seventh of a training on pictures
+    of 48 and 96 pixels, and a fifth of an encoder's time in fp32. Up to twice the size of a block is kept unused.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        mallopt(MMAP_THRESHOLD, REUSED)
+        mallopt(TRIM_THRESHOLD, 2 * REUSED)
 
 
 def out_of_memory(error: RuntimeError) -> bool:
