@@ -74,6 +74,20 @@ def test_decided_rows_are_not_judged_again(audited, here, capsys, preset):
     assert summary["noise_rate"]["low"] <= 25 / 300 <= summary["noise_rate"]["high"]
 
 
+def test_a_few_wrong_decisions_move_the_noise_rate_little_and_are_named(audited, here, capsys):
+    path, given, rows = audited
+    ids, labels = list(rows), given.labels
+    right = [ids[i] for i in np.flatnonzero(labels == given.truth) if not rows[ids[i]]["is_label_issue"]][:4]
+    wrong = [ids[i] for i in np.flatnonzero(labels != given.truth) if rows[ids[i]]["is_label_issue"]][:3]
+    decide(here, rows, dict.fromkeys(right, "") | {id: rows[id]["given_label"] for id in wrong})
+    answer = call(capsys, "audit", path, *FAST, "--trusted", "first", "--out", "second")
+    assert answer.code == 0, answer.err
+    before, rate = (json.loads((here / run / "summary.json").read_bytes()) for run in ("first", "second"))
+    assert abs(rate["noise_rate"]["estimate"] - before["noise_rate"]["estimate"]) < 0.15
+    assert rate["noise_rate"]["high"] - rate["noise_rate"]["low"] > 0.3
+    assert "7 decided rows contradict" in answer.err and repr(right[0]) in answer.err
+
+
 def test_heads_learn_the_decided_label(here, capsys):
     """A class whose label is mostly wrong is not learned; with decisions it is."""
     given = task(300, wrong=25)
