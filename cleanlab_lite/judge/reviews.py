@@ -8,7 +8,7 @@ t), so without decisions p is the median of p', and with many of them p' follows
 Draws from the posterior are those of Laplace's approximation under a normal prior (Fisher scoring), resampled by what
 it leaves out, tails and skew (Rubin 1988). Rows may be decided in any order that depends on p only: given p, decided
 rows are like the rest. But people err, and pick rows because they look odd: a share g of the decisions says the
-opposite of p', and it is small (`ERRORS`) or, of rows that were not drawn at random, anything (`ANY`). As many of them
+opposite of p', and it is small (`SLIPS`) or, of rows that were not drawn at random, anything (`ANY`). As many of them
 as errors and odd picks explain, of the latter `ODD_PICKS` on average however many decisions there are, say nothing of
 other rows. What is left of g is true of all: p'' = f + (1 - 2 f) p'. So a few contradictions leave p about where it
 was, with a wide interval, and many move it fully.
@@ -49,6 +49,7 @@ DRAWS, PROPOSALS = 2000, 6000
 HEAVY = 5.0  # degrees of freedom of the proposals: tails no lighter than those of the posterior where rows are decided
 BINS = 10  # per logit: rows of the same bin share p'
 ERRORS = (1.0, 49.0)  # beta prior of the share of decisions that are errors: 1 in 50
+SLIPS = 99.0  # such a prior where decisions calibrate the rest: 1 in 100; with 1 in 50 the rate comes out too low
 ANY = 0.3  # prior probability that chosen rows contradict p to any degree, 0 to 1
 ODD_PICKS = 100.0  # chosen rows that contradict p and are not like the rest: mean of an exponential prior
 SURE = 0.1  # p, or 1 - p, up to which a decision that says otherwise contradicts it
@@ -284,7 +285,7 @@ def _posterior(
         chosen: share of the rows that were not drawn at random.
     """
     of_wrong, of_right = (np.bincount(number[kind], minlength=len(x)) for kind in (wrong, ~wrong))
-    rare = 1 - (1 - SHARES) ** ERRORS[1]  # distribution function of the beta prior, whose first parameter is 1
+    rare = 1 - (1 - SHARES) ** SLIPS  # distribution function of the beta prior, whose first parameter is 1
     prior = np.diff((1 - ANY * chosen) * rare + ANY * chosen * SHARES)
     shares = np.maximum((SHARES[1:] + SHARES[:-1]) / 2, error)
     size = PROPOSALS // len(shares)
@@ -301,7 +302,7 @@ def _posterior(
     weight = np.concatenate(weights)
     weight = np.exp(weight - weight.max())
     drawn = rng.choice(len(weight), DRAWS, p=weight / weight.sum())
-    errors = np.maximum(rng.beta(*ERRORS, DRAWS), error)
+    errors = np.maximum(rng.beta(1, SLIPS, DRAWS), error)
     odd = chosen * rng.exponential(ODD_PICKS, DRAWS) / max(len(wrong), 1)
     contrary = np.maximum(np.repeat(shares, size)[drawn] - errors - odd, 0)
     return _Posterior(np.concatenate(thetas)[drawn], contrary)
