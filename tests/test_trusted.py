@@ -106,6 +106,31 @@ def test_heads_learn_the_decided_label(here, capsys):
     assert after >= 18 and after > before
 
 
+@pytest.mark.slow
+def test_networks_learn_what_rows_of_no_class_look_like(here, capsys):
+    """A strange group under one label: of its rows some are dropped, and the others come up."""
+    given = task(300, wrong=10)
+    path = vector_parquet(here / "v.parquet", given)
+    frame = pq.read_table(path).to_pandas()
+    strange, rng = np.arange(250, 300), np.random.default_rng(1)
+    width = len(frame.loc[0, "embedding"])
+    frame.loc[strange, "label"] = CLASSES[0]
+    for row in strange:
+        frame.at[row, "embedding"] = (rng.normal(0, 0.5, width) - 4).astype(np.float32)
+    frame.to_parquet(path)
+    assert call(capsys, "audit", path, "--preset", "balanced", "--out", "first").code == 0
+    rows = rows_of("first")
+    ids = list(rows)
+    decide(here, rows, dict.fromkeys([ids[row] for row in strange[:25]], ""))
+    more = ("--second-split", "--trusted", "first", "--out", "second")
+    assert call(capsys, "audit", path, "--preset", "balanced", *more).code == 0
+    before, after = (
+        np.argsort(np.argsort([found[id]["label_score"] for id in ids]))[strange[25:]].mean()
+        for found in (rows, rows_of("second"))
+    )
+    assert after < before / 2
+
+
 def test_decisions_make_another_run(audited, here):
     path, _, rows = audited
     decide(here, rows, {id: rows[id]["given_label"] for id in list(rows)[:5]})
