@@ -26,13 +26,14 @@ from cleanlab_lite.run.report import FLAG, flags
 
 POINTS = 0.05  # of the precision of the flags
 DECISIONS = (0, 40, 100, 300)
+CARELESS = 0.1  # share of decisions
 LOOKS = 40  # at the bound, spread over the rows
 
 World = tuple[str, np.ndarray, np.ndarray]  # its name, p_mislabel (n,), and which labels are wrong (n,)
 
 
 def add_sections(sections: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    for name, run in (("reviews", of_reviews), ("stop", of_stop), ("trusted", of_trusted)):
+    for name, run in (("reviews", of_reviews), ("reviewers", of_reviewers), ("stop", of_stop), ("trusted", of_trusted)):
         section = sections.add_parser(name)
         add = section.add_argument
         add("--data", type=Path, nargs="+", required=True, help="folders with known truth")
@@ -104,6 +105,51 @@ def of_reviews(args: argparse.Namespace) -> None:
                 raw.append(len(drawn) > 0 and abs(wrong[drawn].mean() - real / flags) <= POINTS)
             shares = [f"{np.mean(each):.2f}" for each in (near, width, inside, unflagged, raw)]
             print("| " + " | ".join((name, f"{flags}", f"{real / flags:.3f}", f"{count}", *shares)) + " |", flush=True)
+
+
+def of_reviewers(args: argparse.Namespace) -> None:
+    """What truthful, careless and adversarial decisions make of the noise rate and of the flags: means over all sets.
+
+    The worst first (`top`), in the random order (`order`), or uniform; careless decisions err in one of ten rows;
+    adversarial ones drop right rows that are not flagged, keep wrong ones that are, or half and half.
+    """
+    seen: dict[str, list[tuple[float, ...]]] = {}
+    for _, p, wrong in worlds(args):
+        flagged, n = p >= FLAG, len(p)
+        for seed in range(args.simulations):
+            for name, looks in reviewers(p, wrong, seed):
+                found = calibrate_by(p, flagged, looks, seed=seed)
+                rate, flags = found.everything, found.flagged
+                real, all_wrong = wrong[flagged].sum(), wrong.sum()
+                numbers = (
+                    abs(rate.estimate - all_wrong) / n,
+                    rate.low <= all_wrong <= rate.high,
+                    (rate.high - rate.low) / n,
+                    abs(flags.estimate - real) / max(flagged.sum(), 1),
+                    flags.low <= real <= flags.high,
+                )
+                seen.setdefault(name, []).append(numbers)
+    heads = ("decisions", "rate off by", "holds", "length", "precision of flags off by", "holds")
+    print("| " + " | ".join(heads) + " |\n" + "|" + "---|" * len(heads))
+    for name, each in seen.items():
+        off, holds, length, flags_off, flags_hold = np.mean(each, axis=0)
+        print(f"| {name} | {off:.3f} | {holds:.2f} | {length:.2f} | {flags_off:.3f} | {flags_hold:.2f} |", flush=True)
+
+
+def reviewers(p: np.ndarray, wrong: np.ndarray, seed: int) -> Iterator[tuple[str, Looks]]:
+    """Their names, and what they decide about rows with p (n,), of which some are `wrong` (n,)."""
+    rng, flagged = np.random.default_rng((seed, 11)), p >= FLAG
+    orders = {"top": np.argsort(-p), "order": random_order(p, seed=seed), "uniform": rng.permutation(len(p))}
+    for name, order in orders.items():
+        for count in (40, 100):
+            yield f"{count} truthful, {name}", truthful(order[:count], wrong)
+        says = wrong ^ (rng.random(len(p)) < CARELESS)
+        yield f"100 careless, {name}", truthful(order[:100], says)
+    right, found = (rng.permutation(np.flatnonzero(rows)) for rows in (~wrong & ~flagged, wrong & flagged))
+    for count in (5, 10, 20):
+        yield f"{count} adversarial, dropped", truthful(right[:count], ~wrong)
+        yield f"{count} adversarial, kept", truthful(found[:count], ~wrong)
+        yield f"{count} adversarial, both", truthful(np.r_[right[: count - count // 2], found[: count // 2]], ~wrong)
 
 
 def of_trusted(args: argparse.Namespace) -> None:

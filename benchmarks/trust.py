@@ -3,8 +3,9 @@
 A section per promise. `selftest`: what a self-test predicts of the run's own flags, its interval, and what the truth
 says. `verify`: whether cleaning helps, on rows with known truth that a label set does not have, and what is said of
 that without them. `annotators`: whether the qualities of a crowd, and the true labels, come out of its votes.
-`reviews`: what truthful decisions say. `stop`: whether the stop rule keeps its promise. `trusted`: whether decided rows
-help a second audit. `rate`: whether the interval of the noise rate holds the truth, in simulated worlds. Folders are
+`reviews`: what truthful decisions say. `reviewers`: what careless and adversarial ones make of it. `stop`: whether the
+stop rule keeps its promise. `trusted`: whether decided rows help a second audit. `rate`: whether the interval of the
+noise rate holds the truth, in simulated worlds. Folders are
 those of `benchmarks.data`, with `--features` where they hold embeddings to be audited instead of their files.
 """
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from cleanlab_lite.addresses import shown
 from cleanlab_lite.archives import member
 from cleanlab_lite.arrays import Masked, Matrix, Softmax, UnitRows, blocks
 from cleanlab_lite.clock import Clock
@@ -47,7 +48,7 @@ from cleanlab_lite.run import Run, layout
 from cleanlab_lite.run.find import find_run
 from cleanlab_lite.run.report import ReportTable
 from cleanlab_lite.run.seal import seal
-from cleanlab_lite.text import counted, percent
+from cleanlab_lite.text import counted, percent, shorten
 from cleanlab_lite.train.planned import plan_of_regression
 from cleanlab_lite.train.task import DATA, ENCODER, STATISTICS
 from cleanlab_lite.workers import may_start
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
     from cleanlab_lite.train.warm_start import WarmStart
 
 SOUND = ("sample_rate", "patch_seconds")  # of a plan
+LONGEST_ID = 60  # characters of an id in a sentence
 HASHED = 1e-4  # seconds to read and hash a file
 # What is lost with a kind of evidence.
 WITHOUT = {
@@ -169,7 +171,12 @@ def _find(manifest: Manifest, config: AuditConfig, source: EvidenceSource, run: 
         run.write_parquet(layout.ANNOTATORS, annotators_table(about["annotators"]))
         run.write_parquet(layout.CONSENSUS, consensus_table(manifest, verdict, verdict.crowd))
     advice = advise(manifest.modality, about["proxy"], about["encoder"])
-    about["warnings"] = warnings(verdict, inputs, advice) + about["warnings"] + leaks(manifest, copies["leakage"])
+    about["warnings"] = [
+        *warnings(verdict, inputs, advice),
+        *contradictions(manifest, verdict),
+        *about["warnings"],
+        *leaks(manifest, copies["leakage"]),
+    ]
     report = build_report(manifest, verdict, duplicates, inputs.content, inputs.codes, inputs.errors, about)
     run.write_parquet(layout.PROVENANCE, provenance)
     run.write_parquet(layout.NOISE_MATRIX, matrix)
@@ -594,11 +601,24 @@ def warnings(verdict: Verdict, inputs: Inputs, advice: Sequence[str]) -> list[st
     elif "uncalibrated" in rate.method:
         found.append("without enough planted errors p_mislabel is not calibrated: rely on the order of the rows")
     elif not rate.reported.determined:
+        why = "decisions contradict them" if verdict.contrary.any() else "too little is learned from these labels"
         found.append(
-            "the noise rate is hardly determined: too little is learned from these labels; nothing is changed without "
-            "a person (`nlclean review`)"
+            f"the noise rate is hardly determined: {why}; nothing is changed without a person (`nlclean review`)"
         )
     return found
+
+
+def contradictions(manifest: Manifest, verdict: Verdict) -> list[str]:
+    """A sentence on the decisions that contradict the data, where these are many."""
+    rows = np.flatnonzero(verdict.contrary)
+    if not len(rows):
+        return []
+    names = ", ".join(repr(shorten(shown(id), LONGEST_ID)) for id in manifest.ids[rows[:3]].tolist())
+    return [
+        f"{counted(len(rows), 'decided row')} {'contradicts' if len(rows) == 1 else 'contradict'} all other rows "
+        f"({names}{', ...' if len(rows) > 3 else ''}): look at them again; where they are right, decide rows drawn at "
+        "random (`nlclean review --calibrate`) until the noise rate is certain"
+    ]
 
 
 def leaks(manifest: Manifest, leaking: np.ndarray) -> list[str]:

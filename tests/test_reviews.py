@@ -11,7 +11,7 @@ from scipy.stats import hypergeom
 
 from cleanlab_lite.evidence.decisions import Decision
 from cleanlab_lite.judge import reviews
-from cleanlab_lite.judge.reviews import Looks, calibrate_by, decision_error, leading, random_order, remaining
+from cleanlab_lite.judge.reviews import Looks, calibrate_by, contrary, decision_error, leading, random_order, remaining
 from cleanlab_lite.report.reviewed import looks_of, reviewed, rows_to_decide
 
 
@@ -135,6 +135,50 @@ def test_rows_decided_worst_first_are_no_random_sample_and_are_not_taken_for_one
     assert found.flagged.low <= wrong[flagged].sum() <= found.flagged.high
 
 
+def contradicting(p, count, seed=0):
+    """Half of the decisions drop rows that are surely right, the others keep rows that are surely wrong."""
+    rng = np.random.default_rng(seed)
+    dropped = rng.choice(np.flatnonzero(p < 0.01), count - count // 2, replace=False)
+    kept = rng.choice(np.flatnonzero(p > 0.9), count // 2, replace=False)
+    decided, wrong = np.zeros(len(p), dtype=bool), np.zeros(len(p), dtype=bool)
+    decided[[*dropped, *kept]], wrong[dropped] = True, True
+    return Looks(decided, wrong, decided)
+
+
+def test_a_few_decisions_that_contradict_the_report_move_it_little_and_make_it_uncertain():
+    p, wrong = world()
+    for count in (1, 7, 12):
+        found = calibrate_by(p, p >= 0.5, contradicting(p, count)).everything
+        assert abs(found.estimate - wrong.sum()) < 0.1 * len(p)
+        assert found.low < wrong.sum() < found.high
+        assert count == 1 or found.high - found.low > 0.4 * len(p)
+
+
+def test_many_decisions_that_contradict_the_report_are_believed():
+    p, _ = world()
+    found = calibrate_by(p, p >= 0.5, contradicting(p, 200)).everything
+    assert found.low > 0.5 * len(p)
+
+
+def test_rows_drawn_at_random_are_no_odd_picks():
+    """Most of what is surely right is wrong: 40 rows of the random order say so, and are believed."""
+    p, _ = world()
+    wrong = p < 0.5
+    rows = random_order(p)[:40]
+    drawn = calibrate_by(p, p >= 0.5, looks(rows, wrong)).everything
+    picked = calibrate_by(p, p >= 0.5, looks(rows[1:], wrong)).everything
+    assert drawn.estimate > 0.5 * len(p) and drawn.estimate > picked.estimate
+
+
+def test_decisions_that_contradict_the_report_are_found_where_they_are_many():
+    p, wrong = world()
+    assert contrary(p, contradicting(p, 7)).sum() == 7
+    assert not contrary(p, contradicting(p, 2)).any()
+    for count in (40, 300):
+        assert not contrary(p, decide(p, wrong, count)).any()
+        assert not contrary(p, looks(np.argsort(-p)[:count], wrong)).any()
+
+
 def test_unsure_is_no_vote():
     p, wrong = world()
     rows = random_order(p)[:60]
@@ -224,6 +268,13 @@ def test_sentences_of_a_report():
     assert first == "real flags: about 40 ± 0 of 40; wrong rows that are not flagged: about 0 ± 0"
     assert stop == "stop here: with 95 % fewer than 2.0 % of the labels are wrong once the decisions are applied"
     assert reviewed(table, everything).as_dict(0.02)["remaining"]["stop"] is True
+
+
+def test_decisions_that_contradict_the_report_are_said():
+    table = make_report([*(mislabel(f"m{i}") for i in range(40)), *(row(f"r{i}") for i in range(200))]).table
+    found = reviewed(table, decisions([f"r{i}" for i in range(6)], "drop"))
+    assert any(text.startswith("6 decisions contradict") and "--calibrate" in text for text in found.in_words())
+    assert found.as_dict()["contrary"] == 6
 
 
 def test_two_reviewers_tell_how_often_they_err():

@@ -73,6 +73,24 @@ def learner_of(network: nn.Module) -> Learner:
     return Learner(network, steps=10, learning_rate=0.1, weight_decay=0.0, autocast=None)
 
 
+@pytest.mark.parametrize("strategy", ["plain", "mixup", "prune", "dividemix"])
+def test_rows_of_no_class_teach_what_a_label_must_be_more_probable_than(strategy):
+    """Strangers under the labels of two classes: some are known, and the others are doubted, but not predicted."""
+    world = blobs(n=240, k=3)
+    features, labels = world.features.copy(), world.labels.copy()
+    strange = np.arange(200, 240)
+    features[strange] = np.random.default_rng(0).normal(0, 0.3, (40, features.shape[1])) - 8
+    labels[strange] = np.arange(40) % 2
+    samples = Samples(features, np.ones(240, bool), CPU)
+    rows, known, left = np.arange(220), np.arange(220, 240), np.arange(200, 220)
+    config = replace(CONFIG, strategy=strategy, epochs=6)
+    before = fit(samples, labels, rows, 3, config, seed=0)
+    after = fit(samples, labels, rows, 3, config, seed=0, strangers=known)
+    assert after.logits.shape == (240, 3) and after.predicted.max() < 3
+    assert (before.margin[-1, left] > 0).mean() >= 0.5 > (after.margin[-1, left] > 0).mean()
+    assert after.margin[-1, known].mean() < 0 < after.margin[-1, :200].mean()
+
+
 def test_proxies_with_dropout_depend_on_the_seed_and_on_nothing_else():
     pixels, labels = pictures()
     samples = Samples(pixels, np.ones(len(labels), bool), CPU)

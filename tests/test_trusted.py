@@ -74,6 +74,20 @@ def test_decided_rows_are_not_judged_again(audited, here, capsys, preset):
     assert summary["noise_rate"]["low"] <= 25 / 300 <= summary["noise_rate"]["high"]
 
 
+def test_a_few_wrong_decisions_move_the_noise_rate_little_and_are_named(audited, here, capsys):
+    path, given, rows = audited
+    ids, labels = list(rows), given.labels
+    right = [ids[i] for i in np.flatnonzero(labels == given.truth) if not rows[ids[i]]["is_label_issue"]][:4]
+    wrong = [ids[i] for i in np.flatnonzero(labels != given.truth) if rows[ids[i]]["is_label_issue"]][:3]
+    decide(here, rows, dict.fromkeys(right, "") | {id: rows[id]["given_label"] for id in wrong})
+    answer = call(capsys, "audit", path, *FAST, "--trusted", "first", "--out", "second")
+    assert answer.code == 0, answer.err
+    before, rate = (json.loads((here / run / "summary.json").read_bytes()) for run in ("first", "second"))
+    assert abs(rate["noise_rate"]["estimate"] - before["noise_rate"]["estimate"]) < 0.15
+    assert rate["noise_rate"]["high"] - rate["noise_rate"]["low"] > 0.3
+    assert "7 decided rows contradict" in answer.err and repr(right[0]) in answer.err
+
+
 def test_heads_learn_the_decided_label(here, capsys):
     """A class whose label is mostly wrong is not learned; with decisions it is."""
     given = task(300, wrong=25)
@@ -90,6 +104,31 @@ def test_heads_learn_the_decided_label(here, capsys):
     left = [ids[row] for row in first[40:60]]
     before, after = (sum(found[id]["is_label_issue"] for id in left) for found in (rows, rows_of("second")))
     assert after >= 18 and after > before
+
+
+@pytest.mark.slow
+def test_networks_learn_what_rows_of_no_class_look_like(here, capsys):
+    """A strange group under one label: of its rows some are dropped, and the others come up."""
+    given = task(300, wrong=10)
+    path = vector_parquet(here / "v.parquet", given)
+    frame = pq.read_table(path).to_pandas()
+    strange, rng = np.arange(250, 300), np.random.default_rng(1)
+    width = len(frame.loc[0, "embedding"])
+    frame.loc[strange, "label"] = CLASSES[0]
+    for row in strange:
+        frame.at[row, "embedding"] = (rng.normal(0, 0.5, width) - 4).astype(np.float32)
+    frame.to_parquet(path)
+    assert call(capsys, "audit", path, "--preset", "balanced", "--out", "first").code == 0
+    rows = rows_of("first")
+    ids = list(rows)
+    decide(here, rows, dict.fromkeys([ids[row] for row in strange[:25]], ""))
+    more = ("--second-split", "--trusted", "first", "--out", "second")
+    assert call(capsys, "audit", path, "--preset", "balanced", *more).code == 0
+    before, after = (
+        np.argsort(np.argsort([found[id]["label_score"] for id in ids]))[strange[25:]].mean()
+        for found in (rows, rows_of("second"))
+    )
+    assert after < before / 2
 
 
 def test_decisions_make_another_run(audited, here):

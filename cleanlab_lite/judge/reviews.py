@@ -7,7 +7,11 @@ is logit p and h the stratum of the row; a, b, c and d_h are nearly 0 on most da
 t), so without decisions p is the median of p', and with many of them p' follows the decided rows of every stratum.
 Draws from the posterior are those of Laplace's approximation under a normal prior (Fisher scoring), resampled by what
 it leaves out, tails and skew (Rubin 1988). Rows may be decided in any order that depends on p only: given p, decided
-rows are like the rest. Rows that were picked for another reason (that they look odd) pull it towards what was picked.
+rows are like the rest. But people err, and pick rows because they look odd: a share g of the decisions says the
+opposite of p', and it is small (`SLIPS`) or, of rows that were not drawn at random, anything (`ANY`). As many of them
+as errors and odd picks explain, of the latter `ODD_PICKS` on average however many decisions there are, say nothing of
+other rows. What is left of g is true of all: p'' = f + (1 - 2 f) p'. So a few contradictions leave p about where it
+was, with a wide interval, and many move it fully.
 
 When to stop: no model. `random_order` shuffles every stratum and mixes them in fixed shares, so any beginning of it is
 a stratified random sample. Of a stratum of N rows, W of them wrong, n were looked at and x were wrong. That sequence
@@ -45,6 +49,11 @@ DRAWS, PROPOSALS = 2000, 6000
 HEAVY = 5.0  # degrees of freedom of the proposals: tails no lighter than those of the posterior where rows are decided
 BINS = 10  # per logit: rows of the same bin share p'
 ERRORS = (1.0, 49.0)  # beta prior of the share of decisions that are errors: 1 in 50
+SLIPS = 99.0  # such a prior where decisions calibrate the rest: 1 in 100; with 1 in 50 the rate comes out too low
+ANY = 0.3  # prior probability that chosen rows contradict p to any degree, 0 to 1
+ODD_PICKS = 100.0  # chosen rows that contradict p and are not like the rest: mean of an exponential prior
+SURE = 0.1  # p, or 1 - p, up to which a decision that says otherwise contradicts it
+SHARES = np.array([0, 0.005, 0.015, 0.035, 0.075, 0.15, 0.3, 0.6, 0.9, 1])  # ends of the steps by which g is known
 
 
 @dataclass(frozen=True)
@@ -135,17 +144,31 @@ def calibrate_by(p: np.ndarray, flagged: np.ndarray, looks: Looks, *, seed: int 
     level = np.round(BINS * np.clip(_logit(p), -FARTHEST, FARTHEST)) / BINS
     stratum = np.searchsorted(STRATA, p, side="right")
     seen = np.flatnonzero(judged & looks.known)
+    sample = leading(random_order(p, seed=seed), looks.decided)
+    chosen = 1 - len(sample) / max((judged & looks.decided).sum(), 1)
     rng = np.random.default_rng((seed, 7))
-    theta = _posterior(*_binned(level, stratum, seen), looks.wrong[seen], looks.error, rng)
+    posterior = _posterior(*_binned(level, stratum, seen), looks.wrong[seen], looks.error, chosen, rng)
     groups = {True: judged & flagged, False: judged & ~flagged}
-    totals = {flag: _totals(rows, level, stratum, looks, theta, rng) for flag, rows in groups.items()}
+    totals = {flag: _totals(rows, level, stratum, looks, posterior, rng) for flag, rows in groups.items()}
     counts = {flag: _count(groups[flag], looks, totals[flag]) for flag in groups}
     return Calibrated(
-        _refit(p, level, stratum, looks, theta),
+        _refit(p, level, stratum, looks, posterior),
         counts[True],
         counts[False],
         _count(judged, looks, totals[True] + totals[False]),
     )
+
+
+def contrary(p: np.ndarray, looks: Looks) -> np.ndarray:
+    """(n,) bool: decided rows of which p_mislabel (n,) is sure and wrong; none where it is not far more than p expects.
+
+    That is 3 rows, a tenth of all, and 3 standard deviations. Of truthful reviews 1 in 100 has so many (RESULTS.md).
+    """
+    found = looks.known & (np.where(looks.wrong, p, 1 - p) <= SURE)
+    doubt = np.minimum(p, 1 - p)
+    expected = float(doubt[looks.known & (doubt <= SURE)].sum())
+    enough = max(2, expected + 3 * math.sqrt(expected), looks.known.sum() / 10)
+    return found & (found.sum() > enough)
 
 
 def remaining(p: np.ndarray, looks: Looks, *, seed: int = 0, confidence: float = CONFIDENCE) -> Remaining:
@@ -234,20 +257,55 @@ def _terms(level: np.ndarray, stratum: np.ndarray) -> np.ndarray:
     return np.column_stack([np.full(len(level), INTERCEPT), SLOPE * level, FLAGGED * flagged, own])
 
 
+@dataclass(frozen=True)
+class _Posterior:
+    """s draws."""
+
+    theta: np.ndarray  # (s, j)
+    contrary: np.ndarray  # (s,) share of all rows that are the opposite of what theta says
+
+    def p(self, x: np.ndarray, offset: np.ndarray) -> np.ndarray:
+        """(s, b) calibrated probability of bins with features (b, j) and logit p (b,)."""
+        return _flipped(_expit(offset + self.theta @ x.T), self.contrary[:, None])
+
+
 def _posterior(
-    number: np.ndarray, x: np.ndarray, offset: np.ndarray, wrong: np.ndarray, error: float, rng: np.random.Generator
-) -> np.ndarray:
-    """(s, j) draws given rows, each in the bin `number` (n,) of features x (b, j), decided to be wrong or not (n,)."""
-    mode, root = _laplace(x[number], offset[number], wrong, error)
-    j = len(mode)
-    away = rng.standard_normal((PROPOSALS, j)) * np.sqrt(HEAVY / rng.chisquare(HEAVY, (PROPOSALS, 1)))
-    theta = mode + away @ root.T
-    share = _seen(_expit(offset + theta @ x.T), error)
+    number: np.ndarray,
+    x: np.ndarray,
+    offset: np.ndarray,
+    wrong: np.ndarray,
+    error: float,
+    chosen: float,
+    rng: np.random.Generator,
+) -> _Posterior:
+    """Given rows, each in the bin `number` (n,) of features x (b, j), decided to be wrong or not (n,).
+
+    Args:
+        error: the least share of decisions that are errors.
+        chosen: share of the rows that were not drawn at random.
+    """
     of_wrong, of_right = (np.bincount(number[kind], minlength=len(x)) for kind in (wrong, ~wrong))
-    weight = np.log(share) @ of_wrong + np.log1p(-share) @ of_right
-    weight += _log_t(theta, FREEDOM) - _log_t(away, HEAVY)
+    rare = 1 - (1 - SHARES) ** SLIPS  # distribution function of the beta prior, whose first parameter is 1
+    prior = np.diff((1 - ANY * chosen) * rare + ANY * chosen * SHARES)
+    shares = np.maximum((SHARES[1:] + SHARES[:-1]) / 2, error)
+    size = PROPOSALS // len(shares)
+    thetas, weights = [], []
+    for share, mass in zip(shares, prior, strict=True):
+        mode, root = _laplace(x[number], offset[number], wrong, share)
+        away = rng.standard_normal((size, len(mode))) * np.sqrt(HEAVY / rng.chisquare(HEAVY, (size, 1)))
+        theta = mode + away @ root.T
+        seen = _seen(_expit(offset + theta @ x.T), share)
+        weight = np.log(seen) @ of_wrong + np.log1p(-seen) @ of_right
+        weight += _log_t(theta, FREEDOM) - _log_t(away, HEAVY) + np.log(np.diag(root)).sum()
+        thetas.append(theta)
+        weights.append(weight + np.log(max(mass, 1e-300)))
+    weight = np.concatenate(weights)
     weight = np.exp(weight - weight.max())
-    return theta[rng.choice(PROPOSALS, DRAWS, p=weight / weight.sum())]
+    drawn = rng.choice(len(weight), DRAWS, p=weight / weight.sum())
+    errors = np.maximum(rng.beta(1, SLIPS, DRAWS), error)
+    odd = chosen * rng.exponential(ODD_PICKS, DRAWS) / max(len(wrong), 1)
+    contrary = np.maximum(np.repeat(shares, size)[drawn] - errors - odd, 0)
+    return _Posterior(np.concatenate(thetas)[drawn], contrary)
 
 
 def _log_t(theta: np.ndarray, freedom: float) -> np.ndarray:
@@ -281,7 +339,12 @@ def _laplace(x: np.ndarray, offset: np.ndarray, wrong: np.ndarray, error: float)
 
 def _seen(share: np.ndarray, error: float) -> np.ndarray:
     """Share that is called wrong, where `share` is and decisions err."""
-    return np.clip(error + (1 - 2 * error) * share, 1e-9, 1 - 1e-9)
+    return np.clip(_flipped(share, error), 1e-9, 1 - 1e-9)
+
+
+def _flipped(p: np.ndarray, share: np.ndarray | float) -> np.ndarray:
+    """Probability p of what is the opposite in a share of the cases."""
+    return share + (1 - 2 * share) * p
 
 
 def _binned(level: np.ndarray, stratum: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -297,24 +360,24 @@ def _totals(
     level: np.ndarray,
     stratum: np.ndarray,
     looks: Looks,
-    theta: np.ndarray,
+    posterior: _Posterior,
     rng: np.random.Generator,
 ) -> np.ndarray:
     """(s,) draws of the number of wrong labels among the rows of a group (n,) bool."""
-    total, variance = np.zeros(len(theta)), np.zeros(len(theta))
+    total, variance = np.zeros(DRAWS), np.zeros(DRAWS)
     for known, wrong in ((False, False), (True, False), (True, True)):
         rows = np.flatnonzero(group & (looks.known == known) & (~looks.known | (looks.wrong == wrong)))
         if not len(rows):
             continue
         number, x, offset = _binned(level, stratum, rows)
-        p = _expit(offset + theta @ x.T)  # (s, b)
+        p = posterior.p(x, offset)
         if known:
             p = _given_decision(p, wrong, looks.error)
         size = np.bincount(number)
         total, variance = total + p @ size, variance + (p * (1 - p)) @ size
     sure = group & looks.known & (looks.error == 0)
     most = group.sum() - (sure & ~looks.wrong).sum()
-    drawn = np.rint(total + np.sqrt(variance) * rng.standard_normal(len(theta)))
+    drawn = np.rint(total + np.sqrt(variance) * rng.standard_normal(DRAWS))
     return np.clip(drawn, (sure & looks.wrong).sum(), most)
 
 
@@ -339,13 +402,13 @@ def _count(group: np.ndarray, looks: Looks, totals: np.ndarray) -> Count:
     )
 
 
-def _refit(p: np.ndarray, level: np.ndarray, stratum: np.ndarray, looks: Looks, theta: np.ndarray) -> np.ndarray:
+def _refit(p: np.ndarray, level: np.ndarray, stratum: np.ndarray, looks: Looks, posterior: _Posterior) -> np.ndarray:
     """(n,) mean over the posterior; with the decision where there is one."""
     result = np.full(len(p), np.nan)
     rows = np.flatnonzero(np.isfinite(p))
     if len(rows):
         number, x, offset = _binned(level, stratum, rows)
-        result[rows] = _expit(offset + theta @ x.T).mean(axis=0)[number]
+        result[rows] = posterior.p(x, offset).mean(axis=0)[number]
     for wrong in (False, True):
         decided = np.isfinite(p) & looks.known & (looks.wrong == wrong)
         result[decided] = _given_decision(result[decided], wrong, looks.error)

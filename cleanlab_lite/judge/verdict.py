@@ -24,7 +24,7 @@ from cleanlab_lite.judge.neighbors import Search, on_host
 from cleanlab_lite.judge.no_class import find_rows_of_no_class
 from cleanlab_lite.judge.ranking import Witness, blended, margins_by_view, rank, together, votes_of, witnesses
 from cleanlab_lite.judge.rate import Estimators, judge_rate, strictly
-from cleanlab_lite.judge.reviews import Looks, calibrate_by
+from cleanlab_lite.judge.reviews import Looks, calibrate_by, contrary
 from cleanlab_lite.run.report import FLAG
 from cleanlab_lite.votes import Votes
 
@@ -61,6 +61,7 @@ class Verdict:
     reasons: dict[str, np.ndarray]  # reason code -> (n,) bool
     facts: dict[str, object]  # of the detectors, JSON types
     alone: np.ndarray  # (n,) bool: the only row of its class, copies aside, which is not judged
+    contrary: np.ndarray  # (n,) bool: decided rows that contradict the data, where these are many
     crowd: Crowd | None = None  # of the judged rows, where several annotators have labelled them
 
 
@@ -80,6 +81,11 @@ class Anchors:
         decided = classes != NOBODY
         other = decided & (classes != labels)
         return cls(decided, other & (labels >= 0), classes, other & (classes >= 0))
+
+    @property
+    def looks(self) -> Looks:
+        """What was decided of each label."""
+        return Looks(self.decided, self.wrong, self.decided)
 
     @property
     def kept(self) -> np.ndarray:
@@ -140,6 +146,7 @@ def combine(
     heard = None if votes is None else hear(votes.select(np.flatnonzero(judged), len(labels)), part)
     if heard is not None:
         ranking, calibration = weighed(heard, part.labels, ranking, calibration)
+    contradicting = contrary(calibration.p_mislabel, Anchors.of(part).looks)
     calibration = with_decisions(part, ranking, calibration, seed=seed)
     anchors = Anchors.of(evidence)
     score, p = _spread(ranking, judged), _spread(calibration.p_mislabel, judged)
@@ -199,6 +206,7 @@ def combine(
         reasons=reasons,
         facts=facts | {"judged_rows": len(part)} | ({"rate": asdict(estimators)} if estimators else {}),
         alone=alone,
+        contrary=_spread(contradicting, judged),
         crowd=heard,
     )
 
@@ -262,7 +270,7 @@ def with_decisions(evidence: Evidence, ranking: np.ndarray, judged: Calibration,
     anchors, p = Anchors.of(evidence), judged.p_mislabel
     if not anchors.decided.any() or not np.isfinite(p).all():
         return judged
-    found = calibrate_by(p, p >= FLAG, Looks(anchors.decided, anchors.wrong, anchors.decided), seed=seed)
+    found = calibrate_by(p, p >= FLAG, anchors.looks, seed=seed)
     rest = ~anchors.decided
     if rest.any():
         p = strictly(isotonic(ranking[rest], found.p[rest], ranking), ranking)

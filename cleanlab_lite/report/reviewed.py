@@ -17,6 +17,7 @@ from cleanlab_lite.judge.reviews import (
     Looks,
     Remaining,
     calibrate_by,
+    contrary,
     decision_error,
     leading,
     random_order,
@@ -45,6 +46,7 @@ class Reviewed:
     ahead: int  # rows without a decision that are most probably wrong
     ahead_wrong: float  # of them, expected
     remaining: Remaining
+    contrary: int = 0  # decisions that contradict the report, where these are many
 
     def stops(self, target: float = TARGET) -> bool:
         """Whether fewer labels than the share `target` are wrong, with 95 %, once the decisions are applied."""
@@ -58,6 +60,7 @@ class Reviewed:
         return {
             "decided": self.decided,
             "decision_error": self.error,
+            "contrary": self.contrary,
             "flagged": asdict(self.flagged),
             "unflagged": asdict(self.unflagged),
             "noise_rate": ends,
@@ -81,6 +84,12 @@ class Reviewed:
         found = [text, rate]
         if self.error is not None:
             found.append(f"about {percent(self.error)} of the decisions are errors, by rows that two people decided")
+        if self.contrary:
+            found.append(
+                f"{counted(self.contrary, 'decision')} {'contradicts' if self.contrary == 1 else 'contradict'} what "
+                "the report is sure of: look at these rows again; where the decisions are right, go on with "
+                "`nlclean review --calibrate`, whose rows are drawn at random"
+            )
         return [*found, self._whether_to_stop(target)]
 
     def _whether_to_stop(self, target: float) -> str:
@@ -118,6 +127,7 @@ def reviewed(table: pa.Table, decisions: Sequence[Decision]) -> Reviewed | None:
         ahead=len(undecided),
         ahead_wrong=float(undecided.sum()),
         remaining=remaining(p, looks),
+        contrary=int(contrary(p, looks).sum()),
     )
 
 

@@ -221,15 +221,14 @@ class Ensemble:
         self, stage: str, m: int, teaching: Teaching, note: str, repeat: int = 0, *, warm: bool = False
     ) -> Job:
         """Proxy m, trained on the teachable rows of all other folds."""
-        rows = self.task.rows(self.task.teachable & (self.fold != m))
         start = self.warm.starter(m) if warm and self.warm else None
-        return self.job(stage, m, rows, teaching, note, repeat=repeat, start=start)
+        return self.job(stage, m, self.fold != m, teaching, note, repeat=repeat, start=start)
 
     def job(
         self,
         stage: str,
         m: int,
-        rows: np.ndarray,
+        among: np.ndarray,
         teaching: Teaching,
         note: str,
         *,
@@ -237,12 +236,14 @@ class Ensemble:
         repeat: int = 0,
         start: Start | None = None,
     ) -> Job:
-        """The job of network m, with `labels` (n,) in place of those that `rows` teach."""
+        """The job of network m on rows `among` (n,) bool, with `labels` (n,) in place of what they teach."""
+        rows = self.task.rows(self.task.teachable & among)
         shown = self.task.labels.copy()  # held-out rows are judged by their given label
         shown[rows] = (self.task.taught if labels is None else labels)[rows]
         seed = (self.config.seed + m) * SEED_STRIDE + repeat * REPEAT_STRIDE
         stage, note = f"{self.prefix}{stage}", f"{self.prefix.replace('-', ': ')}{note}"
-        return Job(stage, self.task.main.name, rows, shown, teaching, seed, note, start)
+        strangers = self.task.rows(self.task.strange & among) if self.task.strange.any() else None
+        return Job(stage, self.task.main.name, rows, shown, teaching, seed, note, start, strangers=strangers)
 
     def plants(self, pred_probs: Matrix, logits: Matrix) -> Plants:
         """The errors to plant, drawn from what the cross-fitted proxies confuse."""
@@ -254,8 +255,8 @@ class Ensemble:
         """What the proxy saw that learned them."""
         labels = self.task.taught
         labels[plants.rows] = plants.labels
-        rows, note = self.task.rows(self.task.teachable), "the network with planted errors"
-        seen = self.do(self.job("planted", self.plan.ensemble, rows, chosen.teaching, note, labels=labels))
+        everywhere, note = np.ones(len(self.task), dtype=bool), "the network with planted errors"
+        seen = self.do(self.job("planted", self.plan.ensemble, everywhere, chosen.teaching, note, labels=labels))
         self.clock.reach(self.proxies * chosen.teaching.epochs)
         return seen
 
@@ -271,8 +272,7 @@ class Ensemble:
         number, note = self.proxies + first, f"second split {first + 1}/2"
 
         def learn(part: int, stage: str, start: Start | None = None) -> Observation:
-            rows = self.task.rows(self.task.teachable & (half == part))
-            return self.do(self.job(stage, number, rows, teaching, note, start=start))
+            return self.do(self.job(stage, number, half == part, teaching, note, start=start))
 
         before = self.proxies + 2 * first
         learned = learn(first, f"second-split-{first}")

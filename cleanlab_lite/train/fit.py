@@ -75,6 +75,7 @@ def fit(
     seed: int,
     start: Start | None = None,
     weight: np.ndarray | None = None,
+    strangers: np.ndarray | None = None,
     pulse: Pulse | None = None,
     curves: Curves | None = None,
     keeper: CheckpointKeeper | None = None,
@@ -88,6 +89,8 @@ def fit(
         seed: of the initialisation, the order of the batches and the augmentation.
         start: given every fresh network; the schedule begins anew.
         weight: (n,) float, of each row's loss, at least 0; only their ratios count. By default all weigh the same.
+        strangers: (s,) int64 rows of no class, none of `rows`. They teach a class of their own, which none is predicted
+            to be of, but which a label must be more probable than. That class is there even if they are none.
         pulse: hears of every step and epoch, and may stop the training.
         curves: where the epochs are recorded; in memory by default.
         keeper: keeps checkpoints; `point` is the one to go on from, whose epochs `curves` holds.
@@ -95,7 +98,7 @@ def fit(
     Raises:
         StoppedEarly: by `pulse`; a checkpoint is left where there is a keeper.
     """
-    training = Training(samples, targets, rows, num_classes, teaching, seed, start, curves, weight)
+    training = Training(samples, targets, rows, num_classes, teaching, seed, start, curves, weight, strangers)
     pulse = pulse or Clock().pulse(teaching.epochs, "training")
     with torch.random.fork_rng(devices=[samples.device] if samples.device.type == "cuda" else []):
         torch.manual_seed(seed)  # dropout draws from the global generator
@@ -121,8 +124,15 @@ class Training:
         start: Start | None,
         curves: Curves | None = None,
         weight: np.ndarray | None = None,
+        strangers: np.ndarray | None = None,
     ) -> None:
-        self.samples, self.targets, self.rows, self.teaching, self.seed = samples, targets, rows, teaching, seed
+        self.samples, self.rows, self.teaching, self.seed = samples, rows, teaching, seed
+        self.num_classes = num_classes  # without that of strangers
+        self.shown = torch.as_tensor(targets, device=samples.device)
+        if strangers is not None:
+            targets, rows = targets.copy(), np.concatenate([rows, strangers])
+            targets[strangers] = num_classes
+            num_classes += 1
         build_loss, loss_options = LOSSES.parse(teaching.loss)
         build_strategy, strategy_options = STRATEGIES.parse(teaching.strategy)
         batch_size = min(teaching.batch_size, len(rows))
@@ -147,7 +157,7 @@ class Training:
         self.strategy = build_strategy.function(self.setting, **strategy_options)
         n = len(samples)
         self.readable = torch.as_tensor(np.flatnonzero(samples.readable), device=samples.device)
-        self.curves = curves or Curves.empty(teaching.epochs, n, num_classes)
+        self.curves = curves or Curves.empty(teaching.epochs, n, self.num_classes)
         self.late = torch.zeros((n, num_classes), device=samples.device)
         self.added = 0  # rows of a pass that was stopped whose logits are in that sum already
         self.late_epochs = max(1, round(LATE_SHARE * teaching.epochs))
@@ -254,7 +264,7 @@ class Training:
             for rows, values in observe(learners, self.samples, self.rows, pulse.look, self.at_once):
                 index = self.readable[done : done + len(rows)]
                 mean, done = values.mean(dim=0), done + len(rows)
-                seen.append(statistics(mean, self.setting.targets[index]))
+                seen.append(statistics(mean, self.shown[index], self.num_classes))
                 if epoch >= self.teaching.epochs - self.late_epochs and done > self.added:
                     new = max(len(rows) - (done - self.added), 0)  # the first of them, where a pass goes on
                     self.late[index[new:]] += mean[new:] / self.late_looks
@@ -288,7 +298,7 @@ class Training:
         """After the last epoch."""
         seen, learners = self.curves, self.strategy.learners
         features = principal_features(learners, self.samples, self.at_once)
-        late = self.late.cpu().numpy()
+        late = self.late[:, : self.num_classes].cpu().numpy()
         late[~self.samples.readable] = np.nan
         return Observation(seen.loss, seen.margin, seen.predicted, late, features, learners[0].network.state_dict())
 
@@ -398,14 +408,16 @@ def observe(
         yield readable[part], logits
 
 
-def statistics(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def statistics(logits: Tensor, labels: Tensor, num_classes: int | None = None) -> tuple[Tensor, Tensor, Tensor]:
     """`evidence.history.statistics` on a device: loss, margin and prediction of (b, k) logits for (b,) labels.
+
+    Of the logits only the first `num_classes` are of classes that are predicted.
 
     float16, float16 and int32. Loss and margin are NaN where the label is -1 or logits are NaN; then the prediction
     is -1.
     """
     finite = logits[:, 0].isfinite()
-    predicted = logits.argmax(dim=1).where(finite, -1)
+    predicted = logits[:, :num_classes].argmax(dim=1).where(finite, -1)
     label = labels.clamp(min=0)[:, None]
     given = logits.gather(1, label)[:, 0]
     loss = logits.logsumexp(dim=1) - given

@@ -64,6 +64,7 @@ class Job:
     note: str  # for progress and messages
     start: Start | None = None  # plain data too; None: from scratch
     weight: np.ndarray | None = None  # (n,) float, of each row's loss, at least 0; None: all weigh the same
+    strangers: np.ndarray | None = None  # (s,) int64, rows of no class, as in `fit`
 
 
 @dataclass(frozen=True)
@@ -233,6 +234,7 @@ def _attempt(
         seed=job.seed,
         start=job.start,
         weight=job.weight,
+        strangers=job.strangers,
         pulse=pulse,
         curves=continue_curves(run, job.stage) if point else begin_curves(run, job.stage, teaching.epochs, n, k),
         keeper=keeper,

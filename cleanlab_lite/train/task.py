@@ -18,7 +18,7 @@ from functools import cached_property
 import numpy as np
 
 from cleanlab_lite.data.inputs import Inputs
-from cleanlab_lite.evidence.evidence import taught_labels
+from cleanlab_lite.evidence.evidence import NO_CLASS, taught_labels
 from cleanlab_lite.groups import roots
 from cleanlab_lite.manifest.manifest import Modality
 
@@ -83,6 +83,11 @@ class Task:
     def taught(self) -> np.ndarray:
         """(n,) int64: what teachable rows teach, the decided class or the label; -1 for others."""
         return np.where(self.teachable, taught_labels(self.labels, self.decided), -1)
+
+    @cached_property
+    def strange(self) -> np.ndarray:
+        """(n,) bool: readable, and decided to be of no class."""
+        return self.readable & (self.decided == NO_CLASS) if self.decided is not None else np.zeros(len(self), bool)
 
     @cached_property
     def order(self) -> np.ndarray:
