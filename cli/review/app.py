@@ -320,8 +320,10 @@ class ReviewApp(App[None]):
         if sample.row != self.queue.row:
             return
         role = "suggested" if sample.values["suggested_label"] is not None else "next best"
-        self.query_one("#like-given", Examples).show("given", sample.values["given_label"], sample.given, given)
-        self.query_one("#like-rival", Examples).show(role, sample.rival, sample.suggested, suggested)
+        self.query_one("#like-given", Examples).show(
+            "given", sample.values["given_label"], sample.given, given, sample.classes
+        )
+        self.query_one("#like-rival", Examples).show(role, sample.rival, sample.suggested, suggested, sample.classes)
 
     def _top_line(self) -> Content:
         queue, width = self.queue, self.size.width
