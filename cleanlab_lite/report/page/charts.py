@@ -126,6 +126,7 @@ def heat_map(labels: Sequence[str], cells: Cells) -> str:
     """
     k = len(labels)
     edge, header = 400, 86
+    wide = 24  # beyond it, for the names of rows, which are not turned
     side = edge / max(k, 1)
     largest = max((p for (true, given), (p, _) in cells.items() if true != given), default=0.0) or 1.0
     size = min(12.0, side * 0.8)
@@ -162,7 +163,7 @@ def heat_map(labels: Sequence[str], cells: Cells) -> str:
         'text-anchor="middle">estimated true label</text>'
     )
     return (
-        f'<svg viewBox="0 0 {header + edge + 24} {header + edge + 26}" role="img" '
+        f'<svg viewBox="{-wide} 0 {wide + header + edge + 24} {header + edge + 26}" role="img" '
         f'aria-label="Heat map: how often each true class carries each label">{"".join(parts)}{axes}</svg>'
     )
 
