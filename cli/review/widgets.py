@@ -228,7 +228,8 @@ def neighbourhood(sample: Sample, width: int) -> Content:
 def neighbour_line(near: Neighbour, width: int, classes: tuple[str, ...] = ()) -> Content:
     """Similarity, label where `classes` are given to tell it from, and id of a neighbour."""
     similarity = "" if near.similarity is None else f"{near.similarity:.2f}  "
-    label = _padded(_short(near.label, classes, 12), 14) if classes else ""
+    wide = max(min(12, width - len(similarity) - 10), 6)  # so that 8 columns are left for the id
+    label = _padded(_short(near.label, classes, wide), wide + 2) if classes else ""
     room = max(width - len(similarity) - room_of(label), 8)
     return Content.assemble((similarity, _QUIET), label, (shorten(escape(near.id), room), _QUIET))
 
