@@ -257,6 +257,13 @@ def test_a_confused_pair_at_once_and_back(page):
     assert {(d.action, d.label) for d in settle(page.journal().read()).values()} == {("relabel", "cat")}
 
 
+def test_one_row_is_no_all(page):
+    page.press("k", "k", "k", "b")
+    assert page.find("#bulk-title").text == "Accept dog→cat?"
+    assert page.find("#bulk-means").text.startswith("One row, whose suggestion is right with ")
+    page.press(Keys.ESCAPE)
+
+
 def test_a_grid_of_pictures_and_one_as_large_as_the_window(page):
     page.find("#as-grid").click()
     assert len(page.all("#grid img")) == WRONG and not page.find("#table").is_displayed()

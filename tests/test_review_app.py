@@ -243,6 +243,17 @@ def test_number_keys_give_probable_labels(run):
     drive(app, steps)
 
 
+def test_one_row_is_no_all(tmp_path):
+    app = open_review(make_run(tmp_path, "vector"))
+
+    async def steps(pilot):
+        await press(pilot, "k")  # one of the two of this pair
+        await press(pilot, "/", *"03", "enter", "b")
+        assert "accept the one row there is  z takes it back" in shown(app)
+
+    drive(app, steps, (120, 30))
+
+
 def test_all_rows_of_a_confused_pair_at_once(tmp_path):
     rows = report_rows([f"{i:02}" for i in range(24)])
     for i in (6, 9):  # as 3 and 15: cat, but really bird
