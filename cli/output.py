@@ -419,7 +419,7 @@ def _sentences(title: str, texts: Sequence[str]) -> None:
     """A line each, the first ones; nothing where there are none. Strangers' text is made safe here."""
     if not texts:
         return
-    line(title)
+    _print(f"\x1b[1m{title}\x1b[0m" if supports_color(sys.stdout) else title)
     for text in texts[:_SENTENCES]:
         line(wrapped(f"  {escape(text)}", sys.stdout))
     if len(texts) > _SENTENCES:
