@@ -56,6 +56,8 @@ class Clock:
             else:
                 found = progress.stage in KEPT and progress.stage not in self._reached
                 done = progress.done / progress.total if progress.total else 1.0
+                part = self._forecast.get(progress.stage)
+                done = part.beyond(done) if part is not None else done
                 share, left = self._course.hear(progress.stage, done, found=found)
             progress = replace(progress, share=share, left=left)
         self.on_progress(progress)

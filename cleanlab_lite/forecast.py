@@ -31,11 +31,16 @@ class Part:
     least: float
     most: float
     epochs: float = 0.0  # of all its networks, discarded trials too; 0 where nothing is trained
+    cached: float = 0.0  # share of its rows that the cache holds: `seconds` are of the others
 
     @classmethod
-    def sure(cls, name: str, seconds: float) -> Part:
+    def sure(cls, name: str, seconds: float, cached: float = 0.0) -> Part:
         """One that nothing is decided about on the way."""
-        return cls(name, seconds, seconds, seconds)
+        return cls(name, seconds, seconds, seconds, cached=cached)
+
+    def beyond(self, done: float) -> float:
+        """What is done of that which the cache does not hold, where so much is done of all."""
+        return done if self.cached >= 1 else max((done - self.cached) / (1 - self.cached), 0.0)
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,7 @@ class Forecast:
             "estimated_least": round(self.least, 1),
             "estimated_most": round(self.most, 1),
             "estimated_parts": {part.name: round(part.seconds, 1) for part in self.parts},
+            "estimated_cached": {part.name: round(part.cached, 3) for part in self.parts if part.cached},
         }
 
 

@@ -7,6 +7,8 @@ import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from itertools import zip_longest
 from typing import Any
 
 # Of a character class: C0 and C1 controls, marks that reorder or break text, byte order mark, what XML cannot hold,
@@ -81,12 +83,88 @@ def _code(char: str) -> str:
     return "\\x20" if char == " " else char.encode("unicode_escape").decode("ascii")
 
 
+def room_of(text: str) -> int:
+    """Columns of a terminal that `text` takes: two for signs of East Asia and emoji, none for marks and joiners."""
+    return len(text) if text.isascii() else sum(map(_columns, text))
+
+
+def _columns(char: str) -> int:
+    if unicodedata.category(char) in ("Mn", "Me", "Cf"):
+        return 0
+    return 2 if unicodedata.east_asian_width(char) in "WF" else 1
+
+
 def shorten(text: str, width: int) -> str:
-    """`text` cut in the middle to `width` characters: the ends tell names apart."""
-    if len(text) <= width:
+    """`text` cut in the middle to `width` columns: the ends tell names apart."""
+    if room_of(text) <= width:
         return text
     head = (width - 3) // 2
-    return text[:head] + "..." + text[len(text) - (width - 3 - head) :]
+    return f"{_begin(text, head)}...{_begin(text[::-1], width - 3 - head)[::-1]}"
+
+
+def _begin(text: str, width: int) -> str:
+    """As much of `text` as fits into so many columns."""
+    for at, char in enumerate(text):
+        width -= _columns(char)
+        if width < 0:
+            return text[:at]
+    return text
+
+
+def short_names(names: Iterable[str], width: int) -> dict[str, str]:
+    """Of names with more than `width` columns: what is shown instead, no two alike.
+
+    They are cut in the middle; where that leaves some alike, around the first place where these differ.
+    """
+    names = list(dict.fromkeys(names))
+    taken = {name for name in names if room_of(name) <= width}
+    shown: dict[str, str] = {}
+    for alike in _alike({name: shorten(name, width) for name in names if name not in taken}):
+        for name, short in _told_by_difference(alike, width).items():
+            tried, number = short, 2
+            while tried in taken:  # by chance another one
+                tried, number = f"{_begin(short, width - len(f'~{number}'))}~{number}", number + 1
+            taken.add(tried)
+            shown[name] = tried
+    return shown
+
+
+@lru_cache(maxsize=64)
+def _shorter(names: tuple[str, ...], width: int) -> dict[str, str]:
+    return short_names(names, width)
+
+
+def short_name(name: str, names: tuple[str, ...], width: int) -> str:
+    """`name` in at most `width` columns, as it is told from the others of `names`."""
+    return _shorter(names, width).get(name) or shorten(name, width)
+
+
+def _alike(shown: Mapping[str, str]) -> list[dict[str, str]]:
+    """Parts of `shown` that show the same."""
+    groups: defaultdict[str, dict[str, str]] = defaultdict(dict)
+    for name, short in shown.items():
+        groups[short][name] = short
+    return list(groups.values())
+
+
+def _told_by_difference(alike: dict[str, str], width: int) -> dict[str, str]:
+    """Names that are shown alike, and for each something else, as far as there is room for it."""
+    first, last = min(alike), max(alike)
+    at = next(at for at, (a, b) in enumerate(zip_longest(first, last)) if a != b) if first != last else 0
+    parts = _alike({name: _around(name, at, width) for name in alike}) if len(alike) > 1 else [alike]
+    if len(parts) == 1:
+        return alike
+    return {name: short for part in parts for name, short in _told_by_difference(part, width).items()}
+
+
+def _around(name: str, at: int, width: int) -> str:
+    """How a name begins, and what stands at character `at`, with a little of the word before it."""
+    head = _begin(name, width // 4)
+    back = re.search(r"\w*$", name[max(at - width // 8, 0) : at])
+    start = at - len(back[0] if back else "")
+    room = width - room_of(head) - 3
+    part = name[start:]
+    return f"{head}...{part if room_of(part) <= room else f'{_begin(part, room - 1)}…'}"
 
 
 def clip(text: str, width: int) -> str:

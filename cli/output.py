@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from cleanlab_lite.addresses import shown
 from cleanlab_lite.config import FIELDS
-from cleanlab_lite.text import chance, counted, escape, percent, renamed, shorten, tell_apart
+from cleanlab_lite.text import chance, counted, escape, percent, renamed, room_of, short_names, shorten, tell_apart
 
 from .settings import OptionValue
 from .terminal import format_duration, is_terminal, supports_color, wrapped
@@ -23,6 +23,7 @@ from .terminal import format_duration, is_terminal, supports_color, wrapped
 if TYPE_CHECKING:
     from cleanlab_lite.forecast import Forecast
     from cleanlab_lite.manifest.encoded import Done
+    from cleanlab_lite.manifest.manifest import Modality
     from cleanlab_lite.report.comparison import Change, Comparison, Stability
     from cleanlab_lite.report.gate import Gate, Row, RowChange
     from cleanlab_lite.run.listing import ListedRun
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from cleanlab_lite.run.summary import Annotator, ClassNoise, Confusion, Leak, Noise, Summary
     from cleanlab_lite.run.verification import Verification, Way
 
-_ID_WIDTH, _LABEL_WIDTH = 40, 24  # characters
+_ID_WIDTH, _LABEL_WIDTH = 40, 24  # columns
 _SHORTEST_PATH = 24  # characters that are left of a path
 _INDENT = " " * 6  # of a sentence under its row
 _ROOM, _MOST = 60, 140  # characters that a sentence needs beside its row, and takes at most
@@ -39,8 +40,9 @@ _PIPE_WIDTH = 1000  # characters per line off a terminal: tables take what they 
 _WORST_CLASSES = _TOP_CONFUSIONS = 8  # rows
 _TOP = 20  # suspicious rows
 _TALL = 40  # lines of a terminal that shows a report whole, with some scrolling; a lower one is shown what fits
-_REST = 20  # lines of such a report beside the suspicious rows, which have two each
+_REST = 21  # lines of such a report beside the suspicious rows, which have two each
 _SENTENCES = 8
+_ALL = 0.98  # share that the cache holds; of a few files some are broken, and decoded each time
 _METHOD_COLUMNS = {"runs": "in an audit", "pretrained": "takes weights"}  # where the name does not say enough
 _SUSPICIOUS_COLUMNS = ("id", "given_label", "suggested_label", "p_mislabel", "issue", "action", "reasons")
 
@@ -106,11 +108,12 @@ def report_view(
     low = top is None and height < _TALL
     _headline(summary)
     _sentences("By the decisions of people", reviews)
+    names = [entry.label for entry in summary.classes]
     if not low:
-        _tables(summary)
+        _tables(type(summary).from_dict(renamed(summary.as_dict(), short_names(names, _LABEL_WIDTH))))
     title = "Most suspicious rows" if learned else "Copies that carry different labels"
     shown = max((height - _REST) // 2, 2) if low else _TOP if top is None else top
-    _suspicious_rows(title, with_context(report, report.suspicious().slice(0, shown)))
+    _suspicious_rows(title, with_context(report, report.suspicious().slice(0, shown)), names)
     if low:
         everything = f"nlclean report {escape(shlex.quote(str(path.parent)))} --top {_TOP}"
         beside = "classes, confusions and more rows:"
@@ -191,7 +194,7 @@ def _calibration(shapes: Sequence[Outcome]) -> None:
 def _weakest_classes(shapes: Sequence[Outcome]) -> None:
     """Classes whose errors are found least, by the first shape."""
     for shape in shapes[:1]:
-        names = tell_apart(each.label for each in shape.classes)
+        names = _names(each.label for each in shape.classes)
         known = [each for each in shape.classes if each.recall is not None]
         weakest: list[ClassOutcome] = sorted(known, key=lambda each: (each.recall or 0.0, each.label))
         _table(
@@ -241,7 +244,7 @@ def comparison_view(found: Comparison, top: int) -> None:
     line(f"flagged: {counted(found.flagged_before, 'row')} before, {counted(found.flagged_after, 'row')} after")
     if found.stay is not None:
         line(f"{percent(found.stay)} of the flags stay")
-    names = tell_apart(each.label for each in found.classes)
+    names = _names(each.label for each in found.classes)
     changed = [each for each in found.classes if each.newly_flagged or each.no_longer_flagged]
     _table(
         "Classes with most changes",
@@ -315,6 +318,7 @@ def _headline(summary: Summary) -> None:
         _copies(summary.duplicates, summary.reasons.get("leakage", 0))
     if notes := noted(summary.reasons):
         line(wrapped(f"noted: {notes}", sys.stdout))
+    line()
 
 
 def _to_review(flagged: int, others: int) -> str:
@@ -415,7 +419,7 @@ def _sentences(title: str, texts: Sequence[str]) -> None:
     """A line each, the first ones; nothing where there are none. Strangers' text is made safe here."""
     if not texts:
         return
-    line(title)
+    _print(f"\x1b[1m{title}\x1b[0m" if supports_color(sys.stdout) else title)
     for text in texts[:_SENTENCES]:
         line(wrapped(f"  {escape(text)}", sys.stdout))
     if len(texts) > _SENTENCES:
@@ -446,22 +450,26 @@ def _search(search: Mapping[str, Any]) -> None:
     line()
 
 
-def _suspicious_rows(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
-    """A line per row of `with_context`, with one sentence; under the row where the terminal has no room beside it."""
+def _suspicious_rows(title: str, rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> None:
+    """A line per row of `with_context`, with one sentence; under the row where the terminal has no room beside it.
+
+    `names` of all classes.
+    """
     from cleanlab_lite.report.reasons import in_one_sentence
 
     id_width = min(_ID_WIDTH, max(20, _width() // 4))
     label_width = min(_LABEL_WIDTH, max(8, (_width() - id_width - 34) // 2))  # 34: the other columns and the gaps
+    short = short_names(names, label_width)
     cells = [
         (
             shorten(escape(row["id"]), id_width),
-            _correction(row, label_width),
+            _correction(row, label_width, short),
             "-" if row["p_mislabel"] is None else chance(row["p_mislabel"]),
         )
         for row in rows
     ]
     header = ("id", "given -> suggested", "p(wrong)")
-    longest = [max(map(len, column)) for column in zip(header, *cells, strict=True)]
+    longest = [max(map(room_of, column)) for column in zip(header, *cells, strict=True)]
     beside = min(_width() - sum(longest) - 4 * len(longest), _MOST)
     room = beside if beside >= _ROOM else _width() - len(_INDENT)
     whys = [escape(in_one_sentence(row, room)) for row in rows]
@@ -471,9 +479,9 @@ def _suspicious_rows(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
         _table(title, header, cells, right=(2,), below=whys)
 
 
-def _correction(row: Mapping[str, Any], width: int) -> str:
+def _correction(row: Mapping[str, Any], width: int, short: Mapping[str, str]) -> str:
     """The given label and the suggested one, with the probability that this is right."""
-    given, suggested = (_label(row[name], width) for name in ("given_label", "suggested_label"))
+    given, suggested = (_label(renamed(row[name], short), width) for name in ("given_label", "suggested_label"))
     if row["suggested_label"] is None:
         return given
     confidence = row["suggestion_confidence"]
@@ -542,6 +550,8 @@ def forecast_view(facts: Mapping[str, Any], forecast: Forecast) -> None:
         precisions = sorted({facts["precision"], facts["encoder_precision"]} - {""})
         lines.append(("machine", f"{facts['device']} in {' and '.join(precisions)}"))
     lines.append(("takes", duration_in_words(forecast)))
+    if cached := cached_in_words(forecast, facts["modality"]):
+        lines.append(("", cached))
     if "evidence" not in facts:
         lines.append(("needs", f"{facts['memory_gib']:g} GiB of memory, {facts['disk_mib']:,} MiB on the disk"))
     width = max(len(name) for name, _ in lines)
@@ -557,6 +567,23 @@ def duration_in_words(forecast: Forecast) -> str:
     if len({about, least, most}) == 1:
         return f"about {about}"
     return f"about {about} ({least} to {most}: trials decide what is trained)"
+
+
+def cached_in_words(forecast: Forecast, modality: Modality) -> str:
+    """ "the cache holds 62 % of the pictures and their vectors"; "" where it has none of a few."""
+    from cleanlab_lite.manifest.manifest import PLURALS
+
+    shares = {part.name: part.cached for part in forecast.parts}
+    decoded, encoded = shares.get("decode", 0.0), shares.get("encode")
+    if not decoded:
+        return ""
+    most = "" if decoded > _ALL else f"{100 * decoded:.0f} % of "
+    held = f"the cache holds {most}the {PLURALS[modality]}"
+    if encoded is None:
+        return held
+    if encoded > _ALL * decoded:
+        return f"{held} and their vectors"
+    return f"{held}, and {f'the vectors of {100 * encoded:.0f} %' if encoded else 'no vectors yet'}"
 
 
 def _of_rows(facts: Mapping[str, Any]) -> str:
@@ -729,6 +756,14 @@ def _under(lines: Iterable[str], texts: Iterable[str]) -> Iterator[str]:
 
 def _width() -> int:
     return shutil.get_terminal_size().columns if is_terminal(sys.stdout) else _PIPE_WIDTH
+
+
+def _names(labels: Iterable[str]) -> dict[str, str]:
+    """What is shown of labels in tables, where that is something else: no two look alike, none is too long."""
+    labels = list(labels)
+    apart = tell_apart(labels)
+    short = short_names((apart.get(label, label) for label in labels), _LABEL_WIDTH)
+    return {label: short.get(apart.get(label, label), apart.get(label, label)) for label in labels}
 
 
 def _label(label: str | None, width: int = _LABEL_WIDTH) -> str:

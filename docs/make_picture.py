@@ -6,9 +6,11 @@
 import asyncio
 import io
 import os
+import pty
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from rich.console import Console
@@ -28,14 +30,26 @@ SIZE = (112, 32)  # characters of the review
 
 def report(run: str) -> None:
     command = [sys.executable, "-m", "nlclean", "report", run, "--top", str(ROWS)]
-    environment = os.environ | {"COLUMNS": str(COLUMNS), "FORCE_COLOR": "1"}
-    answer = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+    answer = on_terminal(command, os.environ | {"COLUMNS": str(COLUMNS), "TERM": "xterm-256color"})
     lines = answer.replace(run, "nlclean-runs/manifest/...").replace(f"{Path.cwd()}/", "").splitlines()
     console = Console(record=True, width=COLUMNS, file=io.StringIO())
     console.print(Text("$ nlclean audit sample_data/images/manifest.csv", style="bold"))
     for line in lines:
         console.print(Text.from_ansi(line), no_wrap=True, overflow="crop")
     console.save_svg(str(Path(__file__).with_name("report.svg")), title="nlclean", theme=MONOKAI)
+
+
+def on_terminal(command: list[str], environment: dict[str, str]) -> str:
+    """What a command prints on a terminal, where lines are broken and tables fit."""
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(command, env=environment, stdin=theirs, stdout=theirs, stderr=subprocess.DEVNULL):
+        os.close(theirs)
+        parts = []
+        with suppress(OSError):  # it is over
+            while part := os.read(ours, 1 << 16):
+                parts.append(part)
+    os.close(ours)
+    return b"".join(parts).decode()
 
 
 async def review(run: str) -> None:

@@ -87,6 +87,23 @@ def test_second_call_decodes_nothing(files, tmp_path, decodes):
     assert np.array_equal(second.content, first.content)
 
 
+def test_what_the_cache_holds_is_told_without_touching_it(files, tmp_path, monkeypatch):
+    monkeypatch.setattr(cache, "RACY_NS", 0)
+    uris, folder = [*files[0], str(tmp_path / "gone.png"), "https://example.org/a.png"], tmp_path / "cache"
+    assert not any(cache.found_before(uris, PICTURES, cache_dir=folder)) and not folder.exists()
+    content = cache.load(uris[:6], PICTURES, cache_dir=folder).content.tolist()
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    assert cache.found_before(uris, PICTURES, cache_dir=folder).tolist() == [*content, *[""] * 6]
+    assert not any(cache.found_before(uris, ImageFormat(2 * S), cache_dir=folder))
+    assert cache.held_by_cache([*content[:2], "0" * 64, ""], PICTURES, folder) == set(content[:2])
+    Path(uris[0]).write_bytes(picture(99)[0])
+    assert cache.found_before(uris, PICTURES, cache_dir=folder).tolist() == ["", *content[1:], *[""] * 6]
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+    for pack in packs(folder):
+        pack.unlink()
+    assert not any(cache.found_before(uris, PICTURES, cache_dir=folder))
+
+
 def test_failures_are_rows(files, tmp_path):
     uris, expected = files
     (tmp_path / "empty.png").touch()

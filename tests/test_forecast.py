@@ -134,6 +134,17 @@ def test_what_the_cache_holds_is_no_speed():
     assert heard[0].left == pytest.approx(90) and heard[0].share == pytest.approx(0.1)
 
 
+@pytest.mark.parametrize(("cached", "left"), [(0.8, 100), (1.0, 90)])
+def test_seconds_that_are_of_what_the_cache_lacks_are_left_when_that_begins(cached, left):
+    heard: list[Progress] = []
+    decode = Part.sure("decode", 10, cached)
+    clock = Clock(on_progress=heard.append, forecast=Forecast((decode, *FORECAST.parts[1:])))
+    clock(Progress("decode", round(100 * cached), 100, "files", "from the cache"))
+    assert heard[0].left == pytest.approx(left)
+    beyond = [decode.beyond(done) for done in (0.5, 0.9, 1)]
+    assert beyond == pytest.approx([0, 0.5, 1] if cached < 1 else [0.5, 0.9, 1])
+
+
 def test_without_a_forecast_events_are_passed_on_as_they_are():
     heard: list[Progress] = []
     clock = Clock(on_progress=heard.append)
@@ -245,6 +256,50 @@ def test_the_parts_of_an_audit_are_forecast_and_nothing_is_left_behind(tmp_path,
     assert [part.name for part in found.parts] == ["decode", "duplicates", "heads", "judge", "report"]
     assert torch.equal(torch.get_rng_state(), state) and torch.get_num_threads() == threads
     assert not list(tmp_path.glob("nlclean-*")) and not (tmp_path / "cache").exists()
+
+
+def test_a_forecast_looks_into_the_cache_and_says_so(tmp_path, monkeypatch):
+    from PIL import Image
+
+    from cleanlab_lite.data.inputs import load_inputs
+    from cleanlab_lite.manifest.readers import read_manifest
+    from cleanlab_lite.train.encode import encode
+    from cleanlab_lite.train.ensemble import PRECISIONS
+    from cleanlab_lite.train.models import lite
+    from cleanlab_lite.train.models.encoders import describe_encoder, load_encoder
+    from cleanlab_lite.train.plan import make_plan
+    from nlclean.output import cached_in_words
+
+    pytest.importorskip(lite.PACKAGE)
+    monkeypatch.setenv("NLCLEAN_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setattr("cleanlab_lite.data.cache.RACY_NS", 0)
+    rng = np.random.default_rng(0)
+    for i in range(24):
+        place = tmp_path / "pets" / ("cat", "dog")[i % 2] / f"{i}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (32, 32, 3)).astype(np.uint8)).save(place)
+    config = AuditConfig(device="cpu", heads="closed")
+
+    def told(folder: str) -> tuple[dict[str, float], str]:
+        manifest = read_manifest(tmp_path / folder)
+        found = forecast(manifest, make_plan(manifest, config), config)
+        return found.facts()["estimated_cached"], cached_in_words(found, "image")
+
+    assert told("pets") == ({}, "") and not (tmp_path / "cache").exists()
+    manifest = read_manifest(tmp_path / "pets")
+    plan = make_plan(manifest, config)
+    inputs = load_inputs(manifest, plan.picture_size)
+    assert told("pets") == ({"decode": 1.0}, "the cache holds the pictures, and no vectors yet")
+    encoder = load_encoder(describe_encoder(plan.encoder, plan.image_size), plan.encoder_weights)
+    precision = PRECISIONS[plan.encoder_precision]
+    encode(inputs.select(np.arange(12)), encoder, device=torch.device("cpu"), autocast=precision)
+    halves = {"decode": 1.0, "encode": 0.5}
+    assert told("pets") == (halves, "the cache holds the pictures, and the vectors of 50 %")
+    encode(inputs, encoder, device=torch.device("cpu"), autocast=precision)
+    both = {"decode": 1.0, "encode": 1.0}, "the cache holds the pictures and their vectors"
+    assert told("pets") == both
+    (tmp_path / "pets").rename(tmp_path / "moved")
+    assert told("moved") == both  # by their content
 
 
 def test_wide_vectors_cost_the_judge_more_and_no_more_than_they_are_wider():

@@ -77,10 +77,10 @@ class Page:
         return self.driver.execute_script(script)
 
     def ids(self) -> list[str]:
-        return self.run("return [...document.querySelectorAll('#body .c-id .one:first-child')].map(e => e.textContent)")
+        return self.run("return [...document.querySelectorAll('#body .c-id > :first-child')].map(e => e.textContent)")
 
     def selected(self) -> str:
-        return self.find("#body tr[aria-selected=true] .one").get_attribute("textContent")
+        return self.find("#body tr[aria-selected=true] .c-id > :first-child").get_attribute("textContent")
 
     def press(self, *keys: str) -> None:
         for key in keys:
@@ -257,6 +257,13 @@ def test_a_confused_pair_at_once_and_back(page):
     assert {(d.action, d.label) for d in settle(page.journal().read()).values()} == {("relabel", "cat")}
 
 
+def test_one_row_is_no_all(page):
+    page.press("k", "k", "k", "b")
+    assert page.find("#bulk-title").text == "Accept dog→cat?"
+    assert page.find("#bulk-means").text.startswith("One row, whose suggestion is right with ")
+    page.press(Keys.ESCAPE)
+
+
 def test_a_grid_of_pictures_and_one_as_large_as_the_window(page):
     page.find("#as-grid").click()
     assert len(page.all("#grid img")) == WRONG and not page.find("#table").is_displayed()
@@ -331,7 +338,7 @@ def test_folders_that_all_rows_share_do_not_hide_their_names(browser, tmp_path):
     page.open()
     assert page.ids()[0] == "…/wrong0.png"
     assert page.find("#detail h2").text == f"{folders}wrong0.png"
-    assert page.find("#body .c-id .one").get_attribute("title") == "pictures/0.png"
+    assert page.find("#body .c-id > :first-child").get_attribute("title") == "pictures/0.png"
     assert browser.get_log("browser") == []
 
 
@@ -397,6 +404,27 @@ def test_nothing_sticks_out_sideways(page, width):
     )
     page.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
     assert widths == [0, 0]
+
+
+@pytest.mark.parametrize("width", [390, 800, 1280])
+def test_of_long_names_both_are_seen_in_the_table_and_the_grid(browser, tmp_path, width):
+    given, suggested = (f"{word} and goes home to rest for a while, as it is its habit" for word in ("fox", "dog"))
+    labels = {"given_label": given, "suggested_label": suggested, "top_labels": [suggested], "top_probs": [0.9]}
+    run = finished_run(tmp_path / "run", make_report([mislabel("a folder/and a long name.png", **labels)]))
+    (tmp_path / "page.html").write_bytes(build_page(RunFolder(run)))
+    page = Page(browser, tmp_path / "page.html", tmp_path)
+    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    page.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    page.open()
+    inside = """
+        const [inner, outer] = [...arguments].map(css => document.querySelector(css).getBoundingClientRect());
+        return inner.height > 0 && inner.top >= outer.top && inner.bottom <= outer.bottom && inner.left < outer.right;
+    """
+    in_the_table = page.driver.execute_script(inside, "#body .c-labels b", "#body .c-labels")
+    page.press("g")
+    in_the_grid = [page.driver.execute_script(inside, css, "#grid .tile-row") for css in ("#grid b", "#grid .share")]
+    page.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    assert in_the_table and in_the_grid == [True, True]
 
 
 def test_a_wide_table_scrolls_on_a_telephone_and_keeps_its_shares(browser, tmp_path):

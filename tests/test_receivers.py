@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 from xml.sax.saxutils import quoteattr
 
@@ -41,16 +42,33 @@ print(json.dumps({
 }))
 """
 
+# Where there is no mongod, a database in memory that speaks its language takes its place
 FIFTYONE_DATASET = """
-import json, sys
-import fiftyone
+import importlib.util, json, sys
+import fiftyone, mongoengine, pymongo
+from fiftyone.core import odm
 from fiftyone.core.service import ServiceExecutableNotFound
+
+def imported():
+    kind = fiftyone.types.FiftyOneImageClassificationDataset
+    return fiftyone.Dataset.from_dir(dataset_dir=sys.argv[1], dataset_type=kind)
+
+def in_memory():
+    import mongomock
+    client, connect = mongomock.MongoClient(), mongoengine.connect
+    client._closed = False  # or it is the database of that name
+    fiftyone.config.database_uri = "mongodb://memory"
+    pymongo.MongoClient = lambda *_, **__: client
+    mongoengine.connect = lambda name, **_: connect(name, mongo_client_class=lambda **_: client)
+    odm.database._validate_db_version = odm.database._update_fc_version = lambda *_: None
+    return imported()
+
 try:
-    dataset = fiftyone.Dataset.from_dir(
-        dataset_dir=sys.argv[1], dataset_type=fiftyone.types.FiftyOneImageClassificationDataset
-    )
+    dataset = imported()
 except (ServiceExecutableNotFound, fiftyone.core.config.FiftyOneConfigError):
-    print(json.dumps(None))  # there is no mongod
+    dataset = in_memory() if importlib.util.find_spec("mongomock") else None
+if dataset is None:
+    print(json.dumps(None))
     sys.exit()
 worst = dataset.sort_by("ground_truth.mistakenness", reverse=True)
 print(json.dumps({
@@ -58,6 +76,7 @@ print(json.dumps({
     "labels": {sample.ground_truth.sample_id: sample.ground_truth.label for sample in dataset},
     "relabel": [sample.ground_truth.sample_id for sample in dataset.match({"ground_truth.action": "relabel"})],
     "worst": worst.first().ground_truth.sample_id,
+    "counted": dataset.count_values("ground_truth.issue"),
 }))
 """
 
@@ -146,11 +165,13 @@ def test_fiftyone_makes_a_dataset_of_it(tmp_path: Path) -> None:
     variables = QUIET | {"FIFTYONE_DATABASE_DIR": str(tmp_path / "database")}
     found = seen_by("fiftyone", FIFTYONE_DATASET, tmp_path, tmp_path / "out", **variables)
     if found is None:
-        pytest.skip("FiftyOne has no database here")
+        pytest.skip("FiftyOne has no database here: pip install mongomock beside it")
     assert found["labels"] == GIVEN and found["classes"] == ["cat", "dog", "owl"]
     assert found["worst"] in FLAGGED
     actions = zip(report.table["id"].to_pylist(), report.table["action"].to_pylist(), strict=True)
     assert found["relabel"] == [id for id, action in actions if action == "relabel"]
+    issues = Counter(report.table["issue"].to_pylist())
+    assert found["counted"] == {("null" if issue is None else issue): rows for issue, rows in issues.items()}
 
 
 def configuration(media: str, classes: list[str]) -> str:

@@ -243,6 +243,17 @@ def test_number_keys_give_probable_labels(run):
     drive(app, steps)
 
 
+def test_one_row_is_no_all(tmp_path):
+    app = open_review(make_run(tmp_path, "vector"))
+
+    async def steps(pilot):
+        await press(pilot, "k")  # one of the two of this pair
+        await press(pilot, "/", *"03", "enter", "b")
+        assert "accept the one row there is  z takes it back" in shown(app)
+
+    drive(app, steps, (120, 30))
+
+
 def test_all_rows_of_a_confused_pair_at_once(tmp_path):
     rows = report_rows([f"{i:02}" for i in range(24)])
     for i in (6, 9):  # as 3 and 15: cat, but really bird
@@ -553,3 +564,15 @@ def test_a_kill_in_the_middle_loses_no_decision(run):
 
 def test_the_style_sheet_is_installed():
     assert (Path(app_module.__file__).parent / ReviewApp.CSS_PATH).is_file()
+
+
+def test_of_vectors_a_neighbour_takes_one_line_at_80_columns(tmp_path):
+    rows = report_rows([f"a quite long name of row {i:02}" for i in range(24)])
+    app = open_review(make_run(tmp_path, "vector", rows))
+
+    async def steps(pilot):
+        text = shown(app)
+        first = next(line for line in text.splitlines() if re.search(r"\d\.\d\d  (bird|cat|dog) ", line))
+        assert re.search(r"  (bird|cat|dog) +a \.\.\. \d\d ", first)  # with the end of its id
+
+    drive(app, steps)

@@ -393,6 +393,18 @@ def test_where_nothing_was_decided_nothing_is_advised(tmp_path):
     assert out.splitlines()[-1] == "nothing was decided"
 
 
+def test_where_all_was_taken_back_nothing_is_advised(tmp_path):
+    run = page_run(tmp_path)
+    log = RunFolder(run).journal
+    log.append(Decision("wrong0.png", "drop", None, reviewer="ann"))
+    log.append(Decision("wrong0.png", "undo", None, reviewer="ann"))
+    process, _ = start(run)
+    os.kill(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 0, err
+    assert "Next:" not in out
+
+
 def test_a_kill_loses_nothing(tmp_path):
     run = page_run(tmp_path)
     process, url = start(run, "--reviewer", "ann")

@@ -13,7 +13,7 @@ from cleanlab_lite.manifest.saved import save_manifest
 from cleanlab_lite.report.page.html import build_page
 from cleanlab_lite.report.page.notebook import html_view
 from cleanlab_lite.run import RunFolder
-from cleanlab_lite.text import renamed, tell_apart
+from cleanlab_lite.text import renamed, room_of, short_names, tell_apart
 from nlclean.review.samples import SampleReader
 
 
@@ -144,3 +144,48 @@ def test_in_a_review_labels_that_look_alike_are_told_apart(tmp_path):
     samples = SampleReader(RunFolder(make_run(tmp_path, "vector", rows)))
     seen = samples.sample(3)
     assert SHOWN in str(seen) and ALIKE not in str(vars(seen)) + " ".join(seen.reasons)
+
+
+SPECIES = [f"Species number {number} of a family with a rather long description" for number in range(28, 40)]
+
+
+@pytest.mark.parametrize("width", [6, 8, 12, 13, 16, 24, 40])
+def test_short_names_are_told_apart_and_fit(width):
+    others = [
+        "Species",
+        "日本語のとても長いクラスの名前",
+        "日本語" * 20,
+        "x" * 80,
+        "x" * 79,
+        "x" * 78 + "y",
+    ]
+    names = [*SPECIES, *others]
+    short = short_names(names, width)
+    shown = [short.get(name, name) for name in names]
+    assert len(set(shown)) == len(names)
+    assert max(map(room_of, shown)) <= width
+    assert set(short) == {name for name in names if room_of(name) > width}
+
+
+def test_short_names_show_where_they_differ():
+    assert short_names(SPECIES, 24)[SPECIES[3]] == "Specie...31 of a family…"
+    assert short_names([SPECIES[3], "cat"], 24) == {SPECIES[3]: "Species nu...description"}  # nothing to tell it from
+
+
+def test_long_names_are_told_apart_wherever_they_are_shortened(tmp_path, capsys):
+    facts = {"rows": 1, "flagged": 1, "noise_rate": 0.5, "low": 0.4, "high": 0.6}
+    a, b = SPECIES[:2]
+    flagged = {"given_label": a, "suggested_label": b, "knn_label": b, "top_labels": [b], "top_probs": [0.9]}
+    told = {"knn_agreement": 0.1, "neighbors": ["b"], "reasons": ["neighbours_disagree"]}
+    report = make_report(
+        [mislabel("a", content="aa", **flagged, **told), row("b", content="bb", given_label=b)],
+        flagged=1,
+        classes=[{"label": label, **facts} for label in (a, b)],
+        confusions=[{"given": a, "suggested": b, "rows": 1, "expected": 0.9}],
+    )
+    out = call(capsys, "report", finished_run(tmp_path / "run", report)).out
+    assert "Species nu...description" not in out
+    one, other = "Specie...28 of a family…", "Specie...29 of a family…"
+    assert f"{one} -> {other}" in out and f"1 nearest rows are labelled {other}" in out.replace("All 1", "1")
+    html = html_view(report)
+    assert "Species nu" not in html.replace(a, "").replace(b, "")

@@ -31,7 +31,7 @@ import time
 import uuid
 import zlib
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, closing, contextmanager, suppress
@@ -313,15 +313,42 @@ def decoded_before(contents: Iterable[str], cache_dir: Path) -> dict[str, np.nda
     return found
 
 
+def found_before(
+    uris: Sequence[str] | np.ndarray, form: Decoder, *, segments: np.ndarray | None = None, cache_dir: Path
+) -> np.ndarray:
+    """(n,) str: `content_of` every row that `load` would find in the cache, "" where it would decode the file.
+
+    Only a look: nothing is written, and packs are taken for whole.
+    """
+    places = _places(uris, segments)
+    keys = [_stat_key(uri) for uri, _ in places]
+    known = dict(_stat_lines(cache_dir / "stat-v1", set(keys) - {""}))
+    contents = [content_of(known.get(key, ""), segment) for key, (_, segment) in zip(keys, places, strict=True)]
+    held = held_by_cache(contents, form, cache_dir)
+    return np.array([content if content in held else "" for content in contents], dtype=np.str_)
+
+
+def held_by_cache(contents: Iterable[str], form: Layout, cache_dir: Path) -> frozenset[str]:
+    """Which of these contents the cache holds in that form. Only a look, as in `found_before`."""
+    wanted, held = frozenset(contents) - {""}, frozenset[str]()
+    for index in (cache_dir / form.folder).glob("*.txt"):
+        with suppress(OSError, UnicodeDecodeError):  # deleted meanwhile, not ours to read, damaged
+            if index.with_suffix(".npy").exists():
+                held |= wanted.intersection(line.partition(" ")[0] for line in index.read_text("ascii").splitlines())
+    return held
+
+
 def decode_few(
     uris: Sequence[str] | np.ndarray, form: Decoder, rows: np.ndarray, segments: np.ndarray | None = None
-) -> Iterator[tuple[np.ndarray | None, float]]:
-    """What `load` would make of some rows, None where one cannot be read, and the seconds each took. Not cached."""
+) -> Iterator[tuple[str, np.ndarray | None, float]]:
+    """`content_of` some rows and what `load` would make of them, "" and None where one cannot be read, and the seconds
+    each took. Not cached.
+    """
     for row in rows.tolist():
         begun = time.perf_counter()
         place = str(uris[row]), WHOLE if segments is None else Segment(*segments[row].tolist())
         [found] = _read([place], form, frozenset())
-        yield found.decoded and found.decoded.arrays, time.perf_counter() - begun
+        yield found.content, found.decoded and found.decoded.arrays, time.perf_counter() - begun
 
 
 def load_vectors(
@@ -452,7 +479,7 @@ def _fill(
 ) -> tuple[list[_Row], int]:
     """A _Row without pixels for every place, the pixels all in `cache`; and how many had to be decoded."""
     cached = cache.contents()
-    keys = [stats.key(uri) for uri, _ in places]
+    keys = [_stat_key(uri) for uri, _ in places]
     known = [
         content_of(stats.content.get(key, ""), segment) if key else ""
         for key, (_, segment) in zip(keys, places, strict=True)
@@ -812,26 +839,8 @@ class _StatCache:
         with _writing(folder):
             _sweep(folder)
         self.folder = folder
-        self.content: dict[str, str] = {}
+        self.content = dict(_stat_lines(folder))
         self._new: dict[str, str] = {}
-        for path in sorted(folder.glob("*.txt")):
-            with suppress(Exception):  # deleted meanwhile, not ours to read
-                for line in path.read_text("ascii", errors="replace").splitlines():
-                    key, _, content = line.partition(" ")
-                    self.content[key] = content
-
-    def key(self, uri: str) -> str:
-        """The fingerprint of a file that is settled, else ""."""
-        if not uri or is_remote(uri):
-            return ""
-        try:
-            found = os.stat(uri)
-        except (OSError, ValueError):  # `media.read_bytes` reports it
-            return ""
-        if time.time_ns() - max(found.st_mtime_ns, found.st_ctime_ns) < RACY_NS:
-            return ""
-        facts = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
-        return hashlib.sha256(os.fsencode(uri) + repr(facts).encode()).hexdigest()[:32]
 
     def add(self, key: str, content: str) -> None:
         if key and self.content.get(key) != content:
@@ -842,6 +851,30 @@ class _StatCache:
             path = self.folder / f"{uuid.uuid4().hex}.txt"
             _write_text(path, [f"{key} {content}" for key, content in self._new.items()])
             self._new = {}
+
+
+def _stat_key(uri: str) -> str:
+    """The fingerprint of a file that is settled, else ""."""
+    if not uri or is_remote(uri):
+        return ""
+    try:
+        found = os.stat(uri)
+    except (OSError, ValueError):  # `media.read_bytes` reports it
+        return ""
+    if time.time_ns() - max(found.st_mtime_ns, found.st_ctime_ns) < RACY_NS:
+        return ""
+    facts = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+    return hashlib.sha256(os.fsencode(uri) + repr(facts).encode()).hexdigest()[:32]
+
+
+def _stat_lines(folder: Path, wanted: Collection[str] | None = None) -> Iterator[tuple[str, str]]:
+    """Fingerprint and sha256 of every file that was read, or of the `wanted` fingerprints."""
+    for path in sorted(folder.glob("*.txt")):
+        with suppress(OSError):  # deleted meanwhile, not ours to read
+            for line in path.read_text("ascii", errors="replace").splitlines():
+                key, _, content = line.partition(" ")
+                if wanted is None or key in wanted:
+                    yield key, content
 
 
 def _write_text(path: Path, lines: Iterable[str]) -> None:

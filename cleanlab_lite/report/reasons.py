@@ -13,12 +13,12 @@ import pyarrow.compute as pc
 
 from cleanlab_lite.run.report import ReportTable
 from cleanlab_lite.run.summary import Summary
-from cleanlab_lite.text import chance, shorten
+from cleanlab_lite.text import chance, short_names, shorten
 
 SHOWN = 3  # reasons of a row
 CLEAR = 0.5  # probability from which a class is said to be predicted, and share from which neighbours agree
 SLIGHT = 0.1  # probability below which nothing speaks for a class
-LABEL_WIDTH = 24  # characters of a label in a sentence
+LABEL_WIDTH = 24  # columns of a label in a sentence
 
 
 @dataclass(frozen=True)
@@ -124,14 +124,21 @@ NOTES = tuple(code for code, reason in REASONS.items() if reason.beside and code
 
 def with_context(report: ReportTable, table: pa.Table) -> list[dict[str, Any]]:
     """`table`, rows of the report with all columns, as dicts with what sentences need beside: see `context`."""
-    epochs = epochs_of(report.summary)
+    epochs, short = epochs_of(report.summary), in_sentences(report.summary)
     labels = _neighbour_labels(report.table, table)
-    return [row | context(found, epochs) for row, found in zip(table.to_pylist(), labels, strict=True)]
+    return [row | context(found, epochs, short) for row, found in zip(table.to_pylist(), labels, strict=True)]
 
 
-def context(neighbor_labels: list[str | None] | None, epochs: int) -> dict[str, Any]:
-    """What sentences need that is not in the row: given labels of its nearest rows, epochs of the training."""
-    return {"neighbor_labels": neighbor_labels, "epochs": epochs}
+def context(neighbor_labels: list[str | None] | None, epochs: int, short: Mapping[str, str]) -> dict[str, Any]:
+    """What sentences need that is not in the row: given labels of its nearest rows, epochs of the training, and
+    what long labels are called, see `in_sentences`.
+    """
+    return {"neighbor_labels": neighbor_labels, "epochs": epochs, "short": short}
+
+
+def in_sentences(summary: Summary) -> dict[str, str]:
+    """What labels are called that are too long for a sentence."""
+    return short_names((entry.label for entry in summary.classes), LABEL_WIDTH)
 
 
 def why(row: Mapping[str, Any]) -> list[str]:
@@ -143,7 +150,7 @@ def why(row: Mapping[str, Any]) -> list[str]:
 def _most_probable(row: Mapping[str, Any]) -> str:
     """What is left to say of a flagged row where no sign stands out."""
     chances = zip(row["top_labels"][:2], row["top_probs"][:2], strict=True)
-    return f"No sign stands out; most probable: {', '.join(f'{_name(label)} {chance(p)}' for label, p in chances)}"
+    return f"No sign stands out; most probable: {', '.join(f'{_name(label, row)} {chance(p)}' for label, p in chances)}"
 
 
 def in_one_sentence(row: Mapping[str, Any], width: int = 10_000) -> str:
@@ -287,11 +294,11 @@ def _numbers(row: Mapping[str, Any]) -> dict[str, Any]:
     """What sentences are about, as far as it is known."""
     nearest = row.get("neighbor_labels") or []
     values = {
-        "predicted": _name(row.get("predicted_label")),
+        "predicted": _name(row.get("predicted_label"), row),
         "chance": chance(share) if (share := _chance(row, row.get("predicted_label"))) else None,
         "near": _of_all(nearest.count(row.get("knn_label")), len(nearest)),
-        "neighbour": _name(row.get("knn_label")),
-        "prototype": _name(row.get("prototype_label")),
+        "neighbour": _name(row.get("knn_label"), row),
+        "prototype": _name(row.get("prototype_label"), row),
         "to_other": _number(row, "prototype_similarity_suggested"),
         "to_own": _number(row, "prototype_similarity_given"),
         "epochs": row.get("epochs") or None,
@@ -319,5 +326,5 @@ def _chance(row: Mapping[str, Any], label: str | None) -> float:
     return chances.get(label, 0.0)
 
 
-def _name(label: str | None) -> str | None:
-    return None if label is None else shorten(label, LABEL_WIDTH)
+def _name(label: str | None, row: Mapping[str, Any]) -> str | None:
+    return None if label is None else row.get("short", {}).get(label) or shorten(label, LABEL_WIDTH)

@@ -21,7 +21,7 @@ import torch
 
 from cleanlab_lite.clock import Clock, Pulse
 from cleanlab_lite.config import AuditConfig
-from cleanlab_lite.data.cache import POOL_MIN_FILES, decode_few
+from cleanlab_lite.data.cache import POOL_MIN_FILES, Decoder, decode_few, default_cache_dir, found_before, held_by_cache
 from cleanlab_lite.data.inputs import Inputs, form_of
 from cleanlab_lite.forecast import (
     Forecast,
@@ -35,7 +35,7 @@ from cleanlab_lite.judge.cost import READ, settled_parts
 from cleanlab_lite.judge.random_features import WIDTH
 from cleanlab_lite.manifest.manifest import Manifest
 from cleanlab_lite.run import RunFiles
-from cleanlab_lite.train.encode import batch_of, features, threads_of
+from cleanlab_lite.train.encode import batch_of, feature_format, features, threads_of
 from cleanlab_lite.train.ensemble import PRECISIONS, prepare, without_trials
 from cleanlab_lite.train.jobs import Bench, Job, hire, train, workers_for
 from cleanlab_lite.train.models import PROXIES
@@ -48,6 +48,8 @@ from cleanlab_lite.train.views import reduced
 from cleanlab_lite.workers import ahead, cores
 
 FILES, FILE_SECONDS = 16, 0.5  # that are decoded at most, and how long
+LOOKED = 1000  # rows that are looked for in the cache at most
+FOUND, CHECKED = 7e-5, 6e-9  # seconds to find a row there, and to check and copy a byte of it
 STEPS = 3  # timed; of networks on vectors more, which take milliseconds, as long as another process may take the core
 EPOCHS, EPOCHS_OF_VECTORS = 2, 5  # the first is not timed: memory is new then, and strategies warm up
 ROWS = 512  # of a clean pass: two batches
@@ -62,11 +64,10 @@ def forecast(manifest: Manifest, plan: Plan, config: AuditConfig) -> Forecast:
 
     Raises ConfigError where the encoder's weights do not fit.
     """
-    parts = []
-    inputs, seconds = _decoded(manifest, plan, config)
-    parts.append(Part.sure("decode", seconds))
+    inputs, decoding, content = _decoded(manifest, plan, config)
+    parts = [decoding]
     if plan.encoder:
-        parts.append(Part.sure("encode", encode_seconds(inputs, plan)))
+        parts.append(_encoded(inputs, content, plan))
     width = {
         ENCODER: plan.encoder_features,
         STATISTICS: 0 if plan.sound is None else 4 * plan.sound.shape[1],
@@ -90,27 +91,49 @@ def forecast(manifest: Manifest, plan: Plan, config: AuditConfig) -> Forecast:
 # --- Files and the encoder -------------------------------------------------------------------------------------------
 
 
-def _decoded(manifest: Manifest, plan: Plan, config: AuditConfig) -> tuple[Inputs, float]:
-    """Some rows as they will be decoded, and the seconds that all will take."""
-    if manifest.features is not None:
-        return _vectors(manifest.features.shape[1]), manifest.features.size * READ  # any: theirs may be all alike
+def _decoded(manifest: Manifest, plan: Plan, config: AuditConfig) -> tuple[Inputs, Part, np.ndarray]:
+    """Some rows as they will be decoded, what decoding all will take, and `found_before` of evenly spread ones."""
+    if manifest.features is not None:  # any vectors: theirs may be all alike
+        inputs = _vectors(manifest.features.shape[1])
+        return inputs, Part.sure("decode", manifest.features.size * READ), inputs.content
     assert manifest.uris is not None
     form = form_of(manifest, plan.picture_size, plan.sound)
-    arrays, each = [], []
+    arrays, each, read = [], [], []
     begun = time.perf_counter()
-    for array, seconds in decode_few(manifest.uris, form, _spread(plan.rows, FILES), manifest.segments):
+    for content, array, seconds in decode_few(manifest.uris, form, _spread(plan.rows, FILES), manifest.segments):
+        read.append(content)
         each.append(seconds)
         arrays += [] if array is None else [array]
         if time.perf_counter() - begun > FILE_SECONDS:
             break
+    found = _found(manifest, form, read)
+    cached = float((found != "").mean())
     if not arrays:
         arrays = [np.zeros((1, *form.shape), np.uint8)]
-    whole = statistics.mean(each) * plan.rows
+    left = (1 - cached) * plan.rows
+    whole = statistics.mean(each) * left
     workers = min(config.workers or cores(), plan.rows)
-    if workers > 1 and plan.rows >= POOL_MIN_FILES:
+    if workers > 1 and left >= POOL_MIN_FILES:
         whole = DECODERS + whole / workers
     offsets = np.cumsum([0, *map(len, arrays)]) if plan.sound else None
-    return _inputs(np.concatenate(arrays), offsets), whole
+    inputs = _inputs(np.concatenate(arrays), offsets)
+    whole += (plan.rows - left) * (FOUND + inputs.array.nbytes / len(inputs.codes) * CHECKED)
+    return replace(inputs, form=form.folder), Part.sure("decode", whole, cached), found
+
+
+def _found(manifest: Manifest, form: Decoder, read: list[str]) -> np.ndarray:
+    """Content of evenly spread rows, "" of those that the cache does not hold.
+
+    Where it knows no file by its place and time stamps, as they were moved or linked, by the content `read` of a few.
+    """
+    assert manifest.uris is not None
+    looked, cache = _spread(len(manifest), LOOKED), default_cache_dir()
+    segments = None if manifest.segments is None else manifest.segments[looked]
+    found = found_before(manifest.uris[looked], form, segments=segments, cache_dir=cache)
+    if not (found != "").any():
+        held = held_by_cache(read, form, cache)
+        found = np.array([content if content in held else "" for content in read], dtype=np.str_)
+    return found
 
 
 def _spread(n: int, count: int) -> np.ndarray:
@@ -130,15 +153,22 @@ def _vectors(width: int) -> Inputs:
     return _inputs(values.astype(np.float16))
 
 
-def encode_seconds(inputs: Inputs, plan: Plan) -> float:
-    """To load the encoder and show it every picture or patch."""
+def _encoded(inputs: Inputs, content: np.ndarray, plan: Plan) -> Part:
+    """To load the encoder and show it every picture or patch of which the cache holds no vector.
+
+    `content`: of evenly spread rows, "" of those that the cache does not hold.
+    """
     begun = time.perf_counter()
     spec = describe_encoder(plan.encoder, plan.image_size)
     known = brings_weights(plan.encoder) or plan.encoder_weights != "default"  # those would be downloaded
     encoder = load_encoder(spec, plan.encoder_weights) if known else blank_encoder(spec)
     device, autocast = torch.device(plan.device), PRECISIONS[plan.encoder_precision]
     encoder = encoder.to(device, memory_format=torch.channels_last)
-    loading = time.perf_counter() - begun
+    held = held_by_cache(content, feature_format(encoder, autocast, inputs.form), default_cache_dir())
+    cached = float(np.isin(content, list(held)).mean()) if known else 0.0
+    seconds = time.perf_counter() - begun + cached * plan.rows * FOUND
+    if cached == 1:
+        return Part.sure("encode", seconds, cached)
     size = batch_of(device)
     batch = np.resize(inputs.array, (size, *inputs.array.shape[1:]))
     with threads_of(device) as threads:
@@ -146,7 +176,7 @@ def encode_seconds(inputs: Inputs, plan: Plan) -> float:
         each = _timed(lambda: list(ahead(lambda part: features(encoder, part, device, autocast), batches, threads)))
     each /= size * len(batches)
     patches = len(inputs.array) / len(inputs.codes)
-    return loading + each * patches * plan.rows
+    return Part.sure("encode", seconds + each * patches * plan.rows * (1 - cached), cached)
 
 
 def _timed(work: Callable[[], object]) -> float:

@@ -215,7 +215,8 @@ def _audit(
         forecast = source.forecast(dataset) if told else None
         if forecast is not None:
             begun = ", a part of which is done" if run.resumed else ""
-            diagnostics.note(f"takes {output.duration_in_words(forecast)}{begun}")
+            cached = output.cached_in_words(forecast, dataset.modality)
+            diagnostics.note(f"takes {output.duration_in_words(forecast)}{begun}{cached and f'; {cached}'}")
         report = run_audit(dataset, config, run=run, source=source, on_progress=drawer, forecast=forecast)
         return report, run.path(REPORT)
 

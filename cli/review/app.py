@@ -171,9 +171,11 @@ class ReviewApp(App[None]):
             return
         values = self.samples.table.slice(int(rows[0]), 1).to_pylist()[0]
         right = round(float(np.nansum(numbers(self.samples.table, "suggestion_confidence")[rows])))
-        about = f"about {right:,} right, {len(rows) - right:,} wrong; z takes it back"
+        one = len(rows) == 1
+        what = "accept the one row there is" if one else f"accept all {len(rows):,}"
+        about = "z takes it back" if one else f"about {right:,} right, {len(rows) - right:,} wrong; z takes it back"
         title = shorten(escape(self._named((values["given_label"], values["suggested_label"]))), 40)
-        if await self.push_screen_wait(Pick(title, [(f"accept all {len(rows):,}", about, True)])):
+        if await self.push_screen_wait(Pick(title, [(what, about, True)])):
             try:
                 self.queue.accept(rows)
             except OSError as error:
@@ -320,8 +322,10 @@ class ReviewApp(App[None]):
         if sample.row != self.queue.row:
             return
         role = "suggested" if sample.values["suggested_label"] is not None else "next best"
-        self.query_one("#like-given", Examples).show("given", sample.values["given_label"], sample.given, given)
-        self.query_one("#like-rival", Examples).show(role, sample.rival, sample.suggested, suggested)
+        self.query_one("#like-given", Examples).show(
+            "given", sample.values["given_label"], sample.given, given, sample.classes
+        )
+        self.query_one("#like-rival", Examples).show(role, sample.rival, sample.suggested, suggested, sample.classes)
 
     def _top_line(self) -> Content:
         queue, width = self.queue, self.size.width

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cleanlab_lite.manifest.manifest import Segment
-from cleanlab_lite.report.reasons import context, epochs_of, why
+from cleanlab_lite.report.reasons import context, epochs_of, in_sentences, why
 from cleanlab_lite.run import RunFolder
 from cleanlab_lite.run.columns import Labels, numbers
 from cleanlab_lite.run.folder import CURVES
@@ -60,6 +60,7 @@ class Sample:
     suggested: tuple[Neighbour, ...]  # the same of the class on offer, or else of the most probable other one
     rival: str | None  # that class
     copies: tuple[Neighbour, ...]  # rows with the same content
+    classes: tuple[str, ...]  # all of them, as they are called here
 
 
 class SampleReader:
@@ -118,7 +119,8 @@ class SampleReader:
         others = [values["suggested_label"], *(values["top_labels"] or [])]
         rival = next((label for label in others if label is not None and label != given), None)
         nearest = self._rows_of(values["neighbors"], row)
-        beside = context([self._given.text(near.row) for near in nearest], epochs_of(self.report.summary))
+        near = [self._given.text(one.row) for one in nearest]
+        beside = context(near, epochs_of(self.report.summary), self._short)
         return Sample(
             row,
             renamed(values, self.names),
@@ -130,7 +132,16 @@ class SampleReader:
             self._similar(row, rival, values["neighbors"]),
             renamed(rival, self.names),
             tuple(map(self._neighbour, copies[copies != row].tolist())),
+            self._classes,
         )
+
+    @cached_property
+    def _classes(self) -> tuple[str, ...]:
+        return tuple(renamed(self.classes, self.names))
+
+    @cached_property
+    def _short(self) -> dict[str, str]:
+        return in_sentences(self.report.told_apart.summary)
 
     def _neighbour(self, row: int, similarity: float | None = None) -> Neighbour:
         return Neighbour(row, self._ids[row].as_py(), renamed(self._given.text(row), self.names), similarity)

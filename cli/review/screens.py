@@ -15,7 +15,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
-from cleanlab_lite.text import escape, shorten
+from cleanlab_lite.text import escape, short_name, shorten
 
 SHOWN = 200  # options at a time; typing narrows them down
 
@@ -86,8 +86,9 @@ class Pick(Dialog):
         found = [choice for choice in self._choices if wanted in choice[0].casefold()]
         # what starts with the text stands before what only holds it
         found.sort(key=lambda choice: not choice[0].casefold().startswith(wanted))
+        names = tuple(choice[0] for choice in self._choices)
         entries = [
-            (Content.assemble(shorten(escape(name), 40), (f"  {about}", "$quiet")), value)
+            (Content.assemble(shorten(escape(short_name(name, names, 40)), 40), (f"  {about}", "$quiet")), value)
             for name, about, value in found[:SHOWN]
         ]
         if self._new and wanted and all(choice[0] != text.strip() for choice in self._choices):

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cleanlab_lite.errors import ConfigError, ReportError
-from cleanlab_lite.evidence.decisions import agreement
+from cleanlab_lite.evidence.decisions import agreement, standing
 from cleanlab_lite.report.reviewed import looks_of, rows_to_decide
 from cleanlab_lite.run import RunFolder
 from cleanlab_lite.text import counted, escape
@@ -84,7 +84,7 @@ def _sum_up(run: RunFolder, progress: Sequence[str], target: float) -> None:
         output.line(wrapped(line, sys.stdout))
     if len(agreement(decisions).reviewers) > 1:
         print_agreement(run)
-    if decisions:
+    if standing(decisions):
         output.line(f"Next: nlclean export {escape(shlex.quote(str(run.folder)))} --policy decided")
 
 

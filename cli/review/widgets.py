@@ -20,7 +20,7 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from cleanlab_lite.evidence.decisions import Decision
-from cleanlab_lite.text import chance, escape, shorten
+from cleanlab_lite.text import chance, escape, room_of, short_name, shorten
 
 from .previews import Paint, braille, sparkline, tile
 from .samples import Curve, Neighbour, Sample
@@ -179,10 +179,15 @@ class Examples(Vertical):
         yield self._list
 
     def show(
-        self, role: str, label: str | None, rows: Sequence[Neighbour], pictures: Sequence[np.ndarray] | None
+        self,
+        role: str,
+        label: str | None,
+        rows: Sequence[Neighbour],
+        pictures: Sequence[np.ndarray] | None,
+        classes: tuple[str, ...],
     ) -> None:
         """`pictures` of the rows, as many as can be read; None where they have no pictures, and are listed."""
-        name = "-" if label is None else shorten(escape(label), 24)
+        name = _short(label, classes, 24)
         alike = [near.similarity for near in rows if near.similarity is not None]
         about = f" · similarity {alike[0]:.2f}" if alike and pictures and self.size.width > 50 else ""
         self.border_title = Content.assemble(f"{role}: ", (name, "bold"), about)
@@ -210,22 +215,32 @@ def neighbourhood(sample: Sample, width: int) -> Content:
     bar_width = max(width - name_width - 5, 4)
     lines = [
         Content.assemble(
-            f"{shorten(escape(label), name_width):<{name_width}} ",
+            _padded(_short(label, sample.classes, name_width), name_width + 1),
             ("█" * max(round(count / len(sample.nearest) * bar_width), 1), _label_style(label, sample)),
             f" {count}",
         )
         for label, count in counts[:5]
     ]
-    lines += [Content(""), *(neighbour_line(near, width, with_label=True) for near in sample.nearest)]
+    lines += [Content(""), *(neighbour_line(near, width, sample.classes) for near in sample.nearest)]
     return Content("\n").join([Content.styled(f"{len(sample.nearest)} nearest rows", "bold"), *lines])
 
 
-def neighbour_line(near: Neighbour, width: int, *, with_label: bool = False) -> Content:
-    """Similarity, label where it is asked for, and id of a neighbour."""
+def neighbour_line(near: Neighbour, width: int, classes: tuple[str, ...] = ()) -> Content:
+    """Similarity, label where `classes` are given to tell it from, and id of a neighbour."""
     similarity = "" if near.similarity is None else f"{near.similarity:.2f}  "
-    label = f"{shorten(escape(near.label or '-'), 12):<12}  " if with_label else ""
-    room = max(width - len(similarity) - len(label), 8)
+    wide = max(min(12, width - len(similarity) - 10), 6)  # so that 8 columns are left for the id
+    label = _padded(_short(near.label, classes, wide), wide + 2) if classes else ""
+    room = max(width - len(similarity) - room_of(label), 8)
     return Content.assemble((similarity, _QUIET), label, (shorten(escape(near.id), room), _QUIET))
+
+
+def _short(label: str | None, classes: tuple[str, ...], width: int, none: str = "-") -> str:
+    """A label in so many columns, `none` where there is no label."""
+    return none if label is None else shorten(escape(short_name(label, classes, width)), width)
+
+
+def _padded(text: str, width: int) -> str:
+    return text + " " * (width - room_of(text))
 
 
 def _facts(sample: Sample, width: int, decision: Decision | None, *, roomy: bool) -> list[Content]:
@@ -247,12 +262,14 @@ def _facts(sample: Sample, width: int, decision: Decision | None, *, roomy: bool
         lines += _bullets("", [escape(values["error"])], width)
     lines += _bullets("Why", [escape(reason) for reason in sample.reasons], width)
     copies = [
-        f"{shorten(escape(copy.label or 'no label'), 24)}: {shorten(escape(copy.id), max(width - 28, 12))}"
+        f"{_short(copy.label, sample.classes, 24, 'no label')}: {shorten(escape(copy.id), max(width - 28, 12))}"
         for copy in sample.copies[:5]
     ]
     lines += _bullets("Same content", copies, width)
     chances = zip(values["top_labels"] or [], values["top_probs"] or [], strict=True)
-    lines += _bullets("Most probable", [f"{shorten(escape(label), 24)} {chance(p)}" for label, p in chances], width)
+    lines += _bullets(
+        "Most probable", [f"{_short(label, sample.classes, 24)} {chance(p)}" for label, p in chances], width
+    )
     return lines
 
 

@@ -23,7 +23,7 @@ from cleanlab_lite.manifest.labels import DROP, FIRST, WHOLE, find_form, labels_
 from cleanlab_lite.manifest.readers.base import Rows, ending, holds_json, is_text, locate, plain, storable, texts
 from cleanlab_lite.manifest.roles import called, is_geometry, spelled
 from cleanlab_lite.manifest.splits import called_splits, could_hold_splits, from_flags, held_back
-from cleanlab_lite.text import counted, listing
+from cleanlab_lite.text import counted, listing, short_names
 
 NEMO_PATH = "audio_filepath"
 NEMO_LABELS = ("label", "command", "text")  # the first that is there
@@ -33,6 +33,7 @@ ROUNDED = 0.1  # seconds that an end may lie behind that of the file
 
 SHOWN = 5  # rows or names in one message
 CLASSES_SHOWN = 12
+WIDEST = 40  # columns of a class name among them
 LOOKED_AT = 20  # rows whose paths are looked at to tell columns apart
 MEDIA_ENDINGS = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
 MEDIA_ENDINGS |= {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3"}
@@ -691,7 +692,8 @@ def classes_in_words(labels: np.ndarray, classes: Sequence[str]) -> str:
     counts = np.bincount(labels[labels >= 0], minlength=len(classes))
     order = np.argsort(-counts, kind="stable")[:CLASSES_SHOWN]
     places = np.sort(order)
-    shown = ", ".join(f"{classes[place]!r:.40} {counts[place]:,}" for place in places)
+    short = short_names(classes, WIDEST)
+    shown = ", ".join(f"{short.get(classes[place], classes[place])!r} {counts[place]:,}" for place in places)
     more = f" and {len(classes) - len(places)} smaller ones" if len(classes) > len(places) else ""
     return f"{counted(len(classes), 'class')}: {shown}{more}"
 
@@ -702,5 +704,6 @@ def _label_notes(labels: np.ndarray, classes: list[str]) -> list[str]:
         notes.append(f"rows without a label: {unlabelled}")
     notes += [f"classes {listing(group)} differ only by {how}" for group, how in look_alike(classes)]
     if words := [name for name in classes if name.strip().lower() in MISSING_WORDS]:
-        notes.append(f"{listing(words)} counts as a class, not as a missing label")
+        kind = "a class, not as a missing label" if len(words) == 1 else "classes, not as missing labels"
+        notes.append(f"{listing(words)} {'counts' if len(words) == 1 else 'count'} as {kind}")
     return notes

@@ -16,7 +16,7 @@ from cleanlab_lite.judge.mixture import (
     beta_log_density,
     gaussian_log_density,
 )
-from cleanlab_lite.text import clip, percent
+from cleanlab_lite.text import percent, short_names
 
 Cells = dict[tuple[int, int], tuple[float, float]]  # (true, given) -> probability, expected rows
 
@@ -25,7 +25,7 @@ LEFT, RIGHT, TOP, BOTTOM = 46, 10, 12, 38  # margins for the axes
 BINS = 48
 MAX_CELLS = 40  # classes on a side of the heat map
 NUMBERED = 14  # up to so many classes the cells carry numbers
-LABEL = 12  # characters of a class name beside the heat map
+LABEL = 12  # columns of a class name beside the heat map
 
 
 def loss_histogram(loss: np.ndarray, suspect: np.ndarray, mixture: BetaMixture | GaussianMixture | None) -> str:
@@ -126,12 +126,14 @@ def heat_map(labels: Sequence[str], cells: Cells) -> str:
     """
     k = len(labels)
     edge, header = 400, 86
+    wide = 24  # beyond it, for the names of rows, which are not turned
     side = edge / max(k, 1)
     largest = max((p for (true, given), (p, _) in cells.items() if true != given), default=0.0) or 1.0
     size = min(12.0, side * 0.8)
     parts = []
+    short = short_names(labels, LABEL)
     for i, label in enumerate(labels):
-        name = escape(clip(label, LABEL))
+        name = escape(short.get(label, label))
         at = header + (i + 0.5) * side
         font = f'class="tick" font-size="{size:.1f}" dy=".35em"'
         parts.append(f'<text {font} x="{header - 6}" y="{at:.1f}" text-anchor="end">{name}</text>')
@@ -161,7 +163,7 @@ def heat_map(labels: Sequence[str], cells: Cells) -> str:
         'text-anchor="middle">estimated true label</text>'
     )
     return (
-        f'<svg viewBox="0 0 {header + edge + 24} {header + edge + 26}" role="img" '
+        f'<svg viewBox="{-wide} 0 {wide + header + edge + 24} {header + edge + 26}" role="img" '
         f'aria-label="Heat map: how often each true class carries each label">{"".join(parts)}{axes}</svg>'
     )
 

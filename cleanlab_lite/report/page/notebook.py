@@ -16,7 +16,7 @@ from cleanlab_lite.report.page.previews import Preview, preview_of
 from cleanlab_lite.report.reasons import noted
 from cleanlab_lite.run import RunFolder
 from cleanlab_lite.run.report import ReportTable, by_suspicion, contradicts, flags
-from cleanlab_lite.text import chance, counted, percent, shorten
+from cleanlab_lite.text import chance, counted, percent, short_names, shorten
 
 TOP = 20  # rows on show
 LONGEST = 60  # characters of a label or an id
@@ -136,6 +136,7 @@ def _chart(title: str, bars: Sequence[_Bar]) -> str:
         return ""
     room = WIDTH - LABELS - 90  # what is left of the width for a bar
     lines = []
+    short = short_names([bar.name for bar in bars], NAME)
     for place, bar in enumerate(bars):
         y = LINE * (place + 0.5)
         whisker = ""
@@ -144,7 +145,7 @@ def _chart(title: str, bars: Sequence[_Bar]) -> str:
             whisker = f'<path d="{ends}" stroke="currentColor" stroke-width="1.5" opacity=".55"/>'
         lines.append(
             f"<g><title>{escape(bar.name)}</title>"
-            f'<text x="{LABELS - 8}" y="{y}" text-anchor="end">{escape(shorten(bar.name, NAME))}</text>'
+            f'<text x="{LABELS - 8}" y="{y}" text-anchor="end">{escape(short.get(bar.name, bar.name))}</text>'
             f'<rect x="{LABELS}" y="{y - 6}" width="{room * bar.share:.1f}" height="12" fill="#3b78d8"/>{whisker}'
             f'<text x="{LABELS + room + 8}" y="{y}">{escape(bar.text)}</text></g>'
         )

@@ -95,10 +95,11 @@ const askBulk = (from, to) => {
   const right = Math.round(offered.reduce((sum, row) => sum + sure(row), 0));
   const doubtful = [...offered].sort((a, b) => sure(a) - sure(b)).slice(0, 12);
   const pictures = doubtful.filter(preview);
-  $("bulk-title").replaceChildren(`Accept all ${count(offered.length)} of `, ...change(names[from], names[to]), "?");
-  $("bulk-means").textContent = `By their probabilities about ${count(right)} of them are right and ${count(offered.length - right)} wrong. ` +
-    "One undo (z) takes all of it back.";
-  $("bulk-doubt").textContent = pictures.length ? "The least certain of them first:" : "";
+  const one = offered.length === 1;
+  $("bulk-title").replaceChildren(one ? "Accept " : `Accept all ${count(offered.length)} of `, ...change(names[from], names[to]), "?");
+  $("bulk-means").textContent = one ? `One row, whose suggestion is right with ${chance(sure(offered[0]))}. Undo (z) takes it back.`
+    : `By their probabilities about ${count(right)} of them are right and ${count(offered.length - right)} wrong. One undo (z) takes all of it back.`;
+  $("bulk-doubt").textContent = pictures.length > 1 ? "The least certain of them first:" : "";
   $("bulk-rows").replaceChildren(...pictures.map((row) => el("span", {}, picture(preview(row), idOf(row)), el("span", { class: "note", text: chance(sure(row)) }))));
   $("bulk-ok").textContent = `Accept ${count(offered.length)}`;
   $("bulk").showModal();

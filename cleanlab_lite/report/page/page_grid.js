@@ -22,7 +22,7 @@ const drawTile = (row, at) => {
   return el("div", { class: done ? "tile-row done" : "tile-row", role: "option", "aria-selected": row === current, tabindex: row === current ? 0 : -1,
     "aria-posinset": at + 1, "aria-setsize": view.length, onclick: () => select(row), ondblclick: () => zoom(row) },
     el("div", { class: "face" }, preview(row) ? picture(preview(row), idOf(row)) : el("span", { class: "two note", text: idOf(row) })),
-    el("div", { class: "one" }, ...(suggested(row) === null ? [label(get(row, "given"))] : change(label(get(row, "given")), label(get(row, "suggested"))))),
+    el("div", { class: "one", title: labelsOf(row).join(" → ") }, ...(suggested(row) === null ? labelsOf(row) : change(...labelsOf(row)))),
     done ? el("div", { class: "marked one", text: verdict(row) })
       : el("div", { class: "share" }, el("span", { class: "note figure", text: chance(get(row, "p")) }), meter(get(row, "p") ?? 0)));
 };

@@ -37,7 +37,7 @@ const showConfusions = () => {
         el("span", { class: "one" }, ...change(names[from], names[to])),
         el("span", { class: "note", text: `${numbered(n, "row")}, about ${count(expected)} really ${names[to]}` }),
         strip.length ? el("span", { class: "strip" }, ...strip.map((image) => picture(image))) : null),
-      button("Accept all …", () => askBulk(from, to), { class: "bulk", "aria-label": `Accept all of ${names[from]} to ${names[to]}` }));
+      button(n === 1 ? "Accept …" : "Accept all …", () => askBulk(from, to), { class: "bulk", "aria-label": `Accept ${n === 1 ? "" : "all of "}${names[from]} to ${names[to]}` }));
   }));
 };
 

@@ -46,6 +46,7 @@ const chance = (p) => (p === null ? "–" : p < 0.005 ? "<1 %" : p >= 0.995 ? ">
 const count = (n) => n.toLocaleString("en");
 const numbered = (n, noun) => `${count(n)} ${noun}${n === 1 ? "" : "s"}`;
 const change = (from, to) => [from, el("span", { class: "arrow", text: "→" }), el("wbr"), el("b", { text: to })]; // a line ends there, not inside a name
+const labelsOf = (row) => [get(row, "given"), ...(suggested(row) === null ? [] : [get(row, "suggested")])].map(label);
 const meter = (share) => {
   const filled = el("i");
   filled.style.width = `${100 * share}%`;
