@@ -522,7 +522,7 @@ def test_lists_that_are_no_text(tmp_path):
     records.append({"path": "3.png", "label": ["dog"]})
     path = tmp_path / "m.jsonl"
     path.write_text("".join(json.dumps(record) + "\n" for record in records))
-    assert "--multi-label" in refused(path, "['cat']").hint
+    assert "--multi-label" in refused(path, "line 2: label column 'label' holds several labels in a cell").hint
     pq.write_table(pa.Table.from_pylist(records), tmp_path / "m.parquet")
     assert "--multi-label" in refused(tmp_path / "m.parquet", "type list").hint
     for name in ("m.jsonl", "m.parquet"):

@@ -24,7 +24,7 @@ from cleanlab_lite.manifest.labels import POLICIES, WHOLE
 from cleanlab_lite.manifest.manifest import Manifest, Modality, Source
 from cleanlab_lite.manifest.readers.archive import read_archives, table_in
 from cleanlab_lite.manifest.readers.arrow import DATASET, SPLITS, read_arrow, read_feather, read_saved_dataset
-from cleanlab_lite.manifest.readers.base import MEDIA_ENDINGS, FileKeeper, Rows, bare, ending, list_folder, texts
+from cleanlab_lite.manifest.readers.base import FileKeeper, Rows, bare, ending, list_folder, texts
 from cleanlab_lite.manifest.readers.class_labels import with_class_labels
 from cleanlab_lite.manifest.readers.columns import (
     CLASSES_SHOWN,
@@ -58,7 +58,7 @@ from cleanlab_lite.manifest.readers.tabular import DELIMITED, READERS
 from cleanlab_lite.manifest.readers.votes import Ballots, as_items, ballots_of
 from cleanlab_lite.manifest.readers.votes import find_columns as find_annotators
 from cleanlab_lite.manifest.roles import called
-from cleanlab_lite.manifest.sniff import Media, sniff
+from cleanlab_lite.manifest.sniff import MEDIA_ENDINGS, Media, sniff
 from cleanlab_lite.manifest.splits import file_split, in_words, split_word
 from cleanlab_lite.text import counted, listing
 from cleanlab_lite.votes import Votes

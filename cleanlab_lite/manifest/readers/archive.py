@@ -12,7 +12,8 @@ import pyarrow as pa
 from cleanlab_lite.archives import Member, names_in, read_member, uri_of
 from cleanlab_lite.errors import ManifestError
 from cleanlab_lite.files import json_value, reading
-from cleanlab_lite.manifest.readers.base import MEDIA_ENDINGS, Rows, check_rows, ending, json_table, title
+from cleanlab_lite.manifest.readers.base import Rows, check_rows, ending, json_table, title
+from cleanlab_lite.manifest.sniff import MEDIA_ENDINGS
 from cleanlab_lite.manifest.splits import split_word
 from cleanlab_lite.text import counted, listing
 

@@ -26,12 +26,6 @@ PERMISSIONS = "check the path and its permissions"
 MOST_COLUMNS = 100_000
 RESERVED = "__nlclean_"  # columns of a saved manifest
 
-IMAGE_ENDINGS = {".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".jp2", ".avif", ".heic"}
-IMAGE_ENDINGS |= {".heif"}
-SOUND_ENDINGS = {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au", ".caf", ".w64"}
-SOUND_ENDINGS |= {".m4a", ".aac"}
-MEDIA_ENDINGS = IMAGE_ENDINGS | SOUND_ENDINGS | {".svg"}  # of files that are looked for by their names
-
 
 class FileKeeper(Protocol):
     """Makes files of what is in memory only; the same content gives the same path."""

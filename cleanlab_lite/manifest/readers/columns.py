@@ -15,11 +15,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from cleanlab_lite import addresses
 from cleanlab_lite.errors import ManifestError
 from cleanlab_lite.files import is_remote
-from cleanlab_lite.manifest.labels import DROP, FIRST, WHOLE, find_form, labels_of, look_alike
+from cleanlab_lite.manifest.labels import DROP, FIRST, WHOLE, find_form, labels_of, lists_labels, look_alike
 from cleanlab_lite.manifest.readers.base import Rows, ending, holds_json, is_text, locate, plain, storable, texts
 from cleanlab_lite.manifest.roles import called, is_geometry, spelled
 from cleanlab_lite.manifest.splits import called_splits, could_hold_splits, from_flags, held_back
@@ -555,8 +556,8 @@ def make_labels(
     if columns.one_hot:
         return (*_labels_of_marks(rows, columns.labels, several), [])
     codes, values = _distinct(rows, columns.label, several)
-    lists = any(isinstance(value, list | dict) for value in values)  # refused, unless it is said what they mean
-    form = "" if several == WHOLE or (lists and several is None) else find_form(values, columns.label)
+    strange = any(isinstance(value, list | dict) and not lists_labels(value) for value in values)
+    form = "" if several == WHOLE or (strange and several is None) else find_form(values, columns.label)
     if form:
         names = _one_of_several(rows, columns.label, codes, values, form, several)
     else:
@@ -622,7 +623,9 @@ def _distinct(rows: Rows, name: str, several: str | None = None) -> tuple[np.nda
         column = column.cast(pa.float32())
     elif pa.types.is_null(dtype):
         return np.full(len(column), -1), []
-    elif several in (FIRST, DROP) and (pa.types.is_list(dtype) or pa.types.is_large_list(dtype)):
+    elif (pa.types.is_list(dtype) or pa.types.is_large_list(dtype)) and (
+        several in (FIRST, DROP) or _at_most_one(column)
+    ):
         cells = [None if cell is None else json.dumps(cell) for cell in column.to_pylist()]
         column = pa.chunked_array([pa.array(cells, pa.string())])
     elif not (is_text(dtype) or pa.types.is_primitive(dtype)) or pa.types.is_temporal(dtype):
@@ -635,6 +638,13 @@ def _distinct(rows: Rows, name: str, several: str | None = None) -> tuple[np.nda
     if holds_json(rows.table, name):
         values = [json.loads(value) for value in values]
     return encoded.indices.fill_null(-1).to_numpy(), values
+
+
+def _at_most_one(column: pa.ChunkedArray) -> bool:
+    """Whether all lists of a column hold one text or integer, or none."""
+    kind = column.type.value_type
+    longest = pc.max(pc.list_value_length(column)).as_py()
+    return (is_text(kind) or pa.types.is_integer(kind)) and (longest is None or longest < 2)
 
 
 def _class_name(rows: Rows, column: str, value: Any) -> str | None:

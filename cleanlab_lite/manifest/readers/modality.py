@@ -10,8 +10,8 @@ from cleanlab_lite.addresses import is_elsewhere
 from cleanlab_lite.archives import member, read_member
 from cleanlab_lite.errors import ManifestError
 from cleanlab_lite.files import is_remote, open_regular
-from cleanlab_lite.manifest.readers.base import IMAGE_ENDINGS, SOUND_ENDINGS, ending
-from cleanlab_lite.manifest.sniff import HEAD, Media, sniff
+from cleanlab_lite.manifest.readers.base import ending
+from cleanlab_lite.manifest.sniff import HEAD, IMAGE_ENDINGS, SOUND_ENDINGS, Media, sniff
 from cleanlab_lite.text import counted
 
 FILES = 20  # opened at most

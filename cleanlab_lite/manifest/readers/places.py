@@ -21,7 +21,8 @@ import numpy as np
 
 from cleanlab_lite.errors import ManifestError
 from cleanlab_lite.files import is_remote
-from cleanlab_lite.manifest.readers.base import MEDIA_ENDINGS, Rows, ending, locate
+from cleanlab_lite.manifest.readers.base import Rows, ending, locate
+from cleanlab_lite.manifest.sniff import MEDIA_ENDINGS
 from cleanlab_lite.text import listing
 
 SAMPLE = 40  # cells that a rule is tried on, spread over the rows
