@@ -196,6 +196,18 @@ def nemo(here: Path) -> None:
     (here / "manifest.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
 
 
+def lists(here: Path) -> None:
+    folders("photos/")(here)
+    (here / "photos/testing_list.txt").write_text("cat/0.png\ndog/1.png\n")
+
+
+def table_per_split(here: Path) -> None:
+    for split in ("train", "valid"):
+        pictures(here / "folder" / split)
+        marks = {name: [str(int(label == name)) for label in LABELS] for name in CLASSES}
+        write(here / "folder" / split / "_classes.csv", filename=PICTURES, **marks)
+
+
 def fer(here: Path) -> None:
     pictures(here)
     usage = ["PrivateTest" if row % 5 == 0 else "Training" for row in range(N)]
@@ -210,6 +222,8 @@ LAYOUTS: dict[str, tuple[Callable[[Path], None], tuple[str, ...]]] = {  # -> how
         folders("archive/seg_train/seg_train/", "archive/seg_test/seg_test/", flat="archive/seg_pred/seg_pred"),
         ("seg_test 30 rows, protected", "1 in 'seg_pred/seg_pred'"),
     ),
+    "lists beside folders": (lists, ("testing 2 rows, protected",)),
+    "table per split": (table_per_split, ("valid 60 rows, protected", "label columns: a class each")),
     "Kaggle table": (kaggle, ("path column: image", "id column: image_id")),
     "one-hot table": (one_hot, ("label columns: a class each",)),
     "table of boxes": (boxes, ("label column: label",)),

@@ -47,6 +47,9 @@ CASES = {
     "another machine": ("/home/ann/set/img/{}.png", "img/{}.png", "--path-root"),
     "Label Studio, local": ("/data/local-files/?d=img/sub%20dir/{}.png", "img/sub dir/{}.png", "of another program"),
     "Label Studio, upload": ("/data/upload/3/0a1b2c3d-{}.png", "files/{}.png", "without the digits"),
+    "address": ("my%20img/{}.png", "my img/{}.png", "as in an address"),
+    "file address": ("file:///home/ann/my%20set/{}.png", "my set/{}.png", "without 'home/ann' in front"),
+    "a folder between": ("train/{}.png", "train/images/{}.png", "in 'images/' below their folders"),
     "a folder that is gone": ("images/{}.png", "{}.png", "without 'images' in front"),
 }
 
@@ -98,6 +101,15 @@ def test_options_say_it_without_looking(tmp_path):
         assert all(map(os.path.isfile, read_manifest(path, **options).uris)), options
     with pytest.raises(ManifestError, match="is no folder"):
         read_manifest(path, path_root=tmp_path / "nowhere")
+
+
+def test_addresses_of_files_that_were_fetched(tmp_path):
+    for name in NAMES:
+        touch(tmp_path / "here" / "img" / f"{name}.png")
+    path = manifest_of(tmp_path, [f"s3://bucket/set/img/{name}.png" for name in NAMES])
+    assert not any(map(os.path.isfile, read_manifest(path).uris))
+    manifest = read_manifest(path, path_root=tmp_path / "here")
+    assert all(map(os.path.isfile, manifest.uris)) and manifest.ids[0] == f"s3://bucket/set/img/{NAMES[0]}.png"
 
 
 def test_paths_that_count_from_the_folder_above(tmp_path):

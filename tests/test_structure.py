@@ -132,6 +132,14 @@ READ: dict[str, tuple[list[str], dict[str, tuple[str, str]]]] = {
         ["set/ill/images", "set/ill/masks", "set/well/images", "set/well/masks"],
         {"set/ill/images": ("ill", ""), "set/well/images": ("well", "")},
     ),
+    "drawn in a folder of their own": (
+        ["images/cat", "images/dog", "annotations/trimaps"],
+        {"images/cat": ("cat", ""), "images/dog": ("dog", "")},
+    ),
+    "minutes of noise": (
+        ["yes", "no", "_background_noise_"],
+        {"yes": ("yes", ""), "no": ("no", "")},
+    ),
     "a class called train": (
         ["car", "train", "plane"],
         {"car": ("car", ""), "train": ("train", ""), "plane": ("plane", "")},
@@ -230,6 +238,81 @@ def test_layouts(tmp_path, layout, expected):
     assert meaning(read_manifest(tree(tmp_path, *expected), layout=layout)) == expected
 
 
+@pytest.mark.parametrize(
+    ("lists", "expected"),
+    [
+        (  # Speech Commands: the rest is for training
+            {"testing_list.txt": "cat/0.png\n", "validation_list.txt": "cat/1.png\ndog/1.png\n"},
+            ["testing", "validation", "train", "validation"],
+        ),
+        (  # Food-101: without endings, in a folder of their own
+            {"meta/train.txt": "cat/0\ndog/0\n", "meta/test.txt": "cat/1\ndog/1\n", "meta/classes.txt": "cat\n"},
+            ["train", "test", "train", "test"],
+        ),
+        (  # with folders before and labels behind
+            {"train.txt": "./images/cat/0.png 0\nimages\\dog\\0.png 1\n", "test.lst": "/x/dog/1.png\t1\n"},
+            ["train", "", "train", "test"],
+        ),
+        ({"train.txt": "cat/0.png\ncat/1.png\ndog/0.png\n"}, [""] * 4),  # nothing is held back
+        ({"test1.txt": "cat/0.png\n", "test2.txt": "cat/0.png\ndog/0.png\n"}, [""] * 4),  # several rounds
+        ({"test.txt": "cow/0.png\ncow/1.png\n", "test_notes.txt": "read me\n"}, [""] * 4),  # of something else
+    ],
+)
+def test_lists_beside_class_folders_are_splits(tmp_path, lists, expected):
+    tree(tmp_path, "images/cat", "images/dog")
+    for name, text in lists.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    manifest = read_manifest(tmp_path)
+    assert manifest.splits.tolist() == expected
+    if any(expected):
+        assert "splits are from lists" in noted(manifest, "splits are from") and manifest.held_back.any()
+    if "test2.txt" in lists:
+        assert noted(manifest, "name files more than once")
+
+
+WITHOUT_CLASSES = {
+    "meta/esc50.csv": "/meta/esc50.csv'",
+    "labels.xlsx": "save the sheet as CSV",
+    "imagelabels.mat": "scipy.io.loadmat",
+    "ann/0.xml": "a file of labels per picture",
+    "more.zip": "name the archive",
+}
+
+
+@pytest.mark.parametrize("beside", WITHOUT_CLASSES)
+def test_where_the_labels_may_be_if_all_files_lie_in_one_folder(tmp_path, beside):
+    tree(tmp_path, "images")
+    (tmp_path / beside).parent.mkdir(exist_ok=True)
+    (tmp_path / beside).write_text("x")
+    error = refused(tmp_path, "one class only, 'images'")
+    assert WITHOUT_CLASSES[beside] in error.hint
+
+
+def test_classes_in_the_names_of_files(tmp_path):
+    (tmp_path / "train").mkdir()
+    for number in range(6):
+        (tmp_path / "train" / f"{'cat' if number % 2 else 'dog'}.{number}.png").write_bytes(PNG)
+    for folder in (tmp_path, tmp_path / "train"):
+        assert "files are called 'cat', 'dog' and a number" in refused(folder).hint
+
+
+@pytest.mark.parametrize(
+    ("name", "head", "words"),
+    [
+        ("data_batch_1", b"\x80\x04\x95", "pickles are not read"),
+        ("t10k-images-idx3-ubyte", b"\0\0\x08\x03", "MNIST's own form"),
+        ("train.h5", b"\x89HDF\r\n", "h5py"),
+        ("train.tfrecord-00000-of-00002", b"x", "a folder per class"),
+        ("annotations.xml", b"<?xml?>", "CVAT: as Datumaro"),
+    ],
+)
+def test_files_that_are_not_read_say_what_to_do(tmp_path, name, head, words):
+    (tmp_path / name).write_bytes(head + bytes(9))
+    assert words in refused(tmp_path / name, "unknown ending").hint
+    assert words in refused(tmp_path, "expected a folder per class").hint
+
+
 def test_leaf_and_path_keep_splits(tmp_path):
     tree(tmp_path, "train/mammal/cat", "train/bird/owl", "test/bird/owl")
     leaf, path = (read_manifest(tmp_path, layout=name) for name in ("leaf", "path"))
@@ -284,6 +367,34 @@ def test_metadata_in_folders_of_splits(tmp_path):
     )
     again = read_manifest(tmp_path / "out.csv")
     assert again.uris.tolist() == manifest.uris.tolist() and again.splits.tolist() == manifest.splits.tolist()
+
+
+@pytest.mark.parametrize("images", ["", "images/"])
+def test_tables_in_folders_of_splits(tmp_path, images):
+    """As Roboflow and others lay them out, with a text beside the folders."""
+    for split in ("train", "valid"):
+        tree(tmp_path, f"{split}/{images}")
+        write_csv(tmp_path / split / "_classes.csv", {"filename": ["0.png", "1.png"], "label": ["cat", "dog"]})
+    (tmp_path / "README.roboflow.txt").write_text("x")
+    manifest = read_manifest(tmp_path)
+    assert manifest.splits.tolist() == ["train", "train", "valid", "valid"]
+    assert [Path(uri).is_file() for uri in manifest.uris] == [True] * 4
+    if not images:  # class folders come first
+        tree(tmp_path, "train/cat", "train/dog", "valid/cat", "valid/dog")
+        assert meaning(read_manifest(tmp_path))["valid/cat"] == ("cat", "valid")
+
+
+def test_the_one_folder_that_holds_the_tables(tmp_path):
+    """A repository of Hugging Face: a page, and `data/`."""
+    (tmp_path / "README.md").write_text("x")
+    metadata(tmp_path / "data", "train", "test")
+    assert read_manifest(tmp_path).splits.tolist() == ["test", "test", "train", "train"]
+    (tmp_path / "b/data").mkdir(parents=True)
+    for name in ("train-00000-of-00001", "test-00000-of-00001"):
+        pq.write_table(
+            pa.table({"path": ["a.png", "b.png"], "label": ["cat", "dog"]}), tmp_path / f"b/data/{name}.parquet"
+        )
+    assert read_manifest(tmp_path / "b").splits.tolist() == ["test", "test", "train", "train"]
 
 
 def test_metadata_in_folders_that_are_no_splits(tmp_path):

@@ -24,7 +24,7 @@ from cleanlab_lite.manifest.labels import POLICIES, WHOLE
 from cleanlab_lite.manifest.manifest import Manifest, Modality, Source
 from cleanlab_lite.manifest.readers.archive import read_archives, table_in
 from cleanlab_lite.manifest.readers.arrow import DATASET, SPLITS, read_arrow, read_feather, read_saved_dataset
-from cleanlab_lite.manifest.readers.base import FileKeeper, Rows, bare, ending, list_folder, texts
+from cleanlab_lite.manifest.readers.base import UNREAD, FileKeeper, Rows, bare, ending, list_folder, texts, what_to_do
 from cleanlab_lite.manifest.readers.class_labels import with_class_labels
 from cleanlab_lite.manifest.readers.columns import (
     CLASSES_SHOWN,
@@ -73,15 +73,6 @@ IDS = ("id", "image_id", "img_id", "file_id", "sample_id", "key", "uuid", "name"
 DATALAB = {"id", "is_label_issue", "label_score", "given_label", "predicted_label"}  # columns of an export
 FOLDER_TABLES = (*(form for form in READERS if form != ".json"), ".arrow", ".feather")  # JSON lies beside many data
 FOLDERS = "folders are read on this machine only: name a manifest that lists what is in it, with an ending such as .csv"
-UNKNOWN = {
-    "": "the format is taken from the ending; rename the file, e.g. to manifest.csv",
-    ".xlsx": "save the sheet as CSV",
-    ".xls": "save the sheet as CSV",
-    ".pkl": "pickles are not read, they can run programs: save it with frame.to_parquet()",
-    ".tgz": "unpack it, or pack it again without compression: .tar and .zip are read as they are",
-    ".npy": "give it with --features, next to a table of labels",
-    ".txt": "rename it to .csv or .tsv if it is a table with a header line",
-}
 
 
 def read_manifest(
@@ -196,8 +187,8 @@ def to_manifest(
         parts, segment_columns, segment_notes = make_segments(rows, uris, columns.path == NEMO_PATH)
     if segment_columns:
         segment_notes.append(f"segments of files: {' and '.join(segment_columns)}, in seconds")
-    splits = make_splits(rows, columns)
-    split_notes = [in_words(splits) or "no splits: no row is protected"]
+    splits, split_notes = make_splits(rows, columns)
+    split_notes.insert(0, in_words(splits) or "no splits: no row is protected")
     label_notes.insert(0, classes_in_words(labels, classes))
     return Manifest(
         table=rows.table,
@@ -472,7 +463,7 @@ def _read_files(paths: list[str], quotes_are_text: bool) -> Rows:
         known = [*READERS, ".arrow", ".feather", ".npz", *ARCHIVES]
         raise ManifestError(
             f"{listing(paths, 5)}: unknown ending {form!r}, expected {', '.join(known)} or a folder",
-            hint=FOLDERS if is_remote(paths[0]) and not form else UNKNOWN.get(form, "rename the file or convert it"),
+            hint=FOLDERS if is_remote(paths[0]) and not form else what_to_do(paths[0]),
         )
     if quotes_are_text and form in DELIMITED:
         rows = DELIMITED[form](paths, quotes_are_text=True)
@@ -488,7 +479,7 @@ def _read_files(paths: list[str], quotes_are_text: bool) -> Rows:
 def form_of(path: str) -> str:
     """The ending that says how a file is read: its own, without that of a compression, or else by its first bytes."""
     by_name = ending(bare(path))
-    if by_name in (*ALL_READERS, *ARCHIVES) or by_name in UNKNOWN or is_remote(path):
+    if by_name in (*ALL_READERS, *ARCHIVES) or (by_name and by_name in UNREAD) or is_remote(path):
         return by_name
     with suppress(OSError, ValueError):
         if os.path.isfile(path):
@@ -514,8 +505,10 @@ def _read_folder(folder: str, quotes_are_text: bool, layout: str | None) -> Rows
     named = [name for name in names if os.path.splitext(name)[0] in TABLES and ending(bare(name)) in FOLDER_TABLES]
     tables = named or [name for name in names if ending(bare(name)) in FOLDER_TABLES]
     subfolders = [name for name in names if os.path.isdir(os.path.join(folder, name))]
-    if not tables and (of_splits := _of_splits(folder, names)):
+    if not tables and (of_splits := _of_splits(folder, subfolders)):
         return _read_files(of_splits, quotes_are_text)
+    if not tables and len(subfolders) == 1 and _holds_tables(inner := os.path.join(folder, subfolders[0])):
+        return _read_folder(inner, quotes_are_text, layout)
     if not tables:
         return read_tree(folder)
     if not named and subfolders:
@@ -527,11 +520,29 @@ def _read_folder(folder: str, quotes_are_text: bool, layout: str | None) -> Rows
     return _read_files([os.path.join(folder, name) for name in tables], quotes_are_text)
 
 
-def _of_splits(folder: str, names: list[str]) -> list[str]:
-    """The table in each of the folders, as Hugging Face lays out splits; none unless all are splits and hold one."""
-    tables = [os.path.join(folder, name, table) for name in names if split_word(name) for table in sorted(METADATA)]
-    found = [path for path in tables if os.path.isfile(path)]
-    return found if len({os.path.dirname(path) for path in found}) == len(found) == len(names) else []
+def _of_splits(folder: str, subfolders: list[str]) -> list[str]:
+    """The table in each of the folders, where all are called like splits and hold one of the same name, as Hugging
+    Face and Roboflow lay out splits; else none.
+
+    Class folders in them are not looked for where they hold a `metadata` file, and are more than one folder otherwise.
+    """
+    tables: list[str] = []
+    for subfolder in subfolders:
+        names = [name for name in list_folder(os.path.join(folder, subfolder)) if not name.startswith(".")]
+        found = sorted(METADATA & {*names}) or [name for name in names if ending(bare(name)) in FOLDER_TABLES]
+        inner = [name for name in names if os.path.isdir(os.path.join(folder, subfolder, name))]
+        if not split_word(subfolder) or len(found) != 1 or (found[0] not in METADATA and len(inner) > 1):
+            return []
+        tables.append(os.path.join(folder, subfolder, found[0]))
+    return tables if len({os.path.basename(path) for path in tables}) == 1 else []
+
+
+def _holds_tables(folder: str) -> bool:
+    """Whether a folder holds tables and no folders, or folders of splits with a table in each."""
+    names = [name for name in list_folder(folder) if not name.startswith(".")]
+    subfolders = [name for name in names if os.path.isdir(os.path.join(folder, name))]
+    tables = [name for name in names if ending(bare(name)) in FOLDER_TABLES]
+    return (bool(tables) and not subfolders) or bool(_of_splits(folder, subfolders))
 
 
 def _one_dataset(folder: str, names: list[str]) -> Rows | None:
@@ -542,13 +553,27 @@ def _one_dataset(folder: str, names: list[str]) -> Rows | None:
         return vectors
     if {"data", "labels.json"} <= set(names):  # FiftyOne
         return _read_files([os.path.join(folder, "labels.json")], False)
-    if names and all(ending(name) == ".tar" for name in names):
-        return read_archives([os.path.join(folder, name) for name in names])
     folders = [name for name in names if os.path.isdir(os.path.join(folder, name))]
+    parts = [folder] if not folders else [os.path.join(folder, name) for name in folders if split_word(name)]
+    shards = [_shards(part) for part in parts] if len(parts) == max(1, len(folders)) else []
+    if shards and all(shards):
+        return read_archives([path for each in shards for path in each])
     keyed = bool(folders) and all(map(PARTITION.fullmatch, folders))
-    if keyed and (parts := partitions(folder)):
-        return with_class_labels(read_partitions(folder, parts))
+    if keyed and (keys := partitions(folder)):
+        return with_class_labels(read_partitions(folder, keys))
     return None
+
+
+def _shards(folder: str) -> list[str]:
+    """The tars of a folder, where what lies beside them is only about them: a table called like each, text, counts."""
+    names = [name for name in list_folder(folder) if not name.startswith(".")]
+    tars = [name for name in names if ending(name) == ".tar"]
+    stems = {os.path.splitext(name)[0] for name in tars}
+    about = all(
+        ending(name) in (".tar", ".txt", ".md", ".idx", ".json", ".yaml") or os.path.splitext(name)[0] in stems
+        for name in names
+    )
+    return [os.path.join(folder, name) for name in tars] if about else []
 
 
 def _likely(tables: list[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +15,7 @@ from cleanlab_lite.errors import ManifestError
 from cleanlab_lite.files import json_value, reading
 from cleanlab_lite.manifest.readers.base import Rows, check_rows, ending, json_table, title
 from cleanlab_lite.manifest.sniff import MEDIA_ENDINGS
-from cleanlab_lite.manifest.splits import split_word
+from cleanlab_lite.manifest.splits import file_split, split_word
 from cleanlab_lite.text import counted, listing
 
 TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet", ".arrow", ".feather", ".json")
@@ -102,7 +103,16 @@ def _webdataset(paths: Sequence[str], samples: Sequence[_Sample]) -> Rows:
         f"; left out: {left:,} without a picture or sound" if left else ""
     )
     folders = ((os.path.dirname(os.path.abspath(paths[0])), len(records)),)
-    return Rows(title(paths), json_table(records, title(paths)), "jsonl", folders, known=known, notes=(note,))
+    count = Counter(sample.archive for sample in with_media)
+    return Rows(
+        title(paths),
+        json_table(records, title(paths)),
+        "jsonl",
+        folders,
+        known=known,
+        file_splits=tuple((split_word(file_split(path)), count[path]) for path in paths),
+        notes=(note,),
+    )
 
 
 def _text(sample: _Sample, end: str) -> str:

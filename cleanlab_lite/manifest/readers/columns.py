@@ -23,7 +23,7 @@ from cleanlab_lite.files import is_remote
 from cleanlab_lite.manifest.labels import DROP, FIRST, WHOLE, find_form, labels_of, lists_labels, look_alike
 from cleanlab_lite.manifest.readers.base import Rows, ending, holds_json, is_text, locate, plain, storable, texts
 from cleanlab_lite.manifest.roles import called, is_geometry, spelled
-from cleanlab_lite.manifest.splits import called_splits, could_hold_splits, from_flags, held_back
+from cleanlab_lite.manifest.splits import called_splits, could_hold_splits, from_flags, held_back, in_paths, split_word
 from cleanlab_lite.text import counted, listing
 
 NEMO_PATH = "audio_filepath"
@@ -528,9 +528,17 @@ def _number(value: Any, empty: float) -> float:
     return number if math.isfinite(number) and not isinstance(value, bool) else math.nan
 
 
-def make_splits(rows: Rows, columns: Columns) -> np.ndarray:
-    """(n,) str, "" where there is none."""
-    return np.full(len(rows.table), "", dtype=str) if columns.split is None else _splits(rows, columns.split)
+def make_splits(rows: Rows, columns: Columns) -> tuple[np.ndarray, list[str]]:
+    """(n,) str, "" where there is none: by the column, else by the folders in the paths; and notes."""
+    if columns.split is not None:
+        splits = _splits(rows, columns.split)
+        unknown = not any(map(split_word, np.unique(splits).tolist()))
+        return splits, ["none of these is known as a split for tests or validation: no row is protected"] * unknown
+    if columns.path is not None and columns.path not in rows.files and rows.format != "folder":
+        splits = in_paths([cell.partition("::")[0] for cell in texts(rows, columns.path)])
+        if splits.any():
+            return splits, ["splits are from the folders in the paths"]
+    return np.full(len(rows.table), "", dtype=str), []
 
 
 def _splits(rows: Rows, name: str) -> np.ndarray:

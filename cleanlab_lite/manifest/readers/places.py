@@ -37,6 +37,7 @@ SHOWN = 3  # places in a message
 BLANKS = " \t\r\n\u00a0\u200b\ufeff"
 # What programs write in front of the paths that they were given
 FOREIGN = re.compile(r"(?:https?://[^/]+)?/data/(?:local-files/\?d=|upload/(?:[0-9]+/)?)")
+QUOTED = re.compile(r"%[0-9A-Fa-f]{2}")
 DRIVE = re.compile(r"[A-Za-z]:(?=/)")
 HASHED = re.compile(r"[0-9a-f]{8}-(?=.)")  # Label Studio, before the name of an uploaded file
 
@@ -57,7 +58,8 @@ def find_files(rows: Rows, cells: Sequence[str], asked: Places) -> tuple[np.ndar
     folders = _folders(rows, asked)
     paths = [f"{asked.prefix}{cell}{asked.suffix}" if cell else "" for cell in cells]
     uris = [locate(path, folder) for path, folder in zip(paths, folders, strict=True)]
-    local = [row for row, uri in enumerate(uris) if uri and not is_remote(uri)]
+    fetched = bool(asked.root) and not is_remote(asked.root)  # what addresses name lies there
+    local = [row for row, uri in enumerate(uris) if uri and (fetched or not is_remote(uri))]
     sample = local[:: max(1, len(local) // SAMPLE)][:SAMPLE]
     there = sum(os.path.isfile(uris[row]) for row in sample)
     if not sample or there >= FEW * len(sample):
@@ -138,10 +140,12 @@ class _Rule:
     usual: str = ""  # the ending where several would do
     hashed: bool = False  # eight digits before the name are left out
     anywhere: bool = False  # by name, wherever it lies
+    between: str = ""  # folders put between those of the cell and the name, "" or with a slash behind
+    quoted: bool = False  # the cell is written as in an address, with %20 for a blank
 
     def find(self, index: _Index, cell: str) -> str:
         """The file of a cell, relative to the folder of the index; "" where there is none, or several."""
-        parts = _tidy(cell)
+        parts = _tidy(unquote(cell) if self.quoted else cell)
         if len(parts) <= self.strip:
             return ""
         *folders, name = parts[self.strip :]
@@ -150,7 +154,7 @@ class _Rule:
         if self.anywhere:
             found, _ = _named(index, name)
             return found[0] if len(found) == 1 else ""
-        path = self.above + "/".join((*folders, name))
+        path = self.above + "/".join((*folders, self.between + name))
         if self.ending == "kept":
             return _one(index.by_path.get(_fold(path), []), path)
         stem = path if self.ending == "added" else os.path.splitext(path)[0]
@@ -243,23 +247,27 @@ def _named(index: _Index, name: str) -> tuple[list[str], Ending]:
 
 def _rules(index: _Index, cell: str) -> Iterable[_Rule]:
     """By which rules this cell would be one of the files."""
-    parts = _tidy(cell)
-    if not parts:
-        return
-    *folders, name = parts
-    hashed = False
-    found, ending = _named(index, name)
-    if not found and HASHED.match(name):
-        hashed = True
-        found, ending = _named(index, HASHED.sub("", name, count=1))
-    for path in found[:RULES]:
-        *there, last = path.split("/")
-        same = 0
-        while same < min(len(there), len(folders)) and _fold(there[-1 - same]) == _fold(folders[-1 - same]):
-            same += 1
-        above = "/".join(there[: len(there) - same])
-        usual = "" if ending == "kept" else os.path.splitext(last)[1]
-        yield _Rule(f"{above}/" if above else "", len(folders) - same, ending, usual, hashed)
+    for quoted in (False, True) if QUOTED.search(cell) else (False,):
+        parts = _tidy(unquote(cell) if quoted else cell)
+        if not parts:
+            continue
+        *folders, name = parts
+        hashed = False
+        found, ending = _named(index, name)
+        if not found and HASHED.match(name):
+            hashed = True
+            found, ending = _named(index, HASHED.sub("", name, count=1))
+        for path in found[:RULES]:
+            *there, last = path.split("/")
+            usual = "" if ending == "kept" else os.path.splitext(last)[1]
+            same = 0
+            while same < min(len(there), len(folders)) and _fold(there[-1 - same]) == _fold(folders[-1 - same]):
+                same += 1
+            above = "/".join(there[: len(there) - same])
+            yield _Rule(f"{above}/" if above else "", len(folders) - same, ending, usual, hashed, quoted=quoted)
+            if 0 < len(folders) < len(there) and [*map(_fold, there[: len(folders)])] == [*map(_fold, folders)]:
+                between = "/".join(there[len(folders) :])
+                yield _Rule("", 0, ending, usual, hashed, between=f"{between}/", quoted=quoted)
 
 
 def _look(
@@ -311,6 +319,8 @@ def _note(rule: _Rule, paths: Sequence[str], folders: Sequence[str], found: dict
         how.append(f"in {rule.above!r}")
         if not rule.strip:
             options.append(f"--path-prefix {rule.above}")
+    if rule.between:
+        how.append(f"in {rule.between!r} below their folders")
     if rule.strip:
         how.append(f"without {'/'.join(_tidy(cell)[: rule.strip])!r} in front")
         options.append(f"--path-root {_typed(os.path.join(folders[row], rule.above))}")
@@ -332,6 +342,9 @@ def _spelling(cell: str, path: str, rule: _Rule) -> list[str]:
     how = []
     if cell != cell.strip(BLANKS):
         how.append("without blanks at the ends")
+    if rule.quoted:
+        how.append("with % and two digits read as in an address")
+        cell = unquote(cell)
     if FOREIGN.match(cell.strip(BLANKS)):
         how.append("without the address of another program")
     if "\\" in cell:
