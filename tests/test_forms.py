@@ -188,6 +188,11 @@ def same(folder, text, **options):
         "#path,label\na.png,cat\nb.png,dog\n",
         '"path","label","n"\n"a.png","cat",NA\n"b.png","dog",3\n',  # R
         'path,label\n"a.png",cat\n"b.png",dog\n',
+        "path, label, n\na.png, cat, 1\nb.png, dog, 2\n",  # Roboflow
+        'path, label, n\na.png, cat, 1\nb.png, "dog, small", 2\n',
+        '"path", "label"\n"a.png", "cat"\n"b.png", "dog"\n',
+        "Survey of 2023\npath,label\na.png,cat\nb.png,dog\n",
+        "Survey of 2023;;\n;;\npath;label;note\na.png;cat;\nb.png;dog;\n",
     ],
 )
 def test_what_stands_around_the_cells_comes_out_again(tmp_path, text):
@@ -197,6 +202,50 @@ def test_what_stands_around_the_cells_comes_out_again(tmp_path, text):
     assert out == text
     first = text.split("a.png")[0].count("\n") + 1
     assert manifest.lines.tolist() == [first, first + 1]
+
+
+def test_blanks_behind_delimiters_are_no_part_of_the_cells(tmp_path):
+    manifest, _ = same(tmp_path, 'path, label\na.png, cat\nb.png, "dog, small"\n')
+    assert manifest.classes == ("cat", "dog, small") and manifest.table.column_names == ["path", "label"]
+    manifest, _ = same(tmp_path, "path,label\na.png, cat\nb.png,cat\n")  # only some are
+    assert manifest.classes == (" cat", "cat")
+
+
+def test_what_stands_above_the_header_is_said(tmp_path):
+    manifest, _ = same(tmp_path, "Survey of 2023,,\n,,\npath,label,note\na.png,cat,\nb.png,dog,\n")
+    assert any("above the header: 'Survey of 2023,,'" in note for note in manifest.source.notes)
+    manifest, _ = same(tmp_path, "what,kind\npath,label\nb.png,dog\n", path_column="what", label_column="kind")
+    assert manifest.table["what"].to_pylist() == ["path", "b.png"]  # as wide as the header: a row
+
+
+def test_columns_without_a_name(tmp_path):
+    manifest, out = same(tmp_path, "path,label,,\na.png,cat,,1\nb.png,dog,,\n")
+    assert manifest.table.column_names == ["path", "label", "column 3", "column 4"]
+    assert any("columns without a name" in note for note in manifest.source.notes)
+    assert out == "path,label,column 3,column 4\na.png,cat,,1\nb.png,dog,,\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("gs://b/0.jpg,cat\n" * 3 + "gs://b/1.jpg,dog\n" * 3, "put 'path,label' above it"),
+        ("training,a.jpg,cat\n" * 3 + "test,b.jpg,dog\n" * 4, "put 'split,path,label' above it"),
+        ("file_name,Art\n" + "a.png,Katze\nb.png,Hund\n" * 3, "few values that repeat are in 'Art'"),
+        ("id,label,0,1,2\n" + "a,cat,.1,.2,.3\nb,dog,.1,.2,.3\n", "--features-columns '[0-9]*'"),
+        ("id,label,width,height\n" + "a,cat,.1,.2\nb,dog,.1,.2\n", "--features-columns 'width,height'"),
+        ("id,label\na,cat\nb,dog\n", "vectors.npy"),
+        ("image,label\n" + f"{'A' * 300}=,cat\n{'B' * 300}=,dog\n", "base64.b64decode"),
+        ("image,label\n" + "data:image/png;base64,AAAA,cat\n".replace(",A", ";A") + "data:x,dog\n", "base64.b64decode"),
+        ('image,annotation\na.png,"{""label"": ""cat""}"\nb.png,"{""label"": ""dog""}"\n', "a column of its own"),
+        ("image,LabelName,Confidence\n" + "a,cat,1\na,dog,0\nb,dog,1\nb,cat,0\n", "leave these rows out"),
+    ],
+)
+def test_tables_that_cannot_be_read_say_what_to_do(tmp_path, text, words):
+    np.save(tmp_path / "vectors.npy", np.zeros((2, 2)))
+    (tmp_path / "m.csv").write_text(text)
+    with pytest.raises(ManifestError) as caught:
+        read_manifest(tmp_path / "m.csv")
+    assert words in caught.value.hint, caught.value
 
 
 def test_comments_between_rows_are_left_out_and_counted(tmp_path):

@@ -196,6 +196,12 @@ def nemo(here: Path) -> None:
     (here / "manifest.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
 
 
+def turk(here: Path) -> None:
+    pictures(here)
+    twice = {"WorkerId": ["A1", "B2"] * N, "Input.image_url": [name for name in PICTURES for _ in range(2)]}
+    write(here / "batch.csv", **twice, **{"Answer.category": [label for label in LABELS for _ in range(2)]})
+
+
 def lists(here: Path) -> None:
     folders("photos/")(here)
     (here / "photos/testing_list.txt").write_text("cat/0.png\ndog/1.png\n")
@@ -224,6 +230,7 @@ LAYOUTS: dict[str, tuple[Callable[[Path], None], tuple[str, ...]]] = {  # -> how
     ),
     "lists beside folders": (lists, ("testing 2 rows, protected",)),
     "table per split": (table_per_split, ("valid 60 rows, protected", "label columns: a class each")),
+    "MTurk, Toloka": (turk, ("120 rows as votes of 2 annotators", "label column: Answer.category")),
     "Kaggle table": (kaggle, ("path column: image", "id column: image_id")),
     "one-hot table": (one_hot, ("label columns: a class each",)),
     "table of boxes": (boxes, ("label column: label",)),

@@ -179,6 +179,8 @@ def test_a_dry_run_without_a_file_is_an_error(tmp_path, capsys):
         ("id,label", "{}", "train/{}.jpg"),
         ("image_id,label", "{}.jpg", "train_images/{}.jpg"),
         ("image_id,label", "{}", "part_{n}/{}.png"),
+        ("ImageID,label", "{}", "train/{}.png"),
+        ("id_code,label", "{}", "train_images/{}.png"),  # called by no usual name
     ],
 )
 @pytest.mark.usefixtures("untimed")

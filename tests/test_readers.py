@@ -451,6 +451,10 @@ def test_label_spellings(tmp_path):
     assert classes("10", "9", "x").classes == ("10", "9", "x")
     assert classes("1.0", "0.0", "", "1").classes == ("0", "1")
     assert classes("01", "1", "2").classes == ("01", "1", "2")
+    manifest = classes("3.0", "1.0", "nan", "1")
+    assert manifest.classes == ("1", "3") and given(manifest)[2] is None
+    assert any("'nan' is a missing label" in note for note in manifest.source.notes)
+    assert classes("3", "1", "nan", "x").classes == ("1", "3", "nan", "x")
     manifest = classes("cat", "Cat", " cat", "dog", "  ", "NA")
     assert manifest.classes == (" cat", "Cat", "NA", "cat", "dog")
     assert given(manifest)[4] is None

@@ -564,6 +564,17 @@ def test_one_hot_columns_are_labels(tmp_path, one, zero):
     assert changed[2:] == path.read_text().splitlines()[2:]
 
 
+@pytest.mark.parametrize(("one", "zero"), [("Yes", "no"), ("x", ""), ("1", ""), ("1", "-1")])
+def test_other_marks_of_one_hot_columns(tmp_path, one, zero):
+    marks = {name: [one if label == name else zero for label in LABELS] for name in ("cat", "cow", "dog")}
+    path = table(tmp_path, **marks, note=[""] * 6)
+    manifest = read_manifest(path)
+    assert manifest.classes == ("cat", "dog") and given(manifest) == LABELS
+    assert "note" not in noted(manifest, "label columns: a class each")
+    assert exported(manifest, path) == path.read_text()
+    assert exported(manifest, path, ["dog", *[None] * 5]).splitlines()[1] == f"img/0.png,{zero},{zero},{one},"
+
+
 def test_one_hot_of_several_types(tmp_path):
     cat = np.array([label == "cat" for label in LABELS])
     for dtype in (pa.bool_(), pa.int8(), pa.float32()):

@@ -39,6 +39,8 @@ from cleanlab_lite.manifest.readers.columns import (
     make_labels,
     make_segments,
     make_splits,
+    refuse_contents,
+    refuse_denied,
 )
 from cleanlab_lite.manifest.readers.embedded import media_columns, with_media
 from cleanlab_lite.manifest.readers.encoded import read_vectors
@@ -57,7 +59,7 @@ from cleanlab_lite.manifest.readers.places import Places, find_files, missing_of
 from cleanlab_lite.manifest.readers.tabular import DELIMITED, READERS
 from cleanlab_lite.manifest.readers.votes import Ballots, as_items, ballots_of
 from cleanlab_lite.manifest.readers.votes import find_columns as find_annotators
-from cleanlab_lite.manifest.roles import called
+from cleanlab_lite.manifest.roles import called, spelled
 from cleanlab_lite.manifest.sniff import MEDIA_ENDINGS, Media, sniff
 from cleanlab_lite.manifest.splits import file_split, in_words, split_word
 from cleanlab_lite.text import counted, listing
@@ -69,7 +71,9 @@ TABLES = ("metadata", "manifest")  # by these names the table of a folder is kno
 ALL_READERS = {**READERS, ".arrow": read_arrow, ".feather": read_feather, ".ftr": read_feather}
 # Forms of files whose ending says nothing, by their first bytes
 CONTENT = {b"PAR1": ".parquet", b"ARROW1": ".arrow", b"FEA1": ".feather", b"[": ".json", b"{": ".json"}
-IDS = ("id", "image_id", "img_id", "file_id", "sample_id", "key", "uuid", "name")  # what files may be called like
+# What files may be called like, as `spelled`; columns looked at where none is called so
+IDS = ("id", "imageid", "imgid", "fileid", "sampleid", "key", "uuid", "name")
+MOST_IDS = 3
 DATALAB = {"id", "is_label_issue", "label_score", "given_label", "predicted_label"}  # columns of an export
 FOLDER_TABLES = (*(form for form in READERS if form != ".json"), ".arrow", ".feather")  # JSON lies beside many data
 FOLDERS = "folders are read on this machine only: name a manifest that lists what is in it, with an ending such as .csv"
@@ -164,6 +168,7 @@ def to_manifest(
         rows, columns = _with_split(rows, name), replace(columns, split=name)
     labels, classes, form, label_notes = make_labels(rows, columns, multi_label)
     check_classes(rows, columns.label, labels, classes)
+    refuse_denied(rows, columns)
     votes, vote_notes = (None, []) if ballots is None else _count(ballots, rows, classes, multi_label)
     ids, id_notes = make_ids(rows, columns)
     uris: np.ndarray | None = None
@@ -171,6 +176,7 @@ def to_manifest(
     if columns.path in rows.files:
         uris = np.array(rows.files[columns.path], dtype=str)
     elif columns.path is not None:
+        refuse_contents(rows, columns.path)
         uris, place_notes = find_files(rows, texts(rows, columns.path), places or Places())
     _refuse_logins(rows, uris)
     matrix = rows.features if columns.features is None else column_features(rows, columns.features)
@@ -314,16 +320,27 @@ def _with_ids_as_paths(rows: Rows, asked: Mapping[str, str | None], places: Plac
     names = rows.table.column_names
     if rows.features is not None or {"path", "features"} & known or vector_columns(rows.table):
         return rows
-    spelled = {name.strip().lower(): name for name in names}
-    ids = [spelled[name] for name in IDS if name in spelled]
-    if not ids or any(map(any, called("path", [name for name in names if name != ids[0]]))):
-        return rows
-    with suppress(ManifestError):  # no text, or no folder
-        uris, _ = find_files(rows, texts(rows, ids[0]), places)
-        if any(map(os.path.isfile, uris[:20].tolist())):
-            note = f"no path column: the files are called like the cells of {ids[0]!r}"
-            return replace(rows, known=rows.known | {"path": ids[0]}, notes=(*rows.notes, note))
+    ids = sorted((name for name in names if spelled(name) in IDS), key=lambda name: IDS.index(spelled(name)))
+    ids = [name for name in ids if not any(map(any, called("path", [other for other in names if other != name])))]
+    if not ids and not any(map(any, called("path", names))):
+        ids = [name for name in names if _names_each(rows, name)][:MOST_IDS]
+    for name in ids:
+        with suppress(ManifestError):  # no text, or no folder
+            uris, _ = find_files(rows, texts(rows, name), places)
+            if any(map(os.path.isfile, uris[:20].tolist())):
+                note = f"no path column: the files are called like the cells of {name!r}"
+                return replace(rows, known=rows.known | {"path": name}, notes=(*rows.notes, note))
     return rows
+
+
+def _names_each(rows: Rows, name: str) -> bool:
+    """Whether every row has a text of its own in a column, as the names of files are, and row numbers are not."""
+    with suppress(ManifestError):
+        cells = texts(rows, name)
+        counted_from = (list(map(str, range(start, start + len(cells)))) for start in (0, 1))
+        each = len(set(cells)) == len(cells) and all(map(str.strip, cells))
+        return each and cells not in counted_from and ending(cells[0]) not in MEDIA_ENDINGS
+    return False
 
 
 def _find_columns(rows: Rows, asked: Mapping[str, str | None], multi_label: str | None) -> Columns:
@@ -336,9 +353,22 @@ def _find_columns(rows: Rows, asked: Mapping[str, str | None], multi_label: str 
             if ending(texts(rows, "id")[0]) in MEDIA_ENDINGS:  # an export of ours, whose ids are paths
                 return find_columns(rows, {**asked, "path": "id", "id": "id"}, [], multi_label)
             error.hint = "this is a table of `nlclean export --format cleanlab`, without files: audit the manifest"
-        elif more := hint_for(rows.table):
+        elif more := hint_for(rows.table, [name for name in asked.values() if name is not None]):
             error.hint = f"{more}; otherwise {error.hint}"
+        elif "no label column" not in error.message and (beside := _vectors_beside(rows)):
+            error.hint = (
+                f"if {os.path.basename(beside)!r} holds the vectors of the rows: --features {beside!r}; {error.hint}"
+            )
         raise
+
+
+def _vectors_beside(rows: Rows) -> str:
+    """An `.npy` or `.npz` file in the folder of a table; "" where there is none."""
+    folder = rows.folders[0][0]
+    if is_remote(folder) or not os.path.isdir(folder):
+        return ""
+    found = [name for name in list_folder(folder) if ending(name) in (".npy", ".npz")]
+    return os.path.relpath(os.path.join(folder, found[0])) if found else ""
 
 
 def missing_error(manifest: Manifest) -> ManifestError | None:

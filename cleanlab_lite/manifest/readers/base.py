@@ -7,6 +7,7 @@ import csv
 import gzip
 import json
 import os
+import zlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -98,7 +99,7 @@ def ending(path: str) -> str:
 def what_to_do(path: str) -> str:
     """With a file of a form that is not read."""
     head = b""
-    with suppress(OSError, ValueError, EOFError):
+    with suppress(OSError, ValueError, EOFError, zlib.error):
         if not is_remote(path) and os.path.isfile(path):
             with gzip.open(path) if path.endswith(".gz") else open(path, "rb") as file:
                 head = file.read(8)
@@ -354,7 +355,8 @@ def texts(rows: Rows, name: str) -> list[str]:
     for row, value in enumerate(values):
         if value is not None and not isinstance(value, str | int):
             raise ManifestError(
-                f"{rows.path!r}, {rows.where(row)}: {name!r} is {value!r:.60}, expected a string or an integer"
+                f"{rows.path!r}, {rows.where(row)}: {name!r} is {value!r:.60}, expected a string or an integer",
+                hint="a path, or another text, by itself: name another column, or write it into one",
             )
     result = ["" if value is None else str(value) for value in values]
     if not storable("".join(result)):

@@ -37,7 +37,10 @@ CLASSES_SHOWN = 12
 LOOKED_AT = 20  # rows whose paths are looked at to tell columns apart
 MEDIA_ENDINGS = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
 MEDIA_ENDINGS |= {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3"}
+YES, NO = ("1", "1.0", "true", "yes", "x"), ("0", "0.0", "false", "no", "-1", "-1.0", "")  # in one-hot columns
 MISSING_WORDS = {"nan", "none", "null", "na", "n/a"}  # classes, but perhaps not meant to be
+LONGEST_PATH = 255  # characters without a slash or an ending
+BASE64 = re.compile(r"[A-Za-z0-9+/\s]+={0,2}\s*")
 INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
 DECIMAL = re.compile(r"[+-]?[0-9]{1,18}\.[0-9]*")
 
@@ -193,6 +196,16 @@ def _first_cells(rows: Rows, name: str) -> list[str]:
         return []
 
 
+def refuse_contents(rows: Rows, name: str) -> None:
+    """Raise ManifestError where the cells of paths are the files themselves, as text (base64)."""
+    first = next(iter(_first_cells(rows, name)), "")
+    if first.startswith("data:") or (len(first) > LONGEST_PATH and BASE64.fullmatch(first)):
+        raise ManifestError(
+            f"{rows.path!r}: path column {name!r} holds pictures or sounds as text (base64), {first!r:.40}, no paths",
+            hint="write each to a file with base64.b64decode, and its path into the table",
+        )
+
+
 def in_one_folder(rows: Rows, name: str) -> Rows:
     """Rows of files in several folders with paths that start from one folder, so that they stay apart in one table."""
     places = [folder for folder, _ in rows.folders]
@@ -276,7 +289,7 @@ def _one_hot(rows: Rows, names: Sequence[str], several: str | None) -> tuple[str
     for name in rows.table.column_names:
         if name in names and not could_hold_splits(name) and _is_binary(rows, name):
             runs[-1].append(name)
-        elif runs[-1]:
+        elif runs[-1] and not _is_empty(rows, name):
             runs.append([])
     runs += [[name for name in run if not name.casefold().startswith(("is", "has"))] for run in runs]
     runs = [run for run in runs if len(run) > 1]
@@ -299,9 +312,15 @@ def _one_hot(rows: Rows, names: Sequence[str], several: str | None) -> tuple[str
     )
 
 
+def _is_empty(rows: Rows, name: str) -> bool:
+    return is_text(rows.table.schema.field(name).type) and not any(
+        value and str(value).strip() for value in _distinct_or_none(rows, name)
+    )
+
+
 def _is_binary(rows: Rows, name: str) -> bool:
     values = {str(value).strip().casefold() for value in _distinct_or_none(rows, name)}
-    return bool(values) and values <= {"0", "1", "0.0", "1.0", "true", "false"}
+    return bool(values - {""}) and values <= {*YES, *NO}
 
 
 def _distinct_or_none(rows: Rows, name: str) -> list[Any]:
@@ -313,7 +332,7 @@ def _distinct_or_none(rows: Rows, name: str) -> list[Any]:
 def _ones(rows: Rows, name: str) -> np.ndarray:
     """(n,) bool: rows with a 1."""
     codes, values = _distinct(rows, name)
-    yes = np.array([str(value).strip().casefold() in ("1", "1.0", "true") for value in values] + [False])
+    yes = np.array([str(value).strip().casefold() in YES for value in values] + [False])
     return yes[codes]
 
 
@@ -331,12 +350,39 @@ def _several(rows: Rows, found: str, row: int) -> ManifestError:
 def _how_to_name(rows: Rows, roles: Iterable[str]) -> str:
     options = [f"--{role}-column" for role in roles]
     hint = f"name {'it' if len(options) == 1 else 'them'} with {', '.join(options)}"
+    if "label" in roles and (likely := _likely_labels(rows)):
+        hint += f"; few values that repeat are in {listing(likely, SHOWN)}"
     if rows.format in ("csv", "tsv"):
+        if header := _header_above(rows):
+            return f"the first line is a row: put {header!r} above it"
         return f"{hint}; the first line of a CSV must hold the column names"
     numbers = [field.name for field in rows.table.schema if pa.types.is_floating(field.type)]
     if rows.format == "table" and "path" in roles and len(numbers) > 1:
         return f"{hint}; vectors in columns of their own go in as (frame[columns].to_numpy(), frame[label])"
     return hint
+
+
+def _header_above(rows: Rows) -> str:
+    """What could stand above a first line that names a file, as a header does not; "" where it names none."""
+    names = rows.table.column_names
+    roles = ["path" if ending(name) in MEDIA_ENDINGS else "split" if split_word(name) else "" for name in names]
+    if "path" not in roles:
+        return ""
+    likely = [place for place, name in enumerate(names) if not roles[place] and name in _likely_labels(rows)]
+    for place in likely[:1]:
+        roles[place] = "label"
+    return rows.delimiter.join(role or f"column_{place + 1}" for place, role in enumerate(roles))
+
+
+def _likely_labels(rows: Rows) -> list[str]:
+    """Columns of text with few values, which repeat."""
+    found = []
+    for name in rows.table.column_names:
+        values = [str(value) for value in _distinct_or_none(rows, name) if value is not None and str(value).strip()]
+        words = all(any(map(str.isalpha, value)) and ending(value) not in MEDIA_ENDINGS for value in values)
+        if 1 < len(values) <= len(rows.table) / 2 and words and not could_hold_splits(name):
+            found.append(name)
+    return found
 
 
 def check_columns(rows: Rows, asked: Mapping[str, str | None]) -> None:
@@ -566,10 +612,13 @@ def make_labels(
     codes, values = _distinct(rows, columns.label, several)
     strange = any(isinstance(value, list | dict) and not lists_labels(value) for value in values)
     form = "" if several == WHOLE or (strange and several is None) else find_form(values, columns.label)
+    if not form and several != WHOLE:
+        _refuse_objects(rows, columns.label, values)
     if form:
         names = _one_of_several(rows, columns.label, codes, values, form, several)
     else:
         names = [_class_name(rows, columns.label, value) for value in values]
+    names, blanks = _without_nan(names)
     present = [name for name in names if name is not None]
     if any(map(DECIMAL.fullmatch, present)) and all(DECIMAL.fullmatch(n) or INTEGER.fullmatch(n) for n in present):
         names = [None if name is None else _integral(rows, columns.label, name) for name in names]
@@ -584,7 +633,33 @@ def make_labels(
     index = {name: position for position, name in enumerate(classes)}
     lookup = np.array([-1 if name is None else index[name] for name in names] + [-1])  # code -1 is a null cell
     labels = lookup[codes].astype(np.int64)
-    return labels, tuple(classes), form, _label_notes(labels, classes)
+    return labels, tuple(classes), form, [*blanks, *_label_notes(labels, classes)]
+
+
+def _without_nan(names: Sequence[str | None]) -> tuple[list[str | None], list[str]]:
+    """The names with "nan" as missing, where all others are numbers: pandas writes it so into text; and a note."""
+    numbers = [name for name in names if name is not None and name.strip().casefold() != "nan"]
+    nan = sum(name is not None for name in names) > len(numbers)
+    if not nan or not numbers or not all(DECIMAL.fullmatch(name) or INTEGER.fullmatch(name) for name in numbers):
+        return [*names], []
+    return [name if name in numbers else None for name in names], [
+        "'nan' is a missing label, as all others are numbers"
+    ]
+
+
+def _refuse_objects(rows: Rows, column: str, values: Sequence[Any]) -> None:
+    """Raise ManifestError where cells hold JSON objects: which of their values is the label is not known."""
+    texts = [value for value in values if isinstance(value, str) and value.strip()]
+    if not texts or not all(text.strip().startswith("{") and text.strip().endswith("}") for text in texts):
+        return
+    found: Any = None
+    with suppress(ValueError, RecursionError):
+        found = json.loads(texts[0])
+    if isinstance(found, dict):
+        raise ManifestError(
+            f"{rows.path!r}: label column {column!r} holds objects, such as {texts[0]!r:.60}",
+            hint=f"write the label of each ({listing(list(found), 4)}) into a column of its own",
+        )
 
 
 def _named(rows: Rows, column: str, known: Mapping[str, str], number: str) -> str:
@@ -684,6 +759,21 @@ def _integral(rows: Rows, column: str, name: str) -> str:
             hint="this looks like regression; name another column with --label-column",
         )
     return str(int(whole))
+
+
+def refuse_denied(rows: Rows, columns: Columns) -> None:
+    """Raise ManifestError where rows say of a file what it is not: a confidence of 0 beside one of 1 (Open Images)."""
+    name = next((name for name in rows.table.column_names if spelled(name) == "confidence"), None)
+    if name is None or columns.path is None or not _is_binary(rows, name):
+        return
+    denied = np.flatnonzero(~_ones(rows, name))
+    codes = _codes(rows, columns.path)
+    if len(denied) and codes is not None and len(np.unique(codes)) < len(codes):
+        raise ManifestError(
+            f"{rows.path!r}: {name!r} is 0 in {counted(len(denied), 'row')}, the first is {rows.where(denied[0])}: "
+            f"there {columns.label!r} says what a file is not",
+            hint="leave these rows out",
+        )
 
 
 def check_classes(rows: Rows, column: str, labels: np.ndarray, classes: Sequence[str]) -> None:

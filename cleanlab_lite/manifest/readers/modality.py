@@ -60,7 +60,7 @@ def _decide(path: str, kinds: Counter[Media | None], how: str) -> tuple[Media, s
         raise ManifestError(
             f"{path!r}: neither images nor sounds, by {how}",
             hint="read are JPEG, PNG, WebP, AVIF, BMP, TIFF, GIF, JPEG 2000, WAV, FLAC, OGG, MP3, AIFF, AU, CAF, W64, "
-            "HEIC with nlclean[heif], or vectors with --features; "
+            "HEIC with nlclean[heif], or vectors with --features (a file of all, numpy.stack makes one of many .npy); "
             "are the paths relative to the manifest?",
         )
     kind: Media = "image" if images >= sounds else "sound"
