@@ -78,6 +78,22 @@ def test_webdataset(tmp_path, label):
             assert manifest.table["by"].to_pylist() == ["ann"] * N
 
 
+def test_labels_with_a_name_of_their_own(tmp_path):
+    files = {f"{row}.image.png": png(row % 3, row) for row in range(N)}
+    files |= {f"{row}.label.cls": KINDS[row % 3].encode() for row in range(N)}
+    assert read_manifest(pack(tmp_path / "a.tar", files)).classes == KINDS
+
+
+def test_labels_in_two_files_that_do_not_agree(tmp_path):
+    files = {f"{row}.png": png(row % 3, row) for row in range(N)}
+    files |= {f"{row}.cls": str(row % 3).encode() for row in range(N)}
+    named = {f"{row}.json": json.dumps({"label": KINDS[row % 3]}).encode() for row in range(N)}
+    assert read_manifest(pack(tmp_path / "a.tar", files | named)).classes == KINDS  # numbers and names
+    named["0.json"] = json.dumps({"label": "owl"}).encode()
+    with pytest.raises(ManifestError, match="do not agree"):
+        read_manifest(pack(tmp_path / "a.tar", files | named))
+
+
 @pytest.mark.parametrize(
     ("shards", "splits"),
     [

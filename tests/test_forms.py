@@ -360,6 +360,7 @@ DOCUMENTS = {
         for i, (p, label) in enumerate(zip(COLUMNS["path"], LABELS, strict=True))
     ],
     "COCO": coco,
+    "COCO, ids as text": lambda: coco() | {"images": [each | {"id": str(each["id"])} for each in coco()["images"]]},
     "COCO, several boxes": lambda: coco(lambda row: [row % 3] * 3),
     "FiftyOne": fiftyone,
     "Prodigy": lambda: [

@@ -175,6 +175,12 @@ def esc50(here: Path) -> None:
     write(here / "esc50.csv", filename=SOUNDS, fold=fold, target=NUMBERS, category=LABELS)
 
 
+def events(here: Path) -> None:
+    sounds(here)
+    twice = {"filename": [name for name in SOUNDS for _ in range(2)], "onset": ["0", "0.5"] * N}
+    write(here / "events.tsv", "\t", **twice, offset=["0.5", "1.0"] * N, event_label=[*LABELS, *LABELS])
+
+
 def urban(here: Path) -> None:
     sounds(here)
     starts, ends = [str(1.5 * row) for row in range(N)], [str(1.5 * row + 4) for row in range(N)]
@@ -246,6 +252,7 @@ LAYOUTS: dict[str, tuple[Callable[[Path], None], tuple[str, ...]]] = {  # -> how
     "Label Studio JSON": (label_studio_json, ("3 classes: 'cat' 20",)),
     "COCO-like JSON": (coco, ("3 classes: 'cat' 20",)),
     "ESC-50 table": (esc50, ("label column: category", "the same labels in other words")),
+    "sound events": (events, ("segments of files: onset and offset", "label column: event_label")),
     "UrbanSound8K table": (urban, ("label column: class ",)),
     "Common Voice TSV": (common_voice, ("label column: sentence (named)",)),
     "NeMo": (nemo, ("label column: command", "segments of files")),

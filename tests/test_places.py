@@ -154,6 +154,24 @@ def test_namesakes_in_other_folders_are_not_taken(tmp_path):
     assert any("--path-prefix photos/" in note for note in manifest.source.notes)
 
 
+def test_namesakes_of_which_a_column_names_the_folders(tmp_path):
+    for i, name in enumerate(NAMES):
+        touch(tmp_path / "data" / f"part{i % 2}" / f"{i // 2}.png", PNG + name.encode())
+    rows = [(f"part{i % 2}", f"{i // 2}.png", name[:3]) for i, name in enumerate(NAMES)]
+    for header, folder in (("folder,filename,label", "data/"), ("where,filename,label", "")):
+        (tmp_path / "m.csv").write_text(f"{header}\n" + "".join(f"{folder}{a},{b},{c}\n" for a, b, c in rows))
+        manifest = read_manifest(tmp_path / "m.csv")
+        if folder:
+            assert [os.path.relpath(uri, tmp_path) for uri in manifest.uris] == [f"data/{a}/{b}" for a, b, _ in rows]
+            assert any("column 'folder' names" in note for note in manifest.source.notes)
+        else:  # half of the pictures would be read twice
+            assert missing_error(manifest) is not None
+    (tmp_path / "m.csv").write_text(
+        "folder,filename,label\n" + "".join(f"x,data/{a}/{b},{c}\n" for a, b, c in rows * 2)
+    )
+    assert all(map(os.path.isfile, read_manifest(tmp_path / "m.csv").uris))  # the paths are right as they are
+
+
 def test_loops_and_hidden_folders_are_no_trouble(tmp_path):
     for name in NAMES:
         touch(tmp_path / "img" / f"{name}.png")

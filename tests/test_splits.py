@@ -129,6 +129,14 @@ def test_columns_that_mean_something_else(tmp_path, column, cells):
     assert not [note for note in found.source.notes if note.startswith("splits:")]
 
 
+def test_a_column_of_splits_by_any_name(tmp_path):
+    found = manifest(tmp_path, "Dataset Type", ["train", "valid", "train", "train"])
+    assert found.source.split_column == "Dataset Type" and found.held_back.tolist() == [False, True, False, False]
+    for cells in (["train", "car", "train"], ["test", "val", "test"], ["train", "", "test"]):
+        assert manifest(tmp_path, "Dataset Type", cells).source.split_column is None
+    assert manifest(tmp_path, "Dataset Type", ["train", "test"], split=["a", "b"]).source.split_column == "split"
+
+
 @pytest.mark.parametrize(
     ("cells", "expected"),
     [

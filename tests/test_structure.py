@@ -136,6 +136,18 @@ READ: dict[str, tuple[list[str], dict[str, tuple[str, str]]]] = {
         ["images/cat", "images/dog", "annotations/trimaps"],
         {"images/cat": ("cat", ""), "images/dog": ("dog", "")},
     ),
+    "drawn in a folder beside splits": (
+        ["bottle/train/good", "bottle/test/good", "bottle/test/cut", "bottle/ground_truth/cut"],
+        {
+            "bottle/train/good": ("good", "train"),
+            "bottle/test/good": ("good", "test"),
+            "bottle/test/cut": ("cut", "test"),
+        },
+    ),
+    "a folder around the classes of a split": (
+        ["x/training/images/0001", "x/training/images/0002"],
+        {"x/training/images/0001": ("0001", "training"), "x/training/images/0002": ("0002", "training")},
+    ),
     "minutes of noise": (
         ["yes", "no", "_background_noise_"],
         {"yes": ("yes", ""), "no": ("no", "")},
@@ -439,6 +451,16 @@ def test_coordinates_boxes_and_counts_are_no_labels(tmp_path):
     refused(tmp_path / "m.parquet", "no path column")
 
 
+@pytest.mark.parametrize("corners", [("xmin", "ymin", "xmax", "ymax"), ("x", "y", "width", "height"), ("bbox",)])
+def test_boxes_of_several_classes_are_no_labels_of_a_picture(tmp_path, corners):
+    tree(tmp_path, "img", files=2)
+    columns = {"path": ["img/0.png"] * 2 + ["img/1.png"] * 2, "label": ["cat", "cat", "dog", "dog"]}
+    columns |= {name: list("1234") for name in corners}
+    assert len(read_manifest(write_csv(tmp_path / "m.csv", columns))) == 4
+    columns["label"][1] = "dog"
+    refused(write_csv(tmp_path / "m.csv", columns), "rows are boxes, and 1 picture", "does not read boxes")
+
+
 @pytest.mark.parametrize(
     ("path", "label", "id"),
     [
@@ -737,6 +759,17 @@ def test_start_and_end_are_parts_only_where_they_fit(tmp_path):
     fitting = sounds(tmp_path, start=[0.1, 0.5, 0.0, 0.2, 0.0], end=[0.5, 1.05, 0.9, 0.6, 1.0])
     assert read_manifest(fitting).segments is not None
     assert read_manifest(fitting, segments=False).segments is None
+
+
+@pytest.mark.parametrize(
+    ("start", "end"), [("onset", "offset"), ("start_time", "end_time"), ("Begin Time (s)", "End Time (s)")]
+)
+def test_start_and_end_by_other_names(tmp_path, start, end):
+    path = sounds(tmp_path, **{start: [0.1, 0.5, 0.0, 0.2, 0.0], end: [0.5, 1.05, 0.9, 0.6, 1.0]})
+    manifest = read_manifest(path)
+    assert manifest.source.segment_columns == (start, end)
+    assert manifest.segments[0].tolist() == [0.1, 0.4]  # seconds from, and how many
+    assert noted(read_manifest(path, segments=False), "files with different labels in several rows: 1")
 
 
 @pytest.mark.usefixtures("untimed")

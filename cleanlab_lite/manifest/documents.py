@@ -278,9 +278,9 @@ def _coco(document: Mapping[str, Any], path: str) -> Document:
 
 
 def _key(record: Record, name: str) -> Any:
-    """An id, as text where it is no number: anything else cannot be looked up."""
+    """An id as text, which may be a number in one place and text in another."""
     value = record.get(name)
-    return value if isinstance(value, int | str) or value is None else str(value)
+    return None if value is None else str(value)
 
 
 def _fiftyone(document: Mapping[str, Any], path: str) -> Document:

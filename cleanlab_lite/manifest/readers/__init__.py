@@ -9,9 +9,11 @@ from __future__ import annotations
 import difflib
 import glob
 import os
+from collections import Counter
 from collections.abc import Mapping
 from contextlib import nullcontext, suppress
 from dataclasses import replace
+from itertools import islice
 
 import numpy as np
 import pyarrow as pa
@@ -35,10 +37,12 @@ from cleanlab_lite.manifest.readers.columns import (
     classes_in_words,
     find_columns,
     in_one_folder,
+    is_fraction,
     make_ids,
     make_labels,
     make_segments,
     make_splits,
+    refuse_boxes,
     refuse_contents,
     refuse_denied,
 )
@@ -74,6 +78,7 @@ CONTENT = {b"PAR1": ".parquet", b"ARROW1": ".arrow", b"FEA1": ".feather", b"[": 
 # What files may be called like, as `spelled`; columns looked at where none is called so
 IDS = ("id", "imageid", "imgid", "fileid", "sampleid", "key", "uuid", "name")
 MOST_IDS = 3
+FEW_ROWS = 20  # that are looked at first
 DATALAB = {"id", "is_label_issue", "label_score", "given_label", "predicted_label"}  # columns of an export
 FOLDER_TABLES = (*(form for form in READERS if form != ".json"), ".arrow", ".feather")  # JSON lies beside many data
 FOLDERS = "folders are read on this machine only: name a manifest that lists what is in it, with an ending such as .csv"
@@ -185,6 +190,8 @@ def to_manifest(
         kind_note = f"modality: vector ({matrix.shape[1]} features)"
     else:
         kind, kind_note = _media(rows, [] if uris is None else uris.tolist(), path, columns.path or "")
+    if kind == "image":
+        refuse_boxes(rows, columns, labels)
     parts: np.ndarray | None = None
     segment_columns: tuple[str, ...] = ()
     segment_notes: list[str] = []
@@ -193,6 +200,8 @@ def to_manifest(
         parts, segment_columns, segment_notes = make_segments(rows, uris, columns.path == NEMO_PATH)
     if segment_columns:
         segment_notes.append(f"segments of files: {' and '.join(segment_columns)}, in seconds")
+    if uris is not None and parts is None and (several := _of_several_labels(uris, labels)):
+        label_notes.append(f"files with different labels in several rows: {several:,}")
     splits, split_notes = make_splits(rows, columns)
     split_notes.insert(0, in_words(splits) or "no splits: no row is protected")
     label_notes.insert(0, classes_in_words(labels, classes))
@@ -242,6 +251,13 @@ def to_manifest(
         lines=rows.lines,
         votes=votes,
     )
+
+
+def _of_several_labels(uris: np.ndarray, labels: np.ndarray) -> int:
+    """How many files have rows with different labels."""
+    given = labels >= 0
+    pairs = set(zip(uris[given].tolist(), labels[given].tolist(), strict=True))
+    return sum(count > 1 for count in Counter(uri for uri, _ in pairs if uri).values())
 
 
 def _with_votes(
@@ -323,7 +339,7 @@ def _with_ids_as_paths(rows: Rows, asked: Mapping[str, str | None], places: Plac
     ids = sorted((name for name in names if spelled(name) in IDS), key=lambda name: IDS.index(spelled(name)))
     ids = [name for name in ids if not any(map(any, called("path", [other for other in names if other != name])))]
     if not ids and not any(map(any, called("path", names))):
-        ids = [name for name in names if _names_each(rows, name)][:MOST_IDS]
+        ids = list(islice((name for name in names if _names_each(rows, name)), MOST_IDS))
     for name in ids:
         with suppress(ManifestError):  # no text, or no folder
             uris, _ = find_files(rows, texts(rows, name), places)
@@ -335,11 +351,14 @@ def _with_ids_as_paths(rows: Rows, asked: Mapping[str, str | None], places: Plac
 
 def _names_each(rows: Rows, name: str) -> bool:
     """Whether every row has a text of its own in a column, as the names of files are, and row numbers are not."""
+    few = replace(rows, table=rows.table.slice(0, FEW_ROWS))
     with suppress(ManifestError):
+        first = texts(few, name)
+        if len(set(first)) < len(first) or any(is_fraction(cell) or ending(cell) in MEDIA_ENDINGS for cell in first):
+            return False
         cells = texts(rows, name)
         counted_from = (list(map(str, range(start, start + len(cells)))) for start in (0, 1))
-        each = len(set(cells)) == len(cells) and all(map(str.strip, cells))
-        return each and cells not in counted_from and ending(cells[0]) not in MEDIA_ENDINGS
+        return len(set(cells)) == len(cells) and all(map(str.strip, cells)) and cells not in counted_from
     return False
 
 

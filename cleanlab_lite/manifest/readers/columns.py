@@ -7,7 +7,7 @@ import json
 import math
 import os
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -23,17 +23,36 @@ from cleanlab_lite.files import is_remote
 from cleanlab_lite.manifest.labels import DROP, FIRST, WHOLE, find_form, labels_of, lists_labels, look_alike
 from cleanlab_lite.manifest.readers.base import Rows, ending, holds_json, is_text, locate, plain, storable, texts
 from cleanlab_lite.manifest.roles import called, is_geometry, spelled
-from cleanlab_lite.manifest.splits import called_splits, could_hold_splits, from_flags, held_back, in_paths, split_word
+from cleanlab_lite.manifest.splits import (
+    TRAIN_WORDS,
+    called_splits,
+    could_hold_splits,
+    from_flags,
+    held_back,
+    in_paths,
+    split_word,
+)
 from cleanlab_lite.text import counted, listing
 
 NEMO_PATH = "audio_filepath"
 NEMO_LABELS = ("label", "command", "text")  # the first that is there
 OFFSET, DURATION = SPAN = ("offset", "duration")  # seconds; a duration alone is that of the whole file
-START_END = ("start", "end")
+# Where parts of sounds begin and end, as `spelled`; `offset` is an end beside an `onset` only
+START_END = (
+    *(("start", "end"), ("onset", "offset"), ("starttime", "endtime"), ("begintime", "endtime"), ("begin", "end")),
+    *(("startseconds", "endseconds"), ("startsec", "endsec"), ("tstart", "tend"), ("starts", "ends")),
+)
+BOXES = (
+    {"xmin", "ymin", "xmax", "ymax"},
+    {"x1", "y1", "x2", "y2"},
+    {"x", "y", "w", "h"},
+    {"x", "y", "width", "height"},
+)
 ROUNDED = 0.1  # seconds that an end may lie behind that of the file
 
 SHOWN = 5  # rows or names in one message
 CLASSES_SHOWN = 12
+SPLITS = 12  # at most, in a column that is not called so
 LOOKED_AT = 20  # rows whose paths are looked at to tell columns apart
 MEDIA_ENDINGS = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
 MEDIA_ENDINGS |= {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3"}
@@ -414,10 +433,21 @@ def _split_columns(rows: Rows, names: Sequence[str]) -> list[str]:
     called_so = [name for name in names if called_splits(name)]
     others = [name for name in names if could_hold_splits(name)]
     held = _held_back_by(rows, called_so) or _held_back_by(rows, others)
+    if not held and not called_so:
+        held = _held_back_by(rows, [name for name in names if name not in others and _speaks_of_splits(rows, name)])
     if not held:
         return called_so[:1]
     all_held = np.any(list(held.values()), axis=0)
     return [name for name, mask in held.items() if (mask == all_held).all()][:1] or list(held)
+
+
+def _speaks_of_splits(rows: Rows, name: str) -> bool:
+    """Whether all cells of a column, whatever it is called, name splits: for training, and others."""
+    if not is_text(plain(rows.table.slice(0, 0), name).type) or not all(map(split_word, _first_cells(rows, name))):
+        return False
+    values = [str(value) for value in _distinct_or_none(rows, name) if value is not None]
+    words = {split_word(value) for value in values[: SPLITS + 1]}
+    return len(values) <= SPLITS and "" not in words and bool(words & {*TRAIN_WORDS}) and len(words) > 1
 
 
 def _held_back_by(rows: Rows, names: Sequence[str]) -> dict[str, np.ndarray]:
@@ -519,13 +549,15 @@ def make_segments(rows: Rows, uris: np.ndarray, nemo: bool) -> tuple[np.ndarray 
     that are no numbers are NaN. Notes say why columns were not taken.
     """
     names = {name.strip().lower(): name for name in rows.table.column_names}
-    if OFFSET in names and (nemo or DURATION in names):
+    if OFFSET in names and "onset" not in names and (nemo or DURATION in names):
         columns = tuple(names[role] for role in SPAN if role in names)
         offset = _seconds(rows, names[OFFSET], 0.0)
         duration = _seconds(rows, names[DURATION], np.inf) if DURATION in names else np.full(len(offset), np.inf)
         return np.stack([offset, duration], axis=1), columns, []
-    if all(name in names for name in START_END):
-        columns = tuple(names[name] for name in START_END)
+    called_so = {spelled(name): name for name in rows.table.column_names}
+    pair = next((pair for pair in START_END if all(name in called_so for name in pair)), None)
+    if pair is not None:
+        columns = (called_so[pair[0]], called_so[pair[1]])
         start, end = _seconds(rows, columns[0], 0.0), _seconds(rows, columns[1], np.inf)
         known = ~np.isnan(start + end)
         files = uris[known].tolist()
@@ -562,6 +594,11 @@ def _seconds(rows: Rows, name: str, empty: float) -> np.ndarray:
     if holds_json(rows.table, name):
         values = [None if value is None else json.loads(value) for value in values]
     return np.array([_number(value, empty) for value in values])
+
+
+def is_fraction(cell: str) -> bool:
+    """Whether a cell is a number with decimals."""
+    return not cell.strip().isdigit() and "." in cell and not math.isnan(_number(cell, math.nan))
 
 
 def _number(value: Any, empty: float) -> float:
@@ -746,7 +783,9 @@ def _class_name(rows: Rows, column: str, value: Any) -> str | None:
         return value if value.strip() else None
     raise ManifestError(
         f"{rows.path!r}: label column {column!r} holds {value!r:.60}, expected strings, integers or booleans",
-        hint="one label per row; name another column with --label-column, or say --multi-label first or drop",
+        hint=f"write the label of each ({listing(list(value), 4)}) into a column of its own"
+        if isinstance(value, dict)
+        else "one label per row; name another column with --label-column, or say --multi-label first or drop",
     )
 
 
@@ -773,6 +812,22 @@ def refuse_denied(rows: Rows, columns: Columns) -> None:
             f"{rows.path!r}: {name!r} is 0 in {counted(len(denied), 'row')}, the first is {rows.where(denied[0])}: "
             f"there {columns.label!r} says what a file is not",
             hint="leave these rows out",
+        )
+
+
+def refuse_boxes(rows: Rows, columns: Columns, labels: np.ndarray) -> None:
+    """Raise ManifestError where rows are boxes, and those of one picture have several classes."""
+    names = {spelled(name) for name in rows.table.column_names}
+    if columns.path is None or not (any(map(is_geometry, names)) or any(names >= corners for corners in BOXES)):
+        return
+    codes = _codes(rows, columns.path)
+    pairs = {(code, label) for code, label in zip(() if codes is None else codes, labels, strict=False) if label >= 0}
+    several = sum(count > 1 for count in Counter(code for code, _ in pairs).values())
+    if several:
+        raise ManifestError(
+            f"{rows.path!r}: rows are boxes, and {counted(several, 'picture')} have boxes of several classes",
+            hint="nlclean audits one label per picture, and does not read boxes: cut the boxes out into pictures of "
+            "their own, or leave these pictures out",
         )
 
 

@@ -294,12 +294,19 @@ def _names(files: Mapping[Folder, Sequence[str]], folder: Folder, without: Folde
 
 
 def _drawn(files: Mapping[Folder, Sequence[str]]) -> set[Folder]:
-    """Folders of masks or annotations that lie beside one of pictures."""
-    pictured = {place[:depth] for place in files for depth, name in enumerate(place) if name.casefold() in PICTURES}
+    """Folders of masks or annotations that lie beside one of pictures, or beside splits."""
+    pictured = {
+        place[:depth]
+        for place in files
+        for depth, name in enumerate(place)
+        if name.casefold() in PICTURES or split_word(name)
+    }
     return {
         place
         for place in files
-        if any(name.casefold() in DRAWN and place[:depth] in pictured for depth, name in enumerate(place))
+        if any(
+            name.casefold().replace("_", "") in DRAWN and place[:depth] in pictured for depth, name in enumerate(place)
+        )
     }
 
 
@@ -375,6 +382,8 @@ def _guessed(tree: _Tree) -> _Reading:
     by_split: defaultdict[str, set[Folder]] = defaultdict(set)
     parts = {folder: _apart(folder, level) for folder in tree.files}
     parts = {folder: (split, () if is_unlabelled(split) else rest) for folder, (split, rest) in parts.items()}
+    while len({rest[0] for _, rest in parts.values() if rest}) == 1 and all(len(r) > 1 for _, r in parts.values() if r):
+        parts = {folder: (split, rest[1:]) for folder, (split, rest) in parts.items()}  # a folder around the classes
     for split, rest in parts.values():
         by_split[split].add(rest)
     if level is None:

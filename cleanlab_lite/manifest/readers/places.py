@@ -12,7 +12,7 @@ import re
 import unicodedata
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Literal
 from urllib.parse import unquote
@@ -21,7 +21,8 @@ import numpy as np
 
 from cleanlab_lite.errors import ManifestError
 from cleanlab_lite.files import is_remote
-from cleanlab_lite.manifest.readers.base import Rows, ending, locate
+from cleanlab_lite.manifest.readers.base import Rows, ending, is_text, locate, plain, texts
+from cleanlab_lite.manifest.roles import spelled
 from cleanlab_lite.manifest.sniff import MEDIA_ENDINGS
 from cleanlab_lite.text import listing
 
@@ -34,6 +35,7 @@ MOST_FILES = 200_000  # listed of a folder
 DEEPEST = 8  # folders below it
 SHOWN = 3  # places in a message
 
+FOLDER_COLUMNS = ("folder", "dir", "directory", "subfolder", "subdir", "foldername", "dirname", "subdirectory")
 BLANKS = " \t\r\n\u00a0\u200b\ufeff"
 # What programs write in front of the paths that they were given
 FOREIGN = re.compile(r"(?:https?://[^/]+)?/data/(?:local-files/\?d=|upload/(?:[0-9]+/)?)")
@@ -64,11 +66,22 @@ def find_files(rows: Rows, cells: Sequence[str], asked: Places) -> tuple[np.ndar
     there = sum(os.path.isfile(uris[row]) for row in sample)
     if not sample or there >= FEW * len(sample):
         return np.array(uris, dtype=str), []
+    if len(set(cells)) < len(cells) and (inside := _folder_column(rows)):
+        joined = [f"{folder}/{cell}" if cell else "" for folder, cell in zip(texts(rows, inside), cells, strict=True)]
+        places, notes = find_files(replace(rows, table=rows.table.drop_columns([inside])), joined, asked)
+        if sum(os.path.isfile(places[row]) for row in sample) >= NEARLY_ALL * len(sample):
+            return places, [f"files: in the folders that column {inside!r} names", *notes]
     missing = [row for row in local if not os.path.isfile(uris[row])]
     found, note = _look(paths, folders, missing, [row for row in sample if not os.path.isfile(uris[row])])
     for row, uri in found.items():
         uris[row] = uri
     return np.array(uris, dtype=str), [note] if note else []
+
+
+def _folder_column(rows: Rows) -> str:
+    """The column of text that says in which folder a file is; "" where none is called so."""
+    names = [name for name in rows.table.column_names if spelled(name) in FOLDER_COLUMNS]
+    return next((name for name in names if is_text(plain(rows.table, name).type)), "")
 
 
 def missing_of(uris: Sequence[str], path: str, column: str) -> ManifestError | None:
@@ -279,6 +292,8 @@ def _look(
         return {}, ""
     indices = {folder: _Index.of(folder) for folder in local}
     rows = [row for row in sample if folders[row] in indices]
+    if _are_namesakes([paths[row] for row in missing], indices.values()):
+        return {}, ""
     made = Counter(rule for row in rows[:FIRST] for rule in _rules(indices[folders[row]], paths[row]))
     rules = [rule for rule, _ in made.most_common(RULES)]
     rules += [_Rule(anywhere=True), _Rule(anywhere=True, hashed=True)]
@@ -305,6 +320,15 @@ def _look(
         where = os.path.dirname(folders[next(iter(found))])
         return found, f"files: {len(found):,} of {len(missing):,} found from the folder above, {where!r}"
     return {}, ""
+
+
+def _are_namesakes(cells: Sequence[str], indices: Iterable[_Index]) -> bool:
+    """Whether cells that repeat may be different files, of which every one has a folder of its own."""
+    times = Counter(cells)
+    again = [cell for cell, count in times.items() if count > 1 and (parts := _tidy(cell)) and len(parts) == 1]
+    return bool(again) and all(
+        any(len(_named(index, _tidy(cell)[0])[0]) >= times[cell] for index in indices) for cell in again[:SAMPLE]
+    )
 
 
 def _note(rule: _Rule, paths: Sequence[str], folders: Sequence[str], found: dict[int, str], n: int) -> str:
