@@ -396,6 +396,17 @@ def test_tables_in_folders_of_splits(tmp_path, images):
         assert meaning(read_manifest(tmp_path))["valid/cat"] == ("cat", "valid")
 
 
+def test_what_an_audit_leaves_is_no_part_of_the_data(tmp_path):
+    tree(tmp_path, "train", "valid")
+    for split in ("train", "valid"):
+        write_csv(tmp_path / split / "labels.csv", {"filename": ["0.png", "1.png"], "label": ["cat", "dog"]})
+    (tmp_path / "nlclean-runs/a/1").mkdir(parents=True)
+    assert len(read_manifest(tmp_path)) == 4
+    (tmp_path / "b/nlclean-runs").mkdir(parents=True)
+    write_csv(tmp_path / "b/labels.csv", {"filename": ["0.png", "1.png"], "label": ["cat", "dog"]})
+    assert len(read_manifest(tmp_path / "b")) == 2
+
+
 def test_the_one_folder_that_holds_the_tables(tmp_path):
     """A repository of Hugging Face: a page, and `data/`."""
     (tmp_path / "README.md").write_text("x")

@@ -78,6 +78,7 @@ CONTENT = {b"PAR1": ".parquet", b"ARROW1": ".arrow", b"FEA1": ".feather", b"[": 
 # What files may be called like, as `spelled`; columns looked at where none is called so
 IDS = ("id", "imageid", "imgid", "fileid", "sampleid", "key", "uuid", "name")
 MOST_IDS = 3
+RUNS = "nlclean-runs"  # where an audit started here has left its results
 FEW_ROWS = 20  # that are looked at first
 DATALAB = {"id", "is_label_issue", "label_score", "given_label", "predicted_label"}  # columns of an export
 FOLDER_TABLES = (*(form for form in READERS if form != ".json"), ".arrow", ".feather")  # JSON lies beside many data
@@ -548,7 +549,7 @@ def _read_folder(folder: str, quotes_are_text: bool, layout: str | None) -> Rows
     """Tables in the folder, or else the class folders in it; with a layout these, whatever else is there."""
     if layout is not None:
         return read_tree(folder, layout)
-    names = [name for name in list_folder(folder) if not name.startswith(".")]
+    names = [name for name in list_folder(folder) if not name.startswith(".") and name != RUNS]
     if (whole := _one_dataset(folder, names)) is not None:
         return whole
     named = [name for name in names if os.path.splitext(name)[0] in TABLES and ending(bare(name)) in FOLDER_TABLES]
