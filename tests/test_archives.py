@@ -78,6 +78,46 @@ def test_webdataset(tmp_path, label):
             assert manifest.table["by"].to_pylist() == ["ann"] * N
 
 
+def test_labels_with_a_name_of_their_own(tmp_path):
+    files = {f"{row}.image.png": png(row % 3, row) for row in range(N)}
+    files |= {f"{row}.label.cls": KINDS[row % 3].encode() for row in range(N)}
+    assert read_manifest(pack(tmp_path / "a.tar", files)).classes == KINDS
+
+
+def test_labels_in_two_files_that_do_not_agree(tmp_path):
+    files = {f"{row}.png": png(row % 3, row) for row in range(N)}
+    files |= {f"{row}.cls": str(row % 3).encode() for row in range(N)}
+    named = {f"{row}.json": json.dumps({"label": KINDS[row % 3]}).encode() for row in range(N)}
+    assert read_manifest(pack(tmp_path / "a.tar", files | named)).classes == KINDS  # numbers and names
+    named["0.json"] = json.dumps({"label": "owl"}).encode()
+    with pytest.raises(ManifestError, match="do not agree"):
+        read_manifest(pack(tmp_path / "a.tar", files | named))
+
+
+@pytest.mark.parametrize(
+    ("shards", "splits"),
+    [
+        (["train-000000.tar", "train-000001.tar", "val-000000.tar"], ["train"] * 16 + ["val"] * 8),
+        (["test/0.tar", "train/0.tar", "train/1.tar"], ["test"] * 8 + ["train"] * 16),
+        (["train-0.tar", "train-1.tar", "train-2.tar"], [""] * 24),
+        (["000.tar", "001.tar", "002.tar"], [""] * 24),
+    ],
+)
+def test_shards_of_splits(tmp_path, shards, splits):
+    """With what img2dataset and others write beside them."""
+    for shard, name in enumerate(shards):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        rows = range(shard, N, 3)
+        labels = {f"{row:05}.cls": KINDS[row // 3 % 3].encode() for row in rows}
+        pack(tmp_path / name, {f"{row:05}.png": png(row // 3 % 3, row) for row in rows} | labels)
+        (tmp_path / name.replace(".tar", ".parquet")).write_bytes(b"PAR1")
+        (tmp_path / name.replace(".tar", "_stats.json")).write_text("{}")
+    (tmp_path / "classnames.txt").write_text("cat")
+    manifest = read_manifest(tmp_path)
+    assert manifest.classes == KINDS and manifest.splits.tolist() == splits
+    assert manifest.held_back.tolist() == [split in ("val", "test") for split in splits]
+
+
 @pytest.mark.parametrize("kind", ["zip", "tar"])
 @pytest.mark.parametrize("prefix", ["", "in/"])
 def test_a_table_beside_its_files(tmp_path, kind, prefix):

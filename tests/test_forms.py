@@ -188,6 +188,11 @@ def same(folder, text, **options):
         "#path,label\na.png,cat\nb.png,dog\n",
         '"path","label","n"\n"a.png","cat",NA\n"b.png","dog",3\n',  # R
         'path,label\n"a.png",cat\n"b.png",dog\n',
+        "path, label, n\na.png, cat, 1\nb.png, dog, 2\n",  # Roboflow
+        'path, label, n\na.png, cat, 1\nb.png, "dog, small", 2\n',
+        '"path", "label"\n"a.png", "cat"\n"b.png", "dog"\n',
+        "Survey of 2023\npath,label\na.png,cat\nb.png,dog\n",
+        "Survey of 2023;;\n;;\npath;label;note\na.png;cat;\nb.png;dog;\n",
     ],
 )
 def test_what_stands_around_the_cells_comes_out_again(tmp_path, text):
@@ -197,6 +202,50 @@ def test_what_stands_around_the_cells_comes_out_again(tmp_path, text):
     assert out == text
     first = text.split("a.png")[0].count("\n") + 1
     assert manifest.lines.tolist() == [first, first + 1]
+
+
+def test_blanks_behind_delimiters_are_no_part_of_the_cells(tmp_path):
+    manifest, _ = same(tmp_path, 'path, label\na.png, cat\nb.png, "dog, small"\n')
+    assert manifest.classes == ("cat", "dog, small") and manifest.table.column_names == ["path", "label"]
+    manifest, _ = same(tmp_path, "path,label\na.png, cat\nb.png,cat\n")  # only some are
+    assert manifest.classes == (" cat", "cat")
+
+
+def test_what_stands_above_the_header_is_said(tmp_path):
+    manifest, _ = same(tmp_path, "Survey of 2023,,\n,,\npath,label,note\na.png,cat,\nb.png,dog,\n")
+    assert any("above the header: 'Survey of 2023,,'" in note for note in manifest.source.notes)
+    manifest, _ = same(tmp_path, "what,kind\npath,label\nb.png,dog\n", path_column="what", label_column="kind")
+    assert manifest.table["what"].to_pylist() == ["path", "b.png"]  # as wide as the header: a row
+
+
+def test_columns_without_a_name(tmp_path):
+    manifest, out = same(tmp_path, "path,label,,\na.png,cat,,1\nb.png,dog,,\n")
+    assert manifest.table.column_names == ["path", "label", "column 3", "column 4"]
+    assert any("columns without a name" in note for note in manifest.source.notes)
+    assert out == "path,label,column 3,column 4\na.png,cat,,1\nb.png,dog,,\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("gs://b/0.jpg,cat\n" * 3 + "gs://b/1.jpg,dog\n" * 3, "put 'path,label' above it"),
+        ("training,a.jpg,cat\n" * 3 + "test,b.jpg,dog\n" * 4, "put 'split,path,label' above it"),
+        ("file_name,Art\n" + "a.png,Katze\nb.png,Hund\n" * 3, "few values that repeat are in 'Art'"),
+        ("id,label,0,1,2\n" + "a,cat,.1,.2,.3\nb,dog,.1,.2,.3\n", "--features-columns '[0-9]*'"),
+        ("id,label,width,height\n" + "a,cat,.1,.2\nb,dog,.1,.2\n", "--features-columns 'width,height'"),
+        ("id,label\na,cat\nb,dog\n", "vectors.npy"),
+        ("image,label\n" + f"{'A' * 300}=,cat\n{'B' * 300}=,dog\n", "base64.b64decode"),
+        ("image,label\n" + "data:image/png;base64,AAAA,cat\n".replace(",A", ";A") + "data:x,dog\n", "base64.b64decode"),
+        ('image,annotation\na.png,"{""label"": ""cat""}"\nb.png,"{""label"": ""dog""}"\n', "a column of its own"),
+        ("image,LabelName,Confidence\n" + "a,cat,1\na,dog,0\nb,dog,1\nb,cat,0\n", "leave these rows out"),
+    ],
+)
+def test_tables_that_cannot_be_read_say_what_to_do(tmp_path, text, words):
+    np.save(tmp_path / "vectors.npy", np.zeros((2, 2)))
+    (tmp_path / "m.csv").write_text(text)
+    with pytest.raises(ManifestError) as caught:
+        read_manifest(tmp_path / "m.csv")
+    assert words in caught.value.hint, caught.value
 
 
 def test_comments_between_rows_are_left_out_and_counted(tmp_path):
@@ -267,6 +316,37 @@ def fiftyone():
     return {"classes": list(KINDS), "labels": labels}
 
 
+def said():
+    """What a program asked of each picture, and was told."""
+    return zip(COLUMNS["path"], LABELS, strict=True)
+
+
+def vertex(path, label, row):
+    labels = {"aiplatform.googleapis.com/ml_use": "test" if row % 4 == 0 else "training"}
+    return {
+        "imageGcsUri": path,
+        "classificationAnnotation": {"displayName": label},
+        "dataItemResourceLabels": labels,
+    }
+
+
+def labelbox(path, label):
+    answer = {"name": "Animal", "radio_answer": {"name": label, "classifications": []}}
+    annotations = {"objects": [], "classifications": [answer]}
+    row = {"id": f"cl{path}", "external_id": path, "row_data": f"https://storage.labelbox.com/{path}"}
+    return {"data_row": row, "projects": {"p": {"name": "P", "labels": [{"annotations": annotations}]}}}
+
+
+def datumaro():
+    return {
+        "categories": {"label": {"labels": [{"name": name, "parent": ""} for name in KINDS]}},
+        "items": [
+            {"id": path, "annotations": [{"type": "label", "label_id": KINDS.index(label)}], "image": {"path": path}}
+            for path, label in said()
+        ],
+    }
+
+
 DOCUMENTS = {
     "array": lambda: [{"path": p, "label": label} for p, label in zip(COLUMNS["path"], LABELS, strict=True)],
     "in a key": lambda: {"version": 1, "items": DOCUMENTS["array"]()},
@@ -280,8 +360,29 @@ DOCUMENTS = {
         for i, (p, label) in enumerate(zip(COLUMNS["path"], LABELS, strict=True))
     ],
     "COCO": coco,
+    "COCO, ids as text": lambda: coco() | {"images": [each | {"id": str(each["id"])} for each in coco()["images"]]},
     "COCO, several boxes": lambda: coco(lambda row: [row % 3] * 3),
     "FiftyOne": fiftyone,
+    "Prodigy": lambda: [
+        {"image": path, "options": [{"id": kind} for kind in KINDS], "accept": [label], "answer": "accept"}
+        for path, label in said()
+    ],
+    "Ground Truth": lambda: [
+        {"source-ref": path, "job": 7, "job-metadata": {"class-name": label, "confidence": 0.9}}
+        for path, label in said()
+    ],
+    "Vertex AI": lambda: [vertex(path, label, row) for row, (path, label) in enumerate(said())],
+    "Labelbox": lambda: [labelbox(path, label) for path, label in said()],
+    "Datumaro": datumaro,
+    "VIA": lambda: {
+        "_via_settings": {},
+        "_via_img_metadata": {
+            f"{path}99": {"filename": path, "size": 99, "regions": [], "file_attributes": {"class": label}}
+            for path, label in said()
+        },
+    },
+    "by file": lambda: {path: {"label": label, "score": 0.5} for path, label in said()},
+    "by split": lambda: {"train": DOCUMENTS["array"]()[:20], "val": DOCUMENTS["array"]()[20:]},
 }
 
 
@@ -297,6 +398,88 @@ def test_json_documents(folder, form):
     again = read_manifest(exported(manifest, folder, keep=keep, labels=None))
     assert sorted(again.uris.tolist()) == sorted(manifest.uris[keep].tolist())
     assert again.labels.tolist() == manifest.labels[keep].tolist()
+
+
+def test_splits_of_other_programs(folder):
+    by_split = read_json(folder, DOCUMENTS["by split"]())
+    assert by_split.splits.tolist() == ["train"] * 20 + ["val"] * (N - 20)
+    assert any("splits are the keys 'train', 'val'" in note for note in by_split.source.notes)
+    vertex_ai = read_json(folder, DOCUMENTS["Vertex AI"]())
+    assert vertex_ai.held_back.tolist() == [row % 4 == 0 for row in range(N)]
+
+
+def test_what_was_rejected_is_no_label(folder):
+    answers = ["accept", "reject", "accept", "ignore"]
+    records = [
+        {"image": path, "label": label, "_task_hash": row, "answer": answers[row % 4]}
+        for row, (path, label) in enumerate(said())
+    ]
+    manifest = read_json(folder, records)
+    assert (manifest.labels >= 0).tolist() == [row % 2 == 0 for row in range(N)]
+    assert any("as rejected or ignored: 12" in note for note in manifest.source.notes)
+    again = read_manifest(exported(manifest, folder, keep=np.ones(N, dtype=bool), labels=None))
+    assert again.labels.tolist() == manifest.labels.tolist()
+
+
+def test_answers_to_several_questions_are_not_mixed(folder):
+    """People answer in any order, so the first answer may be to either."""
+
+    def answers(animal, row, label):
+        given = [(animal, label), ("quality", ("good", "bad")[row % 2])]
+        return [
+            {"from_name": name, "type": "choices", "value": {"choices": [choice]}}
+            for name, choice in (given[::-1] if row % 3 == 0 else given)
+        ]
+
+    def project(animal, *who):
+        return [
+            {
+                "id": row,
+                "data": {"image": path},
+                "annotations": [{"completed_by": n, "result": answers(animal, row, label)} for n in who],
+            }
+            for row, (path, label) in enumerate(said())
+        ]
+
+    with pytest.raises(ManifestError, match="no label column") as caught:
+        read_json(folder, project("animal", 1))
+    assert "'animal', 'quality'" in caught.value.message or "'quality', 'animal'" in caught.value.message
+    assert read_manifest(folder / "m.json", label_column="animal").classes == KINDS
+    assert read_json(folder, project("label", 1)).classes == KINDS  # one is called so
+    with pytest.raises(ManifestError, match="several annotators answered several questions") as caught:
+        read_json(folder, project("animal", 1, 2))
+    assert "CSV" in caught.value.hint
+
+
+def test_a_taxonomy_is_a_label_with_its_levels(folder):
+    document = tasks()
+    for task, label in zip(document, LABELS, strict=True):
+        task["annotations"] = [{"result": [{"from_name": "t", "value": {"taxonomy": [["animal", label]]}}]}]
+    assert read_json(folder, document).classes == tuple(f"animal/{kind}" for kind in KINDS)
+
+
+def test_choices_of_several_regions_are_several(folder):
+    document = tasks()
+    document[3]["annotations"] = [
+        {"result": [{"from_name": "c", "id": kind, "value": {"choices": [kind]}} for kind in KINDS[:2]]}
+    ]
+    with pytest.raises(ManifestError, match="several choices in 1 of 24 tasks, the first is task 3"):
+        read_json(folder, document)
+
+
+@pytest.mark.parametrize("form", ["jsonl", "parquet"])
+def test_lists_of_one_label(folder, form):
+    records = [{"path": path, "label": [label] if row else []} for row, (path, label) in enumerate(said())]
+    path = folder / f"m.{form}"
+    if form == "jsonl":
+        path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    else:
+        pq.write_table(pa.Table.from_pylist(records), path)
+    manifest = read_manifest(path)
+    assert manifest.classes == KINDS and manifest.labels.tolist()[0] == -1
+    labels = [None, KINDS[2], *[None] * (N - 2)]
+    again = read_manifest(exported(manifest, folder, keep=np.ones(N, dtype=bool), labels=labels))
+    assert again.labels.tolist() == [-1, 2, *manifest.labels[2:].tolist()]
 
 
 def test_json_lines_are_read_whatever_they_are_called(folder):

@@ -175,6 +175,12 @@ def esc50(here: Path) -> None:
     write(here / "esc50.csv", filename=SOUNDS, fold=fold, target=NUMBERS, category=LABELS)
 
 
+def events(here: Path) -> None:
+    sounds(here)
+    twice = {"filename": [name for name in SOUNDS for _ in range(2)], "onset": ["0", "0.5"] * N}
+    write(here / "events.tsv", "\t", **twice, offset=["0.5", "1.0"] * N, event_label=[*LABELS, *LABELS])
+
+
 def urban(here: Path) -> None:
     sounds(here)
     starts, ends = [str(1.5 * row) for row in range(N)], [str(1.5 * row + 4) for row in range(N)]
@@ -196,6 +202,24 @@ def nemo(here: Path) -> None:
     (here / "manifest.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
 
 
+def turk(here: Path) -> None:
+    pictures(here)
+    twice = {"WorkerId": ["A1", "B2"] * N, "Input.image_url": [name for name in PICTURES for _ in range(2)]}
+    write(here / "batch.csv", **twice, **{"Answer.category": [label for label in LABELS for _ in range(2)]})
+
+
+def lists(here: Path) -> None:
+    folders("photos/")(here)
+    (here / "photos/testing_list.txt").write_text("cat/0.png\ndog/1.png\n")
+
+
+def table_per_split(here: Path) -> None:
+    for split in ("train", "valid"):
+        pictures(here / "folder" / split)
+        marks = {name: [str(int(label == name)) for label in LABELS] for name in CLASSES}
+        write(here / "folder" / split / "_classes.csv", filename=PICTURES, **marks)
+
+
 def fer(here: Path) -> None:
     pictures(here)
     usage = ["PrivateTest" if row % 5 == 0 else "Training" for row in range(N)]
@@ -210,6 +234,9 @@ LAYOUTS: dict[str, tuple[Callable[[Path], None], tuple[str, ...]]] = {  # -> how
         folders("archive/seg_train/seg_train/", "archive/seg_test/seg_test/", flat="archive/seg_pred/seg_pred"),
         ("seg_test 30 rows, protected", "1 in 'seg_pred/seg_pred'"),
     ),
+    "lists beside folders": (lists, ("testing 2 rows, protected",)),
+    "table per split": (table_per_split, ("valid 60 rows, protected", "label columns: a class each")),
+    "MTurk, Toloka": (turk, ("120 rows as votes of 2 annotators", "label column: Answer.category")),
     "Kaggle table": (kaggle, ("path column: image", "id column: image_id")),
     "one-hot table": (one_hot, ("label columns: a class each",)),
     "table of boxes": (boxes, ("label column: label",)),
@@ -225,6 +252,7 @@ LAYOUTS: dict[str, tuple[Callable[[Path], None], tuple[str, ...]]] = {  # -> how
     "Label Studio JSON": (label_studio_json, ("3 classes: 'cat' 20",)),
     "COCO-like JSON": (coco, ("3 classes: 'cat' 20",)),
     "ESC-50 table": (esc50, ("label column: category", "the same labels in other words")),
+    "sound events": (events, ("segments of files: onset and offset", "label column: event_label")),
     "UrbanSound8K table": (urban, ("label column: class ",)),
     "Common Voice TSV": (common_voice, ("label column: sentence (named)",)),
     "NeMo": (nemo, ("label column: command", "segments of files")),

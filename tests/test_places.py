@@ -47,6 +47,9 @@ CASES = {
     "another machine": ("/home/ann/set/img/{}.png", "img/{}.png", "--path-root"),
     "Label Studio, local": ("/data/local-files/?d=img/sub%20dir/{}.png", "img/sub dir/{}.png", "of another program"),
     "Label Studio, upload": ("/data/upload/3/0a1b2c3d-{}.png", "files/{}.png", "without the digits"),
+    "address": ("my%20img/{}.png", "my img/{}.png", "as in an address"),
+    "file address": ("file:///home/ann/my%20set/{}.png", "my set/{}.png", "without 'home/ann' in front"),
+    "a folder between": ("train/{}.png", "train/images/{}.png", "in 'images/' below their folders"),
     "a folder that is gone": ("images/{}.png", "{}.png", "without 'images' in front"),
 }
 
@@ -100,6 +103,15 @@ def test_options_say_it_without_looking(tmp_path):
         read_manifest(path, path_root=tmp_path / "nowhere")
 
 
+def test_addresses_of_files_that_were_fetched(tmp_path):
+    for name in NAMES:
+        touch(tmp_path / "here" / "img" / f"{name}.png")
+    path = manifest_of(tmp_path, [f"s3://bucket/set/img/{name}.png" for name in NAMES])
+    assert not any(map(os.path.isfile, read_manifest(path).uris))
+    manifest = read_manifest(path, path_root=tmp_path / "here")
+    assert all(map(os.path.isfile, manifest.uris)) and manifest.ids[0] == f"s3://bucket/set/img/{NAMES[0]}.png"
+
+
 def test_paths_that_count_from_the_folder_above(tmp_path):
     (tmp_path / "annotations").mkdir()
     for name in NAMES:
@@ -142,6 +154,24 @@ def test_namesakes_in_other_folders_are_not_taken(tmp_path):
     assert any("--path-prefix photos/" in note for note in manifest.source.notes)
 
 
+def test_namesakes_of_which_a_column_names_the_folders(tmp_path):
+    for i, name in enumerate(NAMES):
+        touch(tmp_path / "data" / f"part{i % 2}" / f"{i // 2}.png", PNG + name.encode())
+    rows = [(f"part{i % 2}", f"{i // 2}.png", name[:3]) for i, name in enumerate(NAMES)]
+    for header, folder in (("folder,filename,label", "data/"), ("where,filename,label", "")):
+        (tmp_path / "m.csv").write_text(f"{header}\n" + "".join(f"{folder}{a},{b},{c}\n" for a, b, c in rows))
+        manifest = read_manifest(tmp_path / "m.csv")
+        if folder:
+            assert [os.path.relpath(uri, tmp_path) for uri in manifest.uris] == [f"data/{a}/{b}" for a, b, _ in rows]
+            assert any("column 'folder' names" in note for note in manifest.source.notes)
+        else:  # half of the pictures would be read twice
+            assert missing_error(manifest) is not None
+    (tmp_path / "m.csv").write_text(
+        "folder,filename,label\n" + "".join(f"x,data/{a}/{b},{c}\n" for a, b, c in rows * 2)
+    )
+    assert all(map(os.path.isfile, read_manifest(tmp_path / "m.csv").uris))  # the paths are right as they are
+
+
 def test_loops_and_hidden_folders_are_no_trouble(tmp_path):
     for name in NAMES:
         touch(tmp_path / "img" / f"{name}.png")
@@ -167,6 +197,8 @@ def test_a_dry_run_without_a_file_is_an_error(tmp_path, capsys):
         ("id,label", "{}", "train/{}.jpg"),
         ("image_id,label", "{}.jpg", "train_images/{}.jpg"),
         ("image_id,label", "{}", "part_{n}/{}.png"),
+        ("ImageID,label", "{}", "train/{}.png"),
+        ("id_code,label", "{}", "train_images/{}.png"),  # called by no usual name
     ],
 )
 @pytest.mark.usefixtures("untimed")

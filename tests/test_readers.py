@@ -321,7 +321,7 @@ def test_parquet_errors(tmp_path):
     images = pa.array([{"bytes": PNG, "path": "a.png"}] * 2)
     pq.write_table(pa.table({"image": images, "label": ["a", "b"]}), tmp_path / "hf.parquet")
     fails(tmp_path / "hf.parquet", "'image'", "embedded bytes", "a place for files")
-    pq.write_table(pa.table({"path": ["a", "b"], "label": [["a"], ["b"]]}), tmp_path / "multi.parquet")
+    pq.write_table(pa.table({"path": ["a", "b"], "label": [["a"], ["b", "a"]]}), tmp_path / "multi.parquet")
     fails(tmp_path / "multi.parquet", "list", "one label per row")
 
 
@@ -375,6 +375,7 @@ def test_folder_errors(tmp_path):
     fails(tmp_path / "both", "'m.csv'", "'cat'")
     write(tmp_path / "parts/some/metadata.csv", "file_name,label\n")
     write(tmp_path / "parts/some/1.png", PNG)
+    write(tmp_path / "parts/more/metadata.csv", "file_name,label\n")
     fails(tmp_path / "parts", "metadata files in subfolders", "glob")
 
 
@@ -450,6 +451,10 @@ def test_label_spellings(tmp_path):
     assert classes("10", "9", "x").classes == ("10", "9", "x")
     assert classes("1.0", "0.0", "", "1").classes == ("0", "1")
     assert classes("01", "1", "2").classes == ("01", "1", "2")
+    manifest = classes("3.0", "1.0", "nan", "1")
+    assert manifest.classes == ("1", "3") and given(manifest)[2] is None
+    assert any("'nan' is a missing label" in note for note in manifest.source.notes)
+    assert classes("3", "1", "nan", "x").classes == ("1", "3", "nan", "x")
     manifest = classes("cat", "Cat", " cat", "dog", "  ", "NA")
     assert manifest.classes == (" cat", "Cat", "NA", "cat", "dog")
     assert given(manifest)[4] is None
@@ -481,7 +486,7 @@ def test_labels_that_are_no_classes(tmp_path):
         "12 classes for 20 labelled rows, 11 of them",
         "--label-column",
     )
-    fails(write(tmp_path / "d.jsonl", lines({"path": "a", "label": ["x"]}, {"path": "b", "label": "y"})), "['x']")
+    fails(write(tmp_path / "d.jsonl", lines({"path": "a", "label": [["x"]]}, {"path": "b", "label": "y"})), "['x']")
 
 
 def test_ids(tmp_path):

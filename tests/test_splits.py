@@ -129,6 +129,37 @@ def test_columns_that_mean_something_else(tmp_path, column, cells):
     assert not [note for note in found.source.notes if note.startswith("splits:")]
 
 
+def test_a_column_of_splits_by_any_name(tmp_path):
+    found = manifest(tmp_path, "Dataset Type", ["train", "valid", "train", "train"])
+    assert found.source.split_column == "Dataset Type" and found.held_back.tolist() == [False, True, False, False]
+    for cells in (["train", "car", "train"], ["test", "val", "test"], ["train", "", "test"]):
+        assert manifest(tmp_path, "Dataset Type", cells).source.split_column is None
+    assert manifest(tmp_path, "Dataset Type", ["train", "test"], split=["a", "b"]).source.split_column == "split"
+
+
+@pytest.mark.parametrize(
+    ("cells", "expected"),
+    [
+        (["train/0.png", "test/1.png", "train/2.png"], ["train", "test", "train"]),
+        (["data\\Train\\a\\0.png", "data\\Val\\b\\1.png"], ["Train", "Val"]),
+        (["https://host/train/0.png", "https://host/val/1.png"], ["train", "val"]),
+        (["test/0.png", "test/1.png"], ["", ""]),  # all of them
+        (["train/0.png", "car/1.png"], ["", ""]),
+        (["train/0.png", "1.png"], ["", ""]),
+        (["train/0.png", "train2/1.png"], ["", ""]),
+        (["fold1/0.png", "fold2/1.png"], ["", ""]),
+    ],
+)
+def test_folders_in_paths(tmp_path, cells, expected):
+    rows = {"path": cells, "label": [CLASSES[i % 2] for i in range(len(cells))]}
+    found = read_manifest(write_csv(tmp_path / "m.csv", rows))
+    assert found.splits.tolist() == expected
+    assert any("from the folders in the paths" in note for note in found.source.notes) == any(expected)
+    asked = read_manifest(write_csv(tmp_path / "m.csv", rows | {"split": ["a"] * len(cells)}))
+    assert asked.splits.tolist() == ["a"] * len(cells)  # a column comes first
+    assert any("none of these is known as a split" in note for note in asked.source.notes)
+
+
 def test_a_list_is_no_split(tmp_path):
     records = [{"path": f"{i}.png", "label": "ab"[i % 2], "set": [i], "phase": i / 3} for i in range(3)]
     (tmp_path / "m.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))

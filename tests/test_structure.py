@@ -132,6 +132,26 @@ READ: dict[str, tuple[list[str], dict[str, tuple[str, str]]]] = {
         ["set/ill/images", "set/ill/masks", "set/well/images", "set/well/masks"],
         {"set/ill/images": ("ill", ""), "set/well/images": ("well", "")},
     ),
+    "drawn in a folder of their own": (
+        ["images/cat", "images/dog", "annotations/trimaps"],
+        {"images/cat": ("cat", ""), "images/dog": ("dog", "")},
+    ),
+    "drawn in a folder beside splits": (
+        ["bottle/train/good", "bottle/test/good", "bottle/test/cut", "bottle/ground_truth/cut"],
+        {
+            "bottle/train/good": ("good", "train"),
+            "bottle/test/good": ("good", "test"),
+            "bottle/test/cut": ("cut", "test"),
+        },
+    ),
+    "a folder around the classes of a split": (
+        ["x/training/images/0001", "x/training/images/0002"],
+        {"x/training/images/0001": ("0001", "training"), "x/training/images/0002": ("0002", "training")},
+    ),
+    "minutes of noise": (
+        ["yes", "no", "_background_noise_"],
+        {"yes": ("yes", ""), "no": ("no", "")},
+    ),
     "a class called train": (
         ["car", "train", "plane"],
         {"car": ("car", ""), "train": ("train", ""), "plane": ("plane", "")},
@@ -230,6 +250,81 @@ def test_layouts(tmp_path, layout, expected):
     assert meaning(read_manifest(tree(tmp_path, *expected), layout=layout)) == expected
 
 
+@pytest.mark.parametrize(
+    ("lists", "expected"),
+    [
+        (  # Speech Commands: the rest is for training
+            {"testing_list.txt": "cat/0.png\n", "validation_list.txt": "cat/1.png\ndog/1.png\n"},
+            ["testing", "validation", "train", "validation"],
+        ),
+        (  # Food-101: without endings, in a folder of their own
+            {"meta/train.txt": "cat/0\ndog/0\n", "meta/test.txt": "cat/1\ndog/1\n", "meta/classes.txt": "cat\n"},
+            ["train", "test", "train", "test"],
+        ),
+        (  # with folders before and labels behind
+            {"train.txt": "./images/cat/0.png 0\nimages\\dog\\0.png 1\n", "test.lst": "/x/dog/1.png\t1\n"},
+            ["train", "", "train", "test"],
+        ),
+        ({"train.txt": "cat/0.png\ncat/1.png\ndog/0.png\n"}, [""] * 4),  # nothing is held back
+        ({"test1.txt": "cat/0.png\n", "test2.txt": "cat/0.png\ndog/0.png\n"}, [""] * 4),  # several rounds
+        ({"test.txt": "cow/0.png\ncow/1.png\n", "test_notes.txt": "read me\n"}, [""] * 4),  # of something else
+    ],
+)
+def test_lists_beside_class_folders_are_splits(tmp_path, lists, expected):
+    tree(tmp_path, "images/cat", "images/dog")
+    for name, text in lists.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    manifest = read_manifest(tmp_path)
+    assert manifest.splits.tolist() == expected
+    if any(expected):
+        assert "splits are from lists" in noted(manifest, "splits are from") and manifest.held_back.any()
+    if "test2.txt" in lists:
+        assert noted(manifest, "name files more than once")
+
+
+WITHOUT_CLASSES = {
+    "meta/esc50.csv": "/meta/esc50.csv'",
+    "labels.xlsx": "save the sheet as CSV",
+    "imagelabels.mat": "scipy.io.loadmat",
+    "ann/0.xml": "a file of labels per picture",
+    "more.zip": "name the archive",
+}
+
+
+@pytest.mark.parametrize("beside", WITHOUT_CLASSES)
+def test_where_the_labels_may_be_if_all_files_lie_in_one_folder(tmp_path, beside):
+    tree(tmp_path, "images")
+    (tmp_path / beside).parent.mkdir(exist_ok=True)
+    (tmp_path / beside).write_text("x")
+    error = refused(tmp_path, "one class only, 'images'")
+    assert WITHOUT_CLASSES[beside] in error.hint
+
+
+def test_classes_in_the_names_of_files(tmp_path):
+    (tmp_path / "train").mkdir()
+    for number in range(6):
+        (tmp_path / "train" / f"{'cat' if number % 2 else 'dog'}.{number}.png").write_bytes(PNG)
+    for folder in (tmp_path, tmp_path / "train"):
+        assert "files are called 'cat', 'dog' and a number" in refused(folder).hint
+
+
+@pytest.mark.parametrize(
+    ("name", "head", "words"),
+    [
+        ("data_batch_1", b"\x80\x04\x95", "pickles are not read"),
+        ("t10k-images-idx3-ubyte", b"\0\0\x08\x03", "MNIST's own form"),
+        ("train.h5", b"\x89HDF\r\n", "h5py"),
+        ("train.tfrecord-00000-of-00002", b"x", "a folder per class"),
+        ("annotations.xml", b"<?xml?>", "CVAT: as Datumaro"),
+    ],
+)
+def test_files_that_are_not_read_say_what_to_do(tmp_path, name, head, words):
+    (tmp_path / name).write_bytes(head + bytes(9))
+    assert words in refused(tmp_path / name, "unknown ending").hint
+    assert words in refused(tmp_path, "expected a folder per class").hint
+
+
 def test_leaf_and_path_keep_splits(tmp_path):
     tree(tmp_path, "train/mammal/cat", "train/bird/owl", "test/bird/owl")
     leaf, path = (read_manifest(tmp_path, layout=name) for name in ("leaf", "path"))
@@ -286,6 +381,45 @@ def test_metadata_in_folders_of_splits(tmp_path):
     assert again.uris.tolist() == manifest.uris.tolist() and again.splits.tolist() == manifest.splits.tolist()
 
 
+@pytest.mark.parametrize("images", ["", "images/"])
+def test_tables_in_folders_of_splits(tmp_path, images):
+    """As Roboflow and others lay them out, with a text beside the folders."""
+    for split in ("train", "valid"):
+        tree(tmp_path, f"{split}/{images}")
+        write_csv(tmp_path / split / "_classes.csv", {"filename": ["0.png", "1.png"], "label": ["cat", "dog"]})
+    (tmp_path / "README.roboflow.txt").write_text("x")
+    manifest = read_manifest(tmp_path)
+    assert manifest.splits.tolist() == ["train", "train", "valid", "valid"]
+    assert [Path(uri).is_file() for uri in manifest.uris] == [True] * 4
+    if not images:  # class folders come first
+        tree(tmp_path, "train/cat", "train/dog", "valid/cat", "valid/dog")
+        assert meaning(read_manifest(tmp_path))["valid/cat"] == ("cat", "valid")
+
+
+def test_what_an_audit_leaves_is_no_part_of_the_data(tmp_path):
+    tree(tmp_path, "train", "valid")
+    for split in ("train", "valid"):
+        write_csv(tmp_path / split / "labels.csv", {"filename": ["0.png", "1.png"], "label": ["cat", "dog"]})
+    (tmp_path / "nlclean-runs/a/1").mkdir(parents=True)
+    assert len(read_manifest(tmp_path)) == 4
+    (tmp_path / "b/nlclean-runs").mkdir(parents=True)
+    write_csv(tmp_path / "b/labels.csv", {"filename": ["0.png", "1.png"], "label": ["cat", "dog"]})
+    assert len(read_manifest(tmp_path / "b")) == 2
+
+
+def test_the_one_folder_that_holds_the_tables(tmp_path):
+    """A repository of Hugging Face: a page, and `data/`."""
+    (tmp_path / "README.md").write_text("x")
+    metadata(tmp_path / "data", "train", "test")
+    assert read_manifest(tmp_path).splits.tolist() == ["test", "test", "train", "train"]
+    (tmp_path / "b/data").mkdir(parents=True)
+    for name in ("train-00000-of-00001", "test-00000-of-00001"):
+        pq.write_table(
+            pa.table({"path": ["a.png", "b.png"], "label": ["cat", "dog"]}), tmp_path / f"b/data/{name}.parquet"
+        )
+    assert read_manifest(tmp_path / "b").splits.tolist() == ["test", "test", "train", "train"]
+
+
 def test_metadata_in_folders_that_are_no_splits(tmp_path):
     manifest = read_manifest(metadata(tmp_path, "north", "south"))
     assert manifest.splits.tolist() == [""] * 4 and manifest.table.column_names == ["file_name", "label"]
@@ -326,6 +460,16 @@ def test_coordinates_boxes_and_counts_are_no_labels(tmp_path):
     assert read_manifest(table(tmp_path, **box), label_column="y").classes == ("1", "2", "3")
     pq.write_table(pa.table({"label": LABELS, "bbox": [[1, 2, 3, 4]] * 6}), tmp_path / "m.parquet")
     refused(tmp_path / "m.parquet", "no path column")
+
+
+@pytest.mark.parametrize("corners", [("xmin", "ymin", "xmax", "ymax"), ("x", "y", "width", "height"), ("bbox",)])
+def test_boxes_of_several_classes_are_no_labels_of_a_picture(tmp_path, corners):
+    tree(tmp_path, "img", files=2)
+    columns = {"path": ["img/0.png"] * 2 + ["img/1.png"] * 2, "label": ["cat", "cat", "dog", "dog"]}
+    columns |= {name: list("1234") for name in corners}
+    assert len(read_manifest(write_csv(tmp_path / "m.csv", columns))) == 4
+    columns["label"][1] = "dog"
+    refused(write_csv(tmp_path / "m.csv", columns), "rows are boxes, and 1 picture", "does not read boxes")
 
 
 @pytest.mark.parametrize(
@@ -453,6 +597,17 @@ def test_one_hot_columns_are_labels(tmp_path, one, zero):
     assert changed[2:] == path.read_text().splitlines()[2:]
 
 
+@pytest.mark.parametrize(("one", "zero"), [("Yes", "no"), ("x", ""), ("1", ""), ("1", "-1")])
+def test_other_marks_of_one_hot_columns(tmp_path, one, zero):
+    marks = {name: [one if label == name else zero for label in LABELS] for name in ("cat", "cow", "dog")}
+    path = table(tmp_path, **marks, note=[""] * 6)
+    manifest = read_manifest(path)
+    assert manifest.classes == ("cat", "dog") and given(manifest) == LABELS
+    assert "note" not in noted(manifest, "label columns: a class each")
+    assert exported(manifest, path) == path.read_text()
+    assert exported(manifest, path, ["dog", *[None] * 5]).splitlines()[1] == f"img/0.png,{zero},{zero},{one},"
+
+
 def test_one_hot_of_several_types(tmp_path):
     cat = np.array([label == "cat" for label in LABELS])
     for dtype in (pa.bool_(), pa.int8(), pa.float32()):
@@ -522,7 +677,7 @@ def test_lists_that_are_no_text(tmp_path):
     records.append({"path": "3.png", "label": ["dog"]})
     path = tmp_path / "m.jsonl"
     path.write_text("".join(json.dumps(record) + "\n" for record in records))
-    assert "--multi-label" in refused(path, "['cat']").hint
+    assert "--multi-label" in refused(path, "line 2: label column 'label' holds several labels in a cell").hint
     pq.write_table(pa.Table.from_pylist(records), tmp_path / "m.parquet")
     assert "--multi-label" in refused(tmp_path / "m.parquet", "type list").hint
     for name in ("m.jsonl", "m.parquet"):
@@ -615,6 +770,17 @@ def test_start_and_end_are_parts_only_where_they_fit(tmp_path):
     fitting = sounds(tmp_path, start=[0.1, 0.5, 0.0, 0.2, 0.0], end=[0.5, 1.05, 0.9, 0.6, 1.0])
     assert read_manifest(fitting).segments is not None
     assert read_manifest(fitting, segments=False).segments is None
+
+
+@pytest.mark.parametrize(
+    ("start", "end"), [("onset", "offset"), ("start_time", "end_time"), ("Begin Time (s)", "End Time (s)")]
+)
+def test_start_and_end_by_other_names(tmp_path, start, end):
+    path = sounds(tmp_path, **{start: [0.1, 0.5, 0.0, 0.2, 0.0], end: [0.5, 1.05, 0.9, 0.6, 1.0]})
+    manifest = read_manifest(path)
+    assert manifest.source.segment_columns == (start, end)
+    assert manifest.segments[0].tolist() == [0.1, 0.4]  # seconds from, and how many
+    assert noted(read_manifest(path, segments=False), "files with different labels in several rows: 1")
 
 
 @pytest.mark.usefixtures("untimed")

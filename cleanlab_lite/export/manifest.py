@@ -179,9 +179,11 @@ def csv_line(source: Source, cells: Sequence[object], *, header: bool = False) -
     """One record as `write_table` writes it."""
     style = source.style
     end = style.line_end if header or not style.closed else source.delimiter + style.line_end
-    if style.quoted is not None:
-        quoted = range(len(cells) if style.header_quoted else 0) if header else style.quoted
-        return write_record(cells, source.delimiter, quoted, () if header else style.bare, end)
+    if style.quoted is not None or style.spaced:
+        everything = range(len(cells) if style.header_quoted or source.quoting == csv.QUOTE_ALL else 0)
+        quoted = everything if header or style.quoted is None else style.quoted
+        blank = " " if style.spaced else ""
+        return write_record(cells, source.delimiter, quoted, () if header else style.bare, end, blank)
     text = io.StringIO(newline="")
     _csv_writer(text, source).writerow(cells)
     return text.getvalue().removesuffix(LINE_END) + end

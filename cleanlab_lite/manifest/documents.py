@@ -1,14 +1,18 @@
-"""JSON of other programs as one object per row: arrays, Label Studio, COCO, FiftyOne, Argilla, plain mappings."""
+"""JSON of other programs as one object per row: arrays, Label Studio, COCO, FiftyOne, Argilla, plain mappings; those of
+`annotated`."""
 
 from __future__ import annotations
 
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cleanlab_lite.errors import ManifestError
+from cleanlab_lite.manifest.annotated import datumaro, flattened, via
+from cleanlab_lite.manifest.sniff import MEDIA_ENDINGS
+from cleanlab_lite.manifest.splits import split_word
 from cleanlab_lite.text import counted, listing
 from cleanlab_lite.votes import VOTES
 
@@ -47,11 +51,18 @@ def rows_of(document: Any, path: str) -> Document:
             return _coco(document, path)
         if isinstance(document.get("classes"), list) and isinstance(document.get("labels"), dict):
             return _fiftyone(document, path)
+        if found := datumaro(document):
+            return _document(*found)
+        if files := via(document):
+            return Document(files, {"path": "filename"}, ("project of VIA",))
+        if parts := _by_split(document):
+            found_in = of_records(parts, path)
+            return replace(found_in, notes=(*found_in.notes, f"splits are the keys {listing(list(document))}"))
         lists = [value for value in document.values() if _are_objects(value)]
         if len(lists) == 1:
             return of_records(lists[0], path)
-        if document and (found := _columns(document) or _mapping(document)):
-            return found
+        if document and (plain := _by_file(document) or _columns(document) or _mapping(document)):
+            return plain
     found_keys = listing(list(document), 8) if isinstance(document, dict) else f"{document!r:.60}"
     raise ManifestError(f"{path!r}: JSON of an unknown form, found {found_keys}", hint=f"expected {EXPECTED}")
 
@@ -67,12 +78,18 @@ def of_records(records: Sequence[Record], path: str) -> Document:
         return _label_studio(records, path)
     if records and all(_is_of_argilla(record) for record in records):
         return _argilla(records)
+    if records and (found := flattened(records)):
+        return _document(*found)
     if records and all("annotation_id" in record and "choice" in record for record in records):
         media = _media_key(records)
         return Document(list(records), {"label": "choice"} | ({"path": media} if media else {}), (_FROM + " (MIN)",))
     if records and all("choice" in record and "label" not in record for record in records):  # written by an export
         return Document(list(records), {"label": "choice"})
     return Document(list(records))
+
+
+def _document(records: list[Record], known: dict[str, str], note: str) -> Document:
+    return Document(records, known, (note,))
 
 
 def _is_of_argilla(record: Record) -> bool:
@@ -93,46 +110,75 @@ def _has_results(task: Record) -> bool:
 
 
 def _label_studio(tasks: Sequence[Record], path: str) -> Document:
-    """A row per task: its data, and its choice; where tasks have annotations of several people, the choice of each."""
-    found = [_choices(task) for task in tasks]
-    several = [row for row, choices in enumerate(found) if any(len(each) > 1 for _, each in choices)]
-    if several:
+    """A row per task: its data, and its choice; where tasks have annotations of several people, the choice of each.
+
+    Where tasks were asked several questions, a column for the answers to each.
+    """
+    answers = [_choices(task) for task in tasks]
+    asked = list(dict.fromkeys(question for each in answers for question, _, _ in each))
+    voted = any(len({who for question, who, _ in each if question == asked[0]}) > 1 for each in answers)
+    if voted and len(asked) > 1:
         raise ManifestError(
-            f"{path!r}: several choices in {len(several):,} of {len(tasks):,} tasks, the first is task {several[0]}",
-            hint="nlclean audits one label per row: leave these tasks out, or export one choice of each",
+            f"{path!r}: several annotators answered several questions: {listing(asked)}",
+            hint="export the project as CSV, and name the question with --label-column",
         )
-    voted = any(len({name for name, _ in choices}) > 1 for choices in found)
+    if len(asked) == 1:
+        several = [row for row, each in enumerate(answers) if any(len(choices) > 1 for _, _, choices in each)]
+        if several:
+            raise ManifestError(
+                f"{path!r}: several choices in {len(several):,} of {len(tasks):,} tasks, the first is task "
+                f"{several[0]}",
+                hint="nlclean audits one label per row: leave these tasks out, or export one choice of each",
+            )
     records: list[Record] = []
-    for task, choices in zip(tasks, found, strict=True):
+    for task, each in zip(tasks, answers, strict=True):
         data: Record = task["data"] if isinstance(task.get("data"), dict) else {}
         record = {"id": task["id"]} if "id" in task and "id" not in data else {}
-        votes = {name: each[0] for name, each in choices}  # the newest of an annotator counts
-        label = {VOTES: votes} if voted else {"choice": choices[-1][1][0] if choices else None}
+        if voted:
+            label: Record = {VOTES: {who: choices[0] for _, who, choices in each}}  # the newest of an annotator counts
+        elif len(asked) > 1:
+            newest = {question: choices for question, _, choices in each}
+            label = {name: _alone(newest.get(name, [])) for name in asked}
+        else:
+            label = {"choice": each[-1][2][0] if each else None}
         records.append({**record, **_renamed(data, *label), **label})
     media = _media_key(records)
-    known = ({} if voted else {"label": "choice"}) | ({"path": media} if media else {})
+    known = ({} if voted or len(asked) > 1 else {"label": "choice"}) | ({"path": media} if media else {})
     return Document(records, known, (_FROM,))
 
 
-def _renamed(data: Record, taken: str) -> Record:
+def _alone(choices: list[str]) -> str | list[str] | None:
+    return choices if len(choices) > 1 else choices[0] if choices else None
+
+
+def _renamed(data: Record, *taken: str) -> Record:
     """The data of a task, with another name for what would be overwritten."""
-    return {f"{key} of the data" if key == taken else key: value for key, value in data.items()}
+    return {f"{key} of the data" if key in taken else key: value for key, value in data.items()}
 
 
-def _choices(task: Record) -> list[tuple[str, list[str]]]:
-    """Who chose what in annotations that were not cancelled, the newest last; else the prediction called "given"."""
+def _choices(task: Record) -> list[tuple[str, str, list[str]]]:
+    """Question, annotator and choices in annotations that were not cancelled, the newest last; else of the prediction
+    called "given"."""
     done = [each for each in _results(task, "annotations", "completions") if not each.get("was_cancelled")]
-    found = [(_annotator(each), choices) for each in done if (choices := _chosen(each))]
+    found = [(name, _annotator(each), choices) for each in done for name, choices in _chosen(each).items()]
     given = [each for each in _results(task, "predictions") if each.get("model_version") == "given"]
-    return found or [("given", choices) for each in given[:1] if (choices := _chosen(each))]
+    return found or [(name, "given", choices) for each in given[:1] for name, choices in _chosen(each).items()]
 
 
-def _chosen(annotation: Record) -> list[str]:
-    for result in annotation.get("result") or []:
-        value = result.get("value") if isinstance(result, dict) else None
-        if isinstance(value, dict) and isinstance(value.get("choices"), list):
-            return [str(choice) for choice in value["choices"]]
-    return []
+def _chosen(annotation: Record) -> dict[str, list[str]]:
+    """Question -> what was chosen, each once. Of a taxonomy, all levels are the name."""
+    found: defaultdict[str, list[str]] = defaultdict(list)
+    for result in _objects(annotation.get("result")):
+        value = result.get("value")
+        value = value if isinstance(value, dict) else {}
+        said: list[str] = []
+        if isinstance(value.get("choices"), list):
+            said = [str(choice) for choice in value["choices"]]
+        elif isinstance(value.get("taxonomy"), list):
+            said = ["/".join(map(str, levels)) for levels in value["taxonomy"] if isinstance(levels, list)]
+        question = found[str(result.get("from_name", "choice"))] if said else []
+        question += [choice for choice in dict.fromkeys(said) if choice not in question]
+    return dict(found)
 
 
 def _annotator(annotation: Record) -> str:
@@ -232,9 +278,9 @@ def _coco(document: Mapping[str, Any], path: str) -> Document:
 
 
 def _key(record: Record, name: str) -> Any:
-    """An id, as text where it is no number: anything else cannot be looked up."""
+    """An id as text, which may be a number in one place and text in another."""
     value = record.get(name)
-    return value if isinstance(value, int | str) or value is None else str(value)
+    return None if value is None else str(value)
 
 
 def _fiftyone(document: Mapping[str, Any], path: str) -> Document:
@@ -256,6 +302,24 @@ def _fiftyone(document: Mapping[str, Any], path: str) -> Document:
 
 
 # --- plain objects --------------------------------------------------------------------------------------------------
+
+
+def _by_split(document: Mapping[str, Any]) -> list[Record]:
+    """The rows of lists that are called like splits; none where they are not, or know their splits."""
+    if len(document) < 2 or not all(split_word(name) and _are_objects(rows) for name, rows in document.items()):
+        return []
+    if any("split" in row for rows in document.values() for row in rows):
+        return []
+    return [{**row, "split": name} for name, rows in document.items() for row in rows]
+
+
+def _by_file(document: Mapping[str, Any]) -> Document | None:
+    """What is said of every file, by its name."""
+    files = all(os.path.splitext(name)[1].lower() in MEDIA_ENDINGS for name in document)
+    if not files or not all(isinstance(said, dict) for said in document.values()):
+        return None
+    rows = [{"path": name, **_renamed(said, "path")} for name, said in document.items()]
+    return Document(rows, {"path": "path"}, ("an object of files",))
 
 
 def _columns(document: Mapping[str, Any]) -> Document | None:

@@ -32,6 +32,11 @@ def find_form(cells: Iterable[Any], column: str) -> str:
     return next((mark for mark in SEPARATORS if _separates(mark, texts, spelled(column) in PLURAL)), "")
 
 
+def lists_labels(cell: Any) -> bool:
+    """Whether it is a list of texts and integers, as names and numbers of classes are."""
+    return isinstance(cell, list) and all(isinstance(item, str | int | None) for item in cell)
+
+
 def labels_of(cell: Any, form: str) -> list[str]:
     """The labels in a cell; none where it is empty."""
     if form == LIST:

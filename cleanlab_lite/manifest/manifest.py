@@ -46,6 +46,7 @@ class TextStyle:
     line_end: str = "\n"
     bom: bool = False  # a byte order mark
     compression: str = ""  # ".gz", ".zst" or ".bz2"
+    spaced: bool = False  # a blank follows every delimiter
     closed: bool = False  # rows end in a delimiter that the header does not have
     header_quoted: bool = False
     quoted: tuple[int, ...] | None = None  # columns whose cells are in quotes; None: all or none, as `quoting` says

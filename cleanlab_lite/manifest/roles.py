@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+_ASKED = re.compile(r"(?:input|answer|output|assignment)[.:](?=.)", re.IGNORECASE)  # of MTurk and Toloka
 _ASIDE = re.compile(r"\([^)]*\)|\[[^\]]*\]|[\s_.-]")
 
 USUAL: dict[str, tuple[str, ...]] = {
@@ -36,6 +37,12 @@ OTHERS: dict[str, tuple[str, ...]] = {
     "id": ("imageid", "audioid", "fileid", "clipid", "trackid", "itemid", "recordid", "uid", "guid"),
     "features": (),
 }
+# Labels where no column has one of those
+RARE = (
+    *("ytrue", "actual", "actualclass", "gold", "goldlabel", "humanlabel", "manuallabel", "verifiedlabel", "result"),
+    *("answer", "categorylabel", "classification", "klasse", "kategorie", "clase", "classe", "categoria", "categoría"),
+    *("catégorie", "etiqueta", "etichetta", "étiquette", "etiquette", "вид", "класс", "标签", "类别", "ラベル"),
+)
 # Lists of numbers that say where something is, how large it is, or how many there are
 GEOMETRY = (
     *("bbox", "bboxes", "box", "boxes", "boundingbox", "boundingboxes", "roi", "rect", "rectangle", "region"),
@@ -59,13 +66,16 @@ PLURAL = ("labels", "tags", "classes", "categories", "targets", "findinglabels")
 
 def spelled(name: str) -> str:
     """A name of a column as names are compared."""
-    return _ASIDE.sub("", name).casefold()
+    return _ASIDE.sub("", _ASKED.sub("", name, count=1)).casefold()
 
 
 def called(role: str, names: Sequence[str]) -> tuple[list[str], list[str]]:
     """Columns with a usual name of the role, and those with another."""
     usual = [name for name in names if spelled(name) in USUAL[role]]
-    return usual, [name for name in names if spelled(name) in OTHERS[role]]
+    others = [name for name in names if spelled(name) in OTHERS[role]]
+    if role == "label" and not usual and not others:
+        others = [name for name in names if spelled(name) in RARE]
+    return usual, others
 
 
 def is_geometry(name: str) -> bool:

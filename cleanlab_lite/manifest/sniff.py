@@ -1,4 +1,4 @@
-"""Picture or sound, by the first bytes of a file."""
+"""Picture or sound, by the first bytes of a file; and what such files are called."""
 
 from __future__ import annotations
 
@@ -25,6 +25,12 @@ SOUND_MAGIC = (b"fLaC", b"OggS", b"ID3", b".snd", b"caff", b"riff\x2e\x91\xcf\x1
 BRANDS: dict[bytes, Media] = dict.fromkeys((b"heic", b"heix", b"mif1", b"msf1", b"hevc", b"avif", b"avis"), "image")
 BRANDS |= dict.fromkeys((b"M4A ", b"M4B "), "sound")
 BMP_HEADER_SIZES = {12, 16, 40, 52, 56, 64, 108, 124}
+
+IMAGE_ENDINGS = {".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".jp2", ".avif", ".heic"}
+IMAGE_ENDINGS |= {".heif"}
+SOUND_ENDINGS = {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au", ".caf", ".w64"}
+SOUND_ENDINGS |= {".m4a", ".aac"}
+MEDIA_ENDINGS = IMAGE_ENDINGS | SOUND_ENDINGS | {".svg"}  # of files that are looked for by their names
 
 
 def sniff(first_bytes: bytes) -> Media | None:

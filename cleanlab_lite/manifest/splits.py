@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
+from itertools import takewhile
 
 import numpy as np
 
@@ -71,6 +72,25 @@ def file_split(path: str) -> str:
     folder, file = os.path.split(path)
     names = (_SHARD.sub("", os.path.splitext(file)[0]), os.path.basename(folder))
     return next((name for name in names if split_word(name)), "")
+
+
+def in_paths(paths: Sequence[str]) -> np.ndarray:
+    """(n,) str splits by the first folder in which n paths differ, where all of these are called like splits, for
+    training and for tests; "" everywhere else.
+
+    >>> in_paths(["data/train/1.png", "data/test/2.png"]).tolist(), in_paths(["test/1.png", "cat/1.png"]).tolist()
+    (['train', 'test'], ['', ''])
+    """
+    folders = [path.replace("\\", "/").split("/")[:-1] for path in paths]
+    nothing = np.full(len(paths), "", dtype=str)
+    first, last = min(folders, default=[]), max(folders, default=[])
+    shared = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(first, last, strict=False)))
+    if not all(len(names) > shared for names in folders):
+        return nothing
+    found = np.array([names[shared] for names in folders], dtype=str)
+    words = {split_word(name) for name in np.unique(found).tolist()}
+    both = bool(words & {*TRAIN_WORDS}) and bool(words & {*HELD_BACK_WORDS})
+    return found if both and "" not in words else nothing
 
 
 def is_held_back(name: str) -> bool:

@@ -8,7 +8,10 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 
 from cleanlab_lite.manifest.manifest import TextStyle
+from cleanlab_lite.manifest.roles import called
 
+LOOKED_AT = 1 << 20  # characters, for blanks behind delimiters
+TITLES = 6  # lines above a header
 RECORDS = 1000  # looked at for quotes
 NOTHING = ("", "NA", "NaN", "NULL", "None")  # R and others leave these without quotes
 SEPARATOR = re.compile(r'"?sep=([^\n\r])"?\r?\n?')
@@ -31,7 +34,35 @@ def preamble(text: str, delimiters: str) -> tuple[str, str]:
         if (end := _after(text, at)) == len(text):
             break
         at = end
-    return text[:at], named
+    return text[: at + _titles(text[at:], named or delimiters)], named
+
+
+def _titles(text: str, delimiters: str) -> int:
+    """Length of what stands above the header: a title, a date, empty lines, all of fewer cells."""
+    at, most = 0, 0
+    for _ in range(TITLES):
+        line = _line(text, at)
+        cells = max(([cell.strip().strip('"') for cell in line.split(char)] for char in delimiters), key=len)
+        filled = [cell for cell in cells if cell]
+        if len(filled) > most and all(any(called(role, filled)) for role in ("path", "label")):
+            return at
+        if any(any(called(role, filled)) for role in ("path", "label")):
+            return 0
+        most = max(most, len(filled))
+        at = _after(text, at)
+    return 0
+
+
+def without_blanks(text: str, delimiter: str) -> str:
+    """The text without the blank that follows every delimiter; as it is where it does not."""
+    lines = [line for line in text[:LOOKED_AT].splitlines()[:RECORDS] if line.strip()]
+    spaced = bool(lines) and all(
+        0 < line.count(f"{delimiter} ") == line.count(delimiter) or (number and f'{delimiter} "' in line)
+        for number, line in enumerate(lines)
+    )
+    if not spaced or delimiter == " ":
+        return text
+    return re.sub(rf'("(?:[^"]|"")*")|{re.escape(delimiter)} ', lambda found: found[1] or delimiter, text)
 
 
 def _line(text: str, at: int) -> str:
@@ -99,12 +130,14 @@ def _raw(text: str, delimiter: str) -> Iterator[list[str]]:
             record = []
 
 
-def write_record(cells: Sequence[object], delimiter: str, quoted: Sequence[int], bare: Sequence[str], end: str) -> str:
-    """One record, the columns `quoted` in quotes, others where they need them."""
+def write_record(
+    cells: Sequence[object], delimiter: str, quoted: Sequence[int], bare: Sequence[str], end: str, blank: str = ""
+) -> str:
+    """One record, the columns `quoted` in quotes, others where they need them; a blank behind delimiters."""
     texts = ["" if cell is None else str(cell) for cell in cells]
     always = set(quoted)
     return (
-        delimiter.join(
+        f"{delimiter}{blank}".join(
             f'"{text.replace(chr(34), chr(34) * 2)}"'
             if (column in always and text not in bare) or any(mark in text for mark in (delimiter, '"', "\n", "\r"))
             else text

@@ -9,9 +9,11 @@ from __future__ import annotations
 import difflib
 import glob
 import os
+from collections import Counter
 from collections.abc import Mapping
 from contextlib import nullcontext, suppress
 from dataclasses import replace
+from itertools import islice
 
 import numpy as np
 import pyarrow as pa
@@ -24,7 +26,7 @@ from cleanlab_lite.manifest.labels import POLICIES, WHOLE
 from cleanlab_lite.manifest.manifest import Manifest, Modality, Source
 from cleanlab_lite.manifest.readers.archive import read_archives, table_in
 from cleanlab_lite.manifest.readers.arrow import DATASET, SPLITS, read_arrow, read_feather, read_saved_dataset
-from cleanlab_lite.manifest.readers.base import MEDIA_ENDINGS, FileKeeper, Rows, bare, ending, list_folder, texts
+from cleanlab_lite.manifest.readers.base import UNREAD, FileKeeper, Rows, bare, ending, list_folder, texts, what_to_do
 from cleanlab_lite.manifest.readers.class_labels import with_class_labels
 from cleanlab_lite.manifest.readers.columns import (
     CLASSES_SHOWN,
@@ -35,10 +37,14 @@ from cleanlab_lite.manifest.readers.columns import (
     classes_in_words,
     find_columns,
     in_one_folder,
+    is_fraction,
     make_ids,
     make_labels,
     make_segments,
     make_splits,
+    refuse_boxes,
+    refuse_contents,
+    refuse_denied,
 )
 from cleanlab_lite.manifest.readers.embedded import media_columns, with_media
 from cleanlab_lite.manifest.readers.encoded import read_vectors
@@ -57,8 +63,8 @@ from cleanlab_lite.manifest.readers.places import Places, find_files, missing_of
 from cleanlab_lite.manifest.readers.tabular import DELIMITED, READERS
 from cleanlab_lite.manifest.readers.votes import Ballots, as_items, ballots_of
 from cleanlab_lite.manifest.readers.votes import find_columns as find_annotators
-from cleanlab_lite.manifest.roles import called
-from cleanlab_lite.manifest.sniff import Media, sniff
+from cleanlab_lite.manifest.roles import called, spelled
+from cleanlab_lite.manifest.sniff import MEDIA_ENDINGS, Media, sniff
 from cleanlab_lite.manifest.splits import file_split, in_words, split_word
 from cleanlab_lite.text import counted, listing
 from cleanlab_lite.votes import Votes
@@ -69,19 +75,14 @@ TABLES = ("metadata", "manifest")  # by these names the table of a folder is kno
 ALL_READERS = {**READERS, ".arrow": read_arrow, ".feather": read_feather, ".ftr": read_feather}
 # Forms of files whose ending says nothing, by their first bytes
 CONTENT = {b"PAR1": ".parquet", b"ARROW1": ".arrow", b"FEA1": ".feather", b"[": ".json", b"{": ".json"}
-IDS = ("id", "image_id", "img_id", "file_id", "sample_id", "key", "uuid", "name")  # what files may be called like
+# What files may be called like, as `spelled`; columns looked at where none is called so
+IDS = ("id", "imageid", "imgid", "fileid", "sampleid", "key", "uuid", "name")
+MOST_IDS = 3
+RUNS = "nlclean-runs"  # where an audit started here has left its results
+FEW_ROWS = 20  # that are looked at first
 DATALAB = {"id", "is_label_issue", "label_score", "given_label", "predicted_label"}  # columns of an export
 FOLDER_TABLES = (*(form for form in READERS if form != ".json"), ".arrow", ".feather")  # JSON lies beside many data
 FOLDERS = "folders are read on this machine only: name a manifest that lists what is in it, with an ending such as .csv"
-UNKNOWN = {
-    "": "the format is taken from the ending; rename the file, e.g. to manifest.csv",
-    ".xlsx": "save the sheet as CSV",
-    ".xls": "save the sheet as CSV",
-    ".pkl": "pickles are not read, they can run programs: save it with frame.to_parquet()",
-    ".tgz": "unpack it, or pack it again without compression: .tar and .zip are read as they are",
-    ".npy": "give it with --features, next to a table of labels",
-    ".txt": "rename it to .csv or .tsv if it is a table with a header line",
-}
 
 
 def read_manifest(
@@ -173,6 +174,7 @@ def to_manifest(
         rows, columns = _with_split(rows, name), replace(columns, split=name)
     labels, classes, form, label_notes = make_labels(rows, columns, multi_label)
     check_classes(rows, columns.label, labels, classes)
+    refuse_denied(rows, columns)
     votes, vote_notes = (None, []) if ballots is None else _count(ballots, rows, classes, multi_label)
     ids, id_notes = make_ids(rows, columns)
     uris: np.ndarray | None = None
@@ -180,6 +182,7 @@ def to_manifest(
     if columns.path in rows.files:
         uris = np.array(rows.files[columns.path], dtype=str)
     elif columns.path is not None:
+        refuse_contents(rows, columns.path)
         uris, place_notes = find_files(rows, texts(rows, columns.path), places or Places())
     _refuse_logins(rows, uris)
     matrix = rows.features if columns.features is None else column_features(rows, columns.features)
@@ -188,6 +191,8 @@ def to_manifest(
         kind_note = f"modality: vector ({matrix.shape[1]} features)"
     else:
         kind, kind_note = _media(rows, [] if uris is None else uris.tolist(), path, columns.path or "")
+    if kind == "image":
+        refuse_boxes(rows, columns, labels)
     parts: np.ndarray | None = None
     segment_columns: tuple[str, ...] = ()
     segment_notes: list[str] = []
@@ -196,8 +201,10 @@ def to_manifest(
         parts, segment_columns, segment_notes = make_segments(rows, uris, columns.path == NEMO_PATH)
     if segment_columns:
         segment_notes.append(f"segments of files: {' and '.join(segment_columns)}, in seconds")
-    splits = make_splits(rows, columns)
-    split_notes = [in_words(splits) or "no splits: no row is protected"]
+    if uris is not None and parts is None and (several := _of_several_labels(uris, labels)):
+        label_notes.append(f"files with different labels in several rows: {several:,}")
+    splits, split_notes = make_splits(rows, columns)
+    split_notes.insert(0, in_words(splits) or "no splits: no row is protected")
     label_notes.insert(0, classes_in_words(labels, classes))
     return Manifest(
         table=rows.table,
@@ -245,6 +252,13 @@ def to_manifest(
         lines=rows.lines,
         votes=votes,
     )
+
+
+def _of_several_labels(uris: np.ndarray, labels: np.ndarray) -> int:
+    """How many files have rows with different labels."""
+    given = labels >= 0
+    pairs = set(zip(uris[given].tolist(), labels[given].tolist(), strict=True))
+    return sum(count > 1 for count in Counter(uri for uri, _ in pairs if uri).values())
 
 
 def _with_votes(
@@ -323,16 +337,30 @@ def _with_ids_as_paths(rows: Rows, asked: Mapping[str, str | None], places: Plac
     names = rows.table.column_names
     if rows.features is not None or {"path", "features"} & known or vector_columns(rows.table):
         return rows
-    spelled = {name.strip().lower(): name for name in names}
-    ids = [spelled[name] for name in IDS if name in spelled]
-    if not ids or any(map(any, called("path", [name for name in names if name != ids[0]]))):
-        return rows
-    with suppress(ManifestError):  # no text, or no folder
-        uris, _ = find_files(rows, texts(rows, ids[0]), places)
-        if any(map(os.path.isfile, uris[:20].tolist())):
-            note = f"no path column: the files are called like the cells of {ids[0]!r}"
-            return replace(rows, known=rows.known | {"path": ids[0]}, notes=(*rows.notes, note))
+    ids = sorted((name for name in names if spelled(name) in IDS), key=lambda name: IDS.index(spelled(name)))
+    ids = [name for name in ids if not any(map(any, called("path", [other for other in names if other != name])))]
+    if not ids and not any(map(any, called("path", names))):
+        ids = list(islice((name for name in names if _names_each(rows, name)), MOST_IDS))
+    for name in ids:
+        with suppress(ManifestError):  # no text, or no folder
+            uris, _ = find_files(rows, texts(rows, name), places)
+            if any(map(os.path.isfile, uris[:20].tolist())):
+                note = f"no path column: the files are called like the cells of {name!r}"
+                return replace(rows, known=rows.known | {"path": name}, notes=(*rows.notes, note))
     return rows
+
+
+def _names_each(rows: Rows, name: str) -> bool:
+    """Whether every row has a text of its own in a column, as the names of files are, and row numbers are not."""
+    few = replace(rows, table=rows.table.slice(0, FEW_ROWS))
+    with suppress(ManifestError):
+        first = texts(few, name)
+        if len(set(first)) < len(first) or any(is_fraction(cell) or ending(cell) in MEDIA_ENDINGS for cell in first):
+            return False
+        cells = texts(rows, name)
+        counted_from = (list(map(str, range(start, start + len(cells)))) for start in (0, 1))
+        return len(set(cells)) == len(cells) and all(map(str.strip, cells)) and cells not in counted_from
+    return False
 
 
 def _find_columns(rows: Rows, asked: Mapping[str, str | None], multi_label: str | None) -> Columns:
@@ -345,9 +373,22 @@ def _find_columns(rows: Rows, asked: Mapping[str, str | None], multi_label: str 
             if ending(texts(rows, "id")[0]) in MEDIA_ENDINGS:  # an export of ours, whose ids are paths
                 return find_columns(rows, {**asked, "path": "id", "id": "id"}, [], multi_label)
             error.hint = "this is a table of `nlclean export --format cleanlab`, without files: audit the manifest"
-        elif more := hint_for(rows.table):
+        elif more := hint_for(rows.table, [name for name in asked.values() if name is not None]):
             error.hint = f"{more}; otherwise {error.hint}"
+        elif "no label column" not in error.message and (beside := _vectors_beside(rows)):
+            error.hint = (
+                f"if {os.path.basename(beside)!r} holds the vectors of the rows: --features {beside!r}; {error.hint}"
+            )
         raise
+
+
+def _vectors_beside(rows: Rows) -> str:
+    """An `.npy` or `.npz` file in the folder of a table; "" where there is none."""
+    folder = rows.folders[0][0]
+    if is_remote(folder) or not os.path.isdir(folder):
+        return ""
+    found = [name for name in list_folder(folder) if ending(name) in (".npy", ".npz")]
+    return os.path.relpath(os.path.join(folder, found[0])) if found else ""
 
 
 def missing_error(manifest: Manifest) -> ManifestError | None:
@@ -472,7 +513,7 @@ def _read_files(paths: list[str], quotes_are_text: bool) -> Rows:
         known = [*READERS, ".arrow", ".feather", ".npz", *ARCHIVES]
         raise ManifestError(
             f"{listing(paths, 5)}: unknown ending {form!r}, expected {', '.join(known)} or a folder",
-            hint=FOLDERS if is_remote(paths[0]) and not form else UNKNOWN.get(form, "rename the file or convert it"),
+            hint=FOLDERS if is_remote(paths[0]) and not form else what_to_do(paths[0]),
         )
     if quotes_are_text and form in DELIMITED:
         rows = DELIMITED[form](paths, quotes_are_text=True)
@@ -488,7 +529,7 @@ def _read_files(paths: list[str], quotes_are_text: bool) -> Rows:
 def form_of(path: str) -> str:
     """The ending that says how a file is read: its own, without that of a compression, or else by its first bytes."""
     by_name = ending(bare(path))
-    if by_name in (*ALL_READERS, *ARCHIVES) or by_name in UNKNOWN or is_remote(path):
+    if by_name in (*ALL_READERS, *ARCHIVES) or (by_name and by_name in UNREAD) or is_remote(path):
         return by_name
     with suppress(OSError, ValueError):
         if os.path.isfile(path):
@@ -508,14 +549,16 @@ def _read_folder(folder: str, quotes_are_text: bool, layout: str | None) -> Rows
     """Tables in the folder, or else the class folders in it; with a layout these, whatever else is there."""
     if layout is not None:
         return read_tree(folder, layout)
-    names = [name for name in list_folder(folder) if not name.startswith(".")]
+    names = [name for name in list_folder(folder) if not name.startswith(".") and name != RUNS]
     if (whole := _one_dataset(folder, names)) is not None:
         return whole
     named = [name for name in names if os.path.splitext(name)[0] in TABLES and ending(bare(name)) in FOLDER_TABLES]
     tables = named or [name for name in names if ending(bare(name)) in FOLDER_TABLES]
     subfolders = [name for name in names if os.path.isdir(os.path.join(folder, name))]
-    if not tables and (of_splits := _of_splits(folder, names)):
+    if not tables and (of_splits := _of_splits(folder, subfolders)):
         return _read_files(of_splits, quotes_are_text)
+    if not tables and len(subfolders) == 1 and _holds_tables(inner := os.path.join(folder, subfolders[0])):
+        return _read_folder(inner, quotes_are_text, layout)
     if not tables:
         return read_tree(folder)
     if not named and subfolders:
@@ -527,11 +570,29 @@ def _read_folder(folder: str, quotes_are_text: bool, layout: str | None) -> Rows
     return _read_files([os.path.join(folder, name) for name in tables], quotes_are_text)
 
 
-def _of_splits(folder: str, names: list[str]) -> list[str]:
-    """The table in each of the folders, as Hugging Face lays out splits; none unless all are splits and hold one."""
-    tables = [os.path.join(folder, name, table) for name in names if split_word(name) for table in sorted(METADATA)]
-    found = [path for path in tables if os.path.isfile(path)]
-    return found if len({os.path.dirname(path) for path in found}) == len(found) == len(names) else []
+def _of_splits(folder: str, subfolders: list[str]) -> list[str]:
+    """The table in each of the folders, where all are called like splits and hold one of the same name, as Hugging
+    Face and Roboflow lay out splits; else none.
+
+    Class folders in them are not looked for where they hold a `metadata` file, and are more than one folder otherwise.
+    """
+    tables: list[str] = []
+    for subfolder in subfolders:
+        names = [name for name in list_folder(os.path.join(folder, subfolder)) if not name.startswith(".")]
+        found = sorted(METADATA & {*names}) or [name for name in names if ending(bare(name)) in FOLDER_TABLES]
+        inner = [name for name in names if os.path.isdir(os.path.join(folder, subfolder, name))]
+        if not split_word(subfolder) or len(found) != 1 or (found[0] not in METADATA and len(inner) > 1):
+            return []
+        tables.append(os.path.join(folder, subfolder, found[0]))
+    return tables if len({os.path.basename(path) for path in tables}) == 1 else []
+
+
+def _holds_tables(folder: str) -> bool:
+    """Whether a folder holds tables and no folders, or folders of splits with a table in each."""
+    names = [name for name in list_folder(folder) if not name.startswith(".")]
+    subfolders = [name for name in names if os.path.isdir(os.path.join(folder, name))]
+    tables = [name for name in names if ending(bare(name)) in FOLDER_TABLES]
+    return (bool(tables) and not subfolders) or bool(_of_splits(folder, subfolders))
 
 
 def _one_dataset(folder: str, names: list[str]) -> Rows | None:
@@ -542,13 +603,27 @@ def _one_dataset(folder: str, names: list[str]) -> Rows | None:
         return vectors
     if {"data", "labels.json"} <= set(names):  # FiftyOne
         return _read_files([os.path.join(folder, "labels.json")], False)
-    if names and all(ending(name) == ".tar" for name in names):
-        return read_archives([os.path.join(folder, name) for name in names])
     folders = [name for name in names if os.path.isdir(os.path.join(folder, name))]
+    parts = [folder] if not folders else [os.path.join(folder, name) for name in folders if split_word(name)]
+    shards = [_shards(part) for part in parts] if len(parts) == max(1, len(folders)) else []
+    if shards and all(shards):
+        return read_archives([path for each in shards for path in each])
     keyed = bool(folders) and all(map(PARTITION.fullmatch, folders))
-    if keyed and (parts := partitions(folder)):
-        return with_class_labels(read_partitions(folder, parts))
+    if keyed and (keys := partitions(folder)):
+        return with_class_labels(read_partitions(folder, keys))
     return None
+
+
+def _shards(folder: str) -> list[str]:
+    """The tars of a folder, where what lies beside them is only about them: a table called like each, text, counts."""
+    names = [name for name in list_folder(folder) if not name.startswith(".")]
+    tars = [name for name in names if ending(name) == ".tar"]
+    stems = {os.path.splitext(name)[0] for name in tars}
+    about = all(
+        ending(name) in (".tar", ".txt", ".md", ".idx", ".json", ".yaml") or os.path.splitext(name)[0] in stems
+        for name in names
+    )
+    return [os.path.join(folder, name) for name in tars] if about else []
 
 
 def _likely(tables: list[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,8 +13,9 @@ import pyarrow as pa
 from cleanlab_lite.archives import Member, names_in, read_member, uri_of
 from cleanlab_lite.errors import ManifestError
 from cleanlab_lite.files import json_value, reading
-from cleanlab_lite.manifest.readers.base import MEDIA_ENDINGS, Rows, check_rows, ending, json_table, title
-from cleanlab_lite.manifest.splits import split_word
+from cleanlab_lite.manifest.readers.base import Rows, check_rows, ending, json_table, title
+from cleanlab_lite.manifest.sniff import MEDIA_ENDINGS
+from cleanlab_lite.manifest.splits import file_split, split_word
 from cleanlab_lite.text import counted, listing
 
 TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet", ".arrow", ".feather", ".json")
@@ -34,6 +36,11 @@ class _Sample:
     def media(self) -> str:
         """The picture or sound; "" where there is none."""
         return next((name for end, name in self.files.items() if ending(f"x{end}") in MEDIA_ENDINGS), "")
+
+    def end(self, kind: str) -> str:
+        """The ending of its label: `.cls`, or `.label.cls` where it is the only one so; "" where there is none."""
+        found = [end for end in self.files if end.endswith(kind)]
+        return kind if kind in found else found[0] if len(found) == 1 else ""
 
 
 def table_in(archive: str) -> str:
@@ -62,7 +69,7 @@ def read_archives(paths: Sequence[str]) -> Rows:
         with reading(f"cannot read {path!r}", ManifestError, hint=HINT):
             names[path] = names_in(path)
     samples = [sample for path in paths for sample in _samples(path, names[path])]
-    labelled = sum(bool(sample.media) and any(end in sample.files for end in LABELS) for sample in samples)
+    labelled = sum(bool(sample.media) and any(map(sample.end, LABELS)) for sample in samples)
     if samples and labelled >= len(samples) / 2:
         return _webdataset(paths, samples)
     return _folders(paths, names)
@@ -83,16 +90,25 @@ def _webdataset(paths: Sequence[str], samples: Sequence[_Sample]) -> Rows:
     with_media = [sample for sample in samples if sample.media]
     records = []
     named = False
+    both: set[tuple[str, str]] = set()  # what .cls says, and the label in .json
     for sample in with_media:
         record: dict[str, Any] = {"__key__": sample.key, "path": uri_of(sample.archive, sample.media)}
-        if ".json" in sample.files:
-            said = json_value(_text(sample, ".json"))
+        if facts := sample.end(".json"):
+            said = json_value(_text(sample, facts))
             record |= {key: value for key, value in said.items() if key not in record} if isinstance(said, dict) else {}
-        if label := next((end for end in (".cls", ".txt") if end in sample.files), ""):
+        if label := sample.end(".cls") or sample.end(".txt"):
             named = True
-            record.setdefault("label", _text(sample, label).strip())
+            text = _text(sample, label).strip()
+            if label.endswith(".cls") and "label" in record:
+                both.add((text, str(record["label"])))
+            record.setdefault("label", text)
         records.append(record)
     check_rows(paths, len(records))
+    if len({cls for cls, _ in both}) < len(both) or len({label for _, label in both}) < len(both):
+        raise ManifestError(
+            f"{title(paths)!r}: the labels in .cls and in .json do not agree: {listing(sorted(map(str, both)), 3)}",
+            hint="leave one of them out",
+        )
     keys = {record["__key__"] for record in records}
     known = {"path": "path"} | ({"label": "label"} if named else {})
     known |= {"id": "__key__"} if len(keys) == len(records) else {}
@@ -101,7 +117,16 @@ def _webdataset(paths: Sequence[str], samples: Sequence[_Sample]) -> Rows:
         f"; left out: {left:,} without a picture or sound" if left else ""
     )
     folders = ((os.path.dirname(os.path.abspath(paths[0])), len(records)),)
-    return Rows(title(paths), json_table(records, title(paths)), "jsonl", folders, known=known, notes=(note,))
+    count = Counter(sample.archive for sample in with_media)
+    return Rows(
+        title(paths),
+        json_table(records, title(paths)),
+        "jsonl",
+        folders,
+        known=known,
+        file_splits=tuple((split_word(file_split(path)), count[path]) for path in paths),
+        notes=(note,),
+    )
 
 
 def _text(sample: _Sample, end: str) -> str:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import codecs
 import csv
+import gzip
 import json
 import os
+import zlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import urlsplit
@@ -24,13 +27,30 @@ from cleanlab_lite.text import listing
 
 PERMISSIONS = "check the path and its permissions"
 MOST_COLUMNS = 100_000
+ARRAYS = (
+    "write its pictures to files in a folder per class, or its vectors with numpy.savez(file, features=..., labels=...)"
+)
+PICKLE = f"pickles are not read, they can run programs: {ARRAYS}"
+IDX = f"this is MNIST's own form: {ARRAYS}"
+UNREAD = {  # endings of files that may hold labels and are not read -> what to do
+    "": "the format is taken from the ending; rename the file, e.g. to manifest.csv",
+    ".xlsx": "save the sheet as CSV",
+    ".xls": "save the sheet as CSV",
+    ".ods": "save the sheet as CSV",
+    ".pkl": "pickles are not read, they can run programs: save a frame with to_parquet(), arrays with numpy.savez()",
+    ".tgz": "unpack it, or pack it again without compression: .tar and .zip are read as they are",
+    ".xml": "export the annotations as CSV or JSON (CVAT: as Datumaro, or as ImageNet, which is a folder per class)",
+    ".mat": f"scipy.io.loadmat reads it: {ARRAYS}",
+    ".h5": f"h5py reads it: {ARRAYS}",
+    ".hdf5": f"h5py reads it: {ARRAYS}",
+    ".tfrecord": "write its pictures to files in a folder per class, or its rows to Parquet",
+    ".arff": "scipy.io.arff.loadarff reads it: save it as CSV, and name its numbers with --features-columns",
+    ".npy": "give it with --features, next to a table of labels",
+    ".txt": "rename it to .csv or .tsv if it is a table, with a line that names the columns, such as path,label",
+}
+STRANGE = {b"\x80\x02": PICKLE, b"\x80\x03": PICKLE, b"\x80\x04": PICKLE, b"\x80\x05": PICKLE, b"\0\0\x08": IDX}
+STRANGE |= {b"\x89HDF": UNREAD[".h5"], b"MATLAB": UNREAD[".mat"]}  # the first bytes of such files
 RESERVED = "__nlclean_"  # columns of a saved manifest
-
-IMAGE_ENDINGS = {".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".jp2", ".avif", ".heic"}
-IMAGE_ENDINGS |= {".heif"}
-SOUND_ENDINGS = {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au", ".caf", ".w64"}
-SOUND_ENDINGS |= {".m4a", ".aac"}
-MEDIA_ENDINGS = IMAGE_ENDINGS | SOUND_ENDINGS | {".svg"}  # of files that are looked for by their names
 
 
 class FileKeeper(Protocol):
@@ -74,6 +94,18 @@ def ending(path: str) -> str:
     if first.startswith(("http://", "https://")):
         first = urlsplit(first).path
     return os.path.splitext(first)[1].lower()
+
+
+def what_to_do(path: str) -> str:
+    """With a file of a form that is not read."""
+    head = b""
+    with suppress(OSError, ValueError, EOFError, zlib.error):
+        if not is_remote(path) and os.path.isfile(path):
+            with gzip.open(path) if path.endswith(".gz") else open(path, "rb") as file:
+                head = file.read(8)
+    strange = next((words for magic, words in STRANGE.items() if head.startswith(magic)), None)
+    kind = ending(path).partition("-")[0]  # .tfrecord-00000-of-00004
+    return strange or UNREAD.get(kind, "convert it to one of these, such as a CSV with the columns path and label")
 
 
 def folder_of(path: str) -> str:
@@ -323,7 +355,8 @@ def texts(rows: Rows, name: str) -> list[str]:
     for row, value in enumerate(values):
         if value is not None and not isinstance(value, str | int):
             raise ManifestError(
-                f"{rows.path!r}, {rows.where(row)}: {name!r} is {value!r:.60}, expected a string or an integer"
+                f"{rows.path!r}, {rows.where(row)}: {name!r} is {value!r:.60}, expected a string or an integer",
+                hint="a path, or another text, by itself: name another column, or write it into one",
             )
     result = ["" if value is None else str(value) for value in values]
     if not storable("".join(result)):

@@ -7,7 +7,7 @@ import json
 import math
 import os
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -15,29 +15,52 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from cleanlab_lite import addresses
 from cleanlab_lite.errors import ManifestError
 from cleanlab_lite.files import is_remote
-from cleanlab_lite.manifest.labels import DROP, FIRST, WHOLE, find_form, labels_of, look_alike
+from cleanlab_lite.manifest.labels import DROP, FIRST, WHOLE, find_form, labels_of, lists_labels, look_alike
 from cleanlab_lite.manifest.readers.base import Rows, ending, holds_json, is_text, locate, plain, storable, texts
 from cleanlab_lite.manifest.roles import called, is_geometry, spelled
-from cleanlab_lite.manifest.splits import called_splits, could_hold_splits, from_flags, held_back
+from cleanlab_lite.manifest.splits import (
+    TRAIN_WORDS,
+    called_splits,
+    could_hold_splits,
+    from_flags,
+    held_back,
+    in_paths,
+    split_word,
+)
 from cleanlab_lite.text import counted, listing, short_names
 
 NEMO_PATH = "audio_filepath"
 NEMO_LABELS = ("label", "command", "text")  # the first that is there
 OFFSET, DURATION = SPAN = ("offset", "duration")  # seconds; a duration alone is that of the whole file
-START_END = ("start", "end")
+# Where parts of sounds begin and end, as `spelled`; `offset` is an end beside an `onset` only
+START_END = (
+    *(("start", "end"), ("onset", "offset"), ("starttime", "endtime"), ("begintime", "endtime"), ("begin", "end")),
+    *(("startseconds", "endseconds"), ("startsec", "endsec"), ("tstart", "tend"), ("starts", "ends")),
+)
+BOXES = (
+    {"xmin", "ymin", "xmax", "ymax"},
+    {"x1", "y1", "x2", "y2"},
+    {"x", "y", "w", "h"},
+    {"x", "y", "width", "height"},
+)
 ROUNDED = 0.1  # seconds that an end may lie behind that of the file
 
 SHOWN = 5  # rows or names in one message
 CLASSES_SHOWN = 12
 WIDEST = 40  # columns of a class name among them
+SPLITS = 12  # at most, in a column that is not called so
 LOOKED_AT = 20  # rows whose paths are looked at to tell columns apart
 MEDIA_ENDINGS = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
 MEDIA_ENDINGS |= {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3"}
+YES, NO = ("1", "1.0", "true", "yes", "x"), ("0", "0.0", "false", "no", "-1", "-1.0", "")  # in one-hot columns
 MISSING_WORDS = {"nan", "none", "null", "na", "n/a"}  # classes, but perhaps not meant to be
+LONGEST_PATH = 255  # characters without a slash or an ending
+BASE64 = re.compile(r"[A-Za-z0-9+/\s]+={0,2}\s*")
 INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
 DECIMAL = re.compile(r"[+-]?[0-9]{1,18}\.[0-9]*")
 
@@ -193,6 +216,16 @@ def _first_cells(rows: Rows, name: str) -> list[str]:
         return []
 
 
+def refuse_contents(rows: Rows, name: str) -> None:
+    """Raise ManifestError where the cells of paths are the files themselves, as text (base64)."""
+    first = next(iter(_first_cells(rows, name)), "")
+    if first.startswith("data:") or (len(first) > LONGEST_PATH and BASE64.fullmatch(first)):
+        raise ManifestError(
+            f"{rows.path!r}: path column {name!r} holds pictures or sounds as text (base64), {first!r:.40}, no paths",
+            hint="write each to a file with base64.b64decode, and its path into the table",
+        )
+
+
 def in_one_folder(rows: Rows, name: str) -> Rows:
     """Rows of files in several folders with paths that start from one folder, so that they stay apart in one table."""
     places = [folder for folder, _ in rows.folders]
@@ -276,7 +309,7 @@ def _one_hot(rows: Rows, names: Sequence[str], several: str | None) -> tuple[str
     for name in rows.table.column_names:
         if name in names and not could_hold_splits(name) and _is_binary(rows, name):
             runs[-1].append(name)
-        elif runs[-1]:
+        elif runs[-1] and not _is_empty(rows, name):
             runs.append([])
     runs += [[name for name in run if not name.casefold().startswith(("is", "has"))] for run in runs]
     runs = [run for run in runs if len(run) > 1]
@@ -299,9 +332,15 @@ def _one_hot(rows: Rows, names: Sequence[str], several: str | None) -> tuple[str
     )
 
 
+def _is_empty(rows: Rows, name: str) -> bool:
+    return is_text(rows.table.schema.field(name).type) and not any(
+        value and str(value).strip() for value in _distinct_or_none(rows, name)
+    )
+
+
 def _is_binary(rows: Rows, name: str) -> bool:
     values = {str(value).strip().casefold() for value in _distinct_or_none(rows, name)}
-    return bool(values) and values <= {"0", "1", "0.0", "1.0", "true", "false"}
+    return bool(values - {""}) and values <= {*YES, *NO}
 
 
 def _distinct_or_none(rows: Rows, name: str) -> list[Any]:
@@ -313,7 +352,7 @@ def _distinct_or_none(rows: Rows, name: str) -> list[Any]:
 def _ones(rows: Rows, name: str) -> np.ndarray:
     """(n,) bool: rows with a 1."""
     codes, values = _distinct(rows, name)
-    yes = np.array([str(value).strip().casefold() in ("1", "1.0", "true") for value in values] + [False])
+    yes = np.array([str(value).strip().casefold() in YES for value in values] + [False])
     return yes[codes]
 
 
@@ -331,12 +370,39 @@ def _several(rows: Rows, found: str, row: int) -> ManifestError:
 def _how_to_name(rows: Rows, roles: Iterable[str]) -> str:
     options = [f"--{role}-column" for role in roles]
     hint = f"name {'it' if len(options) == 1 else 'them'} with {', '.join(options)}"
+    if "label" in roles and (likely := _likely_labels(rows)):
+        hint += f"; few values that repeat are in {listing(likely, SHOWN)}"
     if rows.format in ("csv", "tsv"):
+        if header := _header_above(rows):
+            return f"the first line is a row: put {header!r} above it"
         return f"{hint}; the first line of a CSV must hold the column names"
     numbers = [field.name for field in rows.table.schema if pa.types.is_floating(field.type)]
     if rows.format == "table" and "path" in roles and len(numbers) > 1:
         return f"{hint}; vectors in columns of their own go in as (frame[columns].to_numpy(), frame[label])"
     return hint
+
+
+def _header_above(rows: Rows) -> str:
+    """What could stand above a first line that names a file, as a header does not; "" where it names none."""
+    names = rows.table.column_names
+    roles = ["path" if ending(name) in MEDIA_ENDINGS else "split" if split_word(name) else "" for name in names]
+    if "path" not in roles:
+        return ""
+    likely = [place for place, name in enumerate(names) if not roles[place] and name in _likely_labels(rows)]
+    for place in likely[:1]:
+        roles[place] = "label"
+    return rows.delimiter.join(role or f"column_{place + 1}" for place, role in enumerate(roles))
+
+
+def _likely_labels(rows: Rows) -> list[str]:
+    """Columns of text with few values, which repeat."""
+    found = []
+    for name in rows.table.column_names:
+        values = [str(value) for value in _distinct_or_none(rows, name) if value is not None and str(value).strip()]
+        words = all(any(map(str.isalpha, value)) and ending(value) not in MEDIA_ENDINGS for value in values)
+        if 1 < len(values) <= len(rows.table) / 2 and words and not could_hold_splits(name):
+            found.append(name)
+    return found
 
 
 def check_columns(rows: Rows, asked: Mapping[str, str | None]) -> None:
@@ -368,10 +434,21 @@ def _split_columns(rows: Rows, names: Sequence[str]) -> list[str]:
     called_so = [name for name in names if called_splits(name)]
     others = [name for name in names if could_hold_splits(name)]
     held = _held_back_by(rows, called_so) or _held_back_by(rows, others)
+    if not held and not called_so:
+        held = _held_back_by(rows, [name for name in names if name not in others and _speaks_of_splits(rows, name)])
     if not held:
         return called_so[:1]
     all_held = np.any(list(held.values()), axis=0)
     return [name for name, mask in held.items() if (mask == all_held).all()][:1] or list(held)
+
+
+def _speaks_of_splits(rows: Rows, name: str) -> bool:
+    """Whether all cells of a column, whatever it is called, name splits: for training, and others."""
+    if not is_text(plain(rows.table.slice(0, 0), name).type) or not all(map(split_word, _first_cells(rows, name))):
+        return False
+    values = [str(value) for value in _distinct_or_none(rows, name) if value is not None]
+    words = {split_word(value) for value in values[: SPLITS + 1]}
+    return len(values) <= SPLITS and "" not in words and bool(words & {*TRAIN_WORDS}) and len(words) > 1
 
 
 def _held_back_by(rows: Rows, names: Sequence[str]) -> dict[str, np.ndarray]:
@@ -473,13 +550,15 @@ def make_segments(rows: Rows, uris: np.ndarray, nemo: bool) -> tuple[np.ndarray 
     that are no numbers are NaN. Notes say why columns were not taken.
     """
     names = {name.strip().lower(): name for name in rows.table.column_names}
-    if OFFSET in names and (nemo or DURATION in names):
+    if OFFSET in names and "onset" not in names and (nemo or DURATION in names):
         columns = tuple(names[role] for role in SPAN if role in names)
         offset = _seconds(rows, names[OFFSET], 0.0)
         duration = _seconds(rows, names[DURATION], np.inf) if DURATION in names else np.full(len(offset), np.inf)
         return np.stack([offset, duration], axis=1), columns, []
-    if all(name in names for name in START_END):
-        columns = tuple(names[name] for name in START_END)
+    called_so = {spelled(name): name for name in rows.table.column_names}
+    pair = next((pair for pair in START_END if all(name in called_so for name in pair)), None)
+    if pair is not None:
+        columns = (called_so[pair[0]], called_so[pair[1]])
         start, end = _seconds(rows, columns[0], 0.0), _seconds(rows, columns[1], np.inf)
         known = ~np.isnan(start + end)
         files = uris[known].tolist()
@@ -518,6 +597,11 @@ def _seconds(rows: Rows, name: str, empty: float) -> np.ndarray:
     return np.array([_number(value, empty) for value in values])
 
 
+def is_fraction(cell: str) -> bool:
+    """Whether a cell is a number with decimals."""
+    return not cell.strip().isdigit() and "." in cell and not math.isnan(_number(cell, math.nan))
+
+
 def _number(value: Any, empty: float) -> float:
     if value is None or (isinstance(value, str) and not value.strip()):
         return empty
@@ -528,9 +612,17 @@ def _number(value: Any, empty: float) -> float:
     return number if math.isfinite(number) and not isinstance(value, bool) else math.nan
 
 
-def make_splits(rows: Rows, columns: Columns) -> np.ndarray:
-    """(n,) str, "" where there is none."""
-    return np.full(len(rows.table), "", dtype=str) if columns.split is None else _splits(rows, columns.split)
+def make_splits(rows: Rows, columns: Columns) -> tuple[np.ndarray, list[str]]:
+    """(n,) str, "" where there is none: by the column, else by the folders in the paths; and notes."""
+    if columns.split is not None:
+        splits = _splits(rows, columns.split)
+        unknown = not any(map(split_word, np.unique(splits).tolist()))
+        return splits, ["none of these is known as a split for tests or validation: no row is protected"] * unknown
+    if columns.path is not None and columns.path not in rows.files and rows.format != "folder":
+        splits = in_paths([cell.partition("::")[0] for cell in texts(rows, columns.path)])
+        if splits.any():
+            return splits, ["splits are from the folders in the paths"]
+    return np.full(len(rows.table), "", dtype=str), []
 
 
 def _splits(rows: Rows, name: str) -> np.ndarray:
@@ -556,12 +648,15 @@ def make_labels(
     if columns.one_hot:
         return (*_labels_of_marks(rows, columns.labels, several), [])
     codes, values = _distinct(rows, columns.label, several)
-    lists = any(isinstance(value, list | dict) for value in values)  # refused, unless it is said what they mean
-    form = "" if several == WHOLE or (lists and several is None) else find_form(values, columns.label)
+    strange = any(isinstance(value, list | dict) and not lists_labels(value) for value in values)
+    form = "" if several == WHOLE or (strange and several is None) else find_form(values, columns.label)
+    if not form and several != WHOLE:
+        _refuse_objects(rows, columns.label, values)
     if form:
         names = _one_of_several(rows, columns.label, codes, values, form, several)
     else:
         names = [_class_name(rows, columns.label, value) for value in values]
+    names, blanks = _without_nan(names)
     present = [name for name in names if name is not None]
     if any(map(DECIMAL.fullmatch, present)) and all(DECIMAL.fullmatch(n) or INTEGER.fullmatch(n) for n in present):
         names = [None if name is None else _integral(rows, columns.label, name) for name in names]
@@ -576,7 +671,33 @@ def make_labels(
     index = {name: position for position, name in enumerate(classes)}
     lookup = np.array([-1 if name is None else index[name] for name in names] + [-1])  # code -1 is a null cell
     labels = lookup[codes].astype(np.int64)
-    return labels, tuple(classes), form, _label_notes(labels, classes)
+    return labels, tuple(classes), form, [*blanks, *_label_notes(labels, classes)]
+
+
+def _without_nan(names: Sequence[str | None]) -> tuple[list[str | None], list[str]]:
+    """The names with "nan" as missing, where all others are numbers: pandas writes it so into text; and a note."""
+    numbers = [name for name in names if name is not None and name.strip().casefold() != "nan"]
+    nan = sum(name is not None for name in names) > len(numbers)
+    if not nan or not numbers or not all(DECIMAL.fullmatch(name) or INTEGER.fullmatch(name) for name in numbers):
+        return [*names], []
+    return [name if name in numbers else None for name in names], [
+        "'nan' is a missing label, as all others are numbers"
+    ]
+
+
+def _refuse_objects(rows: Rows, column: str, values: Sequence[Any]) -> None:
+    """Raise ManifestError where cells hold JSON objects: which of their values is the label is not known."""
+    texts = [value for value in values if isinstance(value, str) and value.strip()]
+    if not texts or not all(text.strip().startswith("{") and text.strip().endswith("}") for text in texts):
+        return
+    found: Any = None
+    with suppress(ValueError, RecursionError):
+        found = json.loads(texts[0])
+    if isinstance(found, dict):
+        raise ManifestError(
+            f"{rows.path!r}: label column {column!r} holds objects, such as {texts[0]!r:.60}",
+            hint=f"write the label of each ({listing(list(found), 4)}) into a column of its own",
+        )
 
 
 def _named(rows: Rows, column: str, known: Mapping[str, str], number: str) -> str:
@@ -623,7 +744,9 @@ def _distinct(rows: Rows, name: str, several: str | None = None) -> tuple[np.nda
         column = column.cast(pa.float32())
     elif pa.types.is_null(dtype):
         return np.full(len(column), -1), []
-    elif several in (FIRST, DROP) and (pa.types.is_list(dtype) or pa.types.is_large_list(dtype)):
+    elif (pa.types.is_list(dtype) or pa.types.is_large_list(dtype)) and (
+        several in (FIRST, DROP) or _at_most_one(column)
+    ):
         cells = [None if cell is None else json.dumps(cell) for cell in column.to_pylist()]
         column = pa.chunked_array([pa.array(cells, pa.string())])
     elif not (is_text(dtype) or pa.types.is_primitive(dtype)) or pa.types.is_temporal(dtype):
@@ -636,6 +759,13 @@ def _distinct(rows: Rows, name: str, several: str | None = None) -> tuple[np.nda
     if holds_json(rows.table, name):
         values = [json.loads(value) for value in values]
     return encoded.indices.fill_null(-1).to_numpy(), values
+
+
+def _at_most_one(column: pa.ChunkedArray) -> bool:
+    """Whether all lists of a column hold one text or integer, or none."""
+    kind = column.type.value_type
+    longest = pc.max(pc.list_value_length(column)).as_py()
+    return (is_text(kind) or pa.types.is_integer(kind)) and (longest is None or longest < 2)
 
 
 def _class_name(rows: Rows, column: str, value: Any) -> str | None:
@@ -654,7 +784,9 @@ def _class_name(rows: Rows, column: str, value: Any) -> str | None:
         return value if value.strip() else None
     raise ManifestError(
         f"{rows.path!r}: label column {column!r} holds {value!r:.60}, expected strings, integers or booleans",
-        hint="one label per row; name another column with --label-column, or say --multi-label first or drop",
+        hint=f"write the label of each ({listing(list(value), 4)}) into a column of its own"
+        if isinstance(value, dict)
+        else "one label per row; name another column with --label-column, or say --multi-label first or drop",
     )
 
 
@@ -667,6 +799,37 @@ def _integral(rows: Rows, column: str, name: str) -> str:
             hint="this looks like regression; name another column with --label-column",
         )
     return str(int(whole))
+
+
+def refuse_denied(rows: Rows, columns: Columns) -> None:
+    """Raise ManifestError where rows say of a file what it is not: a confidence of 0 beside one of 1 (Open Images)."""
+    name = next((name for name in rows.table.column_names if spelled(name) == "confidence"), None)
+    if name is None or columns.path is None or not _is_binary(rows, name):
+        return
+    denied = np.flatnonzero(~_ones(rows, name))
+    codes = _codes(rows, columns.path)
+    if len(denied) and codes is not None and len(np.unique(codes)) < len(codes):
+        raise ManifestError(
+            f"{rows.path!r}: {name!r} is 0 in {counted(len(denied), 'row')}, the first is {rows.where(denied[0])}: "
+            f"there {columns.label!r} says what a file is not",
+            hint="leave these rows out",
+        )
+
+
+def refuse_boxes(rows: Rows, columns: Columns, labels: np.ndarray) -> None:
+    """Raise ManifestError where rows are boxes, and those of one picture have several classes."""
+    names = {spelled(name) for name in rows.table.column_names}
+    if columns.path is None or not (any(map(is_geometry, names)) or any(names >= corners for corners in BOXES)):
+        return
+    codes = _codes(rows, columns.path)
+    pairs = {(code, label) for code, label in zip(() if codes is None else codes, labels, strict=False) if label >= 0}
+    several = sum(count > 1 for count in Counter(code for code, _ in pairs).values())
+    if several:
+        raise ManifestError(
+            f"{rows.path!r}: rows are boxes, and {counted(several, 'picture')} have boxes of several classes",
+            hint="nlclean audits one label per picture, and does not read boxes: cut the boxes out into pictures of "
+            "their own, or leave these pictures out",
+        )
 
 
 def check_classes(rows: Rows, column: str, labels: np.ndarray, classes: Sequence[str]) -> None:

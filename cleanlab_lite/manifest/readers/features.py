@@ -29,6 +29,8 @@ CALLED = ("features", "feature", "embeddings", "embedding", "vectors", "vector",
 FEWEST = 4  # numbers in text that could be a box
 AROUND = re.compile(r"(?:(?:array|tensor)\()?\[([^\[\]]*)\](?:,[^()\[\]]*)?\)?")
 NUMBERED = re.compile(r"(.*?)[0-9]+")
+NAMED = 4  # columns in a hint
+FIRST = 20  # rows that show whether a column holds numbers
 BLOCK = 4096  # rows looked at together
 
 
@@ -46,7 +48,7 @@ def read_npz(path: str) -> Rows:
     if missing := [role for role in ("features", "labels") if role not in names]:
         raise ManifestError(
             f"{path!r}: no array for {' and '.join(missing)}; found {_shapes(arrays) or 'none'}",
-            hint="expected `features` (n, d) and `labels` (n,), and `ids` (n,) if you have them",
+            hint=_hint_of_arrays(arrays),
         )
     arrays = _load(path, set(names.values()))
     features = check_features(path, arrays[names["features"]])
@@ -68,6 +70,16 @@ def read_npz(path: str) -> Rows:
         features=features,
         notes=(f"arrays: {found}",),
     )
+
+
+def _hint_of_arrays(arrays: dict[str, np.ndarray]) -> str:
+    """What to save instead of arrays of pictures, or of several splits."""
+    usual = "expected `features` (n, d) and `labels` (n,), and `ids` (n,) if you have them"
+    if any(array.ndim in (3, 4) for array in arrays.values()):
+        return f"{usual}; pictures are read from files: write them with PIL.Image.fromarray, a folder per class"
+    if sum(array.ndim == 2 for array in arrays.values()) > 1:
+        return f"{usual}: those of one split, or of all of them put together"
+    return usual
 
 
 def load_features(path: str, rows: Rows) -> np.ndarray:
@@ -177,20 +189,37 @@ def what_it_holds(table: pa.Table, name: str) -> str:
     return f"{name!r} begins with {first!r:.60}; [0.1, 0.2, ...] is read, also as text, or give --features FILE"
 
 
-def hint_for(table: pa.Table) -> str:
+def hint_for(table: pa.Table, taken: Sequence[str] = ()) -> str:
     """Where neither files nor vectors are found: what could be meant as vectors; "" where nothing could."""
     vectors = vector_columns(table)
     if called := [name for name in table.column_names if name.strip().lower() in CALLED and name not in vectors]:
         return what_it_holds(table, called[0])
     families: dict[str, int] = {}
     for field in table.schema:
-        if (found := NUMBERED.fullmatch(field.name)) and found[1]:
+        if found := NUMBERED.fullmatch(field.name):
             families[found[1]] = families.get(found[1], 0) + 1
     if families:
         stem, count = max(families.items(), key=lambda pair: pair[1])
         if count > 2:
-            return f"{count:,} columns are numbered: --features-columns '{stem}*' reads them as vectors"
+            pattern = f"{stem}*" if stem else "[0-9]*"
+            return f"{count:,} columns are numbered: --features-columns '{pattern}' reads them as vectors"
+    numbers = [name for name in table.column_names if name not in taken and name.strip() and _fractions(table, name)]
+    if len(numbers) > 1 and not any("," in name for name in numbers):
+        return (
+            f"{len(numbers):,} columns hold numbers: --features-columns '{','.join(numbers[:NAMED])}"
+            f"{',...' if len(numbers) > NAMED else ''}' reads them as vectors"
+        )
     return ""
+
+
+def _fractions(table: pa.Table, name: str) -> bool:
+    """Whether the first cells of a column are numbers, and one is no integer."""
+    cells = [cell for cell in table.slice(0, FIRST)[name].to_pylist() if cell not in (None, "")]
+    try:
+        numbers = [float(cell) for cell in cells]
+    except (TypeError, ValueError):
+        return False
+    return any(not number.is_integer() for number in numbers)
 
 
 def _flat(rows: Rows, name: str) -> Rows:

@@ -14,8 +14,11 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from cleanlab_lite.archives import ENDINGS as ARCHIVES
 from cleanlab_lite.errors import ConfigError, ManifestError
-from cleanlab_lite.manifest.readers.base import Rows, ending, unreadable
+from cleanlab_lite.manifest.lists import listed_splits
+from cleanlab_lite.manifest.readers.base import UNREAD, Rows, ending, unreadable, what_to_do
+from cleanlab_lite.manifest.sniff import MEDIA_ENDINGS
 from cleanlab_lite.manifest.splits import is_held_back, is_part, is_unlabelled, split_word
 from cleanlab_lite.text import counted, listing
 
@@ -25,9 +28,11 @@ SIDECARS |= {".html", ".ini", ".db", ".py", ".log", ".mat", ".pkl", ".pickle", "
 SIDECARS |= {".tgz", ".7z", ".rar", ".pdf", ".doc", ".docx", ".xls", ".xlsx", ".ipynb", ".sh", ".toml", ".cfg", ".pt"}
 SIDECARS |= {".pth", ".onnx", ".safetensors", ".lst", ".arrow", ".sqlite", ".textgrid", ".lab", ".srt", ".rtf", ".bib"}
 MEDIA = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".wav", ".flac", ".ogg", ".mp3"}
+TABLES = {".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet"}
 LOOKED_AT = 3  # files of an ending that says nothing, to see whether they are text
 # Folders beside a folder of pictures that hold what was drawn on them.
 PICTURES = {"images", "image", "imgs", "img", "pictures", "photos", "original", "originals"}
+NO_CLASS = "_background_noise_"  # of Speech Commands: minutes that noise is cut from
 DRAWN = {"masks", "mask", "annotations", "annotation", "segmentations", "segmentation", "labels", "groundtruth", "gt"}
 METADATA = {"metadata.csv", "metadata.jsonl", "metadata.parquet"}
 RESOURCE_FORKS = "__MACOSX"  # what a Mac puts into an archive beside the data
@@ -38,6 +43,7 @@ LEVELS = ("split", "class", "any")  # what a level of a layout is
 EXPECTED = "levels such as 'class', 'split/class', 'class/any' or 'class/class', or 'leaf', 'path' or 'auto'"
 
 Folder = tuple[str, ...]  # names from the root down
+_NUMBERED = re.compile(r"([^\W\d].*?)[\W_]*\d+")  # cat.12, Maine_Coon_007
 _COUNTED = re.compile(r"[\W\d_]+")  # what numbers the parts of something: batch_01, 2021-05
 
 
@@ -48,6 +54,7 @@ class _Tree:
     root: str
     files: dict[Folder, list[str]]  # folder, as it counts -> its files, relative to the root
     counts: dict[Folder, Counter[str]]  # folder -> names right below it, and how many files are under them
+    all: Sequence[str]  # files, also those that are no data
     notes: tuple[str, ...] = ()
 
     def below(self, folder: Folder = ()) -> dict[str, int]:
@@ -89,7 +96,7 @@ def read_tree(root: str, layout: str | None = None) -> Rows:
             f"{root!r}: metadata files in subfolders ({listing(metadata, 3)})",
             hint=f"give one of these folders, or all files as a glob: '{os.path.join(root, '*', 'metadata.*')}'",
         )
-    tree = _tree(root, _data(root, files))
+    tree = _tree(root, _data(root, files), files)
     if set(tree.files) <= {()}:
         raise _no_classes(root, files)
     reading = _guessed(tree) if layout in (None, AUTO) else _asked(tree, str(layout))
@@ -98,10 +105,20 @@ def read_tree(root: str, layout: str | None = None) -> Rows:
         raise _no_classes(root, files)
     rows = [path for path in files if path in found]
     columns = {"path": rows, "label": [found[path][0] for path in rows]}
+    if layout in (None, AUTO) and len(set(columns["label"])) == 1:
+        raise ManifestError(
+            f"{root!r}: one class only, {columns['label'][0]!r:.60}, a folder with all of the files "
+            f"({_kinds(rows)}); expected a folder per class",
+            hint=_elsewhere(root, files),
+        )
     notes = [f"folders read as {reading.layout}", *tree.notes, *reading.notes, *_left_out(files, tree, found)]
     if any(split for _, split in found.values()):
         columns["split"] = [found[path][1] for path in rows]
         notes.append(f"split level: {', '.join(sorted(set(columns['split'])))}")
+    else:
+        listed, said = listed_splits(root, files, rows)
+        columns |= {"split": listed} if listed else {}
+        notes += said
     table = pa.table({name: pa.array(values, pa.string()) for name, values in columns.items()})
     folders = ((os.path.abspath(root), len(rows)),)
     return Rows(root, table, "folder", folders, known={name: name for name in columns}, notes=tuple(notes))
@@ -118,9 +135,56 @@ def check_layout(layout: str | None) -> None:
 def _no_classes(root: str, files: Sequence[str]) -> ManifestError:
     return ManifestError(
         f"{root!r}: expected a folder per class with files in it, found {_kinds(files) or 'nothing'}",
-        hint="give a manifest (CSV, TSV, JSONL, Parquet); tables in subfolders need a glob, "
-        f"e.g. '{os.path.join(root, '**', '*.parquet')}'",
+        hint=_elsewhere(root, files),
     )
+
+
+def _elsewhere(root: str, files: Sequence[str]) -> str:
+    """Where the labels may be, if no folder is one: in other files, or in the names."""
+    media = [path for path in files if ending(path) in MEDIA_ENDINGS]
+    if each := _per_file(media, files):
+        return (
+            f"a file of labels per picture or sound ({each!r}) is not read: write a CSV with the columns path and label"
+        )
+    tables = [path for path in files if ending(path) in TABLES]
+    if any(ending(path) == ".parquet" and "/" in path for path in tables):
+        return f"tables in subfolders need a glob, e.g. '{os.path.join(root, '**', '*.parquet')}'"
+    if tables:
+        first = min(tables, key=lambda path: ("label" not in path.casefold(), "train" not in path.casefold()))
+        more = f"; also {listing([path for path in tables if path != first], 3)}" if len(tables) > 1 else ""
+        return f"are the labels in a table? Name it, e.g. {os.path.join(root, first)!r}{more}"
+    if archives := [path for path in files if ending(path) in ARCHIVES]:
+        return f"name the archive: {os.path.join(root, archives[0])!r}"
+    unread = [path for path in files if ending(path).partition("-")[0] in UNREAD.keys() - {"", ".txt"}]
+    unread += [] if media else [path for path in files if ending(path) in ("", ".gz")]
+    if unread:
+        return f"of {unread[0]!r}: {what_to_do(os.path.join(root, unread[0]))}"
+    if names := _in_names(media):
+        return (
+            f"files are called {listing(names, 3)} and a number; if these are the classes, make folders of them, or a "
+            "CSV with the columns path and label"
+        )
+    return "give a manifest (CSV, TSV, JSONL, Parquet) with a path and a label in every row"
+
+
+def _per_file(media: Sequence[str], files: Sequence[str]) -> str:
+    """A text, JSON or XML called like a picture or sound, where half of these have one; else ""."""
+    names = {path.rpartition("/")[2] for path in media}
+    stems = names | {os.path.splitext(name)[0] for name in names}
+    found = [
+        path
+        for path in files
+        if ending(path) in (".txt", ".json", ".xml") and os.path.splitext(path.rpartition("/")[2])[0] in stems
+    ]
+    return found[0] if found and 2 * len(found) >= len(media) else ""
+
+
+def _in_names(files: Sequence[str]) -> list[str]:
+    """What stands before the number in the names of files, where it is a few words that repeat."""
+    found = [_NUMBERED.fullmatch(os.path.splitext(path.rpartition("/")[2])[0]) for path in files]
+    words = Counter(match[1] for match in found if match)
+    fits = len(words) > 1 and words.total() == len(files) and min(words.values()) > 1
+    return sorted(words) if fits else []
 
 
 def _kinds(files: Iterable[str]) -> str:
@@ -171,7 +235,7 @@ def _left_out(files: Sequence[str], tree: _Tree, found: Mapping[str, object]) ->
 # --- the tree that counts -------------------------------------------------------------------------------------------
 
 
-def _tree(root: str, data: Sequence[str]) -> _Tree:
+def _tree(root: str, data: Sequence[str], everything: Sequence[str]) -> _Tree:
     """Without copies of itself, doubled folders and wrapping folders."""
     found: defaultdict[Folder, list[str]] = defaultdict(list)
     for path in data:
@@ -196,7 +260,7 @@ def _tree(root: str, data: Sequence[str]) -> _Tree:
     for place, paths in merged.items():
         for depth, name in enumerate(place):
             counts[place[:depth]][name] += len(paths)
-    return _Tree(root, dict(merged), dict(counts), tuple(notes))
+    return _Tree(root, dict(merged), dict(counts), everything, tuple(notes))
 
 
 def _without_copies(root: str, files: dict[Folder, list[str]]) -> tuple[dict[Folder, list[str]], list[str]]:
@@ -230,9 +294,20 @@ def _names(files: Mapping[Folder, Sequence[str]], folder: Folder, without: Folde
 
 
 def _drawn(files: Mapping[Folder, Sequence[str]]) -> set[Folder]:
-    """Folders of masks or annotations that lie beside one of pictures."""
-    pictured = {place[:-1] for place in files if place and place[-1].casefold() in PICTURES}
-    return {place for place in files if place and place[-1].casefold() in DRAWN and place[:-1] in pictured}
+    """Folders of masks or annotations that lie beside one of pictures, or beside splits."""
+    pictured = {
+        place[:depth]
+        for place in files
+        for depth, name in enumerate(place)
+        if name.casefold() in PICTURES or split_word(name)
+    }
+    return {
+        place
+        for place in files
+        if any(
+            name.casefold().replace("_", "") in DRAWN and place[:depth] in pictured for depth, name in enumerate(place)
+        )
+    }
 
 
 def _as_large(folder: str, copy: str, names: set[str], limit: int = 50) -> bool:
@@ -307,10 +382,12 @@ def _guessed(tree: _Tree) -> _Reading:
     by_split: defaultdict[str, set[Folder]] = defaultdict(set)
     parts = {folder: _apart(folder, level) for folder in tree.files}
     parts = {folder: (split, () if is_unlabelled(split) else rest) for folder, (split, rest) in parts.items()}
+    while len({rest[0] for _, rest in parts.values() if rest}) == 1 and all(len(r) > 1 for _, r in parts.values() if r):
+        parts = {folder: (split, rest[1:]) for folder, (split, rest) in parts.items()}  # a folder around the classes
     for split, rest in parts.values():
         by_split[split].add(rest)
     if level is None:
-        idle = {name for name in tree.below() if is_unlabelled(name)}
+        idle = {name for name in tree.below() if is_unlabelled(name) or name == NO_CLASS}
         parts = {folder: (split, rest if not idle & set(rest[:1]) else ()) for folder, (split, rest) in parts.items()}
     elif idle := _without_classes(tree, by_split):
         parts = {folder: (split, () if split in idle else rest) for folder, (split, rest) in parts.items()}
@@ -338,7 +415,12 @@ def _split_level(tree: _Tree, strict: bool = True) -> int | None:
     classes = any(deep[top] for top in words)
     if words and not rest:
         if not classes:
-            unclear("folders are named like splits or parts, and hold no class folders", "class")
+            if strict:
+                error = _ambiguous(
+                    tree, "folders are named like splits or parts, and hold no class folders", ("class",)
+                )
+                error.hint = f"{_elsewhere(tree.root, tree.all)}; or {error.hint}"
+                raise error
             return None
         return 0
     if words and classes:

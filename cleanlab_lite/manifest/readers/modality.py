@@ -10,8 +10,8 @@ from cleanlab_lite.addresses import is_elsewhere
 from cleanlab_lite.archives import member, read_member
 from cleanlab_lite.errors import ManifestError
 from cleanlab_lite.files import is_remote, open_regular
-from cleanlab_lite.manifest.readers.base import IMAGE_ENDINGS, SOUND_ENDINGS, ending
-from cleanlab_lite.manifest.sniff import HEAD, Media, sniff
+from cleanlab_lite.manifest.readers.base import ending
+from cleanlab_lite.manifest.sniff import HEAD, IMAGE_ENDINGS, SOUND_ENDINGS, Media, sniff
 from cleanlab_lite.text import counted
 
 FILES = 20  # opened at most
@@ -60,7 +60,7 @@ def _decide(path: str, kinds: Counter[Media | None], how: str) -> tuple[Media, s
         raise ManifestError(
             f"{path!r}: neither images nor sounds, by {how}",
             hint="read are JPEG, PNG, WebP, AVIF, BMP, TIFF, GIF, JPEG 2000, WAV, FLAC, OGG, MP3, AIFF, AU, CAF, W64, "
-            "HEIC with nlclean[heif], or vectors with --features; "
+            "HEIC with nlclean[heif], or vectors with --features (a file of all, numpy.stack makes one of many .npy); "
             "are the paths relative to the manifest?",
         )
     kind: Media = "image" if images >= sounds else "sound"

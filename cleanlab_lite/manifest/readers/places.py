@@ -12,7 +12,7 @@ import re
 import unicodedata
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Literal
 from urllib.parse import unquote
@@ -21,7 +21,9 @@ import numpy as np
 
 from cleanlab_lite.errors import ManifestError
 from cleanlab_lite.files import is_remote
-from cleanlab_lite.manifest.readers.base import MEDIA_ENDINGS, Rows, ending, locate
+from cleanlab_lite.manifest.readers.base import Rows, ending, is_text, locate, plain, texts
+from cleanlab_lite.manifest.roles import spelled
+from cleanlab_lite.manifest.sniff import MEDIA_ENDINGS
 from cleanlab_lite.text import listing
 
 SAMPLE = 40  # cells that a rule is tried on, spread over the rows
@@ -33,9 +35,11 @@ MOST_FILES = 200_000  # listed of a folder
 DEEPEST = 8  # folders below it
 SHOWN = 3  # places in a message
 
+FOLDER_COLUMNS = ("folder", "dir", "directory", "subfolder", "subdir", "foldername", "dirname", "subdirectory")
 BLANKS = " \t\r\n\u00a0\u200b\ufeff"
 # What programs write in front of the paths that they were given
 FOREIGN = re.compile(r"(?:https?://[^/]+)?/data/(?:local-files/\?d=|upload/(?:[0-9]+/)?)")
+QUOTED = re.compile(r"%[0-9A-Fa-f]{2}")
 DRIVE = re.compile(r"[A-Za-z]:(?=/)")
 HASHED = re.compile(r"[0-9a-f]{8}-(?=.)")  # Label Studio, before the name of an uploaded file
 
@@ -56,16 +60,28 @@ def find_files(rows: Rows, cells: Sequence[str], asked: Places) -> tuple[np.ndar
     folders = _folders(rows, asked)
     paths = [f"{asked.prefix}{cell}{asked.suffix}" if cell else "" for cell in cells]
     uris = [locate(path, folder) for path, folder in zip(paths, folders, strict=True)]
-    local = [row for row, uri in enumerate(uris) if uri and not is_remote(uri)]
+    fetched = bool(asked.root) and not is_remote(asked.root)  # what addresses name lies there
+    local = [row for row, uri in enumerate(uris) if uri and (fetched or not is_remote(uri))]
     sample = local[:: max(1, len(local) // SAMPLE)][:SAMPLE]
     there = sum(os.path.isfile(uris[row]) for row in sample)
     if not sample or there >= FEW * len(sample):
         return np.array(uris, dtype=str), []
+    if len(set(cells)) < len(cells) and (inside := _folder_column(rows)):
+        joined = [f"{folder}/{cell}" if cell else "" for folder, cell in zip(texts(rows, inside), cells, strict=True)]
+        places, notes = find_files(replace(rows, table=rows.table.drop_columns([inside])), joined, asked)
+        if sum(os.path.isfile(places[row]) for row in sample) >= NEARLY_ALL * len(sample):
+            return places, [f"files: in the folders that column {inside!r} names", *notes]
     missing = [row for row in local if not os.path.isfile(uris[row])]
     found, note = _look(paths, folders, missing, [row for row in sample if not os.path.isfile(uris[row])])
     for row, uri in found.items():
         uris[row] = uri
     return np.array(uris, dtype=str), [note] if note else []
+
+
+def _folder_column(rows: Rows) -> str:
+    """The column of text that says in which folder a file is; "" where none is called so."""
+    names = [name for name in rows.table.column_names if spelled(name) in FOLDER_COLUMNS]
+    return next((name for name in names if is_text(plain(rows.table, name).type)), "")
 
 
 def missing_of(uris: Sequence[str], path: str, column: str) -> ManifestError | None:
@@ -137,10 +153,12 @@ class _Rule:
     usual: str = ""  # the ending where several would do
     hashed: bool = False  # eight digits before the name are left out
     anywhere: bool = False  # by name, wherever it lies
+    between: str = ""  # folders put between those of the cell and the name, "" or with a slash behind
+    quoted: bool = False  # the cell is written as in an address, with %20 for a blank
 
     def find(self, index: _Index, cell: str) -> str:
         """The file of a cell, relative to the folder of the index; "" where there is none, or several."""
-        parts = _tidy(cell)
+        parts = _tidy(unquote(cell) if self.quoted else cell)
         if len(parts) <= self.strip:
             return ""
         *folders, name = parts[self.strip :]
@@ -149,7 +167,7 @@ class _Rule:
         if self.anywhere:
             found, _ = _named(index, name)
             return found[0] if len(found) == 1 else ""
-        path = self.above + "/".join((*folders, name))
+        path = self.above + "/".join((*folders, self.between + name))
         if self.ending == "kept":
             return _one(index.by_path.get(_fold(path), []), path)
         stem = path if self.ending == "added" else os.path.splitext(path)[0]
@@ -242,23 +260,27 @@ def _named(index: _Index, name: str) -> tuple[list[str], Ending]:
 
 def _rules(index: _Index, cell: str) -> Iterable[_Rule]:
     """By which rules this cell would be one of the files."""
-    parts = _tidy(cell)
-    if not parts:
-        return
-    *folders, name = parts
-    hashed = False
-    found, ending = _named(index, name)
-    if not found and HASHED.match(name):
-        hashed = True
-        found, ending = _named(index, HASHED.sub("", name, count=1))
-    for path in found[:RULES]:
-        *there, last = path.split("/")
-        same = 0
-        while same < min(len(there), len(folders)) and _fold(there[-1 - same]) == _fold(folders[-1 - same]):
-            same += 1
-        above = "/".join(there[: len(there) - same])
-        usual = "" if ending == "kept" else os.path.splitext(last)[1]
-        yield _Rule(f"{above}/" if above else "", len(folders) - same, ending, usual, hashed)
+    for quoted in (False, True) if QUOTED.search(cell) else (False,):
+        parts = _tidy(unquote(cell) if quoted else cell)
+        if not parts:
+            continue
+        *folders, name = parts
+        hashed = False
+        found, ending = _named(index, name)
+        if not found and HASHED.match(name):
+            hashed = True
+            found, ending = _named(index, HASHED.sub("", name, count=1))
+        for path in found[:RULES]:
+            *there, last = path.split("/")
+            usual = "" if ending == "kept" else os.path.splitext(last)[1]
+            same = 0
+            while same < min(len(there), len(folders)) and _fold(there[-1 - same]) == _fold(folders[-1 - same]):
+                same += 1
+            above = "/".join(there[: len(there) - same])
+            yield _Rule(f"{above}/" if above else "", len(folders) - same, ending, usual, hashed, quoted=quoted)
+            if 0 < len(folders) < len(there) and [*map(_fold, there[: len(folders)])] == [*map(_fold, folders)]:
+                between = "/".join(there[len(folders) :])
+                yield _Rule("", 0, ending, usual, hashed, between=f"{between}/", quoted=quoted)
 
 
 def _look(
@@ -270,6 +292,8 @@ def _look(
         return {}, ""
     indices = {folder: _Index.of(folder) for folder in local}
     rows = [row for row in sample if folders[row] in indices]
+    if _are_namesakes([paths[row] for row in missing], indices.values()):
+        return {}, ""
     made = Counter(rule for row in rows[:FIRST] for rule in _rules(indices[folders[row]], paths[row]))
     rules = [rule for rule, _ in made.most_common(RULES)]
     rules += [_Rule(anywhere=True), _Rule(anywhere=True, hashed=True)]
@@ -298,6 +322,15 @@ def _look(
     return {}, ""
 
 
+def _are_namesakes(cells: Sequence[str], indices: Iterable[_Index]) -> bool:
+    """Whether cells that repeat may be different files, of which every one has a folder of its own."""
+    times = Counter(cells)
+    again = [cell for cell, count in times.items() if count > 1 and (parts := _tidy(cell)) and len(parts) == 1]
+    return bool(again) and all(
+        any(len(_named(index, _tidy(cell)[0])[0]) >= times[cell] for index in indices) for cell in again[:SAMPLE]
+    )
+
+
 def _note(rule: _Rule, paths: Sequence[str], folders: Sequence[str], found: dict[int, str], n: int) -> str:
     """One sentence: by which rule, an example, and the options that say the same."""
     row = next(iter(found))
@@ -310,6 +343,8 @@ def _note(rule: _Rule, paths: Sequence[str], folders: Sequence[str], found: dict
         how.append(f"in {rule.above!r}")
         if not rule.strip:
             options.append(f"--path-prefix {rule.above}")
+    if rule.between:
+        how.append(f"in {rule.between!r} below their folders")
     if rule.strip:
         how.append(f"without {'/'.join(_tidy(cell)[: rule.strip])!r} in front")
         options.append(f"--path-root {_typed(os.path.join(folders[row], rule.above))}")
@@ -331,6 +366,9 @@ def _spelling(cell: str, path: str, rule: _Rule) -> list[str]:
     how = []
     if cell != cell.strip(BLANKS):
         how.append("without blanks at the ends")
+    if rule.quoted:
+        how.append("with % and two digits read as in an address")
+        cell = unquote(cell)
     if FOREIGN.match(cell.strip(BLANKS)):
         how.append("without the address of another program")
     if "\\" in cell:

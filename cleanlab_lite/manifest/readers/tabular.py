@@ -29,7 +29,7 @@ from cleanlab_lite.manifest.readers.base import (
     title,
     without_views,
 )
-from cleanlab_lite.manifest.styles import blank, line_end, preamble, quoting_of
+from cleanlab_lite.manifest.styles import blank, line_end, preamble, quoting_of, without_blanks
 from cleanlab_lite.text import listing
 
 DELIMITERS = ",;\t|"
@@ -54,12 +54,18 @@ def _read_delimited(paths: Sequence[str], format: str, delimiters: str, quotes_a
     contents = {path: _without_preamble(found.text, delimiters) for path, found in stored.items()}
     first = contents[paths[0]]
     delimiter = named or max(delimiters, key=lambda char: _width(paths[0], first, char))
+    bare = {path: without_blanks(text, delimiter) for path, text in contents.items()}
+    spaced = all(bare[path] != text for path, text in contents.items())
+    contents = bare if spaced else contents
+    first = contents[paths[0]]
     header = _header(paths[0], first, delimiter)
-    check_names(paths[0], header)
     for path, text in contents.items():
         if (found := _header(path, text, delimiter)) != header:
             raise other_columns(path, found, paths[0], header)
     quoting, notes = _quoting(contents, delimiter, header, quotes_are_text)
+    header, called = _all_named(header)
+    check_names(paths[0], header)
+    notes += called
     read = _Records(header)
     folders = []
     for path, text in contents.items():
@@ -67,6 +73,10 @@ def _read_delimited(paths: Sequence[str], format: str, delimiters: str, quotes_a
         _read_records(path, _parse(path, text, delimiter, quoting), delimiter, read)
         folders.append((folder_of(path), len(read.cells) - count))
     check_rows(paths, len(read.cells))
+    if above := [line for line in before.splitlines() if line.strip(delimiter) and not line.startswith("#")][
+        bool(named) :
+    ]:
+        notes += (f"left out above the header: {listing(above, 2)}",)
     if read.comments:
         notes += (f"lines left out that begin with #: {read.comments}",)
     style = _style(stored[paths[0]], first, before, delimiter, quoting, len(header))
@@ -80,9 +90,19 @@ def _read_delimited(paths: Sequence[str], format: str, delimiters: str, quotes_a
         lines=np.array(read.lines, dtype=np.int64) if len(paths) == 1 else None,
         delimiter=delimiter,
         quoting=quoting,
-        style=replace(style, closed=read.closed == len(read.cells)),
+        style=replace(style, spaced=spaced, closed=read.closed == len(read.cells)),
         notes=notes,
     )
+
+
+def _all_named(header: list[str]) -> tuple[list[str], tuple[str, ...]]:
+    """The header with names for columns that have none, where these are several, as Excel leaves them; and a note."""
+    nameless = [place for place, name in enumerate(header) if not name.strip()]
+    if len(nameless) < 2:
+        return header, ()
+    named = [f"column {place + 1}" if place in nameless else name for place, name in enumerate(header)]
+    shown = listing([named[place] for place in nameless], SHOWN)
+    return named, (f"columns without a name are called {shown}, in exports too",)
 
 
 def _without_preamble(text: str, delimiters: str) -> str:

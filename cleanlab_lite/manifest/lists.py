@@ -1,0 +1,75 @@
+"""Lists of files that lie beside class folders and say which split a file is for: `testing_list.txt`, `meta/test.txt`.
+
+A line names a file by its class folder and its name, with or without an ending, a label behind it, or folders before.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from cleanlab_lite.files import open_regular
+from cleanlab_lite.manifest.splits import is_held_back, split_word
+from cleanlab_lite.text import counted, listing
+
+ENDINGS = (".txt", ".lst")
+LARGEST = 64 << 20  # bytes of a list
+NEARLY_ALL = 0.9  # of the lines must name a file
+
+
+def listed_splits(root: str, files: Sequence[str], rows: Sequence[str]) -> tuple[list[str], list[str]]:
+    """n splits of the files `rows`, none where no list among `files` says it; and notes. Paths are relative to `root`.
+
+    Lists that name a file twice are not used: they are splits of several rounds.
+    """
+    named = [path for path in files if path.endswith(ENDINGS) and split_word(_stem(path))]
+    place = _places(rows) if named else {}
+    found: dict[str, list[int]] = {}
+    for path in named:
+        lines = _lines(os.path.join(root, path))
+        at = [row for line in lines if (row := _row(line, place)) >= 0]
+        if at and len(at) >= NEARLY_ALL * len(lines):
+            found[path] = at
+    if not any(is_held_back(_stem(path)) for path in found):
+        return [], []
+    told = [row for at in found.values() for row in at]
+    if len(set(told)) < len(told):
+        return [], [f"lists that name files more than once, and are not read as splits: {listing(list(found), 5)}"]
+    other = "" if any(not is_held_back(_stem(path)) for path in found) else "train"
+    splits = [other] * len(rows)
+    for path, at in found.items():
+        for row in at:
+            splits[row] = split_word(_stem(path))
+    shown = ", ".join(f"{path!r} ({counted(len(at), 'file')})" for path, at in found.items())
+    return splits, [f"splits are from lists: {shown}"]
+
+
+def _stem(path: str) -> str:
+    return os.path.splitext(os.path.basename(path))[0]
+
+
+def _lines(path: str) -> list[str]:
+    try:
+        with open_regular(path, LARGEST) as file:
+            text = file.read().decode("utf-8-sig")
+    except (OSError, ValueError, OverflowError):  # too large, or no text
+        return []
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def _places(rows: Sequence[str]) -> dict[str, int]:
+    """Class folder and name, with and without the ending -> row; -1 where there are several."""
+    place: dict[str, int] = {}
+    for row, path in enumerate(rows):
+        key = "/".join(path.split("/")[-2:])
+        for name in {key, os.path.splitext(key)[0]}:
+            place[name] = -1 if name in place else row
+    return place
+
+
+def _row(line: str, place: dict[str, int]) -> int:
+    for text in (line, line.rpartition(" ")[0], line.partition("\t")[0]):
+        parts = text.strip().replace("\\", "/").split("/")
+        if len(parts) > 1 and (row := place.get("/".join(parts[-2:]), -1)) >= 0:
+            return row
+    return -1
