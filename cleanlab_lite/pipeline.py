@@ -327,7 +327,7 @@ class Proxies:
         ranks: Ranks | None,
     ) -> Evidence:
         """What networks saw of the first view, and of the data beside an encoder where they fit as well."""
-        from cleanlab_lite.train.ensemble import watch, watch_beside  # torch: an audit of own evidence does without
+        from cleanlab_lite.train.ensemble import beside, watch, watch_beside  # torch: own evidence does without
         from cleanlab_lite.train.jobs import hire
         from cleanlab_lite.train.task import Task
         from cleanlab_lite.train.trials import Rival
@@ -342,14 +342,18 @@ class Proxies:
         rival = None if head is None else Rival(head.predicted, FAR)
         main = tasks[plan.views[0]]
         with hire(plan.device, config.workers, ranks) as crew:
+            work: dict[str, Any] = {"run": run, "clock": clock, "crew": crew}
             clock.begin("train")
-            evidence = watch(main, plan, config, run=run, clock=clock, warm=self.warm, rival=rival, crew=crew)
-            evidence = replace(evidence, view=plan.views[0])
             if plan.beside is None or rival is None:
-                return evidence
+                evidence = watch(main, plan, config, warm=self.warm, rival=rival, **work)
+                return replace(evidence, view=plan.views[0])
             [view] = plan.beside.views
+            others = beside(tasks[view], plan.of_data, config, **work)
+            also = (others.foremost, others.bench)
+            evidence = watch(main, plan, config, warm=self.warm, rival=rival, also=also, **work)
             clock.begin(view)
-            other = watch_beside(tasks[view], plan.of_data, config, run=run, clock=clock, rival=rival, crew=crew)
+            other = watch_beside(others, rival)
+        evidence = replace(evidence, view=plan.views[0])
         return evidence if other is None else replace(evidence, beside={view: replace(other, view=view)})
 
     def about(self, run: Run, seen: Seen, verdict: Verdict) -> dict[str, Any]:

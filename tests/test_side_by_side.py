@@ -30,7 +30,7 @@ from cleanlab_lite.progress import OnProgress, Progress, ignore
 from cleanlab_lite.run import Run
 from cleanlab_lite.train import jobs
 from cleanlab_lite.train.crew import Crew
-from cleanlab_lite.train.ensemble import watch, watch_beside
+from cleanlab_lite.train.ensemble import beside, watch, watch_beside
 from cleanlab_lite.train.fit import Teaching
 from cleanlab_lite.train.jobs import Bench, Job, Mapped, hire, run_jobs, workers_for
 from cleanlab_lite.train.models import PROXIES
@@ -247,15 +247,43 @@ def test_the_first_network_beside_others_decides_alone_whether_there_are_more(tm
             folder = tmp_path / f"{name}-{crew is None}"
             with Run.start(folder, "world", KEY) as run:
                 rival = Rival(WORLD.labels, near)
-                seen[name, crew is None] = watch_beside(
-                    TASK, PLAN, CONFIG, run=run, clock=Clock(), rival=rival, crew=crew
-                )
+                others = beside(TASK, PLAN, CONFIG, run=run, clock=Clock(), crew=crew)
+                seen[name, crew is None] = watch_beside(others, rival)
             marked = {path.stem for path in (folder / "stages").glob("pixels-proxy-*")}
             assert marked == {f"pixels-proxy-{m}" for m in range(3 if name == "near" else 1)}
     assert seen["far", True] is seen["far", False] is None
     one, two = seen["near", True], seen["near", False]
     np.testing.assert_array_equal(one.history.margin, two.history.margin)
     np.testing.assert_array_equal(one.pred_probs, two.pred_probs)
+
+
+def test_what_is_trained_on_another_view_in_any_case_is_trained_beside_the_first(tmp_path, lasting, monkeypatch):
+    do, rounds, seen = Crew.do, [], {}
+    heard: list[Progress] = []
+
+    def counting(crew: Crew, errands: list[Any], *rest: Any, **options: Any) -> None:
+        rounds.append([errand.job.stage for errand in errands])
+        do(crew, errands, *rest, **options)
+
+    monkeypatch.setattr(Crew, "do", counting)
+    turned = replace(WORLD, features=WORLD.features[:, ::-1])
+    there = Task.of(WORLD.labels, 3, inputs_of(turned), view="turned")
+    open_ = replace(PLAN, epochs=0)
+    for crew in (None, lasting):
+        with Run.start(tmp_path / str(crew is None), "world", KEY) as run:
+            clock = Clock(on_progress=heard.append)
+            others = beside(there, open_, CONFIG, run=run, clock=clock, crew=crew)
+            first = watch(TASK, PLAN, CONFIG, run=run, clock=clock, crew=crew, also=(others.foremost, others.bench))
+            told = [(event.done, event.total) for event in heard]
+            seen[crew is None] = first, watch_beside(others, Rival(WORLD.labels, 2.0))
+        assert told[-1] == (8, 8) and max(done for done, _ in told) == 8
+        heard.clear()
+    tried = others.foremost.stage
+    assert tried.startswith("turned-trial-")
+    assert rounds == [[tried, "proxy-0", "proxy-1", "proxy-2"], ["turned-proxy-1", "turned-proxy-2"]]
+    assert_same(seen[True][0], seen[False][0])
+    np.testing.assert_array_equal(seen[True][1].history.margin, seen[False][1].history.margin)
+    np.testing.assert_array_equal(seen[True][1].pred_probs, seen[False][1].pred_probs)
 
 
 AUDIT = """

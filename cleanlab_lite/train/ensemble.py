@@ -29,7 +29,7 @@ from cleanlab_lite.train.augment import flips_preserve_labels
 from cleanlab_lite.train.crew import Crew
 from cleanlab_lite.train.fit import Start, Teaching
 from cleanlab_lite.train.folds import FOLDS, choose_folds, halves
-from cleanlab_lite.train.jobs import Bench, Job, run_jobs, side_by_side
+from cleanlab_lite.train.jobs import Bench, Elsewhere, Job, run_jobs, side_by_side
 from cleanlab_lite.train.memory import for_inputs
 from cleanlab_lite.train.models import PROXIES
 from cleanlab_lite.train.observation import Observation, allocate_history
@@ -37,7 +37,7 @@ from cleanlab_lite.train.planned import Plan
 from cleanlab_lite.train.planting import plant, share_to_plant
 from cleanlab_lite.train.ranks import RankCrew
 from cleanlab_lite.train.task import Task
-from cleanlab_lite.train.trials import Chosen, Rival, Trial, agreement, choose_epochs, choose_recipe
+from cleanlab_lite.train.trials import Chosen, Rival, Trial, agreement, choose_epochs, choose_recipe, trial_of
 from cleanlab_lite.train.warm_start import Continue, WarmStart, save_proxies
 
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -63,6 +63,7 @@ def watch(
     warm: WarmStart | None = None,
     rival: Rival | None = None,
     crew: Crew | RankCrew | None = None,
+    also: Elsewhere | None = None,
 ) -> Evidence:
     """Train the ensemble, a stage of the run per proxy, and gather what it saw.
 
@@ -70,12 +71,13 @@ def watch(
         warm: the proxies to start from; rows that they know keep their folds.
         rival: what is known already; networks that come near to it are not tried with more epochs.
         crew: trains the cross-fitted proxies side by side.
+        also: a job of another ensemble, as in `run_jobs`.
 
     Raises:
         ConfigError: too few rows, or rows too alike, to learn anything from; or `warm` does not fit.
         StoppedEarly: the time budget is used up; what was trained so far is saved.
     """
-    ensemble = Ensemble(task, plan, config, run, clock, warm, crew=crew)
+    ensemble = Ensemble(task, plan, config, run, clock, warm, crew=crew, also=also)
     half = halves(task, config.seed) if config.second_split else None
     chosen = ensemble.choose(rival)
     clock.expect((ensemble.proxies + (half is not None) * 4) * chosen.teaching.epochs, chosen.stages.values())
@@ -92,21 +94,17 @@ def watch(
     return replace(evidence, second_split=ensemble.second_split(chosen, half))
 
 
-def watch_beside(
-    task: Task,
-    plan: Plan,
-    config: AuditConfig,
-    *,
-    run: Run,
-    clock: Clock,
-    rival: Rival,
-    crew: Crew | RankCrew | None = None,
-) -> Evidence | None:
-    """Train an ensemble on another view, as long as it comes near to what is known already; None where it does not.
+def beside(
+    task: Task, plan: Plan, config: AuditConfig, *, run: Run, clock: Clock, crew: Crew | RankCrew | None = None
+) -> Ensemble:
+    """An ensemble on another view. Nothing is planted, kept for a warm start, or split. Raises as `watch` does."""
+    plain = replace(config, planted=0.0)
+    return Ensemble(task, plan, plain, run, clock, prefix=f"{task.main.name}-", crew=crew)
 
-    Nothing is planted, kept for a warm start, or split. Raises as `watch` does.
-    """
-    ensemble = Ensemble(task, plan, replace(config, planted=0.0), run, clock, prefix=f"{task.main.name}-", crew=crew)
+
+def watch_beside(ensemble: Ensemble, rival: Rival) -> Evidence | None:
+    """Train it as long as it comes near to what is known already; None where it does not. Raises as `watch` does."""
+    task, run, clock = ensemble.task, ensemble.run, ensemble.clock
     chosen = ensemble.choose(rival)
     tried = [f"{ensemble.prefix}{stage}" for stage in chosen.stages.values()]
     clock.expect(ensemble.proxies * chosen.teaching.epochs, tried)
@@ -157,10 +155,14 @@ class Ensemble:
         warm: WarmStart | None = None,
         prefix: str = "",
         crew: Crew | RankCrew | None = None,
+        also: Elsewhere | None = None,
     ) -> None:
         self.task, self.plan, self.config, self.run, self.clock, self.warm = task, plan, config, run, clock, warm
-        self.prefix = prefix  # of every stage
+        self.prefix, self.also = prefix, also  # the prefix of every stage; a job of another ensemble
         self.bench, self.teaching = prepare(task, plan, config, crew)
+        if without_trials(plan) and not plan.epochs:
+            fewest = PROXIES.get(self.teaching.proxy).facts.fewest_epochs
+            self.teaching = replace(self.teaching, epochs=fewest)
         self.fold = choose_folds(task, plan.ensemble, config.seed, run, warm, f"{prefix}{FOLDS}")  # (n,) int64
         self.proxies = plan.ensemble + (config.planted > 0)
 
@@ -173,11 +175,7 @@ class Ensemble:
         def prepare_trials(trials: list[Trial]) -> None:
             side_by_side([self.without_fold(*trial) for trial in trials], self.bench, self.run, self.clock)
 
-        teaching = self.teaching
-        if without_trials(self.plan):
-            epochs = teaching.epochs or PROXIES.get(teaching.proxy).facts.fewest_epochs
-            teaching = replace(teaching, epochs=epochs)
-        chosen = choose_epochs(self.task, self.fold, teaching, attempt, rival)
+        chosen = choose_epochs(self.task, self.fold, self.teaching, attempt, rival)
         if self.plan.recipes == 1:
             return chosen
         asked, budget = (self.config.loss, self.config.strategy), self.config.search_budget
@@ -193,6 +191,13 @@ class Ensemble:
             gathered.add(seen)
         return gathered
 
+    @property
+    def foremost(self) -> Job:
+        """What is trained whatever comes of it: the first trial, or where there is none the first proxy."""
+        if self.teaching.epochs:
+            return self.cross_fitted_job(Chosen(self.teaching, {}), 0)
+        return self.without_fold(*trial_of(self.teaching, 0))
+
     def first(self, chosen: Chosen) -> tuple[Chosen, Observation]:
         """What the first of the cross-fitted proxies saw, which is then one that a trial has trained."""
         stage = chosen.stage(0)
@@ -204,7 +209,7 @@ class Ensemble:
         """What each proxy saw that is trained without a fold; side by side those that no trial has trained."""
         jobs = [self.cross_fitted_job(chosen, m) for m in range(self.plan.ensemble)]
         fresh = [job for m, job in enumerate(jobs) if m not in chosen.stages]
-        seen_by_fresh = run_jobs(fresh, self.bench, self.run, self.clock)
+        seen_by_fresh = run_jobs(fresh, self.bench, self.run, self.clock, also=self.also)
         for m, job in enumerate(jobs):
             seen = self.do(job) if m in chosen.stages else next(seen_by_fresh)
             self.clock.reach((m + 1) * chosen.teaching.epochs)  # whoever trained it

@@ -132,10 +132,18 @@ class Bench:
         return self._files[view]
 
 
-def run_jobs(jobs: Iterable[Job], bench: Bench, run: Run, clock: Clock) -> Iterator[Observation]:
+Elsewhere = tuple[Job, Bench]  # a job on another view
+
+
+def run_jobs(
+    jobs: Iterable[Job], bench: Bench, run: Run, clock: Clock, *, also: Elsewhere | None = None
+) -> Iterator[Observation]:
     """What each job saw, in order; finished stages of the run are read.
 
     Side by side where that is sooner: then all are done before the first is given. Else each when it is asked for.
+
+    Args:
+        also: a job that is needed later in any case, and is done now where jobs are done side by side.
 
     Raises:
         StoppedEarly: the time budget is used up. Finished jobs, and how far the present ones came, are saved.
@@ -143,7 +151,7 @@ def run_jobs(jobs: Iterable[Job], bench: Bench, run: Run, clock: Clock) -> Itera
     """
     if bench.crew is not None:
         jobs = list(jobs)
-        side_by_side(jobs, bench, run, clock)
+        side_by_side(jobs, bench, run, clock, also)
     for job in jobs:
         if not run.done(job.stage):
             facts = train(job, bench, run, clock.pulse(job.teaching.epochs, job.note, job.stage))
@@ -253,19 +261,25 @@ def hire(device: str, workers: int, ranks: Ranks | None = None) -> AbstractConte
     return Crew((workers or cores()) if device == "cpu" and may_start() else 1, do_errand)
 
 
-def workers_for(jobs: Sequence[Job], bench: Bench) -> int:
+def workers_for(jobs: Sequence[Job], bench: Bench, also: Elsewhere | None = None) -> int:
     """How many processes to spread the jobs over, done ones too: what goes on is to be decided as it was begun.
 
     1 where they are not worth a process, need what a new process does not know, or where memory is short.
     """
-    crew = bench.crew
-    most = min(crew.size, len(jobs)) if crew else 1
+    crew, all_of_them = bench.crew, _where(jobs, bench, also)
+    most = min(crew.size, len(all_of_them)) if crew else 1
+    travel = all(_travels(job) for job, _ in all_of_them)
     if isinstance(crew, RankCrew):  # they are there, each with the memory of its own
-        return most if all(map(_travels, jobs)) else 1
-    if crew is None or most < 2 or not all(map(_travels, jobs)) or sum(_seconds(job, bench) for job in jobs) < WORTH:
+        return most if travel else 1
+    if crew is None or most < 2 or not travel or sum(_seconds(*each) for each in all_of_them) < WORTH:
         return 1
     room = available() + STARTED * len(crew.pids)  # those have it already
-    return max(1, int(min(most, room / max(_memory(job, bench) for job in jobs))))
+    return max(1, int(min(most, room / max(_memory(*each) for each in all_of_them))))
+
+
+def _where(jobs: Sequence[Job], bench: Bench, also: Elsewhere | None) -> list[Elsewhere]:
+    """All jobs, that elsewhere first: it is the longest."""
+    return [*([also] if also else []), *((job, bench) for job in jobs)]
 
 
 def _travels(job: Job) -> bool:
@@ -338,24 +352,27 @@ def do_errand(errand: Errand, clock: Clock) -> dict[str, Any]:
     return train(errand.job, _bench[1], RunFiles(errand.folder), pulse)
 
 
-def side_by_side(jobs: Sequence[Job], bench: Bench, run: Run, clock: Clock) -> None:
-    """Do those that are not done, where that is sooner than one after the other; else nothing. Raises as `run_jobs`."""
-    workers = workers_for(jobs, bench)
-    left = [job for job in jobs if not run.done(job.stage)]
-    if workers < 2 or bench.crew is None or not left:
+def side_by_side(jobs: Sequence[Job], bench: Bench, run: Run, clock: Clock, also: Elsewhere | None = None) -> None:
+    """Do those that are not done, where that is sooner than one after the other; else nothing. Arguments and what is
+    raised as those of `run_jobs`."""
+    workers = workers_for(jobs, bench, also)
+    left = [(job, of) for job, of in _where(jobs, bench, also) if not run.done(job.stage)]
+    if workers < 2 or bench.crew is None or all(run.done(job.stage) for job in jobs):
         return
     errands = []
-    for job in left:
-        inputs = bench.task.views[job.view].inputs
-        shared = (bench.mapped(job.view, run), inputs.readable, inputs.offsets)
-        where = (bench.device, bench.device_limit)
-        errands.append(Errand(job, run.folder.resolve(), bench.task.num_classes, *shared, *where))
+    for job, of in left:
+        inputs = of.task.views[job.view].inputs
+        shared = (of.mapped(job.view, run), inputs.readable, inputs.offsets)
+        where = (of.device, of.device_limit)
+        errands.append(Errand(job, run.folder.resolve(), of.task.num_classes, *shared, *where))
     earlier = [job for job in jobs if run.done(job.stage)]
     for job in earlier:
         clock.found(job.stage, job.teaching.epochs)
     before = sum(job.teaching.epochs for job in earlier)
     total = clock.total or sum(job.teaching.epochs for job in jobs)
-    bench.crew.do(errands, _Together(left, run, clock, clock.done + before, total), clock, workers=workers)
+    uncounted = {also[0].stage} if also else set[str]()
+    together = _Together([job for job, _ in left], run, clock, clock.done + before, total, uncounted)
+    bench.crew.do(errands, together, clock, workers=workers)
 
 
 @dataclass
@@ -367,17 +384,22 @@ class _Together:
     clock: Clock
     before: int  # epochs that were done when they began
     total: int
+    uncounted: set[str]  # stages of jobs that belong to what comes later
     reached: dict[int, int] = field(default_factory=dict)  # epochs, by number of the job
 
     def heard(self, errand: int, progress: Progress) -> None:
-        self.reached[errand] = max(progress.done, self.reached.get(errand, 0))  # a repeated job begins with less
+        job = self.jobs[errand]
+        if job.stage not in self.uncounted:
+            self.reached[errand] = max(progress.done, self.reached.get(errand, 0))  # a repeated job begins with less
+            self.clock.trained(job.stage, self.reached[errand])
         done = self.before + sum(self.reached.values())
-        self.clock.trained(self.jobs[errand].stage, self.reached[errand])
-        self.clock.tell(Progress("train", done, self.total, "epochs", self.jobs[errand].note))
+        self.clock.tell(Progress("train", done, self.total, "epochs", job.note))
 
     def done(self, errand: int, answer: Any) -> None:
-        self.reached[errand] = self.jobs[errand].teaching.epochs
-        _finish(self.jobs[errand], self.run, answer)
+        job = self.jobs[errand]
+        if job.stage not in self.uncounted:
+            self.reached[errand] = job.teaching.epochs
+        _finish(job, self.run, answer)
 
     def lost(self, errand: int, exit_code: int | None) -> None:
         stage = self.jobs[errand].stage

@@ -66,8 +66,7 @@ def choose_epochs(
     held_out = task.teachable & (fold == 0)
 
     def reached(epochs: int) -> float:
-        tried = replace(teaching, epochs=epochs)
-        logits = attempt(f"trial-{epochs}", 0, tried, f"trying {epochs} epochs", 0)
+        logits = attempt(*trial_of(teaching, epochs))
         return agreement(predictions(logits), task.taught, held_out)
 
     if rival is None:
@@ -75,6 +74,12 @@ def choose_epochs(
     else:
         epochs = epochs_to_reach(reached, rival.wants(task.taught, held_out), fewest)
     return Chosen(replace(teaching, epochs=epochs), {0: f"trial-{epochs}"})
+
+
+def trial_of(teaching: Teaching, epochs: int) -> Trial:
+    """The first proxy, taught so long. Without any epochs, the fewest."""
+    epochs = epochs or PROXIES.get(teaching.proxy).facts.fewest_epochs
+    return f"trial-{epochs}", 0, replace(teaching, epochs=epochs), f"trying {epochs} epochs", 0
 
 
 def doubled_epochs(agreement: Callable[[int], float], fewest: int) -> int:

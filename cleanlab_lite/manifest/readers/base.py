@@ -191,14 +191,14 @@ def read_text(path: str) -> Text:
     if (offset := data.find(b"\0")) >= 0:
         raise ManifestError(
             f"{place(offset)}: NUL byte, expected UTF-8 text",
-            hint="UTF-16 can be converted with `iconv -f UTF-16 -t UTF-8`; otherwise the file is damaged or not text",
+            hint="if it is UTF-16, save it as UTF-8 (Excel: CSV UTF-8), or `iconv -f UTF-16 -t UTF-8 OLD > NEW`",
         )
     try:
         return Text(data.decode("utf-8-sig"), data.startswith(codecs.BOM_UTF8), compression)
     except UnicodeDecodeError as error:
         raise ManifestError(
             f"{place(error.start)}: byte 0x{data[error.start]:02x} is not UTF-8",
-            hint="convert the file, e.g. `iconv -f WINDOWS-1252 -t UTF-8 OLD > NEW`",
+            hint="save it as UTF-8 (Excel: CSV UTF-8), or `iconv -f WINDOWS-1252 -t UTF-8 OLD > NEW`",
         ) from None
 
 
