@@ -80,11 +80,13 @@ def forecast(manifest: Manifest, plan: Plan, config: AuditConfig) -> Forecast:
     if plan.heads != "closed":
         main = plan.views[0]
         seen = inputs if main == DATA[manifest.modality] else _vectors(width[main])
-        parts.append(_networks("train", seen, manifest, plan, config, rival=bool(plan.in_closed_form)))
+        first = time_network(seen, manifest, plan, config)
+        parts.append(_networks("train", first, plan, config, rival=bool(plan.in_closed_form)))
         if plan.beside is not None:
             [view] = plan.beside.views
             seen = reduced(inputs, plan.beside.image_size) if plan.beside.image_size else inputs
-            parts.append(_beside(view, seen, manifest, plan.of_data, replace(config, planted=0.0, second_split=False)))
+            plain = replace(config, planted=0.0, second_split=False)
+            parts.append(_beside(view, time_network(seen, manifest, plan.of_data, plain), plan, plain, first))
     return Forecast((*parts, *after))
 
 
@@ -193,9 +195,8 @@ def _timed(work: Callable[[], object]) -> float:
 # --- Networks --------------------------------------------------------------------------------------------------------
 
 
-def _networks(name: str, inputs: Inputs, manifest: Manifest, plan: Plan, config: AuditConfig, *, rival: bool) -> Part:
+def _networks(name: str, timed: Timed, plan: Plan, config: AuditConfig, *, rival: bool) -> Part:
     """The ensemble on the first view."""
-    timed = time_network(inputs, manifest, plan, config)
     usual, most = schedules(plan, config, rival=rival)
     seconds, longest = timed.seconds(usual), timed.seconds(most)
     recipes = [Wave(tried, usual[-1].epochs)] if (tried := most_trials(plan.recipes, plan.ensemble)) else []
@@ -203,14 +204,26 @@ def _networks(name: str, inputs: Inputs, manifest: Manifest, plan: Plan, config:
     return Part(name, seconds + searching, seconds + searching, longest + searching, epochs_of(usual + recipes))
 
 
-def _beside(view: str, inputs: Inputs, manifest: Manifest, plan: Plan, config: AuditConfig) -> Part:
-    """Networks on the data beside an encoder, which may be left out after the first: the middle of what it may be."""
-    timed = time_network(inputs, manifest, plan, config)
-    kept, most = schedules(plan, config, rival=True, first_alone=True)
+def _beside(view: str, timed: Timed, plan: Plan, config: AuditConfig, first: Timed) -> Part:
+    """Networks on the data beside an encoder, which may be left out after the first: the middle of what it may be.
+
+    The first of them is trained beside those of the `first` view, where these are trained side by side.
+    """
+    kept, most = schedules(plan.of_data, config, rival=True, first_alone=True)
     left_out = most[:-1]
     cases = [kept, most, left_out]
-    seconds, epochs = sorted(map(timed.seconds, cases)), sorted(map(epochs_of, cases))
+    early = 0.0
+    if first.workers > 1:
+        together = [wave for wave in schedules(plan, config, rival=True)[0] if wave.networks > 1]
+        one = timed.seconds(kept[:1])
+        early = one - later(one, first.seconds(together), first.workers)
+    seconds, epochs = sorted(timed.seconds(case) - early for case in cases), sorted(map(epochs_of, cases))
     return Part(view, (seconds[0] + seconds[-1]) / 2, seconds[0], seconds[-1], (epochs[0] + epochs[-1]) / 2)
+
+
+def later(one: float, others: float, workers: int) -> float:
+    """How much later networks are done that `workers` train in `others` seconds, if one more is trained with them."""
+    return max(one, others + one / workers) - others
 
 
 def schedules(
