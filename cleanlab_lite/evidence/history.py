@@ -52,8 +52,8 @@ class History:
         good = np.flatnonzero(agreement >= SAFE_AGREEMENT * agreement.max())
         return int(good[0]), int(good[-1]) + 1
 
-    def select(self, rows: np.ndarray) -> History:
-        """The same history for a subset of rows (index or mask)."""
+    def select(self, rows: np.ndarray | slice) -> History:
+        """The same history for a subset of rows (index, mask, or a slice, of which nothing is copied)."""
         return History(
             self.loss[:, :, rows], self.margin[:, :, rows], self.predicted[:, :, rows], self.trained_on[:, rows]
         )
@@ -63,10 +63,12 @@ class History:
 
         NaN where no proxy did.
         """
-        mask = self.seen(labels)[:, None, :] & np.isfinite(values)
-        count = mask.sum(axis=0)
-        total = np.where(mask, values, 0).sum(axis=0, dtype=np.float64)
-        return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+        count, total = np.zeros(values.shape[1:], dtype=np.int32), np.zeros(values.shape[1:])
+        for proxy, seen in zip(values, self.seen(labels), strict=True):
+            there = np.isfinite(proxy) & seen
+            count += there
+            np.add(total, proxy, out=total, where=there)
+        return np.divide(total, count, out=np.full(values.shape[1:], np.nan), where=count > 0)
 
 
 def smallest_integer(num_classes: int) -> np.dtype:

@@ -19,6 +19,7 @@ from cleanlab_lite.run.report import ACTIONS, FLAG, ISSUES, SCHEMA, SCHEMA_VERSI
 from cleanlab_lite.run.summary import FEW, Audited, ClassNoise, Confusion, Summary
 
 CONFUSIONS = 50  # pairs of classes kept in the summary
+ROWS = 50_000  # whose curves are averaged at a time
 # columns of the detectors with the number behind a reason
 STRENGTHS = ("loss_mean", "aum", "knn_agreement", "prototype_similarity_given", "prototype_similarity_suggested")
 
@@ -212,19 +213,18 @@ def duplicates_table(manifest: Manifest, duplicates: Duplicates) -> pa.Table:
 def history_table(manifest: Manifest, evidence: Evidence) -> pa.Table:
     """Loss and margin of every row after each epoch, mean over the proxies that trained on its given label."""
     history = evidence.need_history()
-    width = history.shape[1]
-
-    def curves(values: np.ndarray) -> pa.FixedSizeListArray:
-        mean = history.mean_over_proxies(values, evidence.labels).T.astype(np.float32)
-        return pa.FixedSizeListArray.from_arrays(pa.array(mean.ravel(), from_pandas=True), width)
-
-    return pa.table(
-        {
-            "id": pa.array(manifest.ids),
-            "loss": curves(history.loss),  # nats
-            "margin": curves(history.margin),  # logits
-        }
-    )
+    _, epochs, n = history.shape
+    means = {name: np.empty((n, epochs), dtype=np.float32) for name in ("loss", "margin")}  # nats, logits
+    for start in range(0, n, ROWS):
+        part = slice(start, start + ROWS)
+        some = history.select(part)
+        for name, mean in means.items():
+            mean[part] = some.mean_over_proxies(getattr(some, name), evidence.labels[part]).T
+    curves = {
+        name: pa.FixedSizeListArray.from_arrays(pa.array(mean.ravel(), from_pandas=True), epochs)
+        for name, mean in means.items()
+    }
+    return pa.table({"id": pa.array(manifest.ids), **curves})
 
 
 def _top(posterior: Matrix) -> tuple[np.ndarray, np.ndarray]:
