@@ -258,13 +258,16 @@ class Training:
         if not self.looks_after(epoch):
             return
         learners, n, k = self.strategy.learners, len(self.samples), self.setting.num_classes
-        seen, done = [], 0
+        done, many, device = 0, len(self.readable), self.samples.device
+        # room for all from the start: small pieces would lie between the logits of batches, and take their place
+        seen = [torch.empty(many, dtype=kind, device=device) for kind in (torch.half, torch.half, torch.int)]
         logits = np.full((len(learners), n, k), np.nan, np.float32) if self.strategy.reads_logits else None
         try:
             for rows, values in observe(learners, self.samples, self.rows, pulse.look, self.at_once):
-                index = self.readable[done : done + len(rows)]
-                mean, done = values.mean(dim=0), done + len(rows)
-                seen.append(statistics(mean, self.shown[index], self.num_classes))
+                part = slice(done, done + len(rows))
+                index, mean, done = self.readable[part], values.mean(dim=0), part.stop
+                for whole, found in zip(seen, statistics(mean, self.shown[index], self.num_classes), strict=True):
+                    whole[part] = found
                 if epoch >= self.teaching.epochs - self.late_epochs and done > self.added:
                     new = max(len(rows) - (done - self.added), 0)  # the first of them, where a pass goes on
                     self.late[index[new:]] += mean[new:] / self.late_looks
@@ -274,7 +277,7 @@ class Training:
         except StoppedEarly:
             save()
             raise
-        loss, margin, predicted = (torch.cat(parts).cpu().numpy() for parts in zip(*seen, strict=True))
+        loss, margin, predicted = (whole.cpu().numpy() for whole in seen)
         curves, readable = self.curves, self.samples.readable
         for unseen in range(max(epoch - self.every + 1, 0), epoch + 1):
             curves.loss[unseen] = curves.margin[unseen] = np.nan
