@@ -43,7 +43,7 @@ from cleanlab_lite.train.warm_start import Continue, WarmStart, save_proxies
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 SEED_STRIDE = 1000  # between proxies, so that no two share the seed of anything
 REPEAT_STRIDE = 500  # between two trainings of one proxy
-TEMPERATURE_ROWS = 50_000  # plenty for one number
+TEMPERATURE_ROWS, TEMPERATURE_CELLS = 50_000, 10_000_000  # plenty for one number; in float64 they are held thrice
 ENOUGH_ROWS = 20_000  # on a GPU: so many steps are in the fewest epochs that no trial of more pays
 OBSERVE_EVERY = 2  # epochs: a clean pass takes a third of the time of an epoch
 
@@ -370,7 +370,8 @@ def inverse_temperature(logits: Matrix, labels: np.ndarray) -> np.float32:
 
     Proxies taught with mixup or a bounded loss are under-confident (Guo et al., ICML 2017, for the remedy).
     """
-    rows = np.flatnonzero((labels >= 0) & finite_rows(logits))[:TEMPERATURE_ROWS]
+    most = min(TEMPERATURE_ROWS, max(TEMPERATURE_CELLS // logits.shape[1], 1))
+    rows = np.flatnonzero((labels >= 0) & finite_rows(logits))[:most]
     sample = logits[rows].astype(np.float64)
 
     def loss(log_factor: float) -> float:
