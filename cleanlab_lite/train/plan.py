@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from cleanlab_lite.addresses import REACHED, is_elsewhere, shown
+from cleanlab_lite.arrays import HELD_CELLS
 from cleanlab_lite.config import AuditConfig
 from cleanlab_lite.data.cache import SIZES, choose_image_size, choose_sound_format, median_side
 from cleanlab_lite.data.media import opened
@@ -47,6 +48,7 @@ VECTORS_AT_ONCE = 256  # of an encoder, in a step on a CPU: 30 to 40 % less time
 TUNED_BATCH = 256  # and its largest usual batch: it has few epochs
 TRIED = 5  # files elsewhere, until something else must be wrong
 
+PER_ROW = 1000  # bytes of a row beside those: names, columns of the report, neighbours
 TYPICAL_EPOCHS = 20  # for what a history takes, where the epochs are chosen by trial
 # measured: vectors are memorised at once without mixup, pictures are learned too slowly with it
 USUAL_STRATEGY: dict[Modality, str] = {"vector": "mixup", "image": "plain", "sound": "plain"}
@@ -330,15 +332,16 @@ def room(
     n = len(manifest)
     epochs = config.epochs or TYPICAL_EPOCHS
     proxies = config.ensemble + (config.planted > 0)
-    history = 8 * proxies * epochs * n + 4 * n * manifest.num_classes * proxies  # bytes
+    curves, logits = 8 * proxies * epochs * n, 4 * n * manifest.num_classes  # bytes; logits of one network
+    gathered = 3 * min(logits, 4 * HELD_CELLS)  # of many only files hold them
     inputs = n * form.dimensions * (4 if form.is_vector else 1)
     vectors = 2 * n * form.dimensions if encoded else 0
     weights_mib = proxy.weights_mib * (2 * proxies + most_trials(recipes, config.ensemble))  # of every stage; that stay
     if beside is not None:  # until the end of the run
         weights_mib += PROXIES.get(beside.proxy).facts.weights_mib * beside.ensemble
     return (
-        round(1 + (inputs + 2 * history) / 2**30, 1),
-        round((n * form.decoded + vectors + history) / 2**20 + weights_mib + 1),
+        round(1 + (inputs + curves + logits + gathered + PER_ROW * n) / 2**30, 1),
+        round((n * form.decoded + vectors + curves + logits * proxies) / 2**20 + weights_mib + 1),
     )
 
 
