@@ -188,8 +188,8 @@ REFUSED: dict[str, tuple[Callable[[], list[object]], list[str]]] = {
     "header only": (lambda: text_file("path,label\n"), ["m.csv", "no rows"]),
     "empty lines only": (lambda: text_file("\n\n\n"), ["m.csv", "only empty lines", "must name the columns"]),
     "no header": (lambda: text_file("a.png,cat\nb.png,dog\n"), ["no path column", "no label column", "first line"]),
-    "not UTF-8": (lambda: text_file(b"path,label\na.png,caf\xe9\n"), ["m.csv", "line 2", "0xe9", "iconv"]),
-    "UTF-16": (lambda: text_file("path,label\na.png,x\n".encode("utf-16")), ["m.csv", "line 1", "UTF-16", "iconv"]),
+    "not UTF-8": (lambda: text_file("path,label\na.png,кот\n".encode("cp1251")), ["m.csv", "line 2", "0xea", "iconv"]),
+    "UTF-16": (lambda: text_file("path,label\na.png,x\n".encode("utf-16-le")), ["m.csv", "line 1", "UTF-16", "iconv"]),
     "unknown ending": (lambda: text_file("a", "m.xlsx"), ["m.xlsx", "unknown ending '.xlsx'", "expected .csv"]),
     "not Parquet": (lambda: text_file("path,label\n", "m.parquet"), ["m.parquet", "whole Parquet file?"]),
     "half a Parquet": (

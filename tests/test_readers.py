@@ -1,5 +1,6 @@
 """Every format in, one `Manifest` out; and what a broken manifest says."""
 
+import codecs
 import csv
 import json
 import os
@@ -14,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from cleanlab_lite.errors import ManifestError
+from cleanlab_lite.export.manifest import write_manifest
 from cleanlab_lite.manifest.readers import read_manifest, sniff
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(16)
@@ -177,6 +179,33 @@ def test_hostile_names_pass_unharmed(tmp_path):
     assert read_manifest(jsonl).ids.tolist() == names
 
 
+@pytest.mark.parametrize("encoding", ["cp1252", "utf-16", "utf-16-be"])
+def test_what_excel_writes_in_place_of_utf_8_is_read_and_said(tmp_path, encoding):
+    text = "path;label\na.png;café\nb.png;crème brûlée\nc.png;“Straße” 5 €\n"
+    mark = codecs.BOM_UTF16_BE if encoding == "utf-16-be" else b""
+    manifest = read_manifest(write(tmp_path / "m.csv", mark + text.encode(encoding)))
+    assert manifest.classes == ("café", "crème brûlée", "“Straße” 5 €")
+    said = "Windows-1252, such as 'café'" if encoding == "cp1252" else "UTF-16"
+    assert [said in note and "exports are UTF-8" in note for note in manifest.source.notes].count(True) == 1
+    write_manifest(manifest, tmp_path / "out.csv", keep=np.ones(3, dtype=bool), labels=None)
+    assert (tmp_path / "out.csv").read_bytes() == text.encode("utf-8-sig")  # which Excel knows by its mark
+
+
+FOREIGN = {
+    "Cyrillic": "кот".encode("cp1251"),
+    "Greek": "γάτα".encode("cp1253"),
+    "Polish": "stół".encode("cp1250"),
+    "Chinese": "小狗".encode("gbk"),
+    "Japanese": "子猫".encode("shift-jis"),
+    "damaged UTF-8": "café und \udcfc".encode(errors="surrogateescape"),
+}
+
+
+@pytest.mark.parametrize("kind", FOREIGN)
+def test_text_that_hardly_is_western_is_not_guessed_at(tmp_path, kind):
+    fails(write(tmp_path / "m.csv", b"path,label\na.png," + FOREIGN[kind] + b"\n"), "line 2", "is not UTF-8", "iconv")
+
+
 def test_broken_text(tmp_path):
     fails(
         write(tmp_path / "len.csv", 'path,label\na,cat\n"b\n2",dog,3\nc\n'),
@@ -187,8 +216,7 @@ def test_broken_text(tmp_path):
     fails(write(tmp_path / "many.csv", "path,label\n" + "a\n" * 9), "line 6: 1 fields", "and 4 more lines")
     fails(write(tmp_path / "quote.csv", 'path,label\na,cat\nb,"dog\n"c,d",cat\n'), "line 3", "quote")
     fails(write(tmp_path / "back.csv", 'path,label\n"a, \\"b\\"",cat\nb,dog\n'), "line 2", "not with a backslash")
-    fails(write(tmp_path / "latin.csv", b"path,label\na,caf\xe9\n"), "line 2, byte offset 16", "0xe9", "iconv")
-    fails(write(tmp_path / "utf16.csv", "path,label\na,b\n".encode("utf-16")), "NUL", "line 1", "UTF-16")
+    fails(write(tmp_path / "utf16.csv", "path,label\na,b\n".encode("utf-16-le")), "NUL", "line 1", "UTF-16")
     fails(write(tmp_path / "nul.csv", b"path,label\na,b\0\n"), "NUL", "line 2, byte offset 14")
     fails(write(tmp_path / "empty.csv", ""), "is empty (0 bytes)")
     fails(write(tmp_path / "blank.csv", "\n\n"), "only empty lines")

@@ -7,6 +7,7 @@ import csv
 import gzip
 import json
 import os
+import re
 import zlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -162,10 +163,15 @@ class Text(NamedTuple):
     """A text file and how it was stored."""
 
     text: str
-    bom: bool
+    bom: bool  # of UTF-8: one that is to be written
     compression: str  # ending that says so, "" where it is not compressed
+    notes: tuple[str, ...] = ()
 
 
+# Euro, quotation marks, dashes, degree and the like in Windows-1252: what stands between words only, and the others
+BETWEEN = b"\x80\x82\x84\x85\x89\x8b\x91\x93\x94\x95\x99\x9b".decode("cp1252")
+BETWEEN += b"\xa1\xa2\xa3\xa5\xa7\xa9\xab\xae\xb1\xbb\xbf\xd7".decode("cp1252")
+SIGNS = {*BETWEEN, *b"\x92\x96\x97\xa0\xb0\xb7".decode("cp1252")}
 COMPRESSED = {b"\x1f\x8b": ".gz", b"\x28\xb5\x2f\xfd": ".zst", b"BZh": ".bz2"}
 CODECS = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2"}
 
@@ -177,7 +183,10 @@ def bare(path: str) -> str:
 
 
 def read_text(path: str) -> Text:
-    """The whole file as text, unpacked. Raises ManifestError where it is not UTF-8 (a byte order mark is accepted)."""
+    """The whole file as text, unpacked. What Excel writes in place of UTF-8 is read with a note.
+
+    Raises ManifestError where it is no text in UTF-8, in UTF-16 with a byte order mark, or in Windows-1252.
+    """
     data = read_file(path)
     compression = next((ending for magic, ending in COMPRESSED.items() if data.startswith(magic)), "")
     if compression:
@@ -188,6 +197,10 @@ def read_text(path: str) -> Text:
         line = data.count(b"\n", 0, offset) + 1
         return f"{path!r}, line {line}, byte offset {offset}"
 
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        with suppress(UnicodeDecodeError):
+            if "\0" not in (text := data.decode("utf-16")):
+                return Text(text, True, compression, ("the file is UTF-16, exports are UTF-8",))
     if (offset := data.find(b"\0")) >= 0:
         raise ManifestError(
             f"{place(offset)}: NUL byte, expected UTF-8 text",
@@ -196,10 +209,33 @@ def read_text(path: str) -> Text:
     try:
         return Text(data.decode("utf-8-sig"), data.startswith(codecs.BOM_UTF8), compression)
     except UnicodeDecodeError as error:
-        raise ManifestError(
-            f"{place(error.start)}: byte 0x{data[error.start]:02x} is not UTF-8",
-            hint="save it as UTF-8 (Excel: CSV UTF-8), or `iconv -f WINDOWS-1252 -t UTF-8 OLD > NEW`",
-        ) from None
+        found = western(data)
+        if found is None:
+            raise ManifestError(
+                f"{place(error.start)}: byte 0x{data[error.start]:02x} is not UTF-8",
+                hint="save it as UTF-8 (Excel: CSV UTF-8), or by `iconv -f WINDOWS-1250 -t UTF-8 OLD > NEW`",
+            ) from None
+    word = next(word for word in re.findall(r"\w+", found) if not word.isascii())
+    note = f"the file is not UTF-8: read as Windows-1252, such as {word!r:.40}; exports are UTF-8"
+    return Text(found, True, compression, (note,))
+
+
+def western(data: bytes) -> str | None:
+    """The text in Windows-1252, as Excel writes CSV in Western Europe and America; None where it hardly is that.
+
+    Words of other alphabets become three and more letters with accents in a row, those of Central Europe signs such as
+    superscripts, those of East Asia bytes that stand for nothing and quotes within words; and damaged UTF-8 holds whole
+    letters.
+    """
+    try:
+        text = data.decode("cp1252")
+    except UnicodeDecodeError:
+        return None
+    if re.search(rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}", data):
+        return None
+    strange = {char for char in set(text) - SIGNS if not char.isascii() and not char.isalpha()}
+    foreign = re.search(rf"[^\W\d_A-Za-z]{{3}}|[^\W\d_][{BETWEEN}][^\W\d_]", text)
+    return None if strange or foreign or not re.search(r"[^\W\d_A-Za-z]", text) else text
 
 
 def _unpacked(data: bytes, codec: str) -> bytes:

@@ -77,6 +77,7 @@ def _read_delimited(paths: Sequence[str], format: str, delimiters: str, quotes_a
         bool(named) :
     ]:
         notes += (f"left out above the header: {listing(above, 2)}",)
+    notes += tuple(dict.fromkeys(note for each in stored.values() for note in each.notes))
     if read.comments:
         notes += (f"lines left out that begin with #: {read.comments}",)
     style = _style(stored[paths[0]], first, before, delimiter, quoting, len(header))
@@ -279,7 +280,7 @@ def read_jsonl(paths: Sequence[str]) -> Rows:
         table=json_table(found.records, title(paths)),
         format="jsonl",
         known=found.known,
-        notes=found.notes,
+        notes=(*stored.notes, *found.notes),
         folders=tuple(folders),
         style=TextStyle(
             line_end="\r\n" if "\r\n" in stored.text[:65536] else "\n", bom=stored.bom, compression=stored.compression
@@ -309,7 +310,7 @@ def read_json(paths: Sequence[str]) -> Rows:
         folders=((folder_of(path), len(found.records)),),
         known=found.known,
         style=TextStyle(bom=stored.bom, compression=stored.compression),
-        notes=found.notes,
+        notes=(*stored.notes, *found.notes),
     )
 
 
