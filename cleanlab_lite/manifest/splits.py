@@ -81,10 +81,14 @@ def in_paths(paths: Sequence[str]) -> np.ndarray:
     >>> in_paths(["data/train/1.png", "data/test/2.png"]).tolist(), in_paths(["test/1.png", "cat/1.png"]).tolist()
     (['train', 'test'], ['', ''])
     """
-    folders = [path.replace("\\", "/").split("/")[:-1] for path in paths]
     nothing = np.full(len(paths), "", dtype=str)
-    first, last = min(folders, default=[]), max(folders, default=[])
-    shared = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(first, last, strict=False)))
+    slashed = [path.replace("\\", "/") for path in paths]
+    ends = [min(slashed, default=""), max(slashed, default="")]
+    alike = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(*ends, strict=False)))
+    shared = ends[0][:alike].count("/")  # folders, of all paths
+    if not all(split_word(path.split("/")[shared]) and path.count("/") > shared for path in ends):
+        return nothing  # as for most
+    folders = [path.split("/")[:-1] for path in slashed]
     if not all(len(names) > shared for names in folders):
         return nothing
     found = np.array([names[shared] for names in folders], dtype=str)

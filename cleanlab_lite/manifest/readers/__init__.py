@@ -257,7 +257,10 @@ def to_manifest(
 def _of_several_labels(uris: np.ndarray, labels: np.ndarray) -> int:
     """How many files have rows with different labels."""
     given = labels >= 0
-    pairs = set(zip(uris[given].tolist(), labels[given].tolist(), strict=True))
+    files = uris[given].tolist()
+    if len(set(files)) == len(files):  # as mostly
+        return 0
+    pairs = set(zip(files, labels[given].tolist(), strict=True))
     return sum(count > 1 for count in Counter(uri for uri, _ in pairs if uri).values())
 
 
