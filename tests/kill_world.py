@@ -90,7 +90,8 @@ class Machine:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env=os.environ | {"NLCLEAN_CACHE_DIR": str(self.here / "cache"), "OMP_NUM_THREADS": "1"},
+            env=os.environ
+            | {"NLCLEAN_CACHE_DIR": str(self.here / "cache"), "OMP_NUM_THREADS": "1", "PYTHONFAULTHANDLER": "1"},
         )
         self.used = 0  # folders that were `here`
 
