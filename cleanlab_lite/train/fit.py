@@ -332,7 +332,7 @@ class Training:
 def is_ours(teaching: Teaching) -> bool:
     """Whether the proxy, the loss and the strategy are, not what a user has registered."""
     methods = (PROXIES.get(teaching.proxy), LOSSES.parse(teaching.loss)[0], STRATEGIES.parse(teaching.strategy)[0])
-    return all(method.function.__module__.startswith(OWN) for method in methods)
+    return all((method.function.__module__ or "").startswith(OWN) for method in methods)  # None of what `exec` defines
 
 
 class Weighted:
