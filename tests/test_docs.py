@@ -44,6 +44,7 @@ ONLY_PARSED = {  # command lines that begin so: why they are not run
     r"nlclean review(?!.*--merge)": "needs a terminal",
     r"nlclean audit .*--proxy (torchvision|timm):": "needs pretrained weights; encoders have tests of their own",
     r"nlclean encode .*--engine ray": "needs Ray; it has a test of its own",
+    r"nlclean audit .*--trusted RUN": "needs a reviewed run; it has tests of its own",
     r"nlclean audit .*--strategy auto": "trains 32 networks; the search has tests of its own",
 }
 TORCHRUN = {  # its own options, and those of `ray start`
