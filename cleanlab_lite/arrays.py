@@ -202,14 +202,8 @@ class Beside(LazyMatrix):
 
 
 @dataclass(frozen=True)
-class UnitRows(LazyMatrix):
+class UnitRows(Beside):
     """Matrices (n, d of each) side by side, the rows of each of length 1, those that are not finite of zeros."""
-
-    parts: tuple[Matrix, ...]
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        return len(self.parts[0]), sum(part.shape[1] for part in self.parts)
 
     def rows(self, rows: np.ndarray | slice) -> np.ndarray:
         """float16"""

@@ -342,18 +342,20 @@ class Proxies:
         rival = None if head is None else Rival(head.predicted, FAR)
         main = tasks[plan.views[0]]
         with hire(plan.device, config.workers, ranks) as crew:
-            work: dict[str, Any] = {"run": run, "clock": clock, "crew": crew}
             clock.begin("train")
-            if plan.beside is None or rival is None:
-                evidence = watch(main, plan, config, warm=self.warm, rival=rival, **work)
-                return replace(evidence, view=plan.views[0])
-            [view] = plan.beside.views
-            others = beside(tasks[view], plan.of_data, config, **work)
-            also = (others.foremost, others.bench)
-            evidence = watch(main, plan, config, warm=self.warm, rival=rival, also=also, **work)
+            others = also = None
+            if plan.beside is not None and rival is not None:
+                [view] = plan.beside.views
+                others = beside(tasks[view], plan.of_data, config, run=run, clock=clock, crew=crew)
+                also = (others.foremost, others.bench)
+            evidence = watch(
+                main, plan, config, run=run, clock=clock, warm=self.warm, rival=rival, crew=crew, also=also
+            )
+            evidence = replace(evidence, view=plan.views[0])
+            if others is None or rival is None:
+                return evidence
             clock.begin(view)
             other = watch_beside(others, rival)
-        evidence = replace(evidence, view=plan.views[0])
         return evidence if other is None else replace(evidence, beside={view: replace(other, view=view)})
 
     def about(self, run: Run, seen: Seen, verdict: Verdict) -> dict[str, Any]:

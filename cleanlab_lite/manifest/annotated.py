@@ -40,7 +40,7 @@ def datumaro(document: Mapping[str, Any]) -> tuple[list[Record], dict[str, str],
         numbers = [_dig(each, "label_id") for each in _list(item.get("annotations")) if _dig(each, "type") == "label"]
         found = [names[n] if isinstance(n, int) and 0 <= n < len(names) else n for n in numbers]
         path = _dig(item, "image", "path") or _dig(item, "media", "path") or item.get("id")
-        records.append({"id": item.get("id"), "path": path, "label": _one(found)})
+        records.append({"id": item.get("id"), "path": path, "label": one_label(found)})
     return records, {"path": "path", "label": "label"}, "items of Datumaro"
 
 
@@ -62,7 +62,7 @@ def _prodigy(records: Sequence[Record]) -> tuple[list[Record], dict[str, str], s
     rows = []
     for record in records:
         said = record["accept"] if "accept" in record else record.get("label")
-        choice = _one(_list(said) if isinstance(said, list) else [said]) if record["answer"] == "accept" else None
+        choice = one_label(_list(said) if isinstance(said, list) else [said]) if record["answer"] == "accept" else None
         rest = {key: value for key, value in record.items() if key not in ("label", "accept", "answer", "choice")}
         rows.append({**rest, "choice": choice})
     left = sum(record["answer"] != "accept" for record in records)
@@ -104,7 +104,7 @@ def _vertex(records: Sequence[Record]) -> tuple[list[Record], dict[str, str], st
         annotations = [record.get("classificationAnnotation"), *_list(record.get("classificationAnnotations"))]
         found = [_dig(each, "displayName") for each in annotations if isinstance(each, dict)]
         use = _dig(record, "dataItemResourceLabels", ML_USE)
-        rows.append({"path": path, "label": _one(found)} | ({"split": use} if use is not None else {}))
+        rows.append({"path": path, "label": one_label(found)} | ({"split": use} if use is not None else {}))
     return rows, {"path": "path", "label": "label"}, "import file of Vertex AI"
 
 
@@ -118,7 +118,7 @@ def _labelbox(records: Sequence[Record]) -> tuple[list[Record], dict[str, str], 
     questions = list(dict.fromkeys(question for answers in found for question in answers))
     columns = {question: "label" if len(questions) == 1 else question for question in questions}
     rows = [
-        {columns[question]: _one(answers.get(question, [])) for question in questions}
+        {columns[question]: one_label(answers.get(question, [])) for question in questions}
         | {
             "id": _dig(record, "data_row", "id"),
             "file_name": _dig(record, "data_row", "external_id"),
@@ -141,7 +141,7 @@ def _labelbox_answers(record: Record) -> dict[str, list[Any]]:
     return dict(said)
 
 
-def _one(found: Sequence[Any]) -> Any:
+def one_label(found: Sequence[Any]) -> Any:
     """The label of a row: the only one, or a list where they differ."""
     different = [value for place, value in enumerate(found) if value is not None and value not in found[:place]]
     return different if len(different) > 1 else different[0] if different else None

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cleanlab_lite.errors import ManifestError
-from cleanlab_lite.manifest.annotated import datumaro, flattened, via
+from cleanlab_lite.manifest.annotated import datumaro, flattened, one_label, via
 from cleanlab_lite.manifest.sniff import MEDIA_ENDINGS
 from cleanlab_lite.manifest.splits import split_word
 from cleanlab_lite.text import counted, listing
@@ -138,17 +138,13 @@ def _label_studio(tasks: Sequence[Record], path: str) -> Document:
             label: Record = {VOTES: {who: choices[0] for _, who, choices in each}}  # the newest of an annotator counts
         elif len(asked) > 1:
             newest = {question: choices for question, _, choices in each}
-            label = {name: _alone(newest.get(name, [])) for name in asked}
+            label = {name: one_label(newest.get(name, [])) for name in asked}
         else:
             label = {"choice": each[-1][2][0] if each else None}
         records.append({**record, **_renamed(data, *label), **label})
     media = _media_key(records)
     known = ({} if voted or len(asked) > 1 else {"label": "choice"}) | ({"path": media} if media else {})
     return Document(records, known, (_FROM,))
-
-
-def _alone(choices: list[str]) -> str | list[str] | None:
-    return choices if len(choices) > 1 else choices[0] if choices else None
 
 
 def _renamed(data: Record, *taken: str) -> Record:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import difflib
 import glob
 import os
-from collections import Counter
 from collections.abc import Mapping
 from contextlib import nullcontext, suppress
 from dataclasses import replace
@@ -42,6 +41,7 @@ from cleanlab_lite.manifest.readers.columns import (
     make_labels,
     make_segments,
     make_splits,
+    of_several_labels,
     refuse_boxes,
     refuse_contents,
     refuse_denied,
@@ -201,7 +201,7 @@ def to_manifest(
         parts, segment_columns, segment_notes = make_segments(rows, uris, columns.path == NEMO_PATH)
     if segment_columns:
         segment_notes.append(f"segments of files: {' and '.join(segment_columns)}, in seconds")
-    if uris is not None and parts is None and (several := _of_several_labels(uris, labels)):
+    if uris is not None and parts is None and (several := of_several_labels(uris, np.where(uris != "", labels, -1))):
         label_notes.append(f"files with different labels in several rows: {several:,}")
     splits, split_notes = make_splits(rows, columns)
     split_notes.insert(0, in_words(splits) or "no splits: no row is protected")
@@ -252,16 +252,6 @@ def to_manifest(
         lines=rows.lines,
         votes=votes,
     )
-
-
-def _of_several_labels(uris: np.ndarray, labels: np.ndarray) -> int:
-    """How many files have rows with different labels."""
-    given = labels >= 0
-    files = uris[given].tolist()
-    if len(set(files)) == len(files):  # as mostly
-        return 0
-    pairs = set(zip(files, labels[given].tolist(), strict=True))
-    return sum(count > 1 for count in Counter(uri for uri, _ in pairs if uri).values())
 
 
 def _with_votes(

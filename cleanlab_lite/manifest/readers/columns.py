@@ -816,14 +816,23 @@ def refuse_denied(rows: Rows, columns: Columns) -> None:
         )
 
 
+def of_several_labels(files: np.ndarray, labels: np.ndarray) -> int:
+    """How many of the files (n,), by name or number, have rows with different labels (n,); -1 is none."""
+    given = labels >= 0
+    named = files[given].tolist()
+    if len(set(named)) == len(named):  # as mostly
+        return 0
+    pairs = set(zip(named, labels[given].tolist(), strict=True))
+    return sum(count > 1 for count in Counter(file for file, _ in pairs).values())
+
+
 def refuse_boxes(rows: Rows, columns: Columns, labels: np.ndarray) -> None:
     """Raise ManifestError where rows are boxes, and those of one picture have several classes."""
     names = {spelled(name) for name in rows.table.column_names}
     if columns.path is None or not (any(map(is_geometry, names)) or any(names >= corners for corners in BOXES)):
         return
     codes = _codes(rows, columns.path)
-    pairs = {(code, label) for code, label in zip(() if codes is None else codes, labels, strict=False) if label >= 0}
-    several = sum(count > 1 for count in Counter(code for code, _ in pairs).values())
+    several = 0 if codes is None else of_several_labels(codes, labels)
     if several:
         raise ManifestError(
             f"{rows.path!r}: rows are boxes, and {counted(several, 'picture')} have boxes of several classes",
