@@ -110,9 +110,9 @@ def _join_encoded(one: Encoded, other: Encoded) -> Encoded:
 def look(whole: Manifest, source: Proxies, trial: Run, clock: Clock) -> Looked:
     """All rows through the views of the run, and which are copies of each other."""
     inputs, views = source.views(whole, trial, clock)
-    search, _ = source.arithmetic()
+    arithmetic = source.arithmetic()
     main = views[source.plan.views[0]]
-    copies = find_copies(inputs, main, on_progress=clock, search=search)
+    copies = find_copies(inputs, main, on_progress=clock, search=arithmetic.search, elsewhere=arithmetic.elsewhere)
     return Looked(main.readable, views, roots(copies.copy_of), main.order(whole.labels))
 
 

@@ -21,6 +21,7 @@ from cleanlab_lite.arrays import Masked, Matrix, Softmax, UnitRows, blocks
 from cleanlab_lite.clock import Clock
 from cleanlab_lite.config import AuditConfig, as_dict, validate
 from cleanlab_lite.copies import Duplicates, find_copies
+from cleanlab_lite.copies.reframed import Elsewhere
 from cleanlab_lite.data.inputs import Inputs, causes, load_contents, load_inputs
 from cleanlab_lite.data.statistics import statistics
 from cleanlab_lite.evidence.evidence import NO_CLASS, NOBODY, Evidence, HeldOut, Vote, taught_labels
@@ -96,6 +97,15 @@ class EvidenceSource(Protocol):
 
     def about(self, run: Run, seen: Seen, verdict: Verdict) -> dict[str, Any]:
         """What the summary says of it, beside what all audits say."""
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """What is computed on the device, where there is one."""
+
+    search: Search = on_host  # for neighbours
+    multiply: Multiply = np.matmul
+    elsewhere: Elsewhere | None = None  # what several libraries can compute
 
 
 @dataclass(frozen=True)
@@ -256,30 +266,34 @@ class Proxies:
             ranks.require(run.folder)  # where networks leave what they saw
         inputs, views = self.views(manifest, run, clock, ranks)
         main = views[plan.views[0]]
-        search, multiply = self.arithmetic()
-        duplicates = _copies(inputs, main, run, clock, search)
+        arithmetic = self.arithmetic()
+        duplicates = _copies(inputs, main, run, clock, arithmetic)
         vectors = {name: views[name].array for name in plan.in_closed_form}
         head: HeldOut | None = None
         votes: dict[str, Vote] = {}
         if vectors:
-            head, votes = self._closed(manifest, vectors, main, duplicates, run, clock, multiply)
+            head, votes = self._closed(manifest, vectors, main, duplicates, run, clock, arithmetic.multiply)
         if plan.heads == "closed":
             assert head is not None
             return Seen(
-                main, duplicates, replace(_of_head(manifest, vectors, head, votes), decided=self.decided), search
+                main,
+                duplicates,
+                replace(_of_head(manifest, vectors, head, votes), decided=self.decided),
+                arithmetic.search,
             )
         evidence = self._trained(manifest, views, head, duplicates, run, clock, ranks)
         if plan.views[0] != DATA["vector"]:  # networks on those rank better without it, see benchmarks/RESULTS.md
             evidence = replace(evidence, head=head, votes=votes)
-        return Seen(main, duplicates, evidence, search)
+        return Seen(main, duplicates, evidence, arithmetic.search)
 
-    def arithmetic(self) -> tuple[Search, Multiply]:
-        """Neighbours and products of matrices, on the device of the plan."""
-        if self.plan.device == "cpu":
-            return on_host, np.matmul
-        from cleanlab_lite.train.products import products_on, searching_on  # torch
+    def arithmetic(self) -> Arithmetic:
+        """On the device of the plan."""
+        device = self.plan.device
+        if device == "cpu":
+            return Arithmetic()
+        from cleanlab_lite.train.products import products_on, running_on, searching_on  # torch
 
-        return searching_on(self.plan.device), products_on(self.plan.device)
+        return Arithmetic(searching_on(device), products_on(device), running_on(device))
 
     def _closed(
         self,
@@ -476,7 +490,7 @@ class Recorded:
 
     def look(self, manifest: Manifest, run: Run, clock: Clock) -> Seen:
         inputs = load_contents(manifest, on_progress=clock)
-        return Seen(inputs, _copies(inputs, inputs, run, clock), self.evidence)
+        return Seen(inputs, _copies(inputs, inputs, run, clock, Arithmetic()), self.evidence)
 
     def about(self, run: Run, seen: Seen, verdict: Verdict) -> dict[str, Any]:
         nothing = dict.fromkeys(("proxy", "search", "encoder", "warm_start", "device"))
@@ -506,10 +520,10 @@ def _of_head(manifest: Manifest, views: dict[str, np.ndarray], head: HeldOut, vo
     )
 
 
-def _copies(inputs: Inputs, seen: Inputs, run: Run, clock: Clock, search: Search = on_host) -> Duplicates:
+def _copies(inputs: Inputs, seen: Inputs, run: Run, clock: Clock, arithmetic: Arithmetic) -> Duplicates:
     """The copies among the rows, searched once per run."""
     if not run.done("duplicates"):
-        found = find_copies(inputs, seen, on_progress=clock, search=search)
+        found = find_copies(inputs, seen, on_progress=clock, search=arithmetic.search, elsewhere=arithmetic.elsewhere)
         run.write_arrays(layout.COPIES, **found.arrays())
         run.mark("duplicates", **found.facts)
         clock.moved = True

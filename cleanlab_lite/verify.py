@@ -231,7 +231,7 @@ def _at_random(labels: np.ndarray, rows: np.ndarray, left: int, seed: tuple[int,
 def by_regression(run: RunFolder, school: School, lessons: Lessons, trial: Run, clock: Clock) -> tuple[str, Predicted]:
     """What a regression in closed form learns, of the strength that suits the original labels; and its name."""
     whole, source, looked = school.whole, school.source, school.looked
-    _, multiply = source.arithmetic()
+    multiply = source.arithmetic().multiply
     vectors = {name: looked.views[name].array for name in source.plan.in_closed_form}
     views = regressed(whole, vectors, looked.readable, source.config.seed, multiply)
     labels = lessons[ORIGINAL][0].labels

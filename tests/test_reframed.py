@@ -10,8 +10,9 @@ from scipy.ndimage import gaussian_filter, zoom
 
 from cleanlab_lite.copies import Duplicates, find_copies
 from cleanlab_lite.copies.perceptual import small_pictures
-from cleanlab_lite.copies.reframed import NEIGHBORS, Overlay, all_frames, framed_agreement, reframed_pairs
+from cleanlab_lite.copies.reframed import NEIGHBORS, Overlay, all_frames, framed_agreement, reframed_pairs, samplings
 from cleanlab_lite.data.inputs import Inputs
+from cleanlab_lite.train.products import running_on
 
 SIDE = 32
 
@@ -94,6 +95,17 @@ def test_pictures_of_one_kind_are_no_copies():
     assert len(pairs) == 0 and distance < 0.05
 
 
+def test_a_device_finds_the_same():
+    originals = scenes(60)
+    pictures = np.concatenate([stored(originals), stored(cropped(originals[:20], 0.03))[..., ::-1]])
+    small = small_pictures(pictures, np.arange(80)).small
+    near = neighbors_of(80, [(row, 60 + row) for row in range(20)])
+    here = reframed_pairs(Overlay(pictures, np.arange(80), small), near)
+    there = reframed_pairs(Overlay(pictures, np.arange(80), small, running_on("cpu")), near)
+    np.testing.assert_array_equal(here[0], there[0])
+    assert len(here[0]) == 20 and here[1] == pytest.approx(there[1], rel=1e-4)
+
+
 @pytest.mark.parametrize("u", [0, 1, 4])
 def test_too_few_pictures_have_no_usual_neighbour(u):
     pictures = stored(scenes(max(u, 1)))[:u]
@@ -109,7 +121,7 @@ def test_agreement_by_products_is_that_of_what_lies_in_the_frames():
     place = np.array([0, 0, 1, 1, 2])
     rows, columns = all_frames().sampling(16)
     framed = rows @ whole.reshape(-1, 1, 16, 16) @ columns.swapaxes(1, 2)  # (3, f, 16, 16)
-    for found, flip in zip(framed_agreement(whole, place, other), (1, -1), strict=True):
+    for found, flip in zip(framed_agreement(whole, place, other, samplings()), (1, -1), strict=True):
         for pair, seen in enumerate(other.reshape(-1, 16, 16)[:, :, ::flip]):
             expected = [
                 0 if place[pair] == 2 else np.corrcoef(f.ravel(), seen.ravel())[0, 1] for f in framed[place[pair]]

@@ -17,7 +17,7 @@ import numpy as np
 from cleanlab_lite.arrays import Part
 from cleanlab_lite.copies.embedding import chord, embedding_pairs
 from cleanlab_lite.copies.perceptual import Looks, correlation, perceptual_pairs, small_clips, small_pictures
-from cleanlab_lite.copies.reframed import Overlay, reframed_pairs
+from cleanlab_lite.copies.reframed import Elsewhere, Overlay, reframed_pairs
 from cleanlab_lite.data.inputs import Inputs
 from cleanlab_lite.groups import differs, group_pairs, roots
 from cleanlab_lite.judge.neighbors import Search, on_host
@@ -95,7 +95,12 @@ class Duplicates:
 
 
 def find_copies(
-    inputs: Inputs, seen: Inputs | None = None, *, on_progress: OnProgress = ignore, search: Search = on_host
+    inputs: Inputs,
+    seen: Inputs | None = None,
+    *,
+    on_progress: OnProgress = ignore,
+    search: Search = on_host,
+    elsewhere: Elsewhere | None = None,
 ) -> Duplicates:
     """All copies among the rows: of pictures and clips by their pixels, of vectors by their neighbours.
 
@@ -103,6 +108,7 @@ def find_copies(
         inputs: what the rows are. Where nothing was decoded, only the same bytes are found.
         seen: what a frozen encoder made of them, searched as well; by default `inputs`.
         search: for neighbours.
+        elsewhere: where pictures are laid over each other, see `Overlay`.
     """
     n = len(inputs.codes)
     exact = inputs.duplicate_of
@@ -129,7 +135,7 @@ def find_copies(
         found, neighbors, facts["search"] = embedding_pairs(part, hear(len(rows)), search)
         links["embedding"] = rows[found]
         if looks is not None and inputs.offsets is None:
-            overlay = Overlay(inputs.array, rows, looks.small[place[rows]])
+            overlay = Overlay(inputs.array, rows, looks.small[place[rows]], elsewhere)
             found, facts["reframed_distance"] = reframed_pairs(overlay, neighbors)
             group = roots(group_pairs(n, links["perceptual"]))
             found = rows[found]

@@ -9,8 +9,10 @@ Letters: n pictures, u rows, p pairs, f frames, s pixels.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, cached_property
+from typing import Any
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -30,6 +32,9 @@ SHARE = 1 / 16  # of the usual distance, at most: half of what is asked of other
 COARSE_SHARE = 8  # times the distance of copies, at 16 pixels
 STEPS = (("scale", 0.02), ("top", 0.25), ("left", 0.25), ("scale", 0.01))  # in which a frame is fitted
 ROWS, PAIRS = 64, 128  # at a time
+PAIRS_ELSEWHERE = 8192  # the same, of a device with many units
+
+Elsewhere = Callable[..., tuple[np.ndarray, ...]]  # calls a function of arrays and of the library that computes it
 
 
 @dataclass(frozen=True)
@@ -69,13 +74,13 @@ def all_frames() -> Frames:
 
 
 @cache
-def _samplings() -> np.ndarray:
+def samplings() -> np.ndarray:
     """(1 + SCALES x PLACES, 16, 16) float32 `sampling` of one axis, of the whole and of crops, in that order."""
     scale, place = np.array([(1.0, 0.5), *((scale, place) for scale in SCALES for place in PLACES)], np.float32).T
     return _sampling(SMALL, scale, place)
 
 
-def framed_agreement(whole: np.ndarray, place: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def framed_agreement(whole: Any, place: Any, other: Any, matrices: Any, library: Any = np) -> tuple[Any, Any]:
     """(p, f) correlation of what lies in each of `all_frames` with another picture, and with its mirror image.
 
     What lies in a frame, R w C', need not be computed: <R w C', o> is <R w, o C>, and its square <R'R w, w C'C>, so
@@ -86,40 +91,54 @@ def framed_agreement(whole: np.ndarray, place: np.ndarray, other: np.ndarray) ->
         whole: (u, 256) float32 pictures of 16 pixels a side.
         place: (p,) which of them.
         other: (p, 256) float32.
+        matrices: `samplings`.
+        library: `numpy`, or `torch`, where the arrays are its own.
     """
-    matrices = _samplings()
     centred = (whole - whole.mean(axis=1, keepdims=True)).reshape(-1, SMALL, SMALL)
-    seen = _unit(other).reshape(-1, SMALL, SMALL)
+    seen = other - other.mean(axis=1, keepdims=True)
+    seen = (seen / ((seen**2).sum(axis=1, keepdims=True) ** 0.5).clip(1e-6)).reshape(-1, SMALL, SMALL)
     squares = matrices.swapaxes(1, 2) @ matrices
     rows, columns = _along(matrices, centred), _along(matrices.swapaxes(1, 2), seen.swapaxes(1, 2))
-    norm = _by_frame(_along(squares, centred), _along(squares, centred.swapaxes(1, 2)).swapaxes(2, 3))
+    tops, lefts = _along(squares, centred), _along(squares, centred.swapaxes(1, 2)).swapaxes(2, 3)
+    norm = library.concatenate(_by_frame(tops, lefts), axis=1)
     sums = matrices.sum(axis=1)
     total = sums @ centred @ sums.T  # (u, places, places), of all pixels in a frame
-    mean = np.concatenate([total[:, :1, 0], *(total[:, one, one].reshape(len(total), -1) for one in _scales())], axis=1)
-    norm = np.sqrt(np.maximum(norm - mean**2 / SMALL**2, 1e-6))[place]
+    apart = (total[:, one, one].reshape(len(total), -1) for one in _scales())
+    mean = library.concatenate([total[:, :1, 0], *apart], axis=1)
+    norm = ((norm - mean**2 / SMALL**2).clip(1e-6) ** 0.5)[place]
     columns, rows = columns.swapaxes(2, 3), rows[place]
-    across = columns[:, [0, *(at for one in _scales() for at in range(one.start, one.stop)[::-1])], :, ::-1]
-    return _by_frame(rows, columns) / norm, _by_frame(rows, across) / norm
+    mirrored = [0, *(at for one in _scales() for at in range(one.start, one.stop)[::-1])]
+    across = columns[:, mirrored][..., list(range(SMALL))[::-1]]
+    plain, flipped = (library.concatenate(_by_frame(rows, each), axis=1) / norm for each in (columns, across))
+    return plain, flipped
 
 
 def _scales() -> list[slice]:
-    """The crops of each scale among `_samplings`."""
+    """The crops of each scale among `samplings`."""
     return [slice(start, start + len(PLACES)) for start in range(1, 1 + len(SCALES) * len(PLACES), len(PLACES))]
 
 
-def _along(matrices: np.ndarray, pictures: np.ndarray) -> np.ndarray:
+def _along(matrices: Any, pictures: Any) -> Any:
     """(u, m, 16, 16) every matrix (m, 16, 16) times every picture (u, 16, 16)."""
     return (matrices.reshape(-1, SMALL) @ pictures).reshape(len(pictures), len(matrices), SMALL, SMALL)
 
 
-def _by_frame(tops: np.ndarray, lefts: np.ndarray) -> np.ndarray:
-    """(p, f) products of what belongs to the top and to the left of every frame, each (p, m, 16, 16)."""
+def _by_frame(tops: Any, lefts: Any) -> list[Any]:
+    """Of the whole (p, 1) and of the crops (p, f - 1): products of what belongs to the top and to the left of every
+    frame, each (p, m, 16, 16)."""
     p = len(tops)
     tops, lefts = (each.reshape(p, -1, SMALL * SMALL) for each in (tops, lefts))
-    whole = np.einsum("pq,pq->p", tops[:, 0], lefts[:, 0])[:, None]
+    whole = (tops[:, 0] * lefts[:, 0]).sum(axis=1)[:, None]
     apart = (p, len(SCALES), len(PLACES), SMALL * SMALL)
     crops = tops[:, 1:].reshape(apart) @ lefts[:, 1:].reshape(apart).swapaxes(2, 3)
-    return np.concatenate([whole, crops.reshape(p, -1)], axis=1)
+    return [whole, crops.reshape(p, -1)]
+
+
+def best_frame(whole: Any, place: Any, other: Any, matrices: Any, library: Any) -> tuple[Any, Any]:
+    """(p,) the largest `framed_agreement`, and (p,) where: of `all_frames`, those of the mirror image behind them."""
+    agreement = library.concatenate(framed_agreement(whole, place, other, matrices, library), axis=1)
+    at = agreement.argmax(axis=1)
+    return agreement[library.arange(len(at)), at], at
 
 
 @dataclass(frozen=True)
@@ -129,6 +148,7 @@ class Overlay:
     pictures: np.ndarray  # (n, 3, s, s) uint8, which may be memory-mapped
     rows: np.ndarray  # (u,) those that are compared
     small: np.ndarray  # (u, 3, 256) uint8, the same at 16 pixels a side
+    elsewhere: Elsewhere | None = None  # to compute on; else with NumPy, in as many threads as there are cores
 
     @cached_property
     def _grey(self) -> np.ndarray:
@@ -166,27 +186,26 @@ class Overlay:
     def _coarse(self, pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, Frames]:
         """Of each pair (p, 2) the best correlation, whether the second lies inside the first, or the first inside the
         second, whether mirrored, and the frame."""
-        best = np.full(len(pairs), -2.0, np.float32)
-        inside, mirrored = np.zeros(len(pairs), bool), np.zeros(len(pairs), bool)
-        frame = np.zeros(len(pairs), np.int64)
-        for first in (True, False):
-            a, b = pairs[:, 0 if first else 1], pairs[:, 1 if first else 0]
-            order = np.argsort(a, kind="stable")  # what belongs to a row is computed once, mostly
-            parts = [order[start : start + ROWS] for start in range(0, len(order), ROWS)]
+        first, second = self._framed(*pairs.T), self._framed(*pairs.T[::-1])
+        inside = first[0] >= second[0]
+        flip, frame = np.divmod(np.where(inside, first[1], second[1]), len(all_frames().scale))
+        return np.maximum(first[0], second[0]), inside, flip == 1, all_frames().take(frame)
 
-            def fitting(part: np.ndarray, a: np.ndarray = a, b: np.ndarray = b) -> tuple[np.ndarray, np.ndarray]:
-                known, place = np.unique(a[part], return_inverse=True)
-                return framed_agreement(self._grey[known], place, self._grey[b[part]])
+    def _framed(self, whole: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(p,) and (p,) `best_frame` of pictures (p,) with others (p,)."""
+        order = np.argsort(whole, kind="stable")  # what belongs to a row is computed once, mostly
+        size = ROWS if self.elsewhere is None else PAIRS_ELSEWHERE
+        parts = [order[start : start + size] for start in range(0, len(order), size)]
 
-            for part, found in zip(parts, ahead(fitting, parts, cores()), strict=True):
-                for flip, agreement in enumerate(found):
-                    top = agreement.argmax(axis=1)
-                    value = agreement[np.arange(len(part)), top]
-                    better = value > best[part]
-                    chosen = part[better]
-                    best[chosen], inside[chosen], mirrored[chosen] = value[better], first, bool(flip)
-                    frame[chosen] = top[better]
-        return best, inside, mirrored, all_frames().take(frame)
+        def compare(part: np.ndarray) -> tuple[np.ndarray, ...]:
+            known, place = np.unique(whole[part], return_inverse=True)
+            arrays = self._grey[known], place, self._grey[other[part]], samplings()
+            return best_frame(*arrays, np) if self.elsewhere is None else self.elsewhere(best_frame, *arrays)
+
+        value, frame = np.empty(len(order), np.float32), np.empty(len(order), np.int64)
+        for part, found in zip(parts, ahead(compare, parts, cores() if self.elsewhere is None else 0), strict=True):
+            value[part], frame[part] = found
+        return value, frame
 
     def _fine(self, whole: np.ndarray, other: np.ndarray, mirrored: np.ndarray, frames: Frames) -> np.ndarray:
         """(p,) correlation, the frames fitted: one of their numbers after the other."""

@@ -22,7 +22,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import minimize
 from scipy.special import expit
 
 from cleanlab_lite.arrays import Matrix, per_row, predictions
@@ -37,6 +36,7 @@ FEWEST_HIDDEN = 100  # rows
 PREDICTED = 0.5  # share of the rows predicted as labelled; of weaker proxies most rows look like rows of no class
 SAMPLE = 20_000  # rows that the classifier learns from, of either kind
 CELLS = 10_000_000  # probabilities of them
+NEWTON, CONVERGED = 100, 1e-12  # steps at most, and by what share of the loss the last one lowers it
 
 
 @dataclass(frozen=True)
@@ -113,16 +113,37 @@ def tell_apart(hidden: np.ndarray, rows: np.ndarray, sample: np.ndarray) -> tupl
     centre, scale = known.mean(axis=0), known.std(axis=0)
     scale[scale == 0] = 1
     x = quadratic((known - centre) / scale)
-    sign = np.repeat([1.0, -1.0], [h, s])
+    hides = np.repeat([1.0, 0.0], [h, s])
     weight = np.repeat([(h + s) / (2 * h), (h + s) / (2 * s)], [h, s])
-
-    def loss(w: np.ndarray) -> tuple[float, np.ndarray]:
-        against = -sign * (x @ w)
-        slope = (-sign * weight * expit(against)) @ x
-        return float(weight @ np.logaddexp(0, against) + w[1:] @ w[1:] / 2), slope + np.concatenate([[0], w[1:]])
-
-    w = minimize(loss, np.zeros(x.shape[1]), jac=True, method="L-BFGS-B", options={"maxiter": 500}).x
+    w = logistic(x, hides, weight)
     return x[:h] @ w, quadratic((rows - centre) / scale) @ w
+
+
+def logistic(x: np.ndarray, y: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """(d,) weights of columns x (n, d), the first of them 1, that tell y (n,) of 0 and 1: by Newton's method.
+
+    The sum of losses, weighted by `weight` (n,), and half the squares of the weights but the first one's is smallest.
+    """
+    penalty = np.ones(x.shape[1])
+    penalty[0] = 0
+
+    def loss(w: np.ndarray) -> float:
+        z = x @ w
+        return float(weight @ (np.logaddexp(0, z) - y * z) + penalty @ w**2 / 2)
+
+    w = np.zeros(x.shape[1])
+    now = loss(w)
+    for _ in range(NEWTON):
+        p = expit(x @ w)
+        slope = (weight * (p - y)) @ x + penalty * w
+        curvature = (x * (weight * p * (1 - p))[:, None]).T @ x + np.diag(penalty)
+        step = np.linalg.lstsq(curvature, slope)[0]
+        while (after := loss(w - step)) > now:  # far from the smallest it may go too far
+            step /= 2
+        w, now, before = w - step, after, now
+        if before - now <= CONVERGED * now:
+            break
+    return w
 
 
 def quadratic(x: np.ndarray) -> np.ndarray:

@@ -1,8 +1,9 @@
-"""Products of matrices, and the largest of them, on a device, for what is computed without torch otherwise."""
+"""Products of matrices and the like on a device, for what is computed without torch otherwise."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,6 +25,24 @@ def products_on(device: str) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
         return np.matmul(left, right)
 
     return multiply
+
+
+def running_on(device: str) -> Callable[..., tuple[np.ndarray, ...]]:
+    """Calls a function of arrays and of the library that computes it: of torch on the device, in full precision.
+
+    With NumPy on the host where memory ends.
+    """
+
+    def call(function: Callable[..., tuple[Any, ...]], *arrays: np.ndarray) -> tuple[np.ndarray, ...]:
+        try:
+            there = (torch.from_numpy(np.ascontiguousarray(array)).to(device) for array in arrays)
+            return tuple(result.cpu().numpy() for result in function(*there, torch))
+        except RuntimeError as error:
+            if not out_of_memory(error):
+                raise
+        return function(*arrays, np)
+
+    return call
 
 
 def searching_on(device: str) -> Search:
