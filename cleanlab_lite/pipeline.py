@@ -55,6 +55,7 @@ from cleanlab_lite.train.task import DATA, ENCODER, STATISTICS
 from cleanlab_lite.workers import may_start
 
 if TYPE_CHECKING:
+    from cleanlab_lite.train.models.encoders import Encoder
     from cleanlab_lite.train.planned import Plan
     from cleanlab_lite.train.ranks import Ranks
     from cleanlab_lite.train.warm_start import WarmStart
@@ -62,6 +63,7 @@ if TYPE_CHECKING:
 SOUND = ("sample_rate", "patch_seconds")  # of a plan
 LONGEST_ID = 60  # characters of an id in a sentence
 HASHED = 1e-4  # seconds to read and hash a file
+NEARLY_ALL = 0.9  # of the files
 # What is lost with a kind of evidence.
 WITHOUT = {
     "history": (
@@ -272,7 +274,7 @@ class Proxies:
         head: HeldOut | None = None
         votes: dict[str, Vote] = {}
         if vectors:
-            head, votes = self._closed(manifest, vectors, main, duplicates, run, clock, arithmetic.multiply)
+            head, votes = self._closed(manifest, vectors, main, duplicates, run, clock, arithmetic)
         if plan.heads == "closed":
             assert head is not None
             return Seen(
@@ -303,7 +305,7 @@ class Proxies:
         duplicates: Duplicates,
         run: Run,
         clock: Clock,
-        multiply: Multiply,
+        arithmetic: Arithmetic,
     ) -> tuple[HeldOut, dict[str, Vote]]:
         """What a head in closed form says of vectors (n, d) by view, and what each of them would say alone."""
         clock.tell(Progress("heads", 0, 1, "steps"))
@@ -313,7 +315,7 @@ class Proxies:
         )
         group = roots(duplicates.copy_of)  # copies do not answer for each other
         seed = self.config.seed
-        views = regressed(manifest, vectors, readable, seed, multiply)
+        views = regressed(manifest, vectors, readable, seed, arithmetic.multiply)
         strangers = None if self.decided is None else self.decided == NO_CLASS
         head, votes = look(
             views,
@@ -323,7 +325,8 @@ class Proxies:
             judged=judged,
             strangers=strangers,
             seed=seed,
-            multiply=multiply,
+            multiply=arithmetic.multiply,
+            search=arithmetic.search,
         )
         agreements = {name: vote.agreement for name, vote in votes.items()}
         run.mark("heads", agreement=head.agreement, views=agreements, strength=head.strength)
@@ -434,7 +437,8 @@ class Proxies:
             from cleanlab_lite.train.shards import fill_cache
 
             fill_cache(manifest, plan, encoder, PRECISIONS[plan.encoder_precision or "fp32"], ranks, clock)
-        inputs = load_inputs(manifest, plan.picture_size, plan.sound, workers=self.config.workers, on_progress=clock)
+        heard = clock if encoder is None else self._with_encoder_ready(encoder, clock)
+        inputs = load_inputs(manifest, plan.picture_size, plan.sound, workers=self.config.workers, on_progress=heard)
         run.mark("decode", decoded=inputs.decoded, unreadable=int((~inputs.readable).sum()))
         views = dict.fromkeys(plan.views, inputs)
         if encoder is not None:
@@ -456,6 +460,26 @@ class Proxies:
         if manifest.encoded is not None and manifest.encoded.small is not None:
             return replace(inputs, array=manifest.encoded.small), views  # copies are looked for among the pictures
         return inputs, views
+
+    def _with_encoder_ready(self, encoder: Encoder, clock: Clock) -> OnProgress:
+        """What hears that files are decoded, and has a GPU get ready for them meanwhile."""
+        import torch
+
+        from cleanlab_lite.train.encode import get_ready
+        from cleanlab_lite.train.ensemble import PRECISIONS
+
+        plan, begun = self.plan, False
+
+        def hear(progress: Progress) -> None:
+            nonlocal begun
+            clock(progress)
+            # not for a few files that cannot be read: every audit tries them again
+            if progress.done < NEARLY_ALL * progress.total and not begun:
+                begun = True
+                shape = plan.sound.shape if plan.sound else (3, plan.picture_size, plan.picture_size)
+                get_ready(encoder, shape, torch.device(plan.device), PRECISIONS[plan.encoder_precision])
+
+        return hear
 
 
 @dataclass(frozen=True)

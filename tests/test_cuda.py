@@ -11,13 +11,17 @@ from test_ensemble import KEY, inputs_of
 from worlds import auroc, blobs
 
 from cleanlab_lite.clock import Clock
+from cleanlab_lite.copies.reframed import best_frame, samplings
 from cleanlab_lite.run import Run
 from cleanlab_lite.train import fit as training
 from cleanlab_lite.train import graphs, jobs
 from cleanlab_lite.train.augment import random_flip, random_shift
+from cleanlab_lite.train.encode import features, get_ready
 from cleanlab_lite.train.fit import Observation, Teaching, fit
 from cleanlab_lite.train.loader import Samples
 from cleanlab_lite.train.losses import LOSSES
+from cleanlab_lite.train.models.encoders import LITE, describe_encoder, load_encoder
+from cleanlab_lite.train.products import running_on
 from cleanlab_lite.train.strategies import STRATEGIES
 from cleanlab_lite.train.task import Task
 
@@ -158,3 +162,22 @@ def test_a_step_that_asks_the_device_is_not_recorded():
         replay(step, torch.full((3,), float(number), device="cuda"))
     assert seen == [3.0 * number for number in range(8)]
     assert torch.ones(3, device="cuda").sum() == 3  # the device goes on
+
+
+def test_a_device_that_got_ready_shows_the_same():
+    cuda, shape = torch.device("cuda"), (3, 32, 32)
+    pictures = np.random.default_rng(0).integers(0, 256, (5, *shape)).astype(np.uint8)
+    encoder = load_encoder(describe_encoder(LITE, 0), "")
+    get_ready(encoder, shape, cuda, torch.bfloat16)
+    shown = features(encoder, pictures, cuda, torch.bfloat16)
+    again = features(load_encoder(describe_encoder(LITE, 0), "").to(cuda), pictures, cuda, torch.bfloat16)
+    np.testing.assert_array_equal(shown, again)
+
+
+def test_pictures_laid_over_each_other_there_are_those_of_the_host():
+    rng = np.random.default_rng(0)
+    whole, other = (rng.integers(0, 256, (n, 256)).astype(np.float32) for n in (30, 200))
+    arrays = whole, rng.integers(0, 30, 200), other, samplings()
+    here, there = best_frame(*arrays, np), running_on("cuda")(best_frame, *arrays)
+    np.testing.assert_allclose(there[0], here[0], atol=1e-4)
+    assert (there[1] == here[1]).mean() > 0.99

@@ -86,6 +86,14 @@ def vectors(inputs: Inputs, encoder: Encoder, **options: float) -> tuple[Inputs,
 # --- features -------------------------------------------------------------------------------------------------------
 
 
+def test_a_device_gets_ready_only_where_files_are_to_be_decoded(manifest, weights, monkeypatch, capsys):
+    shapes: list[tuple[int, ...]] = []
+    monkeypatch.setattr(encode_module, "get_ready", lambda encoder, shape, device, autocast: shapes.append(shape))
+    for _ in range(2):
+        assert call(capsys, "audit", manifest, *QUICK, *ENCODING, "--weights", weights, "--overwrite").code == 0
+    assert shapes == [(3, SIZE, SIZE)]
+
+
 def test_features_are_those_of_a_direct_forward_pass(manifest, network, weights):
     inputs = inputs_of(manifest)
     found, computed = vectors(inputs, encoder_of(weights))

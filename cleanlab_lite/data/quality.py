@@ -8,7 +8,11 @@ makes a picture blurred, as small steps alone would.
 
 from __future__ import annotations
 
+from collections import deque
+
 import numpy as np
+
+from cleanlab_lite.workers import ahead, cores
 
 BLOCK = 64  # pictures looked at together: what fits near a core
 LOOKED_AT = 32  # pixels of a side that brightness is told by
@@ -33,12 +37,15 @@ def picture_notes(pixels: np.ndarray, sizes: np.ndarray, readable: np.ndarray) -
     every = max(1, round(enlarged))  # pixel: what lies between is interpolated, and looks blurred in any picture
     step = max(1, pixels.shape[-1] // LOOKED_AT)
     rows = np.flatnonzero(readable)
-    for start in range(0, len(rows), BLOCK):
-        block = rows[start : start + BLOCK]
+    blocks = [rows[start : start + BLOCK] for start in range(0, len(rows), BLOCK)]
+
+    def look(block: np.ndarray) -> None:
         chosen = pixels[block]
         grey = chosen[:, :, ::step, ::step].mean(axis=1, dtype=np.float32)
         low[block], high[block] = percentiles(grey.reshape(len(block), -1), (1, 99))
         sharp[block] = sharpness(chosen[:, 1, ::every, ::every].astype(np.float32))
+
+    deque(ahead(look, blocks, cores()), maxlen=0)
     blank = high - low < BLANK
     sharp[blank] = np.nan
     found = {

@@ -28,7 +28,7 @@ from scipy.special import logsumexp
 from cleanlab_lite.arrays import HELD_CELLS, Largest, Matrix, finite_rows, margins, per_row, unit_rows
 from cleanlab_lite.errors import EvidenceError
 from cleanlab_lite.evidence.evidence import HeldOut, Vote
-from cleanlab_lite.judge.neighbors import nearest_neighbors
+from cleanlab_lite.judge.neighbors import Search, nearest_neighbors, on_host
 from cleanlab_lite.judge.random_features import RandomFeatures
 
 BLOCK = 4096  # rows, fewer where there are thousands of classes
@@ -255,14 +255,14 @@ class Ridge:
         side = rng.permuted(np.tile([False, True], (-(-c // 2), 1)), axis=1).ravel()[:c]
         return side, ~side
 
-    def neighbors_vote(self, rows: np.ndarray, count: int = 30) -> np.ndarray:
+    def neighbors_vote(self, rows: np.ndarray, count: int = 30, search: Search = on_host) -> np.ndarray:
         """(b,) int64 class that the nearest among teaching `rows` (b,) vote for, each with its cosine; no copies.
 
         By the vectors themselves where the view is random features of them, which are many more numbers.
         """
         views = [view.vectors if isinstance(view, RandomFeatures) else view for view in self.views]
         x = Standard(views, *_scaling(views, unit(views, rows)))(rows)
-        near, cosine = nearest_neighbors(x, min(count, max(len(rows) - 1, 1)))
+        near, cosine = nearest_neighbors(x, min(count, max(len(rows) - 1, 1)), search=search)
         other = (near >= 0) & (self.group[rows][near] != self.group[rows][:, None])
         weight = np.where(other, np.nan_to_num(cosine).clip(0) + 1e-6, 0)
         voter = np.repeat(np.arange(len(rows)), near.shape[1])
@@ -357,6 +357,7 @@ def hold_out(
     strangers: np.ndarray | None = None,
     seed: int = 0,
     multiply: Multiply = np.matmul,
+    search: Search = on_host,
 ) -> HeldOut:
     """Predict every row of the views, side by side, from the others; `group` as in `Ridge.fit`.
 
@@ -402,7 +403,7 @@ def hold_out(
         logits *= np.float32(s)
     near = spread(taught, NEIGHBORLY)
     neighbors = np.full(n, -1)
-    neighbors[near] = ridge.neighbors_vote(near)
+    neighbors[near] = ridge.neighbors_vote(near, search=search)
     scored = labels if judged is None else np.where(ridge.readable, judged, -1)
     return HeldOut(
         logits=logits,
@@ -427,6 +428,7 @@ def look(
     strangers: np.ndarray | None = None,
     seed: int = 0,
     multiply: Multiply = np.matmul,
+    search: Search = on_host,
 ) -> tuple[HeldOut, dict[str, Vote]]:
     """What a head on all views side by side says, and what each view by itself would have voted for.
 
@@ -442,6 +444,7 @@ def look(
         strangers=strangers,
         seed=seed,
         multiply=multiply,
+        search=search,
     )
     head = hold(list(views.values()))
     alone = {name: hold([view]) if len(views) > 1 else head for name, view in views.items()}

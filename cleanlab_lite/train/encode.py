@@ -6,9 +6,12 @@ A sound is several pictures, the patches of its spectrogram; its vector is their
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import cache, partial
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -18,6 +21,8 @@ from cleanlab_lite.data.inputs import Inputs
 from cleanlab_lite.progress import OnProgress, ignore
 from cleanlab_lite.train.memory import out_of_memory, reuse_blocks
 from cleanlab_lite.train.models.encoders import Encoder
+
+Result = TypeVar("Result")
 
 BROKEN = "the encoder makes NaN of this row"
 BATCH_CPU, BATCH_GPU = 16, 1024  # pictures, and clips between two events of progress
@@ -39,7 +44,7 @@ def encode(
     in the cache, also when `on_progress` raises to stop.
     """
     form = feature_format(encoder, autocast, inputs.form)
-    encoder = encoder.to(device, memory_format=torch.channels_last)
+    _there(device, partial(encoder.to, device, memory_format=torch.channels_last))
 
     def compute(rows: np.ndarray) -> np.ndarray:
         return vectors_of(encoder, inputs, rows, device, autocast)
@@ -81,17 +86,44 @@ def threads_of(device: torch.device) -> Iterator[int]:
     """How many threads encode a batch each. On a CPU as many as torch has, which has one in each of them meanwhile.
 
     Several threads of torch on one batch wait for the slowest after every layer, and round otherwise than one does.
-    For a GPU this one only: cuDNN plans all convolutions anew for every other thread, for two seconds.
+    For a GPU two: one has the next pictures ready while the other waits for it.
     """
     threads = torch.get_num_threads()
     if device.type != "cpu":
-        yield 0
+        yield 2
         return
     torch.set_num_threads(1)
     try:
         yield threads
     finally:
         torch.set_num_threads(threads)
+
+
+def _there(device: torch.device, function: Callable[[], Result]) -> Result:
+    """What the function returns: called here, for a GPU in the one thread that shows encoders pictures on it.
+
+    cuDNN plans all convolutions anew for every other thread, for two seconds.
+    """
+    return function() if device.type == "cpu" else _gpu_thread().submit(function).result()
+
+
+@cache
+def _gpu_thread() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(1, "encoder")
+
+
+def get_ready(encoder: Encoder, shape: tuple[int, ...], device: torch.device, autocast: torch.dtype | None) -> None:
+    """On a GPU, begin to load what the encoder needs there and to plan for pictures of a shape; return at once.
+
+    It takes 3 to 7 seconds, in which files can be decoded.
+    """
+
+    def begin() -> None:
+        encoder.to(device, memory_format=torch.channels_last)
+        _features(encoder, np.zeros((batch_of(device), *shape), np.uint8), device, autocast)
+
+    if device.type != "cpu":
+        _gpu_thread().submit(begin)  # what it raises, it raises again when the first pictures are shown
 
 
 def vectors_of(
@@ -107,7 +139,6 @@ def vectors_of(
     return mean_of_clips(np.concatenate(parts), clips.offsets)
 
 
-@torch.inference_mode()
 def features(encoder: Encoder, pictures: np.ndarray, device: torch.device, autocast: torch.dtype | None) -> np.ndarray:
     """(b, d) float16 of pictures (b, 3, s, s) uint8, all NaN where one number of a row is.
 
@@ -115,7 +146,8 @@ def features(encoder: Encoder, pictures: np.ndarray, device: torch.device, autoc
     """
     if device.type == "cpu":
         reuse_blocks()
-    return _features(encoder, filled_up(pictures, batch_of(device)), device, autocast)[: len(pictures)]
+    show = partial(_features, encoder, filled_up(pictures, batch_of(device)), device, autocast)
+    return _there(device, show)[: len(pictures)]
 
 
 def filled_up(pictures: np.ndarray, size: int) -> np.ndarray:
@@ -126,6 +158,7 @@ def filled_up(pictures: np.ndarray, size: int) -> np.ndarray:
     return np.concatenate([pictures, blank]) if len(blank) else pictures
 
 
+@torch.inference_mode()
 def _features(encoder: Encoder, pictures: np.ndarray, device: torch.device, autocast: torch.dtype | None) -> np.ndarray:
     batch = torch.from_numpy(np.ascontiguousarray(pictures)).to(device)
     if device.type == "cpu":  # it enlarges them faster so, a GPU slower
