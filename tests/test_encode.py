@@ -89,8 +89,8 @@ def vectors(inputs: Inputs, encoder: Encoder, **options: float) -> tuple[Inputs,
 def test_a_device_gets_ready_only_where_files_are_to_be_decoded(manifest, weights, monkeypatch, capsys):
     shapes: list[tuple[int, ...]] = []
     monkeypatch.setattr(encode_module, "get_ready", lambda encoder, shape, device, autocast: shapes.append(shape))
-    for _ in range(2):
-        assert call(capsys, "audit", manifest, *QUICK, *ENCODING, "--weights", weights, "--overwrite").code == 0
+    for again in range(2):
+        assert call(capsys, "audit", manifest, *QUICK, *ENCODING, "--weights", weights, "--out", f"run{again}").code == 0
     assert shapes == [(3, SIZE, SIZE)]
 
 
