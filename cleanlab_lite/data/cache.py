@@ -57,6 +57,7 @@ SIZES = (32, 48, 64, 96, 128)  # pixels; what `choose_image_size` chooses from
 CHUNK = 64  # files per task of a worker
 POOL_MIN_FILES = 500  # below this, starting workers costs more than it saves
 PACK_BYTES = 128 << 20  # pixels written at a time: what a killed run loses at most
+WRITTEN = 256  # small arrays written at a time
 SHARD_ROWS = 2048  # vectors written at a time: each has cost an encoder far more than the disk
 SECONDS = 120.0  # that decoding a file may take
 PATIENCE = 1.5  # times as long until a worker is ended that does not hear that
@@ -724,7 +725,9 @@ class _Cache:
 
     def flush(self) -> None:
         if self._new:
-            self._write(list(self._new), self._new.values())
+            arrays = iter(self._new.values())
+            together = iter(lambda: list(itertools.islice(arrays, WRITTEN)), [])
+            self._write(list(self._new), map(np.concatenate, together))
             self._new, self._new_bytes = {}, 0
 
     def gather(self, content: list[str]) -> tuple[np.ndarray, list[_Entry]] | None:

@@ -8,8 +8,6 @@ makes a picture blurred, as small steps alone would.
 
 from __future__ import annotations
 
-from collections import deque
-
 import numpy as np
 
 from cleanlab_lite.workers import ahead, cores
@@ -45,7 +43,7 @@ def picture_notes(pixels: np.ndarray, sizes: np.ndarray, readable: np.ndarray) -
         low[block], high[block] = percentiles(grey.reshape(len(block), -1), (1, 99))
         sharp[block] = sharpness(chosen[:, 1, ::every, ::every].astype(np.float32))
 
-    deque(ahead(look, blocks, cores()), maxlen=0)
+    list(ahead(look, blocks, cores()))
     blank = high - low < BLANK
     sharp[blank] = np.nan
     found = {

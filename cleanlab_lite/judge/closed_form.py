@@ -489,7 +489,9 @@ def _best_noise(q: np.ndarray, k: int) -> tuple[float, float]:
 
 def log_probability(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """(n,) float64 logarithm of the softmax of logits (n, k) at each label."""
-    return logits[np.arange(len(labels)), labels] - logsumexp(logits, axis=1)
+    largest = logits.max(axis=1)
+    total = np.exp(logits - largest[:, None]).sum(axis=1)  # SciPy's function takes three times as long
+    return logits[np.arange(len(labels)), labels] - largest - np.log(total)
 
 
 def log_odds(logits: Matrix, labels: np.ndarray, beside: np.ndarray | None = None) -> np.ndarray:

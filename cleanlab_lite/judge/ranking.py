@@ -20,9 +20,11 @@ from cleanlab_lite.judge.calibration import calibrate
 from cleanlab_lite.judge.closed_form import log_odds, sharpness
 from cleanlab_lite.judge.detectors import DETECTORS
 from cleanlab_lite.judge.fusion import fuse, shares
+from cleanlab_lite.workers import ahead, cores
 
 PROTOTYPES = 0.25  # weight in the ranking, in standard deviations; margins have 1
 HEARD = 0.5  # most weight in the ranking of the proxy that was not shown the row
+SIDE_BY_SIDE = 200_000  # rows
 SURE = 16.0  # nats between two classes; float32 and printed digits round what is beyond to 0 and 1
 
 
@@ -50,7 +52,16 @@ def witnesses(evidence: Evidence, *, seed: int) -> list[Witness]:
             return []
         return [Witness(evidence.view, rank(evidence, seed=seed), held_out_by(evidence))]
     found = [] if evidence.head is None else [Witness("", evidence.head.score, evidence.head)]
-    return found + [Witness(each.view, rank(each, seed=seed), held_out_by(each)) for each in networks_of(evidence)]
+
+    def hear(each: Evidence) -> Witness:
+        return Witness(each.view, rank(each, seed=seed), held_out_by(each))
+
+    return found + list(ahead(hear, networks_of(evidence), side_by_side(evidence)))
+
+
+def side_by_side(evidence: Evidence) -> int:
+    """How many threads may judge it at the same time: none where that would take much memory."""
+    return cores() if len(evidence) <= SIDE_BY_SIDE else 0
 
 
 def networks_of(evidence: Evidence) -> list[Evidence]:

@@ -16,17 +16,29 @@ from cleanlab_lite.evidence.evidence import NOBODY, Evidence
 from cleanlab_lite.evidence.history import History
 from cleanlab_lite.groups import differs, roots
 from cleanlab_lite.judge.calibration import Calibration, NoiseRate, calibrate, ceiling, scale_odds
-from cleanlab_lite.judge.closed_form import sample_rows
+from cleanlab_lite.judge.closed_form import log_probability, sample_rows
 from cleanlab_lite.judge.crowd import Crowd, Voted, hear, weighed
 from cleanlab_lite.judge.detectors import DETECTORS
+from cleanlab_lite.judge.detectors.base import Detection, DetectorFacts
 from cleanlab_lite.judge.monotone import isotonic
 from cleanlab_lite.judge.neighbors import Search, on_host
 from cleanlab_lite.judge.no_class import find_rows_of_no_class
-from cleanlab_lite.judge.ranking import Witness, blended, margins_by_view, rank, together, votes_of, witnesses
+from cleanlab_lite.judge.ranking import (
+    Witness,
+    blended,
+    margins_by_view,
+    rank,
+    side_by_side,
+    together,
+    votes_of,
+    witnesses,
+)
 from cleanlab_lite.judge.rate import Estimators, judge_rate, strictly
 from cleanlab_lite.judge.reviews import Looks, calibrate_by, contrary
+from cleanlab_lite.registry import Spec
 from cleanlab_lite.run.report import FLAG
 from cleanlab_lite.votes import Votes
+from cleanlab_lite.workers import ahead
 
 AMBIGUOUS = 0.3  # p_mislabel from which a row without a clear class is worth a look
 OFFER = 0.6  # probability from which a correction is offered
@@ -298,10 +310,13 @@ def detect(
         "last_epoch": None,
         **window,
     }
-    for spec in DETECTORS:
-        if not spec.facts.runs or any(getattr(evidence, need) is None for need in spec.needs):
-            continue
-        detection = spec.function(evidence, **{name: options[name] for name in spec.facts.given})
+    running = [spec for spec in DETECTORS if spec.facts.runs]
+    specs = [spec for spec in running if all(getattr(evidence, need) is not None for need in spec.needs)]
+
+    def find(spec: Spec[DetectorFacts]) -> Detection:
+        return spec.function(evidence, **{name: options[name] for name in spec.facts.given})
+
+    for spec, detection in zip(specs, ahead(find, specs, side_by_side(evidence)), strict=True):
         columns |= detection.columns
         reasons |= detection.reasons
         facts[spec.name] = detection.facts
@@ -338,13 +353,12 @@ def label_free_sharpness(pred_probs: np.ndarray, labels: np.ndarray, rate: float
     likelihood of labels that are true with probability 1 - rate, else uniform over the other classes.
     """
     from scipy.optimize import minimize_scalar
-    from scipy.special import log_softmax
 
     log_p = np.log(np.maximum(pred_probs, 1e-12)).astype(np.float64)
     k = pred_probs.shape[1]
 
     def loss(log_power: float) -> float:
-        own = np.exp(log_softmax(log_p * np.exp(log_power), axis=1)[np.arange(len(labels)), labels])
+        own = np.exp(log_probability(log_p * np.exp(log_power), labels))
         return -float(np.log((1 - rate) * own + rate * (1 - own) / (k - 1) + 1e-12).mean())
 
     return np.float32(np.exp(minimize_scalar(loss, bounds=(-3, 3), method="bounded").x))

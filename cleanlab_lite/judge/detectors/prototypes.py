@@ -17,6 +17,7 @@ import numpy as np
 from cleanlab_lite.arrays import Matrix, largest_other, unit_rows
 from cleanlab_lite.evidence.evidence import Evidence
 from cleanlab_lite.judge.detectors.base import DETECTORS, Detection
+from cleanlab_lite.workers import ahead, cores
 
 SMALL_CLASS = 20  # below it there is no density to speak of, and the class mean is the prototype
 MIN_TRUSTED = 50  # with fewer trusted rows in a class, all of its rows are drawn from
@@ -92,18 +93,22 @@ def class_centers(
     """
     centers = np.zeros((num_classes, features.shape[1]), dtype=np.float32)
     sizes = np.bincount(labels, minlength=num_classes)
-    by_class = np.split(np.argsort(labels, kind="stable"), np.cumsum(sizes)[:-1])
-    for c, members in enumerate(by_class):
-        if len(members) < SMALL_CLASS:
-            centers[c] = unit_rows(unit_rows(features[members]).sum(axis=0)[None])[0]
-            continue
+    drawn = []
+    for members in np.split(np.argsort(labels, kind="stable"), np.cumsum(sizes)[:-1]):
         trusted = members if trust is None else members[trust[members] > 0.5]
-        drawn = trusted if len(trusted) >= MIN_TRUSTED else members
-        if len(drawn) > sample:
-            drawn = rng.choice(drawn, sample, replace=False)
-        rows = unit_rows(features[drawn])
-        peaks = density_peaks(rows @ rows.T, prototypes)
-        centers[c] = rows[peaks].mean(axis=0) if len(peaks) else unit_rows(rows.mean(axis=0)[None])[0]
+        several = trusted if len(trusted) >= MIN_TRUSTED else members
+        if len(members) < SMALL_CLASS:
+            drawn.append(members)
+        else:
+            drawn.append(rng.choice(several, sample, replace=False) if len(several) > sample else several)
+
+    def center(c: int) -> np.ndarray:
+        rows = unit_rows(features[drawn[c]])
+        peaks = density_peaks(rows @ rows.T, prototypes) if sizes[c] >= SMALL_CLASS else ()
+        return rows[peaks].mean(axis=0) if len(peaks) else unit_rows(rows.sum(axis=0)[None])[0]
+
+    for c, found in enumerate(ahead(center, range(num_classes), cores())):
+        centers[c] = found
     return centers
 
 
