@@ -10,9 +10,8 @@ thousands of classes fit.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
+from scipy.sparse import csr_array
 from scipy.special import softmax
 
 from cleanlab_lite.arrays import Matrix, per_row
@@ -21,28 +20,49 @@ MANY = 128  # classes up to which each is a candidate of every row
 RIGHT = 0.8  # of the given labels, to begin with
 
 
-@dataclass(frozen=True)
 class Cells:
     """The cells (true class, label) of a k x k table that occur among rows with candidate classes."""
 
-    index: np.ndarray  # (n, c) int64, of the u cells
-    true: np.ndarray  # (u,) int64
-    diagonal: np.ndarray  # (u,) bool, where the label is the true class
-    k: int
-
-    @classmethod
-    def of(cls, candidates: np.ndarray, labels: np.ndarray, k: int) -> Cells:
+    def __init__(self, candidates: np.ndarray, labels: np.ndarray, k: int) -> None:
         """candidates (n, c), labels (n,)."""
         cells, index = np.unique(candidates.astype(np.int64) * k + labels[:, None], return_inverse=True)
-        return cls(index.reshape(candidates.shape), cells // k, cells // k == cells % k, k)
+        self.k = k
+        self.true = cells // k  # (u,) int64
+        self.diagonal = cells // k == cells % k  # (u,) bool, where the label is the true class
+        self._index = index.reshape(candidates.shape)  # (n, c) of the u cells
 
     def sums(self, weight: np.ndarray) -> np.ndarray:
         """(u,) the weight (n, c) in each cell."""
-        return np.bincount(self.index.ravel(), weights=weight.ravel(), minlength=len(self.true))
+        return np.bincount(self._index.ravel(), weights=weight.ravel(), minlength=len(self.true))
+
+    def spread(self, values: np.ndarray) -> np.ndarray:
+        """(n, c) the values (u,) of the cells of each row."""
+        return values[self._index]
 
     def rows(self, values: np.ndarray) -> np.ndarray:
         """(k,) sum of values (u,) over the labels of each true class."""
         return np.bincount(self.true, weights=values, minlength=self.k)
+
+
+class Table(Cells):
+    """All cells of the table, label by label: each class is a candidate of every row, in order."""
+
+    def __init__(self, labels: np.ndarray, k: int) -> None:
+        self.k, self._labels = k, labels
+        self.true = np.tile(np.arange(k), k)
+        self.diagonal = np.eye(k, dtype=bool).ravel()
+        self._by_label = csr_array((np.ones(len(labels)), (labels, np.arange(len(labels)))), shape=(k, len(labels)))
+
+    def sums(self, weight: np.ndarray) -> np.ndarray:
+        return (self._by_label @ weight).ravel()
+
+    def spread(self, values: np.ndarray) -> np.ndarray:
+        return values.reshape(self.k, self.k)[self._labels]
+
+
+def cells_of(candidates: np.ndarray, labels: np.ndarray, k: int) -> Cells:
+    """candidates (n, c) as `likely_classes` makes them, labels (n,)."""
+    return Table(labels, k) if k <= MANY else Cells(candidates, labels, k)
 
 
 def confusion_em(logits: Matrix, labels: np.ndarray, rounds: int = 100) -> np.ndarray:
@@ -52,16 +72,16 @@ def confusion_em(logits: Matrix, labels: np.ndarray, rounds: int = 100) -> np.nd
         return np.zeros(n)
     candidates = per_row(likely_classes, logits, labels)
     prior = per_row(_prior, logits, candidates)
-    cells = Cells.of(candidates, labels, k)
+    cells = cells_of(candidates, labels, k)
     confusion = np.where(cells.diagonal, RIGHT, (1 - RIGHT) / (k - 1))
     for _ in range(rounds):
-        posterior = _normalised(confusion[cells.index] * prior)
+        posterior = _normalised(cells.spread(confusion) * prior)
         counts = cells.sums(posterior)
         new = (counts + 0.5 * cells.diagonal + 0.5 / k) / (cells.rows(counts) + 1)[cells.true]
         done, confusion = np.abs(new - confusion).max() < 1e-5, new
         if done:
             break
-    posterior = _normalised(confusion[cells.index] * prior)
+    posterior = _normalised(cells.spread(confusion) * prior)
     return 1 - posterior[candidates == labels[:, None]]
 
 
@@ -77,22 +97,22 @@ def dawid_skene(votes: np.ndarray, k: int, rounds: int = 60) -> np.ndarray:
     patterns, place, size = np.unique(votes, axis=1, return_inverse=True, return_counts=True)
     candidates = patterns.T if k > MANY else np.broadcast_to(np.arange(k), (patterns.shape[1], k))
     repeated = _repeats(candidates) if k > MANY else np.zeros(candidates.shape, dtype=bool)
-    cells = [Cells.of(candidates, vote, k) for vote in patterns]
-    voted = [candidates == vote[:, None] for vote in patterns]
-    posterior = np.where(repeated, 0, np.sum(voted, axis=0) + 0.1)
+    cells = [cells_of(candidates, vote, k) for vote in patterns]
+    support = np.sum([cell.spread(cell.diagonal) for cell in cells], axis=0)
+    posterior = np.where(repeated, 0, support + 0.1)
     posterior /= posterior.sum(axis=1, keepdims=True)
     for _ in range(rounds):
         weight = posterior * size[:, None]
         share = np.bincount(candidates.ravel(), weights=weight.ravel(), minlength=k) / size.sum()
         log_p = np.where(repeated, -np.inf, np.log(share + 1e-9)[candidates])
-        for cell, agree in zip(cells, voted, strict=True):
-            log_p = log_p + np.log(_voter(cell, agree, weight) + 1e-12)
+        for cell in cells:
+            log_p += cell.spread(np.log(_voter(cell, weight) + 1e-12))
         new = np.exp(log_p - log_p.max(axis=1, keepdims=True))
         new /= new.sum(axis=1, keepdims=True)
         done, posterior = np.abs(new - posterior).max() < 1e-4, new
         if done:
             break
-    return (1 - (posterior * voted[0]).sum(axis=1))[place.ravel()]
+    return (1 - (posterior * (candidates == patterns[0][:, None])).sum(axis=1))[place.ravel()]
 
 
 def likely_classes(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -106,18 +126,18 @@ def likely_classes(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return np.concatenate([labels[:, None], top], axis=1)
 
 
-def _voter(cells: Cells, agree: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """(n, c) chance of one voter's vote if the candidate is the true class.
+def _voter(cells: Cells, weight: np.ndarray) -> np.ndarray:
+    """(u,) chance of one voter's vote if the candidate is the true class, of each cell.
 
-    agree (n, c) bool: the candidate is what was voted for. weight (n, c): posterior, times the rows that are alike.
+    weight (n, c): posterior, times the rows that are alike.
     """
-    total = weight.sum()
-    error = np.clip(1 - ((weight * agree).sum() + 0.5) / (total + 1), 1e-3, 0.95)
-    counts = np.where(cells.diagonal, 0, cells.sums(weight))
+    counts = cells.sums(weight)
+    error = np.clip(1 - (counts[cells.diagonal].sum() + 0.5) / (counts.sum() + 1), 1e-3, 0.95)
+    counts = np.where(cells.diagonal, 0, counts)
     row = cells.rows(counts)
     smoothed = counts + (0.2 * row / (cells.k - 1) + 0.5 / cells.k)[cells.true]
     chance = smoothed / (1.2 * row + 0.5 * (cells.k - 1) / cells.k)[cells.true]
-    return np.where(agree, 1 - error, error * chance[cells.index])
+    return np.where(cells.diagonal, 1 - error, error * chance)
 
 
 def _repeats(candidates: np.ndarray) -> np.ndarray:
