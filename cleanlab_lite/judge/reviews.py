@@ -8,10 +8,13 @@ t), so without decisions p is the median of p', and with many of them p' follows
 Draws from the posterior are those of Laplace's approximation under a normal prior (Fisher scoring), resampled by what
 it leaves out, tails and skew (Rubin 1988). Rows may be decided in any order that depends on p only: given p, decided
 rows are like the rest. But people err, and pick rows because they look odd: a share g of the decisions says the
-opposite of p', and it is small (`SLIPS`) or, of rows that were not drawn at random, anything (`ANY`). As many of them
-as errors and odd picks explain, of the latter `ODD_PICKS` on average however many decisions there are, say nothing of
-other rows. What is left of g is true of all: p'' = f + (1 - 2 f) p'. So a few contradictions leave p about where it
-was, with a wide interval, and many move it fully.
+opposite of p'. Either all of these are errors, of a share e that is small and better known where two people decided the
+same rows; or, of rows that were not drawn at random, g is anything (`ANY`), and as many of them as errors and odd picks
+explain, of the latter `ODD_PICKS` on average however many decisions there are, say nothing of other rows. What is left
+of g is true of all: p'' = f + (1 - 2 f) p'. So a few contradictions leave p about where it was, with a wide interval,
+and many move it fully. Counts are medians where people hardly err (`SLIPS`) and one person's decisions are taken at
+their word. Intervals trust people less: e may be larger (`ERRORS`), each draw has its own, and a decided row is wrong
+with the odds of p'' times (1 - e) / e or e / (1 - e).
 
 When to stop: no model. `random_order` shuffles every stratum and mixes them in fixed shares, so any beginning of it is
 a stratified random sample. Of a stratum of N rows, W of them wrong, n were looked at and x were wrong. That sequence
@@ -48,8 +51,9 @@ RAREST = 0.005  # share of wrong labels in a stratum that p may promise there
 DRAWS, PROPOSALS = 2000, 6000
 HEAVY = 5.0  # degrees of freedom of the proposals: tails no lighter than those of the posterior where rows are decided
 BINS = 10  # per logit: rows of the same bin share p'
-ERRORS = (1.0, 49.0)  # beta prior of the share of decisions that are errors: 1 in 50
-SLIPS = 99.0  # such a prior where decisions calibrate the rest: 1 in 100; with 1 in 50 the rate comes out too low
+ERRORS = (0.5, 24.0)  # beta prior of the share of decisions that are errors: 1 in 50, and above 1 in 10 with 3 %
+SLIPS = (1.0, 99.0)  # such a prior for what is most likely: 1 in 100; with 1 in 50 truthful decisions move p too little
+ERROR_STEPS = np.linspace(0, 0.5, 1001)  # ends of the steps by which e is known
 ANY = 0.3  # prior probability that chosen rows contradict p to any degree, 0 to 1
 ODD_PICKS = 100.0  # chosen rows that contradict p and are not like the rest: mean of an exponential prior
 SURE = 0.1  # p, or 1 - p, up to which a decision that says otherwise contradicts it
@@ -63,7 +67,8 @@ class Looks:
     decided: np.ndarray  # (n,) bool, "unsure" as well
     wrong: np.ndarray  # (n,) bool, decided to be wrong
     known: np.ndarray  # (n,) bool, decided and not "unsure"
-    error: float = 0.0  # share of decisions that are errors
+    pairs: int = 0  # of decisions of two people on the same row
+    disagreeing: int = 0  # of these pairs
 
 
 @dataclass(frozen=True)
@@ -73,8 +78,8 @@ class Count:
     rows: int
     looked_at: int  # of them, "unsure" left out
     wrong: int  # of those looked at
-    estimate: float  # wrong ones among all of the rows
-    low: float  # 95 % interval
+    estimate: float  # wrong ones among all of the rows, a median
+    low: float  # 95 % interval, which knows that people err
     high: float
 
     @property
@@ -87,7 +92,7 @@ class Count:
 class Calibrated:
     """What the decisions make of the audit's probabilities."""
 
-    p: np.ndarray  # (n,) float64: 1 or 0 where it was decided by people who do not err, NaN where nothing was judged
+    p: np.ndarray  # (n,) float64, NaN where nothing was judged: 1 or 0 where it was decided, less sure by pairs
     flagged: Count
     unflagged: Count
     everything: Count
@@ -136,10 +141,7 @@ def leading(order: np.ndarray, decided: np.ndarray) -> np.ndarray:
 
 
 def calibrate_by(p: np.ndarray, flagged: np.ndarray, looks: Looks, *, seed: int = 0) -> Calibrated:
-    """Calibrate p_mislabel (n,), NaN where nothing was judged, by decisions; `flagged` (n,) says what to count.
-
-    Decided rows are known, as far as the people do not err.
-    """
+    """Calibrate p_mislabel (n,), NaN where nothing was judged, by decisions; `flagged` (n,) says what to count."""
     judged = np.isfinite(p)
     level = np.round(BINS * np.clip(_logit(p), -FARTHEST, FARTHEST)) / BINS
     stratum = np.searchsorted(STRATA, p, side="right")
@@ -147,15 +149,22 @@ def calibrate_by(p: np.ndarray, flagged: np.ndarray, looks: Looks, *, seed: int 
     sample = leading(random_order(p, seed=seed), looks.decided)
     chosen = 1 - len(sample) / max((judged & looks.decided).sum(), 1)
     rng = np.random.default_rng((seed, 7))
-    posterior = _posterior(*_binned(level, stratum, seen), looks.wrong[seen], looks.error, chosen, rng)
-    groups = {True: judged & flagged, False: judged & ~flagged}
-    totals = {flag: _totals(rows, level, stratum, looks, posterior, rng) for flag, rows in groups.items()}
-    counts = {flag: _count(groups[flag], looks, totals[flag]) for flag in groups}
+    proposals = _propose(*_binned(level, stratum, seen), looks.wrong[seen], rng)
+    posterior, doubting = (
+        proposals.posterior(_error_steps(prior, looks.pairs, looks.disagreeing), chosen, len(seen), rng)
+        for prior in (SLIPS, ERRORS)
+    )
+    error = decision_error(looks.pairs, looks.disagreeing) if looks.pairs else 0.0
+    groups = (judged & flagged, judged & ~flagged)
+    found, spread = (
+        [_totals(rows, level, stratum, looks, draws, each, rng) for rows in groups]
+        for draws, each in ((posterior, error), (doubting, doubting.error[:, None]))
+    )
     return Calibrated(
-        _refit(p, level, stratum, looks, posterior),
-        counts[True],
-        counts[False],
-        _count(judged, looks, totals[True] + totals[False]),
+        _refit(p, level, stratum, looks, posterior, error),
+        _count(groups[0], looks, found[0], spread[0]),
+        _count(groups[1], looks, found[1], spread[1]),
+        _count(judged, looks, found[0] + found[1], spread[0] + spread[1]),
     )
 
 
@@ -242,12 +251,17 @@ def decision_error(pairs: int, disagreeing: int) -> float:
 
     Two that err with probability e disagree with 2 e (1 - e). Posterior mean under a beta prior.
     """
-    e = (np.arange(500) + 0.5) / 1000  # up to one half
+    return float(_error_steps(ERRORS, pairs, disagreeing) @ (ERROR_STEPS[1:] + ERROR_STEPS[:-1]) / 2)
+
+
+def _error_steps(prior: tuple[float, float], pairs: int, disagreeing: int) -> np.ndarray:
+    """(steps of `ERROR_STEPS`,) probability that e, the share of decisions that are errors, lies in each."""
+    e = (ERROR_STEPS[1:] + ERROR_STEPS[:-1]) / 2
     differ = 2 * e * (1 - e)
-    log_p = (ERRORS[0] - 1) * np.log(e) + (ERRORS[1] - 1) * np.log1p(-e)
+    log_p = (prior[0] - 1) * np.log(e) + (prior[1] - 1) * np.log1p(-e)
     log_p += disagreeing * np.log(differ) + (pairs - disagreeing) * np.log1p(-differ)
     weight = np.exp(log_p - log_p.max())
-    return float((weight * e).sum() / weight.sum())
+    return weight / weight.sum()
 
 
 def _terms(level: np.ndarray, stratum: np.ndarray) -> np.ndarray:
@@ -263,49 +277,62 @@ class _Posterior:
 
     theta: np.ndarray  # (s, j)
     contrary: np.ndarray  # (s,) share of all rows that are the opposite of what theta says
+    error: np.ndarray  # (s,) share of decisions that are errors
 
     def p(self, x: np.ndarray, offset: np.ndarray) -> np.ndarray:
         """(s, b) calibrated probability of bins with features (b, j) and logit p (b,)."""
         return _flipped(_expit(offset + self.theta @ x.T), self.contrary[:, None])
 
 
-def _posterior(
-    number: np.ndarray,
-    x: np.ndarray,
-    offset: np.ndarray,
-    wrong: np.ndarray,
-    error: float,
-    chosen: float,
-    rng: np.random.Generator,
-) -> _Posterior:
-    """Given rows, each in the bin `number` (n,) of features x (b, j), decided to be wrong or not (n,).
+@dataclass(frozen=True)
+class _Proposals:
+    """m draws, as many of each step of g, of which a posterior is resampled."""
 
-    Args:
-        error: the least share of decisions that are errors.
-        chosen: share of the rows that were not drawn at random.
-    """
+    theta: np.ndarray  # (m, j)
+    step: np.ndarray  # (m,) of `SHARES`
+    weight: np.ndarray  # (m,) logarithm, before the prior of g
+
+    def posterior(self, errors: np.ndarray, chosen: float, decided: int, rng: np.random.Generator) -> _Posterior:
+        """Where errors of decisions are as frequent as `errors` says.
+
+        Args:
+            errors: of `_error_steps`.
+            chosen: share of the rows that were not drawn at random.
+            decided: rows.
+        """
+        up_to = np.append(0, errors.cumsum())  # distribution function of e
+        shares = (SHARES[1:] + SHARES[:-1]) / 2
+        all_errors = (1 - ANY * chosen) * np.diff(np.interp(SHARES, ERROR_STEPS, up_to))
+        prior = all_errors + ANY * chosen * np.diff(SHARES) * np.interp(shares, ERROR_STEPS, up_to)
+        weight = self.weight + np.log(np.maximum(prior, 1e-300))[self.step]
+        weight = np.exp(weight - weight.max())
+        drawn = rng.choice(len(weight), DRAWS, p=weight / weight.sum())
+        step = self.step[drawn]
+        only = rng.random(DRAWS) * prior[step] < all_errors[step]
+        ends = np.where(only, [SHARES[step], SHARES[step + 1]], [np.zeros(DRAWS), shares[step]])
+        error = np.interp(rng.uniform(*np.interp(ends, ERROR_STEPS, up_to)), up_to, ERROR_STEPS)
+        odd = chosen * rng.exponential(ODD_PICKS, DRAWS) / max(decided, 1)
+        contrary = np.where(only, 0, np.maximum(shares[step] - error - odd, 0))
+        return _Posterior(self.theta[drawn], contrary, error)
+
+
+def _propose(
+    number: np.ndarray, x: np.ndarray, offset: np.ndarray, wrong: np.ndarray, rng: np.random.Generator
+) -> _Proposals:
+    """Given rows, each in the bin `number` (n,) of features x (b, j), decided to be wrong or not (n,)."""
     of_wrong, of_right = (np.bincount(number[kind], minlength=len(x)) for kind in (wrong, ~wrong))
-    rare = 1 - (1 - SHARES) ** SLIPS  # distribution function of the beta prior, whose first parameter is 1
-    prior = np.diff((1 - ANY * chosen) * rare + ANY * chosen * SHARES)
-    shares = np.maximum((SHARES[1:] + SHARES[:-1]) / 2, error)
+    shares = (SHARES[1:] + SHARES[:-1]) / 2
     size = PROPOSALS // len(shares)
     thetas, weights = [], []
-    for share, mass in zip(shares, prior, strict=True):
+    for share in shares:
         mode, root = _laplace(x[number], offset[number], wrong, share)
         away = rng.standard_normal((size, len(mode))) * np.sqrt(HEAVY / rng.chisquare(HEAVY, (size, 1)))
         theta = mode + away @ root.T
         seen = _seen(_expit(offset + theta @ x.T), share)
         weight = np.log(seen) @ of_wrong + np.log1p(-seen) @ of_right
-        weight += _log_t(theta, FREEDOM) - _log_t(away, HEAVY) + np.log(np.diag(root)).sum()
         thetas.append(theta)
-        weights.append(weight + np.log(max(mass, 1e-300)))
-    weight = np.concatenate(weights)
-    weight = np.exp(weight - weight.max())
-    drawn = rng.choice(len(weight), DRAWS, p=weight / weight.sum())
-    errors = np.maximum(rng.beta(1, SLIPS, DRAWS), error)
-    odd = chosen * rng.exponential(ODD_PICKS, DRAWS) / max(len(wrong), 1)
-    contrary = np.maximum(np.repeat(shares, size)[drawn] - errors - odd, 0)
-    return _Posterior(np.concatenate(thetas)[drawn], contrary)
+        weights.append(weight + _log_t(theta, FREEDOM) - _log_t(away, HEAVY) + np.log(np.diag(root)).sum())
+    return _Proposals(np.concatenate(thetas), np.repeat(np.arange(len(shares)), size), np.concatenate(weights))
 
 
 def _log_t(theta: np.ndarray, freedom: float) -> np.ndarray:
@@ -361,10 +388,11 @@ def _totals(
     stratum: np.ndarray,
     looks: Looks,
     posterior: _Posterior,
+    error: np.ndarray | float,
     rng: np.random.Generator,
 ) -> np.ndarray:
     """(s,) draws of the number of wrong labels among the rows of a group (n,) bool."""
-    total, variance = np.zeros(DRAWS), np.zeros(DRAWS)
+    total = np.zeros(DRAWS)
     for known, wrong in ((False, False), (True, False), (True, True)):
         rows = np.flatnonzero(group & (looks.known == known) & (~looks.known | (looks.wrong == wrong)))
         if not len(rows):
@@ -372,37 +400,38 @@ def _totals(
         number, x, offset = _binned(level, stratum, rows)
         p = posterior.p(x, offset)
         if known:
-            p = _given_decision(p, wrong, looks.error)
+            p = _given_decision(p, wrong, error)
         size = np.bincount(number)
-        total, variance = total + p @ size, variance + (p * (1 - p)) @ size
-    sure = group & looks.known & (looks.error == 0)
-    most = group.sum() - (sure & ~looks.wrong).sum()
-    drawn = np.rint(total + np.sqrt(variance) * rng.standard_normal(DRAWS))
-    return np.clip(drawn, (sure & looks.wrong).sum(), most)
+        drawn = p @ size + np.sqrt((p * (1 - p)) @ size) * rng.standard_normal(DRAWS)
+        total += np.clip(np.rint(drawn), 0, len(rows))
+    return total
 
 
-def _given_decision(p: np.ndarray, wrong: bool, error: float) -> np.ndarray:
+def _given_decision(p: np.ndarray, wrong: bool, error: np.ndarray | float) -> np.ndarray:
     """Probability p of being wrong after one decision that errs with probability `error`."""
-    if not error:
+    if not np.any(error):
         return np.full_like(p, float(wrong))
     like = (1 - error, error) if wrong else (error, 1 - error)
     return p * like[0] / (p * like[0] + (1 - p) * like[1])
 
 
-def _count(group: np.ndarray, looks: Looks, totals: np.ndarray) -> Count:
+def _count(group: np.ndarray, looks: Looks, found: np.ndarray, spread: np.ndarray) -> Count:
+    """By draws (s,) of the number of wrong labels: of `found` the middle, of `spread` the ends."""
     known = group & looks.known
-    low, high = np.quantile(totals, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    low, high = np.quantile(spread, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return Count(
         int(group.sum()),
         int(known.sum()),
         int((known & looks.wrong).sum()),
-        float(totals.mean()),
+        float(np.clip(np.median(found), low, high)),
         float(low),
         float(high),
     )
 
 
-def _refit(p: np.ndarray, level: np.ndarray, stratum: np.ndarray, looks: Looks, posterior: _Posterior) -> np.ndarray:
+def _refit(
+    p: np.ndarray, level: np.ndarray, stratum: np.ndarray, looks: Looks, posterior: _Posterior, error: float
+) -> np.ndarray:
     """(n,) mean over the posterior; with the decision where there is one."""
     result = np.full(len(p), np.nan)
     rows = np.flatnonzero(np.isfinite(p))
@@ -411,7 +440,7 @@ def _refit(p: np.ndarray, level: np.ndarray, stratum: np.ndarray, looks: Looks, 
         result[rows] = posterior.p(x, offset).mean(axis=0)[number]
     for wrong in (False, True):
         decided = np.isfinite(p) & looks.known & (looks.wrong == wrong)
-        result[decided] = _given_decision(result[decided], wrong, looks.error)
+        result[decided] = _given_decision(result[decided], wrong, error)
     return result
 
 

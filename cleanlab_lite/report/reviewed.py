@@ -110,7 +110,7 @@ class Reviewed:
 
 def reviewed(table: pa.Table, decisions: Sequence[Decision]) -> Reviewed | None:
     """What decisions make of a report; None where fewer than `FEWEST` of them are about rows that were judged."""
-    looks, pairs = looks_of(table, decisions)
+    looks = looks_of(table, decisions)
     p = numbers(table, "p_mislabel")
     judged = np.isfinite(p)
     if (looks.decided & judged).sum() < min(FEWEST, max(judged.sum(), 1)):
@@ -120,7 +120,7 @@ def reviewed(table: pa.Table, decisions: Sequence[Decision]) -> Reviewed | None:
     return Reviewed(
         p=found.p,
         decided=int((looks.decided & np.isfinite(p)).sum()),
-        error=looks.error if pairs else None,
+        error=decision_error(looks.pairs, looks.disagreeing) if looks.pairs else None,
         flagged=found.flagged,
         unflagged=found.unflagged,
         everything=found.everything,
@@ -131,8 +131,8 @@ def reviewed(table: pa.Table, decisions: Sequence[Decision]) -> Reviewed | None:
     )
 
 
-def looks_of(table: pa.Table, decisions: Iterable[Decision]) -> tuple[Looks, int]:
-    """Decisions by the rows of the report, and how many pairs of people decided the same row."""
+def looks_of(table: pa.Table, decisions: Iterable[Decision]) -> Looks:
+    """Decisions by the rows of the report."""
     decisions = list(decisions)
     settled = list(settle(decisions).values())
     place = pc.index_in(pa.array([d.id for d in settled], pa.string()), value_set=table["id"].combine_chunks())
@@ -142,8 +142,7 @@ def looks_of(table: pa.Table, decisions: Iterable[Decision]) -> tuple[Looks, int
         if row is not None:
             decided[row], known[row] = True, decision.action != "unsure"
             wrong[row] = says_wrong(decision, given.text(row))
-    pairs, disagreeing = _pairs(decisions)
-    return Looks(decided, wrong, known, decision_error(pairs, disagreeing) if pairs else 0.0), pairs
+    return Looks(decided, wrong, known, *_pairs(decisions))
 
 
 def says_wrong(decision: Decision, given: str | None) -> bool:

@@ -41,7 +41,7 @@ def review(run: RunFolder, reviewer: str | None, *, calibrate: bool, target: flo
     rows = None
     if calibrate:
         own = [decision for decision in log.read() if decision.reviewer == reviewer]
-        rows = rows_to_decide(samples.table, looks_of(samples.table, own)[0].decided)
+        rows = rows_to_decide(samples.table, looks_of(samples.table, own).decided)
     queue = Queue(samples.table, log, reviewer, rows)
     pixels = graphics() if supports_color(sys.stdout) else None
     app = ReviewApp(samples, queue, blind=calibrate, target=target, graphics=pixels)
