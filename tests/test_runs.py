@@ -55,6 +55,15 @@ def test_a_newer_run_makes_others_superfluous_but_what_people_left_stays(runs, c
     assert [run.exists() for run in (first, second, third, other, stopped)] == [True, False, True, True, True]
 
 
+def test_a_run_in_which_all_was_undone_is_not_said_to_be_reviewed(runs, capsys):
+    line = '{{"id": "0", "action": "{}", "given_label": "x"}}\n'
+    (runs[0] / DECISIONS).write_text(line.format("keep") + line.format("undo"))
+    (runs[1] / DECISIONS).write_text(line.format("keep") + line.format("unsure") + line.format("undo"))
+    (runs[2] / DECISIONS).write_text('{"id": 7}\n')  # may hold what somebody decided: it is left alone
+    listed = json.loads(call(capsys, "runs", "--json").out)
+    assert [run["decided"] for run in listed] == [False, False, True, True, False]
+
+
 def test_files_of_others_and_runs_in_use_stay(runs, capsys):
     first, second, *_ = runs
     (first / "page.html").write_text("mine")
