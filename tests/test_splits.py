@@ -157,7 +157,10 @@ def test_folders_in_paths(tmp_path, cells, expected):
     assert any("from the folders in the paths" in note for note in found.source.notes) == any(expected)
     asked = read_manifest(write_csv(tmp_path / "m.csv", rows | {"split": ["a"] * len(cells)}))
     assert asked.splits.tolist() == ["a"] * len(cells)  # a column comes first
-    assert any("none of these is known as a split" in note for note in asked.source.notes)
+    assert any(
+        "none of these is known as a split" in note and "write 'test' or 'val' into the rows of" in note
+        for note in asked.source.notes
+    )
 
 
 def test_a_list_is_no_split(tmp_path):
