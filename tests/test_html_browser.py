@@ -479,6 +479,18 @@ def test_axe_finds_no_serious_fault(page, scheme):
     assert_axe_finds_nothing(page, scheme)
 
 
+@pytest.mark.slow
+def test_axe_finds_no_serious_fault_in_map_and_copies(browser, tmp_path):
+    run = page_run(tmp_path, copies=True)
+    np.save(run / "features.npy", np.random.default_rng(0).normal(size=(WRONG + FINE, 3)).astype(np.float16))
+    (tmp_path / "page.html").write_bytes(build_page(RunFolder(run)))
+    page = Page(browser, tmp_path / "page.html", tmp_path)
+    page.open()
+    assert page.find("#map-canvas").is_displayed() and page.find("#groups").is_displayed()
+    for scheme in ("light", "dark"):
+        assert_axe_finds_nothing(page, scheme)
+
+
 def test_paper_shows_rows_and_no_controls(page):
     page.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
     assert not page.find(".top").is_displayed()
