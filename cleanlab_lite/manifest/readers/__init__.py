@@ -139,7 +139,7 @@ def read_manifest(
     if features is not None:
         rows = _with_features(rows, local_path(os.fspath(features)), features_column or features_columns)
     elif features_columns is not None:
-        rows = _with_columns(rows, features_columns, features_column)
+        rows = with_columns(rows, features_columns, features_column)
     elif (path_column is None and features_column is None) or path_column in media_columns(rows.table):
         rows = with_media(rows, keep)
     places = Places(path_prefix or "", path_suffix or "", local_path(os.fspath(path_root or "")))
@@ -633,7 +633,8 @@ def _with_features(rows: Rows, path: str, features_column: str | None) -> Rows:
     return replace(rows, features=load_features(path, rows), notes=(*rows.notes, f"features: {path}"))
 
 
-def _with_columns(rows: Rows, patterns: str, features_column: str | None) -> Rows:
+def with_columns(rows: Rows, patterns: str, features_column: str | None) -> Rows:
+    """With the vectors in columns of one number each, by names or patterns. Raises ManifestError."""
     if rows.features is not None or features_column is not None:
         raise ManifestError("features are given twice: --features-columns, and others", hint="leave one of them out")
     matrix, names = several_columns(rows, patterns)

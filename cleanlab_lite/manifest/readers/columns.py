@@ -376,9 +376,6 @@ def _how_to_name(rows: Rows, roles: Iterable[str]) -> str:
         if header := _header_above(rows):
             return f"the first line is a row: put {header!r} above it"
         return f"{hint}; the first line of a CSV must hold the column names"
-    numbers = [field.name for field in rows.table.schema if pa.types.is_floating(field.type)]
-    if rows.format == "table" and "path" in roles and len(numbers) > 1:
-        return f"{hint}; vectors in columns of their own go in as (frame[columns].to_numpy(), frame[label])"
     return hint
 
 
