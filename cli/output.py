@@ -543,15 +543,15 @@ def gate_text(gate: Gate, top: int) -> str:
     return "\n".join(lines) + "\n"
 
 
-def forecast_view(facts: Mapping[str, Any], forecast: Forecast) -> None:
-    """What `audit --dry-run` would do, in words."""
+def forecast_view(facts: Mapping[str, Any], forecast: Forecast, budget: float) -> None:
+    """What `audit --dry-run` would do, in words; `budget` in seconds, 0 for none."""
     lines = [("rows", _of_rows(facts)), *(("looks at", text) for text in views_in_words(facts))]
     if "evidence" not in facts:
         precisions = sorted({facts["precision"], facts["encoder_precision"]} - {""})
         lines.append(("machine", f"{facts['device']} in {' and '.join(precisions)}"))
     lines.append(("takes", duration_in_words(forecast)))
-    if cached := cached_in_words(forecast, facts["modality"]):
-        lines.append(("", cached))
+    asides = cached_in_words(forecast, facts["modality"]), budget_in_words(forecast, budget)
+    lines += [("", text) for text in asides if text]
     if "evidence" not in facts:
         lines.append(("needs", f"{facts['memory_gib']:g} GiB of memory, {facts['disk_mib']:,} MiB on the disk"))
     width = max(len(name) for name, _ in lines)
@@ -567,6 +567,13 @@ def duration_in_words(forecast: Forecast) -> str:
     if len({about, least, most}) == 1:
         return f"about {about}"
     return f"about {about} ({least} to {most}: trials decide what is trained)"
+
+
+def budget_in_words(forecast: Forecast, budget: float) -> str:
+    """That a time budget in seconds is too short; "" where it is not, or is 0 for none."""
+    if not 0 < budget < forecast.seconds:
+        return ""
+    return f"more than the time budget of {format_duration(budget)}: given again, the same command goes on"
 
 
 def cached_in_words(forecast: Forecast, modality: Modality) -> str:
