@@ -159,14 +159,19 @@ def selftest_view(found: SelfTest, folder: Path) -> None:
     from cleanlab_lite.run.layout import SELFTEST
 
     line(
-        f"{counted(found.flagged, 'row')} flagged, noise rate {percent(found.noise_rate)}; "
-        f"wrong labels planted at that rate, audits with preset {found.preset}"
+        wrapped(
+            f"{counted(found.flagged, 'row')} flagged, noise rate {percent(found.noise_rate)}; "
+            f"wrong labels planted at that rate, audits with preset {found.preset}",
+            sys.stdout,
+        )
     )
     names = ("errors planted", "rows", "planted", "flagged", "AP", "precision", "recall", "corrections right", "rate")
-    _table("What audits make of planted errors", names, map(_outcome_cells, found.shapes), right=range(1, len(names)))
+    line()
+    cells = map(_outcome_cells, found.shapes)
+    _wide_table("What audits make of planted errors", names, cells, right=range(1, len(names)), under=(0, 7, 8))
     _calibration(found.shapes)
     _weakest_classes(found.shapes)
-    line(found.expected.sentence)
+    line(wrapped(found.expected.sentence, sys.stdout))
     line(str(folder / SELFTEST))
 
 
@@ -217,11 +222,14 @@ def verification_view(found: Verification, folder: Path) -> None:
     """What a person reads after a verification; the last line is the file that holds it."""
     from cleanlab_lite.run.layout import VERIFICATION
 
-    line(f"{counted(found.rows, 'row')} to learn from, {counted(found.seeds, 'seed')}: {escape(found.learner)}")
-    line(escape(found.measure))
+    learned = f"{counted(found.rows, 'row')} to learn from, {counted(found.seeds, 'seed')}: {escape(found.learner)}"
+    line(wrapped(learned, sys.stdout))
+    line(wrapped(escape(found.measure), sys.stdout))
+    line()
     names = ("labels", "", "rows", "relabelled", "accuracy", "difference", "95 % interval", "verdict")
-    _table("What is learned from the labels", names, map(_way_cells, found.ways), right=(2, 3, 4, 5, 6))
-    line(found.sentence)
+    cells = map(_way_cells, found.ways)
+    _wide_table("What is learned from the labels", names, cells, right=(2, 3, 4, 5, 6), under=(1, 3, 7))
+    line(wrapped(found.sentence, sys.stdout))
     line(str(folder / VERIFICATION))
 
 
@@ -244,6 +252,7 @@ def comparison_view(found: Comparison, top: int) -> None:
     line(f"flagged: {counted(found.flagged_before, 'row')} before, {counted(found.flagged_after, 'row')} after")
     if found.stay is not None:
         line(f"{percent(found.stay)} of the flags stay")
+    line()
     names = _names(each.label for each in found.classes)
     changed = [each for each in found.classes if each.newly_flagged or each.no_longer_flagged]
     _table(
@@ -263,16 +272,17 @@ def comparison_view(found: Comparison, top: int) -> None:
         rows = [each for each in found.changes if each.change == name]
         _table(
             f"{name.capitalize()}: {counted(len(rows), 'row')}",
-            ("id", "label", "p before", "p after", "suggested before", "suggested after"),
+            ("id", "label", "p(wrong)", "suggested"),
             [_change_cells(each, names) for each in rows[:top]],
-            right=(2, 3),
+            right=(2,),
         )
 
 
 def stability_view(found: Stability) -> None:
     """What a person reads of the same audit with other seeds."""
     line(f"{counted(found.flagged, 'row')} flagged with seed {found.seed}, noise rate {percent(found.noise_rate)}")
-    _table(
+    line()
+    _wide_table(
         "With other seeds",
         ("seed", "flagged", "flags that stay", "newly", "no longer", "other suggestion", "noise rate", "folder"),
         [
@@ -284,8 +294,9 @@ def stability_view(found: Stability) -> None:
             for each in found.seeds
         ],
         right=range(7),
+        under=(5, 6, 7),
     )
-    line(found.sentence)
+    line(wrapped(found.sentence, sys.stdout))
 
 
 def _between(rate: Noise) -> str:
@@ -293,11 +304,11 @@ def _between(rate: Noise) -> str:
 
 
 def _change_cells(each: Change, names: Mapping[str, str]) -> tuple[str, ...]:
-    label, before, after = (
+    label, *suggested = (
         _label(renamed(text, names)) for text in (each.label_after, each.suggested_before, each.suggested_after)
     )
-    p = ("-" if p is None else chance(p) for p in (each.p_before, each.p_after))
-    return (shorten(escape(each.id), _ID_WIDTH), label, *p, before, after)
+    p = ["-" if p is None else chance(p) for p in (each.p_before, each.p_after)]
+    return (shorten(escape(each.id), _ID_WIDTH), label, " -> ".join(p), " -> ".join(dict.fromkeys(suggested)))
 
 
 def _headline(summary: Summary) -> None:
@@ -689,7 +700,8 @@ def runs_view(runs: Sequence[ListedRun], root: Path) -> None:
         folder = run.folder.relative_to(root) if run.folder.is_relative_to(root) else run.folder
         rows.append((when, state, "yes" if run.decided else "", size(run.bytes), escape(str(folder))))
     title = f"{counted(len(runs), 'run')} in {escape(str(root))}, {size(total)}"
-    _table(title, ("finished or begun", "flagged", "reviewed", "size", "folder"), rows, right={1, 3})
+    names = ("finished or begun", "flagged", "reviewed", "size", "folder")
+    _wide_table(title, names, rows, right={1, 3}, under=(4,))
 
 
 def cache_view(parts: Sequence[Mapping[str, Any]], root: Path) -> None:
@@ -754,11 +766,29 @@ def _table(
     _print("\n".join(lines))
 
 
+def _wide_table(
+    title: str, header: Sequence[str], rows: Iterable[Sequence[str]], right: Collection[int], under: Collection[int]
+) -> None:
+    """A table whose columns `under` stand under each row where the terminal has no room beside the others."""
+    rows = list(rows)
+    longest = [max(map(room_of, column)) for column in zip(header, *rows, strict=True)]
+    if sum(longest) + 3 * len(longest) <= _width():
+        _table(title, header, rows, right)
+        return
+    kept = [index for index in range(len(header)) if index not in under]
+    below = ["; ".join(f"{header[i]} {row[i]}" if i in right else row[i] for i in under if row[i]) for row in rows]
+    cells = [[row[index] for index in kept] for row in rows]
+    _table(title, [header[i] for i in kept], cells, {kept.index(i) for i in right if i in kept}, below=below)
+
+
 def _under(lines: Iterable[str], texts: Iterable[str]) -> Iterator[str]:
     """Every line and the text under it, indented."""
     for each, text in zip(lines, texts, strict=True):
         yield each
-        yield from textwrap.wrap(text, _width(), initial_indent=_INDENT, subsequent_indent=_INDENT)
+        wrapper = textwrap.TextWrapper(
+            _width(), initial_indent=_INDENT, subsequent_indent=_INDENT, break_long_words=False, break_on_hyphens=False
+        )
+        yield from wrapper.wrap(text)
 
 
 def _width() -> int:
