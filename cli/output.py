@@ -167,8 +167,9 @@ def selftest_view(found: SelfTest, folder: Path) -> None:
     )
     names = ("errors planted", "rows", "planted", "flagged", "AP", "precision", "recall", "corrections right", "rate")
     line()
+    under = {0: "", 7: "corrections right ", 8: "rate "}
     cells = map(_outcome_cells, found.shapes)
-    _wide_table("What audits make of planted errors", names, cells, right=range(1, len(names)), under=(0, 7, 8))
+    _wide_table("What audits make of planted errors", names, cells, right=range(1, len(names)), under=under)
     _calibration(found.shapes)
     _weakest_classes(found.shapes)
     line(wrapped(found.expected.sentence, sys.stdout))
@@ -228,7 +229,8 @@ def verification_view(found: Verification, folder: Path) -> None:
     line()
     names = ("labels", "", "rows", "relabelled", "accuracy", "difference", "95 % interval", "verdict")
     cells = map(_way_cells, found.ways)
-    _wide_table("What is learned from the labels", names, cells, right=(2, 3, 4, 5, 6), under=(1, 3, 7))
+    under = {1: "", 3: "relabelled ", 7: ""}
+    _wide_table("What is learned from the labels", names, cells, right=(2, 3, 4, 5, 6), under=under)
     line(wrapped(found.sentence, sys.stdout))
     line(str(folder / VERIFICATION))
 
@@ -294,7 +296,7 @@ def stability_view(found: Stability) -> None:
             for each in found.seeds
         ],
         right=range(7),
-        under=(5, 6, 7),
+        under={5: "other suggestion ", 6: "noise rate ", 7: ""},
     )
     line(wrapped(found.sentence, sys.stdout))
 
@@ -671,11 +673,13 @@ def methods_view(methods: Mapping[str, Sequence[Mapping[str, Any]]], columns: Ma
     """Tables of methods, by title, with some columns of each."""
     for title, rows in methods.items():
         shown = columns[title]
-        _table(
+        titles = [_METHOD_COLUMNS.get(name, name.replace("_", " ")) for name in shown]
+        _wide_table(
             title.capitalize(),
-            ("name", "what it does", *(_METHOD_COLUMNS.get(name, name.replace("_", " ")) for name in shown), "paper"),
+            ("name", "what it does", *titles, "paper"),
             [(row["name"], row["summary"], *(_method_cell(row[name]) for name in shown), row["paper"]) for row in rows],
             right=(),
+            under={1: "", **{place: f"{name} " for place, name in enumerate(titles, start=2)}, len(titles) + 2: ""},
         )
 
 
@@ -701,7 +705,7 @@ def runs_view(runs: Sequence[ListedRun], root: Path) -> None:
         rows.append((when, state, "yes" if run.decided else "", size(run.bytes), escape(str(folder))))
     title = f"{counted(len(runs), 'run')} in {escape(str(root))}, {size(total)}"
     names = ("finished or begun", "flagged", "reviewed", "size", "folder")
-    _wide_table(title, names, rows, right={1, 3}, under=(4,))
+    _wide_table(title, names, rows, right={1, 3}, under={4: ""})
 
 
 def cache_view(parts: Sequence[Mapping[str, Any]], root: Path) -> None:
@@ -767,16 +771,23 @@ def _table(
 
 
 def _wide_table(
-    title: str, header: Sequence[str], rows: Iterable[Sequence[str]], right: Collection[int], under: Collection[int]
+    title: str,
+    header: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    right: Collection[int],
+    under: Mapping[int, str],
 ) -> None:
-    """A table whose columns `under` stand under each row where the terminal has no room beside the others."""
+    """A table of which columns stand under each row where the terminal has no room for all beside each other.
+
+    `under`: those columns, and what is said before their cells there.
+    """
     rows = list(rows)
     longest = [max(map(room_of, column)) for column in zip(header, *rows, strict=True)]
     if sum(longest) + 3 * len(longest) <= _width():
         _table(title, header, rows, right)
         return
     kept = [index for index in range(len(header)) if index not in under]
-    below = ["; ".join(f"{header[i]} {row[i]}" if i in right else row[i] for i in under if row[i]) for row in rows]
+    below = ["; ".join(before + row[index] for index, before in under.items() if row[index]) for row in rows]
     cells = [[row[index] for index in kept] for row in rows]
     _table(title, [header[i] for i in kept], cells, {kept.index(i) for i in right if i in kept}, below=below)
 
