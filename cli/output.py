@@ -272,11 +272,12 @@ def comparison_view(found: Comparison, top: int) -> None:
     )
     for name in CHANGES:
         rows = [each for each in found.changes if each.change == name]
-        _table(
+        _wide_table(
             f"{name.capitalize()}: {counted(len(rows), 'row')}",
             ("id", "label", "p(wrong)", "suggested"),
             [_change_cells(each, names) for each in rows[:top]],
             right=(2,),
+            under={2: "p(wrong) ", 3: "suggested "},
         )
 
 
@@ -783,7 +784,7 @@ def _wide_table(
     """
     rows = list(rows)
     longest = [max(map(room_of, column)) for column in zip(header, *rows, strict=True)]
-    if sum(longest) + 3 * len(longest) <= _width():
+    if sum(longest) + 3 * len(longest) < _width():
         _table(title, header, rows, right)
         return
     kept = [index for index in range(len(header)) if index not in under]
