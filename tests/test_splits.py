@@ -163,6 +163,12 @@ def test_folders_in_paths(tmp_path, cells, expected):
     )
 
 
+def test_a_column_without_any_split_is_not_told_that_it_knows_none(tmp_path):
+    rows = {"path": ["0.png", "1.png"], "label": list(CLASSES[:2]), "split": ["", ""]}
+    notes = read_manifest(write_csv(tmp_path / "m.csv", rows)).source.notes
+    assert "no splits: no row is protected" in notes and not any("none of these" in note for note in notes)
+
+
 def test_a_list_is_no_split(tmp_path):
     records = [{"path": f"{i}.png", "label": "ab"[i % 2], "set": [i], "phase": i / 3} for i in range(3)]
     (tmp_path / "m.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))

@@ -613,9 +613,10 @@ def make_splits(rows: Rows, columns: Columns) -> tuple[np.ndarray, list[str]]:
     """(n,) str, "" where there is none: by the column, else by the folders in the paths; and notes."""
     if columns.split is not None:
         splits = _splits(rows, columns.split)
-        unknown = not any(map(split_word, np.unique(splits).tolist()))
+        if not splits.any() or any(map(split_word, np.unique(splits).tolist())):
+            return splits, []
         note = "none of these is known as a split for tests or validation: no row is protected"
-        return splits, [f"{note}; write 'test' or 'val' into the rows of {columns.split!r} that are to be"] * unknown
+        return splits, [f"{note}; write 'test' or 'val' into the rows of {columns.split!r} that are to be"]
     if columns.path is not None and columns.path not in rows.files and rows.format != "folder":
         splits = in_paths([cell.partition("::")[0] for cell in texts(rows, columns.path)])
         if splits.any():
