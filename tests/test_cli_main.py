@@ -245,6 +245,13 @@ def test_help_and_errors_of_usage_and_configuration_load_nothing_heavy():
     assert loaded_by_all(*helps, *errors, limit, ["audit", "--show-config"]) == set()
 
 
+@pytest.mark.parametrize("command", ["report", "check", "compare", "verify", "review"])
+def test_help_and_errors_name_numbers_in_words(capsys, command):
+    assert "RANGE" not in call(capsys, command, "--help").out
+    option = "--port" if command == "review" else "--seeds" if command == "verify" else "--top"
+    assert f"'{option}': 'x' is not a valid whole number." in call(capsys, command, option, "x").err
+
+
 def test_methods(capsys, monkeypatch):
     from cleanlab_lite.train.strategies import STRATEGIES
 

@@ -61,6 +61,7 @@ _policy_options = together(
         type=click.FloatRange(0, 1),
         default=0.0,
         show_default=True,
+        metavar="P",
         help="Change nothing that is less sure than this.",
     ),
     click.option(
