@@ -392,14 +392,17 @@ def _header_above(rows: Rows) -> str:
 
 
 def _likely_labels(rows: Rows) -> list[str]:
-    """Columns of text with few values, which repeat."""
-    found = []
+    """Columns with few values, which repeat: of text, then of whole numbers, unless many columns hold these."""
+    words, codes = [], []
     for name in rows.table.column_names:
         values = [str(value) for value in _distinct_or_none(rows, name) if value is not None and str(value).strip()]
-        words = all(any(map(str.isalpha, value)) and ending(value) not in MEDIA_ENDINGS for value in values)
-        if 1 < len(values) <= len(rows.table) / 2 and words and not could_hold_splits(name):
-            found.append(name)
-    return found
+        if not 1 < len(values) <= len(rows.table) / 2 or could_hold_splits(name):
+            continue
+        if all(any(map(str.isalpha, value)) and ending(value) not in MEDIA_ENDINGS for value in values):
+            words.append(name)
+        elif all(map(INTEGER.fullmatch, values)):
+            codes.append(name)
+    return words + (codes if len(codes) <= SHOWN - 2 else [])
 
 
 def check_columns(rows: Rows, asked: Mapping[str, str | None]) -> None:
