@@ -446,7 +446,7 @@ def _bound(name: str, value: float | None, *, share: bool) -> Bound | None:
 def _one_of(name: str, value: str, known: Sequence[str]) -> str:
     if value not in known:
         near = difflib.get_close_matches(str(value), known, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
+        hint = f"did you mean {near[0]!r}?" if near else ""
         raise ConfigError(f"{name} is {value!r:.60}, must be one of {', '.join(known)}", hint=hint)
     return value
 
