@@ -545,8 +545,9 @@ def _read_folder(folder: str, quotes_are_text: bool, layout: str | None) -> Rows
     names = [name for name in list_folder(folder) if not name.startswith(".") and name != RUNS]
     if (whole := _one_dataset(folder, names)) is not None:
         return whole
-    named = [name for name in names if os.path.splitext(name)[0] in TABLES and ending(bare(name)) in FOLDER_TABLES]
-    tables = named or [name for name in names if ending(bare(name)) in FOLDER_TABLES]
+    in_all = [name for name in names if ending(bare(name)) in FOLDER_TABLES]
+    named = [name for name in in_all if os.path.splitext(name)[0] in TABLES]
+    tables = named or in_all
     subfolders = [name for name in names if os.path.isdir(os.path.join(folder, name))]
     if not tables and (of_splits := _of_splits(folder, subfolders)):
         return _read_files(of_splits, quotes_are_text)
@@ -560,7 +561,11 @@ def _read_folder(folder: str, quotes_are_text: bool, layout: str | None) -> Rows
             hint=f"name the table, e.g. {os.path.join(folder, _likely(tables))!r}, or one of the folders; "
             "--layout auto reads class folders, and no table",
         )
-    return _read_files([os.path.join(folder, name) for name in tables], quotes_are_text)
+    rows = _read_files([os.path.join(folder, name) for name in tables], quotes_are_text)
+    if others := [name for name in in_all if name not in tables]:
+        note = f"rows from {listing(tables, 5)}, by its name; not read: {listing(others, 5)}"
+        rows = replace(rows, notes=(*rows.notes, note))
+    return rows
 
 
 def _of_splits(folder: str, subfolders: list[str]) -> list[str]:
