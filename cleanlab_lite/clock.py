@@ -122,6 +122,11 @@ class Clock:
         """The network of a stage of the run has come so far."""
         self._epochs[stage] = epochs
 
+    def ahead(self, part: str, epochs: int) -> None:
+        """A network of a later part of the forecast has come so far, beside those of this one."""
+        if self._course is not None and part in self._forecast:
+            self._course.ahead(part, epochs / self._forecast[part].epochs)
+
     def found(self, stage: str, epochs: int) -> None:
         """An earlier process has trained the network of a stage."""
         self._epochs[stage] = epochs

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 PathLike = str | os.PathLike[str]
 
-OF_FILES = ("features_columns", "path_prefix", "path_suffix", "path_root")  # options of manifests that are files
+OF_FILES = ("path_prefix", "path_suffix", "path_root")  # options of manifests that are files
 ROLES = ("path", "label", "id", "split", "features")  # of columns
 # In a message: a command in backticks, or an option with what may be its value ("--out DIR", "--max-drop 14%").
 OPTION = re.compile(r"`[^`]*`|--([a-z]+(?:-[a-z]+)*)(?: (?!or |and )('[^']*'|[^\s,;)`]*[^\s,;:)`]))?")
@@ -97,7 +97,7 @@ def audit(
         annotator_column: column that says who labelled an item, which has a row per annotator then; or names and
             patterns, with commas, of a column of labels per annotator; "none" where there is no such thing.
         features: (n, d) vectors to look at instead, or a file of them.
-        features_columns: names or patterns, with commas, of columns of a manifest that hold one number each.
+        features_columns: names or patterns, with commas, of columns of a table that hold one number each.
         path_prefix: text put before every path of a manifest.
         path_suffix: text put behind it.
         path_root: folder that the relative paths of a manifest start from.
@@ -183,13 +183,17 @@ def _manifest_of(
         if reading["layout"] is not None:
             raise ConfigError(f"layout is about folders of classes, not about a {type(data).__name__}")
         check_policy(reading["multi_label"])
-        rest = {name: reading[name] for name in ("annotator_column", "multi_label", "segments")}
+        rest = {name: reading[name] for name in ("features_columns", "annotator_column", "multi_label", "segments")}
         return from_objects(data, labels, classes=classes, asked=columns, features=features, keep=keep, **rest)
     if idle := [name for name, value in (("labels", labels), ("classes", classes)) if value is not None]:
         raise ManifestError(f"{' and '.join(idle)} go with objects in memory, not with a {type(data).__name__}")
     if isinstance(data, Manifest):
         settled = [f"{role}_column" for role, name in columns.items() if name is not None]
-        settled += [name for name in ("annotator_column", "layout", "multi_label") if reading[name] is not None]
+        settled += [
+            name
+            for name in ("features_columns", "annotator_column", "layout", "multi_label")
+            if reading[name] is not None
+        ]
         if settled or features is not None:
             raise ManifestError(f"a Manifest has its columns settled: leave out {', '.join(settled) or 'features'}")
         return data
@@ -442,7 +446,7 @@ def _bound(name: str, value: float | None, *, share: bool) -> Bound | None:
 def _one_of(name: str, value: str, known: Sequence[str]) -> str:
     if value not in known:
         near = difflib.get_close_matches(str(value), known, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
+        hint = f"did you mean {near[0]!r}?" if near else ""
         raise ConfigError(f"{name} is {value!r:.60}, must be one of {', '.join(known)}", hint=hint)
     return value
 

@@ -121,6 +121,11 @@ class Course:
         self._share = max(self._share, share)
         return self._share, left
 
+    def ahead(self, name: str, done: float) -> None:
+        """So much of a part that comes later is done beside the one at hand, which takes its time."""
+        at = self._stretches[name]
+        at.done = max(at.done, min(done, at.work))
+
     def _arrive(self, name: str, now: float) -> None:
         """Time has passed in the part that was not over, and parts before this one are: done, or left out."""
         at = self._stretches[name if self._current is None else self._current]

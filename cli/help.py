@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import click
+from click.core import augment_usage_errors
 
 from cleanlab_lite.config import FIELDS
 
@@ -35,6 +36,11 @@ _OF_FLAGS = {flag: title for title, flags in GROUPS.items() for flag in flags}
 
 class HelpfulCommand(click.Command):
     """A command whose help is in groups. Its epilog is an example, a line that can be copied."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """What is wrong with an option names this command, also where no value follows it."""
+        with augment_usage_errors(ctx):
+            return super().parse_args(ctx, args)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         found: dict[str, list[tuple[str, str]]] = {title: [] for title in GROUPS}

@@ -126,6 +126,12 @@ def verbosity_options(command: Callable[..., Any]) -> Callable[..., Any]:
     )(command)
 
 
+class Whole(click.IntRange):
+    """A whole number, by that name in what is said of another one."""
+
+    name = "whole number"
+
+
 class Limit(click.ParamType):
     """(value, whether it is a share): "5%" is (0.05, True). A bare number is a share, or a number of rows."""
 

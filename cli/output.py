@@ -159,14 +159,20 @@ def selftest_view(found: SelfTest, folder: Path) -> None:
     from cleanlab_lite.run.layout import SELFTEST
 
     line(
-        f"{counted(found.flagged, 'row')} flagged, noise rate {percent(found.noise_rate)}; "
-        f"wrong labels planted at that rate, audits with preset {found.preset}"
+        wrapped(
+            f"{counted(found.flagged, 'row')} flagged, noise rate {percent(found.noise_rate)}; "
+            f"wrong labels planted at that rate, audits with preset {found.preset}",
+            sys.stdout,
+        )
     )
     names = ("errors planted", "rows", "planted", "flagged", "AP", "precision", "recall", "corrections right", "rate")
-    _table("What audits make of planted errors", names, map(_outcome_cells, found.shapes), right=range(1, len(names)))
+    line()
+    under = {0: "", 7: "corrections right ", 8: "rate "}
+    cells = map(_outcome_cells, found.shapes)
+    _wide_table("What audits make of planted errors", names, cells, right=range(1, len(names)), under=under)
     _calibration(found.shapes)
     _weakest_classes(found.shapes)
-    line(found.expected.sentence)
+    line(wrapped(found.expected.sentence, sys.stdout))
     line(str(folder / SELFTEST))
 
 
@@ -217,11 +223,15 @@ def verification_view(found: Verification, folder: Path) -> None:
     """What a person reads after a verification; the last line is the file that holds it."""
     from cleanlab_lite.run.layout import VERIFICATION
 
-    line(f"{counted(found.rows, 'row')} to learn from, {counted(found.seeds, 'seed')}: {escape(found.learner)}")
-    line(escape(found.measure))
+    learned = f"{counted(found.rows, 'row')} to learn from, {counted(found.seeds, 'seed')}: {escape(found.learner)}"
+    line(wrapped(learned, sys.stdout))
+    line(wrapped(escape(found.measure), sys.stdout))
+    line()
     names = ("labels", "", "rows", "relabelled", "accuracy", "difference", "95 % interval", "verdict")
-    _table("What is learned from the labels", names, map(_way_cells, found.ways), right=(2, 3, 4, 5, 6))
-    line(found.sentence)
+    cells = map(_way_cells, found.ways)
+    under = {1: "", 3: "relabelled ", 7: ""}
+    _wide_table("What is learned from the labels", names, cells, right=(2, 3, 4, 5, 6), under=under)
+    line(wrapped(found.sentence, sys.stdout))
     line(str(folder / VERIFICATION))
 
 
@@ -244,6 +254,7 @@ def comparison_view(found: Comparison, top: int) -> None:
     line(f"flagged: {counted(found.flagged_before, 'row')} before, {counted(found.flagged_after, 'row')} after")
     if found.stay is not None:
         line(f"{percent(found.stay)} of the flags stay")
+    line()
     names = _names(each.label for each in found.classes)
     changed = [each for each in found.classes if each.newly_flagged or each.no_longer_flagged]
     _table(
@@ -261,18 +272,20 @@ def comparison_view(found: Comparison, top: int) -> None:
     )
     for name in CHANGES:
         rows = [each for each in found.changes if each.change == name]
-        _table(
+        _wide_table(
             f"{name.capitalize()}: {counted(len(rows), 'row')}",
-            ("id", "label", "p before", "p after", "suggested before", "suggested after"),
+            ("id", "label", "p(wrong)", "suggested"),
             [_change_cells(each, names) for each in rows[:top]],
-            right=(2, 3),
+            right=(2,),
+            under={2: "p(wrong) ", 3: "suggested "},
         )
 
 
 def stability_view(found: Stability) -> None:
     """What a person reads of the same audit with other seeds."""
     line(f"{counted(found.flagged, 'row')} flagged with seed {found.seed}, noise rate {percent(found.noise_rate)}")
-    _table(
+    line()
+    _wide_table(
         "With other seeds",
         ("seed", "flagged", "flags that stay", "newly", "no longer", "other suggestion", "noise rate", "folder"),
         [
@@ -284,8 +297,9 @@ def stability_view(found: Stability) -> None:
             for each in found.seeds
         ],
         right=range(7),
+        under={5: "other suggestion ", 6: "noise rate ", 7: ""},
     )
-    line(found.sentence)
+    line(wrapped(found.sentence, sys.stdout))
 
 
 def _between(rate: Noise) -> str:
@@ -293,11 +307,11 @@ def _between(rate: Noise) -> str:
 
 
 def _change_cells(each: Change, names: Mapping[str, str]) -> tuple[str, ...]:
-    label, before, after = (
+    label, *suggested = (
         _label(renamed(text, names)) for text in (each.label_after, each.suggested_before, each.suggested_after)
     )
-    p = ("-" if p is None else chance(p) for p in (each.p_before, each.p_after))
-    return (shorten(escape(each.id), _ID_WIDTH), label, *p, before, after)
+    p = ["-" if p is None else chance(p) for p in (each.p_before, each.p_after)]
+    return (shorten(escape(each.id), _ID_WIDTH), label, " -> ".join(p), " -> ".join(dict.fromkeys(suggested)))
 
 
 def _headline(summary: Summary) -> None:
@@ -543,15 +557,15 @@ def gate_text(gate: Gate, top: int) -> str:
     return "\n".join(lines) + "\n"
 
 
-def forecast_view(facts: Mapping[str, Any], forecast: Forecast) -> None:
-    """What `audit --dry-run` would do, in words."""
+def forecast_view(facts: Mapping[str, Any], forecast: Forecast, budget: float) -> None:
+    """What `audit --dry-run` would do, in words; `budget` in seconds, 0 for none."""
     lines = [("rows", _of_rows(facts)), *(("looks at", text) for text in views_in_words(facts))]
     if "evidence" not in facts:
         precisions = sorted({facts["precision"], facts["encoder_precision"]} - {""})
         lines.append(("machine", f"{facts['device']} in {' and '.join(precisions)}"))
     lines.append(("takes", duration_in_words(forecast)))
-    if cached := cached_in_words(forecast, facts["modality"]):
-        lines.append(("", cached))
+    asides = cached_in_words(forecast, facts["modality"]), budget_in_words(forecast, budget)
+    lines += [("", text) for text in asides if text]
     if "evidence" not in facts:
         lines.append(("needs", f"{facts['memory_gib']:g} GiB of memory, {facts['disk_mib']:,} MiB on the disk"))
     width = max(len(name) for name, _ in lines)
@@ -567,6 +581,13 @@ def duration_in_words(forecast: Forecast) -> str:
     if len({about, least, most}) == 1:
         return f"about {about}"
     return f"about {about} ({least} to {most}: trials decide what is trained)"
+
+
+def budget_in_words(forecast: Forecast, budget: float) -> str:
+    """That a time budget in seconds is too short; "" where it is not, or is 0 for none."""
+    if not 0 < budget < forecast.seconds:
+        return ""
+    return f"more than the time budget of {format_duration(budget)}: given again, the same command goes on"
 
 
 def cached_in_words(forecast: Forecast, modality: Modality) -> str:
@@ -653,11 +674,13 @@ def methods_view(methods: Mapping[str, Sequence[Mapping[str, Any]]], columns: Ma
     """Tables of methods, by title, with some columns of each."""
     for title, rows in methods.items():
         shown = columns[title]
-        _table(
+        titles = [_METHOD_COLUMNS.get(name, name.replace("_", " ")) for name in shown]
+        _wide_table(
             title.capitalize(),
-            ("name", "what it does", *(_METHOD_COLUMNS.get(name, name.replace("_", " ")) for name in shown), "paper"),
+            ("name", "what it does", *titles, "paper"),
             [(row["name"], row["summary"], *(_method_cell(row[name]) for name in shown), row["paper"]) for row in rows],
             right=(),
+            under={1: "", **{place: f"{name} " for place, name in enumerate(titles, start=2)}, len(titles) + 2: ""},
         )
 
 
@@ -682,7 +705,8 @@ def runs_view(runs: Sequence[ListedRun], root: Path) -> None:
         folder = run.folder.relative_to(root) if run.folder.is_relative_to(root) else run.folder
         rows.append((when, state, "yes" if run.decided else "", size(run.bytes), escape(str(folder))))
     title = f"{counted(len(runs), 'run')} in {escape(str(root))}, {size(total)}"
-    _table(title, ("finished or begun", "flagged", "reviewed", "size", "folder"), rows, right={1, 3})
+    names = ("finished or begun", "flagged", "reviewed", "size", "folder")
+    _wide_table(title, names, rows, right={1, 3}, under={4: ""})
 
 
 def cache_view(parts: Sequence[Mapping[str, Any]], root: Path) -> None:
@@ -747,11 +771,36 @@ def _table(
     _print("\n".join(lines))
 
 
+def _wide_table(
+    title: str,
+    header: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    right: Collection[int],
+    under: Mapping[int, str],
+) -> None:
+    """A table of which columns stand under each row where the terminal has no room for all beside each other.
+
+    `under`: those columns, and what is said before their cells there.
+    """
+    rows = list(rows)
+    longest = [max(map(room_of, column)) for column in zip(header, *rows, strict=True)]
+    if sum(longest) + 3 * len(longest) < _width():
+        _table(title, header, rows, right)
+        return
+    kept = [index for index in range(len(header)) if index not in under]
+    below = ["; ".join(before + row[index] for index, before in under.items() if row[index]) for row in rows]
+    cells = [[row[index] for index in kept] for row in rows]
+    _table(title, [header[i] for i in kept], cells, {kept.index(i) for i in right if i in kept}, below=below)
+
+
 def _under(lines: Iterable[str], texts: Iterable[str]) -> Iterator[str]:
     """Every line and the text under it, indented."""
     for each, text in zip(lines, texts, strict=True):
         yield each
-        yield from textwrap.wrap(text, _width(), initial_indent=_INDENT, subsequent_indent=_INDENT)
+        wrapper = textwrap.TextWrapper(
+            _width(), initial_indent=_INDENT, subsequent_indent=_INDENT, break_long_words=False, break_on_hyphens=False
+        )
+        yield from wrapper.wrap(text)
 
 
 def _width() -> int:

@@ -399,6 +399,9 @@ def test_a_dry_run_writes_nothing(vector_file, here, capsys):
         and "cpu in fp32" in result.out
     )
     assert json.loads(call(capsys, "audit", vector_file, "--dry-run", "--json", *QUICK).out)["classes"] == 3
+    assert "budget" not in result.out
+    short = call(capsys, "audit", vector_file, "--dry-run", "--time-budget", "0.1s", *QUICK).out
+    assert "more than the time budget of 0.1s: given again, the same command goes on" in short
     assert (fingerprints(here), sorted(here.rglob("*"))) == before
 
 

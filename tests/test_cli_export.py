@@ -77,6 +77,12 @@ def test_corrected(run, capsys):
     ]
 
 
+def test_a_policy_of_decisions_says_where_there_is_none(run, capsys):
+    result = call(capsys, "export", run, "--policy", "decided")
+    assert (run.parent / "data" / "pets.decided.csv").read_text() == ORIGINAL
+    assert result.err.splitlines()[-1] == "nobody has decided about a row: nothing is changed"
+
+
 def test_min_confidence_and_include_split(run, capsys):
     target = run.parent / "data" / "out.csv"
     options = ["--policy", "correct", "--min-confidence", 0.8, "--include-split", "test", "--output", target]
@@ -487,7 +493,7 @@ def test_conflicts_are_all_listed(run, capsys):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--to"], "requires an argument"),
+        (["--to"], "requires an argument.\n  hint: see `nlclean export --help`"),
         ([], "--apply needs --to MANIFEST"),
         (["--to", "m.csv", "--policy", "correct"], "--policy does nothing in --apply"),
         (["--to", "m.csv", "--format", "folders"], "--format does nothing in --apply"),

@@ -245,7 +245,14 @@ def test_help_and_errors_of_usage_and_configuration_load_nothing_heavy():
     assert loaded_by_all(*helps, *errors, limit, ["audit", "--show-config"]) == set()
 
 
-def test_methods(capsys):
+@pytest.mark.parametrize("command", ["report", "check", "compare", "verify", "review"])
+def test_help_and_errors_name_numbers_in_words(capsys, command):
+    assert "RANGE" not in call(capsys, command, "--help").out
+    option = "--port" if command == "review" else "--seeds" if command == "verify" else "--top"
+    assert f"'{option}': 'x' is not a valid whole number." in call(capsys, command, option, "x").err
+
+
+def test_methods(capsys, monkeypatch):
     from cleanlab_lite.train.strategies import STRATEGIES
 
     tables = json.loads(call(capsys, "methods", "--json").out)
@@ -266,6 +273,10 @@ def test_methods(capsys):
     shown = call(capsys, "methods", "detectors").out.splitlines()
     marked = {line.split()[0] for line in shown if re.search(r"\S {2,}yes {2,}\S", line)}
     assert marked == {name for name, in_audit in runs.items() if in_audit}
+    monkeypatch.setattr("nlclean.output._width", lambda: 80)
+    narrow = call(capsys, "methods", "strategies").out.splitlines()
+    assert narrow[narrow.index("  mixup") + 1].startswith("      convex combinations of pairs")
+    assert max(map(len, narrow)) <= 80 and not any("…" in line for line in narrow)
     assert call(capsys, "methods", "loss").code == 2
 
 

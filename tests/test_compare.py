@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,7 @@ def test_a_person_reads_it(tmp_path, capsys):
     assert "noise rate: 12.3 % (10.0 % to 15.0 %) before, 12.3 %" in done.out
     assert "66.7 % of the flags stay" in done.out
     assert "Newly flagged: 1 row\n" in done.out
+    assert re.search(r"\n  c +\w+ +\d+ % -> \d+ % +cat -> owl\n", done.out)
 
 
 def test_the_changed_rows_as_csv(tmp_path, capsys):

@@ -382,6 +382,8 @@ def test_a_check_is_that_of_the_command(run, capsys):
     )
     assert gate.exceeded and shown["exceeded"]
     assert [outcome.exceeded for outcome in gate.outcomes] == [True, False, False]
+    assert re.match(r"<Gate: \d+ suspects; noise rate: .* %, above the limit of 1 %; suspects: ", repr(gate))
+    assert re.fullmatch(r"<Gate: \d+ suspects; no limits>", repr(report.check()))
     assert not report.check(max_suspects=0.5).exceeded and report.check(max_suspects=0.05).exceeded
     with pytest.raises(ConfigError, match="new since when"):
         report.check(max_new_suspects=3)

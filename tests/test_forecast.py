@@ -127,6 +127,26 @@ def test_events_say_how_far_the_whole_audit_is():
     assert (heard[-3].done, heard[-3].total, heard[-3].note) == (60, 60, "network 3 of 3")
 
 
+def test_a_network_of_a_later_part_moves_the_line_and_is_not_counted_twice():
+    heard: list[Progress] = []
+    clock = Clock(on_progress=heard.append, forecast=FORECAST)
+    clock.begin("train")
+    clock.expect(60)
+    networks = clock.pulse(60, "network 3 of 3", "proxy-2")
+    for epoch in range(60):
+        networks.end_epoch(epoch)
+    for epochs in (2, 4, 6, 8, 10):
+        clock.ahead("pixels", epochs)
+        clock.tell(Progress("train", 60, 60, "epochs", "pixels: network 1 of 3"))
+    shares, left = [event.share for event in heard[-6:]], [event.left for event in heard[-6:]]
+    assert all(np.diff(shares) > 0.01) and all(np.diff(left) < 0)
+    clock.begin("pixels")
+    clock.found("pixels-proxy-0", 10)
+    clock.pulse(10, "network 2 of 3", "pixels-proxy-1").end_epoch(0)
+    assert shares[-1] < heard[-1].share < shares[-1] + 0.03  # an epoch more, of a hundred
+    clock.ahead("else", 5)  # what no forecast knows
+
+
 def test_what_the_cache_holds_is_no_speed():
     heard: list[Progress] = []
     clock = Clock(on_progress=heard.append, forecast=FORECAST)

@@ -44,8 +44,9 @@ def read(keep, tmp_path, monkeypatch):
     """`from_objects` in an empty folder, with columns by role."""
     monkeypatch.chdir(tmp_path)
 
-    def call(data, labels=None, *, classes=None, features=None, **columns) -> Manifest:
-        return from_objects(data, labels, classes=classes, asked=columns, features=features, keep=keep)
+    def call(data, labels=None, *, classes=None, features=None, features_columns=None, **columns) -> Manifest:
+        vectors = {"features": features, "features_columns": features_columns}
+        return from_objects(data, labels, classes=classes, asked=columns, **vectors, keep=keep)
 
     return call
 
@@ -131,6 +132,17 @@ def test_paths_in_a_frame_start_from_the_working_folder(read, tmp_path):
     assert found.modality == "image" and found.uris is not None
     assert found.uris.tolist() == [str(tmp_path / f"{row}.png") for row in range(6)]
     assert found.ids[0] == "0.png"
+
+
+def test_vectors_in_columns_of_one_number_each(read):
+    frame = pd.DataFrame(VECTORS, columns=["f0", "f1", "f2"]).assign(label=LABELS, year=2026.5)
+    found = read(frame, features_columns="f*")
+    np.testing.assert_array_equal(found.features, VECTORS)
+    assert found.modality == "vector" and "features: 3 columns, f0 to f2" in found.source.notes
+    with pytest.raises(ManifestError, match="features are given twice"):
+        read(frame, features_columns="f*", features=VECTORS)
+    with pytest.raises(ManifestError, match="features_columns= name columns, and a ndarray has none"):
+        read(VECTORS, LABELS, features_columns="f*")
 
 
 def test_features_beside_a_table(read):
@@ -325,7 +337,7 @@ def test_a_torch_dataset_of_vectors(read):
         (datasets.Dataset.from_pandas(pandas_frame()), LABELS, "it has them in a column"),
         (pandas_frame()[:0], None, "has no rows"),
         (pandas_frame().assign(what=[1, "a", 2, 3, 4, 5]), None, r"a column cannot be read: Could .*; .* column what"),
-        (pd.DataFrame(VECTORS).assign(label=LABELS), None, "vectors in columns of their own.*to_numpy"),
+        (pd.DataFrame(VECTORS).assign(label=LABELS), None, r"--features-columns '\[0-9\]\*' reads them as vectors"),
         (pd.concat([pandas_frame(), pandas_frame()], axis=1), None, "more than once"),
         (Pairs(VECTORS, LABELS), LABELS, "yields"),
         (VECTORS, 3, "labels are 3"),

@@ -163,7 +163,7 @@ def test_a_self_test_does_not_read_what_a_stranger_names(here, capsys):
     state = json.loads(Path("run/run.json").read_text())
     Path("run/run.json").write_text(json.dumps(state | {"seal": ""}))
     done = call(capsys, "selftest", "run")
-    assert done.code == 2 and "name the manifest" in done.err
+    assert done.code == 2 and "audit the manifest here" in done.err
 
 
 # --- Nothing is written through links --------------------------------------------------------------------------------

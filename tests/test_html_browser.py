@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import time
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from cli_world import finished_run, make_report, mislabel
-from html_world import FINE, HOSTILE, WRONG, page_run
+from html_world import FINE, HOSTILE, WRONG, island, page_run
 from receivers import node_package
 from scipy.io import wavfile
 
@@ -320,6 +321,20 @@ def test_a_lasso_on_the_map_shows_its_rows(browser, tmp_path):
     assert browser.get_log("browser") == []
 
 
+def test_what_did_not_fit_is_counted_among_the_rows_on_show(browser, tmp_path):
+    run = page_run(tmp_path, fine=300, side=64)
+    built = build_page(RunFolder(run), limit=300_000)
+    (tmp_path / "page.html").write_bytes(built)
+    page = Page(browser, tmp_path / "page.html", tmp_path)
+    page.open()
+    assert page.find("#count").text == f"{WRONG + 1} of {WRONG + 300} rows"  # the suspects have all
+    Select(page.find("#show")).select_by_value("all")
+    said = re.fullmatch(r"305 of 305 rows; (\d+) of them without the pictures, .* this file", page.find("#count").text)
+    data = island(built)
+    assert said, page.find("#count").text
+    assert 0 < int(said[1]) == len(data["rows"]) - len(data["details"])
+
+
 def test_copies_stand_side_by_side(browser, tmp_path):
     (tmp_path / "page.html").write_bytes(build_page(RunFolder(page_run(tmp_path, copies=True))))
     page = Page(browser, tmp_path / "page.html", tmp_path)
@@ -477,6 +492,18 @@ def assert_axe_finds_nothing(page, scheme: str) -> None:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_no_serious_fault(page, scheme):
     assert_axe_finds_nothing(page, scheme)
+
+
+@pytest.mark.slow
+def test_axe_finds_no_serious_fault_in_map_and_copies(browser, tmp_path):
+    run = page_run(tmp_path, copies=True)
+    np.save(run / "features.npy", np.random.default_rng(0).normal(size=(WRONG + FINE, 3)).astype(np.float16))
+    (tmp_path / "page.html").write_bytes(build_page(RunFolder(run)))
+    page = Page(browser, tmp_path / "page.html", tmp_path)
+    page.open()
+    assert page.find("#map-canvas").is_displayed() and page.find("#groups").is_displayed()
+    for scheme in ("light", "dark"):
+        assert_axe_finds_nothing(page, scheme)
 
 
 def test_paper_shows_rows_and_no_controls(page):

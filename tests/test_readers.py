@@ -407,6 +407,16 @@ def test_folder_errors(tmp_path):
     fails(tmp_path / "parts", "metadata files in subfolders", "glob")
 
 
+def test_of_several_tables_in_a_folder_the_one_that_is_read_is_named(tmp_path):
+    for name in ("manifest.csv", "worst.csv", "provenance.csv"):
+        write(tmp_path / name, f"path,label\n1.png,{name[0]}\n2.png,cat\n")
+    found = read_manifest(tmp_path)
+    assert found.classes == ("cat", "m")
+    assert "rows from 'manifest.csv', by its name; not read: 'provenance.csv', 'worst.csv'" in found.source.notes
+    alone = read_manifest(tmp_path / "manifest.csv").source.notes
+    assert not any("not read" in note for note in alone)
+
+
 def test_a_folder_is_read_by_its_manifest(tmp_path):
     write(tmp_path / "files/1.png", PNG)
     write(tmp_path / "files/2.png", PNG)

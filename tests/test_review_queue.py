@@ -267,7 +267,8 @@ def test_the_state_as_json(run, capsys):
 def test_without_a_terminal_it_says_what_else_to_do(run, capsys):
     result = call(capsys, "review", run)
     assert result.code == 2
-    assert "needs a terminal" in result.err and "--json" in result.err and "nlclean report" in result.err
+    assert "needs a terminal" in result.err and "review --web" in result.err
+    assert "--json" in result.err and "nlclean report" in result.err
 
 
 # what is known about a row

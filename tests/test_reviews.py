@@ -286,6 +286,16 @@ def test_sentences_of_a_report():
     assert reviewed(table, everything).as_dict(0.02)["remaining"]["stop"] is True
 
 
+def test_an_interval_that_is_longer_on_one_side_is_said_by_its_ends():
+    table = make_report([*(mislabel(f"m{i}") for i in range(40)), *(row(f"r{i}") for i in range(200))]).table
+    found = reviewed(table, decisions([f"m{i}" for i in range(4)], "drop") + decisions(["r0"], "drop"))
+    for count in (found.flagged, found.unflagged):
+        said = f"{count.estimate:,.0f} ± {count.within:,.0f}"
+        possible = count.within <= min(count.estimate, count.rows - count.estimate)
+        assert (said in found.in_words()[0]) == possible
+    assert f"not flagged: about {found.unflagged.estimate:.0f} (" in found.in_words()[0]
+
+
 def test_decisions_that_contradict_the_report_are_said():
     table = make_report([*(mislabel(f"m{i}") for i in range(40)), *(row(f"r{i}") for i in range(200))]).table
     found = reviewed(table, decisions([f"r{i}" for i in range(6)], "drop"))

@@ -46,6 +46,14 @@ def test_they_are_listed_newest_first(runs, capsys):
     assert "5 runs in nlclean-runs" in shown and "not finished" in shown and "of 40" in shown
 
 
+def test_a_folder_is_never_cut(runs, capsys, monkeypatch):
+    long = runs[0].rename(runs[0].with_name("2026-11-27-" + 30 * "x"))
+    monkeypatch.setattr("nlclean.output._width", lambda: 60)
+    shown = call(capsys, "runs").out.splitlines()
+    assert f"      a/{long.name}" in shown and "      a/stopped" in shown
+    assert max(map(len, shown)) <= 60
+
+
 def test_a_newer_run_makes_others_superfluous_but_what_people_left_stays(runs, capsys):
     first, second, third, other, stopped = runs
     (first / DECISIONS).write_text('{"id": "0", "action": "keep", "given_label": "x"}\n')
@@ -53,6 +61,15 @@ def test_a_newer_run_makes_others_superfluous_but_what_people_left_stays(runs, c
         str(Path("nlclean-runs") / "a" / "1")
     ]
     assert [run.exists() for run in (first, second, third, other, stopped)] == [True, False, True, True, True]
+
+
+def test_a_run_in_which_all_was_undone_is_not_said_to_be_reviewed(runs, capsys):
+    line = '{{"id": "0", "action": "{}", "given_label": "x"}}\n'
+    (runs[0] / DECISIONS).write_text(line.format("keep") + line.format("undo"))
+    (runs[1] / DECISIONS).write_text(line.format("keep") + line.format("unsure") + line.format("undo"))
+    (runs[2] / DECISIONS).write_text('{"id": 7}\n')  # may hold what somebody decided: it is left alone
+    listed = json.loads(call(capsys, "runs", "--json").out)
+    assert [run["decided"] for run in listed] == [False, False, True, True, False]
 
 
 def test_files_of_others_and_runs_in_use_stay(runs, capsys):

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 from audit_world import task, vector_parquet
 from cli_world import call, finished_run, make_report, row
+from worlds import blobs
 
+import nlclean
 from cleanlab_lite import selftest
 from cleanlab_lite.config import preset
 from cleanlab_lite.errors import ReportError, StoppedEarly
@@ -242,6 +244,9 @@ def test_a_manifest_is_audited_and_tested(data, capsys):
             assert shown.code == 0, shown.err
             assert found["expected"]["sentence"] in shown.out
             assert shown.out.splitlines()[-1] == str(folder / "selftest.json")
+        patch.setattr("nlclean.output._width", lambda: 80)
+        narrow = call(capsys, "selftest", folder).out
+        assert "…" not in narrow and "labels of similar rows; corrections right " in narrow
 
 
 def test_a_stopped_test_goes_on(data, capsys, monkeypatch):
@@ -285,6 +290,14 @@ def test_vectors_that_changed_are_not_tested(data, capsys):
     vector_parquet(data, task(seed=1))
     done = call(capsys, "selftest", "run")
     assert done.code == 2 and "is not what the run in run audited" in done.err
+
+
+def test_vectors_that_were_in_memory_are_asked_for_as_a_file(tmp_path, capsys):
+    made = blobs(40, 2, 0.1)
+    nlclean.audit((made.features, made.labels), preset="fast", out=tmp_path / "run")
+    for command in (("selftest", "run"), ("verify", "run"), ("compare", "run", "--seeds", 2)):
+        done = call(capsys, command[0], tmp_path / command[1], *command[2:])
+        assert done.code == 2 and "were in memory only" in done.err and "nlclean audit TABLE --features" in done.err
 
 
 @pytest.mark.slow

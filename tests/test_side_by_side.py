@@ -257,6 +257,18 @@ def test_the_first_network_beside_others_decides_alone_whether_there_are_more(tm
     np.testing.assert_array_equal(one.pred_probs, two.pred_probs)
 
 
+class Listening(Clock):
+    """Keeps what it hears of networks of a later part."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.early: list[tuple[str, int]] = []
+
+    def ahead(self, part: str, epochs: int) -> None:
+        self.early.append((part, epochs))
+        super().ahead(part, epochs)
+
+
 def test_what_is_trained_on_another_view_in_any_case_is_trained_beside_the_first(tmp_path, lasting, monkeypatch):
     do, rounds, seen = Crew.do, [], {}
     heard: list[Progress] = []
@@ -271,14 +283,15 @@ def test_what_is_trained_on_another_view_in_any_case_is_trained_beside_the_first
     open_ = replace(PLAN, epochs=0)
     for crew in (None, lasting):
         with Run.start(tmp_path / str(crew is None), "world", KEY) as run:
-            clock = Clock(on_progress=heard.append)
+            clock = Listening(on_progress=heard.append)
             others = beside(there, open_, CONFIG, run=run, clock=clock, crew=crew)
             first = watch(TASK, PLAN, CONFIG, run=run, clock=clock, crew=crew, also=(others.foremost, others.bench))
             told = [(event.done, event.total) for event in heard]
             seen[crew is None] = first, watch_beside(others, Rival(WORLD.labels, 2.0))
         assert told[-1] == (8, 8) and max(done for done, _ in told) == 8
         heard.clear()
-    tried = others.foremost.stage
+    tried, epochs = others.foremost.stage, others.foremost.teaching.epochs
+    assert clock.early == [("turned", epoch + 1) for epoch in range(epochs)]  # so that the line of progress moves
     assert tried.startswith("turned-trial-")
     assert rounds == [[tried, "proxy-0", "proxy-1", "proxy-2"], ["turned-proxy-1", "turned-proxy-2"]]
     assert_same(seen[True][0], seen[False][0])

@@ -157,7 +157,16 @@ def test_folders_in_paths(tmp_path, cells, expected):
     assert any("from the folders in the paths" in note for note in found.source.notes) == any(expected)
     asked = read_manifest(write_csv(tmp_path / "m.csv", rows | {"split": ["a"] * len(cells)}))
     assert asked.splits.tolist() == ["a"] * len(cells)  # a column comes first
-    assert any("none of these is known as a split" in note for note in asked.source.notes)
+    assert any(
+        "none of these is known as a split" in note and "write 'test' or 'val' into the rows of" in note
+        for note in asked.source.notes
+    )
+
+
+def test_a_column_without_any_split_is_not_told_that_it_knows_none(tmp_path):
+    rows = {"path": ["0.png", "1.png"], "label": list(CLASSES[:2]), "split": ["", ""]}
+    notes = read_manifest(write_csv(tmp_path / "m.csv", rows)).source.notes
+    assert "no splits: no row is protected" in notes and not any("none of these" in note for note in notes)
 
 
 def test_a_list_is_no_split(tmp_path):

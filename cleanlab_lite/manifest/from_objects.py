@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from cleanlab_lite.errors import ManifestError
 from cleanlab_lite.manifest.manifest import Manifest
-from cleanlab_lite.manifest.readers import to_manifest
+from cleanlab_lite.manifest.readers import to_manifest, with_columns
 from cleanlab_lite.manifest.readers.base import FileKeeper, Rows, check_names, check_rows, without_views
 from cleanlab_lite.manifest.readers.columns import find_columns
 from cleanlab_lite.manifest.readers.embedded import ending_of
@@ -53,6 +53,7 @@ def from_objects(
     classes: Sequence[str] | None = None,
     asked: Mapping[str, str | None],
     features: Any = None,
+    features_columns: str | None = None,
     annotator_column: str | None = None,
     multi_label: str | None = None,
     segments: bool = True,
@@ -62,7 +63,7 @@ def from_objects(
 
     `labels` (n,) come with arrays and pictures: strings, booleans, or integers, which `classes` may name in order;
     None, NaN and -1 next to `classes` mean not labelled. `features` (n, d) replace what would be looked at.
-    `annotator_column`, `multi_label` and `segments` are as in `read_manifest`.
+    `features_columns`, `annotator_column`, `multi_label` and `segments` are as in `read_manifest`.
 
     Raises ManifestError with what was found, what was expected and how to repair it.
     """
@@ -77,8 +78,11 @@ def from_objects(
                 hint="it has them in a column, which label_column= names",
             )
         rows = _of_table(data, name, asked.get("id"), keep)
+        if features_columns is not None:
+            rows = with_columns(rows, features_columns, asked.get("features"))
     else:
-        if named := [f"{role}_column=" for role, column in asked.items() if column is not None]:
+        named = [f"{role}_column=" for role, column in asked.items() if column is not None]
+        if named := [*named, *(["features_columns="] if features_columns is not None else [])]:
             raise ManifestError(f"{', '.join(named)} name columns, and a {type(data).__name__} has none")
         rows = _of_pairs(data, labels, name, classes, keep)
         classes = None

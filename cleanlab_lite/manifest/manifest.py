@@ -36,6 +36,7 @@ class Segment(NamedTuple):
 
 
 WHOLE = Segment(0.0, math.inf)
+IN_MEMORY = ("arrays", "table")  # formats of what came from no file
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class Source:
     """Where the rows came from and how to write them again."""
 
     path: str  # as the user gave it, absolute; of objects in memory, `<kind>` in the working folder
-    format: str  # "csv", "tsv", "jsonl", "json", "parquet", "arrow", "feather", "folder", "arrays", "table"
+    format: str  # "csv", "tsv", "jsonl", "json", "parquet", "arrow", "feather", "folder", or one of `IN_MEMORY`
     label_column: str  # of one-hot columns: their names, joined
     path_column: str | None = None  # None for embeddings
     id_column: str | None = None

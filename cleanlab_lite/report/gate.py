@@ -134,6 +134,10 @@ class Gate:
     def accepted(self) -> int:
         return sum(row.state == "accepted" for row in self.rows)
 
+    def __repr__(self) -> str:
+        said = [outcome.message for outcome in self.outcomes] or ["no limits"]
+        return f"<Gate: {counted(len(self.suspects), 'suspect')}; {'; '.join(said)}>"
+
 
 def noise_outcome(summary: Summary, bound: Bound, rows: Sequence[Row] = ()) -> LimitOutcome:
     """`--max-noise`: the estimate, not an end of its interval, against the bound."""

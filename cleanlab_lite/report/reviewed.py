@@ -169,4 +169,7 @@ def _pairs(decisions: Iterable[Decision]) -> tuple[int, int]:
 
 
 def _number(found: Count) -> str:
-    return f"{found.estimate:,.0f} ± {found.within:,.0f}"
+    """With "±" where both its ends can be: an interval may be far longer on one side."""
+    if found.within <= min(found.estimate, found.rows - found.estimate) or round(found.within) == 0:
+        return f"{found.estimate:,.0f} ± {found.within:,.0f}"
+    return f"{found.estimate:,.0f} ({found.low:,.0f} to {found.high:,.0f})"

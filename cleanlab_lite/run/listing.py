@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cleanlab_lite.errors import NlcleanError, ReportError
+from cleanlab_lite.evidence.decisions import DecisionLog, standing
 from cleanlab_lite.run.find import is_run_file
 from cleanlab_lite.run.layout import DECISIONS, JOBS, PLANTED, REPORT, SEEDS, STAGES, STATE, SUMMARY
 from cleanlab_lite.run.lock import acquire, release
@@ -26,7 +27,7 @@ class ListedRun:
     begun: str  # the same
     rows: int  # 0 where it is not finished
     flagged: int
-    decided: bool  # by people
+    decided: bool  # by people, who have not undone all of it
     bytes: int
     fault: str = ""  # why it cannot be read
 
@@ -43,8 +44,7 @@ def list_runs(root: Path) -> list[ListedRun]:
 
 def _listed(folder: Path) -> ListedRun:
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
-    journals = [folder / DECISIONS, *folder.glob(f"{SEEDS}/*/{DECISIONS}")]
-    decided = any(journal.is_file() and journal.stat().st_size > 0 for journal in journals)
+    decided = any(map(_stands, [folder / DECISIONS, *folder.glob(f"{SEEDS}/*/{DECISIONS}")]))
     try:
         stored = read_json(folder / STATE, **ALWAYS)
         begun, finished = str(stored.get("created", "")), stored["finished"]
@@ -56,6 +56,14 @@ def _listed(folder: Path) -> ListedRun:
         return ListedRun(folder, str(manifest["path"]), finished, begun, rows, summary["flagged"], decided, size)
     except (NlcleanError, KeyError, TypeError, ValueError) as error:
         return ListedRun(folder, "", None, "", 0, 0, decided, size, fault=str(error) or type(error).__name__)
+
+
+def _stands(journal: Path) -> bool:
+    """Whether a decision stands in a journal, all undone ones being none. What cannot be read may hold one."""
+    try:
+        return bool(standing(DecisionLog(journal).read()))
+    except NlcleanError:
+        return True
 
 
 def _manifest_of(command: Sequence[str]) -> str:

@@ -389,7 +389,9 @@ class _Together:
 
     def heard(self, errand: int, progress: Progress) -> None:
         job = self.jobs[errand]
-        if job.stage not in self.uncounted:
+        if job.stage in self.uncounted:
+            self.clock.ahead(job.view, progress.done)
+        else:
             self.reached[errand] = max(progress.done, self.reached.get(errand, 0))  # a repeated job begins with less
             self.clock.trained(job.stage, self.reached[errand])
         done = self.before + sum(self.reached.values())

@@ -136,7 +136,7 @@ def command(
         if as_json:
             output.json_document(source.facts | forecast.facts())
         else:
-            output.forecast_view(source.facts, forecast)
+            output.forecast_view(source.facts, forecast, config.time_budget)
         return
     diagnostics.note(f"plan: {'; '.join(output.views_in_words(source.facts))}")
     report, path = _audit(dataset, config, source, run_key(dataset, config, evidence, warm, decided), out, ctx.obj)
@@ -216,7 +216,9 @@ def _audit(
         if forecast is not None:
             begun = ", a part of which is done" if run.resumed else ""
             cached = output.cached_in_words(forecast, dataset.modality)
-            diagnostics.note(f"takes {output.duration_in_words(forecast)}{begun}{cached and f'; {cached}'}")
+            over = output.budget_in_words(forecast, config.time_budget)
+            text = f"takes {output.duration_in_words(forecast)}{begun}"
+            diagnostics.note("; ".join(filter(None, (text, cached, over))))
         report = run_audit(dataset, config, run=run, source=source, on_progress=drawer, forecast=forecast)
         return report, run.path(REPORT)
 

@@ -11,7 +11,7 @@ import click
 from .. import diagnostics
 from ..diagnostics import ExitCode
 from ..help import HelpfulCommand
-from ..options import Limit, run_argument, together, verbosity_options
+from ..options import Limit, Whole, run_argument, together, verbosity_options
 
 if TYPE_CHECKING:
     from cleanlab_lite.report.gate import Gate
@@ -35,7 +35,7 @@ _limit_options = together(
     ),
     click.option(
         "--max-new-suspects",
-        type=click.IntRange(min=0),
+        type=Whole(min=0),
         metavar="N",
         help="Fail above this many suspects that the baseline does not have.  [default: 0 with --baseline]",
     ),
@@ -63,7 +63,8 @@ _writing_options = together(
     click.option("--force", is_flag=True, help="Overwrite files; a baseline is overwritten by a baseline in any case."),
     click.option(
         "--top",
-        type=click.IntRange(min=0),
+        type=Whole(min=0),
+        metavar="N",
         default=20,
         show_default=True,
         help="Rows on show per list; json and sarif hold all.",

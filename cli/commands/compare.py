@@ -9,7 +9,7 @@ import click
 from cleanlab_lite.config import AuditConfig
 
 from ..help import HelpfulCommand
-from ..options import json_option, verbosity_options
+from ..options import Whole, json_option, verbosity_options
 
 _PATH = click.Path(path_type=Path)
 
@@ -24,10 +24,11 @@ _PATH = click.Path(path_type=Path)
 @click.argument("after", type=_PATH, required=False)
 @click.option(
     "--seeds",
-    type=click.IntRange(min=1, max=100),
+    type=Whole(min=1, max=100),
+    metavar="N",
     help="Audit the data of BEFORE again with so many other seeds, and say how many flags stay.",
 )
-@click.option("--top", type=click.IntRange(min=0), default=10, show_default=True, help="Rows on show per list.")
+@click.option("--top", type=Whole(min=0), metavar="N", default=10, show_default=True, help="Rows on show per list.")
 @click.option(
     "--output",
     type=click.Path(path_type=Path, dir_okay=False),

@@ -61,6 +61,7 @@ _policy_options = together(
         type=click.FloatRange(0, 1),
         default=0.0,
         show_default=True,
+        metavar="P",
         help="Change nothing that is less sure than this.",
     ),
     click.option(
@@ -197,7 +198,7 @@ def command(
         diagnostics.note(counted(len(manifest), "row"))
         facts |= {"rows": len(manifest)}
     else:
-        facts |= {"policy": policy, **_counted(exported.cleaning)}
+        facts |= {"policy": policy, **_counted(exported.cleaning, policy)}
     said = reviewed(found.report.table, journal)
     if said is not None:
         facts["reviews"] = said.as_dict()
@@ -242,7 +243,7 @@ def _read_decisions(files: tuple[Path, ...]) -> list[Decision]:
     return [decision for file in files for decision in read_journal(file)]
 
 
-def _counted(cleaning: Cleaning) -> dict[str, int]:
+def _counted(cleaning: Cleaning, policy: str) -> dict[str, int]:
     """Say what happened, and return it."""
     counts = cleaning.counts()
     people = counts["decided_by_people"]
@@ -250,6 +251,8 @@ def _counted(cleaning: Cleaning) -> dict[str, int]:
         f"kept {counts['kept']:,}, dropped {counts['dropped']:,}, relabelled {counts['relabelled']:,} "
         f"of {counted(len(cleaning.keep), 'row')}" + (f"; {people:,} decided by people" if people else "")
     )
+    if policy == "decided" and not people:
+        diagnostics.note("nobody has decided about a row: nothing is changed")
     return counts
 
 

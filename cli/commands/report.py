@@ -8,16 +8,16 @@ import click
 
 from .. import diagnostics
 from ..help import HelpfulCommand
-from ..options import data_root_option, json_option, run_argument, target_option, verbosity_options
+from ..options import Whole, data_root_option, json_option, run_argument, target_option, verbosity_options
 
 
 @click.command("report", cls=HelpfulCommand, epilog="Example: nlclean report run --html page.html")
 @run_argument
 @click.option(
     "--top",
-    type=click.IntRange(min=0),
-    show_default="20; in a low terminal what fits",
-    help="Suspicious rows on show.",
+    type=Whole(min=0),
+    metavar="N",
+    help="Suspicious rows on show.  [default: 20; in a low terminal what fits]",
 )
 @click.option("--schema", is_flag=True, help="Print the columns of report.parquet as JSON.")
 @click.option(

@@ -8,7 +8,7 @@ import click
 
 from .. import diagnostics
 from ..help import HelpfulCommand
-from ..options import data_root_option, json_option, run_argument, target_option, verbosity_options
+from ..options import Whole, data_root_option, json_option, run_argument, target_option, verbosity_options
 
 
 @click.command("review", cls=HelpfulCommand, epilog="Example: nlclean review run --web")
@@ -17,7 +17,7 @@ from ..options import data_root_option, json_option, run_argument, target_option
 @click.option("--calibrate", is_flag=True, help="Decide 40 random rows, flags hidden: what they say of all rows.")
 @target_option
 @click.option("--web", is_flag=True, help="In a browser of this machine, for several people at once, until Ctrl-C.")
-@click.option("--port", type=click.IntRange(0, 65535), help="Where --web listens.  [default: a free one]")
+@click.option("--port", type=Whole(0, 65535), metavar="N", help="Where --web listens.  [default: a free one]")
 @click.option(
     "--merge",
     "files",

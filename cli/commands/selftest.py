@@ -97,11 +97,18 @@ def audited(run: RunFolder, reading: dict[str, Any]) -> Manifest:
     if manifest.modality != "vector":
         return manifest
     from cleanlab_lite.errors import ConfigError
+    from cleanlab_lite.manifest.manifest import IN_MEMORY
 
     if not run.own:
         raise ConfigError(
             f"{run.folder} was made elsewhere, and does not decide what is read here",
-            hint="name the manifest instead: nlclean selftest MANIFEST --features ...",
+            hint="audit the manifest here, and name that run: nlclean audit MANIFEST --features ...",
+        )
+    if manifest.source.format in IN_MEMORY:
+        raise ConfigError(
+            f"the vectors that the run in {run.folder} audited were in memory only, and a run keeps none",
+            hint="save them (numpy.save) beside a table with the labels, and audit that: nlclean audit TABLE --features"
+            " FILE",
         )
     path, told = manifest.source.path, reading
     command = list(run.state.command) if run.state else []
@@ -114,6 +121,6 @@ def audited(run: RunFolder, reading: dict[str, Any]) -> Manifest:
     if again.fingerprint != manifest.fingerprint:
         raise ConfigError(
             f"{path} is not what the run in {run.folder} audited",
-            hint="name the manifest with its options instead: MANIFEST --features ...",
+            hint="audit it again, and name that run: nlclean audit MANIFEST --features ...",
         )
     return again

@@ -14,7 +14,7 @@ from cleanlab_lite.config import PRESETS, AuditConfig, validate
 
 from .. import diagnostics
 from ..help import HelpfulCommand
-from ..options import READING, config_options, json_option, verbosity_options
+from ..options import READING, Whole, config_options, json_option, verbosity_options
 from ..settings import resolve, to_config
 from .audit import read, reading_options
 from .selftest import manifest_or_run, out_option, run_of
@@ -35,7 +35,12 @@ _HOW_TO_RUN = ("device", "workers", "time_budget", "max_memory")  # options that
 @click.option("--test", metavar="MANIFEST", help="Rows whose labels are trusted.  [default: rows of the run]")
 @click.option("--test-features", type=click.Path(path_type=Path), help="Their embeddings, aligned by row.")
 @click.option(
-    "--seeds", type=click.IntRange(min=2, max=100), default=5, show_default=True, help="Networks per way of cleaning."
+    "--seeds",
+    type=Whole(min=2, max=100),
+    metavar="N",
+    default=5,
+    show_default=True,
+    help="Networks per way of cleaning.",
 )
 @reading_options
 @out_option

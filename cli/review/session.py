@@ -28,7 +28,8 @@ def review(run: RunFolder, reviewer: str | None, *, calibrate: bool, target: flo
     if not (is_terminal(sys.stdout) and sys.stdin.isatty()):
         raise ConfigError(
             "review needs a terminal",
-            hint="`nlclean review --json` prints where the review stands, `nlclean report` what was found",
+            hint="`nlclean review --web` needs a browser only; --json prints where the review stands, `nlclean report` "
+            "what was found",
         )
     reviewer = reviewer or _login_name()
 

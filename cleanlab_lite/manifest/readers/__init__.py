@@ -139,7 +139,7 @@ def read_manifest(
     if features is not None:
         rows = _with_features(rows, local_path(os.fspath(features)), features_column or features_columns)
     elif features_columns is not None:
-        rows = _with_columns(rows, features_columns, features_column)
+        rows = with_columns(rows, features_columns, features_column)
     elif (path_column is None and features_column is None) or path_column in media_columns(rows.table):
         rows = with_media(rows, keep)
     places = Places(path_prefix or "", path_suffix or "", local_path(os.fspath(path_root or "")))
@@ -545,8 +545,9 @@ def _read_folder(folder: str, quotes_are_text: bool, layout: str | None) -> Rows
     names = [name for name in list_folder(folder) if not name.startswith(".") and name != RUNS]
     if (whole := _one_dataset(folder, names)) is not None:
         return whole
-    named = [name for name in names if os.path.splitext(name)[0] in TABLES and ending(bare(name)) in FOLDER_TABLES]
-    tables = named or [name for name in names if ending(bare(name)) in FOLDER_TABLES]
+    in_all = [name for name in names if ending(bare(name)) in FOLDER_TABLES]
+    named = [name for name in in_all if os.path.splitext(name)[0] in TABLES]
+    tables = named or in_all
     subfolders = [name for name in names if os.path.isdir(os.path.join(folder, name))]
     if not tables and (of_splits := _of_splits(folder, subfolders)):
         return _read_files(of_splits, quotes_are_text)
@@ -560,7 +561,11 @@ def _read_folder(folder: str, quotes_are_text: bool, layout: str | None) -> Rows
             hint=f"name the table, e.g. {os.path.join(folder, _likely(tables))!r}, or one of the folders; "
             "--layout auto reads class folders, and no table",
         )
-    return _read_files([os.path.join(folder, name) for name in tables], quotes_are_text)
+    rows = _read_files([os.path.join(folder, name) for name in tables], quotes_are_text)
+    if others := [name for name in in_all if name not in tables]:
+        note = f"rows from {listing(tables, 5)}, by its name; not read: {listing(others, 5)}"
+        rows = replace(rows, notes=(*rows.notes, note))
+    return rows
 
 
 def _of_splits(folder: str, subfolders: list[str]) -> list[str]:
@@ -633,7 +638,8 @@ def _with_features(rows: Rows, path: str, features_column: str | None) -> Rows:
     return replace(rows, features=load_features(path, rows), notes=(*rows.notes, f"features: {path}"))
 
 
-def _with_columns(rows: Rows, patterns: str, features_column: str | None) -> Rows:
+def with_columns(rows: Rows, patterns: str, features_column: str | None) -> Rows:
+    """With the vectors in columns of one number each, by names or patterns. Raises ManifestError."""
     if rows.features is not None or features_column is not None:
         raise ManifestError("features are given twice: --features-columns, and others", hint="leave one of them out")
     matrix, names = several_columns(rows, patterns)

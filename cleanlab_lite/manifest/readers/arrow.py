@@ -10,16 +10,7 @@ import pyarrow as pa
 
 from cleanlab_lite.errors import ManifestError
 from cleanlab_lite.files import is_remote, json_object, open_regular, reading
-from cleanlab_lite.manifest.readers.base import (
-    Rows,
-    check_names,
-    check_rows,
-    folder_of,
-    other_columns,
-    read_file,
-    title,
-    without_views,
-)
+from cleanlab_lite.manifest.readers.base import Rows, one_after_the_other, read_file, without_views
 
 HINT = "is it a whole Arrow file?"
 DATASET, SPLITS = "state.json", "dataset_dict.json"  # what save_to_disk leaves in a folder
@@ -27,25 +18,12 @@ DATASET, SPLITS = "state.json", "dataset_dict.json"  # what save_to_disk leaves 
 
 def read_arrow(paths: Sequence[str]) -> Rows:
     """Arrow files of one schema, in the file or the stream format, put one after the other."""
-    return _read(paths, "arrow")
+    return one_after_the_other(paths, map(_table, paths), "arrow")
 
 
 def read_feather(paths: Sequence[str]) -> Rows:
     """The same, by another name."""
-    return _read(paths, "feather")
-
-
-def _read(paths: Sequence[str], form: str) -> Rows:
-    tables: list[pa.Table] = []
-    for path in paths:
-        table = _table(path)
-        check_names(path, table.column_names)
-        if tables and not table.schema.equals(tables[0].schema):
-            raise other_columns(path, _typed(table), paths[0], _typed(tables[0]))
-        tables.append(table.replace_schema_metadata(tables[0].schema.metadata if tables else table.schema.metadata))
-    check_rows(paths, sum(map(len, tables)))
-    folders = tuple((folder_of(path), len(part)) for path, part in zip(paths, tables, strict=True))
-    return Rows(title(paths), pa.concat_tables(tables), form, folders)
+    return one_after_the_other(paths, map(_table, paths), "feather")
 
 
 def _table(path: str) -> pa.Table:
@@ -64,10 +42,6 @@ def _table(path: str) -> pa.Table:
         table = opened.read_all()
         table.validate(full=True)
         return without_views(table)
-
-
-def _typed(table: pa.Table) -> list[str]:
-    return [f"{field.name}: {field.type}" for field in table.schema]
 
 
 def read_saved_dataset(folder: str) -> Rows:

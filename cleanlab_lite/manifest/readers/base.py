@@ -10,7 +10,7 @@ import os
 import re
 import zlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
@@ -288,6 +288,23 @@ def other_columns(path: str, found: Sequence[str], first: str, expected: Sequenc
         f"{path!r} has the columns {listing(found)}, expected those of {first!r}: {listing(expected)}",
         hint="files of one dataset must agree; give one of them by name to audit it alone",
     )
+
+
+def one_after_the_other(paths: Sequence[str], tables: Iterable[pa.Table], form: str) -> Rows:
+    """The rows of typed tables, one per file. Raises ManifestError where their schemas differ, or there are no rows."""
+    parts: list[pa.Table] = []
+    for path, table in zip(paths, tables, strict=True):
+        check_names(path, table.column_names)
+        if parts and not table.schema.equals(parts[0].schema):
+            raise other_columns(path, _typed(table), paths[0], _typed(parts[0]))
+        parts.append(table.replace_schema_metadata(parts[0].schema.metadata if parts else table.schema.metadata))
+    check_rows(paths, sum(map(len, parts)))
+    folders = tuple((folder_of(path), len(part)) for path, part in zip(paths, parts, strict=True))
+    return Rows(title(paths), pa.concat_tables(parts), form, folders)
+
+
+def _typed(table: pa.Table) -> list[str]:
+    return [f"{field.name}: {field.type}" for field in table.schema]
 
 
 ABSENT: Any = object()  # a key that a JSON record does not have

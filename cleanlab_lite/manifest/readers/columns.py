@@ -376,9 +376,6 @@ def _how_to_name(rows: Rows, roles: Iterable[str]) -> str:
         if header := _header_above(rows):
             return f"the first line is a row: put {header!r} above it"
         return f"{hint}; the first line of a CSV must hold the column names"
-    numbers = [field.name for field in rows.table.schema if pa.types.is_floating(field.type)]
-    if rows.format == "table" and "path" in roles and len(numbers) > 1:
-        return f"{hint}; vectors in columns of their own go in as (frame[columns].to_numpy(), frame[label])"
     return hint
 
 
@@ -395,14 +392,17 @@ def _header_above(rows: Rows) -> str:
 
 
 def _likely_labels(rows: Rows) -> list[str]:
-    """Columns of text with few values, which repeat."""
-    found = []
+    """Columns with few values, which repeat: of text, then of whole numbers, unless many columns hold these."""
+    words, codes = [], []
     for name in rows.table.column_names:
         values = [str(value) for value in _distinct_or_none(rows, name) if value is not None and str(value).strip()]
-        words = all(any(map(str.isalpha, value)) and ending(value) not in MEDIA_ENDINGS for value in values)
-        if 1 < len(values) <= len(rows.table) / 2 and words and not could_hold_splits(name):
-            found.append(name)
-    return found
+        if not 1 < len(values) <= len(rows.table) / 2 or could_hold_splits(name):
+            continue
+        if all(any(map(str.isalpha, value)) and ending(value) not in MEDIA_ENDINGS for value in values):
+            words.append(name)
+        elif all(map(INTEGER.fullmatch, values)):
+            codes.append(name)
+    return words + (codes if len(codes) <= SHOWN - 2 else [])
 
 
 def check_columns(rows: Rows, asked: Mapping[str, str | None]) -> None:
@@ -616,8 +616,10 @@ def make_splits(rows: Rows, columns: Columns) -> tuple[np.ndarray, list[str]]:
     """(n,) str, "" where there is none: by the column, else by the folders in the paths; and notes."""
     if columns.split is not None:
         splits = _splits(rows, columns.split)
-        unknown = not any(map(split_word, np.unique(splits).tolist()))
-        return splits, ["none of these is known as a split for tests or validation: no row is protected"] * unknown
+        if not splits.any() or any(map(split_word, np.unique(splits).tolist())):
+            return splits, []
+        note = "none of these is known as a split for tests or validation: no row is protected"
+        return splits, [f"{note}; write 'test' or 'val' into the rows of {columns.split!r} that are to be"]
     if columns.path is not None and columns.path not in rows.files and rows.format != "folder":
         splits = in_paths([cell.partition("::")[0] for cell in texts(rows, columns.path)])
         if splits.any():

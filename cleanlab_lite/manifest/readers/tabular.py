@@ -23,6 +23,7 @@ from cleanlab_lite.manifest.readers.base import (
     check_rows,
     folder_of,
     json_table,
+    one_after_the_other,
     other_columns,
     read_file,
     read_text,
@@ -316,18 +317,12 @@ def read_json(paths: Sequence[str]) -> Rows:
 
 def read_parquet(paths: Sequence[str]) -> Rows:
     """Parquet files of one schema, put one after the other."""
-    tables: list[pa.Table] = []
-    for path in paths:
-        with reading(f"cannot read {path!r}", ManifestError, hint="is it a whole Parquet file?"):
-            table = without_views(_unmarked(read_table(pa.BufferReader(read_file(path)) if is_remote(path) else path)))
-            check_names(path, table.column_names)
-        if tables and not table.schema.equals(tables[0].schema):
-            raise other_columns(path, _typed(table), paths[0], _typed(tables[0]))
-        tables.append(table.replace_schema_metadata(tables[0].schema.metadata if tables else table.schema.metadata))
-    table = pa.concat_tables(tables)
-    check_rows(paths, len(table))
-    folders = tuple((folder_of(path), len(part)) for path, part in zip(paths, tables, strict=True))
-    return Rows(title(paths), table, "parquet", folders)
+    return one_after_the_other(paths, map(_parquet, paths), "parquet")
+
+
+def _parquet(path: str) -> pa.Table:
+    with reading(f"cannot read {path!r}", ManifestError, hint="is it a whole Parquet file?"):
+        return without_views(_unmarked(read_table(pa.BufferReader(read_file(path)) if is_remote(path) else path)))
 
 
 def _unmarked(table: pa.Table) -> pa.Table:
@@ -337,10 +332,6 @@ def _unmarked(table: pa.Table) -> pa.Table:
             rest = {key: value for key, value in column.metadata.items() if key != JSON_CELLS}
             table = table.set_column(i, column.with_metadata(rest), table.column(i))
     return table
-
-
-def _typed(table: pa.Table) -> list[str]:
-    return [f"{field.name}: {field.type}" for field in table.schema]
 
 
 DELIMITED: dict[str, Callable[..., Rows]] = {".csv": read_csv, ".tsv": read_tsv}

@@ -56,10 +56,10 @@ const resort = () => {
     head.closest("th").setAttribute("aria-sort", head.dataset.sort === sort.by ? (sort.down ? "descending" : "ascending") : "none");
   position = new Map();
   view.forEach((row, at) => position.set(row, at));
-  const beyond = data.total - rows.length;
+  const beyond = data.total - rows.length, bare = view.filter((row) => !details.has(row)).length;
   $("count").textContent = `${count(view.length)} of ${count(rows.length)} rows` + (only ? `, ${only.about}` : "") +
     (beyond ? `; ${count(beyond)} less suspicious rows of the set did not fit into this file` : "") +
-    (details.size < rows.length ? `; pictures and curves for ${count(details.size)} of them` : "");
+    (bare ? `; ${count(bare)} of them without the pictures, sounds and curves that did not fit into this file` : "");
   $("empty").hidden = view.length > 0;
   $("table").setAttribute("aria-rowcount", view.length + 1);
   $("scroller").scrollTop = 0;
