@@ -181,6 +181,56 @@ def test_what_was_passed_over_is_said(tmp_path):
     refused(tmp_path / "b", "x/{cat, dog}")
 
 
+def test_folders_of_outputs_are_no_classes(tmp_path):
+    tree(tmp_path / "a", "data/cat", "data/dog", files=5)
+    tree(tmp_path / "a", "results", "plots/roc")
+    manifest = read_manifest(tmp_path / "a")
+    assert manifest.classes == ("cat", "dog") and "'plots', 'results'" in noted(manifest, "the output of programs")
+    tree(tmp_path / "b", "cat", "dog", files=5)
+    (tree(tmp_path / "b", "results") / "checkpoints").mkdir()
+    (tmp_path / "b/checkpoints/best.ckpt").write_bytes(PNG)
+    assert read_manifest(tmp_path / "b").classes == ("cat", "dog")
+    assert read_manifest(tmp_path / "b", layout="class").classes == ("cat", "checkpoints", "dog", "results")
+
+
+@pytest.mark.parametrize("folders", [["results", "form", "letter"], ["train/results", "train/form", "test/results"]])
+def test_classes_that_are_called_like_outputs(tmp_path, folders):
+    assert "results" in read_manifest(tree(tmp_path, *folders)).classes
+
+
+def recorded(root: Path, people: list[str], names: list[str]) -> Path:
+    for person in people:
+        (root / person).mkdir(parents=True)
+        for name in names:
+            (root / person / name).write_bytes(PNG)
+    return root
+
+
+SPOKEN = [f"03-01-{emotion:02}-{take:02}-01.png" for emotion in (1, 2, 3) for take in (1, 2)]  # as RAVDESS names files
+
+
+@pytest.mark.parametrize("person", ["Actor_{:02}", "train/speaker{}", "S{:02}", "patient_{:03}"])
+def test_folders_of_people_whose_files_are_named_by_codes_stop(tmp_path, person):
+    recorded(tmp_path, [person.format(number) for number in (1, 2, 3)], SPOKEN)
+    error = refused(tmp_path, "look like people or sessions", "codes, such as '01', '02', '03'", "03-01-01-01-01.png")
+    assert "write a CSV with the columns path and label" in error.hint and "--layout class" in error.hint
+    assert len(read_manifest(tmp_path, layout="leaf").classes) == 3
+
+
+@pytest.mark.parametrize("stem", ["class_", "n0208562", "", "c", "grade"])
+def test_numbered_classes_are_classes_whatever_files_are_called(tmp_path, stem):
+    manifest = read_manifest(recorded(tmp_path, [f"{stem}{number}" for number in (1, 2, 3)], SPOKEN))
+    assert len(manifest.classes) == 3
+
+
+def test_people_may_be_the_classes(tmp_path):
+    counted = [f"img_{number}.png" for number in range(6)]
+    faces = read_manifest(recorded(tmp_path / "faces", ["s1", "s2"], counted))
+    assert faces.classes == ("s1", "s2") and not any("recorded" in note for note in faces.source.notes)
+    people = read_manifest(recorded(tmp_path / "people", ["person_1", "person_2"], counted))
+    assert people.classes == ("person_1", "person_2") and noted(people, "if that is who was recorded")
+
+
 AMBIGUOUS: dict[str, tuple[list[str], str, str]] = {
     "two levels of classes": (
         ["mammal/cat", "mammal/dog", "bird/owl", "bird/emu"],

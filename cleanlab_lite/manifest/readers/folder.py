@@ -34,6 +34,12 @@ LOOKED_AT = 3  # files of an ending that says nothing, to see whether they are t
 PICTURES = {"images", "image", "imgs", "img", "pictures", "photos", "original", "originals"}
 NO_CLASS = "_background_noise_"  # of Speech Commands: minutes that noise is cut from
 DRAWN = {"masks", "mask", "annotations", "annotation", "segmentations", "segmentation", "labels", "groundtruth", "gt"}
+# Folders beside those of classes in which programs leave what they draw and write.
+OUTPUTS = {"results", "result", "plots", "plot", "outputs", "output", "logs", "runs", "wandb", "mlruns", "checkpoints"}
+# Who is seen or heard, when a number follows: `Actor_01`, `S01`.
+PEOPLE = {"actor", "speaker", "spk", "spkr", "subject", "subj", "sub", "patient", "participant", "person", "volunteer"}
+PEOPLE |= {"user", "child", "donor", "session", "sess", "s"}
+NEARLY_ALL = 0.9  # of the names of files have as many parts
 METADATA = {"metadata.csv", "metadata.jsonl", "metadata.parquet"}
 RESOURCE_FORKS = "__MACOSX"  # what a Mac puts into an archive beside the data
 
@@ -96,22 +102,24 @@ def read_tree(root: str, layout: str | None = None) -> Rows:
             f"{root!r}: metadata files in subfolders ({listing(metadata, 3)})",
             hint=f"give one of these folders, or all files as a glob: '{os.path.join(root, '*', 'metadata.*')}'",
         )
-    tree = _tree(root, _data(root, files), files)
+    guessed = layout in (None, AUTO)
+    tree = _tree(root, _data(root, files), files, outputs=guessed)
     if set(tree.files) <= {()}:
         raise _no_classes(root, files)
-    reading = _guessed(tree) if layout in (None, AUTO) else _asked(tree, str(layout))
+    reading = _guessed(tree) if guessed else _asked(tree, str(layout))
     found = {path: meaning for folder, paths in tree.files.items() if (meaning := reading.of[folder]) for path in paths}
     if not found:
         raise _no_classes(root, files)
     rows = [path for path in files if path in found]
     columns = {"path": rows, "label": [found[path][0] for path in rows]}
-    if layout in (None, AUTO) and len(set(columns["label"])) == 1:
+    if guessed and len(set(columns["label"])) == 1:
         raise ManifestError(
             f"{root!r}: one class only, {columns['label'][0]!r:.60}, a folder with all of the files "
             f"({_kinds(rows)}); expected a folder per class",
             hint=_elsewhere(root, files),
         )
-    notes = [f"folders read as {reading.layout}", *tree.notes, *reading.notes, *_left_out(files, tree, found)]
+    people = _people(root, columns["label"], rows) if guessed else []
+    notes = [f"folders read as {reading.layout}", *people, *tree.notes, *reading.notes, *_left_out(files, tree, found)]
     if any(split for _, split in found.values()):
         columns["split"] = [found[path][1] for path in rows]
         notes.append(f"split level: {', '.join(sorted(set(columns['split'])))}")
@@ -235,8 +243,8 @@ def _left_out(files: Sequence[str], tree: _Tree, found: Mapping[str, object]) ->
 # --- the tree that counts -------------------------------------------------------------------------------------------
 
 
-def _tree(root: str, data: Sequence[str], everything: Sequence[str]) -> _Tree:
-    """Without copies of itself, doubled folders and wrapping folders."""
+def _tree(root: str, data: Sequence[str], everything: Sequence[str], outputs: bool) -> _Tree:
+    """Without copies of itself, doubled folders and wrapping folders; with `outputs` without those of programs."""
     found: defaultdict[Folder, list[str]] = defaultdict(list)
     for path in data:
         found[tuple(path.split("/")[:-1])].append(path)
@@ -244,6 +252,12 @@ def _tree(root: str, data: Sequence[str], everything: Sequence[str]) -> _Tree:
     if drawn := _drawn(files):
         notes.append(f"left out, as drawn on the pictures beside: {listing(sorted(map('/'.join, drawn)), 5)}")
         files = {place: paths for place, paths in files.items() if place not in drawn}
+    if left := _outputs(files) if outputs else []:
+        notes.append(
+            f"left out, as {listing(sorted(map('/'.join, left)), 5)} may be the output of programs: "
+            "--layout class takes all folders as classes"
+        )
+        files = {place: paths for place, paths in files.items() if not any(place[: len(each)] == each for each in left)}
     counted, doubled = _without_doubles({folder: folder for folder in files})
     if doubled:
         notes.append(f"folders doubled in themselves, counted once: {listing(sorted(doubled), 5)}")
@@ -308,6 +322,26 @@ def _drawn(files: Mapping[Folder, Sequence[str]]) -> set[Folder]:
             name.casefold().replace("_", "") in DRAWN and place[:depth] in pictured for depth, name in enumerate(place)
         )
     }
+
+
+def _outputs(files: Mapping[Folder, Sequence[str]]) -> list[Folder]:
+    """Folders that are called like the output of programs, once in the tree, and hold no picture or sound, or less than
+    half as many files as each folder beside them."""
+    under: Counter[Folder] = Counter()
+    media: Counter[Folder] = Counter()
+    for place, paths in files.items():
+        for depth in range(1, len(place) + 1):
+            under[place[:depth]] += len(paths)
+            media[place[:depth]] += sum(ending(path) in MEDIA_ENDINGS for path in paths)
+    named = [folder for folder in under if folder[-1].casefold() in OUTPUTS]
+    times = Counter(folder[-1].casefold() for folder in named)
+    found = []
+    for folder in named:
+        beside = [other for other in under if other[:-1] == folder[:-1] and other not in named]
+        small = all(2 * under[folder] < under[other] for other in beside)
+        if beside and times[folder[-1].casefold()] == 1 and (small or not media[folder]):
+            found.append(folder)
+    return found
 
 
 def _as_large(folder: str, copy: str, names: set[str], limit: int = 50) -> bool:
@@ -479,6 +513,33 @@ def _check_depth(tree: _Tree, places: set[Folder], split_level: int | None) -> l
     if repeated:
         raise _ambiguous(tree, f"the same folders repeat in others ({listing(repeated, 5)})", layouts)
     raise _ambiguous(tree, "there are two levels of folders, and both could be the classes", layouts)
+
+
+def _people(root: str, classes: Sequence[str], paths: Sequence[str]) -> list[str]:
+    """A note where class folders are called like people who were recorded.
+
+    Raises ManifestError where the names of files say more: a part of them is a word or a number that comes again in a
+    folder, and in others.
+    """
+    stems = {match[1].casefold() if (match := _NUMBERED.fullmatch(name)) else "" for name in set(classes)}
+    if len(stems) > 1 or not stems <= PEOPLE:
+        return []
+    parts = [re.split(r"[\W_]+", os.path.splitext(path.rpartition("/")[2])[0]) for path in paths]
+    width, times = Counter(map(len, parts)).most_common(1)[0]
+    rows = [(name, words) for name, words in zip(classes, parts, strict=True) if len(words) == width]
+    for place in range(width if times >= NEARLY_ALL * len(parts) else 0):
+        pairs = {(name, words[place]) for name, words in rows}  # of a folder and what stands there
+        values = {value for _, value in pairs}
+        if len(values) > 1 and 2 * len(pairs) <= len(rows) and len(pairs) >= 2 * max(len(values), len(set(classes))):
+            raise ManifestError(
+                f"{root!r}: folders such as {min(classes)!r} look like people or sessions that were recorded, not "
+                f"classes; names of files hold codes, such as {listing(sorted(values), 5)} in "
+                f"{paths[0].rpartition('/')[2]!r}",
+                hint="if these codes are the labels, write a CSV with the columns path and label; if the folders are "
+                "the classes: --layout class, or leaf where they lie deeper",
+            )
+    said = f"the classes are called {min(classes)!r} and the like: if that is who was recorded, give a table of labels"
+    return [] if "s" in stems else [said]
 
 
 def _ambiguous(tree: _Tree, why: str, layouts: Sequence[str]) -> ManifestError:
