@@ -543,6 +543,32 @@ def test_the_usual_names(tmp_path, path, label, id):
     assert (source.path_column, source.label_column, source.id_column) == (path, label, id)
 
 
+@pytest.mark.parametrize(
+    ("cells", "merged"),
+    [
+        ("cat,,,,dog,,,owl,,", True),
+        ("cat,,dog,,cat,,dog,,", True),  # groups of a class may come again
+        ("cat,,,dog,owl,,,emu", True),  # and be of one row
+        ("cat,dog,owl,,,,,", False),  # labelled so far
+        ("cat,,cat,,,cat,,dog,,", False),  # every few rows
+        (",,cat,,,dog,,", False),
+        ("cat,,dog,dog,cat,owl,cat,dog", False),
+    ],
+)
+def test_labels_of_merged_cells_are_said_and_not_filled(tmp_path, cells, merged):
+    labels = cells.split(",")
+    paths = [f"{row}.png" for row in range(len(labels))]
+    manifest = read_manifest(write_csv(tmp_path / "m.csv", {"path": paths, "label": labels}))
+    assert given(manifest) == [label or None for label in labels]
+    assert any("look like merged cells" in note for note in manifest.source.notes) == merged
+
+
+def test_merged_cells_of_many_classes(tmp_path):
+    labels = [f"c{row // 3}" if row % 3 == 0 else "" for row in range(60)]
+    path = write_csv(tmp_path / "m.csv", {"path": [f"{row}.png" for row in range(60)], "label": labels})
+    assert "fill them down" in refused(path, "20 classes for 20 labelled rows").hint
+
+
 def test_several_candidates(tmp_path):
     manifest = read_manifest(table(tmp_path, label=LABELS, id=list("123456"), uuid=list("abcdef")))
     assert manifest.ids.tolist() == list("123456")
