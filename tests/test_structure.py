@@ -626,6 +626,67 @@ def test_names_beside_numbers_are_one_label(tmp_path):
             exported(manifest, path, ["fox", *[None] * 5])
 
 
+LISTS = {
+    "classes.txt": "cat\ndog\nowl\n",
+    "labels.txt": "0 cat\n1 dog\n2 owl",
+    "class_names.txt": "cat\ndog\nowl\nemu\n",  # one that no row has
+    "label_map.json": '{"cat": 0, "dog": 1, "owl": 2}',
+    "label_num_to_disease_map.json": '{"0": "cat", "1": "dog", "2": "owl"}',
+    "classes.json": '["cat", "dog", "owl"]',
+    "config.json": '{"id2label": {"0": "cat", "1": "dog", "2": "owl"}, "label2id": {"cat": 0}, "layers": 3}',
+}
+
+
+def coded(folder: Path, codes: list[str]) -> Path:
+    return write_csv(folder / "m.csv", {"path": [f"{row}.png" for row in range(len(codes))], "label": codes})
+
+
+@pytest.mark.parametrize("file", LISTS)
+def test_names_of_classes_beside_a_table_of_numbers(tmp_path, file):
+    (tmp_path / file).write_text(LISTS[file])
+    manifest = read_manifest(coded(tmp_path, ["0", "2", "1", "0", ""]))
+    assert given(manifest) == ["cat", "owl", "dog", "cat", None] and manifest.classes == ("cat", "dog", "owl")
+    assert file in noted(manifest, "a guess by their numbers")
+    assert exported(manifest, tmp_path / "m.csv", ["owl", *[None] * 4]).split()[1:3] == ["0.png,2", "1.png,2"]
+    again = read_labels(tmp_path / "m.csv", {"label": "label", "path": "path"})
+    assert again.classes == manifest.classes
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "codes", "said"),
+    [
+        ("classes.txt", "cat\ndog\n", "0120", "has 2 names, and 'label' holds 3 numbers, 0 to 2: these stay"),
+        ("classes.txt", "cat\ndog\nowl\n", "1231", "has 3 names, and 'label' holds 3 numbers, 1 to 3: these stay"),
+        ("classes.txt", "cat\ndog\nowl\n", "1221", "1 to 2: these stay"),  # from 0 or from 1?
+        ("labels.txt", "0\n1\n2\n0\n", "0120", ""),  # labels, not their names
+        ("labels.txt", "0.png cat\n1.png dog\n2.png owl\n", "0120", ""),
+        ("config.json", '{"layers": 0, "epochs": 1, "batch": 2}', "0120", ""),
+        ("label_counts.json", '{"cat": 20, "dog": 10}', "0120", ""),
+        ("labels.json", "{", "0120", ""),
+    ],
+)
+def test_names_that_do_not_cover_the_numbers(tmp_path, file, text, codes, said):
+    (tmp_path / file).write_text(text)
+    manifest = read_manifest(coded(tmp_path, [*codes]))
+    assert given(manifest) == [*codes]
+    found = [note for note in manifest.source.notes if file in note]
+    assert len(found) == bool(said) and said in "".join(found)
+
+
+def test_lists_of_names_that_disagree(tmp_path):
+    (tmp_path / "classes.txt").write_text("cat\ndog\n")
+    (tmp_path / "labels.txt").write_text("dog\ncat\n")
+    manifest = read_manifest(coded(tmp_path, ["0", "1", "1", "0"]))
+    assert manifest.classes == ("0", "1") and noted(manifest, "name the classes differently")
+    (tmp_path / "labels.txt").write_text("cat\ndog\nowl\n")
+    assert read_manifest(tmp_path / "m.csv").classes == ("cat", "dog")
+
+
+def test_numbers_from_one_with_names_that_say_so(tmp_path):
+    (tmp_path / "classes.txt").write_text("1 001.cat\n2 002.dog\n")
+    assert read_manifest(coded(tmp_path, ["1", "2", "2", "1"])).classes == ("001.cat", "002.dog")
+
+
 def test_of_two_columns_of_words_none_is_taken(tmp_path):
     refused(table(tmp_path, label=["C", "D"] * 3, given_label=LABELS), "several columns could be the label")
 

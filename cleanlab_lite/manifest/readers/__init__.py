@@ -26,7 +26,7 @@ from cleanlab_lite.manifest.manifest import Manifest, Modality, Source
 from cleanlab_lite.manifest.readers.archive import read_archives, table_in
 from cleanlab_lite.manifest.readers.arrow import DATASET, SPLITS, read_arrow, read_feather, read_saved_dataset
 from cleanlab_lite.manifest.readers.base import UNREAD, FileKeeper, Rows, bare, ending, list_folder, texts, what_to_do
-from cleanlab_lite.manifest.readers.class_labels import with_class_labels
+from cleanlab_lite.manifest.readers.class_labels import with_class_labels, with_names_beside
 from cleanlab_lite.manifest.readers.columns import (
     CLASSES_SHOWN,
     NEMO_PATH,
@@ -172,6 +172,7 @@ def to_manifest(
         rows = in_one_folder(rows, columns.path)
     if columns.split is None and (name := _split_of_files(rows)):
         rows, columns = _with_split(rows, name), replace(columns, split=name)
+    rows = with_names_beside(rows, columns.label)
     labels, classes, form, label_notes = make_labels(rows, columns, multi_label)
     check_classes(rows, columns.label, labels, classes)
     refuse_denied(rows, columns)
@@ -449,6 +450,7 @@ def read_labels(path: str | os.PathLike[str], columns: Mapping[str, str], *, quo
     roles = Columns(columns["label"], columns.get("path"), columns.get("id"))
     if roles.path is not None:
         rows = in_one_folder(rows, roles.path)
+    rows = with_names_beside(rows, roles.label)
     labels, classes, _, _ = make_labels(rows, roles, WHOLE)
     several = tuple(name for role, name in columns.items() if role.startswith("label"))
     return Manifest(
