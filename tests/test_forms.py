@@ -381,6 +381,18 @@ DOCUMENTS = {
             for path, label in said()
         },
     },
+    "Edge Impulse": lambda: {
+        "version": 1,
+        "files": [
+            {
+                "path": path,
+                "name": f"{label}.{row}",
+                "category": "testing" if row % 4 == 0 else "training",
+                "label": {"type": "label", "label": label},
+            }
+            for row, (path, label) in enumerate(said())
+        ],
+    },
     "by file": lambda: {path: {"label": label, "score": 0.5} for path, label in said()},
     "by split": lambda: {"train": DOCUMENTS["array"]()[:20], "val": DOCUMENTS["array"]()[20:]},
 }
@@ -404,8 +416,14 @@ def test_splits_of_other_programs(folder):
     by_split = read_json(folder, DOCUMENTS["by split"]())
     assert by_split.splits.tolist() == ["train"] * 20 + ["val"] * (N - 20)
     assert any("splits are the keys 'train', 'val'" in note for note in by_split.source.notes)
-    vertex_ai = read_json(folder, DOCUMENTS["Vertex AI"]())
-    assert vertex_ai.held_back.tolist() == [row % 4 == 0 for row in range(N)]
+    for program in ("Vertex AI", "Edge Impulse"):
+        assert read_json(folder, DOCUMENTS[program]()).held_back.tolist() == [row % 4 == 0 for row in range(N)]
+
+
+def test_a_folder_of_edge_impulse(folder):
+    (folder / "info.labels").write_text(json.dumps(DOCUMENTS["Edge Impulse"]()))
+    manifest = read_manifest(folder)
+    assert manifest.classes == KINDS and all(map(os.path.isfile, manifest.uris))
 
 
 def test_what_was_rejected_is_no_label(folder):

@@ -223,6 +223,27 @@ def test_numbered_classes_are_classes_whatever_files_are_called(tmp_path, stem):
     assert len(manifest.classes) == 3
 
 
+def test_numbers_of_speakers_and_chapters_are_no_classes(tmp_path):
+    """As LibriSpeech lays out its files."""
+    for folder in ("84/121123", "84/121550", "174/50561"):
+        recorded(tmp_path / "x/dev-clean", [folder], [f"{folder.replace('/', '-')}-{row:04}.png" for row in range(3)])
+    refused(tmp_path, "'174/50561' are numbers that the names of files repeat")
+    assert read_manifest(tmp_path, layout="split/class").classes == ("84", "174")
+    recorded(tmp_path / "y", ["84/1", "84/2", "174/1"], ["0.png", "1.png"])
+    assert read_manifest(tmp_path / "y").classes == ("84", "174")
+
+
+def test_tables_of_submissions_are_no_tables_of_labels(tmp_path):
+    tree(tmp_path, "train/cat", "train/dog", "test")
+    (tmp_path / "sample_submission.csv").write_text("file,label\n0.png,cat\n")
+    assert read_manifest(tmp_path).classes == ("cat", "dog")
+    (tmp_path / "train.csv").write_text("file,label\n0.png,cat\n1.png,dog\n")
+    refused(tmp_path, "holds tables ('train.csv') and folders")
+    (tmp_path / "alone").mkdir()
+    (tmp_path / "train.csv").rename(tmp_path / "alone/my_submission.csv")
+    assert read_manifest(tmp_path / "alone").classes == ("cat", "dog")
+
+
 def test_people_may_be_the_classes(tmp_path):
     counted = [f"img_{number}.png" for number in range(6)]
     faces = read_manifest(recorded(tmp_path / "faces", ["s1", "s2"], counted))
@@ -315,6 +336,21 @@ def test_layouts(tmp_path, layout, expected):
             {"train.txt": "./images/cat/0.png 0\nimages\\dog\\0.png 1\n", "test.lst": "/x/dog/1.png\t1\n"},
             ["train", "", "train", "test"],
         ),
+        (  # EuroSAT: tables
+            {
+                "train.csv": "\n".join(["cat/0.png,0,cat", "dog/0.png,1,dog"]),
+                "test.csv": "\n".join(["3,cat/1.png,0,cat", "4,dog/1.png,1,dog"]),
+            },
+            ["train", "test", "train", "test"],
+        ),
+        (  # CUB-200: by numbers
+            {
+                "images.txt": "1 cat/0.png\n2 cat/1.png\n3 dog/0.png\n4 dog/1.png\n",
+                "train_test_split.txt": "1 1\n2 0\n3 1\n4 0\n",
+            },
+            ["train", "test", "train", "test"],
+        ),
+        ({"train_test_split.txt": "1 1\n2 0\n3 1\n4 0\n"}, [""] * 4),  # of what?
         ({"train.txt": "cat/0.png\ncat/1.png\ndog/0.png\n"}, [""] * 4),  # nothing is held back
         ({"test1.txt": "cat/0.png\n", "test2.txt": "cat/0.png\ndog/0.png\n"}, [""] * 4),  # several rounds
         ({"test.txt": "cow/0.png\ncow/1.png\n", "test_notes.txt": "read me\n"}, [""] * 4),  # of something else
@@ -325,7 +361,7 @@ def test_lists_beside_class_folders_are_splits(tmp_path, lists, expected):
     for name, text in lists.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
-    manifest = read_manifest(tmp_path)
+    manifest = read_manifest(tmp_path, layout="auto")
     assert manifest.splits.tolist() == expected
     if any(expected):
         assert "splits are from lists" in noted(manifest, "splits are from") and manifest.held_back.any()
@@ -367,6 +403,10 @@ def test_classes_in_the_names_of_files(tmp_path):
         ("train.h5", b"\x89HDF\r\n", "h5py"),
         ("train.tfrecord-00000-of-00002", b"x", "a folder per class"),
         ("annotations.xml", b"<?xml?>", "CVAT: as Datumaro"),
+        ("vectors.pt", b"PK", "torch.load"),
+        ("vectors.safetensors", b"x", "safetensors.numpy.load_file"),
+        ("cells.h5ad", b"x", "anndata.read_h5ad"),
+        ("a1a.libsvm", b"x", "load_svmlight_file"),
     ],
 )
 def test_files_that_are_not_read_say_what_to_do(tmp_path, name, head, words):
@@ -685,6 +725,31 @@ def test_lists_of_names_that_disagree(tmp_path):
 def test_numbers_from_one_with_names_that_say_so(tmp_path):
     (tmp_path / "classes.txt").write_text("1 001.cat\n2 002.dog\n")
     assert read_manifest(coded(tmp_path, ["1", "2", "2", "1"])).classes == ("001.cat", "002.dog")
+
+
+def test_a_label_called_primary_goes_before_names_of_species(tmp_path):
+    """As BirdCLEF has them."""
+    names = ["abythr1", "afbfly1", "afdfly1", "abythr1"]
+    paths = [f"{row}.png" for row in range(4)]
+    columns = {"primary_label": names, "common_name": [n.upper() for n in names], "filename": paths}
+    assert read_manifest(write_csv(tmp_path / "m.csv", columns)).classes == ("abythr1", "afbfly1", "afdfly1")
+
+
+def test_hints_name_columns_of_few_numbers(tmp_path):
+    columns = {"image": [f"{row}.png" for row in range(6)], "level": ["0", "1", "2"] * 2}
+    assert "few values that repeat are in 'level'" in refused(write_csv(tmp_path / "m.csv", columns)).hint
+
+
+@pytest.mark.parametrize(("names", "pattern"), [("{}x{}", "[0-9]*"), ("pixel_{}_{}", "pixel_*")])
+def test_hints_for_columns_of_pixels_by_two_numbers(tmp_path, names, pattern):
+    pixels = {names.format(row, column): ["0", "1"] for row in range(4) for column in range(4)}
+    error = refused(write_csv(tmp_path / "m.csv", {"label": ["a", "b"], **pixels}))
+    assert f"16 columns are numbered: --features-columns '{pattern}'" in error.hint
+
+
+def test_vectors_of_torch_beside_a_table(tmp_path):
+    (tmp_path / "emb.pt").write_bytes(b"PK")
+    assert "torch.load reads it" in refused(write_csv(tmp_path / "m.csv", {"label": ["a", "b"]})).hint
 
 
 def test_of_two_columns_of_words_none_is_taken(tmp_path):

@@ -1,6 +1,7 @@
 """Lists of files that lie beside class folders and say which split a file is for: `testing_list.txt`, `meta/test.txt`.
 
-A line names a file by its class folder and its name, with or without an ending, a label behind it, or folders before.
+A line names a file by its class folder and its name, with or without an ending, a label behind it, folders before, or
+in a cell of a CSV.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from cleanlab_lite.files import open_regular
 from cleanlab_lite.manifest.splits import is_held_back, split_word
 from cleanlab_lite.text import counted, listing
 
-ENDINGS = (".txt", ".lst")
+ENDINGS = (".txt", ".lst", ".csv")
 LARGEST = 64 << 20  # bytes of a list
+FLAGS, IMAGES, FLAG = "train_test_split.txt", "images.txt", {"1": "train", "0": "test"}  # of CUB-200
 NEARLY_ALL = 0.9  # of the lines must name a file
 
 
@@ -24,6 +26,9 @@ def listed_splits(root: str, files: Sequence[str], rows: Sequence[str]) -> tuple
     """
     named = [path for path in files if path.endswith(ENDINGS) and split_word(_stem(path))]
     place = _places(rows) if named else {}
+    for path in named:
+        if os.path.basename(path) == FLAGS and (splits := _flagged(root, path, rows, place)):
+            return splits, [f"splits are from lists: {path!r}, by the numbers of {IMAGES!r}"]
     found: dict[str, list[int]] = {}
     for path in named:
         lines = _lines(os.path.join(root, path))
@@ -42,6 +47,20 @@ def listed_splits(root: str, files: Sequence[str], rows: Sequence[str]) -> tuple
             splits[row] = split_word(_stem(path))
     shown = ", ".join(f"{path!r} ({counted(len(at), 'file')})" for path, at in found.items())
     return splits, [f"splits are from lists: {shown}"]
+
+
+def _flagged(root: str, path: str, rows: Sequence[str], place: dict[str, int]) -> list[str]:
+    """n splits by a list of numbers and 1 for training, 0 for tests (CUB-200, NABirds); none where it is none."""
+    files = dict(_pairs(os.path.join(root, os.path.dirname(path), IMAGES)))
+    found = {_row(files.get(number, ""), place): flag for number, flag in _pairs(os.path.join(root, path))}
+    known = [found.get(row, "") for row in range(len(rows))]
+    return [FLAG[flag] for flag in known] if set(known) == {*FLAG} else []
+
+
+def _pairs(path: str) -> list[tuple[str, str]]:
+    """The first word of every line, and what follows."""
+    found = [line.partition(" ") for line in _lines(path)]
+    return [(number, rest.strip()) for number, _, rest in found]
 
 
 def _stem(path: str) -> str:
@@ -68,7 +87,7 @@ def _places(rows: Sequence[str]) -> dict[str, int]:
 
 
 def _row(line: str, place: dict[str, int]) -> int:
-    for text in (line, line.rpartition(" ")[0], line.partition("\t")[0]):
+    for text in (line, line.rpartition(" ")[0], line.partition("\t")[0], *line.split(",")):
         parts = text.strip().replace("\\", "/").split("/")
         if len(parts) > 1 and (row := place.get("/".join(parts[-2:]), -1)) >= 0:
             return row

@@ -78,7 +78,17 @@ CONTENT = {b"PAR1": ".parquet", b"ARROW1": ".arrow", b"FEA1": ".feather", b"[": 
 # What files may be called like, as `spelled`; columns looked at where none is called so
 IDS = ("id", "imageid", "imgid", "fileid", "sampleid", "key", "uuid", "name")
 MOST_IDS = 3
+SUBMISSION = "submission"  # in the name of a table of Kaggle that shows what to hand in: its labels are made up
 RUNS = "nlclean-runs"  # where an audit started here has left its results
+VECTORS = (
+    ".npy",
+    ".npz",
+    ".pt",
+    ".pth",
+    ".safetensors",
+    ".h5",
+    ".hdf5",
+)  # files beside a table without paths, best first
 FEW_ROWS = 20  # that are looked at first
 DATALAB = {"id", "is_label_issue", "label_score", "given_label", "predicted_label"}  # columns of an export
 FOLDER_TABLES = (*(form for form in READERS if form != ".json"), ".arrow", ".feather")  # JSON lies beside many data
@@ -370,18 +380,18 @@ def _find_columns(rows: Rows, asked: Mapping[str, str | None], multi_label: str 
         elif more := hint_for(rows.table, [name for name in asked.values() if name is not None]):
             error.hint = f"{more}; otherwise {error.hint}"
         elif "no label column" not in error.message and (beside := _vectors_beside(rows)):
-            error.hint = (
-                f"if {os.path.basename(beside)!r} holds the vectors of the rows: --features {beside!r}; {error.hint}"
-            )
+            name = os.path.basename(beside)
+            how = f"--features {beside!r}" if ending(name) in (".npy", ".npz") else f"{what_to_do(beside)}"
+            error.hint = f"if {name!r} holds the vectors of the rows: {how}; {error.hint}"
         raise
 
 
 def _vectors_beside(rows: Rows) -> str:
-    """An `.npy` or `.npz` file in the folder of a table; "" where there is none."""
+    """An `.npy` or `.npz` file in the folder of a table, or another one that may hold vectors; "" where there is none."""
     folder = rows.folders[0][0]
     if is_remote(folder) or not os.path.isdir(folder):
         return ""
-    found = [name for name in list_folder(folder) if ending(name) in (".npy", ".npz")]
+    found = [name for form in VECTORS for name in list_folder(folder) if ending(name) == form]
     return os.path.relpath(os.path.join(folder, found[0])) if found else ""
 
 
@@ -550,6 +560,8 @@ def _read_folder(folder: str, quotes_are_text: bool, layout: str | None) -> Rows
     named = [name for name in names if os.path.splitext(name)[0] in TABLES and ending(bare(name)) in FOLDER_TABLES]
     tables = named or [name for name in names if ending(bare(name)) in FOLDER_TABLES]
     subfolders = [name for name in names if os.path.isdir(os.path.join(folder, name))]
+    if subfolders or len(tables) > 1:
+        tables = [name for name in tables if SUBMISSION not in name.casefold()]
     if not tables and (of_splits := _of_splits(folder, subfolders)):
         return _read_files(of_splits, quotes_are_text)
     if not tables and len(subfolders) == 1 and _holds_tables(inner := os.path.join(folder, subfolders[0])):
@@ -596,8 +608,9 @@ def _one_dataset(folder: str, names: list[str]) -> Rows | None:
         return with_class_labels(read_saved_dataset(folder))
     if any(name.startswith("part-") for name in names) and (vectors := read_vectors(folder)):
         return vectors
-    if {"data", "labels.json"} <= set(names):  # FiftyOne
-        return _read_files([os.path.join(folder, "labels.json")], False)
+    listed = "labels.json" if "data" in names else "info.labels"  # FiftyOne, Edge Impulse
+    if listed in names:
+        return _read_files([os.path.join(folder, listed)], False)
     folders = [name for name in names if os.path.isdir(os.path.join(folder, name))]
     parts = [folder] if not folders else [os.path.join(folder, name) for name in folders if split_word(name)]
     shards = [_shards(part) for part in parts] if len(parts) == max(1, len(folders)) else []

@@ -31,6 +31,7 @@ MOST_COLUMNS = 100_000
 ARRAYS = (
     "write its pictures to files in a folder per class, or its vectors with numpy.savez(file, features=..., labels=...)"
 )
+SAVEZ = "write its vectors with numpy.savez(file, features=..., labels=...)"
 PICKLE = f"pickles are not read, they can run programs: {ARRAYS}"
 IDX = f"this is MNIST's own form: {ARRAYS}"
 UNREAD = {  # endings of files that may hold labels and are not read -> what to do
@@ -46,6 +47,12 @@ UNREAD = {  # endings of files that may hold labels and are not read -> what to 
     ".hdf5": f"h5py reads it: {ARRAYS}",
     ".tfrecord": "write its pictures to files in a folder per class, or its rows to Parquet",
     ".arff": "scipy.io.arff.loadarff reads it: save it as CSV, and name its numbers with --features-columns",
+    ".pt": f"torch.load reads it: {SAVEZ}",
+    ".pth": f"torch.load reads it: {SAVEZ}",
+    ".safetensors": f"safetensors.numpy.load_file reads it: {SAVEZ}",
+    ".h5ad": f"anndata.read_h5ad reads it, labels are a column of its .obs: {SAVEZ}",
+    ".libsvm": f"sklearn.datasets.load_svmlight_file reads it, .toarray() makes it dense: {SAVEZ}",
+    ".svm": f"sklearn.datasets.load_svmlight_file reads it, .toarray() makes it dense: {SAVEZ}",
     ".npy": "give it with --features, next to a table of labels",
     ".txt": "rename it to .csv or .tsv if it is a table, with a line that names the columns, such as path,label",
 }

@@ -396,14 +396,15 @@ def _header_above(rows: Rows) -> str:
 
 
 def _likely_labels(rows: Rows) -> list[str]:
-    """Columns of text with few values, which repeat."""
-    found = []
+    """Columns of text with few values, which repeat; of integers where there are none."""
+    found, numbers = [], []
     for name in rows.table.column_names:
         values = [str(value) for value in _distinct_or_none(rows, name) if value is not None and str(value).strip()]
         words = all(any(map(str.isalpha, value)) and ending(value) not in MEDIA_ENDINGS for value in values)
-        if 1 < len(values) <= len(rows.table) / 2 and words and not could_hold_splits(name):
-            found.append(name)
-    return found
+        if 1 < len(values) <= len(rows.table) / 2 and not could_hold_splits(name):
+            found += [name] * words
+            numbers += [name] * all(map(INTEGER.fullmatch, values))
+    return found or numbers
 
 
 def check_columns(rows: Rows, asked: Mapping[str, str | None]) -> None:

@@ -40,6 +40,7 @@ OUTPUTS = {"results", "result", "plots", "plot", "outputs", "output", "logs", "r
 PEOPLE = {"actor", "speaker", "spk", "spkr", "subject", "subj", "sub", "patient", "participant", "person", "volunteer"}
 PEOPLE |= {"user", "child", "donor", "session", "sess", "s"}
 NEARLY_ALL = 0.9  # of the names of files have as many parts
+WEIGHTS = {".pt", ".pth", ".safetensors"}  # files of networks, which lie beside pictures
 METADATA = {"metadata.csv", "metadata.jsonl", "metadata.parquet"}
 RESOURCE_FORKS = "__MACOSX"  # what a Mac puts into an archive beside the data
 
@@ -163,7 +164,8 @@ def _elsewhere(root: str, files: Sequence[str]) -> str:
         return f"are the labels in a table? Name it, e.g. {os.path.join(root, first)!r}{more}"
     if archives := [path for path in files if ending(path) in ARCHIVES]:
         return f"name the archive: {os.path.join(root, archives[0])!r}"
-    unread = [path for path in files if ending(path).partition("-")[0] in UNREAD.keys() - {"", ".txt"}]
+    silent = {"", ".txt", *(WEIGHTS if media else ())}
+    unread = [path for path in files if ending(path).partition("-")[0] in UNREAD.keys() - silent]
     unread += [] if media else [path for path in files if ending(path) in ("", ".gz")]
     if unread:
         return f"of {unread[0]!r}: {what_to_do(os.path.join(root, unread[0]))}"
@@ -521,6 +523,14 @@ def _people(root: str, classes: Sequence[str], paths: Sequence[str]) -> list[str
     Raises ManifestError where the names of files say more: a part of them is a word or a number that comes again in a
     folder, and in others.
     """
+    places = [path.split("/") for path in paths]
+    if all(len(place) > 2 and _repeats_numbers(*place[-3:]) for place in places):
+        raise ManifestError(
+            f"{root!r}: folders such as {'/'.join(places[0][-3:-1])!r} are numbers that the names of files repeat "
+            f"({places[0][-1]!r}), as those of speakers and chapters are, not classes",
+            hint="write a CSV with the columns path and label; if the folders are the classes: --layout any/class, or "
+            "leaf or path",
+        )
     stems = {match[1].casefold() if (match := _NUMBERED.fullmatch(name)) else "" for name in set(classes)}
     if len(stems) > 1 or not stems <= PEOPLE:
         return []
@@ -540,6 +550,11 @@ def _people(root: str, classes: Sequence[str], paths: Sequence[str]) -> list[str
             )
     said = f"the classes are called {min(classes)!r} and the like: if that is who was recorded, give a table of labels"
     return [] if "s" in stems else [said]
+
+
+def _repeats_numbers(outer: str, inner: str, name: str) -> bool:
+    """Whether a file is called like the two folders around it, which are numbers: `84/121123/84-121123-0000.flac`."""
+    return outer.isdigit() and inner.isdigit() and re.match(rf"{outer}\D{inner}\D", name) is not None
 
 
 def _ambiguous(tree: _Tree, why: str, layouts: Sequence[str]) -> ManifestError:
