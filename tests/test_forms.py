@@ -21,7 +21,7 @@ from PIL import Image
 from cleanlab_lite.data.objects import ObjectStore
 from cleanlab_lite.errors import ManifestError
 from cleanlab_lite.export.manifest import suffix, write_manifest
-from cleanlab_lite.manifest.readers import read_manifest
+from cleanlab_lite.manifest.readers import read_labels, read_manifest
 from cleanlab_lite.manifest.saved import load_manifest, save_manifest
 
 KINDS = ("cat", "dog", "owl")
@@ -700,6 +700,65 @@ def test_other_names_and_byte_orders_in_npz(tmp_path):
     np.savez(tmp_path / "o.npz", a=VECTORS, b=VECTORS, c=labels)
     with pytest.raises(ManifestError, match=r"no array for features and labels; found 'a' \(24, 8\)"):
         read_manifest(tmp_path / "o.npz")
+
+
+PIXELS = np.random.default_rng(0).integers(0, 255, (N, 8, 8, 3), dtype=np.uint8)
+NUMBERS = np.arange(N, dtype=np.uint8) % 3
+ARRAYS = {
+    "MedMNIST": {
+        **{"train_images": PIXELS[:12], "train_labels": NUMBERS[:12, None]},
+        **{"val_images": PIXELS[12:18], "val_labels": NUMBERS[12:18, None]},
+        **{"test_images": PIXELS[18:], "test_labels": NUMBERS[18:, None]},
+    },
+    "grey": {"train_images": PIXELS[..., 0], "train_labels": NUMBERS[:, None]},
+    "Keras": {"x_train": PIXELS[:16], "y_train": NUMBERS[:16], "x_test": PIXELS[16:], "y_test": NUMBERS[16:]},
+    "of no split": {"images": PIXELS / 255, "labels": np.array(LABELS)},
+    "by columns": {"X": np.asfortranarray(PIXELS[..., 0]), "y": NUMBERS},
+}
+
+
+@pytest.mark.parametrize("case", ARRAYS)
+def test_pictures_in_npz(tmp_path, case):
+    np.savez_compressed(tmp_path / "m.npz", **ARRAYS[case])
+    manifest = read_manifest(tmp_path / "m.npz", keep=ObjectStore(tmp_path / "cache"))
+    assert manifest.modality == "image" and manifest.labels.tolist() == NUMBERS.tolist()
+    for row, uri in enumerate(manifest.uris):
+        found = np.array(Image.open(uri))
+        assert np.array_equal(found, PIXELS[row] if found.ndim == 3 else PIXELS[row, ..., 0])
+    expected = {"MedMNIST": 12, "Keras": N - 16}
+    assert manifest.held_back.sum() == expected.get(case, 0) and manifest.held_back[N - 1] == (case in expected)
+    names = exported(manifest, tmp_path).read_text().splitlines()
+    assert names[0].startswith("image,label") and names[1].startswith(f"{next(iter(ARRAYS[case]))}[0],")
+    assert read_labels(tmp_path / "m.npz", {"label": "label", "path": "image"}).ids.tolist() == manifest.ids.tolist()
+    with pytest.raises(ManifestError, match="need a place for files"):
+        read_manifest(tmp_path / "m.npz")
+
+
+def test_vectors_of_several_splits_in_npz(tmp_path):
+    parts = {"X_train": VECTORS[:16], "y_train": NUMBERS[:16], "X_test": VECTORS[16:], "y_test": NUMBERS[16:]}
+    np.savez(tmp_path / "m.npz", **parts)
+    manifest = read_manifest(tmp_path / "m.npz")
+    assert np.array_equal(manifest.features, VECTORS.astype(np.float32))
+    assert manifest.labels.tolist() == NUMBERS.tolist() and manifest.held_back.tolist() == [False] * 16 + [True] * 8
+    assert manifest.ids[[0, 16]].tolist() == ["X_train[0]", "X_test[0]"]
+
+
+@pytest.mark.parametrize(
+    ("arrays", "words"),
+    [
+        ({"train_images": PIXELS, "train_labels": np.eye(N)}, "labels have shape"),  # several labels, or one-hot
+        ({"train_images": PIXELS, "train_labels": NUMBERS[1:]}, "there are 23 labels"),
+        ({"images": PIXELS * 2.0, "labels": NUMBERS}, "expected pictures of 0 to 1"),
+        ({"images": np.zeros((N, 8, 8, 5), np.uint8), "labels": NUMBERS}, "1, 3 or 4 channels"),
+        ({"x_train": PIXELS, "x_test": PIXELS, "y_train": NUMBERS}, "pictures need labels by them"),
+        ({"X_train": VECTORS, "y_train": NUMBERS, "X_test": VECTORS[:, 1:], "y_test": NUMBERS}, "different lengths"),
+    ],
+)
+def test_arrays_that_cannot_be_audited_say_why(tmp_path, arrays, words):
+    np.savez(tmp_path / "m.npz", **arrays)
+    with pytest.raises(ManifestError) as caught:
+        read_manifest(tmp_path / "m.npz", keep=ObjectStore(tmp_path / "cache"))
+    assert words in f"{caught.value} {caught.value.hint}"
 
 
 def test_boxes_as_text_are_no_vectors(folder):

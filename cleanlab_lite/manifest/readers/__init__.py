@@ -55,6 +55,7 @@ from cleanlab_lite.manifest.readers.features import (
     read_npz,
     several_columns,
     vector_columns,
+    with_pictures,
 )
 from cleanlab_lite.manifest.readers.folder import METADATA, check_layout, read_tree
 from cleanlab_lite.manifest.readers.modality import modality
@@ -150,6 +151,8 @@ def read_manifest(
         rows = _with_features(rows, local_path(os.fspath(features)), features_column or features_columns)
     elif features_columns is not None:
         rows = _with_columns(rows, features_columns, features_column)
+    elif rows.pictures:
+        rows = with_pictures(rows, keep)
     elif (path_column is None and features_column is None) or path_column in media_columns(rows.table):
         rows = with_media(rows, keep)
     places = Places(path_prefix or "", path_suffix or "", local_path(os.fspath(path_root or "")))
@@ -387,7 +390,7 @@ def _find_columns(rows: Rows, asked: Mapping[str, str | None], multi_label: str 
 
 
 def _vectors_beside(rows: Rows) -> str:
-    """An `.npy` or `.npz` file in the folder of a table, or another one that may hold vectors; "" where there is none."""
+    """A file that may hold vectors in the folder of a table, `.npy` or `.npz` first; "" where there is none."""
     folder = rows.folders[0][0]
     if is_remote(folder) or not os.path.isdir(folder):
         return ""

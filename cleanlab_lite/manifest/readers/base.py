@@ -88,6 +88,7 @@ class Rows:
     classes: dict[str, tuple[str, ...]] = field(default_factory=dict)  # column -> its classes in their own order
     names: dict[str, dict[str, str]] = field(default_factory=dict)  # column of numbers -> cell -> name of the class
     files: dict[str, list[str]] = field(default_factory=dict)  # column -> paths of the files that its n cells hold
+    pictures: tuple[str, ...] = ()  # arrays of an `.npz` whose pictures are the rows, one after the other
     file_splits: tuple[tuple[str, int], ...] = ()  # of several files: the split each is named after, and its rows
     notes: tuple[str, ...] = ()
 

@@ -162,7 +162,7 @@ def _elsewhere(root: str, files: Sequence[str]) -> str:
         first = min(tables, key=lambda path: ("label" not in path.casefold(), "train" not in path.casefold()))
         more = f"; also {listing([path for path in tables if path != first], 3)}" if len(tables) > 1 else ""
         return f"are the labels in a table? Name it, e.g. {os.path.join(root, first)!r}{more}"
-    if archives := [path for path in files if ending(path) in ARCHIVES]:
+    if archives := [path for path in files if ending(path) in (*ARCHIVES, ".npz")]:
         return f"name the archive: {os.path.join(root, archives[0])!r}"
     silent = {"", ".txt", *(WEIGHTS if media else ())}
     unread = [path for path in files if ending(path).partition("-")[0] in UNREAD.keys() - silent]
