@@ -7,6 +7,7 @@ import io
 import itertools
 import json
 import os
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -700,6 +701,80 @@ def test_other_names_and_byte_orders_in_npz(tmp_path):
     np.savez(tmp_path / "o.npz", a=VECTORS, b=VECTORS, c=labels)
     with pytest.raises(ManifestError, match=r"no array for features and labels; found 'a' \(24, 8\)"):
         read_manifest(tmp_path / "o.npz")
+
+
+def cvat(inner):
+    images = "".join(
+        f'<image id="{row}" name="{path}">{inner(row, label)}</image>' for row, (path, label) in numbered()
+    )
+    return f'<?xml version="1.0" encoding="utf-8"?>\n<annotations><version>1.1</version>{images}</annotations>'
+
+
+def numbered():
+    return list(enumerate(said()))
+
+
+def test_tags_of_cvat(folder):
+    text = cvat(lambda row, label: f'<tag label="{label}"/><box label="nose"/>' if row else '<box label="nose"/>')
+    (folder / "annotations.xml").write_text(text.replace('id="5"', 'id="5" subset="Test"'))
+    for given in (folder / "annotations.xml", folder / "again.json"):
+        manifest = read_manifest(given)
+        assert [manifest.classes[label] for label in manifest.labels[1:]] == LABELS[1:] and manifest.labels[0] == -1
+        assert all(map(os.path.isfile, manifest.uris)) and np.flatnonzero(manifest.held_back).tolist() == [5]
+        exported(manifest, folder).rename(folder / "again.json")
+
+
+def test_an_archive_of_cvat(folder):
+    with zipfile.ZipFile(folder / "a.zip", "w") as archive:
+        archive.writestr("annotations.xml", cvat(lambda row, label: f'<tag label="{label}"/>'))
+        for path in COLUMNS["path"]:
+            archive.write(folder / path, path)
+    assert read_manifest(folder / "a.zip").classes == KINDS
+
+
+def test_shapes_of_one_class_in_every_picture(folder):
+    path = folder / "annotations.xml"
+    path.write_text(cvat(lambda row, label: f'<box label="{label}"/>' * 2 + f'<polygon label="{label}"/>'))
+    assert [KINDS[label] for label in read_manifest(path).labels] == LABELS
+    path.write_text(cvat(lambda row, label: f'<box label="{label}"/><box label="cat"/>'))
+    with pytest.raises(ManifestError, match="shapes of several classes in 16 of 24 pictures"):
+        read_manifest(path)
+
+
+@pytest.mark.parametrize("place", ["img", "JPEGImages", "ann"])
+def test_files_of_pascal_voc(folder, place):
+    (folder / "ann").mkdir()
+    (folder / place).mkdir(exist_ok=True)
+    for row, (path, label) in numbered():
+        name = os.path.basename(path)
+        (folder / path).rename(folder / place / name)
+        text = f"<annotation><folder>{'img' if place == 'img' else 'VOC2012'}</folder><filename>{name}</filename>"
+        text += f"<object><name>{label}</name></object>" * (row % 3) + "</annotation>"
+        (folder / f"ann/{row:02}.xml").write_text(text)
+    manifest = read_manifest(folder / "ann/*.xml")
+    assert manifest.classes == ("dog", "owl") and (manifest.labels >= 0).tolist() == [row % 3 > 0 for row in range(N)]
+    assert all(map(os.path.isfile, manifest.uris))
+    (folder / "ann/00.xml").write_text(text.replace("</annotation>", "<object><name>emu</name></object></annotation>"))
+    with pytest.raises(ManifestError, match="shapes of several classes in 1 of 24 pictures"):
+        read_manifest(folder / "ann/*.xml")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("<annotations><image>", "is no XML"),
+        ("<annotations/>", "XML of an unknown form, <annotations>"),
+        ("<dataset><images/></dataset>", "export the annotations as CSV or JSON"),
+        ("<annotations><image/></annotations>", "without a name"),
+        ('<!DOCTYPE a [<!ENTITY b "c">]><annotations><image name="&b;"/></annotations>', "declares a document type"),
+        ("<a>" * 100_000, "is no XML"),
+    ],
+)
+def test_xml_that_cannot_be_read_says_why(tmp_path, text, words):
+    (tmp_path / "a.xml").write_text(text)
+    with pytest.raises(ManifestError) as caught:
+        read_manifest(tmp_path / "a.xml")
+    assert words in f"{caught.value} {caught.value.hint}"
 
 
 PIXELS = np.random.default_rng(0).integers(0, 255, (N, 8, 8, 3), dtype=np.uint8)

@@ -373,7 +373,8 @@ WITHOUT_CLASSES = {
     "meta/esc50.csv": "/meta/esc50.csv'",
     "labels.xlsx": "save the sheet as CSV",
     "imagelabels.mat": "scipy.io.loadmat",
-    "ann/0.xml": "a file of labels per picture",
+    "ann/0.xml": "ann/*.xml'",
+    "annotations.xml": "/annotations.xml'",
     "more.zip": "name the archive",
 }
 
@@ -385,6 +386,12 @@ def test_where_the_labels_may_be_if_all_files_lie_in_one_folder(tmp_path, beside
     (tmp_path / beside).write_text("x")
     error = refused(tmp_path, "one class only, 'images'")
     assert WITHOUT_CLASSES[beside] in error.hint
+
+
+def test_a_folder_of_xml_alone(tmp_path):
+    for name in ("0.xml", "1.xml"):
+        (tmp_path / name).write_text("<annotation/>")
+    assert f"'{tmp_path}/*.xml'" in refused(tmp_path).hint
 
 
 def test_classes_in_the_names_of_files(tmp_path):
@@ -402,7 +409,6 @@ def test_classes_in_the_names_of_files(tmp_path):
         ("t10k-images-idx3-ubyte", b"\0\0\x08\x03", "MNIST's own form"),
         ("train.h5", b"\x89HDF\r\n", "h5py"),
         ("train.tfrecord-00000-of-00002", b"x", "a folder per class"),
-        ("annotations.xml", b"<?xml?>", "CVAT: as Datumaro"),
         ("vectors.pt", b"PK", "torch.load"),
         ("vectors.safetensors", b"x", "safetensors.numpy.load_file"),
         ("cells.h5ad", b"x", "anndata.read_h5ad"),

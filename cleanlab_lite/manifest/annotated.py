@@ -18,6 +18,10 @@ Record = dict[str, Any]
 METADATA = "-metadata"  # of Ground Truth: behind the name of the job, which is the key of the label
 ML_USE = "aiplatform.googleapis.com/ml_use"
 VERTEX = ("imageGcsUri", "videoGcsUri", "textGcsUri")
+OF_BOXES = (  # a hint
+    "nlclean audits one label per picture, and does not read boxes: cut the boxes out into pictures of their own, or "
+    "leave these pictures out"
+)
 ANSWERS = {"accept", "reject", "ignore"}  # of Prodigy
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cleanlab_lite.errors import ManifestError
-from cleanlab_lite.manifest.annotated import datumaro, flattened, one_label, via
+from cleanlab_lite.manifest.annotated import OF_BOXES, datumaro, flattened, one_label, via
 from cleanlab_lite.manifest.sniff import MEDIA_ENDINGS
 from cleanlab_lite.manifest.splits import split_word
 from cleanlab_lite.text import counted, listing
@@ -260,8 +260,7 @@ def _coco(document: Mapping[str, Any], path: str) -> Document:
     if several:
         raise ManifestError(
             f"{path!r}: annotations of several categories in {several:,} of {len(document['images']):,} pictures",
-            hint="nlclean audits one label per picture, and does not read boxes: cut the boxes out into pictures of "
-            "their own, or leave these pictures out",
+            hint=OF_BOXES,
         )
     records = []
     for picture in document["images"]:

@@ -64,6 +64,7 @@ from cleanlab_lite.manifest.readers.places import Places, find_files, missing_of
 from cleanlab_lite.manifest.readers.tabular import DELIMITED, READERS
 from cleanlab_lite.manifest.readers.votes import Ballots, as_items, ballots_of
 from cleanlab_lite.manifest.readers.votes import find_columns as find_annotators
+from cleanlab_lite.manifest.readers.xml import read_xml
 from cleanlab_lite.manifest.roles import called, spelled
 from cleanlab_lite.manifest.sniff import MEDIA_ENDINGS, Media, sniff
 from cleanlab_lite.manifest.splits import file_split, in_words, split_word
@@ -73,7 +74,7 @@ from cleanlab_lite.votes import Votes
 __all__ = ["check_policy", "read_labels", "read_manifest", "sniff", "to_manifest"]
 
 TABLES = ("metadata", "manifest")  # by these names the table of a folder is known, whatever else lies there
-ALL_READERS = {**READERS, ".arrow": read_arrow, ".feather": read_feather, ".ftr": read_feather}
+ALL_READERS = {**READERS, ".arrow": read_arrow, ".feather": read_feather, ".ftr": read_feather, ".xml": read_xml}
 # Forms of files whose ending says nothing, by their first bytes
 CONTENT = {b"PAR1": ".parquet", b"ARROW1": ".arrow", b"FEA1": ".feather", b"[": ".json", b"{": ".json"}
 # What files may be called like, as `spelled`; columns looked at where none is called so
@@ -518,7 +519,7 @@ def _read_files(paths: list[str], quotes_are_text: bool) -> Rows:
         table = table_in(paths[0]) if len(paths) == 1 else ""
         return _read_files([table], quotes_are_text) if table else read_archives(paths)
     if form not in ALL_READERS:
-        known = [*READERS, ".arrow", ".feather", ".npz", *ARCHIVES]
+        known = [*READERS, ".arrow", ".feather", ".npz", ".xml", *ARCHIVES]
         raise ManifestError(
             f"{listing(paths, 5)}: unknown ending {form!r}, expected {', '.join(known)} or a folder",
             hint=FOLDERS if is_remote(paths[0]) and not form else what_to_do(paths[0]),

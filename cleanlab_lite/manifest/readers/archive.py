@@ -18,6 +18,7 @@ from cleanlab_lite.manifest.sniff import MEDIA_ENDINGS
 from cleanlab_lite.manifest.splits import file_split, split_word
 from cleanlab_lite.text import counted, listing
 
+CVAT = "annotations.xml"  # in an export of CVAT
 TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet", ".arrow", ".feather", ".json")
 LABELS = (".cls", ".json", ".txt")  # of WebDataset
 LONGEST = 1 << 20  # bytes of a label or the JSON of a sample
@@ -47,7 +48,7 @@ def table_in(archive: str) -> str:
     """URI of the one table in an archive, the nearest to its root; "" where it has none, or is a WebDataset."""
     with reading(f"cannot read {archive!r}", ManifestError, hint=HINT):
         names = names_in(archive)
-    tables = [name for name in names if ending(name) in TABLES]
+    tables = [name for name in names if ending(name) in TABLES or os.path.basename(name) == CVAT]
     if not tables or len(tables) > len(names) / 4:
         return ""
     depth = min(name.count("/") for name in tables)

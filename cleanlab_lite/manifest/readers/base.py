@@ -41,7 +41,6 @@ UNREAD = {  # endings of files that may hold labels and are not read -> what to 
     ".ods": "save the sheet as CSV",
     ".pkl": "pickles are not read, they can run programs: save a frame with to_parquet(), arrays with numpy.savez()",
     ".tgz": "unpack it, or pack it again without compression: .tar and .zip are read as they are",
-    ".xml": "export the annotations as CSV or JSON (CVAT: as Datumaro, or as ImageNet, which is a folder per class)",
     ".mat": f"scipy.io.loadmat reads it: {ARRAYS}",
     ".h5": f"h5py reads it: {ARRAYS}",
     ".hdf5": f"h5py reads it: {ARRAYS}",

@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 from cleanlab_lite import addresses
 from cleanlab_lite.errors import ManifestError
 from cleanlab_lite.files import is_remote
+from cleanlab_lite.manifest.annotated import OF_BOXES
 from cleanlab_lite.manifest.labels import DROP, FIRST, WHOLE, find_form, labels_of, lists_labels, look_alike
 from cleanlab_lite.manifest.readers.base import Rows, ending, holds_json, is_text, locate, plain, storable, texts
 from cleanlab_lite.manifest.roles import called, is_geometry, spelled
@@ -838,8 +839,7 @@ def refuse_boxes(rows: Rows, columns: Columns, labels: np.ndarray) -> None:
     if several:
         raise ManifestError(
             f"{rows.path!r}: rows are boxes, and {counted(several, 'picture')} have boxes of several classes",
-            hint="nlclean audits one label per picture, and does not read boxes: cut the boxes out into pictures of "
-            "their own, or leave these pictures out",
+            hint=OF_BOXES,
         )
 
 

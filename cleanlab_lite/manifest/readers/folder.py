@@ -28,7 +28,7 @@ SIDECARS |= {".html", ".ini", ".db", ".py", ".log", ".mat", ".pkl", ".pickle", "
 SIDECARS |= {".tgz", ".7z", ".rar", ".pdf", ".doc", ".docx", ".xls", ".xlsx", ".ipynb", ".sh", ".toml", ".cfg", ".pt"}
 SIDECARS |= {".pth", ".onnx", ".safetensors", ".lst", ".arrow", ".sqlite", ".textgrid", ".lab", ".srt", ".rtf", ".bib"}
 MEDIA = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".wav", ".flac", ".ogg", ".mp3"}
-TABLES = {".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet"}
+TABLES = {".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet", ".xml"}
 LOOKED_AT = 3  # files of an ending that says nothing, to see whether they are text
 # Folders beside a folder of pictures that hold what was drawn on them.
 PICTURES = {"images", "image", "imgs", "img", "pictures", "photos", "original", "originals"}
@@ -151,7 +151,12 @@ def _no_classes(root: str, files: Sequence[str]) -> ManifestError:
 def _elsewhere(root: str, files: Sequence[str]) -> str:
     """Where the labels may be, if no folder is one: in other files, or in the names."""
     media = [path for path in files if ending(path) in MEDIA_ENDINGS]
-    if each := _per_file(media, files):
+    each, xml = _per_file(media, files), [path for path in files if ending(path) == ".xml"]
+    if each or (len(xml) > 1 and not media):
+        each = each or xml[0]
+        if each.endswith(".xml"):
+            pattern = os.path.join(root, os.path.dirname(each), "*.xml")
+            return f"a file of labels per picture: those of Pascal VOC are read by a glob, '{pattern}'"
         return (
             f"a file of labels per picture or sound ({each!r}) is not read: write a CSV with the columns path and label"
         )
