@@ -350,11 +350,13 @@ def _with_ids_as_paths(rows: Rows, asked: Mapping[str, str | None], places: Plac
     if not ids and not any(map(any, called("path", names))):
         ids = list(islice((name for name in names if _names_each(rows, name)), MOST_IDS))
     for name in ids:
-        with suppress(ManifestError):  # no text, or no folder
-            uris, _ = find_files(rows, texts(rows, name), places)
-            if any(map(os.path.isfile, uris[:20].tolist())):
-                note = f"no path column: the files are called like the cells of {name!r}"
-                return replace(rows, known=rows.known | {"path": name}, notes=(*rows.notes, note))
+        cells: list[str] = []
+        with suppress(ManifestError):  # no text
+            cells = texts(rows, name)
+        uris, _ = find_files(rows, cells, places) if cells else (np.array([]), [])
+        if any(map(os.path.isfile, uris[:20].tolist())):
+            note = f"no path column: the files are called like the cells of {name!r}"
+            return replace(rows, known=rows.known | {"path": name}, notes=(*rows.notes, note))
     return rows
 
 

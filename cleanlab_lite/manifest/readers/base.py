@@ -57,6 +57,8 @@ UNREAD = {  # endings of files that may hold labels and are not read -> what to 
 }
 STRANGE = {b"\x80\x02": PICKLE, b"\x80\x03": PICKLE, b"\x80\x04": PICKLE, b"\x80\x05": PICKLE, b"\0\0\x08": IDX}
 STRANGE |= {b"\x89HDF": UNREAD[".h5"], b"MATLAB": UNREAD[".mat"]}  # the first bytes of such files
+# Folders of what was drawn on pictures, without underscores
+DRAWN = {"masks", "mask", "annotations", "annotation", "segmentations", "segmentation", "labels", "groundtruth", "gt"}
 RESERVED = "__nlclean_"  # columns of a saved manifest
 
 

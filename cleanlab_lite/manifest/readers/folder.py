@@ -17,7 +17,7 @@ import pyarrow as pa
 from cleanlab_lite.archives import ENDINGS as ARCHIVES
 from cleanlab_lite.errors import ConfigError, ManifestError
 from cleanlab_lite.manifest.lists import listed_splits
-from cleanlab_lite.manifest.readers.base import UNREAD, Rows, ending, unreadable, what_to_do
+from cleanlab_lite.manifest.readers.base import DRAWN, UNREAD, Rows, ending, unreadable, what_to_do
 from cleanlab_lite.manifest.sniff import MEDIA_ENDINGS
 from cleanlab_lite.manifest.splits import is_held_back, is_part, is_unlabelled, split_word
 from cleanlab_lite.text import counted, listing
@@ -33,7 +33,6 @@ LOOKED_AT = 3  # files of an ending that says nothing, to see whether they are t
 # Folders beside a folder of pictures that hold what was drawn on them.
 PICTURES = {"images", "image", "imgs", "img", "pictures", "photos", "original", "originals"}
 NO_CLASS = "_background_noise_"  # of Speech Commands: minutes that noise is cut from
-DRAWN = {"masks", "mask", "annotations", "annotation", "segmentations", "segmentation", "labels", "groundtruth", "gt"}
 # Folders beside those of classes in which programs leave what they draw and write.
 OUTPUTS = {"results", "result", "plots", "plot", "outputs", "output", "logs", "runs", "wandb", "mlruns", "checkpoints"}
 # Who is seen or heard, when a number follows: `Actor_01`, `S01`.
