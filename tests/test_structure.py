@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import unicodedata
 import wave
+import zipfile
 from contextlib import suppress
 from pathlib import Path
 
@@ -212,7 +213,9 @@ SPOKEN = [f"03-01-{emotion:02}-{take:02}-01.png" for emotion in (1, 2, 3) for ta
 @pytest.mark.parametrize("person", ["Actor_{:02}", "train/speaker{}", "S{:02}", "patient_{:03}"])
 def test_folders_of_people_whose_files_are_named_by_codes_stop(tmp_path, person):
     recorded(tmp_path, [person.format(number) for number in (1, 2, 3)], SPOKEN)
-    error = refused(tmp_path, "look like people or sessions", "codes, such as '01', '02', '03'", "03-01-01-01-01.png")
+    error = refused(
+        tmp_path, "look like people, sessions or cameras", "codes, such as '01', '02', '03'", "03-01-01-01-01.png"
+    )
     assert "write a CSV with the columns path and label" in error.hint and "--layout class" in error.hint
     assert len(read_manifest(tmp_path, layout="leaf").classes) == 3
 
@@ -244,12 +247,50 @@ def test_tables_of_submissions_are_no_tables_of_labels(tmp_path):
     assert read_manifest(tmp_path / "alone").classes == ("cat", "dog")
 
 
+@pytest.mark.parametrize(
+    ("folders", "names", "words"),
+    [
+        (["2021-05-01", "2021-05-02"], ["IMG_1.png", "IMG_2.png"], "say when pictures or sounds were taken"),
+        (["20210501", "20210502"], ["IMG_1.png", "IMG_2.png"], "say when"),
+        (["DCIM/100CANON", "DCIM/101CANON"], ["IMG_1.png", "IMG_2.png"], "by which camera"),
+        (["x/0a", "x/f1"], ["{}31c0ffee.png", "{}7700d1ce.png"], "are how the names of the files in them begin"),
+    ],
+)
+def test_folders_that_cannot_be_classes_stop(tmp_path, folders, names, words):
+    for folder in folders:
+        recorded(tmp_path, [folder], [name.format(folder[-2:]) for name in names])
+    assert "--layout class" in refused(tmp_path, words).hint
+    assert len(read_manifest(tmp_path, layout="leaf").classes) == 2
+
+
+@pytest.mark.parametrize("folders", [["0", "1"], ["2019", "2020"], ["20211301", "20211302"], ["a", "b"]])
+def test_short_and_numbered_names_of_classes_are_classes(tmp_path, folders):
+    for folder in folders:
+        recorded(tmp_path, [folder], [f"{folder}_0{number}.png" for number in range(3)])
+    assert sorted(read_manifest(tmp_path).classes) == folders
+
+
+def test_class_folders_in_archives_are_looked_at_as_others(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for name in ("cat", "dog"):
+            for number in range(5):
+                archive.writestr(f"set/{name}/{number}.png", PNG)
+        archive.writestr("set/results/roc.png", PNG)
+    manifest = read_manifest(tmp_path / "a.zip")
+    assert manifest.classes == ("cat", "dog") and "'results'" in noted(manifest, "the output of programs")
+    with zipfile.ZipFile(tmp_path / "b.zip", "w") as archive:
+        for person in ("Actor_01", "Actor_02"):
+            for name in SPOKEN:
+                archive.writestr(f"{person}/{name}", PNG)
+    assert "unpack it" in refused(tmp_path / "b.zip", "look like people, sessions or cameras").hint
+
+
 def test_people_may_be_the_classes(tmp_path):
     counted = [f"img_{number}.png" for number in range(6)]
     faces = read_manifest(recorded(tmp_path / "faces", ["s1", "s2"], counted))
     assert faces.classes == ("s1", "s2") and not any("recorded" in note for note in faces.source.notes)
     people = read_manifest(recorded(tmp_path / "people", ["person_1", "person_2"], counted))
-    assert people.classes == ("person_1", "person_2") and noted(people, "if that is who was recorded")
+    assert people.classes == ("person_1", "person_2") and noted(people, "if that is what was recorded")
 
 
 AMBIGUOUS: dict[str, tuple[list[str], str, str]] = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +13,7 @@ import pyarrow as pa
 from cleanlab_lite.archives import Member, names_in, read_member, uri_of
 from cleanlab_lite.errors import ManifestError
 from cleanlab_lite.files import json_value, reading
+from cleanlab_lite.manifest.folders import check_folders, outputs_in
 from cleanlab_lite.manifest.readers.base import Rows, check_rows, ending, json_table, title
 from cleanlab_lite.manifest.sniff import MEDIA_ENDINGS
 from cleanlab_lite.manifest.splits import file_split, split_word
@@ -142,15 +143,21 @@ def _text(sample: _Sample, end: str) -> str:
 def _folders(paths: Sequence[str], names: dict[str, list[str]]) -> Rows:
     """A row per picture or sound, by the folder that it lies in; folders that are all called like splits are those."""
     columns: dict[str, list[str]] = {"id": [], "path": [], "label": [], "split": []}
+    left: list[str] = []
     for path in paths:
         media = [name for name in names[path] if ending(name) in MEDIA_ENDINGS]
         wrapping = os.path.commonpath([os.path.dirname(name) for name in media]) if media else ""
         inner = [os.path.relpath(name, wrapping or ".").replace(os.sep, "/") for name in media]
+        by_folder: defaultdict[tuple[str, ...], list[str]] = defaultdict(list)
+        for rest in inner:
+            by_folder[tuple(rest.split("/")[:-1])].append(rest)
+        outputs = outputs_in(by_folder)
+        left += ["/".join(folder) for folder in outputs]
         tops = {name.partition("/")[0] for name in inner if "/" in name}
         splits = bool(tops) and all(map(split_word, tops)) and any(name.count("/") > 1 for name in inner)
         for name, rest in zip(media, inner, strict=True):
             parts = rest.split("/")
-            if len(parts) > 1 + splits:
+            if len(parts) > 1 + splits and not any(tuple(parts[: len(folder)]) == folder for folder in outputs):
                 columns["id"].append(name)
                 columns["path"].append(uri_of(path, name))
                 columns["label"].append(parts[splits])
@@ -161,6 +168,8 @@ def _folders(paths: Sequence[str], names: dict[str, list[str]]) -> Rows:
             f"{title(paths)!r}: expected a folder per class, a table, or WebDataset, found {shown}",
             hint="WebDataset has key.jpg and key.cls; else unpack it, and give the table or the folder",
         )
+    notes = check_folders(title(paths), columns["label"], columns["id"], "if the folders are the classes, unpack it")
+    notes += [f"left out, as {listing(left, 5)} may be the output of programs"] if left else []
     if not any(columns["split"]):
         del columns["split"]
     ids = columns["id"]
@@ -170,5 +179,6 @@ def _folders(paths: Sequence[str], names: dict[str, list[str]]) -> Rows:
     table = pa.table({name: pa.array(cells, pa.string()) for name, cells in columns.items()})
     folders = ((os.path.dirname(os.path.abspath(paths[0])), len(ids)),)
     skipped = sum(map(len, names.values())) - len(ids)
-    note = (f"skipped {counted(skipped, 'file')}: no pictures or sounds, or outside the class folders",)
-    return Rows(title(paths), table, "csv", folders, known=known, notes=note if skipped else ())
+    if skipped:
+        notes.append(f"skipped {counted(skipped, 'file')}: no pictures or sounds, or outside the class folders")
+    return Rows(title(paths), table, "csv", folders, known=known, notes=tuple(notes))

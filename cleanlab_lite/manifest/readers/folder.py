@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from cleanlab_lite.archives import ENDINGS as ARCHIVES
 from cleanlab_lite.errors import ConfigError, ManifestError
+from cleanlab_lite.manifest.folders import NUMBERED, Folder, check_folders, outputs_in
 from cleanlab_lite.manifest.lists import listed_splits
 from cleanlab_lite.manifest.readers.base import DRAWN, UNREAD, Rows, ending, unreadable, what_to_do
 from cleanlab_lite.manifest.sniff import MEDIA_ENDINGS
@@ -33,23 +34,16 @@ LOOKED_AT = 3  # files of an ending that says nothing, to see whether they are t
 # Folders beside a folder of pictures that hold what was drawn on them.
 PICTURES = {"images", "image", "imgs", "img", "pictures", "photos", "original", "originals"}
 NO_CLASS = "_background_noise_"  # of Speech Commands: minutes that noise is cut from
-# Folders beside those of classes in which programs leave what they draw and write.
-OUTPUTS = {"results", "result", "plots", "plot", "outputs", "output", "logs", "runs", "wandb", "mlruns", "checkpoints"}
-# Who is seen or heard, when a number follows: `Actor_01`, `S01`.
-PEOPLE = {"actor", "speaker", "spk", "spkr", "subject", "subj", "sub", "patient", "participant", "person", "volunteer"}
-PEOPLE |= {"user", "child", "donor", "session", "sess", "s"}
-NEARLY_ALL = 0.9  # of the names of files have as many parts
 WEIGHTS = {".pt", ".pth", ".safetensors"}  # files of networks, which lie beside pictures
 METADATA = {"metadata.csv", "metadata.jsonl", "metadata.parquet"}
 RESOURCE_FORKS = "__MACOSX"  # what a Mac puts into an archive beside the data
 
+LAYOUTS = "if the folders are the classes: --layout class; leaf, path or any/class where they lie deeper"
 AUTO = "auto"  # a layout: what is seen in the tree, also where tables lie beside it
 LEAF, PATH = "leaf", "path"  # layouts: the innermost folder, or all folders, are the class
 LEVELS = ("split", "class", "any")  # what a level of a layout is
 EXPECTED = "levels such as 'class', 'split/class', 'class/any' or 'class/class', or 'leaf', 'path' or 'auto'"
 
-Folder = tuple[str, ...]  # names from the root down
-_NUMBERED = re.compile(r"([^\W\d].*?)[\W_]*\d+")  # cat.12, Maine_Coon_007
 _COUNTED = re.compile(r"[\W\d_]+")  # what numbers the parts of something: batch_01, 2021-05
 
 
@@ -118,7 +112,7 @@ def read_tree(root: str, layout: str | None = None) -> Rows:
             f"({_kinds(rows)}); expected a folder per class",
             hint=_elsewhere(root, files),
         )
-    people = _people(root, columns["label"], rows) if guessed else []
+    people = check_folders(root, columns["label"], rows, LAYOUTS) if guessed else []
     notes = [f"folders read as {reading.layout}", *people, *tree.notes, *reading.notes, *_left_out(files, tree, found)]
     if any(split for _, split in found.values()):
         columns["split"] = [found[path][1] for path in rows]
@@ -195,7 +189,7 @@ def _per_file(media: Sequence[str], files: Sequence[str]) -> str:
 
 def _in_names(files: Sequence[str]) -> list[str]:
     """What stands before the number in the names of files, where it is a few words that repeat."""
-    found = [_NUMBERED.fullmatch(os.path.splitext(path.rpartition("/")[2])[0]) for path in files]
+    found = [NUMBERED.fullmatch(os.path.splitext(path.rpartition("/")[2])[0]) for path in files]
     words = Counter(match[1] for match in found if match)
     fits = len(words) > 1 and words.total() == len(files) and min(words.values()) > 1
     return sorted(words) if fits else []
@@ -258,7 +252,7 @@ def _tree(root: str, data: Sequence[str], everything: Sequence[str], outputs: bo
     if drawn := _drawn(files):
         notes.append(f"left out, as drawn on the pictures beside: {listing(sorted(map('/'.join, drawn)), 5)}")
         files = {place: paths for place, paths in files.items() if place not in drawn}
-    if left := _outputs(files) if outputs else []:
+    if left := outputs_in(files) if outputs else []:
         notes.append(
             f"left out, as {listing(sorted(map('/'.join, left)), 5)} may be the output of programs: "
             "--layout class takes all folders as classes"
@@ -328,26 +322,6 @@ def _drawn(files: Mapping[Folder, Sequence[str]]) -> set[Folder]:
             name.casefold().replace("_", "") in DRAWN and place[:depth] in pictured for depth, name in enumerate(place)
         )
     }
-
-
-def _outputs(files: Mapping[Folder, Sequence[str]]) -> list[Folder]:
-    """Folders that are called like the output of programs, once in the tree, and hold no picture or sound, or less than
-    half as many files as each folder beside them."""
-    under: Counter[Folder] = Counter()
-    media: Counter[Folder] = Counter()
-    for place, paths in files.items():
-        for depth in range(1, len(place) + 1):
-            under[place[:depth]] += len(paths)
-            media[place[:depth]] += sum(ending(path) in MEDIA_ENDINGS for path in paths)
-    named = [folder for folder in under if folder[-1].casefold() in OUTPUTS]
-    times = Counter(folder[-1].casefold() for folder in named)
-    found = []
-    for folder in named:
-        beside = [other for other in under if other[:-1] == folder[:-1] and other not in named]
-        small = all(2 * under[folder] < under[other] for other in beside)
-        if beside and times[folder[-1].casefold()] == 1 and (small or not media[folder]):
-            found.append(folder)
-    return found
 
 
 def _as_large(folder: str, copy: str, names: set[str], limit: int = 50) -> bool:
@@ -519,46 +493,6 @@ def _check_depth(tree: _Tree, places: set[Folder], split_level: int | None) -> l
     if repeated:
         raise _ambiguous(tree, f"the same folders repeat in others ({listing(repeated, 5)})", layouts)
     raise _ambiguous(tree, "there are two levels of folders, and both could be the classes", layouts)
-
-
-def _people(root: str, classes: Sequence[str], paths: Sequence[str]) -> list[str]:
-    """A note where class folders are called like people who were recorded.
-
-    Raises ManifestError where the names of files say more: a part of them is a word or a number that comes again in a
-    folder, and in others.
-    """
-    places = [path.split("/") for path in paths]
-    if all(len(place) > 2 and _repeats_numbers(*place[-3:]) for place in places):
-        raise ManifestError(
-            f"{root!r}: folders such as {'/'.join(places[0][-3:-1])!r} are numbers that the names of files repeat "
-            f"({places[0][-1]!r}), as those of speakers and chapters are, not classes",
-            hint="write a CSV with the columns path and label; if the folders are the classes: --layout any/class, or "
-            "leaf or path",
-        )
-    stems = {match[1].casefold() if (match := _NUMBERED.fullmatch(name)) else "" for name in set(classes)}
-    if len(stems) > 1 or not stems <= PEOPLE:
-        return []
-    parts = [re.split(r"[\W_]+", os.path.splitext(path.rpartition("/")[2])[0]) for path in paths]
-    width, times = Counter(map(len, parts)).most_common(1)[0]
-    rows = [(name, words) for name, words in zip(classes, parts, strict=True) if len(words) == width]
-    for place in range(width if times >= NEARLY_ALL * len(parts) else 0):
-        pairs = {(name, words[place]) for name, words in rows}  # of a folder and what stands there
-        values = {value for _, value in pairs}
-        if len(values) > 1 and 2 * len(pairs) <= len(rows) and len(pairs) >= 2 * max(len(values), len(set(classes))):
-            raise ManifestError(
-                f"{root!r}: folders such as {min(classes)!r} look like people or sessions that were recorded, not "
-                f"classes; names of files hold codes, such as {listing(sorted(values), 5)} in "
-                f"{paths[0].rpartition('/')[2]!r}",
-                hint="if these codes are the labels, write a CSV with the columns path and label; if the folders are "
-                "the classes: --layout class, or leaf where they lie deeper",
-            )
-    said = f"the classes are called {min(classes)!r} and the like: if that is who was recorded, give a table of labels"
-    return [] if "s" in stems else [said]
-
-
-def _repeats_numbers(outer: str, inner: str, name: str) -> bool:
-    """Whether a file is called like the two folders around it, which are numbers: `84/121123/84-121123-0000.flac`."""
-    return outer.isdigit() and inner.isdigit() and re.match(rf"{outer}\D{inner}\D", name) is not None
 
 
 def _ambiguous(tree: _Tree, why: str, layouts: Sequence[str]) -> ManifestError:
