@@ -394,6 +394,12 @@ DOCUMENTS = {
             for row, (path, label) in enumerate(said())
         ],
     },
+    "lists by file": lambda: {path: [label] for path, label in said()},
+    "by id": lambda: {f"row {row}": {"file": path, "class": label} for row, (path, label) in enumerate(said())},
+    "columns by row": lambda: {
+        "path": {f"row {row}": path for row, (path, _) in enumerate(said())},
+        "label": {f"row {row}": label for row, (_, label) in enumerate(said())},
+    },
     "by file": lambda: {path: {"label": label, "score": 0.5} for path, label in said()},
     "by split": lambda: {"train": DOCUMENTS["array"]()[:20], "val": DOCUMENTS["array"]()[20:]},
 }
