@@ -277,12 +277,13 @@ def test_class_folders_in_archives_are_looked_at_as_others(tmp_path):
                 archive.writestr(f"set/{name}/{number}.png", PNG)
         archive.writestr("set/results/roc.png", PNG)
     manifest = read_manifest(tmp_path / "a.zip")
-    assert manifest.classes == ("cat", "dog") and "'results'" in noted(manifest, "the output of programs")
+    assert manifest.classes == ("cat", "dog") and "'set/results'" in noted(manifest, "the output of programs")
     with zipfile.ZipFile(tmp_path / "b.zip", "w") as archive:
         for person in ("Actor_01", "Actor_02"):
             for name in SPOKEN:
                 archive.writestr(f"{person}/{name}", PNG)
-    assert "unpack it" in refused(tmp_path / "b.zip", "look like people, sessions or cameras").hint
+    assert "--layout class" in refused(tmp_path / "b.zip", "look like people, sessions or cameras").hint
+    assert read_manifest(tmp_path / "b.zip", layout="class").classes == ("Actor_01", "Actor_02")
 
 
 def test_people_may_be_the_classes(tmp_path):

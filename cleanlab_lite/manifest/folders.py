@@ -26,6 +26,7 @@ TAKEN = re.compile(
 )
 BEGINNING, CONTENT = re.compile("[0-9a-f]{1,3}"), re.compile("[0-9a-f]{8,}")  # of names that are made of contents
 NEARLY_ALL = 0.9  # of the names of files have as many parts
+OTHERWISE = "if the folders are the classes: --layout class; leaf, path or any/class where they lie deeper"
 TABLE = "write a CSV with the columns path and label"
 
 
@@ -49,17 +50,17 @@ def outputs_in(files: Mapping[Folder, Sequence[str]]) -> list[Folder]:
     return found
 
 
-def check_folders(root: str, classes: Sequence[str], paths: Sequence[str], otherwise: str) -> list[str]:
+def check_folders(root: str, classes: Sequence[str], paths: Sequence[str]) -> list[str]:
     """A note where folders, which are the class of each of n paths, are called like what was recorded.
 
     Raises ManifestError where they cannot be classes, or where the names of files say more: a part of them is a word or
-    a number that comes again in a folder, and in others. `otherwise` is what to do if they are classes all the same.
+    a number that comes again in a folder, and in others.
     """
     names, files = sorted(set(classes)), [path.rpartition("/")[2] for path in paths]
     stems = [os.path.splitext(file)[0] for file in files]
 
     def refuse(why: str, hint: str = TABLE) -> ManifestError:
-        return ManifestError(f"{root!r}: {why}", hint=f"{hint}; {otherwise}")
+        return ManifestError(f"{root!r}: {why}", hint=f"{hint}; {OTHERWISE}")
 
     places = [path.split("/") for path in paths]
     if all(len(place) > 2 and _repeats_numbers(*place[-3:]) for place in places):

@@ -23,7 +23,7 @@ from cleanlab_lite.errors import ConfigError, ManifestError
 from cleanlab_lite.files import is_remote, local_path, reading
 from cleanlab_lite.manifest.labels import POLICIES, WHOLE
 from cleanlab_lite.manifest.manifest import Manifest, Modality, Source
-from cleanlab_lite.manifest.readers.archive import read_archives, table_in
+from cleanlab_lite.manifest.readers.archive import read_shards, table_in
 from cleanlab_lite.manifest.readers.arrow import DATASET, SPLITS, read_arrow, read_feather, read_saved_dataset
 from cleanlab_lite.manifest.readers.base import UNREAD, FileKeeper, Rows, bare, ending, list_folder, texts, what_to_do
 from cleanlab_lite.manifest.readers.class_labels import with_class_labels, with_names_beside
@@ -57,7 +57,7 @@ from cleanlab_lite.manifest.readers.features import (
     vector_columns,
     with_pictures,
 )
-from cleanlab_lite.manifest.readers.folder import METADATA, check_layout, read_tree
+from cleanlab_lite.manifest.readers.folder import METADATA, check_layout, read_packed, read_tree
 from cleanlab_lite.manifest.readers.modality import modality
 from cleanlab_lite.manifest.readers.partitioned import PARTITION, partitions, read_partitions
 from cleanlab_lite.manifest.readers.places import Places, find_files, missing_of
@@ -496,18 +496,18 @@ def _read_rows(path: str, quotes_are_text: bool = False, layout: str | None = No
     """The rows of whatever `path` is."""
     if not is_remote(path) and os.path.isdir(path):
         return _read_folder(path, quotes_are_text, layout)
-    if layout is not None:
+    if layout is not None and ending(path) not in ARCHIVES:
         raise ConfigError(f"--layout is about folders of classes, and {path!r} is none", hint="leave it out")
     if is_remote(path):
         return _read_files([path], quotes_are_text)
     if os.path.exists(path):
-        return _read_files([path], quotes_are_text)
+        return _read_files([path], quotes_are_text, layout)
     if matches := sorted(name for name in glob.glob(path, recursive=True) if os.path.isfile(name)):
-        return _read_files(matches, quotes_are_text)
+        return _read_files(matches, quotes_are_text, layout)
     raise _not_found(path)
 
 
-def _read_files(paths: list[str], quotes_are_text: bool) -> Rows:
+def _read_files(paths: list[str], quotes_are_text: bool, layout: str | None = None) -> Rows:
     forms = sorted({form_of(path) for path in paths})
     if len(forms) > 1:
         raise ManifestError(
@@ -518,8 +518,8 @@ def _read_files(paths: list[str], quotes_are_text: bool) -> Rows:
     if form == ".npz" and len(paths) == 1:
         return read_npz(paths[0])
     if form in ARCHIVES:
-        table = table_in(paths[0]) if len(paths) == 1 else ""
-        return _read_files([table], quotes_are_text) if table else read_archives(paths)
+        table = table_in(paths[0]) if len(paths) == 1 and layout is None else ""
+        return _read_files([table], quotes_are_text) if table else read_shards(paths) or read_packed(paths, layout)
     if form not in ALL_READERS:
         known = [*READERS, ".arrow", ".feather", ".npz", ".xml", *ARCHIVES]
         raise ManifestError(
@@ -621,7 +621,8 @@ def _one_dataset(folder: str, names: list[str]) -> Rows | None:
     parts = [folder] if not folders else [os.path.join(folder, name) for name in folders if split_word(name)]
     shards = [_shards(part) for part in parts] if len(parts) == max(1, len(folders)) else []
     if shards and all(shards):
-        return read_archives([path for each in shards for path in each])
+        tars = [path for each in shards for path in each]
+        return read_shards(tars) or read_packed(tars)
     keyed = bool(folders) and all(map(PARTITION.fullmatch, folders))
     if keyed and (keys := partitions(folder)):
         return with_class_labels(read_partitions(folder, keys))

@@ -59,6 +59,7 @@ STRANGE = {b"\x80\x02": PICKLE, b"\x80\x03": PICKLE, b"\x80\x04": PICKLE, b"\x80
 STRANGE |= {b"\x89HDF": UNREAD[".h5"], b"MATLAB": UNREAD[".mat"]}  # the first bytes of such files
 # Folders of what was drawn on pictures, without underscores
 DRAWN = {"masks", "mask", "annotations", "annotation", "segmentations", "segmentation", "labels", "groundtruth", "gt"}
+WHOLE_ARCHIVE = "is it a whole archive? Compressed tars (.tar.gz) need to be unpacked"
 RESERVED = "__nlclean_"  # columns of a saved manifest
 
 
