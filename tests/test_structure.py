@@ -194,6 +194,40 @@ def test_folders_of_outputs_are_no_classes(tmp_path):
     assert read_manifest(tmp_path / "b", layout="class").classes == ("cat", "checkpoints", "dog", "results")
 
 
+def test_masks_beside_their_pictures_are_left_out(tmp_path):
+    """As BUSI has them."""
+    names = ["a (1).png", "a (1)_mask.png", "a (1)_mask_1.png", "b_mask.png", "2.png", "2_gt.png"]
+    for kind in ("benign", "normal"):
+        (tmp_path / kind).mkdir()
+        for name in names:
+            (tmp_path / kind / name).write_bytes(PNG)
+    manifest = read_manifest(tmp_path)
+    assert [id.partition("/")[2] for id in manifest.ids.tolist()] == ["2.png", "a (1).png", "b_mask.png"] * 2
+    assert "6, such as 'benign/2_gt.png'" in noted(manifest, "drawn on the picture of the same name")
+
+
+def test_sounds_among_pictures_are_said(tmp_path):
+    tree(tmp_path, "cat", "dog", files=3)
+    with wave.open(str(tmp_path / "cat/0.wav"), "wb") as file:
+        file.setparams((1, 2, 8000, 0, "NONE", ""))
+        file.writeframes(bytes(800))
+    assert "modality: image (by content of 7 files; 1 of them are sounds" in noted(read_manifest(tmp_path), "modality")
+
+
+@pytest.mark.parametrize("names", [["labels_v1.csv", "labels_v2.csv"], ["labels.csv", "labels (1).csv"]])
+def test_versions_of_a_table_in_one_folder_stop(tmp_path, names):
+    paths = [f"{row}.png" for row in range(6)]
+    for name in names:
+        write_csv(tmp_path / name, {"path": paths, "label": ["cat", "dog"] * 3})
+    assert "Name one of them" in refused(tmp_path, "all 6 files of table 2 of 2").hint
+    write_csv(tmp_path / names[1], {"path": ["7.png", "1.png"], "label": ["cat", "dog"]})
+    assert len(read_manifest(tmp_path)) == 8
+    for name, split in zip(names, ("train", "val"), strict=True):
+        (tmp_path / name).unlink()
+        write_csv(tmp_path / f"{split}.csv", {"path": paths, "label": ["cat", "dog"] * 3})
+    assert len(read_manifest(tmp_path)) == 12
+
+
 @pytest.mark.parametrize("folders", [["results", "form", "letter"], ["train/results", "train/form", "test/results"]])
 def test_classes_that_are_called_like_outputs(tmp_path, folders):
     assert "results" in read_manifest(tree(tmp_path, *folders)).classes

@@ -91,6 +91,7 @@ VECTORS = (
     ".h5",
     ".hdf5",
 )  # files beside a table without paths, best first
+FEWEST = 5  # files in two tables that are there by no chance
 FEW_ROWS = 20  # that are looked at first
 DATALAB = {"id", "is_label_issue", "label_score", "given_label", "predicted_label"}  # columns of an export
 FOLDER_TABLES = (*(form for form in READERS if form != ".json"), ".arrow", ".feather")  # JSON lies beside many data
@@ -216,6 +217,8 @@ def to_manifest(
         parts, segment_columns, segment_notes = make_segments(rows, uris, columns.path == NEMO_PATH)
     if segment_columns:
         segment_notes.append(f"segments of files: {' and '.join(segment_columns)}, in seconds")
+    if uris is not None and parts is None and ballots is None:
+        _refuse_versions(rows, uris)
     if uris is not None and parts is None and (several := of_several_labels(uris, np.where(uris != "", labels, -1))):
         label_notes.append(f"files with different labels in several rows: {several:,}")
     splits, split_notes = make_splits(rows, columns)
@@ -329,6 +332,24 @@ def _count(ballots: Ballots, rows: Rows, classes: tuple[str, ...], multi_label: 
     if lost := int((labels == -2).sum()):
         notes.append(f"not counted: {counted(lost, 'vote')} of classes that label no item")
     return votes, notes
+
+
+def _refuse_versions(rows: Rows, uris: np.ndarray) -> None:
+    """Raise ManifestError where all files of one table are in another one, too: two versions, read as one."""
+    if len(rows.file_splits) < 2 or _split_of_files(rows):
+        return
+    ends = np.cumsum([count for _, count in rows.file_splits])
+    named = [{*part.tolist()} - {""} for part in np.split(uris, ends[:-1])]
+    known: set[str] = set()
+    for number, files in sorted(enumerate(named), key=lambda pair: -len(pair[1])):
+        if len(files) >= FEWEST and files <= known:
+            raise ManifestError(
+                f"{rows.path!r}: all {len(files):,} files of table {number + 1} of {len(named)}, by their names, are "
+                f"in the others as well, such as {min(files)!r}",
+                hint="are these versions of one table? Name one of them; votes of several annotators need a column "
+                "that says who gave them",
+            )
+        known |= files
 
 
 def _refuse_logins(rows: Rows, uris: np.ndarray | None) -> None:

@@ -44,6 +44,7 @@ TABLES = {".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet", ".xml"}
 LOOKED_AT = 3  # files of an ending that says nothing, to see whether they are text
 # Folders beside a folder of pictures that hold what was drawn on them.
 PICTURES = {"images", "image", "imgs", "img", "pictures", "photos", "original", "originals"}
+MASK = re.compile(r"(.+?)[ _-](?:masks?|seg|segmentation|groundtruth|gt)(?:[ _-]?\d+)?", re.IGNORECASE)
 NO_CLASS = "_background_noise_"  # of Speech Commands: minutes that noise is cut from
 WEIGHTS = {".pt", ".pth", ".safetensors"}  # files of networks, which lie beside pictures
 METADATA = {"metadata.csv", "metadata.jsonl", "metadata.parquet"}
@@ -321,6 +322,9 @@ def _tree(root: str, data: Sequence[str], everything: Sequence[str], store: _Sto
     if drawn := _drawn(files):
         notes.append(f"left out, as drawn on the pictures beside: {listing(sorted(map('/'.join, drawn)), 5)}")
         files = {place: paths for place, paths in files.items() if place not in drawn}
+    if masks := {path for paths in files.values() for path in _masks(paths)}:
+        notes.append(f"left out, as drawn on the picture of the same name: {len(masks):,}, such as {min(masks)!r}")
+        files = {place: [path for path in paths if path not in masks] for place, paths in files.items()}
     if left := outputs_in(files) if outputs else []:
         notes.append(
             f"left out, as {listing(sorted(map('/'.join, left)), 5)} may be the output of programs: "
@@ -391,6 +395,13 @@ def _drawn(files: Mapping[Folder, Sequence[str]]) -> set[Folder]:
             name.casefold().replace("_", "") in DRAWN and place[:depth] in pictured for depth, name in enumerate(place)
         )
     }
+
+
+def _masks(paths: Sequence[str]) -> list[str]:
+    """Files of a folder that are called like another one in it, with `_mask` or the like behind: `3_mask.png`."""
+    stems = {os.path.splitext(path)[0] for path in paths}
+    found = ((path, MASK.fullmatch(os.path.splitext(path)[0])) for path in paths)
+    return [path for path, match in found if match and match[1] in stems]
 
 
 def _as_large(store: _Store, folder: Folder, copy: str, names: set[str], limit: int = 50) -> bool:
