@@ -204,6 +204,9 @@ def test_masks_beside_their_pictures_are_left_out(tmp_path):
     manifest = read_manifest(tmp_path)
     assert [id.partition("/")[2] for id in manifest.ids.tolist()] == ["2.png", "a (1).png", "b_mask.png"] * 2
     assert "6, such as 'benign/2_gt.png'" in noted(manifest, "drawn on the picture of the same name")
+    assert len(read_manifest(tmp_path, layout="class")) == 12
+    recorded(tmp_path / "sounds", ["yes", "no"], ["a.wav", "a_seg1.wav"])  # parts, not masks
+    assert len(read_manifest(tmp_path / "sounds")) == 4
 
 
 def test_sounds_among_pictures_are_said(tmp_path):

@@ -30,7 +30,7 @@ from cleanlab_lite.manifest.readers.base import (
     unreadable,
     what_to_do,
 )
-from cleanlab_lite.manifest.sniff import MEDIA_ENDINGS
+from cleanlab_lite.manifest.sniff import IMAGE_ENDINGS, MEDIA_ENDINGS
 from cleanlab_lite.manifest.splits import is_held_back, is_part, is_unlabelled, split_word
 from cleanlab_lite.text import counted, listing
 
@@ -168,7 +168,7 @@ def _read(
 ) -> tuple[dict[str, list[str]], list[str]]:
     """Columns `path`, `label` and, where there are splits, `split`; and notes."""
     guessed = layout in (None, AUTO)
-    tree = _tree(root, data, files, store, outputs=guessed)
+    tree = _tree(root, data, files, store, guessed)
     if set(tree.files) <= {()}:
         raise _no_classes(root, files)
     meant = _guessed(tree) if guessed else _asked(tree, str(layout))
@@ -313,8 +313,8 @@ def _left_out(files: Sequence[str], tree: _Tree, found: Mapping[str, object]) ->
 # --- the tree that counts -------------------------------------------------------------------------------------------
 
 
-def _tree(root: str, data: Sequence[str], everything: Sequence[str], store: _Store, outputs: bool) -> _Tree:
-    """Without copies of itself, doubled folders and wrapping folders; with `outputs` without those of programs."""
+def _tree(root: str, data: Sequence[str], everything: Sequence[str], store: _Store, guessed: bool) -> _Tree:
+    """Without copies of itself, doubled folders and wrapping folders; `guessed`: nor masks and what programs leave."""
     found: defaultdict[Folder, list[str]] = defaultdict(list)
     for path in data:
         found[tuple(path.split("/")[:-1])].append(path)
@@ -322,10 +322,13 @@ def _tree(root: str, data: Sequence[str], everything: Sequence[str], store: _Sto
     if drawn := _drawn(files):
         notes.append(f"left out, as drawn on the pictures beside: {listing(sorted(map('/'.join, drawn)), 5)}")
         files = {place: paths for place, paths in files.items() if place not in drawn}
-    if masks := {path for paths in files.values() for path in _masks(paths)}:
-        notes.append(f"left out, as drawn on the picture of the same name: {len(masks):,}, such as {min(masks)!r}")
+    if masks := {path for paths in files.values() for path in _masks(paths)} if guessed else set():
+        notes.append(
+            f"left out, as drawn on the picture of the same name: {len(masks):,}, such as {min(masks)!r}; "
+            "--layout class takes them"
+        )
         files = {place: [path for path in paths if path not in masks] for place, paths in files.items()}
-    if left := outputs_in(files) if outputs else []:
+    if left := outputs_in(files) if guessed else []:
         notes.append(
             f"left out, as {listing(sorted(map('/'.join, left)), 5)} may be the output of programs: "
             "--layout class takes all folders as classes"
@@ -398,9 +401,10 @@ def _drawn(files: Mapping[Folder, Sequence[str]]) -> set[Folder]:
 
 
 def _masks(paths: Sequence[str]) -> list[str]:
-    """Files of a folder that are called like another one in it, with `_mask` or the like behind: `3_mask.png`."""
-    stems = {os.path.splitext(path)[0] for path in paths}
-    found = ((path, MASK.fullmatch(os.path.splitext(path)[0])) for path in paths)
+    """Pictures of a folder that are called like another one in it, with `_mask` or the like behind: `3_mask.png`."""
+    pictures = [path for path in paths if ending(path) in IMAGE_ENDINGS]
+    stems = {os.path.splitext(path)[0] for path in pictures}
+    found = ((path, MASK.fullmatch(os.path.splitext(path)[0])) for path in pictures)
     return [path for path, match in found if match and match[1] in stems]
 
 
