@@ -223,6 +223,7 @@ def test_versions_of_a_table_in_one_folder_stop(tmp_path, names):
     for name in names:
         write_csv(tmp_path / name, {"path": paths, "label": ["cat", "dog"] * 3})
     assert "Name one of them" in refused(tmp_path, "all 6 files of table 2 of 2").hint
+    assert len(read_manifest(tmp_path / "*.csv")) == 12  # who says so means all
     write_csv(tmp_path / names[1], {"path": ["7.png", "1.png"], "label": ["cat", "dog"]})
     assert len(read_manifest(tmp_path)) == 8
     for name, split in zip(names, ("train", "val"), strict=True):

@@ -217,7 +217,7 @@ def to_manifest(
         parts, segment_columns, segment_notes = make_segments(rows, uris, columns.path == NEMO_PATH)
     if segment_columns:
         segment_notes.append(f"segments of files: {' and '.join(segment_columns)}, in seconds")
-    if uris is not None and parts is None and ballots is None:
+    if uris is not None and parts is None and ballots is None and os.path.isdir(path):
         _refuse_versions(rows, uris)
     if uris is not None and parts is None and (several := of_several_labels(uris, np.where(uris != "", labels, -1))):
         label_notes.append(f"files with different labels in several rows: {several:,}")
@@ -335,7 +335,10 @@ def _count(ballots: Ballots, rows: Rows, classes: tuple[str, ...], multi_label: 
 
 
 def _refuse_versions(rows: Rows, uris: np.ndarray) -> None:
-    """Raise ManifestError where all files of one table are in another one, too: two versions, read as one."""
+    """Raise ManifestError where all files of one table of a folder are in others, too: versions, read as one.
+
+    A glob says that all of them are meant.
+    """
     if len(rows.file_splits) < 2 or _split_of_files(rows):
         return
     ends = np.cumsum([count for _, count in rows.file_splits])
