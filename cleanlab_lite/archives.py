@@ -61,6 +61,11 @@ def read_member(place: Member, most: int | None = None) -> bytes:
     return _open(place.archive).read(place.name, most)
 
 
+def size_in(place: Member) -> int:
+    """Bytes of a file in an archive."""
+    return _open(place.archive).sizes[place.name]
+
+
 class _Archive:
     """An open archive. One read at a time: they share a place in the file."""
 

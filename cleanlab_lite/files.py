@@ -202,6 +202,23 @@ def declared_arrays(file: BinaryIO) -> dict[str, np.ndarray]:
     return found
 
 
+def array_blocks(file: BinaryIO, name: str, rows: int) -> Iterator[np.ndarray]:
+    """An array of an `.npz` in blocks of so many rows, so that no more of it is held. To be called within `reading`."""
+    import numpy as np
+
+    with zipfile.ZipFile(file) as archive, archive.open(f"{name}.npy") as member:
+        version = np.lib.format.read_magic(member)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, by_columns, dtype = read(member)
+        if not by_columns:
+            for start in range(0, shape[0], rows):
+                some = (min(rows, shape[0] - start), *shape[1:])
+                yield np.frombuffer(member.read(math.prod(some) * dtype.itemsize), dtype).reshape(some)
+            return
+    whole = load_archive(file, [name])[name]
+    yield from (whole[start : start + rows] for start in range(0, len(whole), rows))
+
+
 def _afford(size: float) -> None:
     """Raise OverflowError for what a file declares, in bytes, where this machine has not so much memory."""
     memory = math.inf

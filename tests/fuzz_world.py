@@ -115,6 +115,13 @@ def _sounds() -> dict[str, bytes]:
     return found
 
 
+def _cvat() -> str:
+    tags = "".join(
+        f'<image name="{name}"><tag label="{label}"/></image>' for name, label in zip(NAMES, LABELS, strict=True)
+    )
+    return f'<?xml version="1.0"?>\n<annotations>{tags}</annotations>'
+
+
 def _tables() -> dict[str, bytes]:
     """Manifests by ending; several of them of one ending are told apart by a number."""
     records = [{"path": name, "label": label} for name, label in zip(NAMES, LABELS, strict=True)]
@@ -141,6 +148,7 @@ def _tables() -> dict[str, bytes]:
         ".csv 3": "\n".join(["path,label,annotator", *(f"{line},{who}" for line in lines for who in "ab")]).encode(),
         ".tsv": "\n".join(["path\tlabels", *(line.replace(",", "\t") for line in lines)]).encode(),
         ".jsonl": "\n".join(map(json.dumps, records)).encode(),
+        ".xml": _cvat().encode(),
         ".json": json.dumps(records).encode(),
         ".json 2": json.dumps(coco).encode(),
         ".json 3": json.dumps(studio).encode(),

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import tarfile
 import zipfile
 
@@ -191,3 +192,78 @@ def test_a_member_that_grows_is_bounded(tmp_path, monkeypatch):
         read_bytes(uri_of(str(path), "cat/bomb.png"))
     assert caught.value.code == "too_large"
     assert np.array_equal(read_manifest(path).labels, [0, 1])
+
+
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(16)
+
+
+def zipped(path, *names):
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in names:
+            archive.writestr(name, PNG + name.encode())
+    return path
+
+
+def meaning(manifest):
+    """Folder of a file -> its class and split."""
+    names = [manifest.classes[label] for label in manifest.labels]
+    return {
+        os.path.dirname(member(uri).name): (name, split)
+        for uri, name, split in zip(manifest.uris, names, manifest.splits.tolist(), strict=True)
+    }
+
+
+def in_folders(*folders):
+    return [f"{folder}/{number}.png" for folder in folders for number in range(3)]
+
+
+def test_folders_in_an_archive_are_read_as_those_on_disk(tmp_path):
+    doubled = in_folders("training_set/training_set/cat", "training_set/training_set/dog", "test_set/test_set/dog")
+    path = zipped(tmp_path / "a.zip", *doubled)
+    assert meaning(read_manifest(path)) == {
+        "training_set/training_set/cat": ("cat", "training_set"),
+        "training_set/training_set/dog": ("dog", "training_set"),
+        "test_set/test_set/dog": ("dog", "test_set"),
+    }
+    folders = ("cat/images", "cat/masks", "dog/images", "dog/masks", "_background_noise_")
+    masks = zipped(tmp_path / "b.zip", *in_folders(*folders))
+    assert meaning(read_manifest(masks)) == {"cat/images": ("cat", ""), "dog/images": ("dog", "")}
+    groups = zipped(tmp_path / "c.zip", *in_folders("mammal/cat", "mammal/dog", "bird/owl"))
+    with pytest.raises(ManifestError, match="can be read in several ways") as caught:
+        read_manifest(groups)
+    assert "--layout any/class" in caught.value.hint
+    assert read_manifest(groups, layout="any/class").classes == ("cat", "dog", "owl")
+
+
+def test_lists_in_an_archive_are_splits(tmp_path):
+    path = zipped(tmp_path / "a.zip", *in_folders("cat", "dog"))
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("testing_list.txt", "cat/0.png\ndog/1.png\n")
+    manifest = read_manifest(path)
+    assert np.flatnonzero(manifest.held_back).tolist() == [0, 4]
+
+
+@pytest.mark.parametrize("inner", ["", "{}/"])
+def test_archives_called_like_splits_or_classes(tmp_path, inner):
+    for name, folders in (("train", ("cat", "dog")), ("test", ("cat",))):
+        zipped(tmp_path / f"{name}.zip", *in_folders(*(inner.format(name) + folder for folder in folders)))
+    manifest = read_manifest(tmp_path / "*.zip")
+    assert manifest.classes == ("cat", "dog") and manifest.held_back.sum() == 3
+    assert all("test.zip" in uri for uri in manifest.uris[manifest.held_back])
+    for name in ("train.zip", "test.zip"):
+        (tmp_path / name).unlink()
+    for name in ("cat", "dog"):
+        zipped(tmp_path / f"{name}.zip", *(f"{inner.format(name)}{number}.png" for number in range(3)))
+    assert read_manifest(tmp_path / "*.zip").classes == ("cat", "dog")
+    with pytest.raises(ManifestError) as caught:
+        read_manifest(tmp_path)
+    assert f"'{tmp_path}/*.zip'" in caught.value.hint
+
+
+def test_parts_of_a_set_in_archives_of_any_name(tmp_path):
+    """The same names may be in several."""
+    zipped(tmp_path / "photos-001.zip", *in_folders("set/cat", "set/dog"))
+    zipped(tmp_path / "photos-002.zip", *in_folders("set/cat"))
+    manifest = read_manifest(tmp_path / "*.zip")
+    assert manifest.classes == ("cat", "dog") and len(manifest) == 9 and not manifest.held_back.any()
+    assert len(set(manifest.uris)) == len(set(manifest.ids)) == 9

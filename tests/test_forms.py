@@ -7,6 +7,7 @@ import io
 import itertools
 import json
 import os
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from PIL import Image
 from cleanlab_lite.data.objects import ObjectStore
 from cleanlab_lite.errors import ManifestError
 from cleanlab_lite.export.manifest import suffix, write_manifest
-from cleanlab_lite.manifest.readers import read_manifest
+from cleanlab_lite.manifest.readers import read_labels, read_manifest
 from cleanlab_lite.manifest.saved import load_manifest, save_manifest
 
 KINDS = ("cat", "dog", "owl")
@@ -383,6 +384,24 @@ DOCUMENTS = {
             for path, label in said()
         },
     },
+    "Edge Impulse": lambda: {
+        "version": 1,
+        "files": [
+            {
+                "path": path,
+                "name": f"{label}.{row}",
+                "category": "testing" if row % 4 == 0 else "training",
+                "label": {"type": "label", "label": label},
+            }
+            for row, (path, label) in enumerate(said())
+        ],
+    },
+    "lists by file": lambda: {path: [label] for path, label in said()},
+    "by id": lambda: {f"row {row}": {"file": path, "class": label} for row, (path, label) in enumerate(said())},
+    "columns by row": lambda: {
+        "path": {f"row {row}": path for row, (path, _) in enumerate(said())},
+        "label": {f"row {row}": label for row, (_, label) in enumerate(said())},
+    },
     "by file": lambda: {path: {"label": label, "score": 0.5} for path, label in said()},
     "by split": lambda: {"train": DOCUMENTS["array"]()[:20], "val": DOCUMENTS["array"]()[20:]},
 }
@@ -406,8 +425,14 @@ def test_splits_of_other_programs(folder):
     by_split = read_json(folder, DOCUMENTS["by split"]())
     assert by_split.splits.tolist() == ["train"] * 20 + ["val"] * (N - 20)
     assert any("splits are the keys 'train', 'val'" in note for note in by_split.source.notes)
-    vertex_ai = read_json(folder, DOCUMENTS["Vertex AI"]())
-    assert vertex_ai.held_back.tolist() == [row % 4 == 0 for row in range(N)]
+    for program in ("Vertex AI", "Edge Impulse"):
+        assert read_json(folder, DOCUMENTS[program]()).held_back.tolist() == [row % 4 == 0 for row in range(N)]
+
+
+def test_a_folder_of_edge_impulse(folder):
+    (folder / "info.labels").write_text(json.dumps(DOCUMENTS["Edge Impulse"]()))
+    manifest = read_manifest(folder)
+    assert manifest.classes == KINDS and all(map(os.path.isfile, manifest.uris))
 
 
 def test_what_was_rejected_is_no_label(folder):
@@ -684,6 +709,139 @@ def test_other_names_and_byte_orders_in_npz(tmp_path):
     np.savez(tmp_path / "o.npz", a=VECTORS, b=VECTORS, c=labels)
     with pytest.raises(ManifestError, match=r"no array for features and labels; found 'a' \(24, 8\)"):
         read_manifest(tmp_path / "o.npz")
+
+
+def cvat(inner):
+    images = "".join(
+        f'<image id="{row}" name="{path}">{inner(row, label)}</image>' for row, (path, label) in numbered()
+    )
+    return f'<?xml version="1.0" encoding="utf-8"?>\n<annotations><version>1.1</version>{images}</annotations>'
+
+
+def numbered():
+    return list(enumerate(said()))
+
+
+def test_tags_of_cvat(folder):
+    text = cvat(lambda row, label: f'<tag label="{label}"/><box label="nose"/>' if row else '<box label="nose"/>')
+    (folder / "annotations.xml").write_text(text.replace('id="5"', 'id="5" subset="Test"'))
+    for given in (folder / "annotations.xml", folder / "again.json"):
+        manifest = read_manifest(given)
+        assert [manifest.classes[label] for label in manifest.labels[1:]] == LABELS[1:] and manifest.labels[0] == -1
+        assert all(map(os.path.isfile, manifest.uris)) and np.flatnonzero(manifest.held_back).tolist() == [5]
+        exported(manifest, folder).rename(folder / "again.json")
+
+
+def test_an_archive_of_cvat(folder):
+    with zipfile.ZipFile(folder / "a.zip", "w") as archive:
+        archive.writestr("annotations.xml", cvat(lambda row, label: f'<tag label="{label}"/>'))
+        for path in COLUMNS["path"]:
+            archive.write(folder / path, path)
+    assert read_manifest(folder / "a.zip").classes == KINDS
+
+
+def test_shapes_of_one_class_in_every_picture(folder):
+    path = folder / "annotations.xml"
+    path.write_text(cvat(lambda row, label: f'<box label="{label}"/>' * 2 + f'<polygon label="{label}"/>'))
+    assert [KINDS[label] for label in read_manifest(path).labels] == LABELS
+    path.write_text(cvat(lambda row, label: f'<box label="{label}"/><box label="cat"/>'))
+    with pytest.raises(ManifestError, match="shapes of several classes in 16 of 24 pictures"):
+        read_manifest(path)
+
+
+@pytest.mark.parametrize("place", ["img", "JPEGImages", "ann"])
+def test_files_of_pascal_voc(folder, place):
+    (folder / "ann").mkdir()
+    (folder / place).mkdir(exist_ok=True)
+    for row, (path, label) in numbered():
+        name = os.path.basename(path)
+        (folder / path).rename(folder / place / name)
+        text = f"<annotation><folder>{'img' if place == 'img' else 'VOC2012'}</folder><filename>{name}</filename>"
+        text += f"<object><name>{label}</name></object>" * (row % 3) + "</annotation>"
+        (folder / f"ann/{row:02}.xml").write_text(text)
+    manifest = read_manifest(folder / "ann/*.xml")
+    assert manifest.classes == ("dog", "owl") and (manifest.labels >= 0).tolist() == [row % 3 > 0 for row in range(N)]
+    assert all(map(os.path.isfile, manifest.uris))
+    (folder / "ann/00.xml").write_text(text.replace("</annotation>", "<object><name>emu</name></object></annotation>"))
+    with pytest.raises(ManifestError, match="shapes of several classes in 1 of 24 pictures"):
+        read_manifest(folder / "ann/*.xml")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("<annotations><image>", "is no XML"),
+        ("<annotations/>", "XML of an unknown form, <annotations>"),
+        ("<dataset><images/></dataset>", "export the annotations as CSV or JSON"),
+        ("<annotations><image/></annotations>", "without a name"),
+        ('<!DOCTYPE a [<!ENTITY b "c">]><annotations><image name="&b;"/></annotations>', "declares a document type"),
+        ("<a>" * 100_000, "is no XML"),
+    ],
+)
+def test_xml_that_cannot_be_read_says_why(tmp_path, text, words):
+    (tmp_path / "a.xml").write_text(text)
+    with pytest.raises(ManifestError) as caught:
+        read_manifest(tmp_path / "a.xml")
+    assert words in f"{caught.value} {caught.value.hint}"
+
+
+PIXELS = np.random.default_rng(0).integers(0, 255, (N, 8, 8, 3), dtype=np.uint8)
+NUMBERS = np.arange(N, dtype=np.uint8) % 3
+ARRAYS = {
+    "MedMNIST": {
+        **{"train_images": PIXELS[:12], "train_labels": NUMBERS[:12, None]},
+        **{"val_images": PIXELS[12:18], "val_labels": NUMBERS[12:18, None]},
+        **{"test_images": PIXELS[18:], "test_labels": NUMBERS[18:, None]},
+    },
+    "grey": {"train_images": PIXELS[..., 0], "train_labels": NUMBERS[:, None]},
+    "Keras": {"x_train": PIXELS[:16], "y_train": NUMBERS[:16], "x_test": PIXELS[16:], "y_test": NUMBERS[16:]},
+    "of no split": {"images": PIXELS / 255, "labels": np.array(LABELS)},
+    "by columns": {"X": np.asfortranarray(PIXELS[..., 0]), "y": NUMBERS},
+}
+
+
+@pytest.mark.parametrize("case", ARRAYS)
+def test_pictures_in_npz(tmp_path, case):
+    np.savez_compressed(tmp_path / "m.npz", **ARRAYS[case])
+    manifest = read_manifest(tmp_path / "m.npz", keep=ObjectStore(tmp_path / "cache"))
+    assert manifest.modality == "image" and manifest.labels.tolist() == NUMBERS.tolist()
+    for row, uri in enumerate(manifest.uris):
+        found = np.array(Image.open(uri))
+        assert np.array_equal(found, PIXELS[row] if found.ndim == 3 else PIXELS[row, ..., 0])
+    expected = {"MedMNIST": 12, "Keras": N - 16}
+    assert manifest.held_back.sum() == expected.get(case, 0) and manifest.held_back[N - 1] == (case in expected)
+    names = exported(manifest, tmp_path).read_text().splitlines()
+    assert names[0].startswith("image,label") and names[1].startswith(f"{next(iter(ARRAYS[case]))}[0],")
+    assert read_labels(tmp_path / "m.npz", {"label": "label", "path": "image"}).ids.tolist() == manifest.ids.tolist()
+    with pytest.raises(ManifestError, match="need a place for files"):
+        read_manifest(tmp_path / "m.npz")
+
+
+def test_vectors_of_several_splits_in_npz(tmp_path):
+    parts = {"X_train": VECTORS[:16], "y_train": NUMBERS[:16], "X_test": VECTORS[16:], "y_test": NUMBERS[16:]}
+    np.savez(tmp_path / "m.npz", **parts)
+    manifest = read_manifest(tmp_path / "m.npz")
+    assert np.array_equal(manifest.features, VECTORS.astype(np.float32))
+    assert manifest.labels.tolist() == NUMBERS.tolist() and manifest.held_back.tolist() == [False] * 16 + [True] * 8
+    assert manifest.ids[[0, 16]].tolist() == ["X_train[0]", "X_test[0]"]
+
+
+@pytest.mark.parametrize(
+    ("arrays", "words"),
+    [
+        ({"train_images": PIXELS, "train_labels": np.eye(N)}, "labels have shape"),  # several labels, or one-hot
+        ({"train_images": PIXELS, "train_labels": NUMBERS[1:]}, "there are 23 labels"),
+        ({"images": PIXELS * 2.0, "labels": NUMBERS}, "expected pictures of 0 to 1"),
+        ({"images": np.zeros((N, 8, 8, 5), np.uint8), "labels": NUMBERS}, "1, 3 or 4 channels"),
+        ({"x_train": PIXELS, "x_test": PIXELS, "y_train": NUMBERS}, "pictures need labels by them"),
+        ({"X_train": VECTORS, "y_train": NUMBERS, "X_test": VECTORS[:, 1:], "y_test": NUMBERS}, "different lengths"),
+    ],
+)
+def test_arrays_that_cannot_be_audited_say_why(tmp_path, arrays, words):
+    np.savez(tmp_path / "m.npz", **arrays)
+    with pytest.raises(ManifestError) as caught:
+        read_manifest(tmp_path / "m.npz", keep=ObjectStore(tmp_path / "cache"))
+    assert words in f"{caught.value} {caught.value.hint}"
 
 
 def test_boxes_as_text_are_no_vectors(folder):

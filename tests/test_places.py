@@ -215,3 +215,52 @@ def test_ids_that_files_are_called_like(tmp_path, capsys, header, cell, file):
     (tmp_path / "none").mkdir()
     (tmp_path / "none" / "m.csv").write_text(f"{header}\n{rows}")
     assert call(capsys, "audit", tmp_path / "none" / "m.csv", "--dry-run").code == 2
+
+
+def namesakes(folder, *places, more=0):
+    """Files of the same names and other contents in several places; the last has some beside."""
+    for place in places:
+        for name in NAMES + [f"more_{row}" for row in range(more if place == places[-1] else 0)]:
+            touch(folder / place.format(name), PNG + place.encode() * (1 + len(place)))
+
+
+@pytest.mark.parametrize("header", ["path,label", "id,label"])
+def test_files_of_the_same_names_in_several_folders_stop(tmp_path, header):
+    """As in sets of Kaggle, whose pictures for tests are numbered as those for training are."""
+    namesakes(tmp_path, "test/{}.jpg", "train/{}.jpg")
+    rows = "\n".join(f"{name},{name[:3]}" for name in NAMES)
+    (tmp_path / "labels.csv").write_text(f"{header}\n{rows}\n")
+    with pytest.raises(ManifestError, match="files of the same names lie in several places, such as 'test/") as caught:
+        read_manifest(tmp_path / "labels.csv")
+    assert "--path-prefix test/ --path-suffix .jpg or --path-prefix train/ --path-suffix .jpg" in caught.value.hint
+    (tmp_path / "labels.csv").rename(tmp_path / "trainLabels.csv")
+    manifest = read_manifest(tmp_path / "trainLabels.csv")
+    assert all(f"{os.sep}train{os.sep}" in uri for uri in manifest.uris)
+
+
+@pytest.mark.parametrize(
+    ("places", "more", "meant"),
+    [
+        (("train/{}.jpg", "a_test/{}.jpg"), 3, "train"),  # one holds no others
+        (("masks/{}.jpg", "pictures/{}.jpg"), 0, "pictures"),
+        (("pictures/{}.jpg", "spectra/{}.png"), 0, "pictures"),  # the cells say which ending
+    ],
+)
+def test_which_of_several_folders_is_meant(tmp_path, places, more, meant):
+    namesakes(tmp_path, *places, more=more)
+    manifest = read_manifest(manifest_of(tmp_path, [f"{name}.jpg" for name in NAMES]))
+    assert all(f"{os.sep}{meant}{os.sep}" in uri for uri in manifest.uris)
+
+
+def test_copies_of_a_folder_are_the_same(tmp_path):
+    for folder in ("a", "b"):
+        for name in NAMES:
+            touch(tmp_path / folder / f"{name}.jpg", PNG + name.encode())
+    assert all(map(os.path.isfile, read_manifest(manifest_of(tmp_path, NAMES)).uris))
+
+
+def test_files_of_one_stem_with_several_endings(tmp_path):
+    namesakes(tmp_path, "img/{}.jpg", "img/{}.png")
+    with pytest.raises(ManifestError) as caught:
+        read_manifest(manifest_of(tmp_path, NAMES))
+    assert "--path-prefix img/ --path-suffix .jpg or --path-prefix img/ --path-suffix .png" in caught.value.hint

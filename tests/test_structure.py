@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import unicodedata
 import wave
+import zipfile
 from contextlib import suppress
 from pathlib import Path
 
@@ -181,6 +182,156 @@ def test_what_was_passed_over_is_said(tmp_path):
     refused(tmp_path / "b", "x/{cat, dog}")
 
 
+def test_folders_of_outputs_are_no_classes(tmp_path):
+    tree(tmp_path / "a", "data/cat", "data/dog", files=5)
+    tree(tmp_path / "a", "results", "plots/roc")
+    manifest = read_manifest(tmp_path / "a")
+    assert manifest.classes == ("cat", "dog") and "'plots', 'results'" in noted(manifest, "the output of programs")
+    tree(tmp_path / "b", "cat", "dog", files=5)
+    (tree(tmp_path / "b", "results") / "checkpoints").mkdir()
+    (tmp_path / "b/checkpoints/best.ckpt").write_bytes(PNG)
+    assert read_manifest(tmp_path / "b").classes == ("cat", "dog")
+    assert read_manifest(tmp_path / "b", layout="class").classes == ("cat", "checkpoints", "dog", "results")
+
+
+def test_masks_beside_their_pictures_are_left_out(tmp_path):
+    """As BUSI has them."""
+    names = ["a (1).png", "a (1)_mask.png", "a (1)_mask_1.png", "b_mask.png", "2.png", "2_gt.png"]
+    for kind in ("benign", "normal"):
+        (tmp_path / kind).mkdir()
+        for name in names:
+            (tmp_path / kind / name).write_bytes(PNG)
+    manifest = read_manifest(tmp_path)
+    assert [id.partition("/")[2] for id in manifest.ids.tolist()] == ["2.png", "a (1).png", "b_mask.png"] * 2
+    assert "6, such as 'benign/2_gt.png'" in noted(manifest, "drawn on the picture of the same name")
+    assert len(read_manifest(tmp_path, layout="class")) == 12
+    recorded(tmp_path / "sounds", ["yes", "no"], ["a.wav", "a_seg1.wav"])  # parts, not masks
+    assert len(read_manifest(tmp_path / "sounds")) == 4
+
+
+def test_sounds_among_pictures_are_said(tmp_path):
+    tree(tmp_path, "cat", "dog", files=3)
+    with wave.open(str(tmp_path / "cat/0.wav"), "wb") as file:
+        file.setparams((1, 2, 8000, 0, "NONE", ""))
+        file.writeframes(bytes(800))
+    assert "modality: image (by content of 7 files; 1 of them are sounds" in noted(read_manifest(tmp_path), "modality")
+
+
+@pytest.mark.parametrize("names", [["labels_v1.csv", "labels_v2.csv"], ["labels.csv", "labels (1).csv"]])
+def test_versions_of_a_table_in_one_folder_stop(tmp_path, names):
+    paths = [f"{row}.png" for row in range(6)]
+    for name in names:
+        write_csv(tmp_path / name, {"path": paths, "label": ["cat", "dog"] * 3})
+    assert "Name one of them" in refused(tmp_path, "all 6 files of table 2 of 2").hint
+    assert len(read_manifest(tmp_path / "*.csv")) == 12  # who says so means all
+    write_csv(tmp_path / names[1], {"path": ["7.png", "1.png"], "label": ["cat", "dog"]})
+    assert len(read_manifest(tmp_path)) == 8
+    for name, split in zip(names, ("train", "val"), strict=True):
+        (tmp_path / name).unlink()
+        write_csv(tmp_path / f"{split}.csv", {"path": paths, "label": ["cat", "dog"] * 3})
+    assert len(read_manifest(tmp_path)) == 12
+
+
+@pytest.mark.parametrize("folders", [["results", "form", "letter"], ["train/results", "train/form", "test/results"]])
+def test_classes_that_are_called_like_outputs(tmp_path, folders):
+    assert "results" in read_manifest(tree(tmp_path, *folders)).classes
+
+
+def recorded(root: Path, people: list[str], names: list[str]) -> Path:
+    for person in people:
+        (root / person).mkdir(parents=True)
+        for name in names:
+            (root / person / name).write_bytes(PNG)
+    return root
+
+
+SPOKEN = [f"03-01-{emotion:02}-{take:02}-01.png" for emotion in (1, 2, 3) for take in (1, 2)]  # as RAVDESS names files
+
+
+@pytest.mark.parametrize("person", ["Actor_{:02}", "train/speaker{}", "S{:02}", "patient_{:03}"])
+def test_folders_of_people_whose_files_are_named_by_codes_stop(tmp_path, person):
+    recorded(tmp_path, [person.format(number) for number in (1, 2, 3)], SPOKEN)
+    error = refused(
+        tmp_path, "look like people, sessions or cameras", "codes, such as '01', '02', '03'", "03-01-01-01-01.png"
+    )
+    assert "write a CSV with the columns path and label" in error.hint and "--layout class" in error.hint
+    assert len(read_manifest(tmp_path, layout="leaf").classes) == 3
+
+
+@pytest.mark.parametrize("stem", ["class_", "n0208562", "", "c", "grade"])
+def test_numbered_classes_are_classes_whatever_files_are_called(tmp_path, stem):
+    manifest = read_manifest(recorded(tmp_path, [f"{stem}{number}" for number in (1, 2, 3)], SPOKEN))
+    assert len(manifest.classes) == 3
+
+
+def test_numbers_of_speakers_and_chapters_are_no_classes(tmp_path):
+    """As LibriSpeech lays out its files."""
+    for folder in ("84/121123", "84/121550", "174/50561"):
+        recorded(tmp_path / "x/dev-clean", [folder], [f"{folder.replace('/', '-')}-{row:04}.png" for row in range(3)])
+    refused(tmp_path, "'174/50561' are numbers that the names of files repeat")
+    assert read_manifest(tmp_path, layout="split/class").classes == ("84", "174")
+    recorded(tmp_path / "y", ["84/1", "84/2", "174/1"], ["0.png", "1.png"])
+    assert read_manifest(tmp_path / "y").classes == ("84", "174")
+
+
+def test_tables_of_submissions_are_no_tables_of_labels(tmp_path):
+    tree(tmp_path, "train/cat", "train/dog", "test")
+    (tmp_path / "sample_submission.csv").write_text("file,label\n0.png,cat\n")
+    assert read_manifest(tmp_path).classes == ("cat", "dog")
+    (tmp_path / "train.csv").write_text("file,label\n0.png,cat\n1.png,dog\n")
+    refused(tmp_path, "holds tables ('train.csv') and folders")
+    (tmp_path / "alone").mkdir()
+    (tmp_path / "train.csv").rename(tmp_path / "alone/my_submission.csv")
+    assert read_manifest(tmp_path / "alone").classes == ("cat", "dog")
+
+
+@pytest.mark.parametrize(
+    ("folders", "names", "words"),
+    [
+        (["2021-05-01", "2021-05-02"], ["IMG_1.png", "IMG_2.png"], "say when pictures or sounds were taken"),
+        (["20210501", "20210502"], ["IMG_1.png", "IMG_2.png"], "say when"),
+        (["DCIM/100CANON", "DCIM/101CANON"], ["IMG_1.png", "IMG_2.png"], "by which camera"),
+        (["x/0a", "x/f1"], ["{}31c0ffee.png", "{}7700d1ce.png"], "are how the names of the files in them begin"),
+    ],
+)
+def test_folders_that_cannot_be_classes_stop(tmp_path, folders, names, words):
+    for folder in folders:
+        recorded(tmp_path, [folder], [name.format(folder[-2:]) for name in names])
+    assert "--layout class" in refused(tmp_path, words).hint
+    assert len(read_manifest(tmp_path, layout="leaf").classes) == 2
+
+
+@pytest.mark.parametrize("folders", [["0", "1"], ["2019", "2020"], ["20211301", "20211302"], ["a", "b"]])
+def test_short_and_numbered_names_of_classes_are_classes(tmp_path, folders):
+    for folder in folders:
+        recorded(tmp_path, [folder], [f"{folder}_0{number}.png" for number in range(3)])
+    assert sorted(read_manifest(tmp_path).classes) == folders
+
+
+def test_class_folders_in_archives_are_looked_at_as_others(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for name in ("cat", "dog"):
+            for number in range(5):
+                archive.writestr(f"set/{name}/{number}.png", PNG)
+        archive.writestr("set/results/roc.png", PNG)
+    manifest = read_manifest(tmp_path / "a.zip")
+    assert manifest.classes == ("cat", "dog") and "'set/results'" in noted(manifest, "the output of programs")
+    with zipfile.ZipFile(tmp_path / "b.zip", "w") as archive:
+        for person in ("Actor_01", "Actor_02"):
+            for name in SPOKEN:
+                archive.writestr(f"{person}/{name}", PNG)
+    assert "--layout class" in refused(tmp_path / "b.zip", "look like people, sessions or cameras").hint
+    assert read_manifest(tmp_path / "b.zip", layout="class").classes == ("Actor_01", "Actor_02")
+
+
+def test_people_may_be_the_classes(tmp_path):
+    counted = [f"img_{number}.png" for number in range(6)]
+    faces = read_manifest(recorded(tmp_path / "faces", ["s1", "s2"], counted))
+    assert faces.classes == ("s1", "s2") and not any("recorded" in note for note in faces.source.notes)
+    people = read_manifest(recorded(tmp_path / "people", ["person_1", "person_2"], counted))
+    assert people.classes == ("person_1", "person_2") and noted(people, "if that is what was recorded")
+
+
 AMBIGUOUS: dict[str, tuple[list[str], str, str]] = {
     "two levels of classes": (
         ["mammal/cat", "mammal/dog", "bird/owl", "bird/emu"],
@@ -265,6 +416,21 @@ def test_layouts(tmp_path, layout, expected):
             {"train.txt": "./images/cat/0.png 0\nimages\\dog\\0.png 1\n", "test.lst": "/x/dog/1.png\t1\n"},
             ["train", "", "train", "test"],
         ),
+        (  # EuroSAT: tables
+            {
+                "train.csv": "\n".join(["cat/0.png,0,cat", "dog/0.png,1,dog"]),
+                "test.csv": "\n".join(["3,cat/1.png,0,cat", "4,dog/1.png,1,dog"]),
+            },
+            ["train", "test", "train", "test"],
+        ),
+        (  # CUB-200: by numbers
+            {
+                "images.txt": "1 cat/0.png\n2 cat/1.png\n3 dog/0.png\n4 dog/1.png\n",
+                "train_test_split.txt": "1 1\n2 0\n3 1\n4 0\n",
+            },
+            ["train", "test", "train", "test"],
+        ),
+        ({"train_test_split.txt": "1 1\n2 0\n3 1\n4 0\n"}, [""] * 4),  # of what?
         ({"train.txt": "cat/0.png\ncat/1.png\ndog/0.png\n"}, [""] * 4),  # nothing is held back
         ({"test1.txt": "cat/0.png\n", "test2.txt": "cat/0.png\ndog/0.png\n"}, [""] * 4),  # several rounds
         ({"test.txt": "cow/0.png\ncow/1.png\n", "test_notes.txt": "read me\n"}, [""] * 4),  # of something else
@@ -275,7 +441,7 @@ def test_lists_beside_class_folders_are_splits(tmp_path, lists, expected):
     for name, text in lists.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
-    manifest = read_manifest(tmp_path)
+    manifest = read_manifest(tmp_path, layout="auto")
     assert manifest.splits.tolist() == expected
     if any(expected):
         assert "splits are from lists" in noted(manifest, "splits are from") and manifest.held_back.any()
@@ -287,7 +453,8 @@ WITHOUT_CLASSES = {
     "meta/esc50.csv": "/meta/esc50.csv'",
     "labels.xlsx": "save the sheet as CSV",
     "imagelabels.mat": "scipy.io.loadmat",
-    "ann/0.xml": "a file of labels per picture",
+    "ann/0.xml": "ann/*.xml'",
+    "annotations.xml": "/annotations.xml'",
     "more.zip": "name the archive",
 }
 
@@ -299,6 +466,12 @@ def test_where_the_labels_may_be_if_all_files_lie_in_one_folder(tmp_path, beside
     (tmp_path / beside).write_text("x")
     error = refused(tmp_path, "one class only, 'images'")
     assert WITHOUT_CLASSES[beside] in error.hint
+
+
+def test_a_folder_of_xml_alone(tmp_path):
+    for name in ("0.xml", "1.xml"):
+        (tmp_path / name).write_text("<annotation/>")
+    assert f"'{tmp_path}/*.xml'" in refused(tmp_path).hint
 
 
 def test_classes_in_the_names_of_files(tmp_path):
@@ -316,7 +489,10 @@ def test_classes_in_the_names_of_files(tmp_path):
         ("t10k-images-idx3-ubyte", b"\0\0\x08\x03", "MNIST's own form"),
         ("train.h5", b"\x89HDF\r\n", "h5py"),
         ("train.tfrecord-00000-of-00002", b"x", "a folder per class"),
-        ("annotations.xml", b"<?xml?>", "CVAT: as Datumaro"),
+        ("vectors.pt", b"PK", "torch.load"),
+        ("vectors.safetensors", b"x", "safetensors.numpy.load_file"),
+        ("cells.h5ad", b"x", "anndata.read_h5ad"),
+        ("a1a.libsvm", b"x", "load_svmlight_file"),
     ],
 )
 def test_files_that_are_not_read_say_what_to_do(tmp_path, name, head, words):
@@ -493,6 +669,32 @@ def test_the_usual_names(tmp_path, path, label, id):
     assert (source.path_column, source.label_column, source.id_column) == (path, label, id)
 
 
+@pytest.mark.parametrize(
+    ("cells", "merged"),
+    [
+        ("cat,,,,dog,,,owl,,", True),
+        ("cat,,dog,,cat,,dog,,", True),  # groups of a class may come again
+        ("cat,,,dog,owl,,,emu", True),  # and be of one row
+        ("cat,dog,owl,,,,,", False),  # labelled so far
+        ("cat,,cat,,,cat,,dog,,", False),  # every few rows
+        (",,cat,,,dog,,", False),
+        ("cat,,dog,dog,cat,owl,cat,dog", False),
+    ],
+)
+def test_labels_of_merged_cells_are_said_and_not_filled(tmp_path, cells, merged):
+    labels = cells.split(",")
+    paths = [f"{row}.png" for row in range(len(labels))]
+    manifest = read_manifest(write_csv(tmp_path / "m.csv", {"path": paths, "label": labels}))
+    assert given(manifest) == [label or None for label in labels]
+    assert any("look like merged cells" in note for note in manifest.source.notes) == merged
+
+
+def test_merged_cells_of_many_classes(tmp_path):
+    labels = [f"c{row // 3}" if row % 3 == 0 else "" for row in range(60)]
+    path = write_csv(tmp_path / "m.csv", {"path": [f"{row}.png" for row in range(60)], "label": labels})
+    assert "fill them down" in refused(path, "20 classes for 20 labelled rows").hint
+
+
 def test_several_candidates(tmp_path):
     manifest = read_manifest(table(tmp_path, label=LABELS, id=list("123456"), uuid=list("abcdef")))
     assert manifest.ids.tolist() == list("123456")
@@ -548,6 +750,92 @@ def test_names_beside_numbers_are_one_label(tmp_path):
         assert load_manifest(tmp_path / "saved.parquet").source == manifest.source
         with pytest.raises(ManifestError, match="have no place in the columns"):
             exported(manifest, path, ["fox", *[None] * 5])
+
+
+LISTS = {
+    "classes.txt": "cat\ndog\nowl\n",
+    "labels.txt": "0 cat\n1 dog\n2 owl",
+    "class_names.txt": "cat\ndog\nowl\nemu\n",  # one that no row has
+    "label_map.json": '{"cat": 0, "dog": 1, "owl": 2}',
+    "label_num_to_disease_map.json": '{"0": "cat", "1": "dog", "2": "owl"}',
+    "classes.json": '["cat", "dog", "owl"]',
+    "config.json": '{"id2label": {"0": "cat", "1": "dog", "2": "owl"}, "label2id": {"cat": 0}, "layers": 3}',
+}
+
+
+def coded(folder: Path, codes: list[str]) -> Path:
+    return write_csv(folder / "m.csv", {"path": [f"{row}.png" for row in range(len(codes))], "label": codes})
+
+
+@pytest.mark.parametrize("file", LISTS)
+def test_names_of_classes_beside_a_table_of_numbers(tmp_path, file):
+    (tmp_path / file).write_text(LISTS[file])
+    manifest = read_manifest(coded(tmp_path, ["0", "2", "1", "0", ""]))
+    assert given(manifest) == ["cat", "owl", "dog", "cat", None] and manifest.classes == ("cat", "dog", "owl")
+    assert file in noted(manifest, "a guess by their numbers")
+    assert exported(manifest, tmp_path / "m.csv", ["owl", *[None] * 4]).split()[1:3] == ["0.png,2", "1.png,2"]
+    again = read_labels(tmp_path / "m.csv", {"label": "label", "path": "path"})
+    assert again.classes == manifest.classes
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "codes", "said"),
+    [
+        ("classes.txt", "cat\ndog\n", "0120", "has 2 names, and 'label' holds 3 numbers, 0 to 2: these stay"),
+        ("classes.txt", "cat\ndog\nowl\n", "1231", "has 3 names, and 'label' holds 3 numbers, 1 to 3: these stay"),
+        ("classes.txt", "cat\ndog\nowl\n", "1221", "1 to 2: these stay"),  # from 0 or from 1?
+        ("labels.txt", "0\n1\n2\n0\n", "0120", ""),  # labels, not their names
+        ("labels.txt", "0.png cat\n1.png dog\n2.png owl\n", "0120", ""),
+        ("config.json", '{"layers": 0, "epochs": 1, "batch": 2}', "0120", ""),
+        ("label_counts.json", '{"cat": 20, "dog": 10}', "0120", ""),
+        ("labels.json", "{", "0120", ""),
+    ],
+)
+def test_names_that_do_not_cover_the_numbers(tmp_path, file, text, codes, said):
+    (tmp_path / file).write_text(text)
+    manifest = read_manifest(coded(tmp_path, [*codes]))
+    assert given(manifest) == [*codes]
+    found = [note for note in manifest.source.notes if file in note]
+    assert len(found) == bool(said) and said in "".join(found)
+
+
+def test_lists_of_names_that_disagree(tmp_path):
+    (tmp_path / "classes.txt").write_text("cat\ndog\n")
+    (tmp_path / "labels.txt").write_text("dog\ncat\n")
+    manifest = read_manifest(coded(tmp_path, ["0", "1", "1", "0"]))
+    assert manifest.classes == ("0", "1") and noted(manifest, "name the classes differently")
+    (tmp_path / "labels.txt").write_text("cat\ndog\nowl\n")
+    assert read_manifest(tmp_path / "m.csv").classes == ("cat", "dog")
+
+
+def test_numbers_from_one_with_names_that_say_so(tmp_path):
+    (tmp_path / "classes.txt").write_text("1 001.cat\n2 002.dog\n")
+    assert read_manifest(coded(tmp_path, ["1", "2", "2", "1"])).classes == ("001.cat", "002.dog")
+
+
+def test_a_label_called_primary_goes_before_names_of_species(tmp_path):
+    """As BirdCLEF has them."""
+    names = ["abythr1", "afbfly1", "afdfly1", "abythr1"]
+    paths = [f"{row}.png" for row in range(4)]
+    columns = {"primary_label": names, "common_name": [n.upper() for n in names], "filename": paths}
+    assert read_manifest(write_csv(tmp_path / "m.csv", columns)).classes == ("abythr1", "afbfly1", "afdfly1")
+
+
+def test_hints_name_columns_of_few_numbers(tmp_path):
+    columns = {"image": [f"{row}.png" for row in range(6)], "level": ["0", "1", "2"] * 2}
+    assert "few values that repeat are in 'level'" in refused(write_csv(tmp_path / "m.csv", columns)).hint
+
+
+@pytest.mark.parametrize(("names", "pattern"), [("{}x{}", "[0-9]*"), ("pixel_{}_{}", "pixel_*")])
+def test_hints_for_columns_of_pixels_by_two_numbers(tmp_path, names, pattern):
+    pixels = {names.format(row, column): ["0", "1"] for row in range(4) for column in range(4)}
+    error = refused(write_csv(tmp_path / "m.csv", {"label": ["a", "b"], **pixels}))
+    assert f"16 columns are numbered: --features-columns '{pattern}'" in error.hint
+
+
+def test_vectors_of_torch_beside_a_table(tmp_path):
+    (tmp_path / "emb.pt").write_bytes(b"PK")
+    assert "torch.load reads it" in refused(write_csv(tmp_path / "m.csv", {"label": ["a", "b"]})).hint
 
 
 def test_of_two_columns_of_words_none_is_taken(tmp_path):

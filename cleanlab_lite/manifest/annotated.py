@@ -1,5 +1,5 @@
 """JSON of programs that people label with, as one flat object per row: Prodigy, SageMaker Ground Truth, Vertex AI,
-Labelbox, Datumaro (CVAT) and VIA. Label Studio, Argilla, COCO and FiftyOne are in `documents`.
+Labelbox, Edge Impulse, Datumaro (CVAT) and VIA. Label Studio, Argilla, COCO and FiftyOne are in `documents`.
 
 The label of a row stands in one key, so that an export can change it; what said it in the program's own form is left
 out. An answer of several labels is a list. Formats as these programs document them.
@@ -18,12 +18,20 @@ Record = dict[str, Any]
 METADATA = "-metadata"  # of Ground Truth: behind the name of the job, which is the key of the label
 ML_USE = "aiplatform.googleapis.com/ml_use"
 VERTEX = ("imageGcsUri", "videoGcsUri", "textGcsUri")
+OF_BOXES = (  # a hint
+    "nlclean audits one label per picture, and does not read boxes: cut the boxes out into pictures of their own, or "
+    "leave these pictures out"
+)
 ANSWERS = {"accept", "reject", "ignore"}  # of Prodigy
 
 
 def flattened(records: Sequence[Record]) -> tuple[list[Record], dict[str, str], str] | None:
     """Rows, role -> key, and a note; None where the objects are of none of these programs."""
-    for known, read in ((_of_prodigy, _prodigy), (_of_ground_truth, _ground_truth), (_of_vertex, _vertex)):
+    programs = (
+        *((_of_prodigy, _prodigy), (_of_ground_truth, _ground_truth), (_of_vertex, _vertex)),
+        (_of_edge_impulse, _edge_impulse),
+    )
+    for known, read in programs:
         if all(map(known, records)):
             return read(records)
     return _labelbox(records) if all(map(_of_labelbox, records)) else None
@@ -91,6 +99,19 @@ def _ground_truth(records: Sequence[Record]) -> tuple[list[Record], dict[str, st
     ]
     known = {"path": "source-ref"} | ({"label": "label"} if len(jobs) == 1 else {})
     return rows, known, f"manifest of SageMaker Ground Truth; the label is the class of {listing(jobs)}"
+
+
+def _of_edge_impulse(record: Record) -> bool:
+    return {"path", "category"} <= record.keys() and _dig(record, "label", "type") in ("label", "unlabeled")
+
+
+def _edge_impulse(records: Sequence[Record]) -> tuple[list[Record], dict[str, str], str]:
+    rows = [
+        {key: value for key, value in record.items() if key not in ("label", "category")}
+        | {"label": _dig(record, "label", "label"), "split": record["category"]}
+        for record in records
+    ]
+    return rows, {"path": "path", "label": "label", "split": "split"}, "files of Edge Impulse"
 
 
 def _of_vertex(record: Record) -> bool:

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cleanlab_lite.errors import ManifestError
-from cleanlab_lite.manifest.annotated import datumaro, flattened, one_label, via
+from cleanlab_lite.manifest.annotated import OF_BOXES, datumaro, flattened, one_label, via
+from cleanlab_lite.manifest.roles import called
 from cleanlab_lite.manifest.sniff import MEDIA_ENDINGS
 from cleanlab_lite.manifest.splits import split_word
 from cleanlab_lite.text import counted, listing
@@ -61,7 +62,7 @@ def rows_of(document: Any, path: str) -> Document:
         lists = [value for value in document.values() if _are_objects(value)]
         if len(lists) == 1:
             return of_records(lists[0], path)
-        if document and (plain := _by_file(document) or _columns(document) or _mapping(document)):
+        if document and (plain := _by_file(document) or _by_id(document) or _columns(document) or _mapping(document)):
             return plain
     found_keys = listing(list(document), 8) if isinstance(document, dict) else f"{document!r:.60}"
     raise ManifestError(f"{path!r}: JSON of an unknown form, found {found_keys}", hint=f"expected {EXPECTED}")
@@ -260,8 +261,7 @@ def _coco(document: Mapping[str, Any], path: str) -> Document:
     if several:
         raise ManifestError(
             f"{path!r}: annotations of several categories in {several:,} of {len(document['images']):,} pictures",
-            hint="nlclean audits one label per picture, and does not read boxes: cut the boxes out into pictures of "
-            "their own, or leave these pictures out",
+            hint=OF_BOXES,
         )
     records = []
     for picture in document["images"]:
@@ -310,12 +310,29 @@ def _by_split(document: Mapping[str, Any]) -> list[Record]:
 
 
 def _by_file(document: Mapping[str, Any]) -> Document | None:
-    """What is said of every file, by its name."""
-    files = all(os.path.splitext(name)[1].lower() in MEDIA_ENDINGS for name in document)
-    if not files or not all(isinstance(said, dict) for said in document.values()):
+    """What is said of every file, by its name: an object, or a list of labels."""
+    if not all(os.path.splitext(name)[1].lower() in MEDIA_ENDINGS for name in document):
         return None
-    rows = [{"path": name, **_renamed(said, "path")} for name, said in document.items()]
-    return Document(rows, {"path": "path"}, ("an object of files",))
+    if all(isinstance(said, dict) for said in document.values()):
+        rows = [{"path": name, **_renamed(said, "path")} for name, said in document.items()]
+        return Document(rows, {"path": "path"}, ("an object of files",))
+    if all(isinstance(said, list) and all(isinstance(one, str | int) for one in said) for said in document.values()):
+        rows = [{"path": name, "label": one_label(said)} for name, said in document.items()]
+        return Document(rows, {"path": "path", "label": "label"}, ("an object of files and their labels",))
+    return None
+
+
+def _by_id(document: Mapping[str, Any]) -> Document | None:
+    """Rows by an id: more objects than they have keys, which are alike and no row numbers."""
+    rows = list(document.values())
+    if len(rows) < 2 or not all(isinstance(row, dict) and row for row in rows) or len({frozenset(r) for r in rows}) > 1:
+        return None
+    keys = rows[0].keys()
+    if len(rows) <= len(keys) or all(key.isdigit() for key in keys):  # columns by row number, as pandas writes them
+        return None
+    if any(any(called(role, list(document))) for role in ("path", "label")):
+        return None
+    return Document([{"id": name, **_renamed(row, "id")} for name, row in document.items()], {}, ("an object of rows",))
 
 
 def _columns(document: Mapping[str, Any]) -> Document | None:

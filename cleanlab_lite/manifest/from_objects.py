@@ -20,6 +20,7 @@ import pyarrow as pa
 
 from cleanlab_lite.errors import ManifestError
 from cleanlab_lite.manifest.manifest import Manifest
+from cleanlab_lite.manifest.pixels import BLOCK, CHANNELS, bytes_of
 from cleanlab_lite.manifest.readers import to_manifest, with_columns
 from cleanlab_lite.manifest.readers.base import FileKeeper, Rows, check_names, check_rows, without_views
 from cleanlab_lite.manifest.readers.columns import find_columns
@@ -31,9 +32,7 @@ TAKEN = (
     "a path, a Manifest, a pandas or polars DataFrame, an Arrow table, a Hugging Face Dataset, (X, y) arrays, "
     "a list of pictures with labels=, or a torch Dataset"
 )
-CHANNELS = (1, 3, 4)  # grey, RGB, RGBA
 BATCH = 1000  # rows of a Hugging Face dataset looked at together
-BLOCK = 256  # pictures looked at together
 MISSING = -1  # a class number that stands for no label
 
 # type -> what to do instead
@@ -361,7 +360,7 @@ def _inputs(data: Any, keep: FileKeeper) -> np.ndarray | list[str]:
         raise ManifestError(f"X has shape {array.shape}, expected (n, d) or (n, h, w, c)")
     array = _channels_last(data) if array.ndim == 4 else array
     channels = array.shape[3] if array.ndim == 4 else 1
-    parts = (_bytes_of(array[start : start + BLOCK], "X", channels) for start in range(0, len(array), BLOCK))
+    parts = (bytes_of(array[start : start + BLOCK], "X", channels) for start in range(0, len(array), BLOCK))
     return [keep.picture(pixels) for part in parts for pixels in part]
 
 
@@ -377,27 +376,7 @@ def _checked_picture(item: Any, row: int) -> Any:
 
 def _keep_array(array: np.ndarray, where: str, keep: FileKeeper) -> str:
     """One picture (h, w) or (h, w, c)."""
-    return keep.picture(_bytes_of(array, where, array.shape[2] if array.ndim == 3 else 1))
-
-
-def _bytes_of(array: np.ndarray, where: str, channels: int) -> np.ndarray:
-    """Pictures as uint8: as they are, or floats of 0 to 1 rounded to 256 steps. Raises ManifestError."""
-    if channels not in CHANNELS:
-        raise ManifestError(
-            f"{where} has shape {array.shape}, expected pictures with 1, 3 or 4 channels in the last place",
-            hint="channels first? numpy.moveaxis(X, 1, -1); for vectors X.reshape(len(X), -1)",
-        )
-    if array.dtype == np.uint8:
-        return array
-    if array.dtype.kind == "f" and array.size:
-        low, high = float(array.min()), float(array.max())
-        if low >= 0 and high <= 1:  # not with NaN
-            return np.rint(array * 255).astype(np.uint8)
-        raise ManifestError(
-            f"{where} holds floats from {low:g} to {high:g}, expected pictures of 0 to 1, or uint8",
-            hint="undo the normalisation: X * std + mean; X / 255 where they reach 255",
-        )
-    raise ManifestError(f"{where} has type {array.dtype}, expected uint8 or floats of 0 to 1", hint="X.astype('uint8')")
+    return keep.picture(bytes_of(array, where, array.shape[2] if array.ndim == 3 else 1))
 
 
 def _of_torch(data: Any, keep: FileKeeper) -> tuple[np.ndarray | list[str], pa.Array]:

@@ -1,32 +1,39 @@
 """Lists of files that lie beside class folders and say which split a file is for: `testing_list.txt`, `meta/test.txt`.
 
-A line names a file by its class folder and its name, with or without an ending, a label behind it, or folders before.
+A line names a file by its class folder and its name, with or without an ending, a label behind it, folders before, or
+in a cell of a CSV.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from cleanlab_lite.files import open_regular
 from cleanlab_lite.manifest.splits import is_held_back, split_word
 from cleanlab_lite.text import counted, listing
 
-ENDINGS = (".txt", ".lst")
+ENDINGS = (".txt", ".lst", ".csv")
 LARGEST = 64 << 20  # bytes of a list
+FLAGS, IMAGES, FLAG = "train_test_split.txt", "images.txt", {"1": "train", "0": "test"}  # of CUB-200
 NEARLY_ALL = 0.9  # of the lines must name a file
 
 
-def listed_splits(root: str, files: Sequence[str], rows: Sequence[str]) -> tuple[list[str], list[str]]:
-    """n splits of the files `rows`, none where no list among `files` says it; and notes. Paths are relative to `root`.
+def listed_splits(
+    read: Callable[[str], bytes], files: Sequence[str], rows: Sequence[str]
+) -> tuple[list[str], list[str]]:
+    """n splits of the files `rows`, none where no list among `files`, which `read` opens, says it; and notes.
 
     Lists that name a file twice are not used: they are splits of several rounds.
     """
     named = [path for path in files if path.endswith(ENDINGS) and split_word(_stem(path))]
     place = _places(rows) if named else {}
+    for path in named:
+        if os.path.basename(path) == FLAGS and (splits := _flagged(read, path, rows, place)):
+            return splits, [f"splits are from lists: {path!r}, by the numbers of {IMAGES!r}"]
     found: dict[str, list[int]] = {}
     for path in named:
-        lines = _lines(os.path.join(root, path))
+        lines = _lines(read, path)
         at = [row for line in lines if (row := _row(line, place)) >= 0]
         if at and len(at) >= NEARLY_ALL * len(lines):
             found[path] = at
@@ -44,15 +51,34 @@ def listed_splits(root: str, files: Sequence[str], rows: Sequence[str]) -> tuple
     return splits, [f"splits are from lists: {shown}"]
 
 
+def _flagged(read: Callable[[str], bytes], path: str, rows: Sequence[str], place: dict[str, int]) -> list[str]:
+    """n splits by a list of numbers and 1 for training, 0 for tests (CUB-200, NABirds); none where it is none."""
+    files = dict(_pairs(read, os.path.join(os.path.dirname(path), IMAGES)))
+    found = {_row(files.get(number, ""), place): flag for number, flag in _pairs(read, path)}
+    known = [found.get(row, "") for row in range(len(rows))]
+    return [FLAG[flag] for flag in known] if set(known) == {*FLAG} else []
+
+
+def _pairs(read: Callable[[str], bytes], path: str) -> list[tuple[str, str]]:
+    """The first word of every line, and what follows."""
+    found = [line.partition(" ") for line in _lines(read, path)]
+    return [(number, rest.strip()) for number, _, rest in found]
+
+
 def _stem(path: str) -> str:
     return os.path.splitext(os.path.basename(path))[0]
 
 
-def _lines(path: str) -> list[str]:
+def read_list(path: str) -> bytes:
+    """All of a file that may be a list; raises OverflowError where it is larger."""
+    with open_regular(path, LARGEST) as file:
+        return file.read()
+
+
+def _lines(read: Callable[[str], bytes], path: str) -> list[str]:
     try:
-        with open_regular(path, LARGEST) as file:
-            text = file.read().decode("utf-8-sig")
-    except (OSError, ValueError, OverflowError):  # too large, or no text
+        text = read(path).decode("utf-8-sig")
+    except (OSError, ValueError, OverflowError, KeyError):  # too large, no text, or not there
         return []
     return [line.strip() for line in text.splitlines() if line.strip()]
 
@@ -68,7 +94,7 @@ def _places(rows: Sequence[str]) -> dict[str, int]:
 
 
 def _row(line: str, place: dict[str, int]) -> int:
-    for text in (line, line.rpartition(" ")[0], line.partition("\t")[0]):
+    for text in (line, line.rpartition(" ")[0], line.partition("\t")[0], *line.split(",")):
         parts = text.strip().replace("\\", "/").split("/")
         if len(parts) > 1 and (row := place.get("/".join(parts[-2:]), -1)) >= 0:
             return row

@@ -14,7 +14,7 @@ _ASIDE = re.compile(r"\([^)]*\)|\[[^\]]*\]|[\s_.-]")
 
 USUAL: dict[str, tuple[str, ...]] = {
     "path": ("path", "filename", "filepath", "file", "image", "imagepath", "audiofilepath", "audio", "uri", "url"),
-    "label": ("label", "labels", "class", "category", "target", "givenlabel", "y", "command"),
+    "label": ("label", "labels", "class", "category", "target", "givenlabel", "primarylabel", "y", "command"),
     "id": ("id", "sampleid", "uuid", "key"),
     "features": ("features", "feature", "embeddings", "embedding", "vectors", "vector"),
 }
@@ -30,7 +30,7 @@ OTHERS: dict[str, tuple[str, ...]] = {
         *("classname", "classlabel", "labelname", "labeltext", "categoryname", "targetname", "classes", "categories"),
         *("classid", "labelid", "categoryid", "targetid", "classindex", "labelindex", "groundtruth", "gt", "gtlabel"),
         *("groundtruthlabel", "truelabel", "species", "breed", "choice", "annotation", "diagnosis", "dx", "emotion"),
-        *("genre", "primarylabel", "finelabel", "findinglabels", "tags", "tag", "variety", "expression", "labelcode"),
+        *("genre", "finelabel", "findinglabels", "tags", "tag", "variety", "expression", "labelcode"),
         *("soundclass", "sceneclass", "scenelabel", "eventlabel", "imageclass", "imagelabel", "disease"),
         *("speciesname", "speciesid", "commonname", "scientificname", "benignmalignant", "annotationlabel", "keyword"),
     ),

@@ -23,10 +23,10 @@ from cleanlab_lite.errors import ConfigError, ManifestError
 from cleanlab_lite.files import is_remote, local_path, reading
 from cleanlab_lite.manifest.labels import POLICIES, WHOLE
 from cleanlab_lite.manifest.manifest import Manifest, Modality, Source
-from cleanlab_lite.manifest.readers.archive import read_archives, table_in
+from cleanlab_lite.manifest.readers.archive import read_shards, table_in
 from cleanlab_lite.manifest.readers.arrow import DATASET, SPLITS, read_arrow, read_feather, read_saved_dataset
 from cleanlab_lite.manifest.readers.base import UNREAD, FileKeeper, Rows, bare, ending, list_folder, texts, what_to_do
-from cleanlab_lite.manifest.readers.class_labels import with_class_labels
+from cleanlab_lite.manifest.readers.class_labels import with_class_labels, with_names_beside
 from cleanlab_lite.manifest.readers.columns import (
     CLASSES_SHOWN,
     NEMO_PATH,
@@ -55,14 +55,16 @@ from cleanlab_lite.manifest.readers.features import (
     read_npz,
     several_columns,
     vector_columns,
+    with_pictures,
 )
-from cleanlab_lite.manifest.readers.folder import METADATA, check_layout, read_tree
+from cleanlab_lite.manifest.readers.folder import METADATA, check_layout, read_packed, read_tree
 from cleanlab_lite.manifest.readers.modality import modality
 from cleanlab_lite.manifest.readers.partitioned import PARTITION, partitions, read_partitions
 from cleanlab_lite.manifest.readers.places import Places, find_files, missing_of
 from cleanlab_lite.manifest.readers.tabular import DELIMITED, READERS
 from cleanlab_lite.manifest.readers.votes import Ballots, as_items, ballots_of
 from cleanlab_lite.manifest.readers.votes import find_columns as find_annotators
+from cleanlab_lite.manifest.readers.xml import read_xml
 from cleanlab_lite.manifest.roles import called, spelled
 from cleanlab_lite.manifest.sniff import MEDIA_ENDINGS, Media, sniff
 from cleanlab_lite.manifest.splits import file_split, in_words, split_word
@@ -72,13 +74,24 @@ from cleanlab_lite.votes import Votes
 __all__ = ["check_policy", "read_labels", "read_manifest", "sniff", "to_manifest"]
 
 TABLES = ("metadata", "manifest")  # by these names the table of a folder is known, whatever else lies there
-ALL_READERS = {**READERS, ".arrow": read_arrow, ".feather": read_feather, ".ftr": read_feather}
+ALL_READERS = {**READERS, ".arrow": read_arrow, ".feather": read_feather, ".ftr": read_feather, ".xml": read_xml}
 # Forms of files whose ending says nothing, by their first bytes
 CONTENT = {b"PAR1": ".parquet", b"ARROW1": ".arrow", b"FEA1": ".feather", b"[": ".json", b"{": ".json"}
 # What files may be called like, as `spelled`; columns looked at where none is called so
 IDS = ("id", "imageid", "imgid", "fileid", "sampleid", "key", "uuid", "name")
 MOST_IDS = 3
+SUBMISSION = "submission"  # in the name of a table of Kaggle that shows what to hand in: its labels are made up
 RUNS = "nlclean-runs"  # where an audit started here has left its results
+VECTORS = (
+    ".npy",
+    ".npz",
+    ".pt",
+    ".pth",
+    ".safetensors",
+    ".h5",
+    ".hdf5",
+)  # files beside a table without paths, best first
+FEWEST = 5  # files in two tables that are there by no chance
 FEW_ROWS = 20  # that are looked at first
 DATALAB = {"id", "is_label_issue", "label_score", "given_label", "predicted_label"}  # columns of an export
 FOLDER_TABLES = (*(form for form in READERS if form != ".json"), ".arrow", ".feather")  # JSON lies beside many data
@@ -140,6 +153,8 @@ def read_manifest(
         rows = _with_features(rows, local_path(os.fspath(features)), features_column or features_columns)
     elif features_columns is not None:
         rows = with_columns(rows, features_columns, features_column)
+    elif rows.pictures:
+        rows = with_pictures(rows, keep)
     elif (path_column is None and features_column is None) or path_column in media_columns(rows.table):
         rows = with_media(rows, keep)
     places = Places(path_prefix or "", path_suffix or "", local_path(os.fspath(path_root or "")))
@@ -172,6 +187,7 @@ def to_manifest(
         rows = in_one_folder(rows, columns.path)
     if columns.split is None and (name := _split_of_files(rows)):
         rows, columns = _with_split(rows, name), replace(columns, split=name)
+    rows = with_names_beside(rows, columns.label)
     labels, classes, form, label_notes = make_labels(rows, columns, multi_label)
     check_classes(rows, columns.label, labels, classes)
     refuse_denied(rows, columns)
@@ -201,6 +217,8 @@ def to_manifest(
         parts, segment_columns, segment_notes = make_segments(rows, uris, columns.path == NEMO_PATH)
     if segment_columns:
         segment_notes.append(f"segments of files: {' and '.join(segment_columns)}, in seconds")
+    if uris is not None and parts is None and ballots is None and os.path.isdir(path):
+        _refuse_versions(rows, uris)
     if uris is not None and parts is None and (several := of_several_labels(uris, np.where(uris != "", labels, -1))):
         label_notes.append(f"files with different labels in several rows: {several:,}")
     splits, split_notes = make_splits(rows, columns)
@@ -316,6 +334,27 @@ def _count(ballots: Ballots, rows: Rows, classes: tuple[str, ...], multi_label: 
     return votes, notes
 
 
+def _refuse_versions(rows: Rows, uris: np.ndarray) -> None:
+    """Raise ManifestError where all files of one table of a folder are in others, too: versions, read as one.
+
+    A glob says that all of them are meant.
+    """
+    if len(rows.file_splits) < 2 or _split_of_files(rows):
+        return
+    ends = np.cumsum([count for _, count in rows.file_splits])
+    named = [{*part.tolist()} - {""} for part in np.split(uris, ends[:-1])]
+    known: set[str] = set()
+    for number, files in sorted(enumerate(named), key=lambda pair: -len(pair[1])):
+        if len(files) >= FEWEST and files <= known:
+            raise ManifestError(
+                f"{rows.path!r}: all {len(files):,} files of table {number + 1} of {len(named)}, by their names, are "
+                f"in the others as well, such as {min(files)!r}",
+                hint="are these versions of one table? Name one of them; votes of several annotators need a column "
+                "that says who gave them",
+            )
+        known |= files
+
+
 def _refuse_logins(rows: Rows, uris: np.ndarray | None) -> None:
     """Raise ManifestError for the first address with a password in it: ids, reports and exports would show it."""
     for row, uri in enumerate(() if uris is None else uris.tolist()):
@@ -335,11 +374,13 @@ def _with_ids_as_paths(rows: Rows, asked: Mapping[str, str | None], places: Plac
     if not ids and not any(map(any, called("path", names))):
         ids = list(islice((name for name in names if _names_each(rows, name)), MOST_IDS))
     for name in ids:
-        with suppress(ManifestError):  # no text, or no folder
-            uris, _ = find_files(rows, texts(rows, name), places)
-            if any(map(os.path.isfile, uris[:20].tolist())):
-                note = f"no path column: the files are called like the cells of {name!r}"
-                return replace(rows, known=rows.known | {"path": name}, notes=(*rows.notes, note))
+        cells: list[str] = []
+        with suppress(ManifestError):  # no text
+            cells = texts(rows, name)
+        uris, _ = find_files(rows, cells, places) if cells else (np.array([]), [])
+        if any(map(os.path.isfile, uris[:20].tolist())):
+            note = f"no path column: the files are called like the cells of {name!r}"
+            return replace(rows, known=rows.known | {"path": name}, notes=(*rows.notes, note))
     return rows
 
 
@@ -369,18 +410,18 @@ def _find_columns(rows: Rows, asked: Mapping[str, str | None], multi_label: str 
         elif more := hint_for(rows.table, [name for name in asked.values() if name is not None]):
             error.hint = f"{more}; otherwise {error.hint}"
         elif "no label column" not in error.message and (beside := _vectors_beside(rows)):
-            error.hint = (
-                f"if {os.path.basename(beside)!r} holds the vectors of the rows: --features {beside!r}; {error.hint}"
-            )
+            name = os.path.basename(beside)
+            how = f"--features {beside!r}" if ending(name) in (".npy", ".npz") else f"{what_to_do(beside)}"
+            error.hint = f"if {name!r} holds the vectors of the rows: {how}; {error.hint}"
         raise
 
 
 def _vectors_beside(rows: Rows) -> str:
-    """An `.npy` or `.npz` file in the folder of a table; "" where there is none."""
+    """A file that may hold vectors in the folder of a table, `.npy` or `.npz` first; "" where there is none."""
     folder = rows.folders[0][0]
     if is_remote(folder) or not os.path.isdir(folder):
         return ""
-    found = [name for name in list_folder(folder) if ending(name) in (".npy", ".npz")]
+    found = [name for form in VECTORS for name in list_folder(folder) if ending(name) == form]
     return os.path.relpath(os.path.join(folder, found[0])) if found else ""
 
 
@@ -449,6 +490,7 @@ def read_labels(path: str | os.PathLike[str], columns: Mapping[str, str], *, quo
     roles = Columns(columns["label"], columns.get("path"), columns.get("id"))
     if roles.path is not None:
         rows = in_one_folder(rows, roles.path)
+    rows = with_names_beside(rows, roles.label)
     labels, classes, _, _ = make_labels(rows, roles, WHOLE)
     several = tuple(name for role, name in columns.items() if role.startswith("label"))
     return Manifest(
@@ -478,18 +520,18 @@ def _read_rows(path: str, quotes_are_text: bool = False, layout: str | None = No
     """The rows of whatever `path` is."""
     if not is_remote(path) and os.path.isdir(path):
         return _read_folder(path, quotes_are_text, layout)
-    if layout is not None:
+    if layout is not None and ending(path) not in ARCHIVES:
         raise ConfigError(f"--layout is about folders of classes, and {path!r} is none", hint="leave it out")
     if is_remote(path):
         return _read_files([path], quotes_are_text)
     if os.path.exists(path):
-        return _read_files([path], quotes_are_text)
+        return _read_files([path], quotes_are_text, layout)
     if matches := sorted(name for name in glob.glob(path, recursive=True) if os.path.isfile(name)):
-        return _read_files(matches, quotes_are_text)
+        return _read_files(matches, quotes_are_text, layout)
     raise _not_found(path)
 
 
-def _read_files(paths: list[str], quotes_are_text: bool) -> Rows:
+def _read_files(paths: list[str], quotes_are_text: bool, layout: str | None = None) -> Rows:
     forms = sorted({form_of(path) for path in paths})
     if len(forms) > 1:
         raise ManifestError(
@@ -500,10 +542,10 @@ def _read_files(paths: list[str], quotes_are_text: bool) -> Rows:
     if form == ".npz" and len(paths) == 1:
         return read_npz(paths[0])
     if form in ARCHIVES:
-        table = table_in(paths[0]) if len(paths) == 1 else ""
-        return _read_files([table], quotes_are_text) if table else read_archives(paths)
+        table = table_in(paths[0]) if len(paths) == 1 and layout is None else ""
+        return _read_files([table], quotes_are_text) if table else read_shards(paths) or read_packed(paths, layout)
     if form not in ALL_READERS:
-        known = [*READERS, ".arrow", ".feather", ".npz", *ARCHIVES]
+        known = [*READERS, ".arrow", ".feather", ".npz", ".xml", *ARCHIVES]
         raise ManifestError(
             f"{listing(paths, 5)}: unknown ending {form!r}, expected {', '.join(known)} or a folder",
             hint=FOLDERS if is_remote(paths[0]) and not form else what_to_do(paths[0]),
@@ -549,6 +591,8 @@ def _read_folder(folder: str, quotes_are_text: bool, layout: str | None) -> Rows
     named = [name for name in in_all if os.path.splitext(name)[0] in TABLES]
     tables = named or in_all
     subfolders = [name for name in names if os.path.isdir(os.path.join(folder, name))]
+    if subfolders or len(tables) > 1:
+        tables = [name for name in tables if SUBMISSION not in name.casefold()]
     if not tables and (of_splits := _of_splits(folder, subfolders)):
         return _read_files(of_splits, quotes_are_text)
     if not tables and len(subfolders) == 1 and _holds_tables(inner := os.path.join(folder, subfolders[0])):
@@ -599,13 +643,15 @@ def _one_dataset(folder: str, names: list[str]) -> Rows | None:
         return with_class_labels(read_saved_dataset(folder))
     if any(name.startswith("part-") for name in names) and (vectors := read_vectors(folder)):
         return vectors
-    if {"data", "labels.json"} <= set(names):  # FiftyOne
-        return _read_files([os.path.join(folder, "labels.json")], False)
+    listed = "labels.json" if "data" in names else "info.labels"  # FiftyOne, Edge Impulse
+    if listed in names:
+        return _read_files([os.path.join(folder, listed)], False)
     folders = [name for name in names if os.path.isdir(os.path.join(folder, name))]
     parts = [folder] if not folders else [os.path.join(folder, name) for name in folders if split_word(name)]
     shards = [_shards(part) for part in parts] if len(parts) == max(1, len(folders)) else []
     if shards and all(shards):
-        return read_archives([path for each in shards for path in each])
+        tars = [path for each in shards for path in each]
+        return read_shards(tars) or read_packed(tars)
     keyed = bool(folders) and all(map(PARTITION.fullmatch, folders))
     if keyed and (keys := partitions(folder)):
         return with_class_labels(read_partitions(folder, keys))

@@ -1,4 +1,4 @@
-"""Archives: WebDataset shards, class folders in a `.zip` or `.tar`, and tables that lie in one beside their files."""
+"""Archives: WebDataset shards, and tables that lie in a `.zip` or `.tar` beside their files."""
 
 from __future__ import annotations
 
@@ -8,20 +8,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import pyarrow as pa
-
 from cleanlab_lite.archives import Member, names_in, read_member, uri_of
 from cleanlab_lite.errors import ManifestError
 from cleanlab_lite.files import json_value, reading
-from cleanlab_lite.manifest.readers.base import Rows, check_rows, ending, json_table, title
+from cleanlab_lite.manifest.readers.base import WHOLE_ARCHIVE, Rows, check_rows, ending, json_table, title
 from cleanlab_lite.manifest.sniff import MEDIA_ENDINGS
 from cleanlab_lite.manifest.splits import file_split, split_word
 from cleanlab_lite.text import counted, listing
 
+CVAT = "annotations.xml"  # in an export of CVAT
 TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet", ".arrow", ".feather", ".json")
 LABELS = (".cls", ".json", ".txt")  # of WebDataset
 LONGEST = 1 << 20  # bytes of a label or the JSON of a sample
-HINT = "is it a whole archive? Compressed tars (.tar.gz) need to be unpacked"
 
 
 @dataclass(frozen=True)
@@ -45,9 +43,9 @@ class _Sample:
 
 def table_in(archive: str) -> str:
     """URI of the one table in an archive, the nearest to its root; "" where it has none, or is a WebDataset."""
-    with reading(f"cannot read {archive!r}", ManifestError, hint=HINT):
+    with reading(f"cannot read {archive!r}", ManifestError, hint=WHOLE_ARCHIVE):
         names = names_in(archive)
-    tables = [name for name in names if ending(name) in TABLES]
+    tables = [name for name in names if ending(name) in TABLES or os.path.basename(name) == CVAT]
     if not tables or len(tables) > len(names) / 4:
         return ""
     depth = min(name.count("/") for name in tables)
@@ -62,17 +60,17 @@ def table_in(archive: str) -> str:
     return uri_of(archive, chosen[0])
 
 
-def read_archives(paths: Sequence[str]) -> Rows:
-    """A row per sample of WebDataset shards, or per file of class folders. Nothing is unpacked."""
+def read_shards(paths: Sequence[str]) -> Rows | None:
+    """A row per sample of WebDataset shards; None where they are none. Nothing is unpacked."""
     names: dict[str, list[str]] = {}
     for path in paths:
-        with reading(f"cannot read {path!r}", ManifestError, hint=HINT):
+        with reading(f"cannot read {path!r}", ManifestError, hint=WHOLE_ARCHIVE):
             names[path] = names_in(path)
     samples = [sample for path in paths for sample in _samples(path, names[path])]
     labelled = sum(bool(sample.media) and any(map(sample.end, LABELS)) for sample in samples)
     if samples and labelled >= len(samples) / 2:
         return _webdataset(paths, samples)
-    return _folders(paths, names)
+    return None
 
 
 def _samples(archive: str, names: Sequence[str]) -> list[_Sample]:
@@ -131,43 +129,8 @@ def _webdataset(paths: Sequence[str], samples: Sequence[_Sample]) -> Rows:
 
 def _text(sample: _Sample, end: str) -> str:
     name = sample.files[end]
-    with reading(f"cannot read {name!r} in {sample.archive!r}", ManifestError, hint=HINT):
+    with reading(f"cannot read {name!r} in {sample.archive!r}", ManifestError, hint=WHOLE_ARCHIVE):
         data = read_member(Member(sample.archive, name))
         if len(data) > LONGEST:
             raise ValueError(f"it has {len(data)} bytes, more than a label or the facts of a sample can have")
         return data.decode("utf-8-sig")
-
-
-def _folders(paths: Sequence[str], names: dict[str, list[str]]) -> Rows:
-    """A row per picture or sound, by the folder that it lies in; folders that are all called like splits are those."""
-    columns: dict[str, list[str]] = {"id": [], "path": [], "label": [], "split": []}
-    for path in paths:
-        media = [name for name in names[path] if ending(name) in MEDIA_ENDINGS]
-        wrapping = os.path.commonpath([os.path.dirname(name) for name in media]) if media else ""
-        inner = [os.path.relpath(name, wrapping or ".").replace(os.sep, "/") for name in media]
-        tops = {name.partition("/")[0] for name in inner if "/" in name}
-        splits = bool(tops) and all(map(split_word, tops)) and any(name.count("/") > 1 for name in inner)
-        for name, rest in zip(media, inner, strict=True):
-            parts = rest.split("/")
-            if len(parts) > 1 + splits:
-                columns["id"].append(name)
-                columns["path"].append(uri_of(path, name))
-                columns["label"].append(parts[splits])
-                columns["split"].append(parts[0] if splits else "")
-    if not columns["id"]:
-        shown = listing([name for each in names.values() for name in each], 5) or "nothing"
-        raise ManifestError(
-            f"{title(paths)!r}: expected a folder per class, a table, or WebDataset, found {shown}",
-            hint="WebDataset has key.jpg and key.cls; else unpack it, and give the table or the folder",
-        )
-    if not any(columns["split"]):
-        del columns["split"]
-    ids = columns["id"]
-    if len(set(ids)) < len(ids):
-        columns["id"] = columns["path"]
-    known = {name: name for name in columns}
-    table = pa.table({name: pa.array(cells, pa.string()) for name, cells in columns.items()})
-    folders = ((os.path.dirname(os.path.abspath(paths[0])), len(ids)),)
-    skipped = sum(map(len, names.values())) - len(ids)
-    note = (f"skipped {counted(skipped, 'file')}: no pictures or sounds, or outside the class folders",)
-    return Rows(title(paths), table, "csv", folders, known=known, notes=note if skipped else ())

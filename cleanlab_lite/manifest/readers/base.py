@@ -31,6 +31,7 @@ MOST_COLUMNS = 100_000
 ARRAYS = (
     "write its pictures to files in a folder per class, or its vectors with numpy.savez(file, features=..., labels=...)"
 )
+SAVEZ = "write its vectors with numpy.savez(file, features=..., labels=...)"
 PICKLE = f"pickles are not read, they can run programs: {ARRAYS}"
 IDX = f"this is MNIST's own form: {ARRAYS}"
 UNREAD = {  # endings of files that may hold labels and are not read -> what to do
@@ -40,17 +41,25 @@ UNREAD = {  # endings of files that may hold labels and are not read -> what to 
     ".ods": "save the sheet as CSV",
     ".pkl": "pickles are not read, they can run programs: save a frame with to_parquet(), arrays with numpy.savez()",
     ".tgz": "unpack it, or pack it again without compression: .tar and .zip are read as they are",
-    ".xml": "export the annotations as CSV or JSON (CVAT: as Datumaro, or as ImageNet, which is a folder per class)",
     ".mat": f"scipy.io.loadmat reads it: {ARRAYS}",
     ".h5": f"h5py reads it: {ARRAYS}",
     ".hdf5": f"h5py reads it: {ARRAYS}",
     ".tfrecord": "write its pictures to files in a folder per class, or its rows to Parquet",
     ".arff": "scipy.io.arff.loadarff reads it: save it as CSV, and name its numbers with --features-columns",
+    ".pt": f"torch.load reads it: {SAVEZ}",
+    ".pth": f"torch.load reads it: {SAVEZ}",
+    ".safetensors": f"safetensors.numpy.load_file reads it: {SAVEZ}",
+    ".h5ad": f"anndata.read_h5ad reads it, labels are a column of its .obs: {SAVEZ}",
+    ".libsvm": f"sklearn.datasets.load_svmlight_file reads it, .toarray() makes it dense: {SAVEZ}",
+    ".svm": f"sklearn.datasets.load_svmlight_file reads it, .toarray() makes it dense: {SAVEZ}",
     ".npy": "give it with --features, next to a table of labels",
     ".txt": "rename it to .csv or .tsv if it is a table, with a line that names the columns, such as path,label",
 }
 STRANGE = {b"\x80\x02": PICKLE, b"\x80\x03": PICKLE, b"\x80\x04": PICKLE, b"\x80\x05": PICKLE, b"\0\0\x08": IDX}
 STRANGE |= {b"\x89HDF": UNREAD[".h5"], b"MATLAB": UNREAD[".mat"]}  # the first bytes of such files
+# Folders of what was drawn on pictures, without underscores
+DRAWN = {"masks", "mask", "annotations", "annotation", "segmentations", "segmentation", "labels", "groundtruth", "gt"}
+WHOLE_ARCHIVE = "is it a whole archive? Compressed tars (.tar.gz) need to be unpacked"
 RESERVED = "__nlclean_"  # columns of a saved manifest
 
 
@@ -81,6 +90,7 @@ class Rows:
     classes: dict[str, tuple[str, ...]] = field(default_factory=dict)  # column -> its classes in their own order
     names: dict[str, dict[str, str]] = field(default_factory=dict)  # column of numbers -> cell -> name of the class
     files: dict[str, list[str]] = field(default_factory=dict)  # column -> paths of the files that its n cells hold
+    pictures: tuple[str, ...] = ()  # arrays of an `.npz` whose pictures are the rows, one after the other
     file_splits: tuple[tuple[str, int], ...] = ()  # of several files: the split each is named after, and its rows
     notes: tuple[str, ...] = ()
 

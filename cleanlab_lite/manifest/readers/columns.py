@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 from cleanlab_lite import addresses
 from cleanlab_lite.errors import ManifestError
 from cleanlab_lite.files import is_remote
+from cleanlab_lite.manifest.annotated import OF_BOXES
 from cleanlab_lite.manifest.labels import DROP, FIRST, WHOLE, find_form, labels_of, lists_labels, look_alike
 from cleanlab_lite.manifest.readers.base import Rows, ending, holds_json, is_text, locate, plain, storable, texts
 from cleanlab_lite.manifest.roles import called, is_geometry, spelled
@@ -60,6 +61,7 @@ MEDIA_ENDINGS |= {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3"}
 YES, NO = ("1", "1.0", "true", "yes", "x"), ("0", "0.0", "false", "no", "-1", "-1.0", "")  # in one-hot columns
 MISSING_WORDS = {"nan", "none", "null", "na", "n/a"}  # classes, but perhaps not meant to be
 LONGEST_PATH = 255  # characters without a slash or an ending
+MERGED = "labels look like merged cells of a spreadsheet, each in the first row of its group only: fill them down"
 BASE64 = re.compile(r"[A-Za-z0-9+/\s]+={0,2}\s*")
 INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
 DECIMAL = re.compile(r"[+-]?[0-9]{1,18}\.[0-9]*")
@@ -838,8 +840,7 @@ def refuse_boxes(rows: Rows, columns: Columns, labels: np.ndarray) -> None:
     if several:
         raise ManifestError(
             f"{rows.path!r}: rows are boxes, and {counted(several, 'picture')} have boxes of several classes",
-            hint="nlclean audits one label per picture, and does not read boxes: cut the boxes out into pictures of "
-            "their own, or leave these pictures out",
+            hint=OF_BOXES,
         )
 
 
@@ -853,12 +854,25 @@ def check_classes(rows: Rows, column: str, labels: np.ndarray, classes: Sequence
         )
     labelled = labels[labels >= 0]
     alone = int((np.bincount(labelled) == 1).sum())
+    merged = f"; {MERGED}" if _looks_merged(labels) else ""
     if len(labelled) > 10 and alone > len(labelled) / 2:
         raise ManifestError(
             f"{rows.path!r}: label column {column!r} has {len(classes)} classes for {len(labelled)} labelled rows, "
             f"{alone} of them with one row",
-            hint="is this the label? Name the right column with --label-column",
+            hint=f"is this the label? Name the right column with --label-column{merged}",
         )
+
+
+def _looks_merged(labels: np.ndarray) -> bool:
+    """Whether labels (n,), -1 for none, stand in the first rows of groups only, as cells merged in a spreadsheet come
+    out: no two alike after each other, and each with rows without one behind it, or half of them where none repeats."""
+    given = labels >= 0
+    if len(labels) < 4 or not given[0] or not 2 <= given.sum() <= len(labels) / 2:
+        return False
+    heads = labels[given]
+    followed = ~np.append(given[1:], True)[given]
+    once = len(np.unique(heads)) == len(heads)
+    return bool((heads[1:] != heads[:-1]).all() and (followed.all() or (once and followed.mean() >= 0.5)))
 
 
 def classes_in_words(labels: np.ndarray, classes: Sequence[str]) -> str:
@@ -876,6 +890,7 @@ def _label_notes(labels: np.ndarray, classes: list[str]) -> list[str]:
     notes = []
     if unlabelled := int((labels < 0).sum()):
         notes.append(f"rows without a label: {unlabelled}")
+    notes += [MERGED] if _looks_merged(labels) else []
     notes += [f"classes {listing(group)} differ only by {how}" for group, how in look_alike(classes)]
     if words := [name for name in classes if name.strip().lower() in MISSING_WORDS]:
         kind = "a class, not as a missing label" if len(words) == 1 else "classes, not as missing labels"

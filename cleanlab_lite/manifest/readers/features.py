@@ -8,7 +8,7 @@ import os
 import re
 import sys
 import zipfile
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Any, BinaryIO
@@ -17,10 +17,34 @@ import numpy as np
 import pyarrow as pa
 
 from cleanlab_lite.errors import ManifestError
-from cleanlab_lite.files import declared_arrays, is_remote, load_archive, load_arrays, open_regular, reading
-from cleanlab_lite.manifest.readers.base import Rows, ending, folder_of, holds_json, is_text, plain, read_file
+from cleanlab_lite.files import (
+    array_blocks,
+    declared_arrays,
+    is_remote,
+    load_archive,
+    load_arrays,
+    open_regular,
+    reading,
+)
+from cleanlab_lite.manifest.pixels import BLOCK as BLOCK_OF_PICTURES
+from cleanlab_lite.manifest.pixels import bytes_of
+from cleanlab_lite.manifest.readers.base import (
+    FileKeeper,
+    Rows,
+    ending,
+    folder_of,
+    holds_json,
+    is_text,
+    plain,
+    read_file,
+)
+from cleanlab_lite.manifest.splits import split_word
 from cleanlab_lite.text import listing
 
+PARTS = {  # words in names of arrays beside those of splits
+    "inputs": ("x", "images", "image", "imgs", "data", "features", "embeddings", "vectors", "pixels"),
+    "labels": ("y", "labels", "label", "targets", "target"),
+}
 FEATURE_KEYS = ("features", "embeddings", "x")
 LABEL_KEYS = ("labels", "y")
 ID_KEYS = ("ids",)
@@ -28,20 +52,23 @@ ID_KEYS = ("ids",)
 CALLED = ("features", "feature", "embeddings", "embedding", "vectors", "vector", "emb", "feat", "feats")
 FEWEST = 4  # numbers in text that could be a box
 AROUND = re.compile(r"(?:(?:array|tensor)\()?\[([^\[\]]*)\](?:,[^()\[\]]*)?\)?")
-NUMBERED = re.compile(r"(.*?)[0-9]+")
+NUMBERED = re.compile(r"([^0-9]*)[0-9]+(?:[x_.-][0-9]+)*")  # emb_7, pixel_0_27, 28x28
 NAMED = 4  # columns in a hint
 FIRST = 20  # rows that show whether a column holds numbers
 BLOCK = 4096  # rows looked at together
 
 
 def read_npz(path: str) -> Rows:
-    """An archive of `features` (n, d), `labels` (n,) and, if there are any, `ids` (n,), or names like these.
+    """An archive of `features` (n, d), `labels` (n,) and, if there are any, `ids` (n,), or names like these; or
+    such pairs as `x_train` and `y_train`, also of pictures (n, h, w) or (n, h, w, c).
 
     The table has the columns `id` (the row number, from 0, where the archive has no ids) and `label`.
     """
     arrays = _declared(path)
     if isinstance(arrays, np.ndarray):
         raise ManifestError(f"{path!r} holds one array", hint="give it with --features, next to a table of labels")
+    if parts := _parts(arrays):
+        return _read_parts(path, arrays, parts)
     keys = {"features": FEATURE_KEYS, "labels": LABEL_KEYS, "ids": ID_KEYS}
     matches = {role: _key(path, arrays, role, choices) for role, choices in keys.items()}
     names = _by_shape(arrays, {role: name for role, name in matches.items() if name is not None})
@@ -72,11 +99,88 @@ def read_npz(path: str) -> Rows:
     )
 
 
+def _parts(arrays: Mapping[str, np.ndarray]) -> dict[str, tuple[str, str]]:
+    """Split -> its inputs and its labels, by their names: `x_train`, `test_images`; none where they are not all there,
+    and where vectors of one split are read without."""
+    found: dict[str, dict[str, str]] = {"inputs": {}, "labels": {}}
+    for name in arrays:
+        words = re.split(r"[\W_]+", name.casefold())
+        splits, rest = [word for word in words if split_word(word)], [word for word in words if not split_word(word)]
+        role = next((role for role, known in PARTS.items() if rest and rest[0] in known), "")
+        if role and len(rest) == 1 and len(splits) < 2:
+            if (split := "".join(splits)) in found[role]:
+                return {}
+            found[role][split] = name
+    inputs, labels = found["inputs"], found["labels"]
+    pictures = {arrays[name].ndim in (3, 4) for name in inputs.values()}
+    if inputs.keys() != labels.keys() or len(pictures) != 1 or (len(inputs) == 1 and pictures == {False}):
+        return {}
+    return {split: (name, labels[split]) for split, name in inputs.items()}
+
+
+def _read_parts(path: str, arrays: Mapping[str, np.ndarray], parts: Mapping[str, tuple[str, str]]) -> Rows:
+    """Rows of all parts, one after the other, called by the array that they are in and their number there."""
+    given = _load(path, [label for _, label in parts.values()])
+    labels = [given[label][:, 0] if given[label].shape[1:] == (1,) else given[label] for _, label in parts.values()]
+    names, splits = [], []
+    for (split, (name, _)), found in zip(parts.items(), labels, strict=True):
+        _column(path, "labels", found)
+        if arrays[name].shape[:1] != found.shape:
+            raise ManifestError(
+                f"{path!r}: {name!r} has shape {arrays[name].shape}, and there are {len(found)} labels",
+                hint="row i of both must be the same sample",
+            )
+        names += [f"{name}[{row}]" for row in range(len(found))]
+        splits += [split] * len(found)
+    inputs = tuple(name for name, _ in parts.values())
+    pictures = arrays[inputs[0]].ndim > 2
+    features = None
+    if not pictures:
+        if len({arrays[name].shape[1:] for name in inputs}) > 1:
+            raise ManifestError(f"{path!r}: vectors of different lengths: {_shapes(arrays)}")
+        loaded = _load(path, inputs)
+        features = check_features(path, np.concatenate([loaded[name] for name in inputs]))
+    role = "path" if pictures else "id"
+    columns = {"image" if pictures else "id": names, "label": _column(path, "labels", np.concatenate(labels))}
+    known = {role: "image" if pictures else "id", "label": "label"}
+    if len(parts) > 1:
+        columns, known = columns | {"split": splits}, known | {"split": "split"}
+    return Rows(
+        path,
+        pa.table(columns),
+        "arrays",
+        ((folder_of(path), len(names)),),
+        known=known,
+        features=features,
+        pictures=inputs if pictures else (),
+        notes=(f"arrays: {', '.join(f'{name!r} with {label!r}' for name, label in parts.values())}",),
+    )
+
+
+def with_pictures(rows: Rows, keep: FileKeeper | None) -> Rows:
+    """The rows, with files that `keep` makes of pictures in arrays. Raises ManifestError for what is no picture."""
+    if keep is None:
+        raise ManifestError(
+            f"{rows.path!r} holds pictures in arrays, which need a place for files",
+            hint="`nlclean audit` and nlclean.audit(path) read it",
+        )
+    files = []
+    for name in rows.pictures:
+        with reading(f"cannot read {rows.path!r}", ManifestError, hint=HINT), _stream(rows.path) as file:
+            for pixels in array_blocks(file, name, BLOCK_OF_PICTURES):
+                made = bytes_of(pixels, f"{name!r}", pixels.shape[3] if pixels.ndim == 4 else 1)
+                files += [keep.picture(each) for each in made]
+    return replace(rows, files={"image": files}, notes=(*rows.notes, "pictures in arrays are kept as files"))
+
+
 def _hint_of_arrays(arrays: dict[str, np.ndarray]) -> str:
     """What to save instead of arrays of pictures, or of several splits."""
     usual = "expected `features` (n, d) and `labels` (n,), and `ids` (n,) if you have them"
     if any(array.ndim in (3, 4) for array in arrays.values()):
-        return f"{usual}; pictures are read from files: write them with PIL.Image.fromarray, a folder per class"
+        return (
+            "pictures need labels by them: `images` (n, h, w, c) and `labels` (n,), or so for every split, such as "
+            "`train_images` and `train_labels`, or `x_train` and `y_train`"
+        )
     if sum(array.ndim == 2 for array in arrays.values()) > 1:
         return f"{usual}: those of one split, or of all of them put together"
     return usual
@@ -386,7 +490,7 @@ def _by_shape(arrays: dict[str, np.ndarray], names: dict[str, str]) -> dict[str,
     return names
 
 
-def _shapes(arrays: dict[str, np.ndarray]) -> str:
+def _shapes(arrays: Mapping[str, np.ndarray]) -> str:
     return ", ".join(f"{name!r} {array.shape}" for name, array in list(arrays.items())[:20])
 
 

@@ -9,16 +9,28 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
 
 from cleanlab_lite.archives import ENDINGS as ARCHIVES
+from cleanlab_lite.archives import Member, names_in, read_member, size_in, uri_of
 from cleanlab_lite.errors import ConfigError, ManifestError
-from cleanlab_lite.manifest.lists import listed_splits
-from cleanlab_lite.manifest.readers.base import UNREAD, Rows, ending, unreadable, what_to_do
-from cleanlab_lite.manifest.sniff import MEDIA_ENDINGS
+from cleanlab_lite.files import reading
+from cleanlab_lite.manifest.folders import NUMBERED, Folder, check_folders, outputs_in
+from cleanlab_lite.manifest.lists import LARGEST, listed_splits, read_list
+from cleanlab_lite.manifest.readers.base import (
+    DRAWN,
+    UNREAD,
+    WHOLE_ARCHIVE,
+    Rows,
+    ending,
+    title,
+    unreadable,
+    what_to_do,
+)
+from cleanlab_lite.manifest.sniff import IMAGE_ENDINGS, MEDIA_ENDINGS
 from cleanlab_lite.manifest.splits import is_held_back, is_part, is_unlabelled, split_word
 from cleanlab_lite.text import counted, listing
 
@@ -28,12 +40,13 @@ SIDECARS |= {".html", ".ini", ".db", ".py", ".log", ".mat", ".pkl", ".pickle", "
 SIDECARS |= {".tgz", ".7z", ".rar", ".pdf", ".doc", ".docx", ".xls", ".xlsx", ".ipynb", ".sh", ".toml", ".cfg", ".pt"}
 SIDECARS |= {".pth", ".onnx", ".safetensors", ".lst", ".arrow", ".sqlite", ".textgrid", ".lab", ".srt", ".rtf", ".bib"}
 MEDIA = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".wav", ".flac", ".ogg", ".mp3"}
-TABLES = {".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet"}
+TABLES = {".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet", ".xml"}
 LOOKED_AT = 3  # files of an ending that says nothing, to see whether they are text
 # Folders beside a folder of pictures that hold what was drawn on them.
 PICTURES = {"images", "image", "imgs", "img", "pictures", "photos", "original", "originals"}
+MASK = re.compile(r"(.+?)[ _-](?:masks?|seg|segmentation|groundtruth|gt)(?:[ _-]?\d+)?", re.IGNORECASE)
 NO_CLASS = "_background_noise_"  # of Speech Commands: minutes that noise is cut from
-DRAWN = {"masks", "mask", "annotations", "annotation", "segmentations", "segmentation", "labels", "groundtruth", "gt"}
+WEIGHTS = {".pt", ".pth", ".safetensors"}  # files of networks, which lie beside pictures
 METADATA = {"metadata.csv", "metadata.jsonl", "metadata.parquet"}
 RESOURCE_FORKS = "__MACOSX"  # what a Mac puts into an archive beside the data
 
@@ -42,8 +55,6 @@ LEAF, PATH = "leaf", "path"  # layouts: the innermost folder, or all folders, ar
 LEVELS = ("split", "class", "any")  # what a level of a layout is
 EXPECTED = "levels such as 'class', 'split/class', 'class/any' or 'class/class', or 'leaf', 'path' or 'auto'"
 
-Folder = tuple[str, ...]  # names from the root down
-_NUMBERED = re.compile(r"([^\W\d].*?)[\W_]*\d+")  # cat.12, Maine_Coon_007
 _COUNTED = re.compile(r"[\W\d_]+")  # what numbers the parts of something: batch_01, 2021-05
 
 
@@ -96,32 +107,92 @@ def read_tree(root: str, layout: str | None = None) -> Rows:
             f"{root!r}: metadata files in subfolders ({listing(metadata, 3)})",
             hint=f"give one of these folders, or all files as a glob: '{os.path.join(root, '*', 'metadata.*')}'",
         )
-    tree = _tree(root, _data(root, files), files)
+    where = {path: os.path.join(root, path) for path in files}
+    store = _Store(lambda path: os.path.getsize(where[path]), lambda path: read_list(where[path]))
+    columns, notes = _read(root, files, _data(root, files), layout, store)
+    table = pa.table({name: pa.array(values, pa.string()) for name, values in columns.items()})
+    folders = ((os.path.abspath(root), len(table)),)
+    return Rows(root, table, "folder", folders, known={name: name for name in columns}, notes=tuple(notes))
+
+
+def read_packed(paths: Sequence[str], layout: str | None = None) -> Rows:
+    """As `read_tree`, of the folders in archives: columns `id`, `path` (the address in the archive), `label`, `split`.
+
+    Archives that are called like splits or numbered parts, or that hold no folders but their own name, are folders
+    themselves.
+    """
+    check_layout(layout)
+    with reading(f"cannot read {title(paths)!r}", ManifestError, hint=WHOLE_ARCHIVE):
+        inside = {path: names_in(path) for path in paths}
+    stems = {path: os.path.splitext(os.path.basename(path))[0] for path in paths}
+    media = {path: [name for name in names if ending(name) in MEDIA_ENDINGS] for path, names in inside.items()}
+    flat = all(os.path.dirname(name) in ("", stems[path]) for path, names in media.items() for name in names)
+    named = all(split_word(stem) or is_part(stem) for stem in stems.values())
+    as_folders = len(paths) > 1 and len({*stems.values()}) == len(paths) and (named or flat)
+    place: dict[str, Member] = {}
+    for path, names in inside.items():
+        for name in names:
+            folder, _, file = name.rpartition("/")
+            parts = [*([stems[path]] if as_folders else []), *([folder] if folder else []), file]
+            if "/".join(parts) in place:  # the same name in another archive
+                parts[-1] = f"{stems[path]}:{file}"
+            place["/".join(parts)] = Member(os.path.abspath(path), name)
+    data = [name for name in place if ending(name) in MEDIA_ENDINGS]
+    if all("/" not in name for name in data):
+        raise ManifestError(
+            f"{title(paths)!r}: expected a folder per class, a table, or WebDataset, found "
+            f"{listing(list(place), 5) or 'nothing'}",
+            hint="WebDataset has key.jpg and key.cls; else unpack it, and give the table or the folder",
+        )
+    store = _Store(lambda name: size_in(place[name]), lambda name: read_member(place[name], LARGEST))
+    columns, notes = _read(title(paths), list(place), data, layout, store)
+    found = [place[name] for name in columns.pop("path")]
+    uris = [uri_of(*each) for each in found]
+    names = [each.name for each in found]
+    columns = {"id": names if len({*names}) == len(names) else uris, "path": uris, **columns}
+    table = pa.table({name: pa.array(values, pa.string()) for name, values in columns.items()})
+    folders = ((os.path.dirname(os.path.abspath(paths[0])), len(table)),)
+    return Rows(title(paths), table, "csv", folders, known={name: name for name in columns}, notes=tuple(notes))
+
+
+@dataclass(frozen=True)
+class _Store:
+    """How files of a tree are looked at, by their paths in it; raises anything."""
+
+    size: Callable[[str], int]
+    read: Callable[[str], bytes]
+
+
+def _read(
+    root: str, files: Sequence[str], data: Sequence[str], layout: str | None, store: _Store
+) -> tuple[dict[str, list[str]], list[str]]:
+    """Columns `path`, `label` and, where there are splits, `split`; and notes."""
+    guessed = layout in (None, AUTO)
+    tree = _tree(root, data, files, store, guessed)
     if set(tree.files) <= {()}:
         raise _no_classes(root, files)
-    reading = _guessed(tree) if layout in (None, AUTO) else _asked(tree, str(layout))
-    found = {path: meaning for folder, paths in tree.files.items() if (meaning := reading.of[folder]) for path in paths}
+    meant = _guessed(tree) if guessed else _asked(tree, str(layout))
+    found = {path: meaning for folder, paths in tree.files.items() if (meaning := meant.of[folder]) for path in paths}
     if not found:
         raise _no_classes(root, files)
     rows = [path for path in files if path in found]
     columns = {"path": rows, "label": [found[path][0] for path in rows]}
-    if layout in (None, AUTO) and len(set(columns["label"])) == 1:
+    if guessed and len(set(columns["label"])) == 1:
         raise ManifestError(
             f"{root!r}: one class only, {columns['label'][0]!r:.60}, a folder with all of the files "
             f"({_kinds(rows)}); expected a folder per class",
             hint=_elsewhere(root, files),
         )
-    notes = [f"folders read as {reading.layout}", *tree.notes, *reading.notes, *_left_out(files, tree, found)]
+    people = check_folders(root, columns["label"], rows) if guessed else []
+    notes = [f"folders read as {meant.layout}", *people, *tree.notes, *meant.notes, *_left_out(files, tree, found)]
     if any(split for _, split in found.values()):
         columns["split"] = [found[path][1] for path in rows]
         notes.append(f"split level: {', '.join(sorted(set(columns['split'])))}")
     else:
-        listed, said = listed_splits(root, files, rows)
+        listed, said = listed_splits(store.read, files, rows)
         columns |= {"split": listed} if listed else {}
         notes += said
-    table = pa.table({name: pa.array(values, pa.string()) for name, values in columns.items()})
-    folders = ((os.path.abspath(root), len(rows)),)
-    return Rows(root, table, "folder", folders, known={name: name for name in columns}, notes=tuple(notes))
+    return columns, notes
 
 
 def check_layout(layout: str | None) -> None:
@@ -142,7 +213,12 @@ def _no_classes(root: str, files: Sequence[str]) -> ManifestError:
 def _elsewhere(root: str, files: Sequence[str]) -> str:
     """Where the labels may be, if no folder is one: in other files, or in the names."""
     media = [path for path in files if ending(path) in MEDIA_ENDINGS]
-    if each := _per_file(media, files):
+    each, xml = _per_file(media, files), [path for path in files if ending(path) == ".xml"]
+    if each or (len(xml) > 1 and not media):
+        each = each or xml[0]
+        if each.endswith(".xml"):
+            pattern = os.path.join(root, os.path.dirname(each), "*.xml")
+            return f"a file of labels per picture: those of Pascal VOC are read by a glob, '{pattern}'"
         return (
             f"a file of labels per picture or sound ({each!r}) is not read: write a CSV with the columns path and label"
         )
@@ -153,9 +229,11 @@ def _elsewhere(root: str, files: Sequence[str]) -> str:
         first = min(tables, key=lambda path: ("label" not in path.casefold(), "train" not in path.casefold()))
         more = f"; also {listing([path for path in tables if path != first], 3)}" if len(tables) > 1 else ""
         return f"are the labels in a table? Name it, e.g. {os.path.join(root, first)!r}{more}"
-    if archives := [path for path in files if ending(path) in ARCHIVES]:
-        return f"name the archive: {os.path.join(root, archives[0])!r}"
-    unread = [path for path in files if ending(path).partition("-")[0] in UNREAD.keys() - {"", ".txt"}]
+    if archives := [path for path in files if ending(path) in (*ARCHIVES, ".npz")]:
+        every = f", or all of them: '{os.path.join(root, '*' + ending(archives[0]))}'" if len(archives) > 1 else ""
+        return f"name the archive: {os.path.join(root, archives[0])!r}{every}"
+    silent = {"", ".txt", *(WEIGHTS if media else ())}
+    unread = [path for path in files if ending(path).partition("-")[0] in UNREAD.keys() - silent]
     unread += [] if media else [path for path in files if ending(path) in ("", ".gz")]
     if unread:
         return f"of {unread[0]!r}: {what_to_do(os.path.join(root, unread[0]))}"
@@ -181,7 +259,7 @@ def _per_file(media: Sequence[str], files: Sequence[str]) -> str:
 
 def _in_names(files: Sequence[str]) -> list[str]:
     """What stands before the number in the names of files, where it is a few words that repeat."""
-    found = [_NUMBERED.fullmatch(os.path.splitext(path.rpartition("/")[2])[0]) for path in files]
+    found = [NUMBERED.fullmatch(os.path.splitext(path.rpartition("/")[2])[0]) for path in files]
     words = Counter(match[1] for match in found if match)
     fits = len(words) > 1 and words.total() == len(files) and min(words.values()) > 1
     return sorted(words) if fits else []
@@ -235,15 +313,27 @@ def _left_out(files: Sequence[str], tree: _Tree, found: Mapping[str, object]) ->
 # --- the tree that counts -------------------------------------------------------------------------------------------
 
 
-def _tree(root: str, data: Sequence[str], everything: Sequence[str]) -> _Tree:
-    """Without copies of itself, doubled folders and wrapping folders."""
+def _tree(root: str, data: Sequence[str], everything: Sequence[str], store: _Store, guessed: bool) -> _Tree:
+    """Without copies of itself, doubled folders and wrapping folders; `guessed`: nor masks and what programs leave."""
     found: defaultdict[Folder, list[str]] = defaultdict(list)
     for path in data:
         found[tuple(path.split("/")[:-1])].append(path)
-    files, notes = _without_copies(root, dict(found))
+    files, notes = _without_copies(store, dict(found))
     if drawn := _drawn(files):
         notes.append(f"left out, as drawn on the pictures beside: {listing(sorted(map('/'.join, drawn)), 5)}")
         files = {place: paths for place, paths in files.items() if place not in drawn}
+    if masks := {path for paths in files.values() for path in _masks(paths)} if guessed else set():
+        notes.append(
+            f"left out, as drawn on the picture of the same name: {len(masks):,}, such as {min(masks)!r}; "
+            "--layout class takes them"
+        )
+        files = {place: [path for path in paths if path not in masks] for place, paths in files.items()}
+    if left := outputs_in(files) if guessed else []:
+        notes.append(
+            f"left out, as {listing(sorted(map('/'.join, left)), 5)} may be the output of programs: "
+            "--layout class takes all folders as classes"
+        )
+        files = {place: paths for place, paths in files.items() if not any(place[: len(each)] == each for each in left)}
     counted, doubled = _without_doubles({folder: folder for folder in files})
     if doubled:
         notes.append(f"folders doubled in themselves, counted once: {listing(sorted(doubled), 5)}")
@@ -263,7 +353,7 @@ def _tree(root: str, data: Sequence[str], everything: Sequence[str]) -> _Tree:
     return _Tree(root, dict(merged), dict(counts), everything, tuple(notes))
 
 
-def _without_copies(root: str, files: dict[Folder, list[str]]) -> tuple[dict[Folder, list[str]], list[str]]:
+def _without_copies(store: _Store, files: dict[Folder, list[str]]) -> tuple[dict[Folder, list[str]], list[str]]:
     """An archive that was packed with itself inside: a folder whose files all lie outside it, too, by name and size."""
     notes = []
     children: defaultdict[Folder, set[str]] = defaultdict(set)
@@ -276,7 +366,7 @@ def _without_copies(root: str, files: dict[Folder, list[str]]) -> tuple[dict[Fol
             if not children.get(inner) or not children[inner] <= children[parent] - {name}:
                 continue
             inside = _names(files, inner)
-            if inside <= _names(files, parent, without=inner) and _as_large(os.path.join(root, *parent), name, inside):
+            if inside <= _names(files, parent, without=inner) and _as_large(store, parent, name, inside):
                 files = {place: paths for place, paths in files.items() if place[: len(inner)] != inner}
                 notes.append(f"left out {'/'.join(inner)!r}: beside it lies the same, {counted(len(inside), 'file')}")
     return files, notes
@@ -310,11 +400,19 @@ def _drawn(files: Mapping[Folder, Sequence[str]]) -> set[Folder]:
     }
 
 
-def _as_large(folder: str, copy: str, names: set[str], limit: int = 50) -> bool:
+def _masks(paths: Sequence[str]) -> list[str]:
+    """Pictures of a folder that are called like another one in it, with `_mask` or the like behind: `3_mask.png`."""
+    pictures = [path for path in paths if ending(path) in IMAGE_ENDINGS]
+    stems = {os.path.splitext(path)[0] for path in pictures}
+    found = ((path, MASK.fullmatch(os.path.splitext(path)[0])) for path in pictures)
+    return [path for path, match in found if match and match[1] in stems]
+
+
+def _as_large(store: _Store, folder: Folder, copy: str, names: set[str], limit: int = 50) -> bool:
     """Whether some of the files of a copy are as large as those that they are copies of."""
-    pairs = [(os.path.join(folder, name), os.path.join(folder, copy, name)) for name in sorted(names)[:limit]]
+    pairs = [("/".join((*folder, name)), "/".join((*folder, copy, name))) for name in sorted(names)[:limit]]
     try:
-        return all(os.path.getsize(one) == os.path.getsize(other) for one, other in pairs)
+        return all(store.size(one) == store.size(other) for one, other in pairs)
     except OSError:
         return False
 

@@ -64,4 +64,7 @@ def _decide(path: str, kinds: Counter[Media | None], how: str) -> tuple[Media, s
             "are the paths relative to the manifest?",
         )
     kind: Media = "image" if images >= sounds else "sound"
+    if images and sounds:
+        other = "sounds" if kind == "image" else "pictures"
+        how += f"; {min(images, sounds)} of them are {other}, which are unreadable rows"
     return kind, f"modality: {kind} (by {how})"

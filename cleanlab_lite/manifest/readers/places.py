@@ -7,6 +7,7 @@ where it finds nearly all rows, each a file of its own, and said in a note. The 
 
 from __future__ import annotations
 
+import filecmp
 import os
 import re
 import unicodedata
@@ -21,9 +22,10 @@ import numpy as np
 
 from cleanlab_lite.errors import ManifestError
 from cleanlab_lite.files import is_remote
-from cleanlab_lite.manifest.readers.base import Rows, ending, is_text, locate, plain, texts
+from cleanlab_lite.manifest.readers.base import DRAWN, Rows, ending, is_text, locate, plain, texts
 from cleanlab_lite.manifest.roles import spelled
 from cleanlab_lite.manifest.sniff import MEDIA_ENDINGS
+from cleanlab_lite.manifest.splits import split_word
 from cleanlab_lite.text import listing
 
 SAMPLE = 40  # cells that a rule is tried on, spread over the rows
@@ -72,7 +74,8 @@ def find_files(rows: Rows, cells: Sequence[str], asked: Places) -> tuple[np.ndar
         if sum(os.path.isfile(places[row]) for row in sample) >= NEARLY_ALL * len(sample):
             return places, [f"files: in the folders that column {inside!r} names", *notes]
     missing = [row for row in local if not os.path.isfile(uris[row])]
-    found, note = _look(paths, folders, missing, [row for row in sample if not os.path.isfile(uris[row])])
+    seen = [row for row in sample if not os.path.isfile(uris[row])]
+    found, note = _look(rows.path, paths, folders, missing, seen)
     for row, uri in found.items():
         uris[row] = uri
     return np.array(uris, dtype=str), [note] if note else []
@@ -284,9 +287,12 @@ def _rules(index: _Index, cell: str) -> Iterable[_Rule]:
 
 
 def _look(
-    paths: Sequence[str], folders: Sequence[str], missing: Sequence[int], sample: Sequence[int]
+    table: str, paths: Sequence[str], folders: Sequence[str], missing: Sequence[int], sample: Sequence[int]
 ) -> tuple[dict[int, str], str]:
-    """Row -> file of the rows `missing`, by the one rule that finds nearly all of them; and what it is, in a note."""
+    """Row -> file of the rows `missing`, by the one rule that finds nearly all of them; and what it is, in a note.
+
+    Raises ManifestError where several rules find other files of the same names.
+    """
     local = {folder: None for folder in folders if not is_remote(folder)}
     if len(local) > SAMPLE:
         return {}, ""
@@ -302,7 +308,15 @@ def _look(
         return sum(bool(rule.find(indices[folders[row]], paths[row])) for row in rows)
 
     # Of rules that find as many, one that uses all folders of the cells: the others may lead to namesakes.
-    for rule in sorted(rules, key=lambda rule: (-hits(rule), rule.anywhere, rule.strip))[:FIRST]:
+    rank = {rule: (-hits(rule), rule.anywhere, rule.strip) for rule in rules}
+    for rule in sorted(rules, key=rank.__getitem__)[:FIRST]:
+        rivals = [other for other in rules if rank[other] == rank[rule] and not rule.anywhere]
+        if rivals and -rank[rule][0] >= NEARLY_ALL * len(rows):
+            files = {
+                other: [os.path.join(folders[row], other.find(indices[folders[row]], paths[row])) for row in rows]
+                for other in rivals
+            }
+            rule = _meant(table, files, list(indices.values()), len({paths[row] for row in missing}))
         found = {
             row: os.path.join(folders[row], path)
             for row in missing
@@ -320,6 +334,52 @@ def _look(
         where = os.path.dirname(folders[next(iter(found))])
         return found, f"files: {len(found):,} of {len(missing):,} found from the folder above, {where!r}"
     return {}, ""
+
+
+def _meant(table: str, files: dict[_Rule, list[str]], indices: Sequence[_Index], n: int) -> _Rule:
+    """Of rules that find other files of the same names, the one that is meant; `files` are those of some of n cells.
+
+    Copies are the same, and masks are not meant. Else the name of the table says it (`train.csv` beside `train/` and
+    `test/`), or that one folder holds no files beside those of the table. Raises ManifestError where nothing does.
+    """
+    rules = list({tuple(found): rule for rule, found in reversed(files.items())}.values())[::-1]
+    if len(rules) == 1 or all(_same(files[rules[0]][:SHOWN], files[other][:SHOWN]) for other in rules[1:]):
+        return rules[0]
+    rules = [rule for rule in rules if spelled(_inmost(rule)) not in DRAWN] or rules
+    stem = os.path.basename(table).casefold()
+    word = next((word for word in ("train", "test", "val") if stem.startswith(word)), "")
+    named = [rule for rule in rules if word and split_word(_inmost(rule)).startswith(word)]
+    places = Counter(os.path.dirname(os.path.join(index.folder, path)) for index in indices for path in index.files)
+    whole = [rule for rule in rules if places[os.path.dirname(files[rule][0])] == n]
+    for chosen in (rules, named, whole):
+        if len(chosen) == 1:
+            return chosen[0]
+    shown = [os.path.relpath(files[rule][0], indices[0].folder) for rule in rules]
+    raise ManifestError(
+        f"{table!r}: files of the same names lie in several places, such as {listing(shown, SHOWN)}",
+        hint=f"say which are meant: {' or '.join(_option(rule) for rule in rules[:SHOWN])}",
+    )
+
+
+def _inmost(rule: _Rule) -> str:
+    """The name of the folder that a rule puts next to the file."""
+    return (rule.between or rule.above).rstrip("/").rpartition("/")[2]
+
+
+def _same(some: Sequence[str], others: Sequence[str]) -> bool:
+    """Whether files are copies of others, byte by byte."""
+    try:
+        return all(filecmp.cmp(one, other, shallow=False) for one, other in zip(some, others, strict=True))
+    except OSError:
+        return False
+
+
+def _option(rule: _Rule) -> str:
+    """The option that stands for a rule, or nearly."""
+    suffix = f"--path-suffix {rule.usual}" if rule.ending == "added" else ""
+    return " ".join(part for part in (f"--path-prefix {rule.above}" if rule.above else "", suffix) if part) or (
+        f"the column of paths with {(rule.between or rule.usual)!r} in it"
+    )
 
 
 def _are_namesakes(cells: Sequence[str], indices: Iterable[_Index]) -> bool:
