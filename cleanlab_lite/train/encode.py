@@ -86,11 +86,11 @@ def threads_of(device: torch.device) -> Iterator[int]:
     """How many threads encode a batch each. On a CPU as many as torch has, which has one in each of them meanwhile.
 
     Several threads of torch on one batch wait for the slowest after every layer, and round otherwise than one does.
-    For a GPU two: one has the next pictures ready while the other waits for it.
+    For a GPU of CUDA two: one has the next pictures ready while the other waits for it. Elsewhere this one.
     """
     threads = torch.get_num_threads()
     if device.type != "cpu":
-        yield 2
+        yield 2 if device.type == "cuda" else 0
         return
     torch.set_num_threads(1)
     try:
@@ -100,20 +100,20 @@ def threads_of(device: torch.device) -> Iterator[int]:
 
 
 def _there(device: torch.device, function: Callable[[], Result]) -> Result:
-    """What the function returns: called here, for a GPU in the one thread that shows encoders pictures on it.
+    """What the function returns: called here, for CUDA in the one thread that shows encoders pictures there.
 
     cuDNN plans all convolutions anew for every other thread, for two seconds.
     """
-    return function() if device.type == "cpu" else _gpu_thread().submit(function).result()
+    return _cuda_thread().submit(function).result() if device.type == "cuda" else function()
 
 
 @cache
-def _gpu_thread() -> ThreadPoolExecutor:
+def _cuda_thread() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(1, "encoder")
 
 
 def get_ready(encoder: Encoder, shape: tuple[int, ...], device: torch.device, autocast: torch.dtype | None) -> None:
-    """On a GPU, begin to load what the encoder needs there and to plan for pictures of a shape; return at once.
+    """With CUDA, begin to load what the encoder needs there and to plan for pictures of a shape; return at once.
 
     It takes 3 to 7 seconds, in which files can be decoded.
     """
@@ -122,8 +122,8 @@ def get_ready(encoder: Encoder, shape: tuple[int, ...], device: torch.device, au
         encoder.to(device, memory_format=torch.channels_last)
         _features(encoder, np.zeros((batch_of(device), *shape), np.uint8), device, autocast)
 
-    if device.type != "cpu":
-        _gpu_thread().submit(begin)  # what it raises, it raises again when the first pictures are shown
+    if device.type == "cuda":
+        _cuda_thread().submit(begin)  # what it raises, it raises again when the first pictures are shown
 
 
 def vectors_of(
