@@ -10,7 +10,7 @@ are JPEG files of blurred textures, of families too; their copies are saved in a
 their own: the first finds it empty, a second one (`--again`) filled, and the seconds of decoding and encoding say
 what that saves.
 
-Each audit is a process of its own. Its address space is limited to what it takes to import torch and `--most-gib` on
+Each audit is a process of its own. Its address space is limited to what it takes to import the libraries and `--most-gib` on
 top, the vectors included, which are mapped into memory; beside it the resident memory of the process and its workers
 is measured, and more of it than `--most-gib` is a failure. `--commands` measures what reads the run afterwards.
 """
@@ -197,8 +197,12 @@ def look(out: Path) -> dict[str, Cost]:
 
 
 def address_space() -> int:
-    """Bytes of address space of a process that has imported torch and nothing else."""
-    code = "import torch; print(next(line.split()[1] for line in open('/proc/self/status') if line[:6] == 'VmPeak'))"
+    """Bytes of address space of a process that has imported what an audit imports, and has no data: Arrow's allocator
+    alone reserves a gigabyte that it does not use."""
+    code = (
+        "import cleanlab_lite.pipeline, cleanlab_lite.train.ensemble, pyarrow as pa; pa.array([1]);"
+        "print(next(line.split()[1] for line in open('/proc/self/status') if line[:6] == 'VmPeak'))"
+    )
     return int(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True).stdout) * 1024
 
 
