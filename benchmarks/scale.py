@@ -10,9 +10,10 @@ are JPEG files of blurred textures, of families too; their copies are saved in a
 their own: the first finds it empty, a second one (`--again`) filled, and the seconds of decoding and encoding say
 what that saves.
 
-Each audit is a process of its own. Its address space is limited to what it takes to import the libraries and `--most-gib` on
-top, the vectors included, which are mapped into memory; beside it the resident memory of the process and its workers
-is measured, and more of it than `--most-gib` is a failure. `--commands` measures what reads the run afterwards.
+Each audit is a process of its own. Its address space is limited to what it takes to import the libraries and
+`--most-gib` on top, the vectors included, which are mapped into memory; beside it the resident memory of the process
+and its workers is measured, and more of it than `--most-gib` is a failure. `--commands` measures what reads the run
+afterwards.
 """
 
 from __future__ import annotations
