@@ -73,13 +73,15 @@ def _sync(path: Path) -> None:
 def reading(failure: str, error: type[NlcleanError], *, hint: str = "") -> Iterator[None]:
     """Turn whatever goes wrong in the block into `error`: `failure` ("cannot read x.npy"), and why.
 
-    Errors of nlclean pass: they know better.
+    Errors of nlclean pass: they know better. So does a map of a file that finds no memory: the file is whole.
     """
     try:
         yield
     except NlcleanError:
         raise
     except Exception as cause:
+        if isinstance(cause, OSError) and cause.errno == errno.ENOMEM:
+            raise
         raise error(f"{failure}: {why(cause)}", hint=hint) from cause
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 from collections.abc import Callable
@@ -50,8 +51,10 @@ def test_whatever_goes_wrong_is_one_error(cause):
     assert why(cause) and "\n" not in why(cause)
 
 
-@pytest.mark.parametrize("cause", [ConfigError("mine", hint="own"), KeyboardInterrupt()])
-def test_our_own_errors_and_interruptions_pass(cause):
+@pytest.mark.parametrize(
+    "cause", [ConfigError("mine", hint="own"), KeyboardInterrupt(), OSError(errno.ENOMEM, "Cannot allocate memory")]
+)
+def test_what_is_no_fault_of_the_file_passes(cause):
     with pytest.raises(type(cause)) as caught, reading("cannot read x", ReportError):
         raise cause
     assert caught.value is cause
