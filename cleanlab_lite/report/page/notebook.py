@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 
 from cleanlab_lite.report.advice import advice_of
-from cleanlab_lite.report.page.page_data import ISSUES, in_parts
 from cleanlab_lite.report.page.previews import Preview, preview_of
-from cleanlab_lite.report.reasons import noted
+from cleanlab_lite.report.reasons import ISSUES, in_parts, noted
 from cleanlab_lite.run import RunFolder
 from cleanlab_lite.run.report import ReportTable, by_suspicion, contradicts, flags
 from cleanlab_lite.text import chance, counted, percent, short_names, shorten

@@ -21,7 +21,7 @@ from cleanlab_lite.progress import OnProgress, Progress
 from cleanlab_lite.report.keys import PAGE
 from cleanlab_lite.report.page.map_data import POINTS, map_of
 from cleanlab_lite.report.page.previews import LARGE, SMALL, Preview
-from cleanlab_lite.report.reasons import NOTES, SHOWN, sentences, to_show, why, with_context
+from cleanlab_lite.report.reasons import ISSUES, NOTES, SHOWN, sentences, to_show, why, with_context
 from cleanlab_lite.run.folder import StoredCurves
 from cleanlab_lite.run.report import ReportTable, with_issue
 from cleanlab_lite.text import renamed
@@ -49,22 +49,6 @@ FIELDS = (
 )  # fmt: skip
 
 ARRAYS = (b"rows", b"details", b"examples", b"decided", b"map")  # of the data, as lists of lists
-
-ISSUES = {
-    "none": "no issue",
-    "mislabel": "wrong label",
-    "out_of_vocabulary": "no class fits",
-    "ambiguous": "ambiguous",
-    "duplicate_conflict": "duplicate with another label",
-    "unreadable": "unreadable",
-    "unlabeled": "no label",
-}
-
-
-def in_parts(counts: dict[str, int]) -> str:
-    """What a number of rows is made of, by issue, to be put behind it."""
-    parts = ", ".join(f"{ISSUES.get(issue, issue)} {rows:,}" for issue, rows in counts.items())
-    return f": {parts}" if parts else ""
 
 
 class PageData:
