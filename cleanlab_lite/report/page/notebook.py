@@ -20,8 +20,8 @@ from cleanlab_lite.text import chance, counted, percent, short_names, shorten
 TOP = 20  # rows on show
 LONGEST = 60  # characters of a label or an id
 BARS = 8  # classes and confusions in the charts
-WIDTH, LABELS, LINE = 400, 150, 20  # pixels of a chart, of the names in it, and of a bar with its gap
-NAME = 22  # characters of a name in a chart
+WIDTH, LABELS, NUMBERS, LINE = 450, 180, 120, 20  # pixels of a chart, of names and numbers in it, of a bar with its gap
+NAME = 22  # characters of a name in a chart: 8 pixels each, for fonts as wide as DejaVu Sans
 INLINE = 4_000_000  # bytes of a page that is stored in a notebook
 HEIGHT = 900  # pixels of it
 COLUMNS = ("id", "given_label", "suggested_label", "p_mislabel", "issue", "action")
@@ -133,7 +133,7 @@ def _chart(title: str, bars: Sequence[_Bar]) -> str:
     """Bars as SVG in the colours of the notebook; "" without any."""
     if not bars:
         return ""
-    room = WIDTH - LABELS - 90  # what is left of the width for a bar
+    room = WIDTH - LABELS - NUMBERS  # what is left of the width for a bar
     lines = []
     short = short_names([bar.name for bar in bars], NAME)
     for place, bar in enumerate(bars):
