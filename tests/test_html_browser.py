@@ -362,7 +362,7 @@ def test_what_is_decided_of_a_label_is_said_of_a_contradicting_copy(browser, tmp
     page.mark(0, "keep")
     assert issues() == ["contradicting copy", "its copy was kept as dog"]
     page.find("#body tr[aria-rowindex='3']").click()
-    assert "Of the same content, its copy was kept as dog." in page.find("#detail").text
+    assert "Its copy was kept as dog: of the labels of one content at most one is right." in page.find("#detail").text
     page.press("z")
     assert issues() == ["contradicting copy"] * 2
     assert browser.get_log("browser") == []

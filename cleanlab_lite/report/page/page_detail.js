@@ -18,7 +18,7 @@ const showDetail = () => {
     marks(row),
     bulkOf(row),
     decided(row) ? el("p", { class: "marked", text: `decided: ${verdict(row)}` }) : null,
-    settled(row) ? el("p", { class: "note text", text: `Of the same content, ${settled(row)}.` }) : null,
+    settled(row) ? el("p", { class: "note text", text: `I${settled(row).slice(1)}: of the labels of one content at most one is right.` }) : null,
     remarks(row),
     ...copies(row),
     ...examples.flatMap(typical),
