@@ -272,6 +272,11 @@ def test_the_same_run_gives_the_same_bytes(run, page):
     assert build_page(RunFolder(run)) == page
 
 
+def test_one_core_gives_the_same_page_as_many(run, page, monkeypatch):
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0}, raising=False)
+    assert build_page(RunFolder(run)) == page
+
+
 def test_the_limit_holds_whatever_the_size_of_the_data(tmp_path):
     run = page_run(tmp_path, side=100, fine=120)
     whole = build_page(RunFolder(run))
