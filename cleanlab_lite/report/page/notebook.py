@@ -24,6 +24,7 @@ WIDTH, LABELS, NUMBERS, LINE = 450, 180, 120, 20  # pixels of a chart, of names 
 NAME = 22  # characters of a name in a chart: 8 pixels each, for fonts as wide as DejaVu Sans
 INLINE = 4_000_000  # bytes of a page that is stored in a notebook
 HEIGHT = 900  # pixels of it
+LEFT = 'style="text-align:left"'  # Jupyter sets tables as if all were numbers
 COLUMNS = ("id", "given_label", "suggested_label", "p_mislabel", "issue", "action")
 HEADS = ("", "row", "given", "suggested", "p(wrong)", "issue", "action")
 
@@ -68,7 +69,7 @@ def html_view(report: ReportTable, run: RunFolder | None = None, top: int = TOP)
             _line(row, preview_of(run, int(at)) if run and run.has_manifest else Preview())
             for row, at in zip(cells, shown, strict=True)
         ]
-        head = "".join(f"<th>{name}</th>" for name in HEADS)
+        head = "".join(f"<th {LEFT}>{name}</th>" for name in HEADS)
         parts.append(f"<table cellpadding=5><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>")
     if (more := int(np.count_nonzero(suspicious)) - len(shown)) > 0:
         parts.append(f"<p>and {more:,} more: report.suspicious()</p>")
@@ -165,5 +166,5 @@ def _line(row: dict[str, Any], seen: Preview) -> str:
     p = row["p_mislabel"]
     texts = [row["id"], row["given_label"], row["suggested_label"], None if p is None else chance(p)]
     texts += [ISSUES.get(row["issue"], row["issue"]), row["action"]]
-    cells = "".join(f"<td>{escape(shorten(text or '', LONGEST))}</td>" for text in texts)
-    return f"<tr><td>{media}</td>{cells}</tr>"
+    cells = "".join(f"<td {LEFT}>{escape(shorten(text or '', LONGEST))}</td>" for text in texts)
+    return f"<tr><td {LEFT}>{media}</td>{cells}</tr>"
