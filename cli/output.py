@@ -194,7 +194,7 @@ def _calibration(shapes: Sequence[Outcome]) -> None:
     """The curve of the first shape: errors as the run believes them to be."""
     for shape in shapes[:1]:
         cells = [(percent(each.p), percent(each.wrong), f"{each.rows:,}") for each in shape.calibration]
-        _table("Calibration", ("p_mislabel", "wrong", "rows"), cells, right=(0, 1, 2))
+        _table("Calibration", ("p(wrong)", "wrong", "rows"), cells, right=(0, 1, 2))
 
 
 def _weakest_classes(shapes: Sequence[Outcome]) -> None:
@@ -343,8 +343,10 @@ def _to_review(flagged: int, others: int) -> str:
 
 
 def _parts(counts: Mapping[str, int]) -> str:
-    """What a number is made of, behind it."""
-    return f" ({', '.join(f'{name} {rows:,}' for name, rows in counts.items())})" if counts else ""
+    """What a number of rows is made of, by issue, behind it."""
+    from cleanlab_lite.report.reasons import by_issue
+
+    return f" ({by_issue(counts)})" if counts else ""
 
 
 def _copies(duplicates: Mapping[str, Any], leaking: int) -> None:

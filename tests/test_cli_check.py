@@ -23,6 +23,7 @@ from cli_world import (
     make_manifest,
     make_report,
     mislabel,
+    on_terminal,
     row,
     summary,
 )
@@ -126,6 +127,14 @@ def test_limits(run, capsys, options, code):
     exceeded = code == 1 or "--exit-zero" in options
     assert ("above the limit" in result.err) == ("FAILED" in result.out) == exceeded
     assert "2 suspects" in result.out
+
+
+def test_a_terminal_says_once_what_is_exceeded(run):
+    check = ("-m", "nlclean", "check", run, "--max-suspects", "1", "--exit-zero")
+    _, screen = on_terminal(*check)
+    assert screen.count("above the limit") == 1 and "FAILED" in screen
+    out, screen = on_terminal(*check, stdout=subprocess.PIPE)
+    assert out.count("above the limit") == screen.count("above the limit") == 1
 
 
 @pytest.mark.parametrize("option", ["--max-noise", "--max-suspects"])
@@ -403,7 +412,7 @@ def test_markdown(run, capsys):
     assert text.startswith("### nlclean check: a limit is exceeded\n")
     assert "| `max-noise` | **exceeded** | noise rate: 12.3 %, above the limit of 1 % |" in text
     assert "<details><summary>2 suspects</summary>\n\n| line |" in text
-    assert "| 4 | `b.png` | `dog` | `cat` | 95 % | mislabel |" in text
+    assert "| 4 | `b.png` | `dog` | `cat` | 95 % | wrong label |" in text
     assert "1 of them here" in formatted(capsys, "markdown", run, "--top", "1")
 
 

@@ -37,7 +37,7 @@ def test_the_view_says_rate_classes_confusions_rows_and_what_next(run, capsys):
     assert result.err == ""
     out = result.out
     assert "noise rate: 12.3 %, between 10.0 % and 15.0 %" in out
-    assert "flagged: 2 rows (mislabel 2)\n" in out
+    assert "flagged: 2 rows (wrong label 2)\n" in out
     assert out.index("Worst classes") < out.index("dog") < out.index("cat")
     assert "Top confusions" in out
     assert out.index("c.png") < out.index("b.png")  # most suspicious first
@@ -153,8 +153,8 @@ def test_the_parts_of_what_is_flagged_add_up(tmp_path, capsys):
     issues = {"none": 4, "mislabel": 3, "out_of_vocabulary": 1, "duplicate_conflict": 3, "unreadable": 2}
     folder = finished_run(tmp_path / "run", make_report(ROWS, flagged=5, issues=issues))
     out = call(capsys, "report", folder).out
-    assert "flagged: 5 rows (mislabel 3, out_of_vocabulary 1, duplicate_conflict 1)\n" in out
-    assert "not flagged, with an issue: 4 rows (duplicate_conflict 2, unreadable 2)\n" in out
+    assert "flagged: 5 rows (wrong label 3, no class fits 1, contradicting copy 1)\n" in out
+    assert "not flagged, with an issue: 4 rows (contradicting copy 2, unreadable 2)\n" in out
     assert "look at 5 flagged and 4 other rows" in out
 
 

@@ -137,8 +137,8 @@ def test_the_counts_of_the_page_add_up(tmp_path):
     issues = {"none": 1, "mislabel": 3, "duplicate_conflict": 3, "unreadable": 2}
     report = make_report([mislabel("a"), row("b")], flagged=5, issues=issues)
     text = Reader(build_page(RunFolder(finished_run(tmp_path / "run", report)))).text
-    assert "labelled rows: wrong label 3, duplicate with another label 2" in text
-    assert "not flagged: duplicate with another label 1, unreadable 2" in text
+    assert "labelled rows: wrong label 3, contradicting copy 2" in text
+    assert "not flagged: contradicting copy 1, unreadable 2" in text
 
 
 def test_what_was_decided_is_on_the_page(tmp_path):
@@ -269,6 +269,11 @@ def test_controls_have_names_and_tables_have_headers(page):
 
 
 def test_the_same_run_gives_the_same_bytes(run, page):
+    assert build_page(RunFolder(run)) == page
+
+
+def test_one_core_gives_the_same_page_as_many(run, page, monkeypatch):
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0}, raising=False)
     assert build_page(RunFolder(run)) == page
 
 

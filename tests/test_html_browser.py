@@ -7,6 +7,7 @@ import re
 import shutil
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,10 @@ from scipy.io import wavfile
 from cleanlab_lite.evidence.decisions import DecisionLog, settle
 from cleanlab_lite.report.keys import PAGE
 from cleanlab_lite.report.page.html import build_page
+from cleanlab_lite.report.page.notebook import html_view
 from cleanlab_lite.run import RunFolder
+from cleanlab_lite.run.report import ReportTable
+from cleanlab_lite.run.summary import Confusion
 
 webdriver = pytest.importorskip("selenium.webdriver")
 from selenium.webdriver.chrome.service import Service  # noqa: E402
@@ -344,6 +348,42 @@ def test_copies_stand_side_by_side(browser, tmp_path):
     page.find("#groups .mini button").click()
     assert "The same content with another label" in page.find("#detail").text
     assert browser.get_log("browser") == []
+
+
+def test_what_is_decided_of_a_label_is_said_of_a_contradicting_copy(browser, tmp_path):
+    (tmp_path / "page.html").write_bytes(build_page(RunFolder(page_run(tmp_path, copies=True))))
+    page = Page(browser, tmp_path / "page.html", tmp_path)
+    page.open()
+
+    def issues() -> list[str]:
+        return [note.text for note in page.all("#body .c-id .note")][:2]
+
+    assert issues() == ["contradicting copy"] * 2
+    page.mark(0, "keep")
+    assert issues() == ["contradicting copy", "its copy was kept as dog"]
+    page.find("#body tr[aria-rowindex='3']").click()
+    assert "Its copy was kept as dog: of the labels of one content at most one is right." in page.find("#detail").text
+    page.press("z")
+    assert issues() == ["contradicting copy"] * 2
+    assert browser.get_log("browser") == []
+
+
+def test_charts_of_a_notebook_have_room_for_their_texts(browser, tmp_path):
+    """In Jupyter's font, with names as long as they get."""
+    report = RunFolder(page_run(tmp_path)).report
+    name = "doors_made_of_wood_that_are_opening"
+    entry = replace(report.summary.classes[0], label=name, rows=250_000, noise_rate=0.4552, low=0.2, high=0.6)
+    confusion = Confusion(f"{name} 2", name, 120_000, 90_000.0)
+    summary = replace(report.summary, classes=(entry,), confusions=(confusion,))
+    shown = html_view(ReportTable(report.table, summary))
+    (tmp_path / "shown.html").write_text(f"<body style='font-family: \"DejaVu Sans\", sans-serif'>{shown}", "utf-8")
+    browser.get((tmp_path / "shown.html").as_uri())
+    texts = browser.execute_script(
+        "return [...document.querySelectorAll('svg text')].map(e => {"
+        "const [box, all] = [e.getBoundingClientRect(), e.closest('svg').getBoundingClientRect()];"
+        "return [e.textContent, box.left >= all.left && box.right <= all.right]})"
+    )
+    assert len(texts) == 4 and all(fits for _, fits in texts), texts
 
 
 def test_folders_that_all_rows_share_do_not_hide_their_names(browser, tmp_path):

@@ -198,7 +198,7 @@ def test_filters(run):
     async def steps(pilot):
         await press(pilot, "f")
         dialog = shown(app)
-        for choice in ("issue mislabel  4", "class cat  2", "class bird  1", "pair cat → bird  2"):
+        for choice in ("issue wrong label  4", "class cat  2", "class bird  1", "pair cat → bird  2"):
             assert choice in dialog
         await press(pilot, *"pair cat", "enter")
         assert "1 of 2 · 2 left" in lines(app)[0] and "cat → bird" in lines(app)[0]
@@ -360,7 +360,7 @@ def test_calibration_hides_what_the_audit_thinks_and_then_measures(run):
         await settle(pilot)
         for _ in range(24):
             text = shown(app)
-            for secret in ("suggest", "p(wrong)", "loss", "mislabel", "Most probable"):
+            for secret in ("suggest", "p(wrong)", "loss", "wrong label", "Most probable"):
                 assert secret not in text
             row = app.queue.row
             assert not re.search(r"\d %", text)
@@ -573,6 +573,38 @@ def test_of_vectors_a_neighbour_takes_one_line_at_80_columns(tmp_path):
     async def steps(pilot):
         text = shown(app)
         first = next(line for line in text.splitlines() if re.search(r"\d\.\d\d  (bird|cat|dog) ", line))
-        assert re.search(r"  (bird|cat|dog) +a \.\.\. \d\d ", first)  # with the end of its id
+        assert re.search(r"  (bird|cat|dog) +a \w*\.\.\.\w* \d\d ", first)  # with the end of its id
+
+    drive(app, steps)
+
+
+def test_what_is_decided_of_a_label_is_said_of_a_contradicting_copy(tmp_path):
+    rows = report_rows([f"{i:02}" for i in range(24)])
+    for i in (3, 7):
+        rows[i] |= {"issue": "duplicate_conflict"}
+    rows[7] |= {"duplicate_of": "03"}
+    app = open_review(make_run(tmp_path, "vector", rows))
+
+    async def steps(pilot):
+        assert "contradicting copy" in shown(app)
+        kept, label = app.queue.row, rows[app.queue.row]["given_label"]
+        await press(pilot, "k")
+        assert {kept, app.queue.row} == {3, 7} and f"its copy was kept as {label}" in shown(app)
+        await press(pilot, "z", "right")
+        assert {kept, app.queue.row} == {3, 7} and "its copy" not in shown(app)
+
+    drive(app, steps, size=(120, 40))
+
+
+def test_labels_of_neighbours_take_the_room_that_short_ids_leave(tmp_path):
+    rows = report_rows([f"{i:02}" for i in range(24)])
+    for each in rows:
+        for name in ("given_label", "predicted_label", "suggested_label", "knn_label"):
+            each[name] = each[name] and f"request_of_a_{each[name]}"
+        each["top_labels"] = [f"request_of_a_{label}" for label in each["top_labels"]]
+    app = open_review(make_run(tmp_path, "vector", rows))
+
+    async def steps(pilot):
+        assert re.search(r"\d\.\d\d  \S{13,14}  \d\d ", shown(app))
 
     drive(app, steps)

@@ -18,7 +18,7 @@ from cleanlab_lite.config import AuditConfig
 from cleanlab_lite.data import cache, sound
 from cleanlab_lite.data.cache import choose_sound_format, load
 from cleanlab_lite.data.inputs import load_inputs
-from cleanlab_lite.data.sound import SIDE, SoundFormat, cut, joined, patch_starts, sound_header
+from cleanlab_lite.data.sound import SIDE, SoundFormat, cut, joined, patch_starts, sound_header, spectrogram
 from cleanlab_lite.errors import ConfigError, DecodeError, StoppedEarly
 from cleanlab_lite.manifest.readers import read_manifest
 from cleanlab_lite.pipeline import run_audit, run_key
@@ -372,6 +372,18 @@ def test_unusable_clips_do_not_count_in_the_statistics():
     kept = patches[[0, 1, 3, 4, 5]].astype(np.float64)
     expected = (np.stack([kept[:2].mean(axis=0), kept[2:].mean(axis=0)]) - kept.mean()) / kept.std()
     np.testing.assert_allclose(seen, expected.reshape(2, -1), atol=1e-5)
+
+
+def test_a_spectrogram_shows_a_click_as_bright_wherever_it_is():
+    """Fewer frames are computed than there are samples between columns: none may hide what lies between two of them."""
+    brightest = []
+    for at in range(20_000, 20_160, 7):
+        samples = np.random.default_rng(0).normal(0, 1e-3, 48_000).astype(np.float32)
+        samples[8_000] = 1.0  # what loudness is relative to
+        samples[at] = 0.5
+        shown = spectrogram(samples, 16_000, 320, 128).max(axis=0).astype(int)
+        brightest.append(shown[320 * at // 48_000 - 3 : 320 * at // 48_000 + 4].max())
+    assert np.ptp(brightest) <= 3  # of 255
 
 
 @pytest.mark.parametrize("frames", [1, 40, SIDE, SIDE + 1, 150, 312, 1000, 2000])

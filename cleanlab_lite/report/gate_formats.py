@@ -21,6 +21,7 @@ from urllib.parse import quote
 from cleanlab_lite.files import is_remote
 from cleanlab_lite.manifest.manifest import Source
 from cleanlab_lite.report.gate import NEW, Gate, Row, RowChange
+from cleanlab_lite.report.reasons import ISSUES
 from cleanlab_lite.text import chance, counted, escape, percent, renamed, shorten
 
 JSON_VERSION = 1
@@ -102,7 +103,7 @@ def _cells(gate: Gate, change: RowChange) -> tuple[str, ...]:
         given,
         label(row.suggested_label),
         p,
-        row.issue,
+        ISSUES.get(row.issue, row.issue),
     )
 
 

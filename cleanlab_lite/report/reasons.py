@@ -15,10 +15,31 @@ from cleanlab_lite.run.report import ReportTable
 from cleanlab_lite.run.summary import Summary
 from cleanlab_lite.text import chance, short_names, shorten
 
+# what people read instead of the codes in a report's column `issue`
+ISSUES = {
+    "none": "no issue",
+    "mislabel": "wrong label",
+    "out_of_vocabulary": "no class fits",
+    "ambiguous": "ambiguous",
+    "duplicate_conflict": "contradicting copy",
+    "unreadable": "unreadable",
+    "unlabeled": "no label",
+}
+
 SHOWN = 3  # reasons of a row
 CLEAR = 0.5  # probability from which a class is said to be predicted, and share from which neighbours agree
 SLIGHT = 0.1  # probability below which nothing speaks for a class
 LABEL_WIDTH = 24  # columns of a label in a sentence
+
+
+def by_issue(counts: Mapping[str, int]) -> str:
+    """Numbers of rows by issue, in words."""
+    return ", ".join(f"{ISSUES.get(issue, issue)} {rows:,}" for issue, rows in counts.items())
+
+
+def in_parts(counts: Mapping[str, int]) -> str:
+    """What a number of rows is made of, by issue, to be put behind it."""
+    return f": {by_issue(counts)}" if counts else ""
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from .. import diagnostics
 from ..diagnostics import ExitCode
 from ..help import HelpfulCommand
 from ..options import Limit, Whole, run_argument, together, verbosity_options
+from ..terminal import is_terminal
 
 if TYPE_CHECKING:
     from cleanlab_lite.report.gate import Gate
@@ -135,18 +137,20 @@ def command(
     else:
         _write(target, text)
         output.line(str(target))
-    if _say(gate, exit_zero) and not exit_zero:
+    for warning in gate.warnings:
+        diagnostics.warn(warning)
+    # who sees the text on the same screen has read there which limits are exceeded
+    if form != "text" or target is not None or not (is_terminal(sys.stdout) and is_terminal(sys.stderr)):
+        _say_exceeded(gate, exit_zero)
+    if gate.exceeded and not exit_zero:
         ctx.exit(ExitCode.GATE_FAILED)
 
 
-def _say(gate: Gate, exit_zero: bool) -> bool:
-    """Warnings and exceeded limits on stderr; whether there is one."""
-    for warning in gate.warnings:
-        diagnostics.warn(warning)
+def _say_exceeded(gate: Gate, exit_zero: bool) -> None:
+    """Exceeded limits on stderr."""
     for outcome in gate.outcomes:
         if outcome.exceeded:
             (diagnostics.warn if exit_zero else diagnostics.error)(outcome.message)
-    return gate.exceeded
 
 
 def _choose_files(

@@ -20,6 +20,7 @@ from textual.widgets import Static
 from cleanlab_lite.errors import DecodeError
 from cleanlab_lite.evidence.decisions import Decision, agreement
 from cleanlab_lite.report.keys import TERMINAL
+from cleanlab_lite.report.reasons import ISSUES
 from cleanlab_lite.report.reviewed import TARGET
 from cleanlab_lite.run.columns import numbers
 from cleanlab_lite.text import chance, counted, escape, renamed, shorten
@@ -265,7 +266,7 @@ class ReviewApp(App[None]):
         decision = self.queue.decision(row)
         if decision is not None:
             decision = replace(decision, label=renamed(decision.label, self.samples.names))
-        self.query_one(EvidencePane).show(sample, decision, blind=self.blind)
+        self.query_one(EvidencePane).show(sample, decision, self._settled(sample), blind=self.blind)
         self.query_one("#scroll").scroll_home(animate=False)
         self.query_one(Neighbours).display = not self.blind
         none = () if self.samples.modality == "image" else None  # yet
@@ -370,8 +371,19 @@ class ReviewApp(App[None]):
         about = {label: chance(p) for label, p in chances.items()} | {given: "as given"}
         return [(self._named(label), about.get(label, ""), label) for label in order]
 
+    def _settled(self, sample: Sample) -> str:
+        """Of the labels of one content at most one is right: what was decided of a contradicting copy."""
+        if sample.values["issue"] != "duplicate_conflict":
+            return ""
+        for copy in sample.copies:
+            decision = self.queue.decision(copy.row)
+            if decision is not None and decision.action in ("keep", "relabel"):
+                label = copy.label if decision.label is None else self._named(decision.label)
+                return f"its copy was {'kept as' if decision.action == 'keep' else 'relabelled'} {label}"
+        return ""
+
     def _filter_name(self, kind: str, value: Value) -> str:
-        return f"{kind} {str(value).replace('_', ' ') if kind == 'issue' else self._named(value)}"
+        return f"{kind} {ISSUES.get(str(value), value) if kind == 'issue' else self._named(value)}"
 
     def _named(self, value: Value) -> str:
         """A label or a pair of them, to be shown."""

@@ -20,6 +20,7 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from cleanlab_lite.evidence.decisions import Decision
+from cleanlab_lite.report.reasons import ISSUES
 from cleanlab_lite.text import chance, escape, room_of, short_name, shorten
 
 from .previews import Paint, braille, sparkline, tile
@@ -152,10 +153,11 @@ class EvidencePane(Static):
         super().__init__(id=id)
         self._sample: Sample | None = None
         self._decision: Decision | None = None
-        self._blind = False
+        self._settled, self._blind = "", False
 
-    def show(self, sample: Sample, decision: Decision | None, *, blind: bool) -> None:
-        self._sample, self._decision, self._blind = sample, decision, blind
+    def show(self, sample: Sample, decision: Decision | None, settled: str, *, blind: bool) -> None:
+        """`settled`: what was decided of a copy, and so of this row."""
+        self._sample, self._decision, self._settled, self._blind = sample, decision, settled, blind
         self.refresh(layout=True)
 
     def render(self) -> Content:
@@ -164,7 +166,8 @@ class EvidencePane(Static):
         width = max(self.size.width, 20)
         if self._blind:
             return Content("\n").join(_blind_facts(self._sample, width, self._decision))
-        return Content("\n").join(_facts(self._sample, width, self._decision, roomy=self.app.size.height >= ROOMY))
+        roomy = self.app.size.height >= ROOMY
+        return Content("\n").join(_facts(self._sample, width, self._decision, self._settled, roomy=roomy))
 
 
 class Examples(Vertical):
@@ -211,7 +214,8 @@ def neighbourhood(sample: Sample, width: int) -> Content:
     if not sample.nearest:
         return Content.styled("This row has no neighbours: it was not judged.", _QUIET)
     counts = Counter("no label" if near.label is None else near.label for near in sample.nearest).most_common()
-    name_width = max(6, min(16, width // 3))
+    longest = max(room_of(label) for label, _ in counts)
+    name_width = max(6, min(longest, width - 11))  # so that 6 columns are left for the longest bar
     bar_width = max(width - name_width - 5, 4)
     lines = [
         Content.assemble(
@@ -221,17 +225,27 @@ def neighbourhood(sample: Sample, width: int) -> Content:
         )
         for label, count in counts[:5]
     ]
-    lines += [Content(""), *(neighbour_line(near, width, sample.classes) for near in sample.nearest)]
+    lines += [Content(""), *(neighbour_line(near, width, sample) for near in sample.nearest)]
     return Content("\n").join([Content.styled(f"{len(sample.nearest)} nearest rows", "bold"), *lines])
 
 
-def neighbour_line(near: Neighbour, width: int, classes: tuple[str, ...] = ()) -> Content:
-    """Similarity, label where `classes` are given to tell it from, and id of a neighbour."""
+def neighbour_line(near: Neighbour, width: int, sample: Sample | None = None) -> Content:
+    """Similarity and id of a neighbour; the label, too, where it is one of the nearest of a `sample`, of any label."""
     similarity = "" if near.similarity is None else f"{near.similarity:.2f}  "
-    wide = max(min(12, width - len(similarity) - 10), 6)  # so that 8 columns are left for the id
-    label = _padded(_short(near.label, classes, wide), wide + 2) if classes else ""
+    label = ""
+    if sample is not None:
+        wide = _label_room(sample.nearest, width - len(similarity) - 2)
+        label = _padded(_short(near.label, sample.classes, wide), wide + 2)
     room = max(width - len(similarity) - room_of(label), 8)
     return Content.assemble((similarity, _QUIET), label, (shorten(escape(near.id), room), _QUIET))
+
+
+def _label_room(rows: Sequence[Neighbour], room: int) -> int:
+    """Columns of the labels of rows that stand one below the other, of `room` for label and id: what the ids leave, or
+    12 where these are long, of which 8 columns are left."""
+    labels = max(room_of(near.label or "-") for near in rows)
+    ids = max(room_of(escape(near.id)) for near in rows)
+    return min(labels, max(6, min(max(room - ids, 12), room - min(ids, 8))))
 
 
 def _short(label: str | None, classes: tuple[str, ...], width: int, none: str = "-") -> str:
@@ -243,8 +257,9 @@ def _padded(text: str, width: int) -> str:
     return text + " " * (width - room_of(text))
 
 
-def _facts(sample: Sample, width: int, decision: Decision | None, *, roomy: bool) -> list[Content]:
+def _facts(sample: Sample, width: int, decision: Decision | None, settled: str, *, roomy: bool) -> list[Content]:
     values = sample.values
+    issue = ISSUES.get(values["issue"], values["issue"])
     suggestion = values["suggested_label"]
     lines = [
         *_identity(sample, width),
@@ -253,7 +268,8 @@ def _facts(sample: Sample, width: int, decision: Decision | None, *, roomy: bool
         if suggestion is not None
         else _line("suggested", Content.styled("nothing clear", _QUIET)),
         _line("p(wrong)", _bar(values["p_mislabel"], width - _NAME_WIDTH - 8)),
-        _line("", Content(escape(f"{values['issue']} → {values['action']}".replace("_", " ")))),
+        *([_line("", Content(shorten(escape(settled), width - _NAME_WIDTH)))] if settled else []),
+        _line("", Content(escape(f"{issue} → {values['action']}"))),
         *_curves("loss", sample.loss, width, roomy),
         *_curves("margin", sample.margin, width, roomy),
         *_decision_lines(decision, width),

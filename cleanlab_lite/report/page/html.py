@@ -29,8 +29,9 @@ from cleanlab_lite.progress import OnProgress, ignore
 from cleanlab_lite.report.advice import UNLEARNED, advice_of, advised_policy
 from cleanlab_lite.report.method import method_card
 from cleanlab_lite.report.page import charts
-from cleanlab_lite.report.page.page_data import Look, PageData, in_parts, known
+from cleanlab_lite.report.page.page_data import Look, PageData, known
 from cleanlab_lite.report.page.previews import Preview, preview_of
+from cleanlab_lite.report.reasons import in_parts
 from cleanlab_lite.report.reviewed import reviewed
 from cleanlab_lite.run import RunFolder
 from cleanlab_lite.run.folder import StoredCurves

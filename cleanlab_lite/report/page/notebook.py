@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 
 from cleanlab_lite.report.advice import advice_of
-from cleanlab_lite.report.page.page_data import ISSUES, in_parts
 from cleanlab_lite.report.page.previews import Preview, preview_of
-from cleanlab_lite.report.reasons import noted
+from cleanlab_lite.report.reasons import ISSUES, in_parts, noted
 from cleanlab_lite.run import RunFolder
 from cleanlab_lite.run.report import ReportTable, by_suspicion, contradicts, flags
 from cleanlab_lite.text import chance, counted, percent, short_names, shorten
@@ -21,10 +20,11 @@ from cleanlab_lite.text import chance, counted, percent, short_names, shorten
 TOP = 20  # rows on show
 LONGEST = 60  # characters of a label or an id
 BARS = 8  # classes and confusions in the charts
-WIDTH, LABELS, LINE = 400, 150, 20  # pixels of a chart, of the names in it, and of a bar with its gap
-NAME = 22  # characters of a name in a chart
+WIDTH, LABELS, NUMBERS, LINE = 450, 180, 120, 20  # pixels of a chart, of names and numbers in it, of a bar with its gap
+NAME = 22  # characters of a name in a chart: 8 pixels each, for fonts as wide as DejaVu Sans
 INLINE = 4_000_000  # bytes of a page that is stored in a notebook
 HEIGHT = 900  # pixels of it
+LEFT = 'style="text-align:left"'  # Jupyter sets tables as if all were numbers
 COLUMNS = ("id", "given_label", "suggested_label", "p_mislabel", "issue", "action")
 HEADS = ("", "row", "given", "suggested", "p(wrong)", "issue", "action")
 
@@ -69,7 +69,7 @@ def html_view(report: ReportTable, run: RunFolder | None = None, top: int = TOP)
             _line(row, preview_of(run, int(at)) if run and run.has_manifest else Preview())
             for row, at in zip(cells, shown, strict=True)
         ]
-        head = "".join(f"<th>{name}</th>" for name in HEADS)
+        head = "".join(f"<th {LEFT}>{name}</th>" for name in HEADS)
         parts.append(f"<table cellpadding=5><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>")
     if (more := int(np.count_nonzero(suspicious)) - len(shown)) > 0:
         parts.append(f"<p>and {more:,} more: report.suspicious()</p>")
@@ -134,7 +134,7 @@ def _chart(title: str, bars: Sequence[_Bar]) -> str:
     """Bars as SVG in the colours of the notebook; "" without any."""
     if not bars:
         return ""
-    room = WIDTH - LABELS - 90  # what is left of the width for a bar
+    room = WIDTH - LABELS - NUMBERS  # what is left of the width for a bar
     lines = []
     short = short_names([bar.name for bar in bars], NAME)
     for place, bar in enumerate(bars):
@@ -166,5 +166,5 @@ def _line(row: dict[str, Any], seen: Preview) -> str:
     p = row["p_mislabel"]
     texts = [row["id"], row["given_label"], row["suggested_label"], None if p is None else chance(p)]
     texts += [ISSUES.get(row["issue"], row["issue"]), row["action"]]
-    cells = "".join(f"<td>{escape(shorten(text or '', LONGEST))}</td>" for text in texts)
-    return f"<tr><td>{media}</td>{cells}</tr>"
+    cells = "".join(f"<td {LEFT}>{escape(shorten(text or '', LONGEST))}</td>" for text in texts)
+    return f"<tr><td {LEFT}>{media}</td>{cells}</tr>"

@@ -21,10 +21,11 @@ from cleanlab_lite.progress import OnProgress, Progress
 from cleanlab_lite.report.keys import PAGE
 from cleanlab_lite.report.page.map_data import POINTS, map_of
 from cleanlab_lite.report.page.previews import LARGE, SMALL, Preview
-from cleanlab_lite.report.reasons import NOTES, SHOWN, sentences, to_show, why, with_context
+from cleanlab_lite.report.reasons import ISSUES, NOTES, SHOWN, sentences, to_show, why, with_context
 from cleanlab_lite.run.folder import StoredCurves
 from cleanlab_lite.run.report import ReportTable, with_issue
 from cleanlab_lite.text import renamed
+from cleanlab_lite.workers import ahead, cores
 
 ROWS_SHARE = 0.45  # of the limit, for the table without details
 EXAMPLES_SHARE = 0.1  # of the limit, for typical rows of the classes
@@ -36,8 +37,8 @@ NEIGHBORS = 6  # of a row
 CURVE_POINTS = 24  # of a row's margins, at most
 CONFUSIONS = 12
 BLOCK = 2048  # rows of the report turned into Python objects at a time
-PREVIEWS = 32  # decoded at a time, by
-THREADS = 4
+PREVIEWS = 32  # decoded at a time
+THREADS = 8  # that look at files side by side, at most: large pictures need memory in each
 
 # Row of the report and pixels of the longest side -> what the row looks like
 Look = Callable[[int, int], Preview]
@@ -49,22 +50,6 @@ FIELDS = (
 )  # fmt: skip
 
 ARRAYS = (b"rows", b"details", b"examples", b"decided", b"map")  # of the data, as lists of lists
-
-ISSUES = {
-    "none": "no issue",
-    "mislabel": "wrong label",
-    "out_of_vocabulary": "no class fits",
-    "ambiguous": "ambiguous",
-    "duplicate_conflict": "duplicate with another label",
-    "unreadable": "unreadable",
-    "unlabeled": "no label",
-}
-
-
-def in_parts(counts: dict[str, int]) -> str:
-    """What a number of rows is made of, by issue, to be put behind it."""
-    parts = ", ".join(f"{ISSUES.get(issue, issue)} {rows:,}" for issue, rows in counts.items())
-    return f": {parts}" if parts else ""
 
 
 class PageData:
@@ -208,10 +193,14 @@ class PageData:
         best = np.lexsort((-score, codes))  # class by class
         starts = np.searchsorted(codes[best], np.arange(len(names) + 1))
         position = self._positions()
-        for code in np.argsort(-flagged, kind="stable"):
+
+        def seen(code: int) -> list[list[Any]]:
             rows = best[starts[code] : starts[code + 1]][:EXAMPLES].tolist()
-            seen = [(look(row, EXAMPLE_SIDE), row) for row in rows]
-            shown = [[found.picture, found.sound, int(position[row])] for found, row in seen if found.picture]
+            found = [(look(row, EXAMPLE_SIDE), row) for row in rows]
+            return [[preview.picture, preview.sound, int(position[row])] for preview, row in found if preview.picture]
+
+        order = np.argsort(-flagged, kind="stable").tolist()
+        for code, shown in zip(order, ahead(seen, order, _threads()), strict=True):
             if not self._add(self.examples, [self._label(names[code]), *shown], floor):
                 return
 
@@ -236,7 +225,7 @@ class PageData:
         wrong = with_issue(self.table)[self.listed]
         done = np.zeros(total, dtype=bool)
         floor = int((1 - LARGE_SHARE) * self.left)
-        with ThreadPoolExecutor(THREADS) as pool:
+        with ThreadPoolExecutor(_threads()) as pool:
             for start in range(0, total, PREVIEWS):
                 on_progress(Progress("page", start, total, "rows"))
                 share = self.left / (total - done.sum() or 1)
@@ -277,6 +266,10 @@ class PageData:
                 in_page = position[row] >= 0
                 result[parent].append(int(position[row]) if in_page else [id, self._label(label)])
         return result
+
+
+def _threads() -> int:
+    return min(cores(), THREADS)
 
 
 def _curves(history: StoredCurves | None, rows: np.ndarray) -> list[list[float | None]]:

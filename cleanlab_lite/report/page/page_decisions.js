@@ -17,7 +17,7 @@ const record = (decisions) => {
   decisions.forEach(apply);
   save();
   document.dispatchEvent(new CustomEvent("decided", { detail: decisions }));
-  refresh(decisions.map((decision) => rowOf(decision.id)));
+  refresh(decisions.map((decision) => rowOf(decision.id)).flatMap((row) => [row, ...copiesOf(row)]));
   showProgress();
 };
 const apply = (decision) => {

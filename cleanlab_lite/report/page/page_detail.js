@@ -18,6 +18,7 @@ const showDetail = () => {
     marks(row),
     bulkOf(row),
     decided(row) ? el("p", { class: "marked", text: `decided: ${verdict(row)}` }) : null,
+    settled(row) ? el("p", { class: "note text", text: `I${settled(row).slice(1)}: of the labels of one content at most one is right.` }) : null,
     remarks(row),
     ...copies(row),
     ...examples.flatMap(typical),
@@ -43,7 +44,7 @@ const bulkOf = (row) => {
 };
 // Rows of the same content: side by side, for one of their labels is wrong.
 const copies = (row) => {
-  const others = (alike.get(groupOf(row)) ?? []).filter((other) => other !== row);
+  const others = copiesOf(row);
   if (!others.length) return [];
   const differ = others.some((other) => get(other, "given") !== get(row, "given"));
   return [el("h3", { text: differ ? "The same content with another label" : "The same content again" }),

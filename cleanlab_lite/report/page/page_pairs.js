@@ -7,6 +7,16 @@ const groupOf = (row) => get(row, "duplicate") ?? get(row, "near") ?? idOf(row);
 const alike = new Map();
 for (let row = 0; row < rows.length; row++) if (get(row, "duplicate") ?? get(row, "near")) alike.set(groupOf(row), []);
 for (let row = 0; alike.size && row < rows.length; row++) alike.get(groupOf(row))?.push(row);
+const copiesOf = (row) => (alike.get(groupOf(row)) ?? []).filter((other) => other !== row);
+// Of the labels of one content at most one is right: what was decided of a contradicting copy, "" where nothing was.
+const settled = (row) => {
+  if (issueOf(row) !== "duplicate_conflict") return "";
+  const content = (one) => get(one, "duplicate") ?? idOf(one);
+  const found = copiesOf(row).find((other) => content(other) === content(row) && ["keep", "relabel"].includes(decided(other)?.action));
+  if (found === undefined) return "";
+  const { action, label: to } = decided(found);
+  return `its copy was ${action === "keep" ? "kept as" : "relabelled"} ${named(to ?? given(found))}`;
+};
 
 const showPair = (from, to) => {
   reset(false);

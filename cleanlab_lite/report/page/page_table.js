@@ -138,7 +138,7 @@ const drawRow = (row, at) => {
   return el("tr", { "aria-rowindex": at + 2, "aria-selected": row === current, tabindex: row === current ? 0 : -1, onclick: () => select(row) },
     el("td", { class: "c-thumb" }, preview(row) ? picture(preview(row)) : null),
     el("td", { class: "c-id" }, el("div", { class: "two", text: shortId(row), title: path ?? idOf(row) }),
-      el("div", { class: "one note", text: issue === "none" ? "no issue found" : data.issues[issue] ?? issue })),
+      el("div", { class: "one note", title: settled(row), text: settled(row) || (issue === "none" ? "no issue found" : data.issues[issue] ?? issue) })),
     el("td", { class: "c-labels" }, el("div", { class: "one", title: labelsOf(row).join(" → ") },
       ...(suggested(row) === null ? labelsOf(row) : change(...labelsOf(row))))),
     el("td", { class: "c-p figure" }, chance(get(row, "p")), meter(get(row, "p") ?? 0)),
