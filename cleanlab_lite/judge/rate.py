@@ -15,7 +15,15 @@ data with known errors. They need held-out logits of one head, and what other he
 Where the confusion leaves hardly a row in doubt, it has counted the wrong labels, and the others are not asked: planted
 labels tell nothing where no right one lies near them.
 
-None is believed beyond the share of given labels that held-out predictions differ from. The interval begins at the
+None is believed beyond the share of given labels that held-out predictions differ from.
+
+Where classes have few rows, all of them overcount, and p is too sure which labels are wrong: a wrong prediction passes
+for a wrong label, and confusions are made of chance. With c rows a class, `learned` = c / (c + `FEW`): the rate goes so
+much of the way from the least that any of them says, or errors planted along the confusions of whole classes, to the
+median, and the odds of p are raised to that power, at the same mean. `FEW` was chosen on CIFAR-10N and ESC-50, and is
+right on other data (benchmarks/RESULTS.md).
+
+The interval begins at the
 least of what they say, and of what errors planted along the confusions of whole classes say, which are easier to see
 than real ones. Errors that are what the row looks most like are errors in nobody's eyes, and of them a fifth to a third
 is counted. The sign of it is how undecided the confusion is: where `unsure` is half of the rate or more, which the
@@ -44,6 +52,7 @@ from cleanlab_lite.judge.calibration import (
     by_rank,
     hit_chance,
     kappa,
+    raised,
     scale_odds,
     tail_rate,
     wrong_probability,
@@ -54,6 +63,7 @@ from cleanlab_lite.judge.monotone import isotonic, ranks
 from cleanlab_lite.run.summary import UNDECIDED
 
 LEAST = 1e-5  # p_mislabel is never nearer to 0 or 1
+FEW = 5.0  # rows of a class of which half is learned
 STEP = 1e-6  # probabilities nearer to each other than this are one plateau
 DRAWS = 4  # planted labels a row, of either kind
 CLEAR = 0.1  # expected share of errors among the rows that the confusion calls wrong, up to which it is believed alone
@@ -71,6 +81,7 @@ class Estimators:
     disagreement: float  # held-out predictions that differ from the given label: the most there may be
     unsure: float  # share of the rows that the confusion is expected to put on the wrong side
     rows: int  # judged
+    classes: int  # that these have
 
     @property
     def clear(self) -> bool:
@@ -79,9 +90,18 @@ class Estimators:
 
     @property
     def rate(self) -> float:
-        """The median, never above the disagreement."""
-        counted = self.confusion if self.clear else float(np.median(self.voices))
+        """The median, nearer to the least the less was learned, and never above the disagreement."""
+        if self.clear:
+            counted = self.confusion
+        else:
+            median, least = float(np.median(self.voices)), min(self.classwise, *self.voices)
+            counted = least + self.learned * (median - least)
         return min(counted, self.disagreement)
+
+    @property
+    def learned(self) -> float:
+        """0..1, by how many rows a class has on average."""
+        return self.rows / (self.rows + FEW * self.classes)
 
     @property
     def voices(self) -> list[float]:
@@ -157,6 +177,7 @@ def judge_rate(
         disagreement=float((held_out.predicted[judged] != labels[judged]).mean()),
         unsure=float(np.minimum(by_confusion, 1 - by_confusion).mean()),
         rows=len(judged),
+        classes=len(np.unique(labels[judged])),
     )
     voted, by_vote = rows, by_views
     if by_vote is None and by_halves:  # neighbours are too much like the ridge to count what it gets wrong, but sharpen
@@ -169,7 +190,8 @@ def judge_rate(
     if by_vote is not None:
         shapes.append(along(ranking[voted], by_vote, ranking[judged]))
     mean = np.mean([scale_odds(shape, estimators.rate) for shape in shapes], axis=0)
-    return Judged(_calibration(labels, judged, mean, ranking, estimators), estimators)
+    p = scale_odds(raised(mean, estimators.learned), estimators.rate)
+    return Judged(_calibration(labels, judged, p, ranking, estimators), estimators)
 
 
 def _crowd(votes: Sequence[np.ndarray], rows: np.ndarray, k: int) -> np.ndarray:
