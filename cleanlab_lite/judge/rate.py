@@ -18,18 +18,16 @@ labels tell nothing where no right one lies near them.
 None is believed beyond the share of given labels that held-out predictions differ from.
 
 Where classes have few rows, all of them overcount, and p is too sure which labels are wrong: a wrong prediction passes
-for a wrong label, and confusions are made of chance. With c rows a class, `learned` = c / (c + `FEW`): the rate goes so
-much of the way from the least that any of them says, or errors planted along the confusions of whole classes, to the
-median, and the odds of p are raised to that power, at the same mean. `FEW` was chosen on CIFAR-10N and ESC-50, and is
-right on other data (benchmarks/RESULTS.md).
+for a wrong label, and confusions are made of chance. With c rows a class, c / (c + `COUNTED`) of what they count is
+believed (all of it where hardly a row is in doubt), and the odds of p are raised to c / (c + `SURE`). Both were chosen
+on CIFAR-10N and ESC-50 and held on other data (benchmarks/RESULTS.md, "Few rows of a class").
 
-The interval begins at the
-least of what they say, and of what errors planted along the confusions of whole classes say, which are easier to see
-than real ones. Errors that are what the row looks most like are errors in nobody's eyes, and of them a fifth to a third
-is counted. The sign of it is how undecided the confusion is: where `unsure` is half of the rate or more, which the
-method card tells, the interval ends at that share of differing predictions (too high nearly always), else so much
-nearer. Weak spots: there may be such errors without the sign; rows of no class halve the estimate, and on clean
-labels the halves alone find up to a quarter wrong; the median does not follow.
+The interval begins at the least of what they say, and of what errors planted along the confusions of whole classes say,
+which are easier to see than real ones. Errors that are what the row looks most like are errors in nobody's eyes, and of
+them a fifth to a third is counted. The sign of it is how undecided the confusion is: where `unsure` is half of the rate
+or more, which the method card tells, the interval ends at that share of differing predictions (too high nearly always),
+else so much nearer. Weak spots: there may be such errors without the sign; rows of no class halve the estimate, and on
+clean labels the halves alone find up to a quarter wrong; the median does not follow.
 
 Letters: n rows, k classes, v views. Rows without a label or without features are NaN in and out.
 """
@@ -63,7 +61,8 @@ from cleanlab_lite.judge.monotone import isotonic, ranks
 from cleanlab_lite.run.summary import UNDECIDED
 
 LEAST = 1e-5  # p_mislabel is never nearer to 0 or 1
-FEW = 5.0  # rows of a class of which half is learned
+COUNTED = 3.0  # rows of a class with which half of the errors that are counted are none
+SURE = 5.0  # rows of a class with which the odds of p are to be their square root
 STEP = 1e-6  # probabilities nearer to each other than this are one plateau
 DRAWS = 4  # planted labels a row, of either kind
 CLEAR = 0.1  # expected share of errors among the rows that the confusion calls wrong, up to which it is believed alone
@@ -90,18 +89,19 @@ class Estimators:
 
     @property
     def rate(self) -> float:
-        """The median, nearer to the least the less was learned, and never above the disagreement."""
-        if self.clear:
-            counted = self.confusion
-        else:
-            median, least = float(np.median(self.voices)), min(self.classwise, *self.voices)
-            counted = least + self.learned * (median - least)
+        """The median, as far as it is believed, and never above the disagreement."""
+        counted = self.confusion if self.clear else self.believed * float(np.median(self.voices))
         return min(counted, self.disagreement)
 
     @property
-    def learned(self) -> float:
-        """0..1, by how many rows a class has on average."""
-        return self.rows / (self.rows + FEW * self.classes)
+    def rows_per_class(self) -> float:
+        """On average."""
+        return self.rows / self.classes
+
+    @property
+    def believed(self) -> float:
+        """Share of what the estimators count."""
+        return self.rows_per_class / (self.rows_per_class + COUNTED)
 
     @property
     def voices(self) -> list[float]:
@@ -112,7 +112,7 @@ class Estimators:
     @property
     def interval(self) -> tuple[float, float]:
         """Both ends, and what chance adds to them in a set of this size."""
-        low = min(self.classwise, self.rate, *self.voices)
+        low = min(self.rate, self.believed * min(self.classwise, *self.voices))
         way = min(self.unsure / max(UNDECIDED * self.rate, 1e-12), 1.0)
         high = self.rate + way * (self.disagreement - self.rate)
         if self.clear:
@@ -190,7 +190,8 @@ def judge_rate(
     if by_vote is not None:
         shapes.append(along(ranking[voted], by_vote, ranking[judged]))
     mean = np.mean([scale_odds(shape, estimators.rate) for shape in shapes], axis=0)
-    p = scale_odds(raised(mean, estimators.learned), estimators.rate)
+    power = estimators.rows_per_class / (estimators.rows_per_class + SURE)
+    p = scale_odds(raised(mean, power), estimators.rate)
     return Judged(_calibration(labels, judged, p, ranking, estimators), estimators)
 
 
