@@ -18,9 +18,10 @@ labels tell nothing where no right one lies near them.
 None is believed beyond the share of given labels that held-out predictions differ from.
 
 Where classes have few rows, all of them overcount, and p is too sure which labels are wrong: a wrong prediction passes
-for a wrong label, and confusions are made of chance. With c rows a class, c / (c + `COUNTED`) of what they count is
-believed (all of it where hardly a row is in doubt), and the odds of p are raised to c / (c + `SURE`). Both were chosen
-on CIFAR-10N and ESC-50 and held on other data (benchmarks/RESULTS.md, "Few rows of a class").
+for a wrong label, and confusions are made of chance; the more so the more predictions differ from the labels, d of
+them. With c rows a class, c / (c + `FEW` d) of what is counted is believed (all of it where hardly a row is in doubt),
+and the odds of p are raised to that power. `FEW` was chosen on CIFAR-10N and ESC-50 and held on other data
+(benchmarks/RESULTS.md, "Few rows of a class").
 
 The interval begins at the least of what they say, and of what errors planted along the confusions of whole classes say,
 which are easier to see than real ones. Errors that are what the row looks most like are errors in nobody's eyes, and of
@@ -61,8 +62,7 @@ from cleanlab_lite.judge.monotone import isotonic, ranks
 from cleanlab_lite.run.summary import UNDECIDED
 
 LEAST = 1e-5  # p_mislabel is never nearer to 0 or 1
-COUNTED = 3.0  # rows of a class with which half of the errors that are counted are none
-SURE = 5.0  # rows of a class with which the odds of p are to be their square root
+FEW = 8.0  # rows of a class of which half is believed, if no prediction were the given label
 STEP = 1e-6  # probabilities nearer to each other than this are one plateau
 DRAWS = 4  # planted labels a row, of either kind
 CLEAR = 0.1  # expected share of errors among the rows that the confusion calls wrong, up to which it is believed alone
@@ -94,14 +94,9 @@ class Estimators:
         return min(counted, self.disagreement)
 
     @property
-    def rows_per_class(self) -> float:
-        """On average."""
-        return self.rows / self.classes
-
-    @property
     def believed(self) -> float:
-        """Share of what the estimators count."""
-        return self.rows_per_class / (self.rows_per_class + COUNTED)
+        """Share of what the estimators count, and the power of odds, by how many rows a class has on average."""
+        return self.rows / (self.rows + FEW * self.disagreement * self.classes)
 
     @property
     def voices(self) -> list[float]:
@@ -190,8 +185,7 @@ def judge_rate(
     if by_vote is not None:
         shapes.append(along(ranking[voted], by_vote, ranking[judged]))
     mean = np.mean([scale_odds(shape, estimators.rate) for shape in shapes], axis=0)
-    power = estimators.rows_per_class / (estimators.rows_per_class + SURE)
-    p = scale_odds(raised(mean, power), estimators.rate)
+    p = scale_odds(raised(mean, estimators.believed), estimators.rate)
     return Judged(_calibration(labels, judged, p, ranking, estimators), estimators)
 
 
