@@ -4,8 +4,7 @@ Worlds of several shapes are drawn from what a finished run believes (`judge.wor
 data, and the flags are held against what was planted.
 
 The headline is about the run's own flags. Its centre is what the run's own probabilities say of them: the mean of
-p_mislabel over the flags, and the share of the sum of p_mislabel that is flagged. Where classes have few rows, the
-probabilities are too sure of themselves, and are made less so first (`hedged`). They are as right as the noise rate
+p_mislabel over the flags, and the share of the sum of p_mislabel that is flagged. They are as right as the noise rate
 is, and where little is learned the rate is mostly too high: so the interval is what the same probabilities say at rates
 further down and up, `WAY` of the way to the ends of the rate's own interval, on a logarithmic scale. AP is rather a
 matter of how well the rows are told apart, which the probabilities may overstate or understate: its ends are at odds
@@ -32,7 +31,7 @@ from sklearn.metrics import average_precision_score
 from cleanlab_lite.clock import Clock
 from cleanlab_lite.config import AuditConfig
 from cleanlab_lite.errors import ReportError
-from cleanlab_lite.judge.calibration import scale_odds
+from cleanlab_lite.judge.calibration import raised, scale_odds
 from cleanlab_lite.judge.worlds import FEWEST_CLASSES, SHAPES, Shape, World, draw_truth
 from cleanlab_lite.manifest.manifest import Manifest
 from cleanlab_lite.pipeline import run_audit, run_key
@@ -45,7 +44,6 @@ from cleanlab_lite.run.selftest import VERSION, Between, Bin, ClassOutcome, Expe
 LIKELY = ("matrix", "similar")  # shapes that are most like people's errors
 WAY = 0.8  # the least, in tenths, whose intervals held the truth in 95 % of 128 sets whichever kind was left out
 WAY_OF_AP, SURER = 0.5, 0.25  # the narrowest that held AP in 95 % of 61 sets, and then in 96 % of 50 others
-FEW = 10.0  # rows of a class: with c of them the odds of p are right when raised to c / (c + FEW), see RESULTS.md
 FEWEST, MOST = 60, 0.3  # planted rows, and their share of a small set
 BINS = 10  # of the calibration curve
 
@@ -324,7 +322,6 @@ def expect(outcomes: Sequence[Outcome], believed: Believed) -> Expected:
         return Expected(None, None, None, "On your data no row is flagged, so nothing can be said of the flags.")
     low, high = believed.towards_ends(WAY)
     p, score, flagged = (values[believed.judged] for values in (believed.p, believed.score, believed.flagged))
-    p = hedged(p, len(p) / len(believed.matrix))
     centre, *ends = (promise(each, score, flagged) for each in (p, scale_odds(p, low), scale_odds(p, high)))
     planted = [each for each in outcomes if each.shape in LIKELY]
     at_depth = [each.precision_at_depth for each in planted if each.precision_at_depth is not None]
@@ -340,17 +337,6 @@ def expect(outcomes: Sequence[Outcome], believed: Believed) -> Expected:
         f"{100 * recall.estimate:.0f} % of the errors are flagged ({_ends(recall)})."
     )
     return Expected(ap, precision, recall, sentence)
-
-
-def hedged(p: np.ndarray, rows_per_class: float) -> np.ndarray:
-    """(r,) probabilities p (r,) less sure, with the same mean, where so few rows per class were learned from."""
-    return scale_odds(raised(p, rows_per_class / (rows_per_class + FEW)), float(p.mean()))
-
-
-def raised(p: np.ndarray, power: float) -> np.ndarray:
-    """(r,) probabilities p (r,) whose odds are raised to a power."""
-    right, wrong = (1 - p) ** power, p**power
-    return wrong / (wrong + right)
 
 
 def promise(p: np.ndarray, score: np.ndarray, flagged: np.ndarray) -> Promise:

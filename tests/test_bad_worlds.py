@@ -146,7 +146,8 @@ def test_ten_labelled_rows_of_three_hundred(here, capsys):
 
 @pytest.mark.slow
 def test_a_thousand_classes(here, capsys):
-    features, labels, wrong = world(3000, 1000, noise=0.05, d=64, gap=16)
+    """Of five rows each; with three, hardly any row is so sure to be wrong that it is flagged."""
+    features, labels, wrong = world(5000, 1000, noise=0.05, d=64, gap=16)
     seen = audited(capsys, features, labels)
     assert "1,000 classes" in seen.result.out and "too few to judge" in seen.result.out
     assert wrong[seen.flagged].mean() > 0.5 and seen.flagged[wrong].mean() > 0.8

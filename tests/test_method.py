@@ -43,6 +43,11 @@ def test_it_tells_the_views_the_estimators_and_the_copies_of_the_run():
     assert "annotators" not in text
 
 
+def test_it_says_that_less_is_believed_where_classes_have_few_rows():
+    few, many = (said(**TRAINED | {"detectors": {"rate": RATE | {"rows": n, "classes": 20}}}) for n in (300, 6000))
+    assert "Classes have 15 rows on average" in few and "rows on average" not in many
+
+
 @pytest.mark.parametrize(
     ("method", "words"),
     [

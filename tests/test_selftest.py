@@ -16,6 +16,7 @@ import nlclean
 from cleanlab_lite import selftest
 from cleanlab_lite.config import preset
 from cleanlab_lite.errors import ReportError, StoppedEarly
+from cleanlab_lite.judge.calibration import raised
 from cleanlab_lite.judge.worlds import SHAPES, draw_truth
 from cleanlab_lite.manifest.readers import read_manifest
 from cleanlab_lite.measure import average_precision
@@ -24,7 +25,7 @@ from cleanlab_lite.run import Run, RunFolder, layout
 from cleanlab_lite.run.columns import numbers
 from cleanlab_lite.run.report import flags
 from cleanlab_lite.run.selftest import Outcome
-from cleanlab_lite.selftest import Believed, Scored, expect, hedged, precision_at_depth, promise, raised, self_test
+from cleanlab_lite.selftest import Believed, Scored, expect, precision_at_depth, promise, self_test
 
 SHAPE = {shape.name: shape for shape in SHAPES}
 K = 5
@@ -181,16 +182,6 @@ def test_the_interval_of_ap_holds_where_rows_are_told_apart_better_or_worse_than
     found = expect([], run).average_precision
     assert found.low < average_precision(-p, wrong) < found.high
     assert not found.low < average_precision(-p, rng.random(len(p)) < raised(p, power**3)) < found.high
-
-
-def test_the_fewer_rows_a_class_has_the_less_its_probabilities_are_believed():
-    many, few = (replace(believed(0.18, 0.1, 0.3), matrix=np.eye(k)) for k in (2, 600))
-    said = [expect([], run) for run in (many, few)]
-    assert said[1].precision.estimate < said[0].precision.estimate - 0.1
-    assert said[1].average_precision.estimate < said[0].average_precision.estimate
-    p = np.linspace(0.01, 0.99, 99)
-    assert hedged(p, 16).mean() == pytest.approx(p.mean(), abs=1e-3)  # as many errors, less sure which
-    assert (np.diff(hedged(p, 16)) > 0).all()
 
 
 def test_worlds_that_contradict_the_run_widen_the_interval():

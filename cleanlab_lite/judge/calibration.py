@@ -188,3 +188,9 @@ def scale_odds(p: np.ndarray, mean: float) -> np.ndarray:
         factor = np.exp(middle)
         low, high = (middle, high) if (factor * odds / (1 + factor * odds)).mean() < mean else (low, middle)
     return factor * odds / (1 + factor * odds)
+
+
+def raised(p: np.ndarray, power: float) -> np.ndarray:
+    """(n,) probabilities p (n,) whose odds are raised to a power."""
+    right, wrong = (1 - p) ** power, p**power
+    return wrong / (wrong + right)

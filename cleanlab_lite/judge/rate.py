@@ -15,13 +15,20 @@ data with known errors. They need held-out logits of one head, and what other he
 Where the confusion leaves hardly a row in doubt, it has counted the wrong labels, and the others are not asked: planted
 labels tell nothing where no right one lies near them.
 
-None is believed beyond the share of given labels that held-out predictions differ from. The interval begins at the
-least of what they say, and of what errors planted along the confusions of whole classes say, which are easier to see
-than real ones. Errors that are what the row looks most like are errors in nobody's eyes, and of them a fifth to a third
-is counted. The sign of it is how undecided the confusion is: where `unsure` is half of the rate or more, which the
-method card tells, the interval ends at that share of differing predictions (too high nearly always), else so much
-nearer. Weak spots: there may be such errors without the sign; rows of no class halve the estimate, and on clean
-labels the halves alone find up to a quarter wrong; the median does not follow.
+None is believed beyond the share of given labels that held-out predictions differ from.
+
+Where classes have few rows, all of them overcount, and p is too sure which labels are wrong: a wrong prediction passes
+for a wrong label, and confusions are made of chance; the more so the more predictions differ from the labels, d of
+them. With c rows a class, c / (c + `FEW` d) of what is counted is believed (all of it where hardly a row is in doubt),
+and the odds of p are raised to that power. `FEW` was chosen on CIFAR-10N and ESC-50 and held on other data
+(benchmarks/RESULTS.md, "Few rows of a class").
+
+The interval begins at the least of what they say, and of what errors planted along the confusions of whole classes say,
+which are easier to see than real ones. Errors that are what the row looks most like are errors in nobody's eyes, and of
+them a fifth to a third is counted. The sign of it is how undecided the confusion is: where `unsure` is half of the rate
+or more, which the method card tells, the interval ends at that share of differing predictions (too high nearly always),
+else so much nearer. Weak spots: there may be such errors without the sign; rows of no class halve the estimate, and on
+clean labels the halves alone find up to a quarter wrong; the median does not follow.
 
 Letters: n rows, k classes, v views. Rows without a label or without features are NaN in and out.
 """
@@ -44,6 +51,7 @@ from cleanlab_lite.judge.calibration import (
     by_rank,
     hit_chance,
     kappa,
+    raised,
     scale_odds,
     tail_rate,
     wrong_probability,
@@ -54,6 +62,7 @@ from cleanlab_lite.judge.monotone import isotonic, ranks
 from cleanlab_lite.run.summary import UNDECIDED
 
 LEAST = 1e-5  # p_mislabel is never nearer to 0 or 1
+FEW = 8.0  # rows of a class of which half is believed, if no prediction were the given label
 STEP = 1e-6  # probabilities nearer to each other than this are one plateau
 DRAWS = 4  # planted labels a row, of either kind
 CLEAR = 0.1  # expected share of errors among the rows that the confusion calls wrong, up to which it is believed alone
@@ -71,6 +80,7 @@ class Estimators:
     disagreement: float  # held-out predictions that differ from the given label: the most there may be
     unsure: float  # share of the rows that the confusion is expected to put on the wrong side
     rows: int  # judged
+    classes: int  # that these have
 
     @property
     def clear(self) -> bool:
@@ -79,9 +89,14 @@ class Estimators:
 
     @property
     def rate(self) -> float:
-        """The median, never above the disagreement."""
-        counted = self.confusion if self.clear else float(np.median(self.voices))
+        """The median, as far as it is believed, and never above the disagreement."""
+        counted = self.confusion if self.clear else self.believed * float(np.median(self.voices))
         return min(counted, self.disagreement)
+
+    @property
+    def believed(self) -> float:
+        """Share of what the estimators count, and the power of odds, by how many rows a class has on average."""
+        return self.rows / (self.rows + FEW * self.disagreement * self.classes)
 
     @property
     def voices(self) -> list[float]:
@@ -92,7 +107,7 @@ class Estimators:
     @property
     def interval(self) -> tuple[float, float]:
         """Both ends, and what chance adds to them in a set of this size."""
-        low = min(self.classwise, self.rate, *self.voices)
+        low = min(self.rate, self.believed * min(self.classwise, *self.voices))
         way = min(self.unsure / max(UNDECIDED * self.rate, 1e-12), 1.0)
         high = self.rate + way * (self.disagreement - self.rate)
         if self.clear:
@@ -157,6 +172,7 @@ def judge_rate(
         disagreement=float((held_out.predicted[judged] != labels[judged]).mean()),
         unsure=float(np.minimum(by_confusion, 1 - by_confusion).mean()),
         rows=len(judged),
+        classes=len(np.unique(labels[judged])),
     )
     voted, by_vote = rows, by_views
     if by_vote is None and by_halves:  # neighbours are too much like the ridge to count what it gets wrong, but sharpen
@@ -169,7 +185,8 @@ def judge_rate(
     if by_vote is not None:
         shapes.append(along(ranking[voted], by_vote, ranking[judged]))
     mean = np.mean([scale_odds(shape, estimators.rate) for shape in shapes], axis=0)
-    return Judged(_calibration(labels, judged, mean, ranking, estimators), estimators)
+    p = scale_odds(raised(mean, estimators.believed), estimators.rate)
+    return Judged(_calibration(labels, judged, p, ranking, estimators), estimators)
 
 
 def _crowd(votes: Sequence[np.ndarray], rows: np.ndarray, k: int) -> np.ndarray:

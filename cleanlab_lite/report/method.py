@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from cleanlab_lite.run.summary import FEW, UNDECIDED, Noise, Summary
 from cleanlab_lite.text import counted, percent
 
+SMALL = 60  # rows of a class on average, with which a twentieth of what is counted is not believed
 WEAK = 0.5  # share of the given labels that views predict, below which much is left to chance
 LOOKS = {
     "encoder": "vectors of a pretrained encoder",
@@ -111,6 +112,12 @@ def _calibrated(summary: Summary) -> list[str]:
     said = [f"{text} {percent(estimators[name])}" for name, text in names.items() if estimators.get(name) is not None]
     if said and "median" in rate.method:
         found.append(f"The estimators said: {', '.join(said)}")
+        rows, classes = (estimators.get(name) or 0 for name in ("rows", "classes"))
+        if rows < SMALL * classes:
+            found.append(
+                f"Classes have {rows / classes:.0f} rows on average: with few, a wrong prediction passes for a wrong "
+                "label. The fewer, the less of that is believed, and the less sure is p_mislabel"
+            )
     if "hidden classes" in rate.method:
         found.append(
             "Rows of no class were estimated by hiding classes from the predictions and looking for rows like those of "
