@@ -120,7 +120,7 @@ def test_a_class_with_one_row(here, capsys):
 def test_rows_that_are_all_the_same(here, capsys):
     seen = audited(capsys, np.ones((100, 8), np.float32), np.arange(100) % 3)
     nothing_was_learned(seen)
-    assert "copies: exact 99" in seen.result.out and "duplicate_conflict 100" in seen.result.out
+    assert "copies: exact 99" in seen.result.out and "contradicting copy 100" in seen.result.out
 
 
 @pytest.mark.parametrize(("n", "k"), [(3, 2), (3, 3), (20, 2), (20, 10)])
@@ -138,7 +138,7 @@ def test_ten_labelled_rows_of_three_hundred(here, capsys):
     features, labels, _ = world(300, 3)
     labels[10:] = -1
     seen = audited(capsys, features, labels)
-    assert "300 rows, 10 labelled" in seen.result.out and "unlabeled 290" in seen.result.out
+    assert "300 rows, 10 labelled" in seen.result.out and "no label 290" in seen.result.out
     assert "too few to judge" in seen.result.out
     assert seen.judged.sum() <= 10 and not seen.flagged.any()
     assert seen.rate[2] > 0.1  # ten rows rule nothing out
