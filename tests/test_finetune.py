@@ -290,7 +290,7 @@ def test_the_forecast_says_which_encoder_is_trained(manifest, weights, capsys):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_an_audit_that_trains_any_encoder_and_one_that_starts_from_it(name, weights, manifest, tmp_path, capsys):
-    audit = ("audit", manifest, *QUICK, "--finetune", "yes", "--proxy", name)
+    audit = ("audit", manifest, *QUICK, "--finetune", "yes", "--proxy", name, "--epochs", "8")
     audit += ("--weights", weights[name]) if weights[name] else ()
     assert call(capsys, *audit, "--out", tmp_path / "run").code == 0
     summary = json.loads((tmp_path / "run/summary.json").read_bytes())
