@@ -6,7 +6,7 @@ import hashlib
 import importlib.metadata
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -55,7 +55,6 @@ from cleanlab_lite.train.task import DATA, ENCODER, STATISTICS
 from cleanlab_lite.workers import may_start
 
 if TYPE_CHECKING:
-    from cleanlab_lite.train.models.encoders import Encoder
     from cleanlab_lite.train.planned import Plan
     from cleanlab_lite.train.ranks import Ranks
     from cleanlab_lite.train.warm_start import WarmStart
@@ -425,29 +424,29 @@ class Proxies:
         self, manifest: Manifest, run: Run, clock: Clock, ranks: Ranks | None = None
     ) -> tuple[Inputs, dict[str, Inputs]]:
         """The decoded data, and all ways of looking at them, by name."""
-        plan, encoder = self.plan, None
+        plan, encoder, autocast = self.plan, None, None
+        heard: OnProgress = clock
         if plan.encoder:  # before the pictures are decoded: its weights may not fit
+            import torch
+
+            from cleanlab_lite.train.encode import encode, get_ready
+            from cleanlab_lite.train.ensemble import PRECISIONS
             from cleanlab_lite.train.models.encoders import describe_encoder, load_encoder
 
+            device, autocast = torch.device(plan.device), PRECISIONS[plan.encoder_precision]
             encoder = load_encoder(describe_encoder(plan.encoder, plan.image_size), plan.encoder_weights)
             if self.warm is not None:
                 self.warm.require(encoder_fingerprint=encoder.fingerprint)
+            shape = plan.sound.shape if plan.sound else (3, plan.picture_size, plan.picture_size)
+            heard = _at_first_file(clock, partial(get_ready, encoder, shape, device, autocast))
         if ranks is not None:
-            from cleanlab_lite.train.ensemble import PRECISIONS
             from cleanlab_lite.train.shards import fill_cache
 
-            fill_cache(manifest, plan, encoder, PRECISIONS[plan.encoder_precision or "fp32"], ranks, clock)
-        heard = clock if encoder is None else self._with_encoder_ready(encoder, clock)
+            fill_cache(manifest, plan, encoder, autocast, ranks, clock)
         inputs = load_inputs(manifest, plan.picture_size, plan.sound, workers=self.config.workers, on_progress=heard)
         run.mark("decode", decoded=inputs.decoded, unreadable=int((~inputs.readable).sum()))
         views = dict.fromkeys(plan.views, inputs)
         if encoder is not None:
-            import torch
-
-            from cleanlab_lite.train.encode import encode
-            from cleanlab_lite.train.ensemble import PRECISIONS
-
-            device, autocast = torch.device(plan.device), PRECISIONS[plan.encoder_precision]
             views[ENCODER], computed = encode(inputs, encoder, device=device, autocast=autocast, on_progress=clock)
             run.mark("encode", weights=encoder.weights, fingerprint=encoder.fingerprint, computed=computed)
         if STATISTICS in views:
@@ -460,26 +459,6 @@ class Proxies:
         if manifest.encoded is not None and manifest.encoded.small is not None:
             return replace(inputs, array=manifest.encoded.small), views  # copies are looked for among the pictures
         return inputs, views
-
-    def _with_encoder_ready(self, encoder: Encoder, clock: Clock) -> OnProgress:
-        """What hears that files are decoded, and has a GPU get ready for them meanwhile."""
-        import torch
-
-        from cleanlab_lite.train.encode import get_ready
-        from cleanlab_lite.train.ensemble import PRECISIONS
-
-        plan, begun = self.plan, False
-
-        def hear(progress: Progress) -> None:
-            nonlocal begun
-            clock(progress)
-            # not for a few files that cannot be read: every audit tries them again
-            if progress.done < NEARLY_ALL * progress.total and not begun:
-                begun = True
-                shape = plan.sound.shape if plan.sound else (3, plan.picture_size, plan.picture_size)
-                get_ready(encoder, shape, torch.device(plan.device), PRECISIONS[plan.encoder_precision])
-
-        return hear
 
 
 @dataclass(frozen=True)
@@ -542,6 +521,21 @@ def _of_head(manifest: Manifest, views: dict[str, np.ndarray], head: HeldOut, vo
         head=head,
         votes=votes,
     )
+
+
+def _at_first_file(hear: OnProgress, begin: Callable[[], None]) -> OnProgress:
+    """What hears that files are decoded, and begins something once then."""
+    begun = False
+
+    def heard(progress: Progress) -> None:
+        nonlocal begun
+        hear(progress)
+        # not for a few files that cannot be read: every audit tries them again
+        if progress.done < NEARLY_ALL * progress.total and not begun:
+            begun = True
+            begin()
+
+    return heard
 
 
 def _copies(inputs: Inputs, seen: Inputs, run: Run, clock: Clock, arithmetic: Arithmetic) -> Duplicates:

@@ -95,12 +95,11 @@ def framed_agreement(whole: Any, place: Any, other: Any, matrices: Any, library:
         library: `numpy`, or `torch`, where the arrays are its own.
     """
     centred = (whole - whole.mean(axis=1, keepdims=True)).reshape(-1, SMALL, SMALL)
-    seen = other - other.mean(axis=1, keepdims=True)
-    seen = (seen / ((seen**2).sum(axis=1, keepdims=True) ** 0.5).clip(1e-6)).reshape(-1, SMALL, SMALL)
+    seen = _unit(other).reshape(-1, SMALL, SMALL)
     squares = matrices.swapaxes(1, 2) @ matrices
     rows, columns = _along(matrices, centred), _along(matrices.swapaxes(1, 2), seen.swapaxes(1, 2))
     tops, lefts = _along(squares, centred), _along(squares, centred.swapaxes(1, 2)).swapaxes(2, 3)
-    norm = library.concatenate(_by_frame(tops, lefts), axis=1)
+    norm = _by_frame(tops, lefts, library)
     sums = matrices.sum(axis=1)
     total = sums @ centred @ sums.T  # (u, places, places), of all pixels in a frame
     apart = (total[:, one, one].reshape(len(total), -1) for one in _scales())
@@ -109,8 +108,7 @@ def framed_agreement(whole: Any, place: Any, other: Any, matrices: Any, library:
     columns, rows = columns.swapaxes(2, 3), rows[place]
     mirrored = [0, *(at for one in _scales() for at in range(one.start, one.stop)[::-1])]
     across = columns[:, mirrored][..., list(range(SMALL))[::-1]]
-    plain, flipped = (library.concatenate(_by_frame(rows, each), axis=1) / norm for each in (columns, across))
-    return plain, flipped
+    return _by_frame(rows, columns, library) / norm, _by_frame(rows, across, library) / norm
 
 
 def _scales() -> list[slice]:
@@ -123,15 +121,14 @@ def _along(matrices: Any, pictures: Any) -> Any:
     return (matrices.reshape(-1, SMALL) @ pictures).reshape(len(pictures), len(matrices), SMALL, SMALL)
 
 
-def _by_frame(tops: Any, lefts: Any) -> list[Any]:
-    """Of the whole (p, 1) and of the crops (p, f - 1): products of what belongs to the top and to the left of every
-    frame, each (p, m, 16, 16)."""
+def _by_frame(tops: Any, lefts: Any, library: Any) -> Any:
+    """(p, f) products of what belongs to the top and to the left of every frame, each (p, m, 16, 16)."""
     p = len(tops)
     tops, lefts = (each.reshape(p, -1, SMALL * SMALL) for each in (tops, lefts))
     whole = (tops[:, 0] * lefts[:, 0]).sum(axis=1)[:, None]
     apart = (p, len(SCALES), len(PLACES), SMALL * SMALL)
     crops = tops[:, 1:].reshape(apart) @ lefts[:, 1:].reshape(apart).swapaxes(2, 3)
-    return [whole, crops.reshape(p, -1)]
+    return library.concatenate([whole, crops.reshape(p, -1)], axis=1)
 
 
 def best_frame(whole: Any, place: Any, other: Any, matrices: Any, library: Any) -> tuple[Any, Any]:
@@ -233,11 +230,11 @@ class Overlay:
         return shrink @ np.asarray(self.pictures[self.rows[rows]], dtype=np.float32) @ shrink.T
 
 
-def _unit(values: np.ndarray) -> np.ndarray:
+def _unit(values: Any) -> Any:
     """(..., q) without their mean; of norm 1 over all but the first axis where there are three, else over the last."""
     centred = values - values.mean(axis=-1, keepdims=True)
     axes = (1, 2) if values.ndim == 3 and values.shape[1] == 3 else (-1,)
-    return centred / np.maximum(np.sqrt(np.square(centred).sum(axis=axes, keepdims=True)), 1e-6)
+    return centred / ((centred**2).sum(axis=axes, keepdims=True) ** 0.5).clip(1e-6)
 
 
 def reframed_pairs(overlay: Overlay, neighbors: np.ndarray) -> tuple[np.ndarray, float]:

@@ -13,18 +13,17 @@ from cleanlab_lite.train.memory import out_of_memory
 
 
 def products_on(device: str) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-    """The product of two float32 matrices (a, b) and (b, c), by torch on the device, in full precision."""
+    """The product of two float32 matrices (a, b) and (b, c), as `running_on` computes it."""
+    call = running_on(device)
 
     def multiply(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-        try:
-            a, b = (torch.from_numpy(np.ascontiguousarray(matrix)).to(device) for matrix in (left, right))
-            return (a @ b).cpu().numpy()
-        except RuntimeError as error:
-            if not out_of_memory(error):
-                raise
-        return np.matmul(left, right)
+        return call(_product, left, right)[0]
 
     return multiply
+
+
+def _product(left: Any, right: Any, library: Any) -> tuple[Any]:
+    return (library.matmul(left, right),)
 
 
 def running_on(device: str) -> Callable[..., tuple[np.ndarray, ...]]:
