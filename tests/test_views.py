@@ -115,17 +115,26 @@ def test_pictures_are_made_smaller_by_their_mean():
 
 @pytest.mark.parametrize(
     ("wanted", "tried"),
-    [(0.3, [8]), (0.4, [8, 16]), (0.46, [8, 16]), (0.44, [8, 16, 32]), (0.9, [8, 16])],  # .40 and half of .10 is .45
+    [
+        (0.3, [8]),
+        (0.4, [8, 16]),
+        (0.44, [8, 16, 32]),
+        (0.46, [8, 16]),  # .40 and half of the last gain, .10, is .45
+        (0.49, [8]),  # .30 and three quarters of what the second half of 8 epochs has gained, .24, is .48
+    ],
 )
 def test_trials_end_where_the_rival_is_near_or_out_of_reach(wanted, tried):
     seen = []
 
-    def agreement(epochs: int) -> float:
+    def agreement(epochs: int) -> tuple[float, float]:
         seen.append(epochs)
-        return {8: 0.30, 16: 0.40, 32: 0.43}[epochs]
+        return {8: (0.06, 0.30), 16: (0.25, 0.40), 32: (0.35, 0.43)}[epochs]
 
     assert epochs_to_reach(agreement, wanted, 8) == tried[-1] and seen == tried
-    assert epochs_to_reach(lambda epochs: 0.30, 0.35, 8) == 8  # what gains nothing is not taken
+
+
+def test_a_doubling_that_gains_nothing_is_not_taken():
+    assert epochs_to_reach(lambda epochs: (0.20, 0.30), 0.35, 8) == 8
 
 
 def test_a_rival_wants_its_agreement_less_what_is_near():

@@ -169,8 +169,8 @@ class Ensemble:
     def choose(self, rival: Rival | None = None) -> Chosen:
         """Epochs and recipe, by trials where they are left open."""
 
-        def attempt(stage: str, m: int, teaching: Teaching, note: str, repeat: int) -> Matrix:
-            return self.do(self.without_fold(stage, m, teaching, note, repeat)).logits
+        def attempt(stage: str, m: int, teaching: Teaching, note: str, repeat: int) -> Observation:
+            return self.do(self.without_fold(stage, m, teaching, note, repeat))
 
         def prepare_trials(trials: list[Trial]) -> None:
             side_by_side([self.without_fold(*trial) for trial in trials], self.bench, self.run, self.clock)

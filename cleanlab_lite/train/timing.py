@@ -205,20 +205,19 @@ def _networks(name: str, timed: Timed, plan: Plan, config: AuditConfig, *, rival
 
 
 def _beside(view: str, timed: Timed, plan: Plan, config: AuditConfig, first: Timed) -> Part:
-    """Networks on the data beside an encoder, which may be left out after the first: the middle of what it may be.
+    """Networks on the data beside an encoder: the middle between that the first alone is trained, and all of them.
 
     The first of them is trained beside those of the `first` view, where these are trained side by side.
     """
     kept, most = schedules(plan.of_data, config, rival=True, first_alone=True)
-    left_out = most[:-1]
-    cases = [kept, most, left_out]
+    left_out = kept[:1]
     early = 0.0
     if first.workers > 1:
         together = [wave for wave in schedules(plan, config, rival=True)[0] if wave.networks > 1]
-        one = timed.seconds(kept[:1])
+        one = timed.seconds(left_out)
         early = one - later(one, first.seconds(together), first.workers)
-    seconds, epochs = sorted(timed.seconds(case) - early for case in cases), sorted(map(epochs_of, cases))
-    return Part(view, (seconds[0] + seconds[-1]) / 2, seconds[0], seconds[-1], (epochs[0] + epochs[-1]) / 2)
+    least, usual, longest = (timed.seconds(case) - early for case in (left_out, kept, most))
+    return Part(view, (least + usual) / 2, least, longest, (epochs_of(left_out) + epochs_of(kept)) / 2)
 
 
 def later(one: float, others: float, workers: int) -> float:

@@ -11,10 +11,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from cleanlab_lite.arrays import Matrix, predictions
+from cleanlab_lite.arrays import predictions
 from cleanlab_lite.run import Run
 from cleanlab_lite.train.fit import Teaching
 from cleanlab_lite.train.models import PROXIES
+from cleanlab_lite.train.observation import Observation
 from cleanlab_lite.train.search import FOLDS, Recipe, candidates, search
 from cleanlab_lite.train.task import Task
 
@@ -22,7 +23,7 @@ MOST_EPOCHS = 32  # that are tried where the user leaves the choice; the fewest 
 WORTH_DOUBLING = 0.01  # gain in held-out agreement
 
 Trial = tuple[str, int, Teaching, str, int]  # stage, proxy whose fold is held out, teaching, note, repeat
-Attempt = Callable[[str, int, Teaching, str, int], Matrix]  # (n, k) logits of a network that is so taught
+Attempt = Callable[[str, int, Teaching, str, int], Observation]  # of a network that is so taught
 
 
 @dataclass(frozen=True)
@@ -65,12 +66,13 @@ def choose_epochs(
     fewest = PROXIES.get(teaching.proxy).facts.fewest_epochs
     held_out = task.teachable & (fold == 0)
 
-    def reached(epochs: int) -> float:
-        logits = attempt(*trial_of(teaching, epochs))
-        return agreement(predictions(logits), task.taught, held_out)
+    def reached(epochs: int) -> tuple[float, float]:
+        seen = attempt(*trial_of(teaching, epochs))
+        halfway, end = seen.predicted[epochs // 2 - 1], predictions(seen.logits)
+        return agreement(halfway, task.taught, held_out), agreement(end, task.taught, held_out)
 
     if rival is None:
-        epochs = doubled_epochs(reached, fewest)
+        epochs = doubled_epochs(lambda epochs: reached(epochs)[1], fewest)
     else:
         epochs = epochs_to_reach(reached, rival.wants(task.taught, held_out), fewest)
     return Chosen(replace(teaching, epochs=epochs), {0: f"trial-{epochs}"})
@@ -94,20 +96,24 @@ def doubled_epochs(agreement: Callable[[int], float], fewest: int) -> int:
         epochs, best = epochs * 2, reached
 
 
-def epochs_to_reach(agreement: Callable[[int], float], wanted: float, fewest: int) -> int:
+def epochs_to_reach(agreement: Callable[[int], tuple[float, float]], wanted: float, fewest: int) -> int:
     """The number of epochs, doubled from `fewest` on until the held-out agreement is what is `wanted`, or cannot be.
 
-    From one doubling to the next gains are about half. A doubling that gains less than `WORTH_DOUBLING` is not taken.
+    From one doubling to the next gains are about half: what is to come is less than the last gain, the second half of
+    the first trial being one. A doubling that gains less than `WORTH_DOUBLING` is not taken.
+
+    Args:
+        agreement: after half of so many epochs, and after all of them.
     """
-    epochs, before = fewest, agreement(fewest)
-    while before < wanted and epochs * 2 <= MOST_EPOCHS:
-        reached = agreement(epochs * 2)
-        if reached < before + WORTH_DOUBLING:
+    epochs = fewest
+    halfway, reached = agreement(fewest)
+    gain = reached - halfway
+    while reached < wanted <= reached + gain * (1 - epochs / MOST_EPOCHS):
+        _, doubled = agreement(epochs * 2)
+        gain = doubled - reached
+        if gain < WORTH_DOUBLING:
             break
-        epochs *= 2
-        if reached + (reached - before) / 2 < wanted:
-            break
-        before = reached
+        epochs, reached = epochs * 2, doubled
     return epochs
 
 
@@ -135,7 +141,7 @@ def choose_recipe(
         return trial_stage(recipe, m, repeat, chosen.stages), m, tried, f"trying {recipes[recipe]}", repeat
 
     def trial(recipe: int, m: int, repeat: int) -> np.ndarray:
-        return predictions(attempt(*described(recipe, m, repeat)))
+        return predictions(attempt(*described(recipe, m, repeat)).logits)
 
     def prepare_all(trials: list[tuple[int, int, int]]) -> None:
         prepare([described(*trial) for trial in trials])
