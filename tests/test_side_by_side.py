@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from cleanlab_lite.errors import ConfigError, StoppedEarly, WorkerDied
 from cleanlab_lite.evidence.evidence import Evidence
 from cleanlab_lite.progress import OnProgress, Progress, ignore
 from cleanlab_lite.run import Run
-from cleanlab_lite.train import jobs
+from cleanlab_lite.train import jobs, trials
 from cleanlab_lite.train.crew import Crew
 from cleanlab_lite.train.ensemble import beside, watch, watch_beside
 from cleanlab_lite.train.fit import Teaching
@@ -299,12 +299,37 @@ def test_what_is_trained_on_another_view_in_any_case_is_trained_beside_the_first
     np.testing.assert_array_equal(seen[True][1].pred_probs, seen[False][1].pred_probs)
 
 
+@pytest.mark.parametrize("enough", [True, False])
+def test_networks_that_mostly_come_near_a_rival_do_not_wait_for_the_first(enough, tmp_path, lasting, monkeypatch):
+    do, rounds, seen = Crew.do, [], {}
+    fewest = PROXIES.get(PLAN.proxy).facts.fewest_epochs
+
+    def counting(crew: Crew, errands: list[Any], *rest: Any, **options: Any) -> None:
+        rounds.append([errand.job.stage for errand in errands])
+        do(crew, errands, *rest, **options)
+
+    def found(agreement: Callable[[int], tuple[float, float]], *_: float) -> int:
+        epochs = fewest if enough else 2 * fewest
+        agreement(fewest), agreement(epochs)
+        return epochs
+
+    monkeypatch.setattr(Crew, "do", counting)
+    monkeypatch.setattr(trials, "epochs_to_reach", found)
+    rival, plan = Rival(WORLD.labels, 0.0), replace(PLAN, epochs=0)
+    for crew in (None, lasting):
+        with Run.start(tmp_path / str(crew is None), "world", KEY) as run:
+            seen[crew is None] = watch(TASK, plan, CONFIG, run=run, clock=Clock(), crew=crew, rival=rival)
+    together = [f"trial-{fewest}", f"trial-{fewest}-1", f"trial-{fewest}-2"]
+    assert rounds == ([together] if enough else [together, ["proxy-1", "proxy-2"]])
+    assert_same(seen[True], seen[False])
+
+
 AUDIT = """
 import sys
 
 import nlclean
 import torch
-from cleanlab_lite.train import jobs
+from cleanlab_lite.train import jobs, trials
 
 print("before the call")
 jobs.WORTH = 0.0

@@ -79,6 +79,8 @@ def watch(
     """
     ensemble = Ensemble(task, plan, config, run, clock, warm, crew=crew, also=also)
     half = halves(task, config.seed) if config.second_split else None
+    if rival is not None:
+        ensemble.try_together()
     chosen = ensemble.choose(rival)
     clock.expect((ensemble.proxies + (half is not None) * 4) * chosen.teaching.epochs, chosen.stages.values())
     gathered = ensemble.gather(chosen)
@@ -177,11 +179,25 @@ class Ensemble:
 
         chosen = choose_epochs(self.task, self.fold, self.teaching, attempt, rival)
         if self.plan.recipes == 1:
-            return chosen
+            return replace(chosen, stages=chosen.stages | self._tried_together(chosen))
         asked, budget = (self.config.loss, self.config.strategy), self.config.search_budget
         return choose_recipe(
             self.task, self.fold, chosen, asked, self.run, attempt, budget=budget, prepare=prepare_trials
         )
+
+    def try_together(self) -> None:
+        """Train all cross-fitted proxies side by side with the fewest epochs, with which they mostly come near to a
+        rival: so none waits for the first. Where nothing is side by side, or more is to be tried, nothing happens."""
+        if not self.teaching.epochs and self.plan.recipes == 1:
+            jobs = [self.without_fold(*trial_of(self.teaching, 0, m)) for m in range(self.plan.ensemble)]
+            side_by_side(jobs, self.bench, self.run, self.clock, self.also)
+
+    def _tried_together(self, chosen: Chosen) -> dict[int, str]:
+        """The stages of proxies that are trained like the first already, by their number."""
+        if 0 not in chosen.stages:  # no trials
+            return {}
+        stages = {m: trial_of(self.teaching, chosen.teaching.epochs, m)[0] for m in range(1, self.plan.ensemble)}
+        return {m: stage for m, stage in stages.items() if self.run.done(f"{self.prefix}{stage}")}
 
     def gather(self, chosen: Chosen) -> Gathered:
         """What the cross-fitted proxies saw."""

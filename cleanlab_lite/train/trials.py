@@ -78,10 +78,11 @@ def choose_epochs(
     return Chosen(replace(teaching, epochs=epochs), {0: f"trial-{epochs}"})
 
 
-def trial_of(teaching: Teaching, epochs: int) -> Trial:
-    """The first proxy, taught so long. Without any epochs, the fewest."""
+def trial_of(teaching: Teaching, epochs: int, m: int = 0) -> Trial:
+    """Proxy m, taught so long. Without any epochs, the fewest."""
     epochs = epochs or PROXIES.get(teaching.proxy).facts.fewest_epochs
-    return f"trial-{epochs}", 0, replace(teaching, epochs=epochs), f"trying {epochs} epochs", 0
+    stage = f"trial-{epochs}-{m}" if m else f"trial-{epochs}"
+    return stage, m, replace(teaching, epochs=epochs), f"trying {epochs} epochs", 0
 
 
 def doubled_epochs(agreement: Callable[[int], float], fewest: int) -> int:
