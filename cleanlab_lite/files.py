@@ -121,12 +121,19 @@ def open_unlinked(path: str | os.PathLike[str], flags: int) -> int:
     return os.open(path, flags | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o644)
 
 
-def open_regular(path: str | os.PathLike[str], limit: int | None = None) -> BinaryIO:
+def open_regular(path: str | os.PathLike[str], limit: int | None = None, *, block: int = -1) -> BinaryIO:
     """A local file, open for reading. Whoever wrote a manifest may have named a pipe or a device, which never ends.
+
+    Args:
+        block: bytes read at a time; by default what Python takes for fast.
 
     Raises OSError, also for what is no regular file, and OverflowError beyond `limit` bytes (`MAX_FILE_BYTES`).
     """
-    file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0)))  # noqa: SIM115
+
+    def never_waiting(name: str, flags: int) -> int:
+        return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))
+
+    file = open(path, "rb", block, opener=never_waiting)  # noqa: SIM115
     try:
         found = os.fstat(file.fileno())
         if not stat.S_ISREG(found.st_mode):

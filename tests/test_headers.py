@@ -106,11 +106,11 @@ def local(monkeypatch, tmp_path):
     found: list[Counted] = []
     real = builtins.open
 
-    def counting(path, mode="r", *args, **kwargs):
+    def counting(path, mode="r", buffering=-1, *args, **kwargs):
         if isinstance(path, str | os.PathLike) and str(path).startswith(str(tmp_path)) and mode == "rb":
             found.append(Counted(str(path)))
-            return io.BufferedReader(found[-1])
-        return real(path, mode, *args, **kwargs)
+            return io.BufferedReader(found[-1], buffering if buffering > 0 else io.DEFAULT_BUFFER_SIZE)
+        return real(path, mode, buffering, *args, **kwargs)
 
     return tmp_path, found, lambda: monkeypatch.setattr(builtins, "open", counting)
 
