@@ -285,7 +285,7 @@ def _data(root: str, files: Sequence[str]) -> list[str]:
 def _is_text(root: str, path: str) -> bool:
     """Whether a file begins like text, in UTF-8 and without control characters."""
     try:
-        with open(os.path.join(root, path), "rb") as file:
+        with open(os.path.join(root, path), "rb", 256) as file:
             head = file.read(256)
     except OSError:
         return False

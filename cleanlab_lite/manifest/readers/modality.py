@@ -49,7 +49,7 @@ def _head(uri: str) -> bytes:
         if place := member(uri):
             return read_member(place, HEAD)
         if not is_remote(uri):
-            with open_regular(uri) as file:
+            with open_regular(uri, block=HEAD) as file:
                 return file.read(HEAD)
     return b""
 
