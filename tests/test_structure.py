@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import unicodedata
 import wave
 import zipfile
@@ -255,7 +256,49 @@ def test_folders_of_people_whose_files_are_named_by_codes_stop(tmp_path, person)
         tmp_path, "look like people, sessions or cameras", "codes, such as '01', '02', '03'", "03-01-01-01-01.png"
     )
     assert "write a CSV with the columns path and label" in error.hint and "--layout class" in error.hint
+    assert "--layout name:3" in error.hint and read_manifest(tmp_path, layout="name:3").classes == ("01", "02", "03")
     assert len(read_manifest(tmp_path, layout="leaf").classes) == 3
+
+
+@pytest.mark.parametrize(
+    ("folders", "names", "layout", "classes"),
+    [
+        (["01", "02", "60"], ["{digit}_{folder}_{take}"], "name:1", ["bad", "good"]),  # AudioMNIST
+        (["f1", "f2", "m1"], ["{digit}-{folder}-b{take}"], "name:1", ["bad", "good"]),  # EMOVO
+        (["DC", "JE"], ["{digit}{take:02}"], "name", ["bad", "good"]),  # SAVEE
+    ],
+)
+def test_folders_of_people_in_the_names_of_their_files_stop(tmp_path, folders, names, layout, classes):
+    for folder in folders:
+        files = [f"{names[0].format(folder=folder, digit=d, take=t)}.png" for d in ("bad", "good") for t in range(3)]
+        recorded(tmp_path, [folder], files)
+    error = refused(tmp_path, f"folders such as '{folders[0]}'", "'bad', 'good'")
+    assert f"--layout {layout};" in error.hint and "--layout class" in error.hint
+    assert list(read_manifest(tmp_path, layout=layout).classes) == classes
+    assert list(read_manifest(tmp_path, layout="class").classes) == folders
+
+
+@pytest.mark.parametrize(
+    ("folders", "name", "said"),
+    [
+        (["cat", "dog"], "{folder}_{word}_{take}", "--layout name:2"),  # taken by day and by night
+        (["cat", "dog"], "{word}_{folder}_{take}", "--layout name:1"),
+        (["cat", "dog"], "{folder}_{take}_1", ""),  # numbers are counted
+        (["0", "1"], "{folder}_{word}_{take}", "--layout name:2"),
+        (["cat", "dog"], "train_{folder}_{take}", ""),
+        (["AD", "HP"], "{folder}_{take}", ""),
+        (["OAF_bad", "OAF_good", "YAF_bad", "YAF_good"], "{take}", "are one of 2 words and one of 2"),  # TESS
+        (["big_cat", "big_dog", "lion"], "{take}", ""),
+    ],
+)
+def test_what_comes_again_in_other_classes_is_said(tmp_path, folders, name, said):
+    for folder in folders:
+        files = [f"{name.format(folder=folder, word=w, take=t)}.png" for w in ("day", "night") for t in range(3)]
+        recorded(tmp_path, [folder], sorted({*files}))
+    manifest = read_manifest(tmp_path)
+    assert list(manifest.classes) == sorted(folders)
+    notes = [note for note in manifest.source.notes if "name:" in note or "words" in note]
+    assert len(notes) == bool(said) and said in "".join(notes)
 
 
 @pytest.mark.parametrize("stem", ["class_", "n0208562", "", "c", "grade"])
@@ -479,7 +522,63 @@ def test_classes_in_the_names_of_files(tmp_path):
     for number in range(6):
         (tmp_path / "train" / f"{'cat' if number % 2 else 'dog'}.{number}.png").write_bytes(PNG)
     for folder in (tmp_path, tmp_path / "train"):
-        assert "files are called 'cat', 'dog' and a number" in refused(folder).hint
+        assert "--layout name takes 'cat', 'dog'; else write a CSV" in refused(folder).hint
+        assert read_manifest(folder, layout="name").classes == ("cat", "dog")
+    tree(tmp_path, "test1")
+    manifest = read_manifest(tmp_path, layout="name")
+    assert {*manifest.splits} == {"train"} and "2 in 'test1'" in noted(manifest, "no class is known")
+
+
+def test_classes_in_parts_of_the_names_of_files(tmp_path):
+    """As the spoken digits of FSDD have them, and ESC-50 has its targets."""
+    recorded(tmp_path, ["recordings"], [f"{d}_{who}_{t}.png" for d in range(2) for who in ("ann", "bo") for t in "012"])
+    hint = refused(tmp_path).hint
+    assert "--layout name:1 takes '0', '1'; --layout name:2 takes 'ann', 'bo'" in hint
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for path in sorted((tmp_path / "recordings").iterdir()):
+            archive.write(path, path.name)
+    for data in (tmp_path / "recordings", tmp_path / "a.zip"):
+        assert read_manifest(data, layout="name:2").classes == ("ann", "bo")
+    with pytest.raises(ConfigError, match="'name' or 'auto'"):
+        read_manifest(tmp_path, layout="name:0")
+
+
+def test_small_pictures_unnamed_folders_and_copies_are_no_classes(tmp_path):
+    kept = ["cat", "dog", "dog (2)x"]
+    tree(tmp_path, *kept, "thumbnails", "dog/@eaDir/0.png", "New folder", "Neuer Ordner (2)")
+    shutil.copytree(tmp_path / "cat", tmp_path / "cat - Copy")
+    tree(tmp_path, "cat/Thumbs")
+    manifest = read_manifest(tmp_path)
+    assert list(manifest.classes) == kept and len(manifest) == 6
+    assert "'cat/Thumbs', 'dog/@eaDir', 'thumbnails'" in noted(manifest, "small pictures of others")
+    assert "'Neuer Ordner (2)', 'New folder'" in noted(manifest, "nobody has named")
+    assert noted(manifest, "left out 'cat - Copy'") == "left out 'cat - Copy': a copy of 'cat', 2 files"
+    assert len(read_manifest(tmp_path, layout="class").classes) == 7
+
+
+@pytest.mark.parametrize("copy", ["cat - Copy", "cat (1)", "cat_copy", "Copy of cat", "Cat - Kopie (2)", "cat copy 2"])
+def test_copies_of_folders_with_other_files_stop(tmp_path, copy):
+    tree(tmp_path, "train/cat", "train/dog", "val/cat", "val/dog")
+    tree(tmp_path, f"train/{copy}", files=3)
+    error = refused(tmp_path, f"'train/{copy}' is called like a copy of 'train/cat'")
+    assert "--layout split/class" in error.hint
+    assert copy in read_manifest(tmp_path, layout="split/class").classes
+
+
+@pytest.mark.parametrize(
+    "folders", [["new folder"], ["New folder/cat", "New folder/dog"], ["thumbs/cat", "thumbs/dog"]]
+)
+def test_folders_around_all_of_the_data_may_be_called_anyhow(tmp_path, folders):
+    tree(tmp_path, *folders)
+    if len(folders) == 1:
+        refused(tmp_path, "one class only")
+    else:
+        assert read_manifest(tmp_path).classes == ("cat", "dog")
+
+
+@pytest.mark.parametrize("copied", ["cat (1)", "photocopy", "scopia"])
+def test_folders_like_copies_of_nothing_are_classes(tmp_path, copied):
+    assert copied in read_manifest(tree(tmp_path, copied, "photo", "s")).classes
 
 
 @pytest.mark.parametrize(

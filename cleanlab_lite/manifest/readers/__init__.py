@@ -127,7 +127,7 @@ def read_manifest(
     `path_prefix` and `path_suffix` are put around every path, `path_root` is the folder that relative ones start from.
     Where the first files are not there, they are looked for once, see `places`. Files that stay missing are found when
     they are decoded. `layout` says what the levels of a tree of class folders are: "class", "split/class",
-    "class/class", "any/class", "leaf", "path" or "auto".
+    "class/class", "any/class", "leaf", "path", "name", "name:2" or "auto".
     `multi_label` says what a row with several labels is: "first" (its first label), "drop" (not labelled) or "whole" (a
     class of its own). Without `segments` rows are whole files, whatever columns like `start` and `end` say.
     `annotator_column` is a column that says who labelled an item, which has several rows then, or names and patterns,

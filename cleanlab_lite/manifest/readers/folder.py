@@ -18,7 +18,16 @@ from cleanlab_lite.archives import ENDINGS as ARCHIVES
 from cleanlab_lite.archives import Member, names_in, read_member, size_in, uri_of
 from cleanlab_lite.errors import ConfigError, ManifestError
 from cleanlab_lite.files import reading
-from cleanlab_lite.manifest.folders import NUMBERED, Folder, check_folders, outputs_in
+from cleanlab_lite.manifest.folders import (
+    TABLE,
+    Folder,
+    check_folders,
+    copies_in,
+    name_word,
+    outputs_in,
+    unnamed_in,
+    words_in_names,
+)
 from cleanlab_lite.manifest.lists import LARGEST, listed_splits, read_list
 from cleanlab_lite.manifest.readers.base import (
     DRAWN,
@@ -52,8 +61,9 @@ RESOURCE_FORKS = "__MACOSX"  # what a Mac puts into an archive beside the data
 
 AUTO = "auto"  # a layout: what is seen in the tree, also where tables lie beside it
 LEAF, PATH = "leaf", "path"  # layouts: the innermost folder, or all folders, are the class
+NAME = re.compile("name(?::([1-9][0-9]?))?")  # layouts: what stands before the number of a file's name, or a part of it
 LEVELS = ("split", "class", "any")  # what a level of a layout is
-EXPECTED = "levels such as 'class', 'split/class', 'class/any' or 'class/class', or 'leaf', 'path' or 'auto'"
+EXPECTED = "levels such as 'class', 'split/class', 'class/any' or 'class/class', or 'leaf', 'path', 'name' or 'auto'"
 
 _COUNTED = re.compile(r"[\W\d_]+")  # what numbers the parts of something: batch_01, 2021-05
 
@@ -87,7 +97,8 @@ def read_tree(root: str, layout: str | None = None) -> Rows:
 
     `layout` says what the levels are: `class`, `split` or `any` from the top down, joined by slashes (`split/class`,
     `class/class` for names like `mammal/cat`), or `leaf` or `path`: the innermost folder, or all of them, is the class.
-    `auto` and None: what is seen in the tree.
+    `name` is what stands before the number of a file's name (`cat.12.jpg`), `name:2` the second part of it, in folders
+    at any depth. `auto` and None: what is seen in the tree.
     Folders that hold nothing but one other folder, folders doubled in themselves and copies of the tree inside it
     are passed over and do not count. Hidden files and folders are ignored.
 
@@ -138,7 +149,7 @@ def read_packed(paths: Sequence[str], layout: str | None = None) -> Rows:
                 parts[-1] = f"{stems[path]}:{file}"
             place["/".join(parts)] = Member(os.path.abspath(path), name)
     data = [name for name in place if ending(name) in MEDIA_ENDINGS]
-    if all("/" not in name for name in data):
+    if all("/" not in name for name in data) and not NAME.fullmatch(layout or ""):
         raise ManifestError(
             f"{title(paths)!r}: expected a folder per class, a table, or WebDataset, found "
             f"{listing(list(place), 5) or 'nothing'}",
@@ -169,10 +180,14 @@ def _read(
     """Columns `path`, `label` and, where there are splits, `split`; and notes."""
     guessed = layout in (None, AUTO)
     tree = _tree(root, data, files, store, guessed)
-    if set(tree.files) <= {()}:
+    by_name = NAME.fullmatch(layout or "")
+    if set(tree.files) <= {()} and not by_name:
         raise _no_classes(root, files)
     meant = _guessed(tree) if guessed else _asked(tree, str(layout))
     found = {path: meaning for folder, paths in tree.files.items() if (meaning := meant.of[folder]) for path in paths}
+    if by_name:
+        words = {path: name_word(path, int(by_name[1] or 0)) for path in found}
+        found = {path: (words[path], split) for path, (_, split) in found.items() if words[path]}
     if not found:
         raise _no_classes(root, files)
     rows = [path for path in files if path in found]
@@ -197,7 +212,8 @@ def _read(
 
 def check_layout(layout: str | None) -> None:
     """Raise ConfigError where it is none."""
-    levels = [] if layout in (None, AUTO, LEAF, PATH) else str(layout).split("/")
+    whole = layout in (None, AUTO, LEAF, PATH) or NAME.fullmatch(str(layout))
+    levels = [] if whole else str(layout).split("/")
     known = set(levels) <= set(LEVELS) and levels.count("split") <= 1
     if levels and not (known and "class" in levels):
         raise ConfigError(f"--layout is {layout!r}, expected {EXPECTED}", hint="levels are counted from the top folder")
@@ -237,11 +253,9 @@ def _elsewhere(root: str, files: Sequence[str]) -> str:
     unread += [] if media else [path for path in files if ending(path) in ("", ".gz")]
     if unread:
         return f"of {unread[0]!r}: {what_to_do(os.path.join(root, unread[0]))}"
-    if names := _in_names(media):
-        return (
-            f"files are called {listing(names, 3)} and a number; if these are the classes, make folders of them, or a "
-            "CSV with the columns path and label"
-        )
+    if names := words_in_names(media):
+        shown = "; ".join(f"--layout {layout} takes {listing(words, 3)}" for layout, words in names.items())
+        return f"if the classes are in the names of the files: {shown}; else {TABLE}"
     return "give a manifest (CSV, TSV, JSONL, Parquet) with a path and a label in every row"
 
 
@@ -255,14 +269,6 @@ def _per_file(media: Sequence[str], files: Sequence[str]) -> str:
         if ending(path) in (".txt", ".json", ".xml") and os.path.splitext(path.rpartition("/")[2])[0] in stems
     ]
     return found[0] if found and 2 * len(found) >= len(media) else ""
-
-
-def _in_names(files: Sequence[str]) -> list[str]:
-    """What stands before the number in the names of files, where it is a few words that repeat."""
-    found = [NUMBERED.fullmatch(os.path.splitext(path.rpartition("/")[2])[0]) for path in files]
-    words = Counter(match[1] for match in found if match)
-    fits = len(words) > 1 and words.total() == len(files) and min(words.values()) > 1
-    return sorted(words) if fits else []
 
 
 def _kinds(files: Iterable[str]) -> str:
@@ -328,6 +334,9 @@ def _tree(root: str, data: Sequence[str], everything: Sequence[str], store: _Sto
             "--layout class takes them"
         )
         files = {place: [path for path in paths if path not in masks] for place, paths in files.items()}
+    if guessed:
+        files, said = _without_unnamed(store, files)
+        notes += said
     if left := outputs_in(files) if guessed else []:
         notes.append(
             f"left out, as {listing(sorted(map('/'.join, left)), 5)} may be the output of programs: "
@@ -366,7 +375,9 @@ def _without_copies(store: _Store, files: dict[Folder, list[str]]) -> tuple[dict
             if not children.get(inner) or not children[inner] <= children[parent] - {name}:
                 continue
             inside = _names(files, inner)
-            if inside <= _names(files, parent, without=inner) and _as_large(store, parent, name, inside):
+            if inside <= _names(files, parent, without=inner) and _as_large(
+                store, "/".join(parent), "/".join(inner), inside
+            ):
                 files = {place: paths for place, paths in files.items() if place[: len(inner)] != inner}
                 notes.append(f"left out {'/'.join(inner)!r}: beside it lies the same, {counted(len(inside), 'file')}")
     return files, notes
@@ -381,6 +392,40 @@ def _names(files: Mapping[Folder, Sequence[str]], folder: Folder, without: Folde
         if place[: len(folder)] == folder and (without is None or place[: len(without)] != without)
         for path in paths
     }
+
+
+def _without_unnamed(store: _Store, files: dict[Folder, list[str]]) -> tuple[dict[Folder, list[str]], list[str]]:
+    """Without small pictures of others, folders that nobody has named, and copies of folders; and notes.
+
+    Raises ManifestError where a folder is called like a copy of another, and is none.
+    """
+    notes = []
+    small, unnamed = unnamed_in(files)
+    if small:
+        notes.append(f"left out, as small pictures of others: {listing(list(map('/'.join, small)), 5)}")
+    if unnamed:
+        shown = listing(list(map("/".join, unnamed)), 5)
+        notes.append(f"left out, as nobody has named these folders: {shown}; --layout class takes them as classes")
+    left = [*small, *unnamed]
+    files = {place: paths for place, paths in files.items() if not any(place[: len(each)] == each for each in left)}
+    for place, original in copies_in(files):
+        copy, name = "/".join(place), "/".join(original)
+        inside = {path.rpartition("/")[2] for path in files[place]}
+        beside = {path.rpartition("/")[2] for path in files[original]}
+        if not inside <= beside or not _as_large(store, name, copy, inside):
+            raise ManifestError(
+                f"{copy!r} is called like a copy of {name!r} beside it, and holds other files: is it a class?",
+                hint=f"move its files into {name!r} if they belong there; {_by_level(place)} takes it as a class",
+            )
+        files = {other: paths for other, paths in files.items() if other != place}
+        notes.append(f"left out {copy!r}: a copy of {name!r}, {counted(len(inside), 'file')}")
+    return files, notes
+
+
+def _by_level(place: Folder) -> str:
+    """The layout by which the last of some folders is the class."""
+    levels = ["split" if split_word(name) else "any" for name in place[:-1]]
+    return f"--layout {'/'.join([*levels, 'class'])}"
 
 
 def _drawn(files: Mapping[Folder, Sequence[str]]) -> set[Folder]:
@@ -408,11 +453,11 @@ def _masks(paths: Sequence[str]) -> list[str]:
     return [path for path, match in found if match and match[1] in stems]
 
 
-def _as_large(store: _Store, folder: Folder, copy: str, names: set[str], limit: int = 50) -> bool:
+def _as_large(store: _Store, folder: str, copy: str, names: set[str], limit: int = 50) -> bool:
     """Whether some of the files of a copy are as large as those that they are copies of."""
-    pairs = [("/".join((*folder, name)), "/".join((*folder, copy, name))) for name in sorted(names)[:limit]]
+    start = f"{folder}/" if folder else ""
     try:
-        return all(store.size(one) == store.size(other) for one, other in pairs)
+        return all(store.size(start + name) == store.size(f"{copy}/{name}") for name in sorted(names)[:limit])
     except OSError:
         return False
 
@@ -448,7 +493,11 @@ def _wrapper(places: Iterable[Folder]) -> str | None:
 
 
 def _asked(tree: _Tree, layout: str) -> _Reading:
-    """As the user says."""
+    """As the user says; classes are "" where the names of files say them."""
+    if NAME.fullmatch(layout):
+        words = bool(tree.below()) and all(map(split_word, tree.below()))
+        level = 0 if words else _split_level(tree, strict=False)
+        return _Reading(layout, {folder: ("", _apart(folder, level)[0]) for folder in tree.files})
     if layout in (LEAF, PATH):
         level = _split_level(tree, strict=False)
         joined = {}
