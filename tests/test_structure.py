@@ -858,6 +858,13 @@ LISTS = {
     "label_map.json": '{"cat": 0, "dog": 1, "owl": 2}',
     "label_num_to_disease_map.json": '{"0": "cat", "1": "dog", "2": "owl"}',
     "classes.json": '["cat", "dog", "owl"]',
+    "classes.csv": "ClassId,Name\n0,cat\n1,dog\n2,owl\n",  # GTSRB
+    "labels.csv": "name,id\ncat,0\ndog,1\nowl,2\n",
+    "class_names.csv": "name\ncat\ndog\nowl\n",
+    "data.yaml": "train: ../train/images\nnc: 3\nnames: ['cat', \"dog\", owl]\n",  # Roboflow
+    "dataset.yml": "names:  # of classes\n  0: cat\n  1: 'dog'\n  2: owl\n\ndownload: no\n",  # Ultralytics
+    "my-data.yaml": "names:\n- cat\n- dog\n- owl\nnc: 3\n",
+    "cat_to_name.json": '{"0": "cat", "1": "dog", "2": "owl"}',
     "config.json": '{"id2label": {"0": "cat", "1": "dog", "2": "owl"}, "label2id": {"cat": 0}, "layers": 3}',
 }
 
@@ -888,6 +895,11 @@ def test_names_of_classes_beside_a_table_of_numbers(tmp_path, file):
         ("config.json", '{"layers": 0, "epochs": 1, "batch": 2}', "0120", ""),
         ("label_counts.json", '{"cat": 20, "dog": 10}', "0120", ""),
         ("labels.json", "{", "0120", ""),
+        ("labels.csv", "id,label\n0,cat\n1,dog\n2,cat\n", "0120", ""),  # of rows
+        ("labels.csv", "file,label\n0.png,cat\n1.png,dog\n2.png,owl\n", "0120", ""),
+        ("classes.csv", "id,name,group\n0,cat,a\n1,dog,b\n2,owl\n", "0120", ""),
+        ("data.yaml", "nc: 3\n", "0120", ""),
+        ("data.yaml", "names: [cat, dog]\n", "0120", "has 2 names"),
     ],
 )
 def test_names_that_do_not_cover_the_numbers(tmp_path, file, text, codes, said):
@@ -905,6 +917,15 @@ def test_lists_of_names_that_disagree(tmp_path):
     assert manifest.classes == ("0", "1") and noted(manifest, "name the classes differently")
     (tmp_path / "labels.txt").write_text("cat\ndog\nowl\n")
     assert read_manifest(tmp_path / "m.csv").classes == ("cat", "dog")
+
+
+def test_names_of_classes_whose_folders_are_numbers(tmp_path):
+    tree(tmp_path, "train/0", "train/1", "val/1")
+    (tmp_path / "data.yaml").write_text("names: [cat, dog]")
+    manifest = read_manifest(tmp_path)
+    assert meaning(manifest) == {"train/0": ("cat", "train"), "train/1": ("dog", "train"), "val/1": ("dog", "val")}
+    assert "'data.yaml', a guess by their numbers" in noted(manifest, "names of the classes")
+    assert exported(manifest, tmp_path / "m.csv").split()[1] == "train/0/0.png,0,train"
 
 
 def test_numbers_from_one_with_names_that_say_so(tmp_path):

@@ -1,8 +1,9 @@
 """Where the files are, where they do not lie as the cells say: one rule for all rows, found by looking once.
 
 The files below the manifest's folder are listed, within bounds, and compared with the first cells: in another folder,
-with another ending, in other case or Unicode form, with other slashes, behind another machine's prefix. A rule is used
-where it finds nearly all rows, each a file of its own, and said in a note. The user's cells stay as they are.
+with another ending, in other case or Unicode form, by the numbers in names, with other slashes, behind another
+machine's prefix. A rule is used where it finds nearly all rows, each a file of its own, and said in a note. The user's cells stay
+as they are.
 """
 
 from __future__ import annotations
@@ -44,6 +45,10 @@ FOREIGN = re.compile(r"(?:https?://[^/]+)?/data/(?:local-files/\?d=|upload/(?:[0
 QUOTED = re.compile(r"%[0-9A-Fa-f]{2}")
 DRIVE = re.compile(r"[A-Za-z]:(?=/)")
 HASHED = re.compile(r"[0-9a-f]{8}-(?=.)")  # Label Studio, before the name of an uploaded file
+
+ZEROS = re.compile(r"(?<![0-9])0+(?=[0-9])")  # before a number
+DIGITS = re.compile(r"[0-9]+")
+WHOLE = re.compile(r"[0-9]+\.0")  # a number of pandas
 
 Ending = Literal["kept", "added", "other"]
 
@@ -158,6 +163,7 @@ class _Rule:
     anywhere: bool = False  # by name, wherever it lies
     between: str = ""  # folders put between those of the cell and the name, "" or with a slash behind
     quoted: bool = False  # the cell is written as in an address, with %20 for a blank
+    padded: bool = False  # by the numbers in names, whatever zeros stand before them
 
     def find(self, index: _Index, cell: str) -> str:
         """The file of a cell, relative to the folder of the index; "" where there is none, or several."""
@@ -168,7 +174,7 @@ class _Rule:
         if self.hashed:
             name = HASHED.sub("", name, count=1)
         if self.anywhere:
-            found, _ = _named(index, name)
+            found = _numbered(index, name) if self.padded else _named(index, name)[0]
             return found[0] if len(found) == 1 else ""
         path = self.above + "/".join((*folders, self.between + name))
         if self.ending == "kept":
@@ -196,6 +202,18 @@ def _fold(text: str) -> str:
     return unicodedata.normalize("NFC", text).casefold()
 
 
+def _unpadded(name: str) -> str:
+    return ZEROS.sub("", _fold(name))
+
+
+def _numbered(index: _Index, name: str) -> list[str]:
+    """Files of the same numbers, with other zeros before them: `7` is `0007.png`, or `image_07.png`."""
+    name = name.removesuffix(".0") if WHOLE.fullmatch(name) else name
+    stem, ending = os.path.splitext(name)
+    found = index.by_number().get(_unpadded(stem if ending.lower() in MEDIA_ENDINGS else name), [])
+    return found if any(map(str.isdigit, name)) else []
+
+
 @dataclass
 class _Index:
     """Files below a folder, relative to it with forward slashes, by what they may be called."""
@@ -206,6 +224,20 @@ class _Index:
     by_name: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     by_stem: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))  # pictures and sounds only
     by_stem_path: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    unpadded: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+
+    def by_number(self) -> dict[str, list[str]]:
+        """Pictures and sounds by their names without endings and without zeros before numbers; and by their numbers,
+        where all have one, and the same text around it."""
+        if not self.unpadded:
+            alike = {DIGITS.sub("#", stem) for stem in self.by_stem}
+            counted = len(alike) == 1 and alike.pop().count("#") == 1
+            for stem, paths in self.by_stem.items():
+                key = _unpadded(stem)
+                self.unpadded[key] += paths
+                if counted and not key.isdigit():
+                    self.unpadded["".join(DIGITS.findall(key))] += paths
+        return self.unpadded
 
     @classmethod
     def of(cls, folder: str) -> _Index:
@@ -309,8 +341,8 @@ def _look(
 
     # Of rules that find as many, one that uses all folders of the cells: the others may lead to namesakes.
     rank = {rule: (-hits(rule), rule.anywhere, rule.strip) for rule in rules}
-    for rule in sorted(rules, key=rank.__getitem__)[:FIRST]:
-        rivals = [other for other in rules if rank[other] == rank[rule] and not rule.anywhere]
+    for rule in [*sorted(rules, key=rank.__getitem__)[:FIRST], _Rule(anywhere=True, padded=True)]:
+        rivals = [other for other in rules if not rule.anywhere and rank[other] == rank[rule]]
         if rivals and -rank[rule][0] >= NEARLY_ALL * len(rows):
             files = {
                 other: [os.path.join(folders[row], other.find(indices[folders[row]], paths[row])) for row in rows]
@@ -435,6 +467,8 @@ def _spelling(cell: str, path: str, rule: _Rule) -> list[str]:
         how.append("with / for \\")
     if rule.hashed:
         how.append("without the digits before the name")
+    if rule.padded:
+        return [*how, "by the numbers in their names"]
     wanted, name = _tidy(cell)[-1], path.rpartition("/")[2]
     if rule.ending == "other":
         wanted = os.path.splitext(wanted)[0]
