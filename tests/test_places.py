@@ -198,6 +198,19 @@ def test_namesakes_of_which_a_column_names_the_folders(tmp_path):
     assert all(map(os.path.isfile, read_manifest(tmp_path / "m.csv").uris))  # the paths are right as they are
 
 
+def test_namesakes_of_which_any_column_says_the_folder(tmp_path):
+    """As Timelapse exports camera traps."""
+    rows = []
+    for camera in ("CAM1", "CAM2"):
+        for number in range(6):
+            touch(tmp_path / camera / f"100RECNX/IMG_{number}.png")
+            rows.append(f"Set,IMG_{number}.png,{camera}\\100RECNX,{'fox' if number % 2 else 'deer'}\n")
+    (tmp_path / "m.csv").write_text(f"RootFolder,File,RelativePath,Species\n{''.join(rows)}")
+    manifest = read_manifest(tmp_path / "m.csv", path_column="File")
+    assert manifest.uris[7] == str(tmp_path / "CAM2/100RECNX/IMG_1.png")
+    assert "in the folders that column 'RelativePath' names" in " ".join(manifest.source.notes)
+
+
 def test_loops_and_hidden_folders_are_no_trouble(tmp_path):
     for name in NAMES:
         touch(tmp_path / "img" / f"{name}.png")

@@ -154,6 +154,10 @@ READ: dict[str, tuple[list[str], dict[str, tuple[str, str]]]] = {
         ["yes", "no", "_background_noise_"],
         {"yes": ("yes", ""), "no": ("no", "")},
     ),
+    "pictures for tests beside a folder of classes": (
+        ["signs/DATA/0", "signs/DATA/1", "signs/TEST"],
+        {"signs/DATA/0": ("0", "DATA"), "signs/DATA/1": ("1", "DATA")},
+    ),
     "a class called train": (
         ["car", "train", "plane"],
         {"car": ("car", ""), "train": ("train", ""), "plane": ("plane", "")},
@@ -315,6 +319,16 @@ def test_numbers_of_speakers_and_chapters_are_no_classes(tmp_path):
     assert read_manifest(tmp_path, layout="split/class").classes == ("84", "174")
     recorded(tmp_path / "y", ["84/1", "84/2", "174/1"], ["0.png", "1.png"])
     assert read_manifest(tmp_path / "y").classes == ("84", "174")
+
+
+@pytest.mark.parametrize("person", ["8863", "patient_003"])
+def test_patients_with_folders_of_classes_in_them_stop(tmp_path, person):
+    """As the patches of breast histology (IDC) have them."""
+    others = [f"{person[:-1]}{number}" for number in (4, 5)]
+    tree(tmp_path, *(f"{one}/{label}" for one in (person, *others) for label in "01"))
+    error = refused(tmp_path, f"folders such as '{person}' could be people or places, and '0', '1' in them classes")
+    assert "--layout any/class or --layout class/any" in error.hint
+    assert read_manifest(tmp_path, layout="any/class").classes == ("0", "1")
 
 
 def test_tables_of_submissions_are_no_tables_of_labels(tmp_path):
@@ -618,6 +632,85 @@ def test_tables_and_notes_beside_class_folders(tmp_path):
     manifest = read_manifest(tmp_path, layout="auto")
     assert len(manifest) == 6 and manifest.held_back.sum() == 2
     assert noted(manifest, "skipped 3 files")
+
+
+def test_a_table_beside_class_folders_that_say_the_same(tmp_path):
+    tree(tmp_path, "cat", "dog", "owl")
+    paths = [f"{name}/{number}.png" for name in ("cat", "dog", "owl") for number in range(2)]
+    labels = [path[:3] for path in paths]
+    write_csv(tmp_path / "list.csv", {"path": paths, "label": labels, "who": [*"abcabc"]})
+    manifest = read_manifest(tmp_path)
+    assert given(manifest) == labels and manifest.table.column_names == ["path", "label", "who"]
+    assert noted(manifest, "rows from").endswith("it and the class folders say the same: 6 files")
+    assert read_labels(tmp_path, {"label": "label", "path": "path"}).classes == manifest.classes
+    codes = [str("cdo".index(label[0])) for label in labels]
+    write_csv(tmp_path / "list.csv", {"path": paths, "label": codes})
+    manifest = read_manifest(tmp_path)
+    assert given(manifest) == labels and "exports keep the numbers" in noted(manifest, "in other words: 6 files")
+    write_csv(tmp_path / "list.csv", {"path": paths, "label": ["dog", *labels[1:]]})
+    error = refused(tmp_path, "disagree on 1 of 6 files, such as 'cat/0.png': 'dog' there, 'cat' by its folder")
+    assert "list.csv'" in error.hint and "--layout auto" in error.hint
+    assert given(read_manifest(tmp_path, label_column="label"))[0] == "dog"
+    write_csv(tmp_path / "list.csv", {"path": paths[1:], "label": labels[1:]})
+    refused(tmp_path, "'list.csv' names 5 of the 6 files in class folders")
+
+
+def test_tables_beside_folders_that_are_no_classes(tmp_path):
+    paths = [f"{row}.png" for row in range(6)]
+    tree(tmp_path / "one", "images", files=6)
+    tree(tmp_path / "two", "train", "test", files=3)
+    for number, folder in enumerate(("images_001", "images_002")):
+        recorded(tmp_path / "three", [folder], paths[3 * number : 3 * number + 3])
+    for place in ("one", "three"):
+        write_csv(tmp_path / place / "labels.csv", {"path": paths, "label": ["cat", "dog"] * 3})
+        manifest = read_manifest(tmp_path / place)
+        assert given(manifest) == ["cat", "dog"] * 3 and noted(manifest, "rows from 'labels.csv'")
+    assert "'images_001' are taken as parts" in noted(manifest, "rows from")
+    for split in ("train", "test"):
+        columns = {"path": [f"{split}/{row}.png" for row in range(3)], "label": ["cat", "dog", "cat"]}
+        write_csv(tmp_path / "two" / f"{split}.csv", columns)
+    write_csv(tmp_path / "two/meta.csv", {"class": ["cat", "dog"], "size": ["1", "2"]})
+    manifest = read_manifest(tmp_path / "two")
+    assert "test 3 rows, protected; train 3 rows" in noted(manifest, "splits:") and noted(
+        manifest, "not read: 'meta.csv'"
+    )
+
+
+def test_of_several_tables_beside_folders_the_one_that_names_files_is_read(tmp_path):
+    tree(tmp_path, "images_001/images", files=6)
+    for path in list((tmp_path / "images_001/images").iterdir()):
+        path.rename(path.with_name(f"x{path.name}"))
+    tree(tmp_path, "images_002/images")
+    names = [f"x{number}.png" for number in range(6)]
+    write_csv(tmp_path / "boxes.csv", {"file": names[:2], "label": ["cat", "dog"], "x": ["1", "2"]})
+    write_csv(tmp_path / "train_sites.csv", {"site": ["a"], "label": ["b"]})
+    write_csv(tmp_path / "entries.csv", {"file": names, "findings": ["cat", "dog|cat", "dog"] * 2})
+    refused(tmp_path, "entries.csv': no label column")
+    refused(tmp_path, "entries.csv', line 3: label column 'findings' holds several labels", label_column="findings")
+    manifest = read_manifest(tmp_path, label_column="findings", multi_label="first")
+    assert manifest.classes == ("cat", "dog")
+    assert "not read: 'boxes.csv', 'train_sites.csv'" in noted(manifest, "rows from 'entries.csv'")
+
+
+def test_tables_beside_class_folders_that_are_about_something_else(tmp_path):
+    tree(tmp_path, "cat", "dog")
+    (tmp_path / "classes.csv").write_text("id,name\n0,cat\n1,dog\n")
+    assert read_manifest(tmp_path).classes == ("cat", "dog")
+    write_csv(tmp_path / "speakers.csv", {"speaker": ["ann", "bo"], "age": ["40", "50"]})
+    assert noted(read_manifest(tmp_path), "not read, as they name no files: 'speakers.csv'")
+    write_csv(tmp_path / "sizes.csv", {"file": ["0.png", "1.png"], "size": ["40", "50"]})
+    refused(tmp_path, "holds tables ('sizes.csv', 'speakers.csv') and folders")
+
+
+def test_json_beside_a_folder_of_files(tmp_path):
+    """As NSynth has it: an object by the names of files, without endings."""
+    tree(tmp_path, "audio", files=6)
+    notes = {str(row): {"pitch": row, "family_str": ["bass", "reed"][row % 2]} for row in range(6)}
+    (tmp_path / "examples.json").write_text(json.dumps(notes))
+    assert "'family_str' (2), such as --label-column family_str" in refused(tmp_path, "no label column").hint
+    assert read_manifest(tmp_path, label_column="family_str").classes == ("bass", "reed")
+    (tmp_path / "examples.json").write_text(json.dumps({"version": 1, "names": "x"}))
+    refused(tmp_path, "one class only, 'audio'")
 
 
 def test_layouts_that_are_none(tmp_path):

@@ -37,6 +37,7 @@ TAKEN = re.compile(
 )
 BEGINNING, CONTENT = re.compile("[0-9a-f]{1,3}"), re.compile("[0-9a-f]{8,}")  # of names that are made of contents
 PERSON = re.compile(r"[A-Za-z]{0,2}\d{1,4}|[A-Z]{2,3}")  # numbers, and initials: 01, f1, DC
+LONG = re.compile("[0-9]{4,}")  # numbers, too many for classes
 INITIALS = re.compile("[A-Z]{2,3}")
 NEARLY_ALL = 0.9  # of the names of files have as many parts
 MOST_PARTS = 6  # of a name that are looked at
@@ -183,6 +184,12 @@ def check_folders(root: str, classes: Sequence[str], paths: Sequence[str]) -> li
             f"which --layout name:{likely[0] + 1} takes"
         ]
     return _of_two_words(names)
+
+
+def are_people(names: Sequence[str]) -> bool:
+    """Whether all folders are called by long numbers, or like what was recorded: `8863`, `patient_003`."""
+    called = [match[1].casefold() if (match := NUMBERED.fullmatch(name)) else "" for name in names]
+    return all(word in RECORDED or LONG.fullmatch(name) for name, word in zip(names, called, strict=True))
 
 
 def _crossed(classes: Sequence[str], stems: Sequence[str]) -> tuple[dict[int, list[str]], int]:

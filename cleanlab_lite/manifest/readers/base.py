@@ -8,6 +8,7 @@ import gzip
 import json
 import os
 import re
+import unicodedata
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -59,6 +60,7 @@ STRANGE = {b"\x80\x02": PICKLE, b"\x80\x03": PICKLE, b"\x80\x04": PICKLE, b"\x80
 STRANGE |= {b"\x89HDF": UNREAD[".h5"], b"MATLAB": UNREAD[".mat"]}  # the first bytes of such files
 # Folders of what was drawn on pictures, without underscores
 DRAWN = {"masks", "mask", "annotations", "annotation", "segmentations", "segmentation", "labels", "groundtruth", "gt"}
+ZEROS = re.compile(r"(?<![0-9])0+(?=[0-9])")  # before a number
 WHOLE_ARCHIVE = "is it a whole archive? Compressed tars (.tar.gz) need to be unpacked"
 RESERVED = "__nlclean_"  # columns of a saved manifest
 
@@ -105,6 +107,11 @@ def ending(path: str) -> str:
     if first.startswith(("http://", "https://")):
         first = urlsplit(first).path
     return os.path.splitext(first)[1].lower()
+
+
+def unpadded(name: str) -> str:
+    """A name as names are compared by their numbers: without zeros before these, and without case."""
+    return ZEROS.sub("", unicodedata.normalize("NFC", name).casefold())
 
 
 def what_to_do(path: str) -> str:

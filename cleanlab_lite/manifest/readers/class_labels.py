@@ -102,6 +102,18 @@ def with_names_beside(rows: Rows, column: str) -> Rows:
     )
 
 
+def lists_classes(path: str) -> bool:
+    """Whether a file is called like a list of the names of classes, and is a CSV of such, or any JSON."""
+    file = os.path.basename(path).casefold()
+    if file.endswith(".json"):
+        return MAPS.fullmatch(file) is not None
+    with suppress(OSError, ValueError, OverflowError):
+        if file.endswith(".csv") and LISTS.fullmatch(file) and os.path.isfile(path):
+            with open_regular(path, LARGEST) as opened:
+                return bool(_of_table(opened.read().decode("utf-8-sig")))
+    return False
+
+
 def _names_in(path: str, cells: set[str]) -> dict[str, str]:
     """Number of a class -> its name, as a file says; {} where it is no list of different names.
 

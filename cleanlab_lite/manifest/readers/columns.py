@@ -7,6 +7,7 @@ import json
 import math
 import os
 import re
+import shlex
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -373,7 +374,8 @@ def _how_to_name(rows: Rows, roles: Iterable[str]) -> str:
     options = [f"--{role}-column" for role in roles]
     hint = f"name {'it' if len(options) == 1 else 'them'} with {', '.join(options)}"
     if "label" in roles and (likely := _likely_labels(rows)):
-        hint += f"; few values that repeat are in {listing(likely, SHOWN)}"
+        shown = ", ".join(f"{name!r} ({count:,})" for name, count in list(likely.items())[:SHOWN])
+        hint += f"; few values that repeat are in {shown}, such as --label-column {shlex.quote(next(iter(likely)))}"
     if rows.format in ("csv", "tsv"):
         if header := _header_above(rows):
             return f"the first line is a row: put {header!r} above it"
@@ -393,18 +395,20 @@ def _header_above(rows: Rows) -> str:
     return rows.delimiter.join(role or f"column_{place + 1}" for place, role in enumerate(roles))
 
 
-def _likely_labels(rows: Rows) -> list[str]:
-    """Columns with few values, which repeat: of text, then of whole numbers, unless many columns hold these."""
-    words, codes = [], []
+def _likely_labels(rows: Rows) -> dict[str, int]:
+    """Columns with few values, which repeat, and their number: of text, then of whole numbers, unless many columns hold
+    these."""
+    words: dict[str, int] = {}
+    codes: dict[str, int] = {}
     for name in rows.table.column_names:
         values = [str(value) for value in _distinct_or_none(rows, name) if value is not None and str(value).strip()]
         if not 1 < len(values) <= len(rows.table) / 2 or could_hold_splits(name):
             continue
         if all(any(map(str.isalpha, value)) and ending(value) not in MEDIA_ENDINGS for value in values):
-            words.append(name)
+            words[name] = len(values)
         elif all(map(INTEGER.fullmatch, values)):
-            codes.append(name)
-    return words + (codes if len(codes) <= SHOWN - 2 else [])
+            codes[name] = len(values)
+    return words | (codes if len(codes) <= SHOWN - 2 else {})
 
 
 def check_columns(rows: Rows, asked: Mapping[str, str | None]) -> None:

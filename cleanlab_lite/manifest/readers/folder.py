@@ -21,6 +21,7 @@ from cleanlab_lite.files import reading
 from cleanlab_lite.manifest.folders import (
     TABLE,
     Folder,
+    are_people,
     check_folders,
     copies_in,
     name_word,
@@ -238,6 +239,8 @@ def _elsewhere(root: str, files: Sequence[str]) -> str:
         return (
             f"a file of labels per picture or sound ({each!r}) is not read: write a CSV with the columns path and label"
         )
+    if not media and (packed := [path for path in files if ending(path).partition("-")[0] == ".tfrecord"]):
+        return f"of {packed[0]!r}: {what_to_do(os.path.join(root, packed[0]))}"
     tables = [path for path in files if ending(path) in TABLES]
     if any(ending(path) == ".parquet" and "/" in path for path in tables):
         return f"tables in subfolders need a glob, e.g. '{os.path.join(root, '**', '*.parquet')}'"
@@ -266,7 +269,8 @@ def _per_file(media: Sequence[str], files: Sequence[str]) -> str:
     found = [
         path
         for path in files
-        if ending(path) in (".txt", ".json", ".xml") and os.path.splitext(path.rpartition("/")[2])[0] in stems
+        if ending(path) in (".txt", ".json", ".xml")
+        and {os.path.splitext(name := path.rpartition("/")[2])[0], name.partition(".")[0]} & stems
     ]
     return found[0] if found and 2 * len(found) >= len(media) else ""
 
@@ -576,6 +580,8 @@ def _split_level(tree: _Tree, strict: bool = True) -> int | None:
             return 0  # a split of a name of its own, or pictures of no class
         unclear(f"{listing(words, 5)} could be splits, {listing(rest, 5)} not", "split/class", "class")
         return None
+    if all(map(is_held_back, words)) and words and all(deep[top] and (top,) not in tree.files for top in rest):
+        return 0  # pictures for tests without classes, beside a folder of classes of any name
     second = set().union(*(deep[top] for top in rest)) if rest else set()
     named = {name for name in second if split_word(name)}
     if named and named == second and not any((top,) in tree.files for top in rest):
@@ -615,6 +621,11 @@ def _check_depth(tree: _Tree, places: set[Folder], split_level: int | None) -> l
     flat = {place[0] for place in places if len(place) == 1}
     names = set().union(*second.values()) if second else set()
     stems = {_COUNTED.sub("", name.casefold()) for name in names}
+    repeated = sorted(name for name in names if sum(name in found for found in second.values()) > 1)
+    if are_people(list(second)) and len(names) > 1 and repeated == sorted(names):
+        layouts = tuple(f"{'split/' * (split_level == 0)}{levels}" for levels in ("any/class", "class/any"))
+        why = f"folders such as {min(second)!r} could be people or places, and {listing(repeated, 4)} in them classes"
+        raise _ambiguous(tree, why, layouts)
     if len(stems) <= 1 or all(len(found) == 1 for found in second.values()):
         return inner  # one name, numbered ones, or one in every class
     if all(top in flat for top in second):  # a class has files of its own: what lies deeper belongs to it
@@ -622,7 +633,6 @@ def _check_depth(tree: _Tree, places: set[Folder], split_level: int | None) -> l
     middle = "/".join(["split"] * (split_level == 1) + ["any"] * passed)
     start, middle = "split/" * (split_level == 0), f"{middle}/" if middle else ""
     layouts = (f"{start}class/{middle}any", f"{start}any/{middle}class", f"{start}class/{middle}class")
-    repeated = sorted(name for name in names if sum(name in found for found in second.values()) > 1)
     if repeated:
         raise _ambiguous(tree, f"the same folders repeat in others ({listing(repeated, 5)})", layouts)
     raise _ambiguous(tree, "there are two levels of folders, and both could be the classes", layouts)
