@@ -156,7 +156,33 @@ READ: dict[str, tuple[list[str], dict[str, tuple[str, str]]]] = {
     ),
     "pictures for tests beside a folder of classes": (
         ["signs/DATA/0", "signs/DATA/1", "signs/TEST"],
-        {"signs/DATA/0": ("0", "DATA"), "signs/DATA/1": ("1", "DATA")},
+        {"signs/DATA/0": ("0", ""), "signs/DATA/1": ("1", "")},
+    ),
+    "pictures for tests in a folder like that around the classes": (
+        ["train/audio/yes", "train/audio/no", "train/audio/_background_noise_", "test/audio"],
+        {"train/audio/yes": ("yes", "train"), "train/audio/no": ("no", "train")},
+    ),
+    "pictures for tests beside the classes": (
+        ["cat", "dog/a", "dog/b", "dog", "test", "Validation set"],
+        {"cat": ("cat", ""), "dog": ("dog", ""), "dog/a": ("dog", ""), "dog/b": ("dog", "")},
+    ),
+    "pictures for tests beside classes with folders in them": (
+        ["cat/images", "dog/images", "test"],
+        {"cat/images": ("cat", ""), "dog/images": ("dog", "")},
+    ),
+    "masks of several kinds": (
+        ["train/ill/images", "train/ill/lung masks", "train/well/images", "train/well/lung masks", "val/ill/images"],
+        {
+            **{"train/ill/images": ("ill", "train"), "train/well/images": ("well", "train")},
+            **{"val/ill/images": ("ill", "val")},
+        },
+    ),
+    "faces with masks": (
+        ["train/with masks", "train/no masks", "val/with masks", "val/images"],
+        {
+            **{"train/with masks": ("with masks", "train"), "train/no masks": ("no masks", "train")},
+            **{"val/with masks": ("with masks", "val"), "val/images": ("images", "val")},
+        },
     ),
     "a class called train": (
         ["car", "train", "plane"],
@@ -326,7 +352,9 @@ def test_patients_with_folders_of_classes_in_them_stop(tmp_path, person):
     """As the patches of breast histology (IDC) have them."""
     others = [f"{person[:-1]}{number}" for number in (4, 5)]
     tree(tmp_path, *(f"{one}/{label}" for one in (person, *others) for label in "01"))
-    error = refused(tmp_path, f"folders such as '{person}' could be people or places, and '0', '1' in them classes")
+    error = refused(
+        tmp_path, f"folders such as '{person}' could be people, places or days, and '0', '1' in them classes"
+    )
     assert "--layout any/class or --layout class/any" in error.hint
     assert read_manifest(tmp_path, layout="any/class").classes == ("0", "1")
 
@@ -506,6 +534,22 @@ def test_lists_beside_class_folders_are_splits(tmp_path, lists, expected):
         assert noted(manifest, "name files more than once")
 
 
+def test_what_people_put_aside_is_said(tmp_path):
+    manifest = read_manifest(tree(tmp_path, "cat", "trash", "backup", "to_sort"))
+    assert len(manifest.classes) == 4 and "'backup', 'to_sort'; move them" in noted(manifest, "taken as classes")
+
+
+@pytest.mark.parametrize(
+    "lines", ["0.png cat\n1.png dog\n", "images/0.png 707-320\nimages/1.png Cessna 172\n", "0 1\n1 0"]
+)
+def test_lists_of_files_and_labels_say_how_to_make_a_table(tmp_path, lines):
+    tree(tmp_path, "images")
+    (tmp_path / "train.txt").write_text(lines)
+    (tmp_path / "notes.txt").write_text("0.png is blurred\nso is this\n")
+    assert "'train.txt' is a list of files and labels: put them into a CSV" in refused(tmp_path, "one class only").hint
+    assert "of a list of files and labels: put them" in refused(tmp_path / "train.txt", "unknown ending").hint
+
+
 WITHOUT_CLASSES = {
     "meta/esc50.csv": "/meta/esc50.csv'",
     "labels.xlsx": "save the sheet as CSV",
@@ -588,6 +632,15 @@ def test_folders_around_all_of_the_data_may_be_called_anyhow(tmp_path, folders):
         refused(tmp_path, "one class only")
     else:
         assert read_manifest(tmp_path).classes == ("cat", "dog")
+
+
+def test_thumbs_may_be_a_gesture(tmp_path):
+    tree(tmp_path, "fist", "palm")
+    recorded(tmp_path, ["thumbs"], ["8.png", "9.png"])
+    assert "thumbs" in read_manifest(tmp_path).classes
+    (tmp_path / "thumbs/8.png").rename(tmp_path / "thumbs/0.png")
+    (tmp_path / "thumbs/9.png").rename(tmp_path / "thumbs/1.png")
+    assert read_manifest(tmp_path).classes == ("fist", "palm")
 
 
 @pytest.mark.parametrize("copied", ["cat (1)", "photocopy", "scopia"])
@@ -692,6 +745,16 @@ def test_of_several_tables_beside_folders_the_one_that_names_files_is_read(tmp_p
     assert "not read: 'boxes.csv', 'train_sites.csv'" in noted(manifest, "rows from 'entries.csv'")
 
 
+def test_several_tables_of_the_same_columns_stop_unless_they_are_splits(tmp_path):
+    """As the sounds of the rainforest have true and false positives."""
+    tree(tmp_path, "train", files=6)
+    for name in ("train_tp", "train_fp"):
+        write_csv(tmp_path / f"{name}.csv", {"path": [f"{row}.png" for row in range(6)], "label": ["cat", "dog"] * 3})
+    refused(tmp_path, "holds tables ('train_fp.csv', 'train_tp.csv') and folders")
+    (tmp_path / "train_fp.csv").unlink()
+    assert len(read_manifest(tmp_path)) == 6
+
+
 def test_tables_beside_class_folders_that_are_about_something_else(tmp_path):
     tree(tmp_path, "cat", "dog")
     (tmp_path / "classes.csv").write_text("id,name\n0,cat\n1,dog\n")
@@ -700,6 +763,15 @@ def test_tables_beside_class_folders_that_are_about_something_else(tmp_path):
     assert noted(read_manifest(tmp_path), "not read, as they name no files: 'speakers.csv'")
     write_csv(tmp_path / "sizes.csv", {"file": ["0.png", "1.png"], "size": ["40", "50"]})
     refused(tmp_path, "holds tables ('sizes.csv', 'speakers.csv') and folders")
+
+
+def test_labels_of_patients_are_no_labels_of_files(tmp_path):
+    tree(tmp_path, "images/p1", "images/p2", "images/p3")
+    write_csv(tmp_path / "labels.csv", {"patient": ["p1", "p2", "p3"], "diagnosis": ["ill", "well", "ill"]})
+    error = refused(tmp_path, "'labels.csv' names folders in 'patient', and has labels of its own in 'diagnosis'")
+    assert "--layout auto" in error.hint and len(read_manifest(tmp_path, layout="auto").classes) == 3
+    write_csv(tmp_path / "labels.csv", {"class": ["p1", "p2", "p3"], "files": ["2", "2", "2"]})
+    assert len(read_manifest(tmp_path).classes) == 3
 
 
 def test_json_beside_a_folder_of_files(tmp_path):
@@ -1034,6 +1106,14 @@ def test_a_label_called_primary_goes_before_names_of_species(tmp_path):
     assert read_manifest(write_csv(tmp_path / "m.csv", columns)).classes == ("abythr1", "afbfly1", "afdfly1")
 
 
+def test_species_of_several_genera_are_said(tmp_path):
+    names = {"path": [f"{row}.png" for row in range(6)], "species": ["major", "minor"] * 3}
+    manifest = read_manifest(write_csv(tmp_path / "m.csv", names | {"genus": ["Parus", "Picus"] * 3}))
+    assert not any("genus" in note for note in manifest.source.notes)
+    manifest = read_manifest(write_csv(tmp_path / "m.csv", names | {"genus": ["Parus", "Picus", "Picus"] * 2}))
+    assert noted(manifest, "genus") == "2 cells of 'species' stand beside several of 'genus': each is one class"
+
+
 def test_hints_name_columns_of_few_numbers(tmp_path):
     columns = {"image": [f"{row}.png" for row in range(6)], "level": ["0", "1", "2"] * 2}
     assert "few values that repeat are in 'level'" in refused(write_csv(tmp_path / "m.csv", columns)).hint
@@ -1251,6 +1331,16 @@ def test_the_dry_run_says_classes_splits_and_columns(tmp_path, capsys):
 
 
 # --- parts of sounds ------------------------------------------------------------------------------------------------
+
+
+def test_ids_of_recordings_with_parts(tmp_path):
+    """As the sounds of the rainforest are listed."""
+    sounds(tmp_path)
+    files = sorted(path.stem for path in tmp_path.glob("*.wav"))
+    columns = {"recording_id": [name for name in files for _ in range(2)], "species_id": ["1", "2"] * len(files)}
+    times = {"t_min": ["0", "0.5"] * len(files), "t_max": ["0.5", "1.0"] * len(files)}
+    manifest = read_manifest(write_csv(tmp_path / "parts.csv", columns | times))
+    assert manifest.segments is not None and noted(manifest, "called like the cells of 'recording_id'")
 
 
 def sounds(folder: Path, **columns: list[float]) -> Path:

@@ -18,11 +18,16 @@ Folder = tuple[str, ...]  # names from the root down
 # In which programs leave what they draw and write
 OUTPUTS = {"results", "result", "plots", "plot", "outputs", "output", "logs", "runs", "wandb", "mlruns", "checkpoints"}
 # Small pictures that programs keep of others
-THUMBNAILS = {"thumbnails", "thumbnail", "thumbs", "@eadir"}
+THUMBNAILS = {"thumbnails", "thumbnail", "@eadir"}
 # Folders that nobody has named yet, and copies of folders, as Windows, macOS and Linux call them
 UNNAMED = re.compile(
     "(new folder|untitled folder|neuer ordner|nouveau dossier|dossier sans titre|nueva carpeta|nuova cartella"
     r"|nova pasta|nieuwe map|nowy folder|новая папка|新建文件夹|新しいフォルダー|새 폴더)( ?\(?\d+\)?)?"
+)
+# What people put aside; `trash`, `other` and `unknown` are often classes
+LEFTOVER = re.compile(
+    "(_|zz?_)?(backup|bak|old|tmp|temp|to[ _-]?(do|sort|check|label)|unsorted|unsure|rejected|discarded|deleted"
+    "|duplicate|dupe)s?"
 )
 _COPY = "copy|kopie|copie|copia|cópia|kopia|копия|副本"
 COPY = re.compile(rf"(.+?)([ _-]+({_COPY})( ?\(?\d+\)?)?| ?\(\d+\))|({_COPY}) (of|von|de|di|van) (.+)")
@@ -72,6 +77,7 @@ def unnamed_in(files: Mapping[Folder, Sequence[str]]) -> tuple[list[Folder], lis
     holding = {folder[:-1] for folder in every}
     beside = Counter(folder[:-1] for folder in every)
     small = [folder for folder in every if folder[-1].casefold() in THUMBNAILS]
+    small += [folder for folder in every if folder[-1].casefold() == "thumbs" and _repeats(files, folder)]
     if all(any(place[: len(each)] == each for each in small) for place in files):
         small = []  # there is nothing else
     unnamed = [
@@ -80,6 +86,20 @@ def unnamed_in(files: Mapping[Folder, Sequence[str]]) -> tuple[list[Folder], lis
         if UNNAMED.fullmatch(folder[-1].casefold()) and folder not in holding and beside[folder[:-1]] > 1
     ]
     return sorted(small), sorted(unnamed)
+
+
+def _repeats(files: Mapping[Folder, Sequence[str]], folder: Folder) -> bool:
+    """Whether a folder holds files that are called like others, as small pictures of them are, and gestures are not."""
+    inside = {path.rpartition("/")[2] for path in files.get(folder, ())}
+    above = [path for place, paths in files.items() if place[: len(folder)] != folder for path in paths]
+    return inside <= {path.rpartition("/")[2] for path in above}
+
+
+def leftovers(classes: Sequence[str]) -> list[str]:
+    """A note where classes are called like what people put aside."""
+    found = sorted(name for name in set(classes) if LEFTOVER.fullmatch(name.casefold()))
+    shown = listing(found, 5)
+    return [f"taken as classes: {shown}; move them elsewhere if they are what was put aside"] if found else []
 
 
 def copies_in(files: Mapping[Folder, Sequence[str]]) -> list[tuple[Folder, Folder]]:

@@ -17,7 +17,17 @@ HELD_BACK_WORDS = (
     *("eval", "evaluate", "evaluation", "holdout", "heldout"),
 )
 # Rows that wait for labels; in a tree of class folders they lie in none.
-UNLABELLED_WORDS = ("unlabeled", "unlabelled", "unsup", "unsupervised", "pred", "predict", "prediction", "inference")
+UNLABELLED_WORDS = (
+    "unlabeled",
+    "unlabelled",
+    "unsup",
+    "unsupervised",
+    "pred",
+    "predict",
+    "prediction",
+    "inference",
+    "nolabel",
+)
 # What people write around the word, without blanks, marks and digits: PrivateTest, test_set, dev-clean, testA, X_val
 _BEFORE = "public|private|x"
 _AFTER = (

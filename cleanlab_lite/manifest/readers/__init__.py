@@ -27,7 +27,7 @@ from cleanlab_lite.manifest.manifest import Manifest, Modality, Source
 from cleanlab_lite.manifest.readers.archive import read_shards, table_in
 from cleanlab_lite.manifest.readers.arrow import DATASET, SPLITS, read_arrow, read_feather, read_saved_dataset
 from cleanlab_lite.manifest.readers.base import UNREAD, FileKeeper, Rows, bare, ending, list_folder, texts, what_to_do
-from cleanlab_lite.manifest.readers.beside import agreed, are_numbered, naming_files
+from cleanlab_lite.manifest.readers.beside import agreed, are_numbered, naming_files, refuse_labels_of_folders
 from cleanlab_lite.manifest.readers.class_labels import lists_classes, with_class_labels, with_names_beside
 from cleanlab_lite.manifest.readers.columns import (
     CLASSES_SHOWN,
@@ -59,7 +59,7 @@ from cleanlab_lite.manifest.readers.features import (
     vector_columns,
     with_pictures,
 )
-from cleanlab_lite.manifest.readers.folder import METADATA, check_layout, read_packed, read_tree
+from cleanlab_lite.manifest.readers.folder import METADATA, SUBMISSION, check_layout, read_packed, read_tree
 from cleanlab_lite.manifest.readers.modality import modality
 from cleanlab_lite.manifest.readers.partitioned import PARTITION, partitions, read_partitions
 from cleanlab_lite.manifest.readers.places import Places, find_files, missing_of
@@ -69,7 +69,7 @@ from cleanlab_lite.manifest.readers.votes import find_columns as find_annotators
 from cleanlab_lite.manifest.readers.xml import read_xml
 from cleanlab_lite.manifest.roles import called, spelled
 from cleanlab_lite.manifest.sniff import MEDIA_ENDINGS, Media, sniff
-from cleanlab_lite.manifest.splits import file_split, in_words, split_word
+from cleanlab_lite.manifest.splits import file_split, in_words, is_part, split_word
 from cleanlab_lite.text import counted, listing
 from cleanlab_lite.votes import Votes
 
@@ -82,7 +82,6 @@ CONTENT = {b"PAR1": ".parquet", b"ARROW1": ".arrow", b"FEA1": ".feather", b"[": 
 # What files may be called like, as `spelled`; columns looked at where none is called so
 IDS = ("id", "imageid", "imgid", "fileid", "sampleid", "key", "uuid", "name")
 MOST_IDS = 3
-SUBMISSION = "submission"  # in the name of a table of Kaggle that shows what to hand in: its labels are made up
 RUNS = "nlclean-runs"  # where an audit started here has left its results
 VECTORS = (
     ".npy",
@@ -382,6 +381,8 @@ def _with_ids_as_paths(rows: Rows, asked: Mapping[str, str | None], places: Plac
     if rows.features is not None or {"path", "features"} & known or vector_columns(rows.table):
         return rows
     ids = sorted((name for name in names if spelled(name) in IDS), key=lambda name: IDS.index(spelled(name)))
+    labels = [name for found in called("label", names) for name in found]
+    ids += [name for name in names if spelled(name).endswith("id") and name not in (*ids, *labels)]
     ids = [name for name in ids if not any(map(any, called("path", [other for other in names if other != name])))]
     if not ids and not any(map(any, called("path", names))):
         ids = list(islice((name for name in names if _names_each(rows, name)), MOST_IDS))
@@ -389,6 +390,8 @@ def _with_ids_as_paths(rows: Rows, asked: Mapping[str, str | None], places: Plac
         cells: list[str] = []
         with suppress(ManifestError):  # no text
             cells = texts(rows, name)
+        if spelled(name) not in IDS and 4 * len(set(cells)) < len(cells):
+            continue  # who or where, not which file
         uris, _ = find_files(rows, cells, places) if cells else (np.array([]), [])
         if any(map(os.path.isfile, uris[:20].tolist())):
             note = f"no path column: the files are called like the cells of {name!r}"
@@ -642,17 +645,28 @@ def _table_or_tree(
     with suppress(ManifestError):
         tree = read_tree(folder)
     if tree is not None and not any(naming.values()) and len(read) == len(tables) and not meaning.named:
+        for name, rows in read.items():
+            refuse_labels_of_folders(name, rows, tree)
         return replace(tree, notes=(*tree.notes, f"not read, as they name no files: {listing(tables, 5)}"))
     if best not in read:
         raise refused
     columns, known = read[best].table.column_names, naming[best] > MOST_FOUND
     alike = [name for name, rows in read.items() if rows.table.column_names == columns]
     alike = [name for name in alike if name == best or naming[name] > MOST_FOUND]
+    splits = {
+        split_word(stem) or (stem if is_part(stem) else "") for stem in (os.path.splitext(name)[0] for name in alike)
+    }
+    if len(alike) > 1 and ("" in splits or len(splits) < len(alike)):  # versions, or of other kinds
+        raise refused
     rows = _read_files([os.path.join(folder, name) for name in alike], quotes_are_text)
     try:
         manifest = meaning.of(rows, folder)
     except ManifestError as error:
-        raise error if known and (tree is None or are_numbered(texts(tree, "label"))) else refused from None
+        if not known or not (tree is None or are_numbered(texts(tree, "label"))):
+            raise refused from None
+        if tree is not None:
+            error.hint = f"{error.hint}; --layout auto reads the class folders, and no table"
+        raise
     if not _are_there(manifest):
         raise refused
     numbers: dict[str, str] = {}

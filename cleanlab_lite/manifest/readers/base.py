@@ -35,6 +35,7 @@ ARRAYS = (
 SAVEZ = "write its vectors with numpy.savez(file, features=..., labels=...)"
 PICKLE = f"pickles are not read, they can run programs: {ARRAYS}"
 IDX = f"this is MNIST's own form: {ARRAYS}"
+LINES = "put them into a CSV below the line path,label: `(echo path,label; sed 's/ /,/' OLD.txt) > NEW.csv`"
 UNREAD = {  # endings of files that may hold labels and are not read -> what to do
     "": "the format is taken from the ending; rename the file, e.g. to manifest.csv",
     ".xlsx": "save the sheet as CSV",
@@ -54,7 +55,8 @@ UNREAD = {  # endings of files that may hold labels and are not read -> what to 
     ".libsvm": f"sklearn.datasets.load_svmlight_file reads it, .toarray() makes it dense: {SAVEZ}",
     ".svm": f"sklearn.datasets.load_svmlight_file reads it, .toarray() makes it dense: {SAVEZ}",
     ".npy": "give it with --features, next to a table of labels",
-    ".txt": "rename it to .csv or .tsv if it is a table, with a line that names the columns, such as path,label",
+    ".txt": "rename it to .csv or .tsv if it is a table, with a line that names the columns, such as path,label;"
+    f" of a list of files and labels: {LINES}",
 }
 STRANGE = {b"\x80\x02": PICKLE, b"\x80\x03": PICKLE, b"\x80\x04": PICKLE, b"\x80\x05": PICKLE, b"\0\0\x08": IDX}
 STRANGE |= {b"\x89HDF": UNREAD[".h5"], b"MATLAB": UNREAD[".mat"]}  # the first bytes of such files

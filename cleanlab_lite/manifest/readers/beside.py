@@ -10,10 +10,11 @@ from collections.abc import Iterable
 from cleanlab_lite.errors import ManifestError
 from cleanlab_lite.manifest.manifest import Manifest
 from cleanlab_lite.manifest.readers.base import Rows, texts, unpadded
+from cleanlab_lite.manifest.roles import called
 from cleanlab_lite.text import counted
 
 NAMES_LOOKED_AT = 1000  # rows whose cells may name files
-MOST_OTHER = 0.1  # of the files in numbered folders have another label, where the folders could be classes
+MOST_OTHER = 0.3  # of the files in numbered folders have another label, where the folders could be classes
 COUNTED = re.compile(r"[\W\d_]+")  # what numbers folders of one name: images_001
 
 
@@ -25,6 +26,19 @@ def naming_files(table: Rows, files: set[str]) -> float:
         cells = (str(cell) for cell in few[name].to_pylist() if isinstance(cell, str | int))
         shares.append(sum(unpadded(re.split(r"[/\\]", cell)[-1]) in known for cell in cells) / len(few))
     return max(shares)
+
+
+def refuse_labels_of_folders(name: str, table: Rows, tree: Rows) -> None:
+    """Raise ManifestError where a table has labels of folders that are taken as classes, as of patients."""
+    folders = {part for path in texts(tree, "path") for part in path.split("/")[:-1]}
+    columns = table.table.column_names
+    naming = [column for column in columns if folders & {*map(str, table.table[column].to_pylist())}]
+    labels = [label for found in called("label", columns) for label in found if label not in naming]
+    if naming and labels:
+        raise ManifestError(
+            f"{tree.path!r}: {name!r} names folders in {naming[0]!r}, and has labels of its own in {labels[0]!r}",
+            hint=f"if {labels[0]!r} is the label, write a CSV with a row per file; --layout auto takes the folders",
+        )
 
 
 def are_numbered(names: Iterable[str]) -> bool:

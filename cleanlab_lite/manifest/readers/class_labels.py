@@ -26,7 +26,9 @@ LARGEST = 4 << 20  # bytes of a list of names
 # Files beside a table that list the names of its classes: a line each, by place or with the number before it; a CSV of
 # numbers and names; JSON; or the YAML of YOLO.
 LISTS = re.compile(r"(class(es)?|labels?|categor(y|ies))([_-]?(names?|list|map|id|dict))?\.(txt|names|csv)")
-MAPS = re.compile(r"((.*[_-])?(label|class|categor)[^.]*|id2label|label2id|config|cat_to_name)\.json")
+MAPS = re.compile(
+    r"((.*[_-])?(label|class|categor)[^.]*|(.*_)?id_?(2|to)_?(name|label|class)|label2id|config|cat_to_name)\.json"
+)
 YAMLS = re.compile(r"[\w-]*(data|dataset|classes|labels|names)\.ya?ml")
 YAML_CELL = re.compile(r"""'([^']*)'|"([^"]*)"|([^\s,\[\]'"][^,\[\]]*)""")
 YAML_NAMES = re.compile(r"^names[ \t]*:[ \t]*(.*(?:\n(?:[ \t]+.*|-.*|[ \t]*))*)", re.MULTILINE)

@@ -42,7 +42,14 @@ OFFSET, DURATION = SPAN = ("offset", "duration")  # seconds; a duration alone is
 # Where parts of sounds begin and end, as `spelled`; `offset` is an end beside an `onset` only
 START_END = (
     *(("start", "end"), ("onset", "offset"), ("starttime", "endtime"), ("begintime", "endtime"), ("begin", "end")),
-    *(("startseconds", "endseconds"), ("startsec", "endsec"), ("tstart", "tend"), ("starts", "ends")),
+    *(
+        ("startseconds", "endseconds"),
+        ("startsec", "endsec"),
+        ("tstart", "tend"),
+        ("tmin", "tmax"),
+        ("mint", "maxt"),
+        ("starts", "ends"),
+    ),
 )
 BOXES = (
     {"xmin", "ymin", "xmax", "ymax"},
@@ -159,8 +166,26 @@ def find_columns(
     elif alike:
         rest = listing([name for name in alike if name != chosen["label"]])
         taken.append(f"the same labels in other words, changed with them on export: {rest}")
-    notes = [*taken, *_could_be(rows, {*chosen.values(), *alike}, named, {*chosen}, embedded), *notes]
+    notes = [
+        *taken,
+        *_of_several_genera(rows, chosen["label"]),
+        *_could_be(rows, {*chosen.values(), *alike}, named, {*chosen}, embedded),
+        *notes,
+    ]
     return Columns(**chosen, labels=alike, one_hot=one_hot, notes=tuple(notes))
+
+
+def _of_several_genera(rows: Rows, label: str) -> list[str]:
+    """A note where a column of species holds second words only, and some come again in other genera."""
+    genus = next((name for name in rows.table.column_names if spelled(name) == "genus"), None)
+    if genus is None or spelled(label) != "species":
+        return []
+    words, genera = _codes(rows, label), _codes(rows, genus)
+    if words is None or genera is None:
+        return []
+    pairs = np.unique(np.stack([words, genera]), axis=1)
+    several = int((np.unique(pairs[0], return_counts=True)[1] > 1).sum())
+    return [f"{several:,} cells of {label!r} stand beside several of {genus!r}: each is one class"] if several else []
 
 
 def _could_be(rows: Rows, taken: set[str], named: set[str], roles: set[str], embedded: bool) -> list[str]:

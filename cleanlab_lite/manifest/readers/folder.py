@@ -10,6 +10,7 @@ import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -24,6 +25,7 @@ from cleanlab_lite.manifest.folders import (
     are_people,
     check_folders,
     copies_in,
+    leftovers,
     name_word,
     outputs_in,
     unnamed_in,
@@ -32,6 +34,7 @@ from cleanlab_lite.manifest.folders import (
 from cleanlab_lite.manifest.lists import LARGEST, listed_splits, read_list
 from cleanlab_lite.manifest.readers.base import (
     DRAWN,
+    LINES,
     UNREAD,
     WHOLE_ARCHIVE,
     Rows,
@@ -51,10 +54,12 @@ SIDECARS |= {".tgz", ".7z", ".rar", ".pdf", ".doc", ".docx", ".xls", ".xlsx", ".
 SIDECARS |= {".pth", ".onnx", ".safetensors", ".lst", ".arrow", ".sqlite", ".textgrid", ".lab", ".srt", ".rtf", ".bib"}
 MEDIA = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".wav", ".flac", ".ogg", ".mp3"}
 TABLES = {".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet", ".xml"}
+LISTED = 20  # lines of a list
 LOOKED_AT = 3  # files of an ending that says nothing, to see whether they are text
 # Folders beside a folder of pictures that hold what was drawn on them.
 PICTURES = {"images", "image", "imgs", "img", "pictures", "photos", "original", "originals"}
 MASK = re.compile(r"(.+?)[ _-](?:masks?|seg|segmentation|groundtruth|gt)(?:[ _-]?\d+)?", re.IGNORECASE)
+MASKS = re.compile(r"(?!with|no)\w+[ _-]masks")  # lung masks
 NO_CLASS = "_background_noise_"  # of Speech Commands: minutes that noise is cut from
 WEIGHTS = {".pt", ".pth", ".safetensors"}  # files of networks, which lie beside pictures
 METADATA = {"metadata.csv", "metadata.jsonl", "metadata.parquet"}
@@ -62,6 +67,7 @@ RESOURCE_FORKS = "__MACOSX"  # what a Mac puts into an archive beside the data
 
 AUTO = "auto"  # a layout: what is seen in the tree, also where tables lie beside it
 LEAF, PATH = "leaf", "path"  # layouts: the innermost folder, or all folders, are the class
+SUBMISSION = "submission"  # in the name of a table of Kaggle that shows what to hand in: its labels are made up
 NAME = re.compile("name(?::([1-9][0-9]?))?")  # layouts: what stands before the number of a file's name, or a part of it
 LEVELS = ("split", "class", "any")  # what a level of a layout is
 EXPECTED = "levels such as 'class', 'split/class', 'class/any' or 'class/class', or 'leaf', 'path', 'name' or 'auto'"
@@ -199,7 +205,7 @@ def _read(
             f"({_kinds(rows)}); expected a folder per class",
             hint=_elsewhere(root, files),
         )
-    people = check_folders(root, columns["label"], rows) if guessed else []
+    people = [*check_folders(root, columns["label"], rows), *leftovers(columns["label"])] if guessed else []
     notes = [f"folders read as {meant.layout}", *people, *tree.notes, *meant.notes, *_left_out(files, tree, found)]
     if any(split for _, split in found.values()):
         columns["split"] = [found[path][1] for path in rows]
@@ -241,11 +247,12 @@ def _elsewhere(root: str, files: Sequence[str]) -> str:
         )
     if not media and (packed := [path for path in files if ending(path).partition("-")[0] == ".tfrecord"]):
         return f"of {packed[0]!r}: {what_to_do(os.path.join(root, packed[0]))}"
-    tables = [path for path in files if ending(path) in TABLES]
+    tables = [path for path in files if ending(path) in TABLES and SUBMISSION not in path.casefold()]
     if any(ending(path) == ".parquet" and "/" in path for path in tables):
         return f"tables in subfolders need a glob, e.g. '{os.path.join(root, '**', '*.parquet')}'"
     if tables:
-        first = min(tables, key=lambda path: ("label" not in path.casefold(), "train" not in path.casefold()))
+        called = {path: path.rpartition("/")[2].casefold() for path in tables}
+        first = min(tables, key=lambda path: ("label" not in called[path], "train" not in called[path]))
         more = f"; also {listing([path for path in tables if path != first], 3)}" if len(tables) > 1 else ""
         return f"are the labels in a table? Name it, e.g. {os.path.join(root, first)!r}{more}"
     if archives := [path for path in files if ending(path) in (*ARCHIVES, ".npz")]:
@@ -259,7 +266,23 @@ def _elsewhere(root: str, files: Sequence[str]) -> str:
     if names := words_in_names(media):
         shown = "; ".join(f"--layout {layout} takes {listing(words, 3)}" for layout, words in names.items())
         return f"if the classes are in the names of the files: {shown}; else {TABLE}"
+    if lists := _lists(root, media, files):
+        return f"{lists!r} is a list of files and labels: {LINES}"
     return "give a manifest (CSV, TSV, JSONL, Parquet) with a path and a label in every row"
+
+
+def _lists(root: str, media: Sequence[str], files: Sequence[str]) -> str:
+    """A text whose lines name pictures or sounds and a label each; else ""."""
+    known = {path.rpartition("/")[2] for path in media}
+    known |= {os.path.splitext(name)[0] for name in known}
+    texts = [path for path in files if ending(path) == ".txt"]
+    for path in sorted(texts, key=lambda path: "train" not in path.rpartition("/")[2].casefold()):
+        with suppress(OSError, OverflowError, ValueError):
+            lines = read_list(os.path.join(root, path)).decode().splitlines()[:LISTED]
+            words = [line.split(None, 1) for line in lines]
+            if words and all(len(pair) == 2 and pair[0].rpartition("/")[2] in known for pair in words):
+                return path
+    return ""
 
 
 def _per_file(media: Sequence[str], files: Sequence[str]) -> str:
@@ -444,7 +467,9 @@ def _drawn(files: Mapping[Folder, Sequence[str]]) -> set[Folder]:
         place
         for place in files
         if any(
-            name.casefold().replace("_", "") in DRAWN and place[:depth] in pictured for depth, name in enumerate(place)
+            (name.casefold().replace("_", "") in DRAWN or MASKS.fullmatch(name.casefold()))
+            and place[:depth] in pictured
+            for depth, name in enumerate(place)
         )
     }
 
@@ -533,15 +558,20 @@ def _guessed(tree: _Tree) -> _Reading:
     by_split: defaultdict[str, set[Folder]] = defaultdict(set)
     parts = {folder: _apart(folder, level) for folder in tree.files}
     parts = {folder: (split, () if is_unlabelled(split) else rest) for folder, (split, rest) in parts.items()}
-    while len({rest[0] for _, rest in parts.values() if rest}) == 1 and all(len(r) > 1 for _, r in parts.values() if r):
-        parts = {folder: (split, rest[1:]) for folder, (split, rest) in parts.items()}  # a folder around the classes
+    while _is_around([rest for _, rest in parts.values() if rest]):
+        parts = {folder: (split, rest[1:]) for folder, (split, rest) in parts.items()}
+    parts = {folder: (split, () if rest[:1] == (NO_CLASS,) else rest) for folder, (split, rest) in parts.items()}
     for split, rest in parts.values():
         by_split[split].add(rest)
     if level is None:
-        idle = {name for name in tree.below() if is_unlabelled(name) or name == NO_CLASS}
+        idle = {name for name in tree.below() if is_unlabelled(name)}
+        flat = {name for name in tree.below() if is_held_back(name) and not tree.below((name,))}
+        idle |= flat if len(tree.below()) - len(flat) > 1 else set()
         parts = {folder: (split, rest if not idle & set(rest[:1]) else ()) for folder, (split, rest) in parts.items()}
     elif idle := _without_classes(tree, by_split):
         parts = {folder: (split, () if split in idle else rest) for folder, (split, rest) in parts.items()}
+    if len(only := {split for split, rest in parts.values() if rest}) == 1 and not any(map(split_word, only)):
+        parts = {folder: ("" if split in only else split, rest) for folder, (split, rest) in parts.items()}
     places = {rest for _, rest in parts.values() if rest}
     if not places:
         raise _ambiguous(tree, "no folder in it is a class", ("class",))
@@ -550,6 +580,12 @@ def _guessed(tree: _Tree) -> _Reading:
     layout = {None: "class", 0: "split/class", 1: "class/split"}[level]
     notes = (f"folders inside class folders are not told apart: {listing(deeper, 5)}",) if deeper else ()
     return _Reading(layout, of, notes)
+
+
+def _is_around(places: Sequence[Folder]) -> bool:
+    """Whether one folder, in every split, holds the classes, some pictures of no class beside them or not."""
+    inside = {place[1] for place in places if len(place) > 1}
+    return len({place[0] for place in places}) == 1 and (all(len(place) > 1 for place in places) or len(inside) > 1)
 
 
 def _split_level(tree: _Tree, strict: bool = True) -> int | None:
@@ -580,7 +616,7 @@ def _split_level(tree: _Tree, strict: bool = True) -> int | None:
             return 0  # a split of a name of its own, or pictures of no class
         unclear(f"{listing(words, 5)} could be splits, {listing(rest, 5)} not", "split/class", "class")
         return None
-    if all(map(is_held_back, words)) and words and all(deep[top] and (top,) not in tree.files for top in rest):
+    if words and all(map(is_held_back, words)) and len(rest) == 1 and len(deep[rest[0]]) > 1:
         return 0  # pictures for tests without classes, beside a folder of classes of any name
     second = set().union(*(deep[top] for top in rest)) if rest else set()
     named = {name for name in second if split_word(name)}
@@ -624,7 +660,8 @@ def _check_depth(tree: _Tree, places: set[Folder], split_level: int | None) -> l
     repeated = sorted(name for name in names if sum(name in found for found in second.values()) > 1)
     if are_people(list(second)) and len(names) > 1 and repeated == sorted(names):
         layouts = tuple(f"{'split/' * (split_level == 0)}{levels}" for levels in ("any/class", "class/any"))
-        why = f"folders such as {min(second)!r} could be people or places, and {listing(repeated, 4)} in them classes"
+        inside = listing(repeated, 4)
+        why = f"folders such as {min(second)!r} could be people, places or days, and {inside} in them classes"
         raise _ambiguous(tree, why, layouts)
     if len(stems) <= 1 or all(len(found) == 1 for found in second.values()):
         return inner  # one name, numbered ones, or one in every class
