@@ -308,6 +308,14 @@ def test_folders_of_people_in_the_names_of_their_files_stop(tmp_path, folders, n
     assert list(read_manifest(tmp_path, layout="class").classes) == folders
 
 
+def test_patients_in_the_names_of_files_of_two_classes(tmp_path):
+    """As patches of histology are called: the patient, the class and a number."""
+    for label in "01":
+        recorded(tmp_path, [label], [f"{100 + who}_{label}_{number}.png" for who in range(7) for number in range(2)])
+    manifest = read_manifest(tmp_path)
+    assert manifest.classes == ("0", "1") and "--layout name:1 takes" in noted(manifest, "the folders are taken")
+
+
 @pytest.mark.parametrize(
     ("folders", "name", "said"),
     [

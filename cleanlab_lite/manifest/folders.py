@@ -45,6 +45,7 @@ PERSON = re.compile(r"[A-Za-z]{0,2}\d{1,4}|[A-Z]{2,3}")  # numbers, and initials
 LONG = re.compile("[0-9]{4,}")  # numbers, too many for classes
 INITIALS = re.compile("[A-Z]{2,3}")
 NEARLY_ALL = 0.9  # of the names of files have as many parts
+MORE = 3  # times as many classes as people at most, where the folders are taken as people
 MOST_PARTS = 6  # of a name that are looked at
 MOST_CROSSED = 0.8  # of the pairs of two words are classes
 OTHERWISE = "if the folders are the classes: --layout class; leaf, path or any/class where they lie deeper"
@@ -182,7 +183,7 @@ def check_folders(root: str, classes: Sequence[str], paths: Sequence[str]) -> li
         said = f"the classes are called {names[0]!r} and the like: if that is what was recorded, give a table of labels"
         return [] if "s" in called else [said]
     people = all(map(PERSON.fullmatch, names))
-    before = [place for place in crossed if place < repeated]
+    before = [place for place, found in crossed.items() if place < repeated and len(found) <= MORE * len(names)]
     if people and before:
         raise refuse(
             f"folders such as {names[0]!r} come again in the names of their files ({files[0]!r}), behind "
@@ -201,7 +202,7 @@ def check_folders(root: str, classes: Sequence[str], paths: Sequence[str]) -> li
         values = listing(crossed[likely[0]], 5)
         return [
             f"the folders are taken as the classes; parts of the names of files come again in all of them ({values}), "
-            f"which --layout name:{likely[0] + 1} takes"
+            f"which --layout name:{likely[0] + 1} takes instead"
         ]
     return _of_two_words(names)
 

@@ -345,6 +345,8 @@ def _look(
     # Of rules that find as many, one that uses all folders of the cells: the others may lead to namesakes.
     rank = {rule: (-hits(rule), rule.anywhere, rule.strip) for rule in rules}
     for rule in [*sorted(rules, key=rank.__getitem__)[:FIRST], _Rule(anywhere=True, padded=True)]:
+        if hits(rule) < FEW * len(rows):
+            continue  # it cannot find nearly all
         rivals = [other for other in rules if not rule.anywhere and rank[other] == rank[rule]]
         if rivals and -rank[rule][0] >= NEARLY_ALL * len(rows):
             files = {
