@@ -170,6 +170,10 @@ READ: dict[str, tuple[list[str], dict[str, tuple[str, str]]]] = {
         ["cat/images", "dog/images", "test"],
         {"cat/images": ("cat", ""), "dog/images": ("dog", "")},
     ),
+    "classes of tests": (
+        ["blood_test", "urine_test", "scan"],
+        {name: (name, "") for name in ("blood_test", "urine_test", "scan")},
+    ),
     "masks of several kinds": (
         ["train/ill/images", "train/ill/lung masks", "train/well/images", "train/well/lung masks", "val/ill/images"],
         {
@@ -613,13 +617,15 @@ def test_small_pictures_unnamed_folders_and_copies_are_no_classes(tmp_path):
     kept = ["cat", "dog", "dog (2)x"]
     tree(tmp_path, *kept, "thumbnails", "dog/@eaDir/0.png", "New folder", "Neuer Ordner (2)")
     shutil.copytree(tmp_path / "cat", tmp_path / "cat - Copy")
+    shutil.copytree(tmp_path / "cat", tmp_path / "cat - Copy - Copy")
     tree(tmp_path, "cat/Thumbs")
     manifest = read_manifest(tmp_path)
     assert list(manifest.classes) == kept and len(manifest) == 6
     assert "'cat/Thumbs', 'dog/@eaDir', 'thumbnails'" in noted(manifest, "small pictures of others")
     assert "'Neuer Ordner (2)', 'New folder'" in noted(manifest, "nobody has named")
     assert noted(manifest, "left out 'cat - Copy'") == "left out 'cat - Copy': a copy of 'cat', 2 files"
-    assert len(read_manifest(tmp_path, layout="class").classes) == 7
+    assert noted(manifest, "left out 'cat - Copy - Copy'")
+    assert len(read_manifest(tmp_path, layout="class").classes) == 8
 
 
 @pytest.mark.parametrize("copy", ["cat - Copy", "cat (1)", "cat_copy", "Copy of cat", "Cat - Kopie (2)", "cat copy 2"])
@@ -1125,6 +1131,13 @@ def test_species_of_several_genera_are_said(tmp_path):
 def test_hints_name_columns_of_few_numbers(tmp_path):
     columns = {"image": [f"{row}.png" for row in range(6)], "level": ["0", "1", "2"] * 2}
     assert "few values that repeat are in 'level'" in refused(write_csv(tmp_path / "m.csv", columns)).hint
+
+
+def test_hints_name_ids_and_annotators_last(tmp_path):
+    names = {"image": [f"{row}.png" for row in range(6)], "subset": ["a", "b"] * 3, "client_id": ["x", "y"] * 3}
+    path = write_csv(tmp_path / "m.csv", names | {"judge": ["z", "w"] * 3, "word": ["yes", "no"] * 3})
+    hint = refused(path).hint
+    assert "are in 'word' (2), 'client_id' (2), 'judge' (2), such as --label-column word" in hint
 
 
 @pytest.mark.parametrize(("names", "pattern"), [("{}x{}", "[0-9]*"), ("pixel_{}_{}", "pixel_*")])

@@ -112,6 +112,11 @@ def is_held_back(name: str) -> bool:
     return split_word(name) in HELD_BACK_WORDS
 
 
+def is_tests(name: str) -> bool:
+    """Whether a name says validation or tests and nothing else: `test1`, `Validation set`, and not `blood_test`."""
+    return is_held_back(name) and _SPELLING.fullmatch("".join(_words(name))) is not None
+
+
 def held_back(splits: np.ndarray) -> np.ndarray:
     """(n,) bool: rows of `splits` (n,) str that are for validation or tests."""
     return np.isin(splits, [name for name in np.unique(splits) if is_held_back(str(name))])

@@ -24,7 +24,7 @@ from cleanlab_lite.files import is_remote
 from cleanlab_lite.manifest.annotated import OF_BOXES
 from cleanlab_lite.manifest.labels import DROP, FIRST, WHOLE, find_form, labels_of, lists_labels, look_alike
 from cleanlab_lite.manifest.readers.base import Rows, ending, holds_json, is_text, locate, plain, storable, texts
-from cleanlab_lite.manifest.roles import called, is_geometry, spelled
+from cleanlab_lite.manifest.roles import ANNOTATORS, called, is_geometry, spelled
 from cleanlab_lite.manifest.splits import (
     TRAIN_WORDS,
     called_splits,
@@ -422,18 +422,21 @@ def _header_above(rows: Rows) -> str:
 
 def _likely_labels(rows: Rows) -> dict[str, int]:
     """Columns with few values, which repeat, and their number: of text, then of whole numbers, unless many columns hold
-    these."""
+    these; those called like ids and annotators last."""
     words: dict[str, int] = {}
     codes: dict[str, int] = {}
     for name in rows.table.column_names:
         values = [str(value) for value in _distinct_or_none(rows, name) if value is not None and str(value).strip()]
-        if not 1 < len(values) <= len(rows.table) / 2 or could_hold_splits(name):
+        if not 1 < len(values) <= len(rows.table) / 2 or called_splits(name) or could_hold_splits(name):
             continue
         if all(any(map(str.isalpha, value)) and ending(value) not in MEDIA_ENDINGS for value in values):
             words[name] = len(values)
         elif all(map(INTEGER.fullmatch, values)):
             codes[name] = len(values)
-    return words | (codes if len(codes) <= SHOWN - 2 else {})
+    found = words | (codes if len(codes) <= SHOWN - 2 else {})
+    return dict(
+        sorted(found.items(), key=lambda item: spelled(item[0]).endswith("id") or spelled(item[0]) in ANNOTATORS)
+    )
 
 
 def check_columns(rows: Rows, asked: Mapping[str, str | None]) -> None:

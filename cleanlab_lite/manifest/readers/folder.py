@@ -44,7 +44,7 @@ from cleanlab_lite.manifest.readers.base import (
     what_to_do,
 )
 from cleanlab_lite.manifest.sniff import IMAGE_ENDINGS, MEDIA_ENDINGS
-from cleanlab_lite.manifest.splits import is_held_back, is_part, is_unlabelled, split_word
+from cleanlab_lite.manifest.splits import is_held_back, is_part, is_tests, is_unlabelled, split_word
 from cleanlab_lite.text import counted, listing
 
 # Files that lie next to the data without being data; skipped and counted.
@@ -54,12 +54,12 @@ SIDECARS |= {".tgz", ".7z", ".rar", ".pdf", ".doc", ".docx", ".xls", ".xlsx", ".
 SIDECARS |= {".pth", ".onnx", ".safetensors", ".lst", ".arrow", ".sqlite", ".textgrid", ".lab", ".srt", ".rtf", ".bib"}
 MEDIA = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".wav", ".flac", ".ogg", ".mp3"}
 TABLES = {".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet", ".xml"}
-LISTED = 20  # lines of a list
+LISTED = 20  # texts that could be a list, and lines of each
 LOOKED_AT = 3  # files of an ending that says nothing, to see whether they are text
 # Folders beside a folder of pictures that hold what was drawn on them.
 PICTURES = {"images", "image", "imgs", "img", "pictures", "photos", "original", "originals"}
 MASK = re.compile(r"(.+?)[ _-](?:masks?|seg|segmentation|groundtruth|gt)(?:[ _-]?\d+)?", re.IGNORECASE)
-MASKS = re.compile(r"(?!with|no)\w+[ _-]masks")  # lung masks
+MASKS = re.compile(r"(?!with|no[ _-])\w+[ _-]masks")  # lung masks
 NO_CLASS = "_background_noise_"  # of Speech Commands: minutes that noise is cut from
 WEIGHTS = {".pt", ".pth", ".safetensors"}  # files of networks, which lie beside pictures
 METADATA = {"metadata.csv", "metadata.jsonl", "metadata.parquet"}
@@ -276,7 +276,7 @@ def _lists(root: str, media: Sequence[str], files: Sequence[str]) -> str:
     known = {path.rpartition("/")[2] for path in media}
     known |= {os.path.splitext(name)[0] for name in known}
     texts = [path for path in files if ending(path) == ".txt"]
-    for path in sorted(texts, key=lambda path: "train" not in path.rpartition("/")[2].casefold()):
+    for path in sorted(texts, key=lambda path: "train" not in path.rpartition("/")[2].casefold())[:LISTED]:
         with suppress(OSError, OverflowError, ValueError):
             lines = read_list(os.path.join(root, path)).decode().splitlines()[:LISTED]
             words = [line.split(None, 1) for line in lines]
@@ -435,10 +435,11 @@ def _without_unnamed(store: _Store, files: dict[Folder, list[str]]) -> tuple[dic
         notes.append(f"left out, as nobody has named these folders: {shown}; --layout class takes them as classes")
     left = [*small, *unnamed]
     files = {place: paths for place, paths in files.items() if not any(place[: len(each)] == each for each in left)}
-    for place, original in copies_in(files):
+    every = files
+    for place, original in copies_in(every):
         copy, name = "/".join(place), "/".join(original)
-        inside = {path.rpartition("/")[2] for path in files[place]}
-        beside = {path.rpartition("/")[2] for path in files[original]}
+        inside = {path.rpartition("/")[2] for path in every[place]}
+        beside = {path.rpartition("/")[2] for path in every[original]}
         if not inside <= beside or not _as_large(store, name, copy, inside):
             raise ManifestError(
                 f"{copy!r} is called like a copy of {name!r} beside it, and holds other files: is it a class?",
@@ -565,7 +566,7 @@ def _guessed(tree: _Tree) -> _Reading:
         by_split[split].add(rest)
     if level is None:
         idle = {name for name in tree.below() if is_unlabelled(name)}
-        flat = {name for name in tree.below() if is_held_back(name) and not tree.below((name,))}
+        flat = {name for name in tree.below() if is_tests(name) and not tree.below((name,))}
         idle |= flat if len(tree.below()) - len(flat) > 1 else set()
         parts = {folder: (split, rest if not idle & set(rest[:1]) else ()) for folder, (split, rest) in parts.items()}
     elif idle := _without_classes(tree, by_split):
