@@ -101,8 +101,8 @@ def audit(
         path_prefix: text put before every path of a manifest.
         path_suffix: text put behind it.
         path_root: folder that the relative paths of a manifest start from.
-        layout: the levels of a tree of class folders: "class", "split/class", "any/class", "class/class", "leaf" or
-            "path".
+        layout: the levels of a tree of class folders: "class", "split/class", "any/class", "class/class", "leaf",
+            "path", "name" or "name:2" (in the names of the files).
         multi_label: a row with several labels has its "first", none ("drop"), or a class of its own ("whole").
         segments: whether columns like `start` and `end` may name parts of sounds.
         history: folder of `Recorder.save`; nothing is trained then.

@@ -231,9 +231,15 @@ def test_columns_without_a_name(tmp_path):
     [
         ("gs://b/0.jpg,cat\n" * 3 + "gs://b/1.jpg,dog\n" * 3, "put 'path,label' above it"),
         ("training,a.jpg,cat\n" * 3 + "test,b.jpg,dog\n" * 4, "put 'split,path,label' above it"),
-        ("file_name,Art\n" + "a.png,Katze\nb.png,Hund\n" * 3, "few values that repeat are in 'Art'"),
-        ("file_name,Art,who\n" + "a.png,0,x\nb.png,1,y\n" * 3, "few values that repeat are in 'who', 'Art'"),
-        ("file_name,a,b,c,d,who\n" + "a.png,3,4,5,6,x\nb.png,4,5,6,7,y\n" * 3, "few values that repeat are in 'who';"),
+        (
+            "file_name,Art\n" + "a.png,Katze\nb.png,Hund\n" * 3,
+            "'Art' (2), such as --label-column Art",
+        ),
+        ("file_name,Art,who\n" + "a.png,0,x\nb.png,1,y\n" * 3, "few values that repeat are in 'who' (2), 'Art' (2)"),
+        (
+            "file_name,a,b,c,d,who\n" + "a.png,3,4,5,6,x\nb.png,4,5,6,7,y\n" * 3,
+            "in 'who' (2), such as --label-column who;",
+        ),
         ("id,label,0,1,2\n" + "a,cat,.1,.2,.3\nb,dog,.1,.2,.3\n", "--features-columns '[0-9]*'"),
         ("id,label,width,height\n" + "a,cat,.1,.2\nb,dog,.1,.2\n", "--features-columns 'width,height'"),
         ("id,label\na,cat\nb,dog\n", "vectors.npy"),

@@ -83,6 +83,32 @@ def test_files_in_several_folders_are_found_by_name(tmp_path, cell):
     assert any("by name in 'part_1', 'part_2'" in note for note in manifest.source.notes)
 
 
+@pytest.mark.parametrize(
+    ("header", "cell", "file"),
+    [
+        ("id,label", "{}", "images/{:04}.png"),
+        ("id,label", "{:04}", "images/{}.png"),
+        ("id,label", "{}.0", "images/{}.png"),  # as pandas writes numbers
+        ("path,label", "{}.png", "{:04}.png"),
+        ("path,label", "img_{}", "train/img_{:04}.png"),
+        ("id,label", "{}", "jpg/image_{:05}.jpg"),  # Oxford flowers
+    ],
+)
+def test_files_are_found_by_the_numbers_in_their_names(tmp_path, header, cell, file):
+    for number in range(1, 31):
+        touch(tmp_path / file.format(number))
+    rows = [f"{cell.format(number)},{'cat' if number % 2 else 'dog'}\n" for number in range(1, 31)]
+    (tmp_path / "m.csv").write_text(f"{header}\n{''.join(rows)}")
+    manifest = read_manifest(tmp_path / "m.csv")
+    assert manifest.uris.tolist() == [str(tmp_path / file.format(number)) for number in range(1, 31)]
+    assert any("by the numbers in their names" in note for note in manifest.source.notes)
+    for number in range(1, 31):
+        touch(tmp_path / f"more/{number:06}.png")  # which of the two?
+    if header == "id,label" and "image_" not in file:
+        with pytest.raises(ManifestError, match="no path column"):
+            read_manifest(tmp_path / "m.csv")
+
+
 def test_options_say_it_without_looking(tmp_path):
     for name in NAMES:
         touch(tmp_path / "pictures" / "train" / f"{name}.jpg")
@@ -170,6 +196,19 @@ def test_namesakes_of_which_a_column_names_the_folders(tmp_path):
         "folder,filename,label\n" + "".join(f"x,data/{a}/{b},{c}\n" for a, b, c in rows * 2)
     )
     assert all(map(os.path.isfile, read_manifest(tmp_path / "m.csv").uris))  # the paths are right as they are
+
+
+def test_namesakes_of_which_any_column_says_the_folder(tmp_path):
+    """As Timelapse exports camera traps."""
+    rows = []
+    for camera in ("CAM1", "CAM2"):
+        for number in range(6):
+            touch(tmp_path / camera / f"100RECNX/IMG_{number}.png")
+            rows.append(f"Set,IMG_{number}.png,{camera}\\100RECNX,{'fox' if number % 2 else 'deer'}\n")
+    (tmp_path / "m.csv").write_text(f"RootFolder,File,RelativePath,Species\n{''.join(rows)}")
+    manifest = read_manifest(tmp_path / "m.csv", path_column="File")
+    assert manifest.uris[7] == str(tmp_path / "CAM2/100RECNX/IMG_1.png")
+    assert "in the folders that column 'RelativePath' names" in " ".join(manifest.source.notes)
 
 
 def test_loops_and_hidden_folders_are_no_trouble(tmp_path):

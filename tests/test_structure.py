@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import unicodedata
 import wave
 import zipfile
@@ -153,6 +154,40 @@ READ: dict[str, tuple[list[str], dict[str, tuple[str, str]]]] = {
         ["yes", "no", "_background_noise_"],
         {"yes": ("yes", ""), "no": ("no", "")},
     ),
+    "pictures for tests beside a folder of classes": (
+        ["signs/DATA/0", "signs/DATA/1", "signs/TEST"],
+        {"signs/DATA/0": ("0", ""), "signs/DATA/1": ("1", "")},
+    ),
+    "pictures for tests in a folder like that around the classes": (
+        ["train/audio/yes", "train/audio/no", "train/audio/_background_noise_", "test/audio"],
+        {"train/audio/yes": ("yes", "train"), "train/audio/no": ("no", "train")},
+    ),
+    "pictures for tests beside the classes": (
+        ["cat", "dog/a", "dog/b", "dog", "test", "Validation set"],
+        {"cat": ("cat", ""), "dog": ("dog", ""), "dog/a": ("dog", ""), "dog/b": ("dog", "")},
+    ),
+    "pictures for tests beside classes with folders in them": (
+        ["cat/images", "dog/images", "test"],
+        {"cat/images": ("cat", ""), "dog/images": ("dog", "")},
+    ),
+    "classes of tests": (
+        ["blood_test", "urine_test", "scan"],
+        {name: (name, "") for name in ("blood_test", "urine_test", "scan")},
+    ),
+    "masks of several kinds": (
+        ["train/ill/images", "train/ill/lung masks", "train/well/images", "train/well/lung masks", "val/ill/images"],
+        {
+            **{"train/ill/images": ("ill", "train"), "train/well/images": ("well", "train")},
+            **{"val/ill/images": ("ill", "val")},
+        },
+    ),
+    "faces with masks": (
+        ["train/with masks", "train/no masks", "val/with masks", "val/images"],
+        {
+            **{"train/with masks": ("with masks", "train"), "train/no masks": ("no masks", "train")},
+            **{"val/with masks": ("with masks", "val"), "val/images": ("images", "val")},
+        },
+    ),
     "a class called train": (
         ["car", "train", "plane"],
         {"car": ("car", ""), "train": ("train", ""), "plane": ("plane", "")},
@@ -255,7 +290,57 @@ def test_folders_of_people_whose_files_are_named_by_codes_stop(tmp_path, person)
         tmp_path, "look like people, sessions or cameras", "codes, such as '01', '02', '03'", "03-01-01-01-01.png"
     )
     assert "write a CSV with the columns path and label" in error.hint and "--layout class" in error.hint
+    assert "--layout name:3" in error.hint and read_manifest(tmp_path, layout="name:3").classes == ("01", "02", "03")
     assert len(read_manifest(tmp_path, layout="leaf").classes) == 3
+
+
+@pytest.mark.parametrize(
+    ("folders", "names", "layout", "classes"),
+    [
+        (["01", "02", "60"], ["{digit}_{folder}_{take}"], "name:1", ["bad", "good"]),  # AudioMNIST
+        (["f1", "f2", "m1"], ["{digit}-{folder}-b{take}"], "name:1", ["bad", "good"]),  # EMOVO
+        (["DC", "JE"], ["{digit}{take:02}"], "name", ["bad", "good"]),  # SAVEE
+    ],
+)
+def test_folders_of_people_in_the_names_of_their_files_stop(tmp_path, folders, names, layout, classes):
+    for folder in folders:
+        files = [f"{names[0].format(folder=folder, digit=d, take=t)}.png" for d in ("bad", "good") for t in range(3)]
+        recorded(tmp_path, [folder], files)
+    error = refused(tmp_path, f"folders such as '{folders[0]}'", "'bad', 'good'")
+    assert f"--layout {layout};" in error.hint and "--layout class" in error.hint
+    assert list(read_manifest(tmp_path, layout=layout).classes) == classes
+    assert list(read_manifest(tmp_path, layout="class").classes) == folders
+
+
+def test_patients_in_the_names_of_files_of_two_classes(tmp_path):
+    """As patches of histology are called: the patient, the class and a number."""
+    for label in "01":
+        recorded(tmp_path, [label], [f"{100 + who}_{label}_{number}.png" for who in range(7) for number in range(2)])
+    manifest = read_manifest(tmp_path)
+    assert manifest.classes == ("0", "1") and "--layout name:1 takes" in noted(manifest, "the folders are taken")
+
+
+@pytest.mark.parametrize(
+    ("folders", "name", "said"),
+    [
+        (["cat", "dog"], "{folder}_{word}_{take}", "--layout name:2"),  # taken by day and by night
+        (["cat", "dog"], "{word}_{folder}_{take}", "--layout name:1"),
+        (["cat", "dog"], "{folder}_{take}_1", ""),  # numbers are counted
+        (["0", "1"], "{folder}_{word}_{take}", "--layout name:2"),
+        (["cat", "dog"], "train_{folder}_{take}", ""),
+        (["AD", "HP"], "{folder}_{take}", ""),
+        (["OAF_bad", "OAF_good", "YAF_bad", "YAF_good"], "{take}", "are one of 2 words and one of 2"),  # TESS
+        (["big_cat", "big_dog", "lion"], "{take}", ""),
+    ],
+)
+def test_what_comes_again_in_other_classes_is_said(tmp_path, folders, name, said):
+    for folder in folders:
+        files = [f"{name.format(folder=folder, word=w, take=t)}.png" for w in ("day", "night") for t in range(3)]
+        recorded(tmp_path, [folder], sorted({*files}))
+    manifest = read_manifest(tmp_path)
+    assert list(manifest.classes) == sorted(folders)
+    notes = [note for note in manifest.source.notes if "name:" in note or "words" in note]
+    assert len(notes) == bool(said) and said in "".join(notes)
 
 
 @pytest.mark.parametrize("stem", ["class_", "n0208562", "", "c", "grade"])
@@ -272,6 +357,18 @@ def test_numbers_of_speakers_and_chapters_are_no_classes(tmp_path):
     assert read_manifest(tmp_path, layout="split/class").classes == ("84", "174")
     recorded(tmp_path / "y", ["84/1", "84/2", "174/1"], ["0.png", "1.png"])
     assert read_manifest(tmp_path / "y").classes == ("84", "174")
+
+
+@pytest.mark.parametrize("person", ["8863", "patient_003"])
+def test_patients_with_folders_of_classes_in_them_stop(tmp_path, person):
+    """As the patches of breast histology (IDC) have them."""
+    others = [f"{person[:-1]}{number}" for number in (4, 5)]
+    tree(tmp_path, *(f"{one}/{label}" for one in (person, *others) for label in "01"))
+    error = refused(
+        tmp_path, f"folders such as '{person}' could be people, places or days, and '0', '1' in them classes"
+    )
+    assert "--layout any/class or --layout class/any" in error.hint
+    assert read_manifest(tmp_path, layout="any/class").classes == ("0", "1")
 
 
 def test_tables_of_submissions_are_no_tables_of_labels(tmp_path):
@@ -449,6 +546,22 @@ def test_lists_beside_class_folders_are_splits(tmp_path, lists, expected):
         assert noted(manifest, "name files more than once")
 
 
+def test_what_people_put_aside_is_said(tmp_path):
+    manifest = read_manifest(tree(tmp_path, "cat", "trash", "backup", "to_sort"))
+    assert len(manifest.classes) == 4 and "'backup', 'to_sort'; move them" in noted(manifest, "taken as classes")
+
+
+@pytest.mark.parametrize(
+    "lines", ["0.png cat\n1.png dog\n", "images/0.png 707-320\nimages/1.png Cessna 172\n", "0 1\n1 0"]
+)
+def test_lists_of_files_and_labels_say_how_to_make_a_table(tmp_path, lines):
+    tree(tmp_path, "images")
+    (tmp_path / "train.txt").write_text(lines)
+    (tmp_path / "notes.txt").write_text("0.png is blurred\nso is this\n")
+    assert "'train.txt' is a list of files and labels: put them into a CSV" in refused(tmp_path, "one class only").hint
+    assert "of a list of files and labels: put them" in refused(tmp_path / "train.txt", "unknown ending").hint
+
+
 WITHOUT_CLASSES = {
     "meta/esc50.csv": "/meta/esc50.csv'",
     "labels.xlsx": "save the sheet as CSV",
@@ -479,7 +592,74 @@ def test_classes_in_the_names_of_files(tmp_path):
     for number in range(6):
         (tmp_path / "train" / f"{'cat' if number % 2 else 'dog'}.{number}.png").write_bytes(PNG)
     for folder in (tmp_path, tmp_path / "train"):
-        assert "files are called 'cat', 'dog' and a number" in refused(folder).hint
+        assert "--layout name takes 'cat', 'dog'; else write a CSV" in refused(folder).hint
+        assert read_manifest(folder, layout="name").classes == ("cat", "dog")
+    tree(tmp_path, "test1")
+    manifest = read_manifest(tmp_path, layout="name")
+    assert {*manifest.splits} == {"train"} and "2 in 'test1'" in noted(manifest, "no class is known")
+
+
+def test_classes_in_parts_of_the_names_of_files(tmp_path):
+    """As the spoken digits of FSDD have them, and ESC-50 has its targets."""
+    recorded(tmp_path, ["recordings"], [f"{d}_{who}_{t}.png" for d in range(2) for who in ("ann", "bo") for t in "012"])
+    hint = refused(tmp_path).hint
+    assert "--layout name:1 takes '0', '1'; --layout name:2 takes 'ann', 'bo'" in hint
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for path in sorted((tmp_path / "recordings").iterdir()):
+            archive.write(path, path.name)
+    for data in (tmp_path / "recordings", tmp_path / "a.zip"):
+        assert read_manifest(data, layout="name:2").classes == ("ann", "bo")
+    with pytest.raises(ConfigError, match="'name' or 'auto'"):
+        read_manifest(tmp_path, layout="name:0")
+
+
+def test_small_pictures_unnamed_folders_and_copies_are_no_classes(tmp_path):
+    kept = ["cat", "dog", "dog (2)x"]
+    tree(tmp_path, *kept, "thumbnails", "dog/@eaDir/0.png", "New folder", "Neuer Ordner (2)")
+    shutil.copytree(tmp_path / "cat", tmp_path / "cat - Copy")
+    shutil.copytree(tmp_path / "cat", tmp_path / "cat - Copy - Copy")
+    tree(tmp_path, "cat/Thumbs")
+    manifest = read_manifest(tmp_path)
+    assert list(manifest.classes) == kept and len(manifest) == 6
+    assert "'cat/Thumbs', 'dog/@eaDir', 'thumbnails'" in noted(manifest, "small pictures of others")
+    assert "'Neuer Ordner (2)', 'New folder'" in noted(manifest, "nobody has named")
+    assert noted(manifest, "left out 'cat - Copy'") == "left out 'cat - Copy': a copy of 'cat', 2 files"
+    assert noted(manifest, "left out 'cat - Copy - Copy'")
+    assert len(read_manifest(tmp_path, layout="class").classes) == 8
+
+
+@pytest.mark.parametrize("copy", ["cat - Copy", "cat (1)", "cat_copy", "Copy of cat", "Cat - Kopie (2)", "cat copy 2"])
+def test_copies_of_folders_with_other_files_stop(tmp_path, copy):
+    tree(tmp_path, "train/cat", "train/dog", "val/cat", "val/dog")
+    tree(tmp_path, f"train/{copy}", files=3)
+    error = refused(tmp_path, f"'train/{copy}' is called like a copy of 'train/cat'")
+    assert "--layout split/class" in error.hint
+    assert copy in read_manifest(tmp_path, layout="split/class").classes
+
+
+@pytest.mark.parametrize(
+    "folders", [["new folder"], ["New folder/cat", "New folder/dog"], ["thumbs/cat", "thumbs/dog"]]
+)
+def test_folders_around_all_of_the_data_may_be_called_anyhow(tmp_path, folders):
+    tree(tmp_path, *folders)
+    if len(folders) == 1:
+        refused(tmp_path, "one class only")
+    else:
+        assert read_manifest(tmp_path).classes == ("cat", "dog")
+
+
+def test_thumbs_may_be_a_gesture(tmp_path):
+    tree(tmp_path, "fist", "palm")
+    recorded(tmp_path, ["thumbs"], ["8.png", "9.png"])
+    assert "thumbs" in read_manifest(tmp_path).classes
+    (tmp_path / "thumbs/8.png").rename(tmp_path / "thumbs/0.png")
+    (tmp_path / "thumbs/9.png").rename(tmp_path / "thumbs/1.png")
+    assert read_manifest(tmp_path).classes == ("fist", "palm")
+
+
+@pytest.mark.parametrize("copied", ["cat (1)", "photocopy", "scopia"])
+def test_folders_like_copies_of_nothing_are_classes(tmp_path, copied):
+    assert copied in read_manifest(tree(tmp_path, copied, "photo", "s")).classes
 
 
 @pytest.mark.parametrize(
@@ -519,6 +699,104 @@ def test_tables_and_notes_beside_class_folders(tmp_path):
     manifest = read_manifest(tmp_path, layout="auto")
     assert len(manifest) == 6 and manifest.held_back.sum() == 2
     assert noted(manifest, "skipped 3 files")
+
+
+def test_a_table_beside_class_folders_that_say_the_same(tmp_path):
+    tree(tmp_path, "cat", "dog", "owl")
+    paths = [f"{name}/{number}.png" for name in ("cat", "dog", "owl") for number in range(2)]
+    labels = [path[:3] for path in paths]
+    write_csv(tmp_path / "list.csv", {"path": paths, "label": labels, "who": [*"abcabc"]})
+    manifest = read_manifest(tmp_path)
+    assert given(manifest) == labels and manifest.table.column_names == ["path", "label", "who"]
+    assert noted(manifest, "rows from").endswith("it and the class folders say the same: 6 files")
+    assert read_labels(tmp_path, {"label": "label", "path": "path"}).classes == manifest.classes
+    codes = [str("cdo".index(label[0])) for label in labels]
+    write_csv(tmp_path / "list.csv", {"path": paths, "label": codes})
+    manifest = read_manifest(tmp_path)
+    assert given(manifest) == labels and "exports keep the numbers" in noted(manifest, "in other words: 6 files")
+    write_csv(tmp_path / "list.csv", {"path": paths, "label": ["dog", *labels[1:]]})
+    error = refused(tmp_path, "disagree on 1 of 6 files, such as 'cat/0.png': 'dog' there, 'cat' by its folder")
+    assert "list.csv'" in error.hint and "--layout auto" in error.hint
+    assert given(read_manifest(tmp_path, label_column="label"))[0] == "dog"
+    write_csv(tmp_path / "list.csv", {"path": paths[1:], "label": labels[1:]})
+    refused(tmp_path, "'list.csv' names 5 of the 6 files in class folders")
+
+
+def test_tables_beside_folders_that_are_no_classes(tmp_path):
+    paths = [f"{row}.png" for row in range(6)]
+    tree(tmp_path / "one", "images", files=6)
+    tree(tmp_path / "two", "train", "test", files=3)
+    for number, folder in enumerate(("images_001", "images_002")):
+        recorded(tmp_path / "three", [folder], paths[3 * number : 3 * number + 3])
+    for place in ("one", "three"):
+        write_csv(tmp_path / place / "labels.csv", {"path": paths, "label": ["cat", "dog"] * 3})
+        manifest = read_manifest(tmp_path / place)
+        assert given(manifest) == ["cat", "dog"] * 3 and noted(manifest, "rows from 'labels.csv'")
+    assert "'images_001' are taken as parts" in noted(manifest, "rows from")
+    for split in ("train", "test"):
+        columns = {"path": [f"{split}/{row}.png" for row in range(3)], "label": ["cat", "dog", "cat"]}
+        write_csv(tmp_path / "two" / f"{split}.csv", columns)
+    write_csv(tmp_path / "two/meta.csv", {"class": ["cat", "dog"], "size": ["1", "2"]})
+    manifest = read_manifest(tmp_path / "two")
+    assert "test 3 rows, protected; train 3 rows" in noted(manifest, "splits:") and noted(
+        manifest, "not read: 'meta.csv'"
+    )
+
+
+def test_of_several_tables_beside_folders_the_one_that_names_files_is_read(tmp_path):
+    tree(tmp_path, "images_001/images", files=6)
+    for path in list((tmp_path / "images_001/images").iterdir()):
+        path.rename(path.with_name(f"x{path.name}"))
+    tree(tmp_path, "images_002/images")
+    names = [f"x{number}.png" for number in range(6)]
+    write_csv(tmp_path / "boxes.csv", {"file": names[:2], "label": ["cat", "dog"], "x": ["1", "2"]})
+    write_csv(tmp_path / "train_sites.csv", {"site": ["a"], "label": ["b"]})
+    write_csv(tmp_path / "entries.csv", {"file": names, "findings": ["cat", "dog|cat", "dog"] * 2})
+    refused(tmp_path, "entries.csv': no label column")
+    refused(tmp_path, "entries.csv', line 3: label column 'findings' holds several labels", label_column="findings")
+    manifest = read_manifest(tmp_path, label_column="findings", multi_label="first")
+    assert manifest.classes == ("cat", "dog")
+    assert "not read: 'boxes.csv', 'train_sites.csv'" in noted(manifest, "rows from 'entries.csv'")
+
+
+def test_several_tables_of_the_same_columns_stop_unless_they_are_splits(tmp_path):
+    """As the sounds of the rainforest have true and false positives."""
+    tree(tmp_path, "train", files=6)
+    for name in ("train_tp", "train_fp"):
+        write_csv(tmp_path / f"{name}.csv", {"path": [f"{row}.png" for row in range(6)], "label": ["cat", "dog"] * 3})
+    refused(tmp_path, "holds tables ('train_fp.csv', 'train_tp.csv') and folders")
+    (tmp_path / "train_fp.csv").unlink()
+    assert len(read_manifest(tmp_path)) == 6
+
+
+def test_tables_beside_class_folders_that_are_about_something_else(tmp_path):
+    tree(tmp_path, "cat", "dog")
+    (tmp_path / "classes.csv").write_text("id,name\n0,cat\n1,dog\n")
+    assert read_manifest(tmp_path).classes == ("cat", "dog")
+    write_csv(tmp_path / "speakers.csv", {"speaker": ["ann", "bo"], "age": ["40", "50"]})
+    assert noted(read_manifest(tmp_path), "not read, as they name no files: 'speakers.csv'")
+    write_csv(tmp_path / "sizes.csv", {"file": ["0.png", "1.png"], "size": ["40", "50"]})
+    refused(tmp_path, "holds tables ('sizes.csv', 'speakers.csv') and folders")
+
+
+def test_labels_of_patients_are_no_labels_of_files(tmp_path):
+    tree(tmp_path, "images/p1", "images/p2", "images/p3")
+    write_csv(tmp_path / "labels.csv", {"patient": ["p1", "p2", "p3"], "diagnosis": ["ill", "well", "ill"]})
+    error = refused(tmp_path, "'labels.csv' names folders in 'patient', and has labels of its own in 'diagnosis'")
+    assert "--layout auto" in error.hint and len(read_manifest(tmp_path, layout="auto").classes) == 3
+    write_csv(tmp_path / "labels.csv", {"class": ["p1", "p2", "p3"], "files": ["2", "2", "2"]})
+    assert len(read_manifest(tmp_path).classes) == 3
+
+
+def test_json_beside_a_folder_of_files(tmp_path):
+    """As NSynth has it: an object by the names of files, without endings."""
+    tree(tmp_path, "audio", files=6)
+    notes = {str(row): {"pitch": row, "family_str": ["bass", "reed"][row % 2]} for row in range(6)}
+    (tmp_path / "examples.json").write_text(json.dumps(notes))
+    assert "'family_str' (2), such as --label-column family_str" in refused(tmp_path, "no label column").hint
+    assert read_manifest(tmp_path, label_column="family_str").classes == ("bass", "reed")
+    (tmp_path / "examples.json").write_text(json.dumps({"version": 1, "names": "x"}))
+    refused(tmp_path, "one class only, 'audio'")
 
 
 def test_layouts_that_are_none(tmp_path):
@@ -759,6 +1037,13 @@ LISTS = {
     "label_map.json": '{"cat": 0, "dog": 1, "owl": 2}',
     "label_num_to_disease_map.json": '{"0": "cat", "1": "dog", "2": "owl"}',
     "classes.json": '["cat", "dog", "owl"]',
+    "classes.csv": "ClassId,Name\n0,cat\n1,dog\n2,owl\n",  # GTSRB
+    "labels.csv": "name,id\ncat,0\ndog,1\nowl,2\n",
+    "class_names.csv": "name\ncat\ndog\nowl\n",
+    "data.yaml": "train: ../train/images\nnc: 3\nnames: ['cat', \"dog\", owl]\n",  # Roboflow
+    "dataset.yml": "names:  # of classes\n  0: cat\n  1: 'dog'\n  2: owl\n\ndownload: no\n",  # Ultralytics
+    "my-data.yaml": "names:\n- cat\n- dog\n- owl\nnc: 3\n",
+    "cat_to_name.json": '{"0": "cat", "1": "dog", "2": "owl"}',
     "config.json": '{"id2label": {"0": "cat", "1": "dog", "2": "owl"}, "label2id": {"cat": 0}, "layers": 3}',
 }
 
@@ -789,6 +1074,11 @@ def test_names_of_classes_beside_a_table_of_numbers(tmp_path, file):
         ("config.json", '{"layers": 0, "epochs": 1, "batch": 2}', "0120", ""),
         ("label_counts.json", '{"cat": 20, "dog": 10}', "0120", ""),
         ("labels.json", "{", "0120", ""),
+        ("labels.csv", "id,label\n0,cat\n1,dog\n2,cat\n", "0120", ""),  # of rows
+        ("labels.csv", "file,label\n0.png,cat\n1.png,dog\n2.png,owl\n", "0120", ""),
+        ("classes.csv", "id,name,group\n0,cat,a\n1,dog,b\n2,owl\n", "0120", ""),
+        ("data.yaml", "nc: 3\n", "0120", ""),
+        ("data.yaml", "names: [cat, dog]\n", "0120", "has 2 names"),
     ],
 )
 def test_names_that_do_not_cover_the_numbers(tmp_path, file, text, codes, said):
@@ -808,6 +1098,15 @@ def test_lists_of_names_that_disagree(tmp_path):
     assert read_manifest(tmp_path / "m.csv").classes == ("cat", "dog")
 
 
+def test_names_of_classes_whose_folders_are_numbers(tmp_path):
+    tree(tmp_path, "train/0", "train/1", "val/1")
+    (tmp_path / "data.yaml").write_text("names: [cat, dog]")
+    manifest = read_manifest(tmp_path)
+    assert meaning(manifest) == {"train/0": ("cat", "train"), "train/1": ("dog", "train"), "val/1": ("dog", "val")}
+    assert "'data.yaml', a guess by their numbers" in noted(manifest, "names of the classes")
+    assert exported(manifest, tmp_path / "m.csv").split()[1] == "train/0/0.png,0,train"
+
+
 def test_numbers_from_one_with_names_that_say_so(tmp_path):
     (tmp_path / "classes.txt").write_text("1 001.cat\n2 002.dog\n")
     assert read_manifest(coded(tmp_path, ["1", "2", "2", "1"])).classes == ("001.cat", "002.dog")
@@ -821,9 +1120,24 @@ def test_a_label_called_primary_goes_before_names_of_species(tmp_path):
     assert read_manifest(write_csv(tmp_path / "m.csv", columns)).classes == ("abythr1", "afbfly1", "afdfly1")
 
 
+def test_species_of_several_genera_are_said(tmp_path):
+    names = {"path": [f"{row}.png" for row in range(6)], "species": ["major", "minor"] * 3}
+    manifest = read_manifest(write_csv(tmp_path / "m.csv", names | {"genus": ["Parus", "Picus"] * 3}))
+    assert not any("genus" in note for note in manifest.source.notes)
+    manifest = read_manifest(write_csv(tmp_path / "m.csv", names | {"genus": ["Parus", "Picus", "Picus"] * 2}))
+    assert noted(manifest, "genus") == "2 cells of 'species' stand beside several of 'genus': each is one class"
+
+
 def test_hints_name_columns_of_few_numbers(tmp_path):
     columns = {"image": [f"{row}.png" for row in range(6)], "level": ["0", "1", "2"] * 2}
     assert "few values that repeat are in 'level'" in refused(write_csv(tmp_path / "m.csv", columns)).hint
+
+
+def test_hints_name_ids_and_annotators_last(tmp_path):
+    names = {"image": [f"{row}.png" for row in range(6)], "subset": ["a", "b"] * 3, "client_id": ["x", "y"] * 3}
+    path = write_csv(tmp_path / "m.csv", names | {"judge": ["z", "w"] * 3, "word": ["yes", "no"] * 3})
+    hint = refused(path).hint
+    assert "are in 'word' (2), 'client_id' (2), 'judge' (2), such as --label-column word" in hint
 
 
 @pytest.mark.parametrize(("names", "pattern"), [("{}x{}", "[0-9]*"), ("pixel_{}_{}", "pixel_*")])
@@ -1038,6 +1352,16 @@ def test_the_dry_run_says_classes_splits_and_columns(tmp_path, capsys):
 
 
 # --- parts of sounds ------------------------------------------------------------------------------------------------
+
+
+def test_ids_of_recordings_with_parts(tmp_path):
+    """As the sounds of the rainforest are listed."""
+    sounds(tmp_path)
+    files = sorted(path.stem for path in tmp_path.glob("*.wav"))
+    columns = {"recording_id": [name for name in files for _ in range(2)], "species_id": ["1", "2"] * len(files)}
+    times = {"t_min": ["0", "0.5"] * len(files), "t_max": ["0.5", "1.0"] * len(files)}
+    manifest = read_manifest(write_csv(tmp_path / "parts.csv", columns | times))
+    assert manifest.segments is not None and noted(manifest, "called like the cells of 'recording_id'")
 
 
 def sounds(folder: Path, **columns: list[float]) -> Path:

@@ -17,7 +17,17 @@ HELD_BACK_WORDS = (
     *("eval", "evaluate", "evaluation", "holdout", "heldout"),
 )
 # Rows that wait for labels; in a tree of class folders they lie in none.
-UNLABELLED_WORDS = ("unlabeled", "unlabelled", "unsup", "unsupervised", "pred", "predict", "prediction", "inference")
+UNLABELLED_WORDS = (
+    "unlabeled",
+    "unlabelled",
+    "unsup",
+    "unsupervised",
+    "pred",
+    "predict",
+    "prediction",
+    "inference",
+    "nolabel",
+)
 # What people write around the word, without blanks, marks and digits: PrivateTest, test_set, dev-clean, testA, X_val
 _BEFORE = "public|private|x"
 _AFTER = (
@@ -100,6 +110,11 @@ def in_paths(paths: Sequence[str]) -> np.ndarray:
 def is_held_back(name: str) -> bool:
     """Whether rows of the split `name` are for validation or tests."""
     return split_word(name) in HELD_BACK_WORDS
+
+
+def is_tests(name: str) -> bool:
+    """Whether a name says validation or tests and nothing else: `test1`, `Validation set`, and not `blood_test`."""
+    return is_held_back(name) and _SPELLING.fullmatch("".join(_words(name))) is not None
 
 
 def held_back(splits: np.ndarray) -> np.ndarray:

@@ -45,7 +45,8 @@ reading_options = together(
     click.option("--path-suffix", help="Text behind every path, e.g. .jpg."),
     click.option("--path-root", type=_PATH, help="Folder of the files.  [default: the manifest's]"),
     click.option(
-        "--layout", help="Levels of class folders: class, split/class, any/class, class/class, leaf, path or auto."
+        "--layout",
+        help="Levels of class folders: class, split/class, any/class, class/class, leaf, path, name, auto.",
     ),
     click.option(
         "--multi-label",

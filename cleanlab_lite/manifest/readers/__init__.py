@@ -11,8 +11,9 @@ import glob
 import os
 from collections.abc import Mapping
 from contextlib import nullcontext, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import islice
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -26,7 +27,8 @@ from cleanlab_lite.manifest.manifest import Manifest, Modality, Source
 from cleanlab_lite.manifest.readers.archive import read_shards, table_in
 from cleanlab_lite.manifest.readers.arrow import DATASET, SPLITS, read_arrow, read_feather, read_saved_dataset
 from cleanlab_lite.manifest.readers.base import UNREAD, FileKeeper, Rows, bare, ending, list_folder, texts, what_to_do
-from cleanlab_lite.manifest.readers.class_labels import with_class_labels, with_names_beside
+from cleanlab_lite.manifest.readers.beside import agreed, are_numbered, naming_files, refuse_labels_of_folders
+from cleanlab_lite.manifest.readers.class_labels import lists_classes, with_class_labels, with_names_beside
 from cleanlab_lite.manifest.readers.columns import (
     CLASSES_SHOWN,
     NEMO_PATH,
@@ -57,7 +59,7 @@ from cleanlab_lite.manifest.readers.features import (
     vector_columns,
     with_pictures,
 )
-from cleanlab_lite.manifest.readers.folder import METADATA, check_layout, read_packed, read_tree
+from cleanlab_lite.manifest.readers.folder import METADATA, SUBMISSION, check_layout, read_packed, read_tree
 from cleanlab_lite.manifest.readers.modality import modality
 from cleanlab_lite.manifest.readers.partitioned import PARTITION, partitions, read_partitions
 from cleanlab_lite.manifest.readers.places import Places, find_files, missing_of
@@ -67,7 +69,7 @@ from cleanlab_lite.manifest.readers.votes import find_columns as find_annotators
 from cleanlab_lite.manifest.readers.xml import read_xml
 from cleanlab_lite.manifest.roles import called, spelled
 from cleanlab_lite.manifest.sniff import MEDIA_ENDINGS, Media, sniff
-from cleanlab_lite.manifest.splits import file_split, in_words, split_word
+from cleanlab_lite.manifest.splits import file_split, in_words, is_part, split_word
 from cleanlab_lite.text import counted, listing
 from cleanlab_lite.votes import Votes
 
@@ -80,7 +82,6 @@ CONTENT = {b"PAR1": ".parquet", b"ARROW1": ".arrow", b"FEA1": ".feather", b"[": 
 # What files may be called like, as `spelled`; columns looked at where none is called so
 IDS = ("id", "imageid", "imgid", "fileid", "sampleid", "key", "uuid", "name")
 MOST_IDS = 3
-SUBMISSION = "submission"  # in the name of a table of Kaggle that shows what to hand in: its labels are made up
 RUNS = "nlclean-runs"  # where an audit started here has left its results
 VECTORS = (
     ".npy",
@@ -92,6 +93,7 @@ VECTORS = (
     ".hdf5",
 )  # files beside a table without paths, best first
 FEWEST = 5  # files in two tables that are there by no chance
+MOST_FOUND = 0.5  # of the files of a table, where it is read beside folders
 FEW_ROWS = 20  # that are looked at first
 DATALAB = {"id", "is_label_issue", "label_score", "given_label", "predicted_label"}  # columns of an export
 FOLDER_TABLES = (*(form for form in READERS if form != ".json"), ".arrow", ".feather")  # JSON lies beside many data
@@ -127,7 +129,7 @@ def read_manifest(
     `path_prefix` and `path_suffix` are put around every path, `path_root` is the folder that relative ones start from.
     Where the first files are not there, they are looked for once, see `places`. Files that stay missing are found when
     they are decoded. `layout` says what the levels of a tree of class folders are: "class", "split/class",
-    "class/class", "any/class", "leaf", "path" or "auto".
+    "class/class", "any/class", "leaf", "path", "name", "name:2" or "auto".
     `multi_label` says what a row with several labels is: "first" (its first label), "drop" (not labelled) or "whole" (a
     class of its own). Without `segments` rows are whole files, whatever columns like `start` and `end` say.
     `annotator_column` is a column that says who labelled an item, which has several rows then, or names and patterns,
@@ -148,7 +150,10 @@ def read_manifest(
             refuse_login(os.fspath(each or ""))
     check_layout(layout)
     check_policy(multi_label)
-    rows = _read_rows(name, layout=layout)
+    places = Places(path_prefix or "", path_suffix or "", local_path(os.fspath(path_root or "")))
+    options = {"annotator_column": annotator_column, "multi_label": multi_label, "segments": segments}
+    meaning = Meaning(asked, {"places": places, **options})
+    rows = _read_rows(name, meaning, layout=layout)
     if features is not None:
         rows = _with_features(rows, local_path(os.fspath(features)), features_column or features_columns)
     elif features_columns is not None:
@@ -157,16 +162,22 @@ def read_manifest(
         rows = with_pictures(rows, keep)
     elif (path_column is None and features_column is None) or path_column in media_columns(rows.table):
         rows = with_media(rows, keep)
-    places = Places(path_prefix or "", path_suffix or "", local_path(os.fspath(path_root or "")))
-    return to_manifest(
-        rows,
-        asked,
-        _absolute(name),
-        places,
-        annotator_column=annotator_column,
-        multi_label=multi_label,
-        segments=segments,
-    )
+    return meaning.of(rows, _absolute(name))
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """What the user says of rows, wherever they are read from."""
+
+    columns: Mapping[str, str | None]  # role -> column
+    options: Mapping[str, Any]  # of `to_manifest`
+
+    @property
+    def named(self) -> bool:
+        return any(self.columns.values())
+
+    def of(self, rows: Rows, path: str) -> Manifest:
+        return to_manifest(rows, self.columns, path, **self.options)
 
 
 def to_manifest(
@@ -370,6 +381,8 @@ def _with_ids_as_paths(rows: Rows, asked: Mapping[str, str | None], places: Plac
     if rows.features is not None or {"path", "features"} & known or vector_columns(rows.table):
         return rows
     ids = sorted((name for name in names if spelled(name) in IDS), key=lambda name: IDS.index(spelled(name)))
+    labels = [name for found in called("label", names) for name in found]
+    ids += [name for name in names if spelled(name).endswith("id") and name not in (*ids, *labels)]
     ids = [name for name in ids if not any(map(any, called("path", [other for other in names if other != name])))]
     if not ids and not any(map(any, called("path", names))):
         ids = list(islice((name for name in names if _names_each(rows, name)), MOST_IDS))
@@ -377,6 +390,8 @@ def _with_ids_as_paths(rows: Rows, asked: Mapping[str, str | None], places: Plac
         cells: list[str] = []
         with suppress(ManifestError):  # no text
             cells = texts(rows, name)
+        if spelled(name) not in IDS and 4 * len(set(cells)) < len(cells):
+            continue  # who or where, not which file
         uris, _ = find_files(rows, cells, places) if cells else (np.array([]), [])
         if any(map(os.path.isfile, uris[:20].tolist())):
             note = f"no path column: the files are called like the cells of {name!r}"
@@ -485,7 +500,8 @@ def read_labels(path: str | os.PathLike[str], columns: Mapping[str, str], *, quo
     Raises ManifestError as `read_manifest` does.
     """
     name = os.fspath(path)
-    rows = _read_rows(name, quotes_are_text)
+    asked = {role: columns[role] for role in ("label", "path", "id") if role in columns}
+    rows = _read_rows(name, Meaning(asked, {"multi_label": WHOLE}), quotes_are_text)
     check_columns(rows, columns)
     roles = Columns(columns["label"], columns.get("path"), columns.get("id"))
     if roles.path is not None:
@@ -516,10 +532,10 @@ def read_labels(path: str | os.PathLike[str], columns: Mapping[str, str], *, quo
     )
 
 
-def _read_rows(path: str, quotes_are_text: bool = False, layout: str | None = None) -> Rows:
+def _read_rows(path: str, meaning: Meaning, quotes_are_text: bool = False, layout: str | None = None) -> Rows:
     """The rows of whatever `path` is."""
     if not is_remote(path) and os.path.isdir(path):
-        return _read_folder(path, quotes_are_text, layout)
+        return _read_folder(path, meaning, quotes_are_text, layout)
     if layout is not None and ending(path) not in ARCHIVES:
         raise ConfigError(f"--layout is about folders of classes, and {path!r} is none", hint="leave it out")
     if is_remote(path):
@@ -580,7 +596,7 @@ def _hugging_face(rows: Rows) -> Rows:
     return replace(rows, known={"path": "file_name"}, notes=(*rows.notes, "Hugging Face metadata: paths in file_name"))
 
 
-def _read_folder(folder: str, quotes_are_text: bool, layout: str | None) -> Rows:
+def _read_folder(folder: str, meaning: Meaning, quotes_are_text: bool, layout: str | None) -> Rows:
     """Tables in the folder, or else the class folders in it; with a layout these, whatever else is there."""
     if layout is not None:
         return read_tree(folder, layout)
@@ -589,27 +605,114 @@ def _read_folder(folder: str, quotes_are_text: bool, layout: str | None) -> Rows
         return whole
     in_all = [name for name in names if ending(bare(name)) in FOLDER_TABLES]
     named = [name for name in in_all if os.path.splitext(name)[0] in TABLES]
-    tables = named or in_all
+    tables = named or [name for name in in_all if not lists_classes(os.path.join(folder, name))]
     subfolders = [name for name in names if os.path.isdir(os.path.join(folder, name))]
     if subfolders or len(tables) > 1:
         tables = [name for name in tables if SUBMISSION not in name.casefold()]
     if not tables and (of_splits := _of_splits(folder, subfolders)):
         return _read_files(of_splits, quotes_are_text)
     if not tables and len(subfolders) == 1 and _holds_tables(inner := os.path.join(folder, subfolders[0])):
-        return _read_folder(inner, quotes_are_text, layout)
+        return _read_folder(inner, meaning, quotes_are_text, layout)
     if not tables:
-        return read_tree(folder)
+        return _tree_or_json(folder, names, meaning)
     if not named and subfolders:
-        raise ManifestError(
-            f"{folder!r} holds tables ({listing(tables, 5)}) and folders ({listing(subfolders, 5)}), expected one kind",
-            hint=f"name the table, e.g. {os.path.join(folder, _likely(tables))!r}, or one of the folders; "
-            "--layout auto reads class folders, and no table",
-        )
+        return _table_or_tree(folder, tables, subfolders, meaning, quotes_are_text)
     rows = _read_files([os.path.join(folder, name) for name in tables], quotes_are_text)
     if others := [name for name in in_all if name not in tables]:
         note = f"rows from {listing(tables, 5)}, by its name; not read: {listing(others, 5)}"
         rows = replace(rows, notes=(*rows.notes, note))
     return rows
+
+
+def _table_or_tree(
+    folder: str, tables: list[str], subfolders: list[str], meaning: Meaning, quotes_are_text: bool
+) -> Rows:
+    """The table beside folders where these hold its files and say nothing else of them; class folders where it names
+    none of their files. Raises ManifestError where it is not clear which of the two is meant."""
+    files = _names_below(folder)
+    read: dict[str, Rows] = {}
+    for name in tables:
+        with suppress(ManifestError):
+            read[name] = _read_files([os.path.join(folder, name)], quotes_are_text)
+    naming = {name: naming_files(rows, files) for name, rows in read.items()}
+    best = min(tables, key=lambda name: (naming.get(name, 0.0) <= MOST_FOUND, *_likely(name, read.get(name))))
+    path = os.path.join(folder, best)
+    refused = ManifestError(
+        f"{folder!r} holds tables ({listing(tables, 5)}) and folders ({listing(subfolders, 5)}), expected one kind",
+        hint=f"name the table, e.g. {path!r}, or one of the folders; --layout auto reads class folders, and no table",
+    )
+    tree: Rows | None = None
+    with suppress(ManifestError):
+        tree = read_tree(folder)
+    if tree is not None and not any(naming.values()) and len(read) == len(tables) and not meaning.named:
+        for name, rows in read.items():
+            refuse_labels_of_folders(name, rows, tree)
+        return replace(tree, notes=(*tree.notes, f"not read, as they name no files: {listing(tables, 5)}"))
+    if best not in read:
+        raise refused
+    columns, known = read[best].table.column_names, naming[best] > MOST_FOUND
+    alike = [name for name, rows in read.items() if rows.table.column_names == columns]
+    alike = [name for name in alike if name == best or naming[name] > MOST_FOUND]
+    splits = {
+        split_word(stem) or (stem if is_part(stem) else "") for stem in (os.path.splitext(name)[0] for name in alike)
+    }
+    if len(alike) > 1 and ("" in splits or len(splits) < len(alike)):  # versions, or of other kinds
+        raise refused
+    rows = _read_files([os.path.join(folder, name) for name in alike], quotes_are_text)
+    try:
+        manifest = meaning.of(rows, folder)
+    except ManifestError as error:
+        if not known or not (tree is None or are_numbered(texts(tree, "label"))):
+            raise refused from None
+        if tree is not None:
+            error.hint = f"{error.hint}; --layout auto reads the class folders, and no table"
+        raise
+    if not _are_there(manifest):
+        raise refused
+    numbers: dict[str, str] = {}
+    note = f"rows from {listing(alike, 5)}: the folders beside are no classes"
+    if tree is not None and meaning.columns.get("label") is None:
+        numbers, note = agreed(path, manifest, tree)
+    if others := [name for name in tables if name not in alike]:
+        note = f"{note}; not read: {listing(others, 5)}"
+    if numbers:
+        label = manifest.source.label_column
+        note = f"{note}; names of the classes are those of the folders, exports keep the numbers"
+        rows = replace(rows, names={label: numbers}, classes={label: tuple(numbers.values())})
+    return replace(rows, notes=(*rows.notes, note))
+
+
+def _names_below(folder: str) -> set[str]:
+    """Names of the pictures and sounds below a folder, with and without endings."""
+    found = {file for _, _, files in os.walk(folder) for file in files if ending(file) in MEDIA_ENDINGS}
+    return found | {os.path.splitext(file)[0] for file in found}
+
+
+def _tree_or_json(folder: str, names: list[str], meaning: Meaning) -> Rows:
+    """The class folders; where there are none, the one JSON beside that names the files below."""
+    try:
+        return read_tree(folder)
+    except ManifestError as error:
+        found = [os.path.join(folder, name) for name in names if ending(bare(name)) == ".json"]
+        found = [path for path in found if not lists_classes(path)]
+        rows: Rows | None = None
+        with suppress(ManifestError):
+            rows = _read_files(found, False) if len(found) == 1 else None
+        if rows is None:
+            raise
+        try:
+            manifest = meaning.of(rows, folder)
+        except ManifestError as other:
+            raise other if naming_files(rows, _names_below(folder)) > MOST_FOUND else error from None
+        if not _are_there(manifest):
+            raise
+        return replace(rows, notes=(*rows.notes, f"rows from {os.path.basename(found[0])!r}"))
+
+
+def _are_there(manifest: Manifest) -> bool:
+    """Whether most of the files are on this machine."""
+    uris = [] if manifest.uris is None else manifest.uris.tolist()
+    return bool(uris) and sum(map(os.path.isfile, uris)) >= MOST_FOUND * len(uris)
 
 
 def _of_splits(folder: str, subfolders: list[str]) -> list[str]:
@@ -670,11 +773,10 @@ def _shards(folder: str) -> list[str]:
     return [os.path.join(folder, name) for name in tars] if about else []
 
 
-def _likely(tables: list[str]) -> str:
-    """Of several tables the one for training, or of labels."""
-    stems = {name: os.path.splitext(name)[0].casefold() for name in tables}
-    ranked = sorted(tables, key=lambda name: ("train" not in stems[name], "label" not in stems[name]))
-    return ranked[0]
+def _likely(name: str, rows: Rows | None) -> tuple[bool, bool, int]:
+    """Of several tables the one for training, of labels, or the longest comes first."""
+    stem = os.path.splitext(name)[0].casefold()
+    return "train" not in stem, "label" not in stem, 0 if rows is None else -len(rows.table)
 
 
 def _with_features(rows: Rows, path: str, features_column: str | None) -> Rows:

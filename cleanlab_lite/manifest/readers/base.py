@@ -8,6 +8,7 @@ import gzip
 import json
 import os
 import re
+import unicodedata
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -34,6 +35,7 @@ ARRAYS = (
 SAVEZ = "write its vectors with numpy.savez(file, features=..., labels=...)"
 PICKLE = f"pickles are not read, they can run programs: {ARRAYS}"
 IDX = f"this is MNIST's own form: {ARRAYS}"
+LINES = "put them into a CSV below the line path,label: `(echo path,label; sed 's/ /,/' OLD.txt) > NEW.csv`"
 UNREAD = {  # endings of files that may hold labels and are not read -> what to do
     "": "the format is taken from the ending; rename the file, e.g. to manifest.csv",
     ".xlsx": "save the sheet as CSV",
@@ -53,12 +55,14 @@ UNREAD = {  # endings of files that may hold labels and are not read -> what to 
     ".libsvm": f"sklearn.datasets.load_svmlight_file reads it, .toarray() makes it dense: {SAVEZ}",
     ".svm": f"sklearn.datasets.load_svmlight_file reads it, .toarray() makes it dense: {SAVEZ}",
     ".npy": "give it with --features, next to a table of labels",
-    ".txt": "rename it to .csv or .tsv if it is a table, with a line that names the columns, such as path,label",
+    ".txt": "rename it to .csv or .tsv if it is a table, with a line that names the columns, such as path,label;"
+    f" of a list of files and labels: {LINES}",
 }
 STRANGE = {b"\x80\x02": PICKLE, b"\x80\x03": PICKLE, b"\x80\x04": PICKLE, b"\x80\x05": PICKLE, b"\0\0\x08": IDX}
 STRANGE |= {b"\x89HDF": UNREAD[".h5"], b"MATLAB": UNREAD[".mat"]}  # the first bytes of such files
 # Folders of what was drawn on pictures, without underscores
 DRAWN = {"masks", "mask", "annotations", "annotation", "segmentations", "segmentation", "labels", "groundtruth", "gt"}
+ZEROS = re.compile(r"(?<![0-9])0+(?=[0-9])")  # before a number
 WHOLE_ARCHIVE = "is it a whole archive? Compressed tars (.tar.gz) need to be unpacked"
 RESERVED = "__nlclean_"  # columns of a saved manifest
 
@@ -105,6 +109,11 @@ def ending(path: str) -> str:
     if first.startswith(("http://", "https://")):
         first = urlsplit(first).path
     return os.path.splitext(first)[1].lower()
+
+
+def unpadded(name: str) -> str:
+    """A name as names are compared by their numbers: without zeros before these, and without case."""
+    return ZEROS.sub("", unicodedata.normalize("NFC", name).casefold())
 
 
 def what_to_do(path: str) -> str:

@@ -7,6 +7,7 @@ import json
 import math
 import os
 import re
+import shlex
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -23,7 +24,7 @@ from cleanlab_lite.files import is_remote
 from cleanlab_lite.manifest.annotated import OF_BOXES
 from cleanlab_lite.manifest.labels import DROP, FIRST, WHOLE, find_form, labels_of, lists_labels, look_alike
 from cleanlab_lite.manifest.readers.base import Rows, ending, holds_json, is_text, locate, plain, storable, texts
-from cleanlab_lite.manifest.roles import called, is_geometry, spelled
+from cleanlab_lite.manifest.roles import ANNOTATORS, called, is_geometry, spelled
 from cleanlab_lite.manifest.splits import (
     TRAIN_WORDS,
     called_splits,
@@ -41,7 +42,14 @@ OFFSET, DURATION = SPAN = ("offset", "duration")  # seconds; a duration alone is
 # Where parts of sounds begin and end, as `spelled`; `offset` is an end beside an `onset` only
 START_END = (
     *(("start", "end"), ("onset", "offset"), ("starttime", "endtime"), ("begintime", "endtime"), ("begin", "end")),
-    *(("startseconds", "endseconds"), ("startsec", "endsec"), ("tstart", "tend"), ("starts", "ends")),
+    *(
+        ("startseconds", "endseconds"),
+        ("startsec", "endsec"),
+        ("tstart", "tend"),
+        ("tmin", "tmax"),
+        ("mint", "maxt"),
+        ("starts", "ends"),
+    ),
 )
 BOXES = (
     {"xmin", "ymin", "xmax", "ymax"},
@@ -158,8 +166,26 @@ def find_columns(
     elif alike:
         rest = listing([name for name in alike if name != chosen["label"]])
         taken.append(f"the same labels in other words, changed with them on export: {rest}")
-    notes = [*taken, *_could_be(rows, {*chosen.values(), *alike}, named, {*chosen}, embedded), *notes]
+    notes = [
+        *taken,
+        *_of_several_genera(rows, chosen["label"]),
+        *_could_be(rows, {*chosen.values(), *alike}, named, {*chosen}, embedded),
+        *notes,
+    ]
     return Columns(**chosen, labels=alike, one_hot=one_hot, notes=tuple(notes))
+
+
+def _of_several_genera(rows: Rows, label: str) -> list[str]:
+    """A note where a column of species holds second words only, and some come again in other genera."""
+    genus = next((name for name in rows.table.column_names if spelled(name) == "genus"), None)
+    if genus is None or spelled(label) != "species":
+        return []
+    words, genera = _codes(rows, label), _codes(rows, genus)
+    if words is None or genera is None:
+        return []
+    pairs = np.unique(np.stack([words, genera]), axis=1)
+    several = int((np.unique(pairs[0], return_counts=True)[1] > 1).sum())
+    return [f"{several:,} cells of {label!r} stand beside several of {genus!r}: each is one class"] if several else []
 
 
 def _could_be(rows: Rows, taken: set[str], named: set[str], roles: set[str], embedded: bool) -> list[str]:
@@ -373,7 +399,8 @@ def _how_to_name(rows: Rows, roles: Iterable[str]) -> str:
     options = [f"--{role}-column" for role in roles]
     hint = f"name {'it' if len(options) == 1 else 'them'} with {', '.join(options)}"
     if "label" in roles and (likely := _likely_labels(rows)):
-        hint += f"; few values that repeat are in {listing(likely, SHOWN)}"
+        shown = ", ".join(f"{name!r} ({count:,})" for name, count in list(likely.items())[:SHOWN])
+        hint += f"; few values that repeat are in {shown}, such as --label-column {shlex.quote(next(iter(likely)))}"
     if rows.format in ("csv", "tsv"):
         if header := _header_above(rows):
             return f"the first line is a row: put {header!r} above it"
@@ -393,18 +420,23 @@ def _header_above(rows: Rows) -> str:
     return rows.delimiter.join(role or f"column_{place + 1}" for place, role in enumerate(roles))
 
 
-def _likely_labels(rows: Rows) -> list[str]:
-    """Columns with few values, which repeat: of text, then of whole numbers, unless many columns hold these."""
-    words, codes = [], []
+def _likely_labels(rows: Rows) -> dict[str, int]:
+    """Columns with few values, which repeat, and their number: of text, then of whole numbers, unless many columns hold
+    these; those called like ids and annotators last."""
+    words: dict[str, int] = {}
+    codes: dict[str, int] = {}
     for name in rows.table.column_names:
         values = [str(value) for value in _distinct_or_none(rows, name) if value is not None and str(value).strip()]
-        if not 1 < len(values) <= len(rows.table) / 2 or could_hold_splits(name):
+        if not 1 < len(values) <= len(rows.table) / 2 or called_splits(name) or could_hold_splits(name):
             continue
         if all(any(map(str.isalpha, value)) and ending(value) not in MEDIA_ENDINGS for value in values):
-            words.append(name)
+            words[name] = len(values)
         elif all(map(INTEGER.fullmatch, values)):
-            codes.append(name)
-    return words + (codes if len(codes) <= SHOWN - 2 else [])
+            codes[name] = len(values)
+    found = words | (codes if len(codes) <= SHOWN - 2 else {})
+    return dict(
+        sorted(found.items(), key=lambda item: spelled(item[0]).endswith("id") or spelled(item[0]) in ANNOTATORS)
+    )
 
 
 def check_columns(rows: Rows, asked: Mapping[str, str | None]) -> None:

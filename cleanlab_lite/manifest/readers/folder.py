@@ -10,6 +10,7 @@ import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -18,10 +19,22 @@ from cleanlab_lite.archives import ENDINGS as ARCHIVES
 from cleanlab_lite.archives import Member, names_in, read_member, size_in, uri_of
 from cleanlab_lite.errors import ConfigError, ManifestError
 from cleanlab_lite.files import reading
-from cleanlab_lite.manifest.folders import NUMBERED, Folder, check_folders, outputs_in
+from cleanlab_lite.manifest.folders import (
+    TABLE,
+    Folder,
+    are_people,
+    check_folders,
+    copies_in,
+    leftovers,
+    name_word,
+    outputs_in,
+    unnamed_in,
+    words_in_names,
+)
 from cleanlab_lite.manifest.lists import LARGEST, listed_splits, read_list
 from cleanlab_lite.manifest.readers.base import (
     DRAWN,
+    LINES,
     UNREAD,
     WHOLE_ARCHIVE,
     Rows,
@@ -31,7 +44,7 @@ from cleanlab_lite.manifest.readers.base import (
     what_to_do,
 )
 from cleanlab_lite.manifest.sniff import IMAGE_ENDINGS, MEDIA_ENDINGS
-from cleanlab_lite.manifest.splits import is_held_back, is_part, is_unlabelled, split_word
+from cleanlab_lite.manifest.splits import is_held_back, is_part, is_tests, is_unlabelled, split_word
 from cleanlab_lite.text import counted, listing
 
 # Files that lie next to the data without being data; skipped and counted.
@@ -41,10 +54,12 @@ SIDECARS |= {".tgz", ".7z", ".rar", ".pdf", ".doc", ".docx", ".xls", ".xlsx", ".
 SIDECARS |= {".pth", ".onnx", ".safetensors", ".lst", ".arrow", ".sqlite", ".textgrid", ".lab", ".srt", ".rtf", ".bib"}
 MEDIA = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".wav", ".flac", ".ogg", ".mp3"}
 TABLES = {".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet", ".xml"}
+LISTED = 20  # texts that could be a list, and lines of each
 LOOKED_AT = 3  # files of an ending that says nothing, to see whether they are text
 # Folders beside a folder of pictures that hold what was drawn on them.
 PICTURES = {"images", "image", "imgs", "img", "pictures", "photos", "original", "originals"}
 MASK = re.compile(r"(.+?)[ _-](?:masks?|seg|segmentation|groundtruth|gt)(?:[ _-]?\d+)?", re.IGNORECASE)
+MASKS = re.compile(r"(?!with|no[ _-])\w+[ _-]masks")  # lung masks
 NO_CLASS = "_background_noise_"  # of Speech Commands: minutes that noise is cut from
 WEIGHTS = {".pt", ".pth", ".safetensors"}  # files of networks, which lie beside pictures
 METADATA = {"metadata.csv", "metadata.jsonl", "metadata.parquet"}
@@ -52,8 +67,10 @@ RESOURCE_FORKS = "__MACOSX"  # what a Mac puts into an archive beside the data
 
 AUTO = "auto"  # a layout: what is seen in the tree, also where tables lie beside it
 LEAF, PATH = "leaf", "path"  # layouts: the innermost folder, or all folders, are the class
+SUBMISSION = "submission"  # in the name of a table of Kaggle that shows what to hand in: its labels are made up
+NAME = re.compile("name(?::([1-9][0-9]?))?")  # layouts: what stands before the number of a file's name, or a part of it
 LEVELS = ("split", "class", "any")  # what a level of a layout is
-EXPECTED = "levels such as 'class', 'split/class', 'class/any' or 'class/class', or 'leaf', 'path' or 'auto'"
+EXPECTED = "levels such as 'class', 'split/class', 'class/any' or 'class/class', or 'leaf', 'path', 'name' or 'auto'"
 
 _COUNTED = re.compile(r"[\W\d_]+")  # what numbers the parts of something: batch_01, 2021-05
 
@@ -87,7 +104,8 @@ def read_tree(root: str, layout: str | None = None) -> Rows:
 
     `layout` says what the levels are: `class`, `split` or `any` from the top down, joined by slashes (`split/class`,
     `class/class` for names like `mammal/cat`), or `leaf` or `path`: the innermost folder, or all of them, is the class.
-    `auto` and None: what is seen in the tree.
+    `name` is what stands before the number of a file's name (`cat.12.jpg`), `name:2` the second part of it, in folders
+    at any depth. `auto` and None: what is seen in the tree.
     Folders that hold nothing but one other folder, folders doubled in themselves and copies of the tree inside it
     are passed over and do not count. Hidden files and folders are ignored.
 
@@ -138,7 +156,7 @@ def read_packed(paths: Sequence[str], layout: str | None = None) -> Rows:
                 parts[-1] = f"{stems[path]}:{file}"
             place["/".join(parts)] = Member(os.path.abspath(path), name)
     data = [name for name in place if ending(name) in MEDIA_ENDINGS]
-    if all("/" not in name for name in data):
+    if all("/" not in name for name in data) and not NAME.fullmatch(layout or ""):
         raise ManifestError(
             f"{title(paths)!r}: expected a folder per class, a table, or WebDataset, found "
             f"{listing(list(place), 5) or 'nothing'}",
@@ -169,10 +187,14 @@ def _read(
     """Columns `path`, `label` and, where there are splits, `split`; and notes."""
     guessed = layout in (None, AUTO)
     tree = _tree(root, data, files, store, guessed)
-    if set(tree.files) <= {()}:
+    by_name = NAME.fullmatch(layout or "")
+    if set(tree.files) <= {()} and not by_name:
         raise _no_classes(root, files)
     meant = _guessed(tree) if guessed else _asked(tree, str(layout))
     found = {path: meaning for folder, paths in tree.files.items() if (meaning := meant.of[folder]) for path in paths}
+    if by_name:
+        words = {path: name_word(path, int(by_name[1] or 0)) for path in found}
+        found = {path: (words[path], split) for path, (_, split) in found.items() if words[path]}
     if not found:
         raise _no_classes(root, files)
     rows = [path for path in files if path in found]
@@ -183,7 +205,7 @@ def _read(
             f"({_kinds(rows)}); expected a folder per class",
             hint=_elsewhere(root, files),
         )
-    people = check_folders(root, columns["label"], rows) if guessed else []
+    people = [*check_folders(root, columns["label"], rows), *leftovers(columns["label"])] if guessed else []
     notes = [f"folders read as {meant.layout}", *people, *tree.notes, *meant.notes, *_left_out(files, tree, found)]
     if any(split for _, split in found.values()):
         columns["split"] = [found[path][1] for path in rows]
@@ -197,7 +219,8 @@ def _read(
 
 def check_layout(layout: str | None) -> None:
     """Raise ConfigError where it is none."""
-    levels = [] if layout in (None, AUTO, LEAF, PATH) else str(layout).split("/")
+    whole = layout in (None, AUTO, LEAF, PATH) or NAME.fullmatch(str(layout))
+    levels = [] if whole else str(layout).split("/")
     known = set(levels) <= set(LEVELS) and levels.count("split") <= 1
     if levels and not (known and "class" in levels):
         raise ConfigError(f"--layout is {layout!r}, expected {EXPECTED}", hint="levels are counted from the top folder")
@@ -222,11 +245,14 @@ def _elsewhere(root: str, files: Sequence[str]) -> str:
         return (
             f"a file of labels per picture or sound ({each!r}) is not read: write a CSV with the columns path and label"
         )
-    tables = [path for path in files if ending(path) in TABLES]
+    if not media and (packed := [path for path in files if ending(path).partition("-")[0] == ".tfrecord"]):
+        return f"of {packed[0]!r}: {what_to_do(os.path.join(root, packed[0]))}"
+    tables = [path for path in files if ending(path) in TABLES and SUBMISSION not in path.casefold()]
     if any(ending(path) == ".parquet" and "/" in path for path in tables):
         return f"tables in subfolders need a glob, e.g. '{os.path.join(root, '**', '*.parquet')}'"
     if tables:
-        first = min(tables, key=lambda path: ("label" not in path.casefold(), "train" not in path.casefold()))
+        called = {path: path.rpartition("/")[2].casefold() for path in tables}
+        first = min(tables, key=lambda path: ("label" not in called[path], "train" not in called[path]))
         more = f"; also {listing([path for path in tables if path != first], 3)}" if len(tables) > 1 else ""
         return f"are the labels in a table? Name it, e.g. {os.path.join(root, first)!r}{more}"
     if archives := [path for path in files if ending(path) in (*ARCHIVES, ".npz")]:
@@ -237,12 +263,26 @@ def _elsewhere(root: str, files: Sequence[str]) -> str:
     unread += [] if media else [path for path in files if ending(path) in ("", ".gz")]
     if unread:
         return f"of {unread[0]!r}: {what_to_do(os.path.join(root, unread[0]))}"
-    if names := _in_names(media):
-        return (
-            f"files are called {listing(names, 3)} and a number; if these are the classes, make folders of them, or a "
-            "CSV with the columns path and label"
-        )
+    if names := words_in_names(media):
+        shown = "; ".join(f"--layout {layout} takes {listing(words, 3)}" for layout, words in names.items())
+        return f"if the classes are in the names of the files: {shown}; else {TABLE}"
+    if lists := _lists(root, media, files):
+        return f"{lists!r} is a list of files and labels: {LINES}"
     return "give a manifest (CSV, TSV, JSONL, Parquet) with a path and a label in every row"
+
+
+def _lists(root: str, media: Sequence[str], files: Sequence[str]) -> str:
+    """A text whose lines name pictures or sounds and a label each; else ""."""
+    known = {path.rpartition("/")[2] for path in media}
+    known |= {os.path.splitext(name)[0] for name in known}
+    texts = [path for path in files if ending(path) == ".txt"]
+    for path in sorted(texts, key=lambda path: "train" not in path.rpartition("/")[2].casefold())[:LISTED]:
+        with suppress(OSError, OverflowError, ValueError):
+            lines = read_list(os.path.join(root, path)).decode().splitlines()[:LISTED]
+            words = [line.split(None, 1) for line in lines]
+            if words and all(len(pair) == 2 and pair[0].rpartition("/")[2] in known for pair in words):
+                return path
+    return ""
 
 
 def _per_file(media: Sequence[str], files: Sequence[str]) -> str:
@@ -252,17 +292,10 @@ def _per_file(media: Sequence[str], files: Sequence[str]) -> str:
     found = [
         path
         for path in files
-        if ending(path) in (".txt", ".json", ".xml") and os.path.splitext(path.rpartition("/")[2])[0] in stems
+        if ending(path) in (".txt", ".json", ".xml")
+        and {os.path.splitext(name := path.rpartition("/")[2])[0], name.partition(".")[0]} & stems
     ]
     return found[0] if found and 2 * len(found) >= len(media) else ""
-
-
-def _in_names(files: Sequence[str]) -> list[str]:
-    """What stands before the number in the names of files, where it is a few words that repeat."""
-    found = [NUMBERED.fullmatch(os.path.splitext(path.rpartition("/")[2])[0]) for path in files]
-    words = Counter(match[1] for match in found if match)
-    fits = len(words) > 1 and words.total() == len(files) and min(words.values()) > 1
-    return sorted(words) if fits else []
 
 
 def _kinds(files: Iterable[str]) -> str:
@@ -328,6 +361,9 @@ def _tree(root: str, data: Sequence[str], everything: Sequence[str], store: _Sto
             "--layout class takes them"
         )
         files = {place: [path for path in paths if path not in masks] for place, paths in files.items()}
+    if guessed:
+        files, said = _without_unnamed(store, files)
+        notes += said
     if left := outputs_in(files) if guessed else []:
         notes.append(
             f"left out, as {listing(sorted(map('/'.join, left)), 5)} may be the output of programs: "
@@ -366,7 +402,9 @@ def _without_copies(store: _Store, files: dict[Folder, list[str]]) -> tuple[dict
             if not children.get(inner) or not children[inner] <= children[parent] - {name}:
                 continue
             inside = _names(files, inner)
-            if inside <= _names(files, parent, without=inner) and _as_large(store, parent, name, inside):
+            if inside <= _names(files, parent, without=inner) and _as_large(
+                store, "/".join(parent), "/".join(inner), inside
+            ):
                 files = {place: paths for place, paths in files.items() if place[: len(inner)] != inner}
                 notes.append(f"left out {'/'.join(inner)!r}: beside it lies the same, {counted(len(inside), 'file')}")
     return files, notes
@@ -383,6 +421,41 @@ def _names(files: Mapping[Folder, Sequence[str]], folder: Folder, without: Folde
     }
 
 
+def _without_unnamed(store: _Store, files: dict[Folder, list[str]]) -> tuple[dict[Folder, list[str]], list[str]]:
+    """Without small pictures of others, folders that nobody has named, and copies of folders; and notes.
+
+    Raises ManifestError where a folder is called like a copy of another, and is none.
+    """
+    notes = []
+    small, unnamed = unnamed_in(files)
+    if small:
+        notes.append(f"left out, as small pictures of others: {listing(list(map('/'.join, small)), 5)}")
+    if unnamed:
+        shown = listing(list(map("/".join, unnamed)), 5)
+        notes.append(f"left out, as nobody has named these folders: {shown}; --layout class takes them as classes")
+    left = [*small, *unnamed]
+    files = {place: paths for place, paths in files.items() if not any(place[: len(each)] == each for each in left)}
+    every = files
+    for place, original in copies_in(every):
+        copy, name = "/".join(place), "/".join(original)
+        inside = {path.rpartition("/")[2] for path in every[place]}
+        beside = {path.rpartition("/")[2] for path in every[original]}
+        if not inside <= beside or not _as_large(store, name, copy, inside):
+            raise ManifestError(
+                f"{copy!r} is called like a copy of {name!r} beside it, and holds other files: is it a class?",
+                hint=f"move its files into {name!r} if they belong there; {_by_level(place)} takes it as a class",
+            )
+        files = {other: paths for other, paths in files.items() if other != place}
+        notes.append(f"left out {copy!r}: a copy of {name!r}, {counted(len(inside), 'file')}")
+    return files, notes
+
+
+def _by_level(place: Folder) -> str:
+    """The layout by which the last of some folders is the class."""
+    levels = ["split" if split_word(name) else "any" for name in place[:-1]]
+    return f"--layout {'/'.join([*levels, 'class'])}"
+
+
 def _drawn(files: Mapping[Folder, Sequence[str]]) -> set[Folder]:
     """Folders of masks or annotations that lie beside one of pictures, or beside splits."""
     pictured = {
@@ -395,7 +468,9 @@ def _drawn(files: Mapping[Folder, Sequence[str]]) -> set[Folder]:
         place
         for place in files
         if any(
-            name.casefold().replace("_", "") in DRAWN and place[:depth] in pictured for depth, name in enumerate(place)
+            (name.casefold().replace("_", "") in DRAWN or MASKS.fullmatch(name.casefold()))
+            and place[:depth] in pictured
+            for depth, name in enumerate(place)
         )
     }
 
@@ -408,11 +483,11 @@ def _masks(paths: Sequence[str]) -> list[str]:
     return [path for path, match in found if match and match[1] in stems]
 
 
-def _as_large(store: _Store, folder: Folder, copy: str, names: set[str], limit: int = 50) -> bool:
+def _as_large(store: _Store, folder: str, copy: str, names: set[str], limit: int = 50) -> bool:
     """Whether some of the files of a copy are as large as those that they are copies of."""
-    pairs = [("/".join((*folder, name)), "/".join((*folder, copy, name))) for name in sorted(names)[:limit]]
+    start = f"{folder}/" if folder else ""
     try:
-        return all(store.size(one) == store.size(other) for one, other in pairs)
+        return all(store.size(start + name) == store.size(f"{copy}/{name}") for name in sorted(names)[:limit])
     except OSError:
         return False
 
@@ -448,7 +523,11 @@ def _wrapper(places: Iterable[Folder]) -> str | None:
 
 
 def _asked(tree: _Tree, layout: str) -> _Reading:
-    """As the user says."""
+    """As the user says; classes are "" where the names of files say them."""
+    if NAME.fullmatch(layout):
+        words = bool(tree.below()) and all(map(split_word, tree.below()))
+        level = 0 if words else _split_level(tree, strict=False)
+        return _Reading(layout, {folder: ("", _apart(folder, level)[0]) for folder in tree.files})
     if layout in (LEAF, PATH):
         level = _split_level(tree, strict=False)
         joined = {}
@@ -480,15 +559,20 @@ def _guessed(tree: _Tree) -> _Reading:
     by_split: defaultdict[str, set[Folder]] = defaultdict(set)
     parts = {folder: _apart(folder, level) for folder in tree.files}
     parts = {folder: (split, () if is_unlabelled(split) else rest) for folder, (split, rest) in parts.items()}
-    while len({rest[0] for _, rest in parts.values() if rest}) == 1 and all(len(r) > 1 for _, r in parts.values() if r):
-        parts = {folder: (split, rest[1:]) for folder, (split, rest) in parts.items()}  # a folder around the classes
+    while _is_around([rest for _, rest in parts.values() if rest]):
+        parts = {folder: (split, rest[1:]) for folder, (split, rest) in parts.items()}
+    parts = {folder: (split, () if rest[:1] == (NO_CLASS,) else rest) for folder, (split, rest) in parts.items()}
     for split, rest in parts.values():
         by_split[split].add(rest)
     if level is None:
-        idle = {name for name in tree.below() if is_unlabelled(name) or name == NO_CLASS}
+        idle = {name for name in tree.below() if is_unlabelled(name)}
+        flat = {name for name in tree.below() if is_tests(name) and not tree.below((name,))}
+        idle |= flat if len(tree.below()) - len(flat) > 1 else set()
         parts = {folder: (split, rest if not idle & set(rest[:1]) else ()) for folder, (split, rest) in parts.items()}
     elif idle := _without_classes(tree, by_split):
         parts = {folder: (split, () if split in idle else rest) for folder, (split, rest) in parts.items()}
+    if len(only := {split for split, rest in parts.values() if rest}) == 1 and not any(map(split_word, only)):
+        parts = {folder: ("" if split in only else split, rest) for folder, (split, rest) in parts.items()}
     places = {rest for _, rest in parts.values() if rest}
     if not places:
         raise _ambiguous(tree, "no folder in it is a class", ("class",))
@@ -497,6 +581,12 @@ def _guessed(tree: _Tree) -> _Reading:
     layout = {None: "class", 0: "split/class", 1: "class/split"}[level]
     notes = (f"folders inside class folders are not told apart: {listing(deeper, 5)}",) if deeper else ()
     return _Reading(layout, of, notes)
+
+
+def _is_around(places: Sequence[Folder]) -> bool:
+    """Whether one folder, in every split, holds the classes, some pictures of no class beside them or not."""
+    inside = {place[1] for place in places if len(place) > 1}
+    return len({place[0] for place in places}) == 1 and (all(len(place) > 1 for place in places) or len(inside) > 1)
 
 
 def _split_level(tree: _Tree, strict: bool = True) -> int | None:
@@ -527,6 +617,8 @@ def _split_level(tree: _Tree, strict: bool = True) -> int | None:
             return 0  # a split of a name of its own, or pictures of no class
         unclear(f"{listing(words, 5)} could be splits, {listing(rest, 5)} not", "split/class", "class")
         return None
+    if words and all(map(is_held_back, words)) and len(rest) == 1 and len(deep[rest[0]]) > 1:
+        return 0  # pictures for tests without classes, beside a folder of classes of any name
     second = set().union(*(deep[top] for top in rest)) if rest else set()
     named = {name for name in second if split_word(name)}
     if named and named == second and not any((top,) in tree.files for top in rest):
@@ -566,6 +658,12 @@ def _check_depth(tree: _Tree, places: set[Folder], split_level: int | None) -> l
     flat = {place[0] for place in places if len(place) == 1}
     names = set().union(*second.values()) if second else set()
     stems = {_COUNTED.sub("", name.casefold()) for name in names}
+    repeated = sorted(name for name in names if sum(name in found for found in second.values()) > 1)
+    if are_people(list(second)) and len(names) > 1 and repeated == sorted(names):
+        layouts = tuple(f"{'split/' * (split_level == 0)}{levels}" for levels in ("any/class", "class/any"))
+        inside = listing(repeated, 4)
+        why = f"folders such as {min(second)!r} could be people, places or days, and {inside} in them classes"
+        raise _ambiguous(tree, why, layouts)
     if len(stems) <= 1 or all(len(found) == 1 for found in second.values()):
         return inner  # one name, numbered ones, or one in every class
     if all(top in flat for top in second):  # a class has files of its own: what lies deeper belongs to it
@@ -573,7 +671,6 @@ def _check_depth(tree: _Tree, places: set[Folder], split_level: int | None) -> l
     middle = "/".join(["split"] * (split_level == 1) + ["any"] * passed)
     start, middle = "split/" * (split_level == 0), f"{middle}/" if middle else ""
     layouts = (f"{start}class/{middle}any", f"{start}any/{middle}class", f"{start}class/{middle}class")
-    repeated = sorted(name for name in names if sum(name in found for found in second.values()) > 1)
     if repeated:
         raise _ambiguous(tree, f"the same folders repeat in others ({listing(repeated, 5)})", layouts)
     raise _ambiguous(tree, "there are two levels of folders, and both could be the classes", layouts)

@@ -1,8 +1,9 @@
 """Where the files are, where they do not lie as the cells say: one rule for all rows, found by looking once.
 
 The files below the manifest's folder are listed, within bounds, and compared with the first cells: in another folder,
-with another ending, in other case or Unicode form, with other slashes, behind another machine's prefix. A rule is used
-where it finds nearly all rows, each a file of its own, and said in a note. The user's cells stay as they are.
+with another ending, in other case or Unicode form, by the numbers in names, with other slashes, behind the prefix of
+another machine. A rule is used where it finds nearly all rows, each a file of its own, and said in a note. The user's
+cells stay as they are.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import numpy as np
 
 from cleanlab_lite.errors import ManifestError
 from cleanlab_lite.files import is_remote
-from cleanlab_lite.manifest.readers.base import DRAWN, Rows, ending, is_text, locate, plain, texts
+from cleanlab_lite.manifest.readers.base import DRAWN, Rows, ending, is_text, locate, plain, texts, unpadded
 from cleanlab_lite.manifest.roles import spelled
 from cleanlab_lite.manifest.sniff import MEDIA_ENDINGS
 from cleanlab_lite.manifest.splits import split_word
@@ -44,6 +45,9 @@ FOREIGN = re.compile(r"(?:https?://[^/]+)?/data/(?:local-files/\?d=|upload/(?:[0
 QUOTED = re.compile(r"%[0-9A-Fa-f]{2}")
 DRIVE = re.compile(r"[A-Za-z]:(?=/)")
 HASHED = re.compile(r"[0-9a-f]{8}-(?=.)")  # Label Studio, before the name of an uploaded file
+
+DIGITS = re.compile(r"[0-9]+")
+WHOLE = re.compile(r"[0-9]+\.0")  # a number of pandas
 
 Ending = Literal["kept", "added", "other"]
 
@@ -68,7 +72,7 @@ def find_files(rows: Rows, cells: Sequence[str], asked: Places) -> tuple[np.ndar
     there = sum(os.path.isfile(uris[row]) for row in sample)
     if not sample or there >= FEW * len(sample):
         return np.array(uris, dtype=str), []
-    if len(set(cells)) < len(cells) and (inside := _folder_column(rows)):
+    if len(set(cells)) < len(cells) and (inside := _folder_column(rows, cells)):
         joined = [f"{folder}/{cell}" if cell else "" for folder, cell in zip(texts(rows, inside), cells, strict=True)]
         places, notes = find_files(replace(rows, table=rows.table.drop_columns([inside])), joined, asked)
         if sum(os.path.isfile(places[row]) for row in sample) >= NEARLY_ALL * len(sample):
@@ -81,10 +85,18 @@ def find_files(rows: Rows, cells: Sequence[str], asked: Places) -> tuple[np.ndar
     return np.array(uris, dtype=str), [note] if note else []
 
 
-def _folder_column(rows: Rows) -> str:
-    """The column of text that says in which folder a file is; "" where none is called so."""
-    names = [name for name in rows.table.column_names if spelled(name) in FOLDER_COLUMNS]
-    return next((name for name in names if is_text(plain(rows.table, name).type)), "")
+def _folder_column(rows: Rows, cells: Sequence[str]) -> str:
+    """The column of text that says in which folder a file is, by its name, or as the files are there; else ""."""
+    columns = [name for name in rows.table.column_names if is_text(plain(rows.table, name).type)]
+    called = [name for name in columns if spelled(name) in FOLDER_COLUMNS]
+    sample = range(0, len(cells), max(1, len(cells) // FIRST))[:FIRST]
+    starts = _folders(rows, Places())
+    for name in called + columns:
+        inside = rows.table[name].take(list(sample)).to_pylist()
+        pairs = [(row, _tidy(folder)) for row, folder in zip(sample, inside, strict=True) if folder and cells[row]]
+        if pairs and all(os.path.isfile(os.path.join(starts[row], *folder, cells[row])) for row, folder in pairs):
+            return name
+    return next(iter(called), "")
 
 
 def missing_of(uris: Sequence[str], path: str, column: str) -> ManifestError | None:
@@ -158,6 +170,7 @@ class _Rule:
     anywhere: bool = False  # by name, wherever it lies
     between: str = ""  # folders put between those of the cell and the name, "" or with a slash behind
     quoted: bool = False  # the cell is written as in an address, with %20 for a blank
+    padded: bool = False  # by the numbers in names, whatever zeros stand before them
 
     def find(self, index: _Index, cell: str) -> str:
         """The file of a cell, relative to the folder of the index; "" where there is none, or several."""
@@ -168,7 +181,7 @@ class _Rule:
         if self.hashed:
             name = HASHED.sub("", name, count=1)
         if self.anywhere:
-            found, _ = _named(index, name)
+            found = _numbered(index, name) if self.padded else _named(index, name)[0]
             return found[0] if len(found) == 1 else ""
         path = self.above + "/".join((*folders, self.between + name))
         if self.ending == "kept":
@@ -196,6 +209,14 @@ def _fold(text: str) -> str:
     return unicodedata.normalize("NFC", text).casefold()
 
 
+def _numbered(index: _Index, name: str) -> list[str]:
+    """Files of the same numbers, with other zeros before them: `7` is `0007.png`, or `image_07.png`."""
+    name = name.removesuffix(".0") if WHOLE.fullmatch(name) else name
+    stem, ending = os.path.splitext(name)
+    found = index.by_number().get(unpadded(stem if ending.lower() in MEDIA_ENDINGS else name), [])
+    return found if any(map(str.isdigit, name)) else []
+
+
 @dataclass
 class _Index:
     """Files below a folder, relative to it with forward slashes, by what they may be called."""
@@ -206,6 +227,20 @@ class _Index:
     by_name: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     by_stem: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))  # pictures and sounds only
     by_stem_path: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    numbered: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+
+    def by_number(self) -> dict[str, list[str]]:
+        """Pictures and sounds by their names without endings and without zeros before numbers; and by their numbers,
+        where all have one, and the same text around it."""
+        if not self.numbered:
+            alike = {DIGITS.sub("#", stem) for stem in self.by_stem}
+            counted = len(alike) == 1 and alike.pop().count("#") == 1
+            for stem, paths in self.by_stem.items():
+                key = unpadded(stem)
+                self.numbered[key] += paths
+                if counted and not key.isdigit():
+                    self.numbered["".join(DIGITS.findall(key))] += paths
+        return self.numbered
 
     @classmethod
     def of(cls, folder: str) -> _Index:
@@ -309,8 +344,10 @@ def _look(
 
     # Of rules that find as many, one that uses all folders of the cells: the others may lead to namesakes.
     rank = {rule: (-hits(rule), rule.anywhere, rule.strip) for rule in rules}
-    for rule in sorted(rules, key=rank.__getitem__)[:FIRST]:
-        rivals = [other for other in rules if rank[other] == rank[rule] and not rule.anywhere]
+    for rule in [*sorted(rules, key=rank.__getitem__)[:FIRST], _Rule(anywhere=True, padded=True)]:
+        if hits(rule) < FEW * len(rows):
+            continue  # it cannot find nearly all
+        rivals = [other for other in rules if not rule.anywhere and rank[other] == rank[rule]]
         if rivals and -rank[rule][0] >= NEARLY_ALL * len(rows):
             files = {
                 other: [os.path.join(folders[row], other.find(indices[folders[row]], paths[row])) for row in rows]
@@ -435,6 +472,8 @@ def _spelling(cell: str, path: str, rule: _Rule) -> list[str]:
         how.append("with / for \\")
     if rule.hashed:
         how.append("without the digits before the name")
+    if rule.padded:
+        return [*how, "by the numbers in their names"]
     wanted, name = _tidy(cell)[-1], path.rpartition("/")[2]
     if rule.ending == "other":
         wanted = os.path.splitext(wanted)[0]
