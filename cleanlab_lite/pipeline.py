@@ -164,7 +164,15 @@ def _find(manifest: Manifest, config: AuditConfig, source: EvidenceSource, run: 
     inputs, duplicates = seen.inputs, seen.duplicates
     clock.tell(Progress("judge", 0, 1, "steps"))
     votes, seed = manifest.votes, config.seed
-    verdict = combine(seen.evidence, inputs.readable, inputs.duplicate_of, votes=votes, seed=seed, search=seen.search)
+    verdict = combine(
+        seen.evidence,
+        inputs.readable,
+        inputs.duplicate_of,
+        empty=inputs.empty,
+        votes=votes,
+        seed=seed,
+        search=seen.search,
+    )
     copies = duplicates.reasons(manifest.labels, manifest.splits)
     verdict = replace(verdict, reasons=verdict.reasons | inputs.notes | copies)
     run.mark("judge")

@@ -44,6 +44,7 @@ CAUSES = {  # code of a row that cannot be read -> how it is counted
     "out_of_scale": "out of all scale",
     "bad_segment": "that name no part of their file",
 }
+HOLLOW = ("silent", "blank")  # notes on files that hold nothing
 MOST_CAUSES = 6  # in one sentence
 BEYOND = 1_000_000  # times the median of the largest numbers of vectors
 HEARD = 1000  # files between two events of progress
@@ -67,6 +68,11 @@ class Inputs:
     def readable(self) -> np.ndarray:
         """(n,) bool"""
         return self.codes == ""
+
+    @property
+    def empty(self) -> np.ndarray:
+        """(n,) bool: rows whose file can be read, and holds nothing that a class could be told by."""
+        return np.any([self.notes[code] for code in HOLLOW if code in self.notes], axis=0) & self.readable
 
     def order(self, labels: np.ndarray) -> np.ndarray:
         """(n,) int64: all rows by content, those of one content by their labels (n,); no order of a manifest tells."""
