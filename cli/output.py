@@ -549,7 +549,8 @@ def gate_text(gate: Gate, top: int) -> str:
         lists = {n: [c.row for c in found] if n == NEW else found for n, found in gate.changes.items()}
     lines = []
     for name, found in lists.items():
-        lines.append(f"{name.replace('_', ' ')}: {len(found):,}")
+        size = f"{len(found):,}" if gate.changes is None else gate.size(name)
+        lines.append(f"{name.replace('_', ' ')}: {size}")
         for one in found[:top]:
             lines.append(f"  {change_text(gate, one) if isinstance(one, RowChange) else suspect_text(gate, one)}")
         if 0 < top < len(found):
