@@ -705,8 +705,8 @@ def cleanings(manifest: Manifest, report: ReportTable) -> dict[Policy, Cleaning]
         else:
             file = f"{STEMS[policy]}{suffix(manifest)}"
             report.summary.warnings.append(
-                f"{file} is not in the run folder: {error.message} (`nlclean export --policy {policy}` has --max-drop and "
-                "--max-drop-per-class)"
+                f"{file} is not in the run folder: {error.message} (`nlclean export --policy {policy}` has --max-drop "
+                "and --max-drop-per-class)"
             )
     return found
 

@@ -195,6 +195,15 @@ def test_every_row_has_its_sentence_on_any_terminal(tmp_path, columns):
     assert "90 %" in table and "1 nearest rows are labelled American" in " ".join(table.split())
 
 
+def test_names_of_files_take_the_room_that_is_there(tmp_path):
+    """Of frames in folders of classes the number tells one from the other, and the folder stands beside it already."""
+    rows = [mislabel(f"screws and nuts/seq{i}_frame000.jpg", given_label="screws and nuts") for i in range(3)]
+    folder = finished_run(tmp_path / "run", make_report(rows))
+    _, shown = on_terminal("-m", "nlclean", "report", folder, COLUMNS="80", LINES="50", NO_COLOR="1")
+    assert all(f"/seq{i}_frame000.jpg" in shown for i in range(3))
+    assert max(map(len, shown[: shown.index("Next:")].splitlines())) <= 80
+
+
 UNLEARNED = {
     "noise_rate": {"estimate": None, "low": 0.0, "high": 1.0, "method": "unknown: nothing was learned"},
     "flagged": 0,
