@@ -176,8 +176,8 @@ class RunFolder:
         if not few or any(os.path.exists(uri if (place := member(uri)) is None else place.archive) for uri in few):
             return ""
         return (
-            f"the files are not where they were audited, e.g. {few[0]!r:.120}: nothing is shown of them; move their folder "
-            "back, or put a link in its place"
+            f"the files are not where they were audited, e.g. {few[0]!r:.120}: nothing is shown of them; move their "
+            "folder back, or put a link in its place"
         )
 
     def need_files(self) -> None:
