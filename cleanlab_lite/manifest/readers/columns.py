@@ -372,6 +372,8 @@ def _several(rows: Rows, found: str, row: int) -> ManifestError:
 def _how_to_name(rows: Rows, roles: Iterable[str]) -> str:
     options = [f"--{role}-column" for role in roles]
     hint = f"name {'it' if len(options) == 1 else 'them'} with {', '.join(options)}"
+    if "path" in roles:
+        hint += "; --features none, where rows have neither files nor vectors and --pred-probs judges them"
     if "label" in roles and (likely := _likely_labels(rows)):
         hint += f"; few values that repeat are in {listing(likely, SHOWN)}"
     if rows.format in ("csv", "tsv"):
