@@ -878,14 +878,18 @@ def _looks_merged(labels: np.ndarray) -> bool:
 
 
 def classes_in_words(labels: np.ndarray, classes: Sequence[str]) -> str:
-    """The names of the classes and their rows, the largest where there are many."""
+    """The names of the classes and their rows; where there are many, of the largest and the smallest."""
     counts = np.bincount(labels[labels >= 0], minlength=len(classes))
-    order = np.argsort(-counts, kind="stable")[:CLASSES_SHOWN]
-    places = np.sort(order)
+    order = np.argsort(-counts, kind="stable")
     short = short_names(classes, WIDEST)
-    shown = ", ".join(f"{short.get(classes[place], classes[place])!r} {counts[place]:,}" for place in places)
-    more = f" and {len(classes) - len(places)} smaller ones" if len(classes) > len(places) else ""
-    return f"{counted(len(classes), 'class')}: {shown}{more}"
+
+    def named(places: np.ndarray) -> str:
+        return ", ".join(f"{short.get(classes[place], classes[place])!r} {counts[place]:,}" for place in places)
+
+    if len(classes) <= CLASSES_SHOWN + 1:
+        return f"{counted(len(classes), 'class')}: {named(np.arange(len(classes)))}"
+    more = f"{len(classes) - CLASSES_SHOWN:,} smaller ones, down to {named(order[-1:])}"
+    return f"{counted(len(classes), 'class')}: {named(np.sort(order[:CLASSES_SHOWN]))} and {more}"
 
 
 def _label_notes(labels: np.ndarray, classes: list[str]) -> list[str]:
