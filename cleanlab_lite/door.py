@@ -26,7 +26,7 @@ from cleanlab_lite.export.export import export
 from cleanlab_lite.export.formats import FORMATS, LINKS, POLICIES, Link, Policy
 from cleanlab_lite.forecast import worth_timing
 from cleanlab_lite.manifest.from_objects import from_objects
-from cleanlab_lite.manifest.manifest import Manifest
+from cleanlab_lite.manifest.manifest import NO_FEATURES, Manifest
 from cleanlab_lite.manifest.readers import check_policy, read_manifest
 from cleanlab_lite.pipeline import run_key, source_of
 from cleanlab_lite.progress import OnProgress, ignore
@@ -49,7 +49,7 @@ OF_FILES = ("path_prefix", "path_suffix", "path_root")  # options of manifests t
 ROLES = ("path", "label", "id", "split", "features")  # of columns
 # In a message: a command in backticks, or an option with what may be its value ("--out DIR", "--max-drop 14%").
 OPTION = re.compile(r"`[^`]*`|--([a-z]+(?:-[a-z]+)*)(?: (?!or |and )('[^']*'|[^\s,;)`]*[^\s,;:)`]))?")
-WORDED = ("format", "loss", "output", "proxy", "strategy", "weights")  # have words as values
+WORDED = ("features", "format", "loss", "output", "proxy", "strategy", "weights")  # have words as values
 SWITCHES = {
     "force": "force=True",
     "allow-remote": "allow_remote=True",
@@ -96,7 +96,8 @@ def audit(
         id_column: of a pandas DataFrame also the name of its index.
         annotator_column: column that says who labelled an item, which has a row per annotator then; or names and
             patterns, with commas, of a column of labels per annotator; "none" where there is no such thing.
-        features: (n, d) vectors to look at instead, or a file of them.
+        features: (n, d) vectors to look at instead, or a file of them; "none" where rows have neither files nor vectors
+            and `history` or `pred_probs` judge them, as with (None, y).
         features_columns: names or patterns, with commas, of columns of a table that hold one number each.
         path_prefix: text put before every path of a manifest.
         path_suffix: text put behind it.
@@ -177,7 +178,7 @@ def _manifest_of(
     if said and not isinstance(data, str | os.PathLike):
         raise ManifestError(f"{' and '.join(said)} go with a path, not with a {type(data).__name__}")
     if not isinstance(data, str | os.PathLike | Manifest):
-        if isinstance(features, str | os.PathLike):
+        if isinstance(features, str | os.PathLike) and features != NO_FEATURES:
             raise ManifestError(f"features= names a file, {str(features)!r}", hint="load it: features=numpy.load(...)")
         keep = ObjectStore(default_cache_dir(), on_progress)
         if reading["layout"] is not None:

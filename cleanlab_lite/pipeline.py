@@ -22,7 +22,7 @@ from cleanlab_lite.clock import Clock
 from cleanlab_lite.config import AuditConfig, as_dict, validate
 from cleanlab_lite.copies import Duplicates, find_copies
 from cleanlab_lite.copies.reframed import Elsewhere
-from cleanlab_lite.data.inputs import Inputs, causes, load_contents, load_inputs
+from cleanlab_lite.data.inputs import Inputs, causes, load_contents, load_inputs, require_looks
 from cleanlab_lite.data.statistics import statistics
 from cleanlab_lite.evidence.evidence import NO_CLASS, NOBODY, Evidence, HeldOut, Vote, taught_labels
 from cleanlab_lite.evidence.trusted import read_trusted
@@ -164,7 +164,15 @@ def _find(manifest: Manifest, config: AuditConfig, source: EvidenceSource, run: 
     inputs, duplicates = seen.inputs, seen.duplicates
     clock.tell(Progress("judge", 0, 1, "steps"))
     votes, seed = manifest.votes, config.seed
-    verdict = combine(seen.evidence, inputs.readable, inputs.duplicate_of, votes=votes, seed=seed, search=seen.search)
+    verdict = combine(
+        seen.evidence,
+        inputs.readable,
+        inputs.duplicate_of,
+        empty=inputs.empty,
+        votes=votes,
+        seed=seed,
+        search=seen.search,
+    )
     copies = duplicates.reasons(manifest.labels, manifest.splits)
     verdict = replace(verdict, reasons=verdict.reasons | inputs.notes | copies)
     run.mark("judge")
@@ -218,6 +226,7 @@ def source_of(
     config = validate(config)
     if evidence is not None:
         return Recorded(manifest, replace(evidence, decided=decided))
+    require_looks(manifest)
     plan = plan_of_regression(manifest, config) if warm is None and ranks is None else None
     if plan is None:
         from cleanlab_lite.train.plan import make_plan  # torch
@@ -497,7 +506,7 @@ class Recorded:
 
     def about(self, run: Run, seen: Seen, verdict: Verdict) -> dict[str, Any]:
         nothing = dict.fromkeys(("proxy", "search", "encoder", "warm_start", "device"))
-        return nothing | {"warnings": costs(seen.evidence, seen.inputs, verdict)}
+        return nothing | {"warnings": costs(self.manifest, seen.evidence, seen.inputs, verdict)}
 
 
 def regressed(
@@ -672,13 +681,13 @@ def leaks(manifest: Manifest, leaking: np.ndarray) -> list[str]:
     return found
 
 
-def costs(evidence: Evidence, inputs: Inputs, verdict: Verdict) -> list[str]:
+def costs(manifest: Manifest, evidence: Evidence, inputs: Inputs, verdict: Verdict) -> list[str]:
     """What an audit of the user's own evidence lacks, and what that costs, a sentence each."""
     found = [sentence for name, sentence in WITHOUT.items() if getattr(evidence, name) is None]
     silent = int((inputs.readable & (evidence.labels >= 0) & ~verdict.judged & ~verdict.alone).sum())
     if silent:
         found.append(f"not judged, as the history does not have them: {counted(silent, 'labelled row')}")
-    if not inputs.array.shape[1]:
+    if not inputs.array.shape[1] and not manifest.is_bare:
         found.append("the files were not decoded: broken ones are not found, copies only where the bytes are the same")
     return found
 
@@ -697,7 +706,8 @@ def cleanings(manifest: Manifest, report: ReportTable) -> dict[Policy, Cleaning]
         else:
             file = f"{STEMS[policy]}{suffix(manifest)}"
             report.summary.warnings.append(
-                f"{file} is not in the run folder: {error.message} (`nlclean export --policy {policy}` has --max-drop)"
+                f"{file} is not in the run folder: {error.message} (`nlclean export --policy {policy}` has --max-drop "
+                "and --max-drop-per-class)"
             )
     return found
 

@@ -94,12 +94,22 @@ def _columns(char: str) -> int:
     return 2 if unicodedata.east_asian_width(char) in "WF" else 1
 
 
+SHORT = 5  # columns that are left of a name: two signs and three dots
+
+
 def shorten(text: str, width: int) -> str:
     """`text` cut in the middle to `width` columns: the ends tell names apart."""
     if room_of(text) <= width:
         return text
     head = (width - 3) // 2
     return f"{_begin(text, head)}...{_begin(text[::-1], width - 3 - head)[::-1]}"
+
+
+def shorten_path(path: str, width: int) -> str:
+    """`path` cut to `width` columns, in its folders where that is enough: the name of the file tells it from others."""
+    folder, slash, name = path.rpartition("/")
+    room = width - room_of(slash + name)
+    return f"{shorten(folder, room)}/{name}" if SHORT <= room < room_of(folder) else shorten(path, width)
 
 
 def _begin(text: str, width: int) -> str:

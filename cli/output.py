@@ -15,7 +15,18 @@ from typing import TYPE_CHECKING, Any
 
 from cleanlab_lite.addresses import shown
 from cleanlab_lite.config import FIELDS
-from cleanlab_lite.text import chance, counted, escape, percent, renamed, room_of, short_names, shorten, tell_apart
+from cleanlab_lite.text import (
+    chance,
+    counted,
+    escape,
+    percent,
+    renamed,
+    room_of,
+    short_names,
+    shorten,
+    shorten_path,
+    tell_apart,
+)
 
 from .settings import OptionValue
 from .terminal import format_duration, is_terminal, supports_color, wrapped
@@ -311,7 +322,7 @@ def _change_cells(each: Change, names: Mapping[str, str]) -> tuple[str, ...]:
         _label(renamed(text, names)) for text in (each.label_after, each.suggested_before, each.suggested_after)
     )
     p = ["-" if p is None else chance(p) for p in (each.p_before, each.p_after)]
-    return (shorten(escape(each.id), _ID_WIDTH), label, " -> ".join(p), " -> ".join(dict.fromkeys(suggested)))
+    return (shorten_path(escape(each.id), _ID_WIDTH), label, " -> ".join(p), " -> ".join(dict.fromkeys(suggested)))
 
 
 def _headline(summary: Summary) -> None:
@@ -476,17 +487,17 @@ def _suspicious_rows(title: str, rows: Sequence[Mapping[str, Any]], names: Seque
     id_width = min(_ID_WIDTH, max(20, _width() // 4))
     label_width = min(_LABEL_WIDTH, max(8, (_width() - id_width - 34) // 2))  # 34: the other columns and the gaps
     short = short_names(names, label_width)
-    cells = [
-        (
-            shorten(escape(row["id"]), id_width),
-            _correction(row, label_width, short),
-            "-" if row["p_mislabel"] is None else chance(row["p_mislabel"]),
-        )
-        for row in rows
-    ]
+    ids = [escape(row["id"]) for row in rows]
+    corrections = [_correction(row, label_width, short) for row in rows]
+    chances = ["-" if row["p_mislabel"] is None else chance(row["p_mislabel"]) for row in rows]
     header = ("id", "given -> suggested", "p(wrong)")
-    longest = [max(map(room_of, column)) for column in zip(header, *cells, strict=True)]
+    columns = ([shorten_path(id, id_width) for id in ids], corrections, chances)
+    longest = [max(map(room_of, (name, *column))) for name, column in zip(header, columns, strict=True)]
     beside = min(_width() - sum(longest) - 4 * len(longest), _MOST)
+    if beside < _ROOM:  # the ids take what nothing is put into
+        id_width = min(_ID_WIDTH, _width() - sum(longest[1:]) - 4 * len(longest))
+        columns = ([shorten_path(id, id_width) for id in ids], corrections, chances)
+    cells = list(zip(*columns, strict=True))
     room = beside if beside >= _ROOM else _width() - len(_INDENT)
     whys = [escape(in_one_sentence(row, room)) for row in rows]
     if beside >= _ROOM:
@@ -549,7 +560,8 @@ def gate_text(gate: Gate, top: int) -> str:
         lists = {n: [c.row for c in found] if n == NEW else found for n, found in gate.changes.items()}
     lines = []
     for name, found in lists.items():
-        lines.append(f"{name.replace('_', ' ')}: {len(found):,}")
+        size = f"{len(found):,}" if gate.changes is None else gate.size(name)
+        lines.append(f"{name.replace('_', ' ')}: {size}")
         for one in found[:top]:
             lines.append(f"  {change_text(gate, one) if isinstance(one, RowChange) else suspect_text(gate, one)}")
         if 0 < top < len(found):

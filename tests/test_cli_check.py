@@ -257,7 +257,7 @@ def test_decisions_count(run, capsys):
 
 def test_the_gate_with_a_baseline(run, capsys):
     first = call(capsys, "check", run, "--write-baseline", "baseline.json")
-    assert first.code == 0
+    assert first.code == 0 and first.err == "baseline of 4 rows: baseline.json\n"
     assert call(capsys, "check", run, "--baseline", "baseline.json").code == 0
 
     Path("data/new.csv").write_text("path,label\nrenamed.png,dog\nc.png,cat\ne.png,dog\na.png,dog\n")
@@ -284,6 +284,9 @@ def test_the_gate_with_a_baseline(run, capsys):
     text = call(capsys, "check", "next", "--baseline", run / "report.parquet").out
     assert "new.csv:3: 'c.png': 'dog' -> 'cat'" in text
     assert "removed: 1\n  new.csv: 'd.png': 'cat'" in text
+    assert text.startswith("newly suspect: 2, 1 of them added\n")
+    page = call(capsys, "check", "next", "--baseline", run, "--format", "markdown").out
+    assert "| newly suspect | 2, 1 of them added |" in page
 
 
 def test_what_a_person_kept_once_is_not_asked_again(run, capsys):

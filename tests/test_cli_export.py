@@ -211,8 +211,20 @@ def test_decisions_of_other_files_replace_those_of_the_run(run, capsys):
 
 
 def test_max_drop_per_class(run, capsys):
-    call(capsys, "export", run, "--max-drop-per-class", 0.4)
-    assert (run.parent / "data" / "pets.pruned.csv").read_text() == without("wrong")  # 2 of 5 dogs, 0 of 2 cats
+    target = run.parent / "data" / "pets.pruned.csv"
+    for share in ("0.4", "40%"):
+        call(capsys, "export", run, "--max-drop-per-class", share, "--force")
+        assert target.read_text() == without("wrong")  # 2 of 5 dogs, 0 of 2 cats
+        target.unlink()
+
+
+def test_shares_are_written_as_percentages_too(run, capsys, tmp_path):
+    options = ["--policy", "correct", "--output", tmp_path / "x.csv", "--force", "--min-confidence"]
+    texts = []
+    for share in ("0.8", "80%"):
+        assert call(capsys, "export", run, *options, share).code == 0
+        texts.append((tmp_path / "x.csv").read_text())
+    assert texts[0] == texts[1]
 
 
 def flagged_run(tmp_path, flagged, classes=("dog", "cat"), rows=10):
@@ -257,6 +269,7 @@ def test_no_more_than_half_of_a_class_is_dropped_unasked(tmp_path, capsys):
     result = call(capsys, "export", run)
     assert result.code == 2 and "nothing is written: 3 of 5 rows of class 'cat' (60 %, the limit is 50 %)" in result.err
     assert "of 20 rows" not in result.err
+    assert "or --max-drop-per-class 50% the most probable half of a class" in " ".join(result.err.split())
     assert call(capsys, "export", run, "--max-drop", "0.59").code == 2
     assert call(capsys, "export", run, "--max-drop-per-class", "0.5", "--output", tmp_path / "x.csv").code == 0
     assert call(capsys, "export", run, "--max-drop", "0.6").code == 0

@@ -112,12 +112,25 @@ def test_warnings_go_to_stderr(tmp_path, capsys):
     assert call(capsys, "report", "-q", folder).err == ""
 
 
-def test_what_the_audit_refused_to_clean_is_not_advised(run, capsys):
-    (run / "pruned.csv").unlink()
-    steps = call(capsys, "report", run).out.split("Next:")[1]
-    assert "nlclean review" in steps and "--policy correct " in steps and "prune" not in steps
-    (run / "corrected.csv").unlink()
-    assert "nlclean export" not in call(capsys, "report", run).out
+def advised(tmp_path, capsys, rows):
+    """The export that `report` names for a run of which the audit has left corrected.csv only."""
+    folder = finished_run(tmp_path / f"run-{len(rows)}", make_report(rows))
+    (folder / "corrected.csv").touch()
+    steps = call(capsys, "report", folder).out.split("Next:")[1]
+    assert "nlclean review" in steps
+    return [line.strip() for line in steps.splitlines() if "nlclean export" in line]
+
+
+def test_an_export_that_would_be_refused_is_not_advised(tmp_path, capsys):
+    """Where only a rare class loses too much, the most probable half of it may go; where too many rows do, no export
+    is named that leaves them out."""
+    owls = [mislabel(f"{i}.png", given_label="owl", action="review") for i in range(3)]
+    kept = [row("3.png", given_label="owl"), *(row(f"{i}.png") for i in range(4, 14)), mislabel("14.png")]
+    [step] = advised(tmp_path, capsys, [*owls, *kept])
+    assert "--policy correct-prune --max-drop-per-class 50%   # 1 to relabel, other flagged rows left out" in step
+    many = [mislabel(f"{i}.png", action="review") for i in range(20, 23)]  # 4 of 9 rows, no class more than half
+    [step] = advised(tmp_path, capsys, [owls[0], *many, *kept[:4], kept[-1]])
+    assert "--policy correct " in step
 
 
 def test_one_policy_is_advised(tmp_path, capsys):
@@ -180,6 +193,15 @@ def test_every_row_has_its_sentence_on_any_terminal(tmp_path, columns):
     table = shown[shown.index("Most suspicious") : shown.index("Next:")]
     assert max(map(len, table.splitlines())) <= columns
     assert "90 %" in table and "1 nearest rows are labelled American" in " ".join(table.split())
+
+
+def test_names_of_files_take_the_room_that_is_there(tmp_path):
+    """Of frames in folders of classes the number tells one from the other, and the folder stands beside it already."""
+    rows = [mislabel(f"screws and nuts/seq{i}_frame000.jpg", given_label="screws and nuts") for i in range(3)]
+    folder = finished_run(tmp_path / "run", make_report(rows))
+    _, shown = on_terminal("-m", "nlclean", "report", folder, COLUMNS="80", LINES="50", NO_COLOR="1")
+    assert all(f"/seq{i}_frame000.jpg" in shown for i in range(3))
+    assert max(map(len, shown[: shown.index("Next:")].splitlines())) <= 80
 
 
 UNLEARNED = {

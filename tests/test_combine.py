@@ -79,6 +79,25 @@ def test_wrong_labels_are_flagged_and_corrected(world):
     assert (verdict.suggested[relabelled & world.wrong] == world.truth[relabelled & world.wrong]).all()
 
 
+def test_a_file_that_holds_nothing_looks_like_no_class_but_one_of_such_files(world):
+    """Silence that many call dog is no dog: it is not corrected to one. It is `silence`, where there is that class."""
+    evidence, n = world.evidence, len(world.evidence)
+    usual = judge(evidence)
+    rows = np.flatnonzero(usual.action == "relabel")
+    empty = np.isin(np.arange(n), rows)
+    verdict = combine(evidence, np.ones(n, dtype=bool), np.full(n, -1), empty=empty)
+    assert (verdict.suggested[rows] == -1).all() and np.isnan(verdict.suggestion_confidence[rows]).all()
+    assert set(verdict.issue[rows]) == {"out_of_vocabulary"} and set(verdict.action[rows]) <= {"review", "drop"}
+    np.testing.assert_array_equal(verdict.p_mislabel, usual.p_mislabel)
+    np.testing.assert_array_equal(verdict.suggested[~empty], usual.suggested[~empty])
+    silence = usual.suggested[rows[0]]
+    verdict = combine(evidence, np.ones(n, dtype=bool), np.full(n, -1), empty=empty | (evidence.labels == silence))
+    to_silence = empty & (usual.suggested == silence)
+    assert (verdict.action[to_silence] == "relabel").all() and (verdict.suggested[to_silence] == silence).all()
+    assert (verdict.suggested[empty & ~to_silence] == -1).all()
+    assert (verdict.issue[empty & ~to_silence] == "out_of_vocabulary").all()
+
+
 def test_words_are_those_of_the_report(verdict):
     assert set(verdict.issue) <= set(ISSUES)
     assert set(verdict.action) <= set(ACTIONS)

@@ -165,6 +165,34 @@ def test_the_five_lists_add_up():
         assert all(change.row.state == "suspect" for change in found["newly_suspect"])
 
 
+def test_a_renamed_class_makes_no_new_suspects():
+    """`cat` is called `felis` now: who was suspect as a cat is no new suspect as felis, and what was kept stays so."""
+    before = rows("a cat suspect", "b cat accepted", "c cat", "d cat", "e dog", "f dog suspect")
+    now = rows(
+        "a felis suspect", "b felis suspect", "c felis", "d dog suspect", "e dog", "f dog suspect", "g felis suspect"
+    )
+    gate = judge(summary(), now, before, max_new_suspects=2)
+    listed = {name: [change.row.content for change in found] for name, found in gate.changes.items() if found}
+    assert listed == {"newly_suspect": ["g", "d"], "relabelled": ["d"], "added": ["g"]}
+    assert [row.content for row in gate.rows if row.state == "accepted"] == ["b"]
+    [said] = gate.warnings
+    assert said.startswith("renamed since the baseline: 'cat' is 'felis'")
+
+
+@pytest.mark.parametrize(
+    "now",
+    [
+        ["a felis suspect", "b cat", "c dog"],  # there are cats
+        ["a dog suspect", "b dog", "c dog"],  # there were dogs
+        ["a felis suspect", "b lynx", "c dog"],  # no name has most of them
+    ],
+)
+def test_relabelled_rows_are_no_renamed_class(now):
+    gate = judge(summary(), rows(*now), rows("a cat suspect", "b cat", "c dog"))
+    assert [change.row.content for change in gate.changes["newly_suspect"]] == ["a"]
+    assert not gate.warnings
+
+
 def test_a_baseline_of_another_dataset_is_warned_of():
     gate = judge(summary(), rows("a dog", "b dog"), rows("a dog", "y dog", "z dog"), max_new_suspects=0)
     assert "only 1 of 3 rows" in gate.warnings[0]

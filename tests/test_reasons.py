@@ -150,6 +150,9 @@ def test_labels_and_codes_are_no_templates():
 
 
 def test_a_flagged_row_without_a_reason_has_its_probabilities():
-    assert why(mislabel("a", reasons=[]) | CAT) == ["No sign stands out; most probable: cat 70 %, dog 20 %"]
+    said = "No sign stands out; most probable: cat 70 %, dog 20 %"
+    assert why(mislabel("a", reasons=[]) | CAT) == [said]
+    assert why(mislabel("a", reasons=["clipped"]) | CAT) == [said, "The sound is clipped"]  # which is no sign
+    assert why(row("a", reasons=["clipped"]) | CAT) == ["The sound is clipped"]
     assert why(row("a") | CAT) == []
     assert in_one_sentence(row("a")) == ""

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from cli_world import call, finished_run, loaded_by_all, make_report, mislabel, row
+from cli_world import call, finished_run, loaded_by_all, make_report, mislabel, row, sealed
 from review_world import EPOCHS, ROWS, make_run
 
 from cleanlab_lite.errors import ReportError
@@ -54,6 +54,22 @@ def test_parts_that_not_every_run_has(tmp_path: Path) -> None:
     for part in ("manifest", "lines"):
         with pytest.raises(ReportError, match=r"cannot read .*manifest\.parquet"):
             getattr(run, part)
+
+
+def test_a_run_whose_files_were_moved_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A page without a single picture would be a riddle."""
+    run, page = make_run(tmp_path, "image"), tmp_path / "page.html"
+    uris, found = RunFolder(run).manifest.uris, RunFolder(run).report
+    place = found.table.schema.get_field_index("content")
+    read = found.table.set_column(place, found.table.schema.field(place), found.table["id"])
+    ReportTable(read, found.summary).write(run / layout.REPORT)
+    sealed(run)
+    assert uris is not None and not RunFolder(run).moved
+    assert call(capsys, "report", run, "--html", page).err.count("warning") == 0
+    for uri in filter(os.path.exists, uris.tolist()):
+        os.rename(uri, f"{uri}.moved")
+    assert "not where they were audited" in call(capsys, "report", run, "--html", page, "--force").err
+    assert not RunFolder(make_run(tmp_path / "vectors", "vector")).moved
 
 
 def test_the_state_of_a_run(folder: Path) -> None:

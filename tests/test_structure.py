@@ -1348,7 +1348,9 @@ def test_the_dry_run_says_classes_splits_and_columns(tmp_path, capsys):
         tmp_path / "n.csv",
         {"path": [f"img/{row % 6}.png" for row in range(45)], "label": [f"c{row % 15:02}" for row in range(45)]},
     )
-    assert "c11' 3 and 3 smaller ones" in noted(read_manifest(many), "15 classes: 'c00' 3, ")
+    assert "c11' 3 and 3 smaller ones, down to 'c14' 3" in noted(read_manifest(many), "15 classes: 'c00' 3, ")
+    one = write_csv(tmp_path / "o.csv", {"path": ["img/0.png"] * 39, "label": [f"c{row % 13:02}" for row in range(39)]})
+    assert noted(read_manifest(one), "13 classes: 'c00' 3, ").endswith("'c12' 3")  # no line is saved by hiding one
 
 
 # --- parts of sounds ------------------------------------------------------------------------------------------------

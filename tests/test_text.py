@@ -13,7 +13,7 @@ from cleanlab_lite.manifest.saved import save_manifest
 from cleanlab_lite.report.page.html import build_page
 from cleanlab_lite.report.page.notebook import html_view
 from cleanlab_lite.run import RunFolder
-from cleanlab_lite.text import renamed, room_of, short_names, tell_apart
+from cleanlab_lite.text import renamed, room_of, short_names, shorten_path, tell_apart
 from nlclean.review.samples import SampleReader
 
 
@@ -170,6 +170,21 @@ def test_short_names_are_told_apart_and_fit(width):
 def test_short_names_show_where_they_differ():
     assert short_names(SPECIES, 24)[SPECIES[3]] == "Specie...31 of a family…"
     assert short_names([SPECIES[3], "cat"], 24) == {SPECIES[3]: "Species nu...description"}  # nothing to tell it from
+
+
+@pytest.mark.parametrize(
+    ("path", "shown"),
+    [
+        ("cats/0001.jpg", "cats/0001.jpg"),  # has room
+        ("screws and nuts/0001.jpg", "scr...nuts/0001.jpg"),
+        ("a/b/c/d/e/f/g/h/i/0001.jpg", "a/b.../h/i/0001.jpg"),
+        ("cats/20231010_120000_131.wav", "cats/202..._131.wav"),  # no room for the name alone
+        ("20231010_120000_131_left.wav", "20231010...left.wav"),
+        ("cats/", "cats/"),
+    ],
+)
+def test_of_a_long_path_the_folders_are_cut_first(path, shown):
+    assert shorten_path(path, 19) == shown and room_of(shown) <= 19
 
 
 def test_long_names_are_told_apart_wherever_they_are_shortened(tmp_path, capsys):

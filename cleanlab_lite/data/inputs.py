@@ -44,6 +44,7 @@ CAUSES = {  # code of a row that cannot be read -> how it is counted
     "out_of_scale": "out of all scale",
     "bad_segment": "that name no part of their file",
 }
+HOLLOW = ("silent", "blank")  # notes on files that hold nothing
 MOST_CAUSES = 6  # in one sentence
 BEYOND = 1_000_000  # times the median of the largest numbers of vectors
 HEARD = 1000  # files between two events of progress
@@ -67,6 +68,11 @@ class Inputs:
     def readable(self) -> np.ndarray:
         """(n,) bool"""
         return self.codes == ""
+
+    @property
+    def empty(self) -> np.ndarray:
+        """(n,) bool: rows whose file can be read, and holds nothing that a class could be told by."""
+        return np.any([self.notes[code] for code in HOLLOW if code in self.notes], axis=0) & self.readable
 
     def order(self, labels: np.ndarray) -> np.ndarray:
         """(n,) int64: all rows by content, those of one content by their labels (n,); no order of a manifest tells."""
@@ -95,6 +101,7 @@ def load_inputs(
     on_progress: OnProgress = ignore,
 ) -> Inputs:
     """`sound` is needed for sounds, `image_size` for pictures. Raises ConfigError when no row is readable."""
+    require_looks(manifest)
     if manifest.modality == "vector":
         assert manifest.features is not None
         if manifest.encoded is not None:
@@ -131,6 +138,15 @@ def load_inputs(
     if isinstance(form, ImageFormat):
         inputs = replace(inputs, notes=inputs.notes | picture_notes(store.pixels, store.sizes, inputs.readable))
     return inputs
+
+
+def require_looks(manifest: Manifest) -> None:
+    """Raise ConfigError where rows have neither files nor vectors."""
+    if manifest.is_bare:
+        raise ConfigError(
+            "the rows have neither files nor vectors, and nothing that judges them",
+            hint="give --pred-probs or --history, of your own training, or --features FILE",
+        )
 
 
 def _beyond(features: np.ndarray, finite: np.ndarray) -> np.ndarray:
@@ -200,10 +216,12 @@ def load_contents(manifest: Manifest, *, on_progress: OnProgress = ignore) -> In
     A file that cannot be read has no content; its row is readable all the same, for the evidence is there already.
     Vectors are loaded as ever.
     """
+    n = len(manifest)
+    if manifest.is_bare:
+        return _unseen(_row_content(manifest))
     if manifest.modality == "vector":
         return load_inputs(manifest, 0)
     assert manifest.uris is not None
-    n = len(manifest)
     content = np.zeros(n, dtype="U64")
     files: dict[str, str] = {}  # location -> sha256, "" where unreadable
     for row, uri in enumerate(manifest.uris.tolist()):
@@ -215,8 +233,25 @@ def load_contents(manifest: Manifest, *, on_progress: OnProgress = ignore) -> In
         content[row] = content_of(files[uri], manifest.segment(row))
         if row % HEARD == 0 or row == n - 1:
             on_progress(Progress("decode", row + 1, n, "files"))
-    nothing = np.zeros(n, dtype="U1")
-    return Inputs(np.zeros((n, 0), np.float32), nothing, nothing, find_duplicates(content), decoded=0, content=content)
+    return _unseen(content)
+
+
+def _unseen(content: np.ndarray) -> Inputs:
+    """Rows of which only the content (n,) is known."""
+    nothing = np.zeros(len(content), dtype="U1")
+    array = np.zeros((len(content), 0), np.float32)
+    return Inputs(array, nothing, nothing, find_duplicates(content), decoded=0, content=content)
+
+
+def _row_content(manifest: Manifest) -> np.ndarray:
+    """(n,) str, sha256 of the columns that say neither label, id nor split, so that texts that come twice are copies;
+    of the id where there are none.
+    """
+    source = manifest.source
+    said = {*source.label_columns, *source.vote_columns, source.label_column, source.id_column, source.split_column}
+    rest = manifest.table.select([name for name in manifest.table.column_names if name not in said])
+    rows = [repr(list(row.values())) for row in rest.to_pylist()] if rest.num_columns else manifest.ids.tolist()
+    return np.array([hashlib.sha256(row.encode(errors="surrogatepass")).hexdigest() for row in rows], dtype="U64")
 
 
 def _by_code(notes: np.ndarray) -> dict[str, np.ndarray]:

@@ -45,7 +45,7 @@ def own_evidence(
         labels=manifest.labels,
         num_classes=manifest.num_classes,
         history=None if history is None else load_history(Path(history), manifest),
-        features=manifest.features,
+        features=None if manifest.is_bare else manifest.features,
         pred_probs=None if pred_probs is None else load_pred_probs(pred_probs, manifest),
     )
 

@@ -22,6 +22,7 @@ SHOWN = 5  # ids or classes in one message
 # What may go without being asked: an audit that flags more has seldom found so many wrong labels.
 MAX_DROP = 0.3  # of all rows
 MAX_DROP_OF_CLASS = 0.5  # of the rows of a class
+MOST_OF_CLASS = "--max-drop-per-class 50%"  # what an export drops within that limit
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class Cleaned:
         """What to raise instead of writing this: see `excess`."""
         decided = np.array([name is not None for name in self.cleaning.reviewers], dtype=bool)
         given, open_to_change = self.table["given_label"].to_pylist(), self.cleaning.open_to_change
-        return excess(given, open_to_change, ~self.cleaning.keep, decided, max_drop)
+        return excess(given, open_to_change, ~self.cleaning.keep, decided, max_drop, cap=True)
 
 
 def apply_policy(
@@ -152,12 +153,15 @@ def excess(
     drop: np.ndarray,
     decided: np.ndarray,
     max_drop: float | None = None,
+    *,
+    cap: bool = False,
 ) -> ConfigError | None:
     """What to raise where too much of a dataset would go; None where it would not.
 
     `given` are the labels of n rows; `open_to_change`, `drop` and `decided` (by people) are (n,) bool. Rows that people
     drop do not count. The others may be `MAX_DROP` of all rows and `MAX_DROP_OF_CLASS` of those of a class that are
-    open to change, or the share `max_drop` of either. Rows that are open to change must be left in any case.
+    open to change, or the share `max_drop` of either. Rows that are open to change must be left in any case. `cap`: a
+    policy drops them, which can spare the least certain ones of a class.
     """
     n = len(given)
     if drop.any() and not (open_to_change & ~drop).any():
@@ -181,9 +185,12 @@ def excess(
     over.sort(key=lambda loss: (bool(loss.what), -loss.share))  # of the whole first, then the worst class
     needed = math.ceil(100 * max(loss.share for loss in over) - 1e-9)
     more = f"; and {len(over) - SHOWN:,} more" if len(over) > SHOWN else ""
+    way_out = f"--max-drop {needed}% lets them go"
+    if cap and over[0].what:
+        way_out += f", or {MOST_OF_CLASS} the most probable half of a class"
     return ConfigError(
         "too many rows would be dropped, nothing is written: " + "; ".join(map(str, over[:SHOWN])) + more,
-        hint=f"look at them with `nlclean review`; --max-drop {needed}% lets them go",
+        hint=f"look at them with `nlclean review`; {way_out}",
     )
 
 

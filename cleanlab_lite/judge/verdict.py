@@ -124,6 +124,7 @@ def combine(
     readable: np.ndarray,
     duplicate_of: np.ndarray,
     *,
+    empty: np.ndarray | None = None,
     votes: Votes | None = None,
     seed: int = 0,
     search: Search = on_host,
@@ -133,6 +134,7 @@ def combine(
     Args:
         readable: (n,) bool.
         duplicate_of: (n,) int64, first row with the same content, -1 for that row itself and for unique rows.
+        empty: (n,) bool, rows whose file holds nothing, a silent sound or a picture of one grey level.
         votes: of several annotators on the rows.
         search: for neighbours.
 
@@ -194,6 +196,9 @@ def combine(
     offered = (
         np.isin(issue, ("mislabel", "duplicate_conflict", "ambiguous")) & (p >= FLAG) & (confidence >= OFFER)
     ) | ((issue == "unlabeled") & (confidence >= OFFER))
+    if empty is not None:
+        nothing = like_nothing(labels, best, empty, evidence.num_classes) & ~anchors.decided
+        issue, offered = np.where(nothing & (issue == "mislabel"), "out_of_vocabulary", issue), offered & ~nothing
     far = beyond_all(ood_score, p) & (confidence < AMBIGUOUS) & (p >= ACTED_ON)
     clear = offered & ((confidence >= ACTED_ON) | (issue == "unlabeled"))
     if not calibration.rate.reported.determined:  # then nothing is changed without a person
@@ -504,6 +509,16 @@ def decide_issue(
     conditions = [~readable, labels < 0, conflict, no_class, wrong, undecided]
     names = ["unreadable", "unlabeled", "duplicate_conflict", "out_of_vocabulary", "mislabel", "ambiguous"]
     return np.select(conditions, names, default="none")
+
+
+def like_nothing(labels: np.ndarray, best: np.ndarray, empty: np.ndarray, num_classes: int) -> np.ndarray:
+    """(n,) bool: rows that are `empty` (n,) and whose `best` (n,) other class is not one of such rows, as `silence` is.
+
+    They are all alike, so the label that most of them happen to have is predicted for the others with much confidence.
+    """
+    known = labels >= 0
+    rows, hollow = (np.bincount(labels[part], minlength=num_classes) for part in (known, known & empty))
+    return empty & ~(2 * hollow > rows)[best]
 
 
 def beyond_all(ood_score: np.ndarray, p: np.ndarray) -> np.ndarray:

@@ -19,9 +19,9 @@ import numpy as np
 import pyarrow as pa
 
 from cleanlab_lite.errors import ManifestError
-from cleanlab_lite.manifest.manifest import Manifest
+from cleanlab_lite.manifest.manifest import NO_FEATURES, Manifest
 from cleanlab_lite.manifest.pixels import BLOCK, CHANNELS, bytes_of
-from cleanlab_lite.manifest.readers import to_manifest, with_columns
+from cleanlab_lite.manifest.readers import to_manifest, with_columns, without_features
 from cleanlab_lite.manifest.readers.base import FileKeeper, Rows, check_names, check_rows, without_views
 from cleanlab_lite.manifest.readers.columns import find_columns
 from cleanlab_lite.manifest.readers.embedded import ending_of
@@ -85,7 +85,9 @@ def from_objects(
             raise ManifestError(f"{', '.join(named)} name columns, and a {type(data).__name__} has none")
         rows = _of_pairs(data, labels, name, classes, keep)
         classes = None
-    if features is not None:
+    if isinstance(features, str) and features == NO_FEATURES:
+        rows = without_features(rows)
+    elif features is not None:
         if rows.features is not None or asked.get("features") is not None:
             raise ManifestError("features are given twice", hint="leave features= out, or the other")
         rows = replace(rows, features=_own_features(features, len(rows.table)))
@@ -127,7 +129,7 @@ def _is_column(data: Any) -> bool:
 
 def _kind(data: Any) -> str:
     """What messages and the folder of the run call it."""
-    plain = isinstance(data, tuple | list | np.ndarray) or _is(data, "torch", "Tensor")
+    plain = data is None or isinstance(data, tuple | list | np.ndarray) or _is(data, "torch", "Tensor")
     return "arrays" if plain else type(data).__name__
 
 
@@ -315,7 +317,8 @@ def _of_pairs(data: Any, labels: Any, name: str, classes: Sequence[str] | None, 
             data, labels = data
         if labels is None:
             raise ManifestError(f"cannot audit a {type(data).__name__} alone", hint=f"give {TAKEN}")
-        inputs, given = _inputs(data, keep), label_array(labels)
+        given = label_array(labels)
+        inputs = np.zeros((len(given), 0), np.float32) if data is None else _inputs(data, keep)
     if len(inputs) != len(given):
         raise ManifestError(
             f"{len(inputs):,} inputs and {len(given):,} labels", hint="row i of both must be the same sample"

@@ -36,6 +36,7 @@ class Segment(NamedTuple):
 
 
 WHOLE = Segment(0.0, math.inf)
+NO_FEATURES = "none"  # in the place of a file of vectors: rows have neither files nor vectors
 IN_MEMORY = ("arrays", "table")  # formats of what came from no file
 
 
@@ -136,6 +137,11 @@ class Manifest:
         }
         encoded = None if self.encoded is None else self.encoded.select(rows)
         return replace(self, **parts, table=self.table.take(pa.array(rows)), encoded=encoded, _fingerprint=[])
+
+    @property
+    def is_bare(self) -> bool:
+        """Whether there is nothing to look at: rows have neither files nor vectors."""
+        return self.features is not None and not self.features.shape[1]
 
     @property
     def num_classes(self) -> int:

@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from cleanlab_lite.export.formats import STEMS, Policy
-from cleanlab_lite.manifest.splits import is_held_back
+from cleanlab_lite.export.policy import MAX_DROP_OF_CLASS, MOST_OF_CLASS, apply_policy, excess
+from cleanlab_lite.manifest.splits import held_back, is_held_back
 from cleanlab_lite.run.report import ReportTable, flags
 from cleanlab_lite.run.summary import Summary
 
@@ -59,9 +61,9 @@ def advice_of(summary: Summary) -> list[str]:
     return advise(summary.manifest.modality, summary.proxy, summary.encoder)
 
 
-def advised_policy(run: Path, report: ReportTable) -> tuple[Policy, str] | None:
-    """The policy that fits most exports of the run in this folder, and what it does to rows that may change; None
-    where an audit has refused to write a cleaned manifest, or there is nothing to clean."""
+def advised_policy(run: Path, report: ReportTable) -> tuple[str, str] | None:
+    """The policy that fits most exports of the run in this folder, with its options, and what it does to rows that may
+    change; None where an audit has refused to write a cleaned manifest, or there is nothing to clean."""
     if not report.summary.noise_rate.determined:
         return None
     written = {policy for policy in ("prune", "correct") if any(run.glob(f"{STEMS[policy]}.*"))}
@@ -71,13 +73,25 @@ def advised_policy(run: Path, report: ReportTable) -> tuple[Policy, str] | None:
     actions = Counter(table["action"].to_pylist())
     relabel, drop = actions["relabel"], actions["drop"]
     # With corrections as good a classifier as without these rows, and more rows: RESULTS.md
-    if "prune" in written and flags(table, "is_label_issue").any():
-        if relabel:
-            return "correct-prune", f"{relabel:,} to relabel, other flagged rows left out"
-        return "prune", "without the flagged rows"
+    if flags(table, "is_label_issue").any():
+        policy: Policy = "correct-prune" if relabel else "prune"
+        does = f"{relabel:,} to relabel, other flagged rows left out" if relabel else "without the flagged rows"
+        if "prune" in written or _is_within_limits(report, policy):
+            return policy, does
+        if _is_within_limits(report, policy, MAX_DROP_OF_CLASS):
+            return f"{policy} {MOST_OF_CLASS}", f"{does}, half of a class at most"
     if "correct" in written and relabel + drop:
         return "correct", f"{relabel:,} to relabel, {drop:,} to drop"
     return None
+
+
+def _is_within_limits(report: ReportTable, policy: Policy, max_drop_per_class: float = 1.0) -> bool:
+    """Whether an export drops no more than it does unasked."""
+    table = report.table
+    protected = held_back(np.array(table["split"].fill_null("").to_pylist(), dtype=str))
+    cleaning = apply_policy(table, protected, policy, max_drop_per_class=max_drop_per_class)
+    given, by_people = table["given_label"].to_pylist(), np.zeros(len(table), dtype=bool)
+    return excess(given, cleaning.open_to_change, ~cleaning.keep, by_people) is None
 
 
 def _picture_encoders(used: str) -> list[str]:

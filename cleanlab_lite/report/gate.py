@@ -10,7 +10,7 @@ its report, or the small JSON file that `baseline_text` makes:
 from __future__ import annotations
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -38,6 +38,7 @@ State = Literal["suspect", "accepted", "fine"]
 STATES: tuple[State, ...] = ("suspect", "accepted", "fine")
 
 _ID = "id:"  # before the id of a row without content
+RENAMED = 5  # classes in one message
 WHY = 100  # characters of a sentence on a row, where its first reason is not longer
 _VERSION = "nlclean_baseline"
 _HINT = "make one with `nlclean check --write-baseline FILE`"
@@ -130,6 +131,13 @@ class Gate:
         """Most suspicious first."""
         return suspect_rows(self.rows)
 
+    def size(self, name: str) -> str:
+        """How many rows a list of CHANGES has; of new suspects also how many of them are rows that were added."""
+        assert self.changes is not None
+        found = self.changes[name]
+        added = sum(change.before is None for change in found) if name == NEW else 0
+        return f"{len(found):,}" + (f", {added:,} of them added" if added else "")
+
     @cached_property
     def accepted(self) -> int:
         return sum(row.state == "accepted" for row in self.rows)
@@ -161,7 +169,8 @@ def judge(
 ) -> Gate:
     """Compare with the baseline, where there is one, and hold every limit that is given against the run.
 
-    What a person kept in the baseline stays accepted while content and label are the same.
+    What a person kept in the baseline stays accepted while content and label are the same. Rows of a class that is only
+    called otherwise now are the same rows, which is said.
     Raises ValueError for `max_new_suspects` without a baseline.
     """
     if max_new_suspects is not None and baseline is None:
@@ -169,6 +178,13 @@ def judge(
     changes = None
     warnings = []
     if baseline is not None:
+        if names := renamed_classes(rows, baseline):
+            baseline = [replace(row, label=names.get(row.label, row.label)) for row in baseline]
+            said = [f"{old!r:.60} is {new!r:.60}" for old, new in names.items()]
+            more = f" and {len(said) - RENAMED:,} more" if len(said) > RENAMED else ""
+            warnings.append(
+                f"renamed since the baseline: {', '.join(said[:RENAMED])}{more}; their rows count as the same rows"
+            )
         rows = _accept(rows, baseline)
         changes = changes_since(rows, baseline)
         found = len(baseline) - len(changes["removed"])
@@ -187,6 +203,22 @@ def judge(
         new = [change.row for change in changes["newly_suspect"]]
         outcomes.append(LimitOutcome("max-new-suspects", Bound(max_new_suspects, False), len(new), "new suspects", new))
     return Gate(summary, rows, changes, outcomes, warnings)
+
+
+def renamed_classes(rows: Sequence[Row], baseline: Sequence[Row]) -> dict[str | None, str]:
+    """Old name -> new name of classes of the baseline that no row has any more, where most of their rows that are still
+    there have one label that the baseline does not have."""
+    old, new = {row.label for row in baseline}, {row.label for row in rows}
+    called: dict[str | None, Counter[str | None]] = defaultdict(Counter)
+    for now, before in _pair(rows, baseline):
+        if now is not None and before is not None and before.label is not None and before.label not in new:
+            called[before.label][now.label] += 1
+    found = {label: counts.most_common(1)[0] for label, counts in called.items()}
+    return {
+        label: name
+        for label, (name, count) in found.items()
+        if name is not None and name not in old and 2 * count > called[label].total()
+    }
 
 
 def suspect_rows(rows: Iterable[Row]) -> list[Row]:

@@ -76,7 +76,7 @@ def to_markdown(gate: Gate, top: int) -> str:
     lists: dict[str, Sequence[RowChange]] = {"suspects": [RowChange(row, row) for row in gate.suspects]}
     if gate.changes is not None:
         lists |= gate.changes
-        counts = [(name.replace("_", " "), f"{len(changes):,}") for name, changes in gate.changes.items()]
+        counts = [(name.replace("_", " "), gate.size(name)) for name in gate.changes]
         parts.append(_table(("since the baseline", "rows"), counts))
     for name, changes in lists.items():
         if changes:

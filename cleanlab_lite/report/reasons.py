@@ -27,6 +27,7 @@ ISSUES = {
 }
 
 SHOWN = 3  # reasons of a row
+BESIDE = 2  # rank of what says nothing against the label
 CLEAR = 0.5  # probability from which a class is said to be predicted, and share from which neighbours agree
 SLIGHT = 0.1  # probability below which nothing speaks for a class
 LABEL_WIDTH = 24  # columns of a label in a sentence
@@ -164,8 +165,12 @@ def in_sentences(summary: Summary) -> dict[str, str]:
 
 def why(row: Mapping[str, Any]) -> list[str]:
     """Up to SHOWN sentences on a row of `with_context`, most telling first. Labels in them are as they are."""
-    found = [sentence(code, row) for code in to_show(row)[:SHOWN]]
-    return found or ([_most_probable(row)] if row.get("is_label_issue") and row.get("top_labels") else [])
+    codes = to_show(row)[:SHOWN]
+    found = [sentence(code, row) for code in codes]
+    silent = all(_rank(code) == BESIDE for code in codes)
+    if silent and row.get("is_label_issue") and row.get("top_labels"):
+        return [_most_probable(row), *found]
+    return found
 
 
 def _most_probable(row: Mapping[str, Any]) -> str:
@@ -239,7 +244,7 @@ def as_strong(strength: np.ndarray, among: np.ndarray) -> np.ndarray:
 
 def _rank(code: str) -> int:
     reason = REASONS.get(code)
-    return 1 if reason is None else 0 if reason.is_fact else 2 if reason.beside else 1
+    return 1 if reason is None else 0 if reason.is_fact else BESIDE if reason.beside else 1
 
 
 def _place(code: str) -> tuple[int, str]:

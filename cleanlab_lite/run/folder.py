@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from cleanlab_lite.addresses import is_elsewhere
+from cleanlab_lite.archives import member
 from cleanlab_lite.data.cache import decoded_before, default_cache_dir
 from cleanlab_lite.errors import ConfigError, ManifestError, ReportError
 from cleanlab_lite.evidence.decisions import Decision, DecisionLog
@@ -37,6 +38,7 @@ from cleanlab_lite.text import counted
 
 CURVES = ("loss", "margin")  # nats, logits
 AGAIN = "run `nlclean audit` again"
+LOOKED_FOR = 20  # files, before all are said to be gone
 _BLOCK = 65_536  # rows of curves read at a time
 
 
@@ -159,6 +161,23 @@ class RunFolder:
             f"not opened: {counted(int(self._withheld.sum()), 'file')}, e.g. {first!r:.120}: this run was made "
             "elsewhere, by an older nlclean, or has been changed, and the data do not lie around it; --data-root DIR "
             "names their folder"
+        )
+
+    @property
+    def moved(self) -> str:
+        """A sentence where files that the audit has read are no longer where it read them; "" where they are."""
+        manifest = self.manifest
+        of_files = manifest.modality != "vector" or manifest.source.media
+        if manifest.uris is None or not of_files or "content" not in self.report.table.column_names:
+            return ""
+        was_read = np.array([bool(content) for content in self.report.table["content"].to_pylist()])
+        read = [uri for uri in manifest.uris[was_read].tolist() if uri and not is_elsewhere(uri)]
+        few = read[:: len(read) // LOOKED_FOR + 1]
+        if not few or any(os.path.exists(uri if (place := member(uri)) is None else place.archive) for uri in few):
+            return ""
+        return (
+            f"the files are not where they were audited, e.g. {few[0]!r:.120}: nothing is shown of them; move their "
+            "folder back, or put a link in its place"
         )
 
     def need_files(self) -> None:

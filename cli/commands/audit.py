@@ -39,7 +39,11 @@ reading_options = together(
         "--annotator-column",
         help="Column of who labelled an item, or NAMES of a column of labels each; none.  [default: detected]",
     ),
-    click.option("--features", type=_PATH, help="File of embeddings, aligned by row."),
+    click.option(
+        "--features",
+        type=_PATH,
+        help="File of embeddings, aligned by row; or `none`, where rows are judged by --pred-probs or --history alone.",
+    ),
     click.option("--features-columns", metavar="NAMES", help="Columns of one number each, e.g. 'emb_*'."),
     click.option("--path-prefix", help="Text before every path, e.g. train/."),
     click.option("--path-suffix", help="Text behind every path, e.g. .jpg."),

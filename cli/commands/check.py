@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cleanlab_lite.text import counted
+
 from .. import diagnostics
 from ..diagnostics import ExitCode
 from ..help import HelpfulCommand
@@ -132,6 +134,7 @@ def command(
     text = formats[form]()
     if write_baseline is not None:
         _write(write_baseline, baseline_text(gate.rows))
+        diagnostics.note(f"baseline of {counted(len(gate.rows), 'row')}: {write_baseline}")
     if target is None:
         (output.line if form == "text" else output.document)(text.removesuffix("\n"))
     else:

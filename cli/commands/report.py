@@ -68,8 +68,8 @@ def command(
         from ..progress import Drawer
 
         found = RunFolder(run, data_roots=data_roots)
-        if found.has_manifest and found.withheld:
-            diagnostics.warn(found.withheld)
+        if found.has_manifest and (unseen := found.withheld or found.moved):
+            diagnostics.warn(unseen)
         with Drawer() as drawer, found.blamed():
             size = write_page(found, page, force=force, on_progress=drawer)
         if as_json:

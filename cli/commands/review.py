@@ -67,6 +67,6 @@ def command(
     elif web:
         session.serve(found, reviewer, port=port or 0, target=target)
     else:
-        if found.has_manifest and found.withheld:
-            diagnostics.warn(found.withheld)
+        if found.has_manifest and (unseen := found.withheld or found.moved):
+            diagnostics.warn(unseen)
         session.review(found, reviewer, calibrate=calibrate, target=target)

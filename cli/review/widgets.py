@@ -21,7 +21,7 @@ from textual.widgets import Static
 
 from cleanlab_lite.evidence.decisions import Decision
 from cleanlab_lite.report.reasons import ISSUES
-from cleanlab_lite.text import chance, escape, room_of, short_name, shorten
+from cleanlab_lite.text import chance, escape, room_of, short_name, shorten, shorten_path
 
 from .previews import Paint, braille, sparkline, tile
 from .samples import Curve, Neighbour, Sample
@@ -237,7 +237,7 @@ def neighbour_line(near: Neighbour, width: int, sample: Sample | None = None) ->
         wide = _label_room(sample.nearest, width - len(similarity) - 2)
         label = _padded(_short(near.label, sample.classes, wide), wide + 2)
     room = max(width - len(similarity) - room_of(label), 8)
-    return Content.assemble((similarity, _QUIET), label, (shorten(escape(near.id), room), _QUIET))
+    return Content.assemble((similarity, _QUIET), label, (shorten_path(escape(near.id), room), _QUIET))
 
 
 def _label_room(rows: Sequence[Neighbour], room: int) -> int:
@@ -278,7 +278,7 @@ def _facts(sample: Sample, width: int, decision: Decision | None, settled: str, 
         lines += _bullets("", [escape(values["error"])], width)
     lines += _bullets("Why", [escape(reason) for reason in sample.reasons], width)
     copies = [
-        f"{_short(copy.label, sample.classes, 24, 'no label')}: {shorten(escape(copy.id), max(width - 28, 12))}"
+        f"{_short(copy.label, sample.classes, 24, 'no label')}: {shorten_path(escape(copy.id), max(width - 28, 12))}"
         for copy in sample.copies[:5]
     ]
     lines += _bullets("Same content", copies, width)
@@ -300,7 +300,7 @@ def _blind_facts(sample: Sample, width: int, decision: Decision | None) -> list[
 
 
 def _identity(sample: Sample, width: int) -> list[Content]:
-    lines = [_line("id", Content(shorten(escape(sample.values["id"]), width - _NAME_WIDTH)))]
+    lines = [_line("id", Content(shorten_path(escape(sample.values["id"]), width - _NAME_WIDTH)))]
     if split := sample.values["split"]:
         lines.append(_line("split", Content(shorten(escape(split), width - _NAME_WIDTH))))
     return lines

@@ -23,7 +23,7 @@ from cleanlab_lite.archives import ENDINGS as ARCHIVES
 from cleanlab_lite.errors import ConfigError, ManifestError
 from cleanlab_lite.files import is_remote, local_path, reading
 from cleanlab_lite.manifest.labels import POLICIES, WHOLE
-from cleanlab_lite.manifest.manifest import Manifest, Modality, Source
+from cleanlab_lite.manifest.manifest import NO_FEATURES, Manifest, Modality, Source
 from cleanlab_lite.manifest.readers.archive import read_shards, table_in
 from cleanlab_lite.manifest.readers.arrow import DATASET, SPLITS, read_arrow, read_feather, read_saved_dataset
 from cleanlab_lite.manifest.readers.base import UNREAD, FileKeeper, Rows, bare, ending, list_folder, texts, what_to_do
@@ -124,7 +124,8 @@ def read_manifest(
     `path` is a CSV, TSV, JSONL or Parquet file, a folder or glob of them, a folder with a `manifest.*` or a Hugging
     Face `metadata.*`, a class-per-folder tree, or an `.npz` of features and labels; files may be URLs (fsspec).
     Columns are detected by their names unless named here, and `Source.notes` says what was detected.
-    `features` is an `.npy` or `.npz` file with row i for row i of the manifest; `features_columns` are the names, or
+    `features` is an `.npy` or `.npz` file with row i for row i of the manifest, or "none": rows have neither files nor
+    vectors, and are judged by evidence that is brought. `features_columns` are the names, or
     patterns with commas, of columns that hold a number each. `keep` makes files of pictures inside tables.
     `path_prefix` and `path_suffix` are put around every path, `path_root` is the folder that relative ones start from.
     Where the first files are not there, they are looked for once, see `places`. Files that stay missing are found when
@@ -154,7 +155,9 @@ def read_manifest(
     options = {"annotator_column": annotator_column, "multi_label": multi_label, "segments": segments}
     meaning = Meaning(asked, {"places": places, **options})
     rows = _read_rows(name, meaning, layout=layout)
-    if features is not None:
+    if features is not None and os.fspath(features) == NO_FEATURES:
+        rows = without_features(rows)
+    elif features is not None:
         rows = _with_features(rows, local_path(os.fspath(features)), features_column or features_columns)
     elif features_columns is not None:
         rows = with_columns(rows, features_columns, features_column)
@@ -214,7 +217,9 @@ def to_manifest(
     _refuse_logins(rows, uris)
     matrix = rows.features if columns.features is None else column_features(rows, columns.features)
     kind: Modality = "vector"
-    if matrix is not None:
+    if matrix is not None and not matrix.shape[1]:
+        kind_note = "neither files nor vectors: what you bring judges the rows"
+    elif matrix is not None:
         kind_note = f"modality: vector ({matrix.shape[1]} features)"
     else:
         kind, kind_note = _media(rows, [] if uris is None else uris.tolist(), path, columns.path or "")
@@ -784,6 +789,13 @@ def _with_features(rows: Rows, path: str, features_column: str | None) -> Rows:
         other = f"column {features_column!r}" if features_column else f"{rows.path!r}"
         raise ManifestError(f"features are given twice: in {path!r} and in {other}", hint="leave one of them out")
     return replace(rows, features=load_features(path, rows), notes=(*rows.notes, f"features: {path}"))
+
+
+def without_features(rows: Rows) -> Rows:
+    """With vectors of no number: there is nothing to look at."""
+    if rows.features is not None:
+        raise ManifestError(f"{rows.path!r} holds vectors", hint="leave --features none out")
+    return replace(rows, features=np.zeros((len(rows.table), 0), np.float32))
 
 
 def with_columns(rows: Rows, patterns: str, features_column: str | None) -> Rows:

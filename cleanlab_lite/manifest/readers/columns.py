@@ -398,6 +398,8 @@ def _several(rows: Rows, found: str, row: int) -> ManifestError:
 def _how_to_name(rows: Rows, roles: Iterable[str]) -> str:
     options = [f"--{role}-column" for role in roles]
     hint = f"name {'it' if len(options) == 1 else 'them'} with {', '.join(options)}"
+    if "path" in roles:
+        hint += "; --features none, where rows have neither files nor vectors and --pred-probs judges them"
     if "label" in roles and (likely := _likely_labels(rows)):
         shown = ", ".join(f"{name!r} ({count:,})" for name, count in list(likely.items())[:SHOWN])
         hint += f"; few values that repeat are in {shown}, such as --label-column {shlex.quote(next(iter(likely)))}"
@@ -908,14 +910,18 @@ def _looks_merged(labels: np.ndarray) -> bool:
 
 
 def classes_in_words(labels: np.ndarray, classes: Sequence[str]) -> str:
-    """The names of the classes and their rows, the largest where there are many."""
+    """The names of the classes and their rows; where there are many, of the largest and the smallest."""
     counts = np.bincount(labels[labels >= 0], minlength=len(classes))
-    order = np.argsort(-counts, kind="stable")[:CLASSES_SHOWN]
-    places = np.sort(order)
+    order = np.argsort(-counts, kind="stable")
     short = short_names(classes, WIDEST)
-    shown = ", ".join(f"{short.get(classes[place], classes[place])!r} {counts[place]:,}" for place in places)
-    more = f" and {len(classes) - len(places)} smaller ones" if len(classes) > len(places) else ""
-    return f"{counted(len(classes), 'class')}: {shown}{more}"
+
+    def named(places: np.ndarray) -> str:
+        return ", ".join(f"{short.get(classes[place], classes[place])!r} {counts[place]:,}" for place in places)
+
+    if len(classes) <= CLASSES_SHOWN + 1:
+        return f"{counted(len(classes), 'class')}: {named(np.arange(len(classes)))}"
+    more = f"{len(classes) - CLASSES_SHOWN:,} smaller ones, down to {named(order[-1:])}"
+    return f"{counted(len(classes), 'class')}: {named(np.sort(order[:CLASSES_SHOWN]))} and {more}"
 
 
 def _label_notes(labels: np.ndarray, classes: list[str]) -> list[str]:
