@@ -36,7 +36,7 @@ Letters: n rows, k classes, v views. Rows without a label or without features ar
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -63,6 +63,7 @@ from cleanlab_lite.run.summary import UNDECIDED
 
 LEAST = 1e-5  # p_mislabel is never nearer to 0 or 1
 FEW = 8.0  # rows of a class of which half is believed, if no prediction were the given label
+LEAST_BELIEVED = 2 / 3  # with less, which 1 of 42 sets of ten rows a class has, users are told to go by the order
 STEP = 1e-6  # probabilities nearer to each other than this are one plateau
 DRAWS = 4  # planted labels a row, of either kind
 CLEAR = 0.1  # expected share of errors among the rows that the confusion calls wrong, up to which it is believed alone
@@ -97,6 +98,16 @@ class Estimators:
     def believed(self) -> float:
         """Share of what the estimators count, and the power of odds, by how many rows a class has on average."""
         return self.rows / (self.rows + FEW * self.disagreement * self.classes)
+
+    @property
+    def too_few(self) -> bool:
+        """Whether the rows of a class are too few to judge: the order of all rows says more than p."""
+        return self.believed < LEAST_BELIEVED
+
+    @property
+    def facts(self) -> dict[str, float | None]:
+        """As the summary has it."""
+        return asdict(self) | {"believed": self.believed}
 
     @property
     def voices(self) -> list[float]:

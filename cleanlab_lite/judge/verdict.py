@@ -5,7 +5,7 @@ Letters: n samples, k classes, m proxies, p planted rows. All functions are pure
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -75,6 +75,7 @@ class Verdict:
     alone: np.ndarray  # (n,) bool: the only row of its class, copies aside, which is not judged
     contrary: np.ndarray  # (n,) bool: decided rows that contradict the data, where these are many
     crowd: Crowd | None = None  # of the judged rows, where several annotators have labelled them
+    estimators: Estimators | None = None  # that the noise rate is a median of, where it is one
 
 
 @dataclass(frozen=True)
@@ -216,10 +217,11 @@ def combine(
         weight=np.where(known, 1 - np.nan_to_num(p), 0.0),
         columns=columns,
         reasons=reasons,
-        facts=facts | {"judged_rows": len(part)} | ({"rate": asdict(estimators)} if estimators else {}),
+        facts=facts | {"judged_rows": len(part)} | ({"rate": estimators.facts} if estimators else {}),
         alone=alone,
         contrary=_spread(contradicting, judged),
         crowd=heard,
+        estimators=estimators,
     )
 
 
