@@ -634,10 +634,10 @@ def warnings(verdict: Verdict, inputs: Inputs, advice: Sequence[str]) -> list[st
             "judged: nothing else says what the class looks like; are the labels spelled as they should be?"
         )
     rate, estimators = verdict.calibration.rate, verdict.estimators
-    too_few = estimators is not None and estimators.too_few
-    if estimators is not None and too_few:
+    few = estimators if estimators is not None and estimators.too_few else None
+    if few is not None:
         found.append(
-            f"classes have {estimators.rows / estimators.classes:.0f} rows on average, too few to judge: few rows are "
+            f"classes have {few.rows / few.classes:.0f} rows on average, too few to judge: few rows are "
             "flagged, and the noise rate says little. Go by the order of the rows (`nlclean review`; all are on the "
             "page of `nlclean report --html`). Decisions of `nlclean review --calibrate`, given to another audit by "
             "`--trusted`, mend the rate; more rows of every class help most"
@@ -647,7 +647,7 @@ def warnings(verdict: Verdict, inputs: Inputs, advice: Sequence[str]) -> list[st
     elif "uncalibrated" in rate.method:
         found.append("without enough planted errors p_mislabel is not calibrated: rely on the order of the rows")
     elif not rate.reported.determined:
-        why = "classes have too few rows" if too_few else "too little is learned from these labels"
+        why = "classes have too few rows" if few is not None else "too little is learned from these labels"
         why = "decisions contradict them" if verdict.contrary.any() else why
         found.append(
             f"the noise rate is hardly determined: {why}; nothing is changed without a person (`nlclean review`)"
