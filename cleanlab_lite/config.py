@@ -107,8 +107,8 @@ class AuditConfig:
     planted: float = _option(
         0.1,
         "how thorough",
-        "Share of rows given a planted wrong label, by which networks of a single view are calibrated; with 0 by what "
-        "their held-out predictions say of such labels.",
+        "Share of rows given a planted wrong label, by which networks of a single view are calibrated, beside what "
+        "their held-out predictions say of such labels; with 0 by that alone.",
         least=0,
         most=0.3,
     )

@@ -642,13 +642,22 @@ def warnings(verdict: Verdict, inputs: Inputs, advice: Sequence[str]) -> list[st
             f"{alone:,} {'row is' if alone == 1 else 'rows are'} the only one of a class, copies aside, and not "
             "judged: nothing else says what the class looks like; are the labels spelled as they should be?"
         )
-    rate = verdict.calibration.rate
+    rate, estimators = verdict.calibration.rate, verdict.estimators
+    few = estimators if estimators is not None and estimators.too_few else None
+    if few is not None:
+        found.append(
+            f"classes have {few.rows / few.classes:.0f} rows on average, too few to judge: few rows are "
+            "flagged, and the noise rate says little. Go by the order of the rows (`nlclean review`; all are on the "
+            "page of `nlclean report --html`). Decisions of `nlclean review --calibrate`, given to another audit by "
+            "`--trusted`, mend the rate; more rows of every class help most"
+        )
     if "unknown" in rate.method:
         found.append(f"{UNLEARNED}: {advice[0]} (`nlclean report` says what else to try)")
     elif "uncalibrated" in rate.method:
         found.append("without enough planted errors p_mislabel is not calibrated: rely on the order of the rows")
     elif not rate.reported.determined:
-        why = "decisions contradict them" if verdict.contrary.any() else "too little is learned from these labels"
+        why = "classes have too few rows" if few is not None else "too little is learned from these labels"
+        why = "decisions contradict them" if verdict.contrary.any() else why
         found.append(
             f"the noise rate is hardly determined: {why}; nothing is changed without a person (`nlclean review`)"
         )

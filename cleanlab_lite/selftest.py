@@ -8,9 +8,9 @@ p_mislabel over the flags, and the share of the sum of p_mislabel that is flagge
 is, and where little is learned the rate is mostly too high: so the interval is what the same probabilities say at rates
 further down and up, `WAY` of the way to the ends of the rate's own interval, on a logarithmic scale. AP is rather a
 matter of how well the rows are told apart, which the probabilities may overstate or understate: its ends are at odds
-raised to a lower and a higher power. People's errors
-were nowhere as easy to see as planted ones; that is why worlds do not make the headline. They widen its interval
-where they contradict it: by how much was planted among as many of the most suspicious rows as the run flags.
+raised to a lower and a higher power, further apart where classes have few rows. People's errors were nowhere as easy to
+see as planted ones; that is why worlds do not make the headline. They widen its interval where they contradict it: by
+how much was planted among as many of the most suspicious rows as the run flags.
 
 Few errors in a small set would tell little: then more are planted, and count so much less (`Scored.weight`) that
 precision is that at the estimated rate (a change of priors: Elkan, IJCAI 2001).
@@ -59,6 +59,7 @@ class Believed:
     matrix: np.ndarray  # (k, k) P(given | true)
     rate: float
     rates: tuple[float, float]  # ends of its interval
+    share: float  # of what was counted, that is believed: the less, the fewer rows a class has
     score: np.ndarray  # (n,) higher is cleaner
     flagged: np.ndarray  # (n,) bool, judged rows only
 
@@ -196,6 +197,7 @@ def believe(run: RunFolder, manifest: Manifest) -> Believed:
         matrix=matrix,
         rate=estimate,
         rates=(low, high),
+        share=(run.summary.detectors.get("rate") or {}).get("believed", 1.0),
         score=numbers(table, "label_score"),
         flagged=flags(table, "is_label_issue") & judged,
     )
@@ -329,7 +331,9 @@ def expect(outcomes: Sequence[Outcome], believed: Believed) -> Expected:
     found = [share * believed.depth / believed.rate for share in at_depth]
     recall = _between(centre.recall, [each.recall for each in ends] + found, believed.rate * len(p))
     seen = [each.average_precision for each in planted if each.average_precision is not None]
-    for power, rate in zip((1 - SURER, 1 + SURER), believed.towards_ends(WAY_OF_AP), strict=True):
+    few = np.sqrt(believed.share)
+    powers = (1 - SURER) * few, (1 + SURER) / few
+    for power, rate in zip(powers, believed.towards_ends(WAY_OF_AP), strict=True):
         seen.append(promise(scale_odds(raised(p, power), rate), score, flagged).average_precision)
     ap = _between(centre.average_precision, seen, believed.rate * len(p))
     sentence = (

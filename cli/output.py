@@ -410,6 +410,8 @@ def _leakage(shared: Sequence[Leak]) -> None:
 
 
 def _worst_classes(classes: Sequence[ClassNoise]) -> None:
+    from cleanlab_lite.run.summary import FEW
+
     judged, few = [row for row in classes if not row.too_few], [row for row in classes if row.too_few]
     worst = sorted(judged, key=lambda row: -(row.noise_rate or 0))[:_WORST_CLASSES]
     _table(
@@ -427,7 +429,10 @@ def _worst_classes(classes: Sequence[ClassNoise]) -> None:
         ],
         right=(1, 2, 3, 4),
     )
-    _sentences("Classes without a noise rate", [f"{_label(row.label)}: {row.too_few}" for row in few])
+    each = [f"{_label(row.label)}: {row.too_few}" for row in few]
+    if len(few) > 1 and not judged:
+        each = [f"all {len(few):,}: too few to judge (n < {FEW})"]
+    _sentences("Classes without a noise rate", each)
 
 
 def _top_confusions(confusions: Sequence[Confusion]) -> None:

@@ -134,6 +134,24 @@ def test_a_handful_of_rows(here, capsys, n, k):
         nothing_was_learned(seen)
 
 
+def test_classes_of_three_rows_are_too_few_and_it_is_said_what_to_do(here, capsys):
+    features, labels, _ = world(60, 20, noise=0.15, d=16, gap=4)
+    seen = audited(capsys, features, labels)
+    text = " ".join(seen.result.err.split())
+    assert "classes have 3 rows on average, too few to judge:" in text
+    assert "hardly determined: classes have too few rows" in text
+    for what in ("order of the rows", "nlclean review", "--trusted", "more rows of every class"):
+        assert what in text
+    assert "all 20: too few to judge (n < 10)" in seen.result.out and "(n = 3)" not in seen.result.out
+    assert seen.flagged.sum() <= 6
+
+
+@pytest.mark.parametrize(("n", "gap"), [(100, 10), (800, 4)], ids=["strong features", "many rows"])
+def test_classes_of_few_rows_that_are_told_apart_and_of_many_are_not_too_few(here, capsys, n, gap):
+    features, labels, _ = world(n, 20, noise=0.1, d=16, gap=gap)
+    assert "too few to judge:" not in audited(capsys, features, labels).result.err
+
+
 def test_ten_labelled_rows_of_three_hundred(here, capsys):
     features, labels, _ = world(300, 3)
     labels[10:] = -1

@@ -156,6 +156,17 @@ def test_a_few_decisions_that_contradict_the_report_move_it_little_and_make_it_u
         assert count == 1 or found.high - found.low > 0.4 * len(p)
 
 
+@pytest.mark.parametrize("kind", ["dropped", "kept"])
+def test_probabilities_of_undecided_rows_add_up_to_the_count_that_is_shown(kind):
+    """Of 10 rows that contradict, p was a mean and the count a median: .22 beside .13 of the rows."""
+    p, _ = world()
+    rows = np.flatnonzero(p < 0.05 if kind == "dropped" else p > 0.95)[:10]
+    given = looks(rows, np.full(len(p), kind == "dropped"))
+    found = calibrate_by(p, p >= 0.5, given)
+    assert found.p.sum() == pytest.approx(found.everything.estimate, abs=0.02 * len(p))
+    assert found.p[~given.decided].mean() == pytest.approx(p.mean(), abs=0.04)
+
+
 def test_many_decisions_that_contradict_the_report_are_believed():
     p, _ = world()
     found = calibrate_by(p, p >= 0.5, contradicting(p, 200)).everything

@@ -147,7 +147,7 @@ def believed(rate: float, low: float, high: float) -> Believed:
     """A run that is as sure of 1,000 flagged rows as of 9,000 others, and more or less so of the rate."""
     p, nothing = np.repeat([0.9, 0.1], [1000, 9000]), np.zeros(10_000, dtype=np.int64)
     none = np.empty((len(p), 0), dtype=np.int64)
-    return Believed(nothing, p, nothing, none, np.eye(2), rate, (low, high), -p, p >= 0.5)
+    return Believed(nothing, p, nothing, none, np.eye(2), rate, (low, high), 1.0, -p, p >= 0.5)
 
 
 def test_probabilities_that_are_right_promise_what_comes_true():
@@ -182,6 +182,20 @@ def test_the_interval_of_ap_holds_where_rows_are_told_apart_better_or_worse_than
     found = expect([], run).average_precision
     assert found.low < average_precision(-p, wrong) < found.high
     assert not found.low < average_precision(-p, rng.random(len(p)) < raised(p, power**3)) < found.high
+
+
+@pytest.mark.parametrize("power", [0.5, 1.5])
+def test_the_interval_of_ap_is_wider_where_classes_have_few_rows(power):
+    rng = np.random.default_rng(0)
+    p = rng.beta(0.2, 0.8, 10_000)
+    run = believed(float(p.mean()), float(p.mean()) - 0.01, float(p.mean()) + 0.01)
+    many = replace(run, p=p, score=-p, flagged=p >= 0.5)
+    few = replace(many, share=0.6)
+    real = average_precision(-p, rng.random(len(p)) < raised(p, power))
+    of_many, of_few = (expect([], each).average_precision for each in (many, few))
+    assert not of_many.low < real < of_many.high
+    assert of_few.low < real < of_few.high
+    assert expect([], few).precision == expect([], many).precision
 
 
 def test_worlds_that_contradict_the_run_widen_the_interval():

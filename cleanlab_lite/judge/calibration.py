@@ -33,6 +33,7 @@ TAIL = np.linspace(0.05, 0.6, 56)  # quantiles of the planted rows at which the 
 BOOTSTRAPS = 200
 CLEAR = 0.15  # expected share of errors among the rows a mixture calls wrong, up to which it is believed
 CHANCE = 0.1  # Cohen's kappa of the out-of-sample predictions below which nothing was learned
+COUNTED, PLANTED = "two clear groups", "planted errors"  # methods of a rate
 FEW_PLANTS = 10  # of one kind; with fewer the mixture alone must do
 
 
@@ -84,7 +85,7 @@ def calibrate(evidence: Evidence, ranking: np.ndarray, *, seed: int = 0) -> Cali
     sampling = 1.96 * np.sqrt(counted * (1 - counted) / len(ranking))
     if unsure < CLEAR * counted and counted <= most + sampling:
         spread = unsure + sampling
-        rate = NoiseRate(counted, max(counted - spread, 0.0), min(counted + spread, 1.0), "two clear groups")
+        rate = NoiseRate(counted, max(counted - spread, 0.0), min(counted + spread, 1.0), COUNTED)
         return Calibration(rate, groups, scale_odds(groups, rate.low), scale_odds(groups, rate.high))
 
     first, end = history.safe_window(evidence.labels)
@@ -102,7 +103,7 @@ def calibrate(evidence: Evidence, ranking: np.ndarray, *, seed: int = 0) -> Cali
     hit = hit_chance(evidence.labels, pred_probs, ranking, estimate)
     low, high = interval(rest, of_class, of_row, seed)
     low /= 1 + low * hit  # as for the estimate; the upper end stays cautious
-    rate = NoiseRate(estimate, min(low, estimate), max(high, estimate), "planted errors")
+    rate = NoiseRate(estimate, min(low, estimate), max(high, estimate), PLANTED)
     wrong = wrong_probability(rest, np.concatenate([of_class, of_row]), estimate, estimate * hit)
     p = by_rank(ranking, wrong, estimate)
     # the same shape at both ends of the interval: computed anew it may cross the estimate

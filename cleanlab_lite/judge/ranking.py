@@ -43,12 +43,9 @@ class Witness:
 
 
 def witnesses(evidence: Evidence, *, seed: int) -> list[Witness]:
-    """The head, and the networks of each view.
-
-    None where networks with errors planted on one of them are all there is, or nothing says what it has not seen.
-    """
+    """The head, and the networks of each view; none where nothing says what it has not seen."""
     if evidence.head is None and not evidence.beside:
-        if evidence.plants is not None or evidence.pred_probs is None:
+        if evidence.pred_probs is None:
             return []
         return [Witness(evidence.view, rank(evidence, seed=seed), held_out_by(evidence))]
     found = [] if evidence.head is None else [Witness("", evidence.head.score, evidence.head)]

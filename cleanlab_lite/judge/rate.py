@@ -11,6 +11,7 @@ data with known errors. They need held-out logits of one head, and what other he
 - views: Dawid and Skene's model of the given label and what each of several independent views predicts.
 - halves: with one view the same of two regressions on disjoint halves of its components, mean over a few ways to halve
   them. They repeat each other's mistakes, and count where there are no views.
+- shown: in the place of both where networks of one view are all there is, errors that one of them was taught.
 
 Where the confusion leaves hardly a row in doubt, it has counted the wrong labels, and the others are not asked: planted
 labels tell nothing where no right one lies near them.
@@ -21,7 +22,8 @@ Where classes have few rows, all of them overcount, and p is too sure which labe
 for a wrong label, and confusions are made of chance; the more so the more predictions differ from the labels, d of
 them. With c rows a class, c / (c + `FEW` d) of what is counted is believed (all of it where hardly a row is in doubt),
 and the odds of p are raised to that power. `FEW` was chosen on CIFAR-10N and ESC-50 and held on other data
-(benchmarks/RESULTS.md, "Few rows of a class").
+(benchmarks/RESULTS.md, "Few rows of a class"), and so was `FEW_FOR_NETWORKS`: these need more rows than a regression,
+and have no halves beside them.
 
 The interval begins at the least of what they say, and of what errors planted along the confusions of whole classes say,
 which are easier to see than real ones. Errors that are what the row looks most like are errors in nobody's eyes, and of
@@ -36,7 +38,7 @@ Letters: n rows, k classes, v views. Rows without a label or without features ar
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -63,6 +65,8 @@ from cleanlab_lite.run.summary import UNDECIDED
 
 LEAST = 1e-5  # p_mislabel is never nearer to 0 or 1
 FEW = 8.0  # rows of a class of which half is believed, if no prediction were the given label
+FEW_FOR_NETWORKS = 16.0  # the same where networks of one view are all there is
+LEAST_BELIEVED = 2 / 3  # with less, which 1 of 42 sets of ten rows a class has, users are told to go by the order
 STEP = 1e-6  # probabilities nearer to each other than this are one plateau
 DRAWS = 4  # planted labels a row, of either kind
 CLEAR = 0.1  # expected share of errors among the rows that the confusion calls wrong, up to which it is believed alone
@@ -81,6 +85,8 @@ class Estimators:
     unsure: float  # share of the rows that the confusion is expected to put on the wrong side
     rows: int  # judged
     classes: int  # that these have
+    few: float = FEW
+    shown: float | None = None  # by errors that one of the networks was shown, where networks of one view are alone
 
     @property
     def clear(self) -> bool:
@@ -96,12 +102,22 @@ class Estimators:
     @property
     def believed(self) -> float:
         """Share of what the estimators count, and the power of odds, by how many rows a class has on average."""
-        return self.rows / (self.rows + FEW * self.disagreement * self.classes)
+        return self.rows / (self.rows + self.few * self.disagreement * self.classes)
+
+    @property
+    def too_few(self) -> bool:
+        """Whether the rows of a class are too few to judge: the order of all rows says more than p."""
+        return self.believed < LEAST_BELIEVED
+
+    @property
+    def facts(self) -> dict[str, float | None]:
+        """As the summary has it."""
+        return asdict(self) | {"believed": self.believed}
 
     @property
     def voices(self) -> list[float]:
         """Those that the median is of."""
-        crowd = self.halves if self.views is None else self.views
+        crowd = self.shown if self.shown is not None else self.halves if self.views is None else self.views
         return [self.planted, self.confusion, *([] if crowd is None else [crowd])]
 
     @property
@@ -140,6 +156,8 @@ def judge_rate(
     views: Sequence[np.ndarray] = (),
     ranking: np.ndarray | None = None,
     *,
+    few: float = FEW,
+    shown: Calibration | None = None,
     seed: int = 0,
 ) -> Judged:
     """Calibrate a ranking of the rows by what a head says of them.
@@ -148,6 +166,8 @@ def judge_rate(
         labels: (n,) int64, -1 where there is none.
         views: what each view predicts alone, (n,) int64, for every row that is judged; with fewer than two no voters.
         ranking: (n,) higher is cleaner, NaN where there is nothing to judge; the head's own score by default.
+        few: rows of a class of which half is believed.
+        shown: of networks, by errors that one of them was shown: an estimator, and a shape.
     """
     ranking = held_out.score if ranking is None else ranking
     judged = np.flatnonzero((labels >= 0) & np.isfinite(held_out.score) & np.isfinite(ranking))
@@ -173,6 +193,8 @@ def judge_rate(
         unsure=float(np.minimum(by_confusion, 1 - by_confusion).mean()),
         rows=len(judged),
         classes=len(np.unique(labels[judged])),
+        few=few,
+        shown=None if shown is None else shown.rate.estimate,
     )
     voted, by_vote = rows, by_views
     if by_vote is None and by_halves:  # neighbours are too much like the ridge to count what it gets wrong, but sharpen
@@ -184,6 +206,8 @@ def judge_rate(
     ]
     if by_vote is not None:
         shapes.append(along(ranking[voted], by_vote, ranking[judged]))
+    if shown is not None:
+        shapes.append(shown.p_mislabel[judged])
     mean = np.mean([scale_odds(shape, estimators.rate) for shape in shapes], axis=0)
     p = scale_odds(raised(mean, estimators.believed), estimators.rate)
     return Judged(_calibration(labels, judged, p, ranking, estimators), estimators)

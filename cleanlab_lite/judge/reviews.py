@@ -12,9 +12,9 @@ opposite of p'. Either all of these are errors, of a share e that is small and b
 same rows; or, of rows that were not drawn at random, g is anything (`ANY`), and as many of them as errors and odd picks
 explain, of the latter `ODD_PICKS` on average however many decisions there are, say nothing of other rows. What is left
 of g is true of all: p'' = f + (1 - 2 f) p'. So a few contradictions leave p about where it was, with a wide interval,
-and many move it fully. Counts are medians where people hardly err (`SLIPS`) and one person's decisions are taken at
-their word. Intervals trust people less: e may be larger (`ERRORS`), each draw has its own, and a decided row is wrong
-with the odds of p'' times (1 - e) / e or e / (1 - e).
+and many move it fully. p and counts are medians, so that they agree, where people hardly err (`SLIPS`) and one person's
+decisions are taken at their word. Intervals trust people less: e may be larger (`ERRORS`), each draw has its own, and a
+decided row is wrong with the odds of p'' times (1 - e) / e or e / (1 - e).
 
 When to stop: no model. `random_order` shuffles every stratum and mixes them in fixed shares, so any beginning of it is
 a stratified random sample. Of a stratum of N rows, W of them wrong, n were looked at and x were wrong. That sequence
@@ -432,12 +432,12 @@ def _count(group: np.ndarray, looks: Looks, found: np.ndarray, spread: np.ndarra
 def _refit(
     p: np.ndarray, level: np.ndarray, stratum: np.ndarray, looks: Looks, posterior: _Posterior, error: float
 ) -> np.ndarray:
-    """(n,) mean over the posterior; with the decision where there is one."""
+    """(n,) median over the posterior, as counts are; with the decision where there is one."""
     result = np.full(len(p), np.nan)
     rows = np.flatnonzero(np.isfinite(p))
     if len(rows):
         number, x, offset = _binned(level, stratum, rows)
-        result[rows] = posterior.p(x, offset).mean(axis=0)[number]
+        result[rows] = np.median(posterior.p(x, offset), axis=0)[number]
     for wrong in (False, True):
         decided = np.isfinite(p) & looks.known & (looks.wrong == wrong)
         result[decided] = _given_decision(result[decided], wrong, error)

@@ -5,7 +5,7 @@ Letters: n samples, k classes, m proxies, p planted rows. All functions are pure
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from cleanlab_lite.errors import EvidenceError
 from cleanlab_lite.evidence.evidence import NOBODY, Evidence
 from cleanlab_lite.evidence.history import History
 from cleanlab_lite.groups import differs, roots
-from cleanlab_lite.judge.calibration import Calibration, NoiseRate, calibrate, ceiling, scale_odds
+from cleanlab_lite.judge.calibration import COUNTED, PLANTED, Calibration, NoiseRate, calibrate, ceiling, scale_odds
 from cleanlab_lite.judge.closed_form import log_probability, sample_rows
 from cleanlab_lite.judge.crowd import Crowd, Voted, hear, weighed
 from cleanlab_lite.judge.detectors import DETECTORS
@@ -33,7 +33,7 @@ from cleanlab_lite.judge.ranking import (
     votes_of,
     witnesses,
 )
-from cleanlab_lite.judge.rate import Estimators, judge_rate, strictly
+from cleanlab_lite.judge.rate import FEW, FEW_FOR_NETWORKS, Estimators, judge_rate, strictly
 from cleanlab_lite.judge.reviews import Looks, calibrate_by, contrary
 from cleanlab_lite.registry import Spec
 from cleanlab_lite.run.report import FLAG
@@ -75,6 +75,7 @@ class Verdict:
     alone: np.ndarray  # (n,) bool: the only row of its class, copies aside, which is not judged
     contrary: np.ndarray  # (n,) bool: decided rows that contradict the data, where these are many
     crowd: Crowd | None = None  # of the judged rows, where several annotators have labelled them
+    estimators: Estimators | None = None  # that the noise rate is a median of, where it is one
 
 
 @dataclass(frozen=True)
@@ -221,10 +222,11 @@ def combine(
         weight=np.where(known, 1 - np.nan_to_num(p), 0.0),
         columns=columns,
         reasons=reasons,
-        facts=facts | {"judged_rows": len(part)} | ({"rate": asdict(estimators)} if estimators else {}),
+        facts=facts | {"judged_rows": len(part)} | ({"rate": estimators.facts} if estimators else {}),
         alone=alone,
         contrary=_spread(contradicting, judged),
         crowd=heard,
+        estimators=estimators,
     )
 
 
@@ -233,16 +235,23 @@ def judge_labels(
 ) -> tuple[np.ndarray, Calibration, Estimators | None]:
     """(n,) ranking, higher is cleaner; its calibration; and what the rate is a median of, where it is one.
 
-    Networks of one view are judged by the errors planted on one of them. Others, a head in closed form, several views
-    and out-of-sample probabilities of the user's own need none: the witness that agrees best with the given labels says
-    what planted errors would look like.
+    The witness that agrees best with the given labels says what planted errors would look like: a head in closed form,
+    networks, or out-of-sample probabilities of the user's own. Where networks of one view are all there is, errors that
+    one of them was shown say it too, and a ranking that falls apart into two clear groups is counted. A history alone
+    is judged by itself.
     """
     if not found:
         ranking = rank(evidence, seed=seed)
         return ranking, calibrate(evidence, ranking, seed=seed), None
     ranking, best = together(found), max(found, key=lambda each: each.agreement)
     votes = list(votes_of(evidence, found).values())
-    judged = judge_rate(best.held_out, evidence.labels, votes, ranking, seed=seed)
+    few, shown = FEW, None
+    if len(found) == 1 and best.view:  # networks of one view
+        few, shown = FEW_FOR_NETWORKS, calibrate(evidence, best.ranking, seed=seed)
+        if shown.rate.method == COUNTED:
+            return ranking, shown, None
+        shown = shown if shown.rate.method == PLANTED else None
+    judged = judge_rate(best.held_out, evidence.labels, votes, ranking, few=few, shown=shown, seed=seed)
     return ranking, judged.calibration, judged.estimators
 
 

@@ -18,7 +18,8 @@ LOOKS = {
 }
 ESTIMATORS = (
     "The noise rate is a median of estimators that fail differently: errors planted among the predictions, a confusion "
-    "of the true classes in the given labels, and votes of independent views or of halves of one"
+    "of the true classes in the given labels, and votes of independent views or of halves of one, or errors that a "
+    "network was shown"
 )
 CALIBRATED = {  # by what the method of the rate begins with
     "two clear groups": "The rows fell into two clear groups, right and wrong, which were counted; no planted error "
@@ -109,6 +110,7 @@ def _calibrated(summary: Summary) -> list[str]:
     )
     estimators = summary.detectors.get("rate") or {}
     names = {"planted": "planted errors", "confusion": "confusion", "views": "views", "halves": "halves"}
+    names["shown"] = "errors that a network was shown"
     said = [f"{text} {percent(estimators[name])}" for name, text in names.items() if estimators.get(name) is not None]
     if said and "median" in rate.method:
         found.append(f"The estimators said: {', '.join(said)}")
