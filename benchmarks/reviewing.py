@@ -169,7 +169,7 @@ def of_trusted(args: argparse.Namespace) -> None:
             after = audited(data, run.folder.parent / f"run-{count}", trusted).report.table
             rest, kept = judged.copy(), rows[~wrong[rows]]
             rest[rows] = False
-            flagged = flags(after, "is_label_issue")
+            flagged = flags(after)
             scores = (numbers(table, "label_score")[rest] for table in (before, after))
             shares = (wrong[rest].mean(), *(average_precision(score, wrong[rest]) for score in scores))
             cells = [f"{count}", f"{len(kept)}", f"{flagged[kept].sum()}", *(f"{share:.3f}" for share in shares)]

@@ -181,7 +181,7 @@ def agreeing(report: ReportTable) -> np.ndarray:
     """(n,) bool: rows without an issue, whose label is the most probable one by all together and by every view."""
     table = report.table
     label, predicted = (np.array(table[name].to_pylist(), dtype=object) for name in ("given_label", "predicted_label"))
-    fine = ~flags(table, "is_label_issue") & (np.array(table["issue"].to_pylist(), dtype=object) == "none")
+    fine = ~flags(table) & (np.array(table["issue"].to_pylist(), dtype=object) == "none")
     agree = fine & (label == predicted)
     for name in table.column_names:
         if name.startswith(VIEW_MARGIN) and table[name].null_count < len(report):

@@ -197,7 +197,7 @@ def believe(run: RunFolder, manifest: Manifest) -> Believed:
         rate=estimate,
         rates=(low, high),
         score=numbers(table, "label_score"),
-        flagged=flags(table, "is_label_issue") & judged,
+        flagged=flags(table) & judged,
     )
 
 
@@ -259,7 +259,7 @@ def score(world: World, classes: Sequence[str], report: ReportTable, rate: float
     return Scored(
         score=numbers(table, "label_score")[rows],
         p=p[rows],
-        flagged=flags(table, "is_label_issue")[rows],
+        flagged=flags(table)[rows],
         planted=planted,
         given=world.labels[rows],
         suggested=suggested[rows],

@@ -71,7 +71,7 @@ def advised_policy(run: Path, report: ReportTable) -> tuple[Policy, str] | None:
     actions = Counter(table["action"].to_pylist())
     relabel, drop = actions["relabel"], actions["drop"]
     # With corrections as good a classifier as without these rows, and more rows: RESULTS.md
-    if "prune" in written and flags(table, "is_label_issue").any():
+    if "prune" in written and flags(table).any():
         if relabel:
             return "correct-prune", f"{relabel:,} to relabel, other flagged rows left out"
         return "prune", "without the flagged rows"

@@ -115,7 +115,7 @@ def reviewed(table: pa.Table, decisions: Sequence[Decision]) -> Reviewed | None:
     judged = np.isfinite(p)
     if (looks.decided & judged).sum() < min(FEWEST, max(judged.sum(), 1)):
         return None
-    found = calibrate_by(p, flags(table, "is_label_issue"), looks)
+    found = calibrate_by(p, flags(table), looks)
     undecided = np.sort(found.p[np.isfinite(p) & ~looks.decided])[::-1][:AHEAD]
     return Reviewed(
         p=found.p,

@@ -216,7 +216,7 @@ def _tile(title: str, value: str, note: str) -> str:
 
 
 def _learning(report: ReportTable, history: StoredCurves | None) -> str:
-    suspect = flags(report.table, "is_label_issue")
+    suspect = flags(report.table)
     loss = np.asarray(report.table["loss_mean"].fill_null(np.nan), dtype=np.float64)
     figures = []
     if np.isfinite(loss).any():
