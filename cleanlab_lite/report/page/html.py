@@ -118,7 +118,7 @@ def _mixture(loss: np.ndarray, facts: dict[str, Any] | None) -> BetaMixture | Ga
     if facts is None or facts["degenerate"] or not facts["separated"]:
         return None  # no two groups were found
     if facts["family"] == "beta":
-        return fit_beta_mixture(loss, max_iterations=facts["iterations"])
+        return fit_beta_mixture(loss, rounds=facts["iterations"])
     return fit_gaussian_mixture(loss)
 
 
