@@ -12,12 +12,13 @@ from cleanlab_lite.addresses import unsigned
 from cleanlab_lite.arrays import Matrix, Part, blocks, rows_by
 from cleanlab_lite.copies import Duplicates
 from cleanlab_lite.evidence.evidence import Evidence
-from cleanlab_lite.judge.verdict import TOP, Verdict
+from cleanlab_lite.judge.verdict import Verdict
 from cleanlab_lite.manifest.manifest import Manifest
 from cleanlab_lite.report.reasons import order_reasons
 from cleanlab_lite.run.report import ACTIONS, FLAG, ISSUES, SCHEMA, SCHEMA_VERSION, ReportTable
 from cleanlab_lite.run.summary import FEW, Audited, ClassNoise, Confusion, Summary
 
+TOP = 3  # classes listed per row
 CONFUSIONS = 50  # pairs of classes kept in the summary
 ROWS = 50_000  # whose curves are averaged at a time
 # columns of the detectors with the number behind a reason
