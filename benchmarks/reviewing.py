@@ -19,10 +19,11 @@ from cleanlab_lite.config import preset
 from cleanlab_lite.judge.reviews import Looks, calibrate_by, random_order, remaining
 from cleanlab_lite.manifest.readers import read_manifest
 from cleanlab_lite.measure import average_precision
-from cleanlab_lite.pipeline import read_decided, run_audit, run_key, source_of
+from cleanlab_lite.pipeline import read_decided, run_audit, run_key
 from cleanlab_lite.run import Run, RunFolder
 from cleanlab_lite.run.columns import numbers
 from cleanlab_lite.run.report import FLAG, flags
+from cleanlab_lite.sources import source_of
 
 POINTS = 0.05  # of the precision of the flags
 DECISIONS = (0, 40, 100, 300)

@@ -282,6 +282,18 @@ def per_row(function: Callable[..., np.ndarray], matrix: Matrix, *columns: np.nd
     return np.concatenate([function(matrix[part], *(column[part] for column in columns)) for part in blocks(matrix)])
 
 
+def save_matrix(path: Path, matrix: Matrix) -> None:
+    """As an `.npy` file, block by block."""
+    first, *others = blocks(matrix)
+    rows = np.asarray(matrix[first])
+    with open(path, "wb") as file:
+        header = {"descr": np.lib.format.dtype_to_descr(rows.dtype), "fortran_order": False, "shape": matrix.shape}
+        np.lib.format.write_array_header_1_0(file, header)
+        file.write(np.ascontiguousarray(rows).data)
+        for part in others:
+            file.write(np.ascontiguousarray(matrix[part]).data)
+
+
 def without_own(values: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """A copy of values (n, k) in which the class of labels (n,) is -inf."""
     others = values.copy()

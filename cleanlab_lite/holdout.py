@@ -19,9 +19,9 @@ from cleanlab_lite.data.inputs import Inputs
 from cleanlab_lite.errors import ConfigError
 from cleanlab_lite.groups import roots
 from cleanlab_lite.manifest.manifest import PLURALS, WHOLE, Encoded, Manifest
-from cleanlab_lite.pipeline import Proxies
 from cleanlab_lite.run import Run, RunFolder
 from cleanlab_lite.run.report import VIEW_MARGIN, ReportTable, flags
+from cleanlab_lite.sources import Proxies
 from cleanlab_lite.text import counted, listing
 
 FOLDS = 4  # one of them is kept from learning, where there is nothing else to test on

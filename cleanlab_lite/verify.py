@@ -38,11 +38,12 @@ from cleanlab_lite.judge.closed_form import Ridge
 from cleanlab_lite.judge.reweighted import predict_reweighted
 from cleanlab_lite.manifest.manifest import Manifest
 from cleanlab_lite.measure import crossed_bootstrap
-from cleanlab_lite.pipeline import Proxies, regressed, run_audit, run_key, source_of
+from cleanlab_lite.pipeline import run_audit, run_key
 from cleanlab_lite.progress import OnProgress, Progress, ignore
 from cleanlab_lite.run import Run, RunFiles, RunFolder, layout
 from cleanlab_lite.run.report import ReportTable
 from cleanlab_lite.run.verification import HELPED, HURT, SAME, UNKNOWN, USELESS, VERSION, Verification, Way
+from cleanlab_lite.sources import Proxies, regressed, source_of
 
 SEEDS = 5
 WORTH = 0.005  # of accuracy: a gain that is surely less is none

@@ -46,7 +46,7 @@ import scipy.linalg
 import scipy.optimize  # noqa: F401
 import torch  # noqa: F401
 
-from cleanlab_lite import encoding, pipeline
+from cleanlab_lite import encoding, sources
 from cleanlab_lite.data import cache, media
 from cleanlab_lite.forecast import Forecast, Part
 from cleanlab_lite.manifest import readers  # noqa: F401
@@ -151,7 +151,7 @@ class Killer:
         training.observe = after("epoch", training.observe)
         media.decode_image = after("decode", media.decode_image)
         # what a forecast times is no step of the run
-        pipeline.Proxies.forecast = lambda *_: Forecast((Part.sure("report", 1.0),))  # type: ignore[method-assign]
+        sources.Proxies.forecast = lambda *_: Forecast((Part.sure("report", 1.0),))  # type: ignore[method-assign]
 
 
 def bind_root() -> None:

@@ -138,6 +138,11 @@ class Evidence:
             raise _missing("history")
         return self.history
 
+    @property
+    def kinds(self) -> list[str]:
+        """Names of what is there of all that a user can bring."""
+        return [name for name in ("history", "pred_probs", "features") if getattr(self, name) is not None]
+
     def fingerprint(self) -> str:
         """sha256 over the arrays that a user can bring: history, features, out-of-sample probabilities."""
         history = self.history
