@@ -317,6 +317,13 @@ def row_keys(rows: np.ndarray) -> np.ndarray:
     return mixed.sum(axis=1, dtype=np.uint64)
 
 
+def draw(weight: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """(n,) a class of every row, with chances like weight (n, k)."""
+    cumulative = weight.cumsum(axis=1)
+    drawn = (cumulative <= rng.random((len(weight), 1)) * cumulative[:, -1:]).sum(axis=1)
+    return np.minimum(drawn, weight.shape[1] - 1)
+
+
 def rows_by(values: np.ndarray) -> list[np.ndarray]:
     """Of each distinct one of values (n,), in order, the rows that have it, ascending."""
     order = np.argsort(values, kind="stable")

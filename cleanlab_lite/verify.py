@@ -33,6 +33,7 @@ from cleanlab_lite.config import AuditConfig, preset
 from cleanlab_lite.errors import ConfigError, ReportError
 from cleanlab_lite.export.formats import Policy
 from cleanlab_lite.export.policy import apply_policy
+from cleanlab_lite.groups import copies_in
 from cleanlab_lite.holdout import NAME_FILE, Audit, Looked, Rows, join, look, rows_of_file, rows_of_run
 from cleanlab_lite.judge.closed_form import Ridge
 from cleanlab_lite.judge.reweighted import predict_reweighted
@@ -263,8 +264,7 @@ def by_networks(run: RunFolder, school: School, lessons: Lessons, trial: Run, cl
     told = {name: proxy[name] for name in ("proxy", "loss", "strategy", "epochs")}
     plan, config = replace(source.plan, **told, recipes=1), source.config
     view, labels = plan.views[0], lessons[ORIGINAL][0].labels
-    copy_of = np.where(looked.group == np.arange(len(labels)), -1, looked.group)
-    task = Task.of(labels, school.whole.num_classes, looked.views[view], view=view, copy_of=copy_of)
+    task = Task.of(labels, school.whole.num_classes, looked.views[view], view=view, copy_of=copies_in(looked.group))
     predicted: dict[str, list[np.ndarray]] = {name: [] for name in lessons}
     with hire(plan.device, config.workers) as crew:
         bench, teaching = prepare_networks(task, plan, config, crew)

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from cleanlab_lite.arrays import draw
 from cleanlab_lite.judge.closed_form import hold_out
 from cleanlab_lite.judge.rate import (
     DRAWS,
     Estimators,
-    draw,
     judge_rate,
     margin,
     plant,

@@ -60,6 +60,12 @@ class Calibration:
     p_low: np.ndarray  # (n,) float64, if the rate were `rate.low`
     p_high: np.ndarray  # (n,) float64
 
+    @classmethod
+    def unknown(cls, n: int) -> Calibration:
+        """Where nothing was learned."""
+        nothing = np.full(n, np.nan)
+        return cls(NoiseRate(np.nan, 0.0, 1.0, "unknown: nothing was learned"), nothing, nothing, nothing)
+
 
 def calibrate(evidence: Evidence, ranking: np.ndarray, *, seed: int = 0) -> Calibration:
     """Calibrate a ranking (n,), higher is cleaner, by the planted rows of `evidence`, or without any by a mixture.
@@ -67,8 +73,7 @@ def calibrate(evidence: Evidence, ranking: np.ndarray, *, seed: int = 0) -> Cali
     Everything is NaN where the proxies predict held-out labels no better than chance.
     """
     if evidence.pred_probs is not None and kappa(predictions(evidence.pred_probs), evidence.labels) < CHANCE:
-        unknown = np.full(len(ranking), np.nan)
-        return Calibration(NoiseRate(np.nan, 0.0, 1.0, "unknown: nothing was learned"), unknown, unknown, unknown)
+        return Calibration.unknown(len(ranking))
     plants = evidence.plants
     groups = fit_gaussians_by_bic(ranking).posterior(ranking)
     counted = float(groups.mean())
@@ -94,11 +99,7 @@ def calibrate(evidence: Evidence, ranking: np.ndarray, *, seed: int = 0) -> Cali
     rest = np.sort(margin[untouched])
     of_class, of_row = (margin[plants.rows[kind]] for kind in (~plants.instance_level, plants.instance_level))
 
-    upper = tail_rate(rest, of_row)
-    estimate = upper
-    for _ in range(20):  # e = upper / (1 + upper h), where h depends on which rows are wrong
-        estimate = upper / (1 + upper * hit_chance(evidence.labels, pred_probs, ranking, estimate))
-    estimate = min(estimate, most)
+    estimate = min(without_hits(tail_rate(rest, of_row), evidence.labels, pred_probs, ranking), most)
     hit = hit_chance(evidence.labels, pred_probs, ranking, estimate)
     low, high = interval(rest, of_class, of_row, seed)
     low /= 1 + low * hit  # as for the estimate; the upper end stays cautious
@@ -131,6 +132,14 @@ def hit_chance(labels: np.ndarray, pred_probs: Matrix, ranking: np.ndarray, rate
         return (q**2).sum(axis=1)
 
     return float(per_row(agreeing, Part(pred_probs, worst), labels[worst]).mean())
+
+
+def without_hits(upper: float, labels: np.ndarray, pred_probs: Matrix, ranking: np.ndarray) -> float:
+    """The rate e = upper / (1 + upper h), where the chance h of a hit depends on which rows are wrong."""
+    rate = upper
+    for _ in range(20):
+        rate = upper / (1 + upper * hit_chance(labels, pred_probs, ranking, rate))
+    return rate
 
 
 def tail_rate(rest: np.ndarray, planted: np.ndarray) -> float:

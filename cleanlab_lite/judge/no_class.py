@@ -24,7 +24,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import expit
 
-from cleanlab_lite.arrays import Matrix, per_row, predictions
+from cleanlab_lite.arrays import Matrix, draw, per_row, predictions
 from cleanlab_lite.judge.monotone import isotonic
 
 QUANTILES = np.linspace(0.1, 0.8, 8)
@@ -87,9 +87,7 @@ def hide_class(labels: np.ndarray, pred_probs: np.ndarray, rng: np.random.Genera
     rest = pred_probs[left].reshape(h, k - 1).astype(np.float64) + 1e-12
     rest /= rest.sum(axis=1, keepdims=True)
     uniform = (np.arange(h) % 2 == 0)[:, None]
-    cumulative = np.where(uniform, 1 / (k - 1), rest).cumsum(axis=1)
-    drawn = (cumulative <= rng.random((h, 1)) * cumulative[:, -1:]).sum(axis=1)
-    return np.minimum(drawn, k - 2), rest
+    return draw(np.where(uniform, 1 / (k - 1), rest), rng), rest
 
 
 def signs(labels: np.ndarray, pred_probs: np.ndarray) -> np.ndarray:
