@@ -47,7 +47,7 @@ import scipy.optimize  # noqa: F401
 import torch  # noqa: F401
 
 from cleanlab_lite import encoding, sources
-from cleanlab_lite.data import cache, media
+from cleanlab_lite.data import decode, media
 from cleanlab_lite.forecast import Forecast, Part
 from cleanlab_lite.manifest import readers  # noqa: F401
 from cleanlab_lite.run import Run
@@ -199,7 +199,7 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
                 killer.watch_files(job["under"])
             checkpoint.INTERVAL = job.get("interval", checkpoint.INTERVAL)
             if job.get("eager"):
-                jobs.WORTH, cache.POOL_MIN_FILES, encoding.FEWEST = 0, 2, cache.CHUNK
+                jobs.WORTH, decode.POOL_MIN_FILES, encoding.FEWEST = 0, 2, decode.CHUNK
             if job.get("bound"):
                 bind_root()
             if "room" in job:

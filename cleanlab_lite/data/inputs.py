@@ -10,17 +10,9 @@ import numpy as np
 
 from cleanlab_lite.addresses import REACHED
 from cleanlab_lite.arrays import finite_rows, per_row
-from cleanlab_lite.data.cache import (
-    Decoder,
-    ImageFormat,
-    Store,
-    choose_depth,
-    content_of,
-    default_cache_dir,
-    find_duplicates,
-    load,
-    vector_content,
-)
+from cleanlab_lite.data.cache import Store, default_cache_dir, load
+from cleanlab_lite.data.content import content_of, find_duplicates, vector_content
+from cleanlab_lite.data.formats import Decoder, ImageFormat, choose_depth
 from cleanlab_lite.data.kinds import CODE as UNSUPPORTED
 from cleanlab_lite.data.media import read_bytes
 from cleanlab_lite.data.quality import picture_notes

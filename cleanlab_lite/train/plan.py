@@ -12,7 +12,7 @@ import numpy as np
 from cleanlab_lite.addresses import REACHED, is_elsewhere, shown
 from cleanlab_lite.arrays import HELD_CELLS
 from cleanlab_lite.config import AuditConfig
-from cleanlab_lite.data.cache import SIZES, choose_image_size, choose_sound_format, median_side
+from cleanlab_lite.data.formats import SIZES, choose_image_size, choose_sound_format, median_side
 from cleanlab_lite.data.media import opened
 from cleanlab_lite.data.sound import SoundFormat
 from cleanlab_lite.errors import ConfigError, DecodeError
