@@ -164,7 +164,7 @@ def run_key(
 def file_facts(manifest: Manifest) -> str:
     """sha256 of size and time of change of every local file: replaced pictures make another run."""
     digest = hashlib.sha256()
-    for uri in manifest.uris if manifest.uris is not None and manifest.modality != "vector" else ():
+    for uri in manifest.files:
         digest.update(f"{_stamp(uri)}\n".encode())
     return digest.hexdigest()
 
