@@ -63,7 +63,7 @@ class LazyMatrix:
 
 
 @dataclass(frozen=True)
-class Stored(LazyMatrix):
+class OnDisk(LazyMatrix):
     """A matrix in an `.npy` file, mapped into memory only while rows of it are read."""
 
     path: Path
@@ -73,7 +73,7 @@ class Stored(LazyMatrix):
     k: int
 
     @classmethod
-    def of(cls, array: np.memmap) -> Stored:
+    def of(cls, array: np.memmap) -> OnDisk:
         """The matrix of a map of a whole file, which need not stay."""
         return cls(Path(str(array.filename)).resolve(), array.dtype, array.offset, *array.shape)
 
@@ -86,7 +86,7 @@ class Stored(LazyMatrix):
 
 
 @dataclass(frozen=True)
-class Choice(LazyMatrix):
+class RowChoice(LazyMatrix):
     """Each row from one of several matrices (n, k)."""
 
     parts: tuple[Matrix, ...]
@@ -106,7 +106,7 @@ class Choice(LazyMatrix):
 
 
 @dataclass(frozen=True)
-class Part(LazyMatrix):
+class Subset(LazyMatrix):
     """Some rows of a matrix, numbered anew."""
 
     whole: Matrix
@@ -170,7 +170,7 @@ class Logarithm(LazyMatrix):
 
 
 @dataclass(frozen=True)
-class Mixture(LazyMatrix):
+class WeightedSum(LazyMatrix):
     """The weighted sum of matrices (n, k)."""
 
     parts: tuple[Matrix, ...]
@@ -188,7 +188,7 @@ class Mixture(LazyMatrix):
 
 
 @dataclass(frozen=True)
-class Beside(LazyMatrix):
+class Concatenated(LazyMatrix):
     """Matrices (n, d of each) side by side."""
 
     parts: tuple[Matrix, ...]
@@ -202,7 +202,7 @@ class Beside(LazyMatrix):
 
 
 @dataclass(frozen=True)
-class UnitRows(Beside):
+class UnitRows(Concatenated):
     """Matrices (n, d of each) side by side, the rows of each of length 1, those that are not finite of zeros."""
 
     def rows(self, rows: np.ndarray | slice) -> np.ndarray:
@@ -212,7 +212,7 @@ class UnitRows(Beside):
 
 
 @dataclass(frozen=True)
-class Largest(LazyMatrix):
+class TopLogits(LazyMatrix):
     """Logits (n, k) of which the largest of every row are held, and that of the given label.
 
     The others get one number, with which the sum of their exponentials is what it was.
@@ -224,7 +224,7 @@ class Largest(LazyMatrix):
     k: int
 
     @classmethod
-    def empty(cls, n: int, k: int) -> Largest:
+    def empty(cls, n: int, k: int) -> TopLogits:
         """NaN until rows are put."""
         c = min(k, LARGEST)
         classes = np.tile(np.arange(c, dtype=np.int32), (n, 1))
@@ -266,7 +266,7 @@ def take(matrix: Matrix, rows: np.ndarray) -> Matrix:
     rows = np.flatnonzero(rows) if rows.dtype == bool else rows
     if len(rows) == len(matrix) and (rows == np.arange(len(rows))).all():
         return matrix
-    return matrix[rows] if isinstance(matrix, np.ndarray) else Part(matrix, rows)
+    return matrix[rows] if isinstance(matrix, np.ndarray) else Subset(matrix, rows)
 
 
 def blocks(matrix: Matrix) -> Iterator[slice]:

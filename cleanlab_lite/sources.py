@@ -20,11 +20,12 @@ from cleanlab_lite.data.statistics import statistics
 from cleanlab_lite.evidence.evidence import NO_CLASS, Evidence, HeldOut, Vote, taught_labels
 from cleanlab_lite.forecast import Forecast, Part
 from cleanlab_lite.groups import roots
-from cleanlab_lite.judge.closed_form import Multiply, look
+from cleanlab_lite.judge.closed_form import look
 from cleanlab_lite.judge.cost import READ, copies_seconds, judge_seconds, report_seconds, settled_parts
 from cleanlab_lite.judge.fusion import FAR
 from cleanlab_lite.judge.neighbors import Search, on_host
 from cleanlab_lite.judge.random_features import WIDTH, RandomFeatures
+from cleanlab_lite.judge.ridge import Multiply
 from cleanlab_lite.judge.verdict import Verdict
 from cleanlab_lite.manifest.manifest import PLURALS, Manifest
 from cleanlab_lite.progress import OnProgress, Progress

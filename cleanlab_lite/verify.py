@@ -35,8 +35,8 @@ from cleanlab_lite.export.formats import Policy
 from cleanlab_lite.export.policy import apply_policy
 from cleanlab_lite.groups import copies_in
 from cleanlab_lite.holdout import NAME_FILE, Audit, Looked, Rows, join, look, rows_of_file, rows_of_run
-from cleanlab_lite.judge.closed_form import Ridge
 from cleanlab_lite.judge.reweighted import predict_reweighted
+from cleanlab_lite.judge.ridge import Ridge
 from cleanlab_lite.manifest.manifest import Manifest
 from cleanlab_lite.measure import crossed_bootstrap
 from cleanlab_lite.pipeline import run_audit, run_key

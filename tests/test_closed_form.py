@@ -11,16 +11,9 @@ from sklearn import linear_model
 from worlds import auroc
 
 from cleanlab_lite.errors import EvidenceError
-from cleanlab_lite.judge.closed_form import (
-    Head,
-    Ridge,
-    Standard,
-    hold_out,
-    log_odds,
-    log_probability,
-    sharpness,
-)
+from cleanlab_lite.judge.closed_form import hold_out, log_odds, log_probability, sharpness
 from cleanlab_lite.judge.random_features import RandomFeatures
+from cleanlab_lite.judge.ridge import Head, Ridge, Standard
 from cleanlab_lite.train.products import products_on
 
 
@@ -101,8 +94,8 @@ def test_the_strength_is_the_one_that_agrees_best() -> None:
     ridge = Ridge.fit([features], labels, 4)
     strengths = (0.01, 1.0, 100.0)
     agreements = [(ridge.predictions(Head(s)).argmax(axis=1) == labels).mean() for s in strengths]
-    assert ridge.choose(strengths=strengths).strength == strengths[int(np.argmax(agreements))]
-    assert ridge.choose(sample=40).strength > 0
+    [chosen] = ridge.choose_each([[Head(strength) for strength in strengths]])
+    assert chosen.strength == strengths[int(np.argmax(agreements))]
 
 
 def test_rows_without_a_label_are_predicted_and_do_not_teach() -> None:

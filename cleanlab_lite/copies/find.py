@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from cleanlab_lite.arrays import Part
+from cleanlab_lite.arrays import Subset
 from cleanlab_lite.copies.embedding import chord, embedding_pairs
 from cleanlab_lite.copies.perceptual import Looks, correlation, perceptual_pairs, small_clips, small_pictures
 from cleanlab_lite.copies.reframed import Elsewhere, Overlay, reframed_pairs
@@ -131,7 +131,7 @@ def find_copies(
     vectors = inputs if seen is None else seen
     if vectors.array.ndim == 2 and vectors.array.shape[1]:
         rows = unique[vectors.readable[unique]]
-        part = Part(vectors.array, rows)
+        part = Subset(vectors.array, rows)
         found, neighbors, facts["search"] = embedding_pairs(part, hear(len(rows)), search)
         links["embedding"] = rows[found]
         if looks is not None and inputs.offsets is None:

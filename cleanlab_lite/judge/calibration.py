@@ -23,7 +23,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cleanlab_lite.arrays import Matrix, Part, kappa, per_row, predictions
+from cleanlab_lite.arrays import Matrix, Subset, kappa, per_row, predictions
 from cleanlab_lite.evidence.evidence import Evidence
 from cleanlab_lite.judge.mixture import fit_gaussians_by_bic
 from cleanlab_lite.judge.monotone import isotonic
@@ -131,7 +131,7 @@ def hit_chance(labels: np.ndarray, pred_probs: Matrix, ranking: np.ndarray, rate
         q /= np.maximum(q.sum(axis=1, keepdims=True), 1e-12)
         return (q**2).sum(axis=1)
 
-    return float(per_row(agreeing, Part(pred_probs, worst), labels[worst]).mean())
+    return float(per_row(agreeing, Subset(pred_probs, worst), labels[worst]).mean())
 
 
 def without_hits(upper: float, labels: np.ndarray, pred_probs: Matrix, ranking: np.ndarray) -> float:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from cleanlab_lite.arrays import Logarithm, Mixture, Softmax, margins, mean_over_epochs, predictions
+from cleanlab_lite.arrays import Logarithm, Softmax, WeightedSum, margins, mean_over_epochs, predictions
 from cleanlab_lite.evidence.evidence import Evidence, HeldOut
 from cleanlab_lite.evidence.history import HELD_OUT, History
 from cleanlab_lite.judge.calibration import calibrate
@@ -121,8 +121,8 @@ def blended(evidence: Evidence, found: list[Witness]) -> Evidence:
     weight /= weight.sum()
     by_head = () if evidence.head is None else (Softmax(evidence.head.logits),)
     networks = networks_of(evidence)
-    pred_probs = Mixture((*by_head, *(each.need("pred_probs") for each in networks)), weight)
-    mean = Mixture((*by_head, *(Softmax(each.need("logits")) for each in networks)), weight)
+    pred_probs = WeightedSum((*by_head, *(each.need("pred_probs") for each in networks)), weight)
+    mean = WeightedSum((*by_head, *(Softmax(each.need("logits")) for each in networks)), weight)
     return replace(evidence, pred_probs=pred_probs, logits=Logarithm(mean, least=1e-12))
 
 

@@ -42,7 +42,7 @@ import numpy as np
 from scipy.sparse import csr_array
 from scipy.special import log_softmax
 
-from cleanlab_lite.arrays import Matrix, Part, draw
+from cleanlab_lite.arrays import Matrix, Subset, draw
 from cleanlab_lite.evidence.evidence import HeldOut
 from cleanlab_lite.judge.calibration import (
     CHANCE,
@@ -157,7 +157,7 @@ def judge_rate(
     k = held_out.logits.shape[1]
     rows, with_neighbors = sample_rows(judged, 1, seed), judged[held_out.neighbors[judged] >= 0]
     plants = plant(held_out.logits, labels, sample_rows(judged, k, seed), np.random.default_rng((seed, 5)))
-    by_confusion = confusion_em(Part(held_out.logits, rows), labels[rows])
+    by_confusion = confusion_em(Subset(held_out.logits, rows), labels[rows])
     by_halves = [_crowd([labels, *pair], rows, k).mean() for pair in held_out.halves]
     by_views = _crowd([labels, *views], rows, k) if len(views) > 1 else None
     planted, classwise = planted_rates(plants)
