@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cleanlab_lite.archives import member
-from cleanlab_lite.arrays import save_matrix
 from cleanlab_lite.clock import Clock
 from cleanlab_lite.config import AuditConfig, as_dict, validate
 from cleanlab_lite.evidence.evidence import NOBODY, Evidence
@@ -27,6 +26,7 @@ from cleanlab_lite.groups import roots
 from cleanlab_lite.judge.verdict import Verdict, combine
 from cleanlab_lite.manifest.manifest import Manifest
 from cleanlab_lite.manifest.saved import save_manifest
+from cleanlab_lite.matrices import save_matrix
 from cleanlab_lite.progress import OnProgress, Progress, ignore
 from cleanlab_lite.report.advice import advise
 from cleanlab_lite.report.annotators import annotators_of, annotators_table, consensus_table

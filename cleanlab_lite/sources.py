@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from cleanlab_lite.arrays import Masked, Matrix, Softmax, UnitRows
 from cleanlab_lite.clock import Clock
 from cleanlab_lite.config import AuditConfig, validate
 from cleanlab_lite.copies import Duplicates, find_copies
@@ -28,6 +27,7 @@ from cleanlab_lite.judge.random_features import WIDTH, RandomFeatures
 from cleanlab_lite.judge.ridge import Multiply
 from cleanlab_lite.judge.verdict import Verdict
 from cleanlab_lite.manifest.manifest import PLURALS, Manifest
+from cleanlab_lite.matrices import Masked, Matrix, Softmax, UnitRows
 from cleanlab_lite.progress import OnProgress, Progress
 from cleanlab_lite.report.warnings import costs
 from cleanlab_lite.run import Run, layout

@@ -14,8 +14,8 @@ import torch
 from scipy.special import softmax
 from worlds import World, auroc, blobs
 
-from cleanlab_lite import arrays as matrices
 from cleanlab_lite import clock as clocks
+from cleanlab_lite import matrices
 from cleanlab_lite.clock import Clock
 from cleanlab_lite.config import AuditConfig
 from cleanlab_lite.data.content import vector_content

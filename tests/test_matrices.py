@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from scipy.special import logsumexp, softmax
 
-from cleanlab_lite import arrays
-from cleanlab_lite.arrays import (
+from cleanlab_lite import matrices
+from cleanlab_lite.arrays import row_keys, rows_by, unit_rows
+from cleanlab_lite.matrices import (
     Concatenated,
     Logarithm,
     Masked,
@@ -23,10 +24,7 @@ from cleanlab_lite.arrays import (
     blocks,
     margins,
     per_row,
-    row_keys,
-    rows_by,
     take,
-    unit_rows,
 )
 
 RNG = np.random.default_rng(0)
@@ -53,7 +51,7 @@ MATRICES = {
 
 @pytest.mark.parametrize("name", MATRICES)
 def test_rows_are_those_of_the_array(name, monkeypatch):
-    monkeypatch.setattr(arrays, "HELD", 64 * 7)  # several blocks
+    monkeypatch.setattr(matrices, "HELD", 64 * 7)  # several blocks
     lazy, array = MATRICES[name]
     close = {"rtol": 1e-5, "atol": 1e-3 if name == "unit" else 1e-6}  # float16
     assert lazy.shape == array.shape and len(lazy) == len(array)
@@ -97,7 +95,7 @@ def test_nothing_is_judged_in_one_empty_block():
 def test_margins_do_not_depend_on_blocks(monkeypatch):
     labels = np.where(KNOWN, RNG.integers(0, 7, 300), -1)
     whole = margins(LOGITS, labels)
-    monkeypatch.setattr(arrays, "HELD", 64 * 7)
+    monkeypatch.setattr(matrices, "HELD", 64 * 7)
     np.testing.assert_array_equal(margins(LOGITS, labels), whole)
     assert np.isnan(whole[~KNOWN]).all() and np.isfinite(whole[KNOWN]).all()
 

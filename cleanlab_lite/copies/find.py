@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from cleanlab_lite.arrays import Subset
 from cleanlab_lite.copies.embedding import chord, embedding_pairs
 from cleanlab_lite.copies.perceptual import Looks, correlation, perceptual_pairs, small_clips, small_pictures
 from cleanlab_lite.copies.reframed import Elsewhere, Overlay, reframed_pairs
 from cleanlab_lite.data.inputs import Inputs
 from cleanlab_lite.groups import differs, group_pairs, roots
 from cleanlab_lite.judge.neighbors import Search, on_host
+from cleanlab_lite.matrices import Subset
 from cleanlab_lite.progress import OnProgress, Progress, ignore
 from cleanlab_lite.run.summary import Leak
 

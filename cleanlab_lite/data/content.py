@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from cleanlab_lite.arrays import per_row
 from cleanlab_lite.manifest.manifest import WHOLE, Segment
+from cleanlab_lite.matrices import per_row
 
 
 def content_of(file: str, segment: Segment = WHOLE) -> str:

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from cleanlab_lite.addresses import REACHED
-from cleanlab_lite.arrays import finite_rows, per_row
 from cleanlab_lite.data.cache import Store, default_cache_dir, load
 from cleanlab_lite.data.content import content_of, find_duplicates, vector_content
 from cleanlab_lite.data.formats import Decoder, ImageFormat, choose_depth
@@ -20,6 +19,7 @@ from cleanlab_lite.data.sound import SoundFormat
 from cleanlab_lite.errors import ConfigError, DecodeError
 from cleanlab_lite.files import is_remote
 from cleanlab_lite.manifest.manifest import Encoded, Manifest
+from cleanlab_lite.matrices import finite_rows, per_row
 from cleanlab_lite.progress import OnProgress, Progress, ignore
 from cleanlab_lite.text import counted
 

@@ -12,9 +12,9 @@ from typing import Literal
 
 import numpy as np
 
-from cleanlab_lite.arrays import Matrix, finite_rows, predictions, take
 from cleanlab_lite.errors import EvidenceError
 from cleanlab_lite.evidence.history import History
+from cleanlab_lite.matrices import Matrix, finite_rows, predictions, take
 
 NO_CLASS, NOBODY = -1, -2  # of decided rows: the label is wrong and there is no other; of other rows
 

@@ -23,10 +23,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cleanlab_lite.arrays import Matrix, Subset, kappa, per_row, predictions
+from cleanlab_lite.arrays import kappa
 from cleanlab_lite.evidence.evidence import Evidence
 from cleanlab_lite.judge.mixture import fit_gaussians_by_bic
 from cleanlab_lite.judge.monotone import isotonic
+from cleanlab_lite.matrices import Matrix, Subset, per_row, predictions
 from cleanlab_lite.run.summary import Noise
 
 TAIL = np.linspace(0.05, 0.6, 56)  # quantiles of the planted rows at which the rate is read

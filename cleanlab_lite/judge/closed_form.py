@@ -16,10 +16,10 @@ import numpy as np
 from scipy.optimize import brentq, minimize_scalar
 from scipy.special import logsumexp
 
-from cleanlab_lite.arrays import HELD_CELLS, Matrix, TopLogits, finite_rows, margins, per_row
 from cleanlab_lite.evidence.evidence import HeldOut, Vote
 from cleanlab_lite.judge.neighbors import Search, on_host
 from cleanlab_lite.judge.ridge import FEWEST, STRENGTHS, Head, Multiply, Ridge, Views, spread
+from cleanlab_lite.matrices import HELD_CELLS, Matrix, TopLogits, finite_rows, margins, per_row
 
 NEIGHBORLY = 10_000  # rows among which neighbours are sought: all pairs of them are compared
 HALF_STRENGTHS = (0.1, 1.0, 10.0)  # `STRENGTHS` of which only the vote counts

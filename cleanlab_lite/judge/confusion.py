@@ -14,7 +14,7 @@ import numpy as np
 from scipy.sparse import csr_array
 from scipy.special import softmax
 
-from cleanlab_lite.arrays import Matrix, per_row
+from cleanlab_lite.matrices import Matrix, per_row
 
 MANY = 128  # classes up to which each is a candidate of every row
 RIGHT = 0.8  # of the given labels, to begin with

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.sparse import csr_array
 
-from cleanlab_lite.arrays import Matrix, unit_rows
+from cleanlab_lite.arrays import unit_rows
+from cleanlab_lite.matrices import Matrix
 
 # rows (b, d), their numbers in the pool (b,), or -1, and k -> numbers (b, k) in the pool and products (b, k), any order
 Top = Callable[[np.ndarray, np.ndarray, int], tuple[np.ndarray, np.ndarray]]

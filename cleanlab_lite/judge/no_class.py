@@ -24,8 +24,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import expit
 
-from cleanlab_lite.arrays import Matrix, draw, per_row, predictions
+from cleanlab_lite.arrays import draw
 from cleanlab_lite.judge.monotone import isotonic
+from cleanlab_lite.matrices import Matrix, per_row, predictions
 
 QUANTILES = np.linspace(0.1, 0.8, 8)
 EARLY, LATE = slice(1, 4), slice(4, 8)  # of QUANTILES; r averaged over each

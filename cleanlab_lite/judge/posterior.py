@@ -10,10 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import minimize_scalar
 
-from cleanlab_lite.arrays import LazyMatrix, Logarithm, Matrix, blocks, without_own
+from cleanlab_lite.arrays import without_own
 from cleanlab_lite.evidence.evidence import Evidence
 from cleanlab_lite.evidence.history import History
 from cleanlab_lite.judge.closed_form import log_probability, sample_rows
+from cleanlab_lite.matrices import LazyMatrix, Logarithm, Matrix, blocks
 
 CONTESTED = 0.25  # mean of 2 min(P(given), P(other)) from which two classes are one: human errors have at most 0.16
 ALONE = 0.8  # share of it that the other class has

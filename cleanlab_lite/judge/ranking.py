@@ -13,13 +13,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from cleanlab_lite.arrays import Logarithm, Softmax, WeightedSum, margins, mean_over_epochs, predictions
+from cleanlab_lite.arrays import mean_over_epochs
 from cleanlab_lite.evidence.evidence import Evidence, HeldOut
 from cleanlab_lite.evidence.history import HELD_OUT, History
 from cleanlab_lite.judge.calibration import calibrate
 from cleanlab_lite.judge.closed_form import log_odds, sharpness
 from cleanlab_lite.judge.detectors import DETECTORS
 from cleanlab_lite.judge.fusion import fuse, shares
+from cleanlab_lite.matrices import Logarithm, Softmax, WeightedSum, margins, predictions
 from cleanlab_lite.workers import ahead, cores
 
 PROTOTYPES = 0.25  # weight in the ranking, in standard deviations; margins have 1

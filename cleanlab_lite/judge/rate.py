@@ -42,7 +42,7 @@ import numpy as np
 from scipy.sparse import csr_array
 from scipy.special import log_softmax
 
-from cleanlab_lite.arrays import Matrix, Subset, draw
+from cleanlab_lite.arrays import draw
 from cleanlab_lite.evidence.evidence import HeldOut
 from cleanlab_lite.judge.calibration import (
     CHANCE,
@@ -60,6 +60,7 @@ from cleanlab_lite.judge.calibration import (
 from cleanlab_lite.judge.closed_form import log_odds, sample_rows
 from cleanlab_lite.judge.confusion import confusion_em, dawid_skene
 from cleanlab_lite.judge.monotone import isotonic, ranks
+from cleanlab_lite.matrices import Matrix, Subset
 from cleanlab_lite.run.summary import UNDECIDED
 
 LEAST = 1e-5  # p_mislabel is never nearer to 0 or 1

@@ -22,10 +22,11 @@ import numpy as np
 from scipy.linalg import eigh
 from scipy.sparse import coo_array, csr_array
 
-from cleanlab_lite.arrays import Matrix, per_row, unit_rows
+from cleanlab_lite.arrays import unit_rows
 from cleanlab_lite.errors import EvidenceError
 from cleanlab_lite.judge.neighbors import Search, nearest_neighbors, on_host
 from cleanlab_lite.judge.random_features import RandomFeatures
+from cleanlab_lite.matrices import Matrix, per_row
 
 BLOCK = 4096  # rows, fewer where there are thousands of classes
 BLOCK_CELLS = 1 << 21  # predictions of one head in a block

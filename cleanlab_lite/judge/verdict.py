@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from cleanlab_lite.arrays import Matrix, finite_rows, per_row, rows_by
+from cleanlab_lite.arrays import rows_by
 from cleanlab_lite.errors import EvidenceError
 from cleanlab_lite.evidence.evidence import Evidence
 from cleanlab_lite.groups import differs, roots
@@ -36,6 +36,7 @@ from cleanlab_lite.judge.ranking import (
 )
 from cleanlab_lite.judge.rate import Estimators, judge_rate, strictly
 from cleanlab_lite.judge.reviews import calibrate_by, contrary
+from cleanlab_lite.matrices import Matrix, finite_rows, per_row
 from cleanlab_lite.registry import Spec
 from cleanlab_lite.run.report import FLAG
 from cleanlab_lite.votes import Votes

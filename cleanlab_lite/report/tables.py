@@ -9,11 +9,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cleanlab_lite.addresses import unsigned
-from cleanlab_lite.arrays import Matrix, Subset, blocks, rows_by
+from cleanlab_lite.arrays import rows_by
 from cleanlab_lite.copies import Duplicates
 from cleanlab_lite.evidence.evidence import Evidence
 from cleanlab_lite.judge.verdict import Verdict
 from cleanlab_lite.manifest.manifest import Manifest
+from cleanlab_lite.matrices import Matrix, Subset, blocks
 from cleanlab_lite.report.reasons import order_reasons
 from cleanlab_lite.run.report import ACTIONS, FLAG, ISSUES, SCHEMA, SCHEMA_VERSION, ReportTable
 from cleanlab_lite.run.summary import FEW, Audited, ClassNoise, Confusion, Summary

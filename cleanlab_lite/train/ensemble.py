@@ -19,11 +19,11 @@ import torch
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
-from cleanlab_lite.arrays import Concatenated, Matrix, RowChoice, Softmax, WeightedSum, finite_rows, held, predictions
 from cleanlab_lite.clock import Clock
 from cleanlab_lite.config import AuditConfig
 from cleanlab_lite.evidence.evidence import Evidence, Plants
 from cleanlab_lite.evidence.history import HELD_OUT, History
+from cleanlab_lite.matrices import Concatenated, Matrix, RowChoice, Softmax, WeightedSum, finite_rows, held, predictions
 from cleanlab_lite.run import Run
 from cleanlab_lite.train.augment import flips_preserve_labels
 from cleanlab_lite.train.crew import Crew

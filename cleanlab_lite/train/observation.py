@@ -24,10 +24,10 @@ import numpy as np
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from cleanlab_lite.arrays import Matrix, OnDisk
 from cleanlab_lite.errors import ReportError
 from cleanlab_lite.evidence.history import History, smallest_integer
 from cleanlab_lite.files import reading
+from cleanlab_lite.matrices import Matrix, OnDisk
 from cleanlab_lite.run import RunFiles
 from cleanlab_lite.run.layout import JOBS
 

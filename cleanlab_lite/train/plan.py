@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from cleanlab_lite.addresses import REACHED, is_elsewhere, shown
-from cleanlab_lite.arrays import HELD_CELLS
 from cleanlab_lite.config import AuditConfig
 from cleanlab_lite.data.formats import SIZES, choose_image_size, choose_sound_format, median_side
 from cleanlab_lite.data.media import opened
@@ -19,6 +18,7 @@ from cleanlab_lite.errors import ConfigError, DecodeError
 from cleanlab_lite.files import is_remote
 from cleanlab_lite.manifest.manifest import PLURALS, Manifest, Modality
 from cleanlab_lite.manifest.readers import missing_error
+from cleanlab_lite.matrices import HELD_CELLS
 from cleanlab_lite.registry import Spec
 from cleanlab_lite.text import counted
 from cleanlab_lite.train.losses import LOSSES

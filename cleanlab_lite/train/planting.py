@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from cleanlab_lite.arrays import Matrix, draw, predictions
+from cleanlab_lite.arrays import draw
 from cleanlab_lite.evidence.evidence import Plants
+from cleanlab_lite.matrices import Matrix, predictions
 
 FEWEST_PLANTED, MOST_PLANTED = 60, 0.3  # rows, for a distribution of margins; share of a small set
 

@@ -14,9 +14,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from cleanlab_lite.arrays import Matrix, largest_other, unit_rows
+from cleanlab_lite.arrays import largest_other, unit_rows
 from cleanlab_lite.evidence.evidence import Evidence
 from cleanlab_lite.judge.detectors.base import DETECTORS, Detection
+from cleanlab_lite.matrices import Matrix
 from cleanlab_lite.workers import ahead, cores
 
 SMALL_CLASS = 20  # below it there is no density to speak of, and the class mean is the prototype
