@@ -139,19 +139,6 @@ def test_unreadable_rows_are_nan_and_leave_the_others_alone() -> None:
     np.testing.assert_allclose(found.logits[rest] / found.sharpness, expected, atol=1e-4)
 
 
-def test_other_labels_cost_no_other_fit() -> None:
-    features, labels, _ = world()
-    other = (labels + 1) % 4
-    np.testing.assert_allclose(
-        Ridge.fit([features], labels, 4).relabelled(other).predictions(Head(1.0)),
-        Ridge.fit([features], other, 4).predictions(Head(1.0)),
-        atol=1e-5,
-    )
-    other[0] = -1
-    with pytest.raises(EvidenceError, match="without a label"):
-        Ridge.fit([features], labels, 4).relabelled(other)
-
-
 def test_a_view_does_not_count_more_for_being_wide() -> None:
     (first, labels, _), (second, _, _) = world(seed=0), world(seed=1)
     once = Ridge.fit([first, second], labels, 4).predictions(Head(1.0))
@@ -295,9 +282,6 @@ def test_the_largest_components_are_those_of_all():
     head, same = Head(1.0, first), Head(1.0, first[:16])
     np.testing.assert_allclose(few.predictions(same), every.predictions(head), atol=1e-3)
     np.testing.assert_allclose(few.complete().predictions(Head(1.0)), every.predictions(Head(1.0)), atol=1e-5)
-    other = np.roll(labels, 1)
-    expected = Ridge.fit([features], other, 4).predictions(Head(1.0))
-    np.testing.assert_allclose(few.relabelled(other).complete().predictions(Head(1.0)), expected, atol=1e-5)
 
 
 def test_a_weak_penalty_lacks_components_that_were_not_found():

@@ -174,20 +174,6 @@ class Ridge:
             held[rows] = self._components(rows)
         return replace(self, held=held)
 
-    def relabelled(self, labels: np.ndarray) -> Ridge:
-        """The same regression for other labels (n,) of the same teaching rows."""
-        labels = np.where(self.readable, labels, -1)
-        if ((labels >= 0) != (self.labels >= 0)).any():
-            raise EvidenceError("other labels must have the same rows without a label", hint="fit another Ridge")
-        rows = np.flatnonzero(labels >= 0)
-        products = np.zeros((len(self.centre), self.num_classes))
-        x = Standard(self.views, self.centre, self.scale)
-        for part in in_parts(rows, self.block):
-            products += class_sums(x(part), labels[part], self.num_classes)
-        counts = np.bincount(labels[rows], minlength=self.num_classes)
-        rest = None if self.rest is None else (self.rest[0], products)
-        return replace(self, labels=labels, targets=self.directions.T @ products, counts=counts, rest=rest)
-
     def held_out(self, heads: Sequence[Head]) -> Iterator[tuple[np.ndarray, Iterator[np.ndarray]]]:
         """Row numbers (b,) and, head by head, what it predicts for them (b, k) float32 without their group.
 
