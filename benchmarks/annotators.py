@@ -17,12 +17,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks.data import Dataset, load
-from cleanlab_lite.arrays import Softmax
 from cleanlab_lite.crowd import find_consensus, majority
 from cleanlab_lite.door import audit
 from cleanlab_lite.judge.closed_form import look
 from cleanlab_lite.judge.neighbors import nearest_neighbors
 from cleanlab_lite.judge.random_features import RandomFeatures
+from cleanlab_lite.matrices import Softmax
 from cleanlab_lite.measure import average_precision
 from cleanlab_lite.votes import Votes
 

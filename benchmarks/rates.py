@@ -11,13 +11,13 @@ from itertools import product
 
 import numpy as np
 
-from cleanlab_lite.arrays import Matrix, Softmax, UnitRows
 from cleanlab_lite.evidence.evidence import Evidence
 from cleanlab_lite.judge.calibration import NoiseRate
 from cleanlab_lite.judge.closed_form import look
 from cleanlab_lite.judge.random_features import RandomFeatures
 from cleanlab_lite.judge.ranking import witnesses
 from cleanlab_lite.judge.verdict import judge_labels, with_rows_of_no_class
+from cleanlab_lite.matrices import Matrix, Softmax, UnitRows
 
 N, K, D = 1000, 6, 16  # rows, classes, dimensions
 NOISES = ("uniform", "class", "row")

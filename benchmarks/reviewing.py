@@ -19,10 +19,11 @@ from cleanlab_lite.config import preset
 from cleanlab_lite.judge.reviews import Looks, calibrate_by, random_order, remaining
 from cleanlab_lite.manifest.readers import read_manifest
 from cleanlab_lite.measure import average_precision
-from cleanlab_lite.pipeline import read_decided, run_audit, run_key, source_of
+from cleanlab_lite.pipeline import read_decided, run_audit, run_key
 from cleanlab_lite.run import Run, RunFolder
 from cleanlab_lite.run.columns import numbers
 from cleanlab_lite.run.report import FLAG, flags
+from cleanlab_lite.sources import source_of
 
 POINTS = 0.05  # of the precision of the flags
 DECISIONS = (0, 40, 100, 300)
@@ -169,7 +170,7 @@ def of_trusted(args: argparse.Namespace) -> None:
             after = audited(data, run.folder.parent / f"run-{count}", trusted).report.table
             rest, kept = judged.copy(), rows[~wrong[rows]]
             rest[rows] = False
-            flagged = flags(after, "is_label_issue")
+            flagged = flags(after)
             scores = (numbers(table, "label_score")[rest] for table in (before, after))
             shares = (wrong[rest].mean(), *(average_precision(score, wrong[rest]) for score in scores))
             cells = [f"{count}", f"{len(kept)}", f"{flagged[kept].sum()}", *(f"{share:.3f}" for share in shares)]

@@ -98,7 +98,7 @@ def predicted_and_real(data: Dataset, name: str, seed: int, place: Path) -> Sequ
     folder = RunFolder(place / "run")
     table, rate = folder.report.table, folder.summary.noise_rate.estimate
     judged = np.isfinite(numbers(table, "p_mislabel"))
-    wrong, flagged = (data.given != data.truth)[judged], flags(table, "is_label_issue")[judged]
+    wrong, flagged = (data.given != data.truth)[judged], flags(table)[judged]
     real = (
         average_precision(numbers(table, "label_score")[judged], wrong),
         (wrong & flagged).sum() / max(flagged.sum(), 1),

@@ -25,7 +25,7 @@ from scipy.optimize import minimize_scalar
 from scipy.sparse import csr_array
 from scipy.special import log_softmax, softmax
 
-from cleanlab_lite.arrays import LazyMatrix, Matrix, blocks
+from cleanlab_lite.matrices import LazyMatrix, Matrix, blocks
 from cleanlab_lite.votes import Votes
 
 ROUNDS = 60

@@ -28,7 +28,7 @@ from cleanlab_lite.forecast import worth_timing
 from cleanlab_lite.manifest.from_objects import from_objects
 from cleanlab_lite.manifest.manifest import NO_FEATURES, Manifest
 from cleanlab_lite.manifest.readers import check_policy, read_manifest
-from cleanlab_lite.pipeline import run_key, source_of
+from cleanlab_lite.pipeline import run_key
 from cleanlab_lite.progress import OnProgress, ignore
 from cleanlab_lite.report.gate import Bound, Gate, judge, load_baseline, read_rows
 from cleanlab_lite.report.page.html import build_page, write_page
@@ -37,6 +37,7 @@ from cleanlab_lite.report.reviewed import Reviewed, reviewed
 from cleanlab_lite.run import Run, RunFolder
 from cleanlab_lite.run.layout import REPORT
 from cleanlab_lite.run.report import ReportTable
+from cleanlab_lite.sources import source_of
 from cleanlab_lite.train.warm_start import read_warm_start
 
 if TYPE_CHECKING:

@@ -23,7 +23,9 @@ import pyarrow as pa
 from cleanlab_lite.clock import Clock
 from cleanlab_lite.config import ENCODER_OPTIONS, AuditConfig
 from cleanlab_lite.copies.perceptual import small_pictures
-from cleanlab_lite.data.cache import CHUNK, Decoder, Store, read
+from cleanlab_lite.data.cache import Store, read
+from cleanlab_lite.data.decode import CHUNK
+from cleanlab_lite.data.formats import Decoder
 from cleanlab_lite.data.inputs import causes, form_of, inputs_of
 from cleanlab_lite.errors import ConfigError
 from cleanlab_lite.manifest.encoded import SMALL, Done, Facts, facts_of, part_name, write_part

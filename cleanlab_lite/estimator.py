@@ -74,7 +74,7 @@ class LabelIssueDetector(BaseEstimator):
         table = report.table
         self.p_mislabel_ = np.asarray(table["p_mislabel"].fill_null(np.nan), dtype=np.float64)
         self.label_scores_ = np.asarray(table["label_score"].fill_null(np.nan), dtype=np.float64)
-        self.is_label_issue_ = flags(table, "is_label_issue")
+        self.is_label_issue_ = flags(table)
         self.ranking_ = by_suspicion(table)
         rate = report.summary.noise_rate.estimate
         self.noise_rate_ = np.nan if rate is None else rate

@@ -12,11 +12,16 @@ def roots(copy_of: np.ndarray) -> np.ndarray:
     return np.where(copy_of >= 0, copy_of, np.arange(len(copy_of)))
 
 
+def copies_in(group: np.ndarray) -> np.ndarray:
+    """(n,) int64: first row of the group, -1 for that row itself and unique rows; `roots` undoes it."""
+    return np.where(group == np.arange(len(group)), -1, group)
+
+
 def group_pairs(n: int, pairs: np.ndarray) -> np.ndarray:
     """(n,) int64: the first row of the group that pairs (p, 2) unite, -1 for that row itself and for unique rows."""
     _, group = connected_components(coo_matrix((np.ones(len(pairs), bool), pairs.T), shape=(n, n)), directed=False)
     _, first = np.unique(group, return_index=True)
-    return np.where(first[group] == np.arange(n), -1, first[group])
+    return copies_in(first[group])
 
 
 def differs(group: np.ndarray, values: np.ndarray, counted: np.ndarray) -> np.ndarray:

@@ -17,11 +17,11 @@ from cleanlab_lite.clock import Clock
 from cleanlab_lite.copies import find_copies
 from cleanlab_lite.data.inputs import Inputs
 from cleanlab_lite.errors import ConfigError
-from cleanlab_lite.groups import roots
+from cleanlab_lite.groups import copies_in, roots
 from cleanlab_lite.manifest.manifest import PLURALS, WHOLE, Encoded, Manifest
-from cleanlab_lite.pipeline import Proxies
 from cleanlab_lite.run import Run, RunFolder
 from cleanlab_lite.run.report import VIEW_MARGIN, ReportTable, flags
+from cleanlab_lite.sources import Proxies
 from cleanlab_lite.text import counted, listing
 
 FOLDS = 4  # one of them is kept from learning, where there is nothing else to test on
@@ -160,9 +160,8 @@ def _agreed_upon(run: RunFolder, whole: Manifest, looked: Looked, usable: np.nda
     are learned from any say in it, what learns from them as they are would be right on these rows more often."""
     from cleanlab_lite.train.folds import assign_folds
 
-    copy_of = np.where(looked.group == np.arange(len(whole)), -1, looked.group)
     labels = np.where(usable, whole.labels, -1)
-    kept = usable & (assign_folds(labels, copy_of, FOLDS, seed, looked.order) == 0)
+    kept = usable & (assign_folds(labels, copies_in(looked.group), FOLDS, seed, looked.order) == 0)
     rows = np.flatnonzero(kept)
     test = np.zeros(len(whole), dtype=bool)
     test[rows] = agreeing(audit(whole.select(rows), "kept"))
@@ -181,7 +180,7 @@ def agreeing(report: ReportTable) -> np.ndarray:
     """(n,) bool: rows without an issue, whose label is the most probable one by all together and by every view."""
     table = report.table
     label, predicted = (np.array(table[name].to_pylist(), dtype=object) for name in ("given_label", "predicted_label"))
-    fine = ~flags(table, "is_label_issue") & (np.array(table["issue"].to_pylist(), dtype=object) == "none")
+    fine = ~flags(table) & (np.array(table["issue"].to_pylist(), dtype=object) == "none")
     agree = fine & (label == predicted)
     for name in table.column_names:
         if name.startswith(VIEW_MARGIN) and table[name].null_count < len(report):

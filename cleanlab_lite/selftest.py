@@ -199,7 +199,7 @@ def believe(run: RunFolder, manifest: Manifest) -> Believed:
         rates=(low, high),
         share=(run.summary.detectors.get("rate") or {}).get("believed", 1.0),
         score=numbers(table, "label_score"),
-        flagged=flags(table, "is_label_issue") & judged,
+        flagged=flags(table) & judged,
     )
 
 
@@ -261,7 +261,7 @@ def score(world: World, classes: Sequence[str], report: ReportTable, rate: float
     return Scored(
         score=numbers(table, "label_score")[rows],
         p=p[rows],
-        flagged=flags(table, "is_label_issue")[rows],
+        flagged=flags(table)[rows],
         planted=planted,
         given=world.labels[rows],
         suggested=suggested[rows],

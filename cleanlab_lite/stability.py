@@ -37,7 +37,7 @@ def stability(
         ReportError: the run flags no row.
         ConfigError: the run started from evidence or proxies that it does not hold.
     """
-    flagged = flags(run.report.table, "is_label_issue")
+    flagged = flags(run.report.table)
     if not flagged.any():
         raise ReportError(f"the run in {run.folder} flags no row, so none can stay or go")
     plan = run.state.plan if run.state else None
@@ -54,7 +54,7 @@ def stability(
         with Run.start(folder / f"{seed}-{key[:8]}", str(seed), key, command) as again:
             report = run_audit(manifest, changed, run=again, on_progress=on_progress)
         difference = compare(run.report, report)
-        always &= flags(report.table, "is_label_issue")
+        always &= flags(report.table)
         found.append(
             OtherSeed(
                 seed=seed,

@@ -33,16 +33,18 @@ from cleanlab_lite.config import AuditConfig, preset
 from cleanlab_lite.errors import ConfigError, ReportError
 from cleanlab_lite.export.formats import Policy
 from cleanlab_lite.export.policy import apply_policy
+from cleanlab_lite.groups import copies_in
 from cleanlab_lite.holdout import NAME_FILE, Audit, Looked, Rows, join, look, rows_of_file, rows_of_run
-from cleanlab_lite.judge.closed_form import Ridge
 from cleanlab_lite.judge.reweighted import predict_reweighted
+from cleanlab_lite.judge.ridge import Ridge
 from cleanlab_lite.manifest.manifest import Manifest
 from cleanlab_lite.measure import crossed_bootstrap
-from cleanlab_lite.pipeline import Proxies, regressed, run_audit, run_key, source_of
+from cleanlab_lite.pipeline import run_audit, run_key
 from cleanlab_lite.progress import OnProgress, Progress, ignore
 from cleanlab_lite.run import Run, RunFiles, RunFolder, layout
 from cleanlab_lite.run.report import ReportTable
 from cleanlab_lite.run.verification import HELPED, HURT, SAME, UNKNOWN, USELESS, VERSION, Verification, Way
+from cleanlab_lite.sources import Proxies, regressed, source_of
 
 SEEDS = 5
 WORTH = 0.005  # of accuracy: a gain that is surely less is none
@@ -262,8 +264,7 @@ def by_networks(run: RunFolder, school: School, lessons: Lessons, trial: Run, cl
     told = {name: proxy[name] for name in ("proxy", "loss", "strategy", "epochs")}
     plan, config = replace(source.plan, **told, recipes=1), source.config
     view, labels = plan.views[0], lessons[ORIGINAL][0].labels
-    copy_of = np.where(looked.group == np.arange(len(labels)), -1, looked.group)
-    task = Task.of(labels, school.whole.num_classes, looked.views[view], view=view, copy_of=copy_of)
+    task = Task.of(labels, school.whole.num_classes, looked.views[view], view=view, copy_of=copies_in(looked.group))
     predicted: dict[str, list[np.ndarray]] = {name: [] for name in lessons}
     with hire(plan.device, config.workers) as crew:
         bench, teaching = prepare_networks(task, plan, config, crew)

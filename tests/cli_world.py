@@ -185,12 +185,12 @@ def sealed(folder: Path) -> Path:
 
 
 def fake_pipeline(monkeypatch: pytest.MonkeyPatch, audit: Any) -> None:
-    """Put `audit` in the place of the pipeline's."""
-    pipeline = ModuleType("cleanlab_lite.pipeline")
-    pipeline.__dict__["run_audit"] = audit
-    pipeline.__dict__["run_key"] = lambda *_: "ab" * 32
-    pipeline.__dict__["source_of"] = fake_source
-    monkeypatch.setitem(sys.modules, pipeline.__name__, pipeline)
+    """Put `audit` in the place of the pipeline's, and a source of evidence that is none."""
+    pipeline, sources = ModuleType("cleanlab_lite.pipeline"), ModuleType("cleanlab_lite.sources")
+    pipeline.__dict__.update(run_audit=audit, run_key=lambda *_: "ab" * 32)
+    sources.__dict__.update(source_of=fake_source)
+    for module in (pipeline, sources):
+        monkeypatch.setitem(sys.modules, module.__name__, module)
 
 
 def fake_source(manifest: Manifest, config: Any, **_: None) -> SimpleNamespace:

@@ -38,6 +38,6 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def untimed(monkeypatch: pytest.MonkeyPatch) -> None:
     """A dry run that times no steps of training, for tests of the rest of what it says."""
     from cleanlab_lite.forecast import Forecast, Part
-    from cleanlab_lite.pipeline import Proxies
+    from cleanlab_lite.sources import Proxies
 
     monkeypatch.setattr(Proxies, "forecast", lambda *_: Forecast((Part.sure("train", 1.0),)))

@@ -7,7 +7,7 @@ import signal
 import time
 from dataclasses import dataclass
 
-from cleanlab_lite.data.cache import ImageFormat
+from cleanlab_lite.data.formats import ImageFormat
 from cleanlab_lite.manifest.manifest import WHOLE
 
 

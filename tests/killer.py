@@ -46,8 +46,8 @@ import scipy.linalg
 import scipy.optimize  # noqa: F401
 import torch  # noqa: F401
 
-from cleanlab_lite import encoding, pipeline
-from cleanlab_lite.data import cache, media
+from cleanlab_lite import encoding, sources
+from cleanlab_lite.data import decode, media
 from cleanlab_lite.forecast import Forecast, Part
 from cleanlab_lite.manifest import readers  # noqa: F401
 from cleanlab_lite.run import Run
@@ -151,7 +151,7 @@ class Killer:
         training.observe = after("epoch", training.observe)
         media.decode_image = after("decode", media.decode_image)
         # what a forecast times is no step of the run
-        pipeline.Proxies.forecast = lambda *_: Forecast((Part.sure("report", 1.0),))  # type: ignore[method-assign]
+        sources.Proxies.forecast = lambda *_: Forecast((Part.sure("report", 1.0),))  # type: ignore[method-assign]
 
 
 def bind_root() -> None:
@@ -199,7 +199,7 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
                 killer.watch_files(job["under"])
             checkpoint.INTERVAL = job.get("interval", checkpoint.INTERVAL)
             if job.get("eager"):
-                jobs.WORTH, cache.POOL_MIN_FILES, encoding.FEWEST = 0, 2, cache.CHUNK
+                jobs.WORTH, decode.POOL_MIN_FILES, encoding.FEWEST = 0, 2, decode.CHUNK
             if job.get("bound"):
                 bind_root()
             if "room" in job:

@@ -19,8 +19,9 @@ import pytest
 import soundfile
 from PIL import Image
 
-from cleanlab_lite.data import cache, media
-from cleanlab_lite.data.cache import ImageFormat, choose_image_size, find_duplicates, vector_content
+from cleanlab_lite.data import cache, decode, formats, media, packs
+from cleanlab_lite.data.content import find_duplicates, vector_content
+from cleanlab_lite.data.formats import ImageFormat, choose_image_size
 from cleanlab_lite.data.sound import SoundFormat
 from cleanlab_lite.errors import ConfigError, DecodeError
 from cleanlab_lite.manifest.manifest import WHOLE
@@ -65,7 +66,7 @@ def settle(uris):
         os.utime(uri, (1e9, 1e9))
 
 
-def packs(cache_dir):
+def pack_files(cache_dir):
     return sorted((cache_dir / f"images-v{media.PREPROCESSING_VERSION}-{S}").glob("*.npy"))
 
 
@@ -88,7 +89,7 @@ def test_second_call_decodes_nothing(files, tmp_path, decodes):
 
 
 def test_what_the_cache_holds_is_told_without_touching_it(files, tmp_path, monkeypatch):
-    monkeypatch.setattr(cache, "RACY_NS", 0)
+    monkeypatch.setattr(packs, "RACY_NS", 0)
     uris, folder = [*files[0], str(tmp_path / "gone.png"), "https://example.org/a.png"], tmp_path / "cache"
     assert not any(cache.found_before(uris, PICTURES, cache_dir=folder)) and not folder.exists()
     content = cache.load(uris[:6], PICTURES, cache_dir=folder).content.tolist()
@@ -99,7 +100,7 @@ def test_what_the_cache_holds_is_told_without_touching_it(files, tmp_path, monke
     Path(uris[0]).write_bytes(picture(99)[0])
     assert cache.found_before(uris, PICTURES, cache_dir=folder).tolist() == ["", *content[1:], *[""] * 6]
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
-    for pack in packs(folder):
+    for pack in pack_files(folder):
         pack.unlink()
     assert not any(cache.found_before(uris, PICTURES, cache_dir=folder))
 
@@ -154,7 +155,7 @@ def test_a_changed_file_of_the_same_size_and_time_is_noticed(tmp_path):
 
 def test_unchanged_old_files_are_not_even_read(files, tmp_path, monkeypatch):
     uris, expected = files
-    monkeypatch.setattr(cache, "RACY_NS", 0)  # the change time cannot be set back
+    monkeypatch.setattr(packs, "RACY_NS", 0)  # the change time cannot be set back
     cache.load(uris, PICTURES, cache_dir=tmp_path / "cache")
     monkeypatch.setattr(media, "read_bytes", lambda uri, **_: pytest.fail(f"read {uri}"))
     store = cache.load(uris, PICTURES, cache_dir=tmp_path / "cache")
@@ -198,9 +199,9 @@ def test_progress_starts_with_what_is_cached_and_closes(files, tmp_path):
 
 def test_a_large_set_is_gathered_in_one_file(files, tmp_path, monkeypatch):
     uris, expected = files
-    monkeypatch.setattr(cache, "CHUNK", 3)
-    monkeypatch.setattr(cache, "PACK_BYTES", 4 * 3 * S * S)
-    monkeypatch.setattr(cache, "MEMORY_BYTES", 3 * S * S)
+    monkeypatch.setattr(decode, "CHUNK", 3)
+    monkeypatch.setattr(packs, "PACK_BYTES", 4 * 3 * S * S)
+    monkeypatch.setattr(packs, "MEMORY_BYTES", 3 * S * S)
     rows = [*uris, str(tmp_path / "gone"), uris[3]]
     for decoded in (11, 0):  # the repeat comes before the first call knows its content
         store = cache.load(rows, PICTURES, cache_dir=tmp_path / "cache")
@@ -208,14 +209,14 @@ def test_a_large_set_is_gathered_in_one_file(files, tmp_path, monkeypatch):
         assert isinstance(store.pixels, np.memmap)
         assert np.array_equal(store.pixels[[*range(10), 11]], expected[[*range(10), 3]])
         assert not store.pixels[10].any() and store.codes[10] == "file_missing"
-        assert len(packs(tmp_path / "cache")) == 1  # the parts that it was gathered from are gone
+        assert len(pack_files(tmp_path / "cache")) == 1  # the parts that it was gathered from are gone
 
 
 def test_many_packs_are_joined_in_memory(files, tmp_path, monkeypatch):
     uris, expected = files
-    monkeypatch.setattr(cache, "PACK_BYTES", 1)
+    monkeypatch.setattr(packs, "PACK_BYTES", 1)
     assert np.array_equal(cache.load(uris, PICTURES, cache_dir=tmp_path / "cache").pixels, expected)
-    assert len(packs(tmp_path / "cache")) == 10
+    assert len(pack_files(tmp_path / "cache")) == 10
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="asks Linux for its address space")
@@ -226,11 +227,11 @@ def test_packs_are_not_mapped_all_at_once_beside_what_they_become(tmp_path, memo
 import resource
 from pathlib import Path
 import numpy as np
-from cleanlab_lite.data import cache
+from cleanlab_lite.data import cache, formats, packs
 from cleanlab_lite.data.media import Decoded
 
-cache.PACK_BYTES, cache.MEMORY_BYTES = 2 << 20, {memory}
-form, folder = cache.FeatureFormat("encoder", 4096), Path({str(tmp_path)!r})
+packs.PACK_BYTES, packs.MEMORY_BYTES = 2 << 20, {memory}
+form, folder = formats.FeatureFormat("encoder", 4096), Path({str(tmp_path)!r})
 names = [f"{{row:064x}}" for row in range(4096)]
 cache.keep(form, ((name, Decoded(np.full((1, 4096), row, "<f2"))) for row, name in enumerate(names)), folder)
 
@@ -273,7 +274,7 @@ DAMAGE = {
 def test_a_damaged_pack_is_rebuilt(files, tmp_path, damage, subset):
     uris, expected = files
     cache.load(uris, PICTURES, cache_dir=tmp_path / "cache")
-    (npy,) = packs(tmp_path / "cache")
+    (npy,) = pack_files(tmp_path / "cache")
     DAMAGE[damage](npy)
     count = 7 if subset else 10
     store = cache.load(uris[:count], PICTURES, cache_dir=tmp_path / "cache")
@@ -285,7 +286,7 @@ def test_a_damaged_pack_is_rebuilt(files, tmp_path, damage, subset):
 def test_a_damaged_pack_that_cannot_be_removed_is_left_alone(files, tmp_path, monkeypatch):
     uris, expected = files
     cache.load(uris, PICTURES, cache_dir=tmp_path / "cache")
-    DAMAGE["pixels"](packs(tmp_path / "cache")[0])
+    DAMAGE["pixels"](pack_files(tmp_path / "cache")[0])
 
     remove = Path.unlink
 
@@ -300,8 +301,8 @@ def test_a_damaged_pack_that_cannot_be_removed_is_left_alone(files, tmp_path, mo
 
 def two_pictures(tmp_path, monkeypatch):
     """A load of two pictures, what it gives, and the files of the cache: pack, index, stat file."""
-    monkeypatch.setattr(cache, "RACY_NS", 0)
-    monkeypatch.setattr(cache.os, "fsync", lambda handle: None)  # thousands of times
+    monkeypatch.setattr(packs, "RACY_NS", 0)
+    monkeypatch.setattr(packs.os, "fsync", lambda handle: None)  # thousands of times
     folder = tmp_path / "cache"
     uris = [str(tmp_path / f"{i}.png") for i in range(2)]
     for i, uri in enumerate(uris):
@@ -319,8 +320,8 @@ def two_sounds(tmp_path, monkeypatch):
     uris = [str(tmp_path / f"{i}.wav") for i in range(2)]
     for i, uri in enumerate(uris):
         soundfile.write(uri, np.random.default_rng(i).normal(size=20_000 + 16_000 * i) / 9, 16_000)
-    monkeypatch.setattr(cache, "RACY_NS", 0)
-    monkeypatch.setattr(cache.os, "fsync", lambda handle: None)
+    monkeypatch.setattr(packs, "RACY_NS", 0)
+    monkeypatch.setattr(packs.os, "fsync", lambda handle: None)
     form = SoundFormat(16_000, 1.024)
 
     def load():
@@ -333,9 +334,9 @@ def two_sounds(tmp_path, monkeypatch):
 
 
 def two_vectors(tmp_path, monkeypatch):
-    monkeypatch.setattr(cache.os, "fsync", lambda handle: None)
+    monkeypatch.setattr(packs.os, "fsync", lambda handle: None)
     expected = np.random.default_rng(0).normal(size=(2, 5)).astype(np.float16)
-    form = cache.FeatureFormat("e" * 64, 5)
+    form = formats.FeatureFormat("e" * 64, 5)
     content = ["a" * 64, "b" * 64]
 
     def load():
@@ -400,10 +401,10 @@ def test_the_sizes_of_the_files_are_kept_and_caches_without_them_are_read(files,
     own = [[S, S]] * 3 + [[64, 20]] + [[S, S]] * 6
     for _ in range(2):  # decoded, and from the cache
         assert cache.load(uris, PICTURES, cache_dir=tmp_path / "cache").sizes.tolist() == own
-    (index,) = packs(tmp_path / "cache")[0].parent.glob("*.txt")  # as they were written before
+    (index,) = pack_files(tmp_path / "cache")[0].parent.glob("*.txt")  # as they were written before
     lines = [line.split(" ")[0] for line in index.read_text().splitlines()[1:]]
     crc = zlib.crc32(
-        packs(tmp_path / "cache")[0].read_bytes()[-10 * 3 * S * S :], zlib.crc32("\n".join(lines).encode())
+        pack_files(tmp_path / "cache")[0].read_bytes()[-10 * 3 * S * S :], zlib.crc32("\n".join(lines).encode())
     )
     index.write_text("\n".join([f"{crc:08x}", *lines]) + "\n")
     old = cache.load(uris, PICTURES, cache_dir=tmp_path / "cache")
@@ -412,7 +413,7 @@ def test_the_sizes_of_the_files_are_kept_and_caches_without_them_are_read(files,
 
 def test_damaged_stat_files_cost_only_time(files, tmp_path, monkeypatch):
     uris, expected = files
-    monkeypatch.setattr(cache, "RACY_NS", 0)
+    monkeypatch.setattr(packs, "RACY_NS", 0)
     cache.load(uris, PICTURES, cache_dir=tmp_path / "cache")
     (path,) = (tmp_path / "cache" / "stat-v1").iterdir()
     path.write_bytes(b"\xff\0 \n" + path.read_bytes()[:500])
@@ -422,7 +423,7 @@ def test_damaged_stat_files_cost_only_time(files, tmp_path, monkeypatch):
 def test_leftovers_of_killed_runs_are_swept_but_not_work_in_progress(files, tmp_path):
     uris, _ = files
     cache.load(uris, PICTURES, cache_dir=tmp_path / "cache")
-    (npy,) = packs(tmp_path / "cache")
+    (npy,) = pack_files(tmp_path / "cache")
     names = ["old.npy.tmp", "old.npy", "new.npy.tmp", "new.npy"]
     for name in names:
         npy.with_name(name).write_bytes(b"x")
@@ -489,8 +490,8 @@ class CrashingFormat(ImageFormat):
 
 def test_crashed_workers_do_not_end_the_run(files, tmp_path, monkeypatch):
     uris, expected = files
-    monkeypatch.setattr(cache, "POOL_MIN_FILES", 1)
-    monkeypatch.setattr(cache, "CHUNK", 2)
+    monkeypatch.setattr(decode, "POOL_MIN_FILES", 1)
+    monkeypatch.setattr(decode, "CHUNK", 2)
     store = cache.load(uris, CrashingFormat(S), cache_dir=tmp_path / "cache", workers=2)
     assert np.array_equal(store.pixels, expected) and store.decoded == 10
 
@@ -517,16 +518,16 @@ def test_a_pool_that_breaks_half_way_repeats_nothing(files, tmp_path, monkeypatc
         def shutdown(self, cancel_futures):
             pass
 
-    monkeypatch.setattr(cache, "POOL_MIN_FILES", 1)
-    monkeypatch.setattr(cache, "CHUNK", 2)
-    monkeypatch.setattr(cache, "pool", BreakingPool)
+    monkeypatch.setattr(decode, "POOL_MIN_FILES", 1)
+    monkeypatch.setattr(decode, "CHUNK", 2)
+    monkeypatch.setattr(decode, "pool", BreakingPool)
     assert np.array_equal(cache.load(uris, PICTURES, cache_dir=tmp_path / "cache", workers=2).pixels, expected)
     assert len(decodes) == 10
 
 
 def test_an_interrupted_call_keeps_what_it_decoded(files, tmp_path, monkeypatch):
     uris, expected = files
-    monkeypatch.setattr(cache, "CHUNK", 2)
+    monkeypatch.setattr(decode, "CHUNK", 2)
 
     def interrupt(event):
         if event.done == 6:
@@ -562,7 +563,7 @@ def test_the_cache_may_be_deleted_while_it_is_in_use(files, tmp_path):
     uris, expected = files
     cache.load(uris, PICTURES, cache_dir=tmp_path / "cache")
     held = cache.load(uris, PICTURES, cache_dir=tmp_path / "cache")
-    for npy in packs(tmp_path / "cache"):
+    for npy in pack_files(tmp_path / "cache"):
         npy.unlink()
     assert np.array_equal(held.pixels, expected)
     assert cache.load(uris, PICTURES, cache_dir=tmp_path / "cache").decoded == 10
@@ -571,7 +572,7 @@ def test_the_cache_may_be_deleted_while_it_is_in_use(files, tmp_path):
 # Work for the workers, in a module: they never import the script.
 SLOW = """
 import os, sys, time
-from cleanlab_lite.data.cache import ImageFormat
+from cleanlab_lite.data.formats import ImageFormat
 
 class SlowFormat(ImageFormat):
     def decode(self, data, segment):
@@ -582,10 +583,10 @@ class SlowFormat(ImageFormat):
 DECODES_SLOWLY = """
 import sys
 from pathlib import Path
-from cleanlab_lite.data import cache
+from cleanlab_lite.data import cache, decode
 from slow import SlowFormat
 
-cache.CHUNK, cache.POOL_MIN_FILES = 1, 1
+decode.CHUNK, decode.POOL_MIN_FILES = 1, 1
 cache.load([__file__] * 3, SlowFormat(32), cache_dir=Path(sys.argv[2]), workers=2)
 """
 

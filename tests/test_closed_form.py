@@ -11,16 +11,9 @@ from sklearn import linear_model
 from worlds import auroc
 
 from cleanlab_lite.errors import EvidenceError
-from cleanlab_lite.judge.closed_form import (
-    Head,
-    Ridge,
-    Standard,
-    hold_out,
-    log_odds,
-    log_probability,
-    sharpness,
-)
+from cleanlab_lite.judge.closed_form import hold_out, log_odds, log_probability, sharpness
 from cleanlab_lite.judge.random_features import RandomFeatures
+from cleanlab_lite.judge.ridge import Head, Ridge, Standard
 from cleanlab_lite.train.products import products_on
 
 
@@ -101,8 +94,8 @@ def test_the_strength_is_the_one_that_agrees_best() -> None:
     ridge = Ridge.fit([features], labels, 4)
     strengths = (0.01, 1.0, 100.0)
     agreements = [(ridge.predictions(Head(s)).argmax(axis=1) == labels).mean() for s in strengths]
-    assert ridge.choose(strengths=strengths).strength == strengths[int(np.argmax(agreements))]
-    assert ridge.choose(sample=40).strength > 0
+    [chosen] = ridge.choose_each([[Head(strength) for strength in strengths]])
+    assert chosen.strength == strengths[int(np.argmax(agreements))]
 
 
 def test_rows_without_a_label_are_predicted_and_do_not_teach() -> None:
@@ -144,19 +137,6 @@ def test_unreadable_rows_are_nan_and_leave_the_others_alone() -> None:
     assert (found.predicted[gone] == -1).all()
     expected = Ridge.fit([features[rest]], labels[rest], 4).predictions(Head(found.strength))
     np.testing.assert_allclose(found.logits[rest] / found.sharpness, expected, atol=1e-4)
-
-
-def test_other_labels_cost_no_other_fit() -> None:
-    features, labels, _ = world()
-    other = (labels + 1) % 4
-    np.testing.assert_allclose(
-        Ridge.fit([features], labels, 4).relabelled(other).predictions(Head(1.0)),
-        Ridge.fit([features], other, 4).predictions(Head(1.0)),
-        atol=1e-5,
-    )
-    other[0] = -1
-    with pytest.raises(EvidenceError, match="without a label"):
-        Ridge.fit([features], labels, 4).relabelled(other)
 
 
 def test_a_view_does_not_count_more_for_being_wide() -> None:
@@ -302,9 +282,6 @@ def test_the_largest_components_are_those_of_all():
     head, same = Head(1.0, first), Head(1.0, first[:16])
     np.testing.assert_allclose(few.predictions(same), every.predictions(head), atol=1e-3)
     np.testing.assert_allclose(few.complete().predictions(Head(1.0)), every.predictions(Head(1.0)), atol=1e-5)
-    other = np.roll(labels, 1)
-    expected = Ridge.fit([features], other, 4).predictions(Head(1.0))
-    np.testing.assert_allclose(few.relabelled(other).complete().predictions(Head(1.0)), expected, atol=1e-5)
 
 
 def test_a_weak_penalty_lacks_components_that_were_not_found():

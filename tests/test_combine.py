@@ -13,19 +13,10 @@ from worlds import World, auroc, blobs
 from cleanlab_lite.errors import EvidenceError
 from cleanlab_lite.evidence.evidence import Evidence, Plants
 from cleanlab_lite.evidence.history import HELD_OUT, History
-from cleanlab_lite.judge import verdict as rules
+from cleanlab_lite.judge.actions import OFFER, Signs, decide_action, decide_issue
+from cleanlab_lite.judge.posterior import best_other, class_posterior, label_free_sharpness
 from cleanlab_lite.judge.ranking import mean_margins, memorised, rank
-from cleanlab_lite.judge.verdict import (
-    Verdict,
-    best_other,
-    class_posterior,
-    combine,
-    conflicting_duplicates,
-    decide_action,
-    decide_issue,
-    label_free_sharpness,
-    settle_conflicts,
-)
+from cleanlab_lite.judge.verdict import Verdict, combine, conflicting_duplicates, settle_conflicts
 from cleanlab_lite.run.report import ACTIONS, ISSUES, SCHEMA
 
 UNREADABLE, UNLABELED = [3, 4], [10, 11, 12]
@@ -123,7 +114,7 @@ def test_unlabeled_rows_get_a_suggestion(world, verdict):
     assert (verdict.action[UNLABELED] == "relabel").all()
     assert np.isnan(verdict.p_mislabel[UNLABELED]).all()
     assert (verdict.weight[UNLABELED] == 0).all()
-    assert (verdict.suggestion_confidence[UNLABELED] >= rules.OFFER).all()
+    assert (verdict.suggestion_confidence[UNLABELED] >= OFFER).all()
 
 
 def test_an_unlabeled_row_of_no_clear_class_is_reviewed(world):
@@ -401,7 +392,7 @@ CASES = {  # readable, label, p, confidence, ood, conflict -> issue, action
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_issue_and_action(case):
     readable, label, p, confidence, ood, conflict, issue, action = case
-    found = decide_issue(*(np.array([value]) for value in (readable, label, p, confidence, ood, conflict, False)))
+    found = decide_issue(Signs(*(np.array([each]) for each in (readable, label, p, confidence, ood, conflict, False))))
     assert found.tolist() == [issue]
-    offered = confidence >= rules.OFFER and issue not in ("unreadable", "out_of_vocabulary")
+    offered = confidence >= OFFER and issue not in ("unreadable", "out_of_vocabulary")
     assert decide_action(found, np.array([p]), np.array([offered]), np.array([ood > 0.9])).tolist() == [action]

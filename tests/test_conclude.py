@@ -18,7 +18,6 @@ from cleanlab_lite.evidence.evidence import Evidence
 from cleanlab_lite.evidence.history import HELD_OUT, History
 from cleanlab_lite.judge.verdict import Verdict, combine
 from cleanlab_lite.manifest.manifest import Manifest, Source
-from cleanlab_lite.pipeline import warnings
 from cleanlab_lite.report.reasons import why, with_context
 from cleanlab_lite.report.tables import (
     build_report,
@@ -28,6 +27,7 @@ from cleanlab_lite.report.tables import (
     noise_matrix_table,
     shrunken,
 )
+from cleanlab_lite.report.warnings import warnings
 from cleanlab_lite.run.report import ACTIONS, ISSUES, SCHEMA, SCHEMA_VERSION, ReportTable
 from cleanlab_lite.run.summary import Summary
 

@@ -20,7 +20,7 @@ from scipy.signal import resample_poly
 
 from cleanlab_lite.copies import Duplicates, find_copies
 from cleanlab_lite.copies.perceptual import FARTHEST, RADIUS, hamming_pairs, small_pictures, usual_distance
-from cleanlab_lite.data.cache import find_duplicates, vector_content
+from cleanlab_lite.data.content import find_duplicates, vector_content
 from cleanlab_lite.data.inputs import Inputs
 from cleanlab_lite.data.media import decode_image
 from cleanlab_lite.data.sound import SoundFormat

@@ -19,7 +19,7 @@ from torch import nn
 
 from cleanlab_lite.clock import Clock
 from cleanlab_lite.config import AuditConfig, preset
-from cleanlab_lite.data import cache
+from cleanlab_lite.data import packs
 from cleanlab_lite.data.inputs import Inputs, load_inputs
 from cleanlab_lite.errors import ConfigError, StoppedEarly
 from cleanlab_lite.manifest.readers import read_manifest
@@ -89,7 +89,7 @@ def vectors(inputs: Inputs, encoder: Encoder, **options: float) -> tuple[Inputs,
 
 def test_a_device_gets_ready_only_where_files_are_to_be_decoded(manifest, weights, monkeypatch, capsys):
     shapes: list[tuple[int, ...]] = []
-    monkeypatch.setattr(cache, "RACY_NS", 0)
+    monkeypatch.setattr(packs, "RACY_NS", 0)
     monkeypatch.setattr(encode_module, "get_ready", lambda encoder, shape, device, autocast: shapes.append(shape))
     audit = ("audit", manifest, *QUICK, *ENCODING, "--weights", weights)
     for run in ("first", "second"):
@@ -208,7 +208,7 @@ def test_a_time_budget_stops_after_a_batch_and_every_call_gets_further(manifest,
 
 def test_shards_are_written_while_it_runs(manifest, weights, monkeypatch, here):
     monkeypatch.setattr("cleanlab_lite.data.cache.SHARD_ROWS", 16)
-    monkeypatch.setattr("cleanlab_lite.data.cache.MEMORY_BYTES", 0)  # all is memory-mapped
+    monkeypatch.setattr("cleanlab_lite.data.packs.MEMORY_BYTES", 0)  # all is memory-mapped
     inputs = inputs_of(manifest)
     mapped, _ = vectors(inputs, encoder_of(weights))
     assert isinstance(mapped.array, np.memmap)

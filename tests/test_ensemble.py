@@ -14,11 +14,11 @@ import torch
 from scipy.special import softmax
 from worlds import World, auroc, blobs
 
-from cleanlab_lite import arrays as matrices
 from cleanlab_lite import clock as clocks
+from cleanlab_lite import matrices
 from cleanlab_lite.clock import Clock
 from cleanlab_lite.config import AuditConfig
-from cleanlab_lite.data.cache import vector_content
+from cleanlab_lite.data.content import vector_content
 from cleanlab_lite.data.inputs import Inputs
 from cleanlab_lite.errors import ConfigError, StoppedEarly
 from cleanlab_lite.evidence.evidence import Evidence

@@ -292,7 +292,7 @@ def test_a_forecast_looks_into_the_cache_and_says_so(tmp_path, monkeypatch):
 
     pytest.importorskip(lite.PACKAGE)
     monkeypatch.setenv("NLCLEAN_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.setattr("cleanlab_lite.data.cache.RACY_NS", 0)
+    monkeypatch.setattr("cleanlab_lite.data.packs.RACY_NS", 0)
     rng = np.random.default_rng(0)
     for i in range(24):
         place = tmp_path / "pets" / ("cat", "dog")[i % 2] / f"{i}.png"

@@ -17,7 +17,7 @@ from PIL import Image
 
 from cleanlab_lite import addresses
 from cleanlab_lite.config import AuditConfig
-from cleanlab_lite.data.cache import choose_image_size, choose_sound_format
+from cleanlab_lite.data.formats import choose_image_size, choose_sound_format
 from cleanlab_lite.data.media import image_header
 from cleanlab_lite.data.sound import SoundFormat, sound_header
 from cleanlab_lite.manifest.readers import read_manifest

@@ -14,8 +14,9 @@ import pytest
 from decode_work import Hanging
 from PIL import Image
 
-from cleanlab_lite.data import cache, media
-from cleanlab_lite.data.cache import ImageFormat, load
+from cleanlab_lite.data import decode, media
+from cleanlab_lite.data.cache import load
+from cleanlab_lite.data.formats import ImageFormat
 from cleanlab_lite.data.media import decode_image, thumbnail
 from cleanlab_lite.errors import DecodeError
 from cleanlab_lite.workers import pool
@@ -32,9 +33,9 @@ def encoded(picture: Image.Image, form: str, **options: object) -> bytes:
 
 
 def refused(data: bytes, *words: str) -> None:
-    for decode in (lambda: decode_image(data, 32)[0], lambda: thumbnail(data, 32)):
+    for read in (lambda: decode_image(data, 32)[0], lambda: thumbnail(data, 32)):
         with pytest.raises(DecodeError) as caught:
-            decode()
+            read()
         assert caught.value.code == "too_large"
         for word in words:
             assert word in caught.value.message
@@ -144,7 +145,7 @@ def pictures(tmp_path: Path) -> list[str]:
 
 
 def test_a_file_that_takes_too_long_is_a_row_and_the_rest_is_read(pictures, tmp_path, monkeypatch):
-    monkeypatch.setattr(cache, "_seconds", 0.2)
+    monkeypatch.setattr(decode, "_seconds", 0.2)
     store = load(pictures, Hanging(8), cache_dir=tmp_path / "cache", workers=1)
     assert store.codes.tolist() == ["", "", "", "too_slow", *[""] * 8]
     assert "too long" in store.errors[3] and store.pixels[:, 0, 0, 0].tolist() == [0, 1, 2, 0, *range(4, 12)]
@@ -152,9 +153,9 @@ def test_a_file_that_takes_too_long_is_a_row_and_the_rest_is_read(pictures, tmp_
 
 def test_a_worker_that_hears_nothing_or_dies_is_replaced(pictures, tmp_path, monkeypatch):
     (tmp_path / "8.png").write_bytes(b"x" * 7)
-    monkeypatch.setattr(cache, "SECONDS", 1.6)
-    monkeypatch.setattr(cache, "POOL_MIN_FILES", 1)
-    monkeypatch.setattr(cache, "CHUNK", 2)
+    monkeypatch.setattr(decode, "SECONDS", 1.6)
+    monkeypatch.setattr(decode, "POOL_MIN_FILES", 1)
+    monkeypatch.setattr(decode, "CHUNK", 2)
     store = load(pictures, Hanging(8, deaf=True), cache_dir=tmp_path / "cache", workers=2)
     assert store.codes.tolist() == ["", "", "", "too_slow", "", "", "", "", "decode_failed", "", "", ""]
     assert "ends the process" in store.errors[8] and store.decoded == 10
@@ -168,13 +169,13 @@ def test_starting_a_worker_is_no_time_of_a_file(pictures, tmp_path, monkeypatch)
 
     def slowly(*arguments):
         nonlocal now
-        now += 2 * cache.SECONDS
+        now += 2 * decode.SECONDS
         return pool(*arguments)
 
-    monkeypatch.setattr(cache, "pool", slowly)
-    monkeypatch.setattr(cache, "time", SimpleNamespace(**vars(time) | {"monotonic": lambda: now}))
-    monkeypatch.setattr(cache, "POOL_MIN_FILES", 1)
-    monkeypatch.setattr(cache, "CHUNK", 2)
+    monkeypatch.setattr(decode, "pool", slowly)
+    monkeypatch.setattr(decode, "time", SimpleNamespace(**vars(time) | {"monotonic": lambda: now}))
+    monkeypatch.setattr(decode, "POOL_MIN_FILES", 1)
+    monkeypatch.setattr(decode, "CHUNK", 2)
     store = load(pictures, Hanging(8), cache_dir=tmp_path / "cache", workers=2)
     assert [(row, code) for row, code in enumerate(store.codes) if code] == [(8, "decode_failed")]
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from cleanlab_lite.config import AuditConfig
 from cleanlab_lite.data import kinds
-from cleanlab_lite.data.cache import choose_depth
+from cleanlab_lite.data.formats import choose_depth
 from cleanlab_lite.data.inputs import causes, load_inputs
 from cleanlab_lite.data.media import decode_image, image_header, thumbnail
 from cleanlab_lite.data.sound import SoundFormat, read_samples, sound_header

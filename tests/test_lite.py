@@ -19,7 +19,7 @@ from scipy.io import wavfile
 from torch import nn
 
 from cleanlab_lite.config import AuditConfig
-from cleanlab_lite.data.cache import choose_sound_format
+from cleanlab_lite.data.formats import choose_sound_format
 from cleanlab_lite.data.inputs import Inputs, load_inputs
 from cleanlab_lite.errors import ConfigError
 from cleanlab_lite.manifest.readers import read_manifest

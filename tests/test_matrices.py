@@ -8,25 +8,23 @@ import numpy as np
 import pytest
 from scipy.special import logsumexp, softmax
 
-from cleanlab_lite import arrays
-from cleanlab_lite.arrays import (
-    Beside,
-    Choice,
-    Largest,
+from cleanlab_lite import matrices
+from cleanlab_lite.arrays import row_keys, rows_by, unit_rows
+from cleanlab_lite.matrices import (
+    Concatenated,
     Logarithm,
     Masked,
-    Mixture,
-    Part,
+    OnDisk,
+    RowChoice,
     Softmax,
-    Stored,
+    Subset,
+    TopLogits,
     UnitRows,
+    WeightedSum,
     blocks,
     margins,
     per_row,
-    row_keys,
-    rows_by,
     take,
-    unit_rows,
 )
 
 RNG = np.random.default_rng(0)
@@ -37,23 +35,23 @@ MATRICES = {
     "softmax": (Softmax(LOGITS), softmax(LOGITS, axis=1)),
     "logarithm": (Logarithm(softmax(LOGITS, axis=1), 2.0), 2 * np.log(softmax(LOGITS, axis=1))),
     "mixture": (
-        Mixture((LOGITS, Softmax(LOGITS)), np.float32([0.3, 0.7])),
+        WeightedSum((LOGITS, Softmax(LOGITS)), np.float32([0.3, 0.7])),
         0.3 * LOGITS + 0.7 * softmax(LOGITS, axis=1),
     ),
     "masked": (Masked(LOGITS, KNOWN, np.nan), np.where(KNOWN[:, None], LOGITS, np.nan)),
     "unit": (UnitRows((LOGITS, LOGITS[:, :3])), np.hstack([unit_rows(LOGITS), unit_rows(LOGITS[:, :3])])),
-    "beside": (Beside((LOGITS, Softmax(LOGITS))), np.hstack([LOGITS, softmax(LOGITS, axis=1)])),
+    "beside": (Concatenated((LOGITS, Softmax(LOGITS))), np.hstack([LOGITS, softmax(LOGITS, axis=1)])),
     "choice": (
-        Choice((LOGITS, Softmax(LOGITS)), KNOWN.astype(int)),
+        RowChoice((LOGITS, Softmax(LOGITS)), KNOWN.astype(int)),
         np.where(KNOWN[:, None], softmax(LOGITS, axis=1), LOGITS),
     ),
-    "part": (Part(Softmax(LOGITS), CHOSEN), softmax(LOGITS, axis=1)[CHOSEN]),
+    "part": (Subset(Softmax(LOGITS), CHOSEN), softmax(LOGITS, axis=1)[CHOSEN]),
 }
 
 
 @pytest.mark.parametrize("name", MATRICES)
 def test_rows_are_those_of_the_array(name, monkeypatch):
-    monkeypatch.setattr(arrays, "HELD", 64 * 7)  # several blocks
+    monkeypatch.setattr(matrices, "HELD", 64 * 7)  # several blocks
     lazy, array = MATRICES[name]
     close = {"rtol": 1e-5, "atol": 1e-3 if name == "unit" else 1e-6}  # float16
     assert lazy.shape == array.shape and len(lazy) == len(array)
@@ -73,7 +71,7 @@ def test_rows_are_those_of_the_array(name, monkeypatch):
 
 def test_a_stored_matrix_is_read_when_it_is_asked_for_and_no_map_of_it_stays(tmp_path):
     np.save(tmp_path / "logits.npy", LOGITS)
-    stored = Stored.of(np.load(tmp_path / "logits.npy", mmap_mode="r"))
+    stored = OnDisk.of(np.load(tmp_path / "logits.npy", mmap_mode="r"))
     chosen = [part for rows in (CHOSEN, KNOWN, slice(5, 9), 3) for part in (stored[rows], LOGITS[rows])]
     for found, wanted in zip(chosen[::2], chosen[1::2], strict=True):
         np.testing.assert_array_equal(found, wanted)
@@ -97,7 +95,7 @@ def test_nothing_is_judged_in_one_empty_block():
 def test_margins_do_not_depend_on_blocks(monkeypatch):
     labels = np.where(KNOWN, RNG.integers(0, 7, 300), -1)
     whole = margins(LOGITS, labels)
-    monkeypatch.setattr(arrays, "HELD", 64 * 7)
+    monkeypatch.setattr(matrices, "HELD", 64 * 7)
     np.testing.assert_array_equal(margins(LOGITS, labels), whole)
     assert np.isnan(whole[~KNOWN]).all() and np.isfinite(whole[KNOWN]).all()
 
@@ -105,7 +103,7 @@ def test_margins_do_not_depend_on_blocks(monkeypatch):
 def test_the_largest_logits_and_the_given_one_are_kept():
     logits = RNG.normal(scale=3, size=(200, 400)).astype(np.float32)
     labels = np.where(np.arange(200) % 5 == 0, -1, RNG.integers(0, 400, 200))
-    held = Largest.empty(201, 400)
+    held = TopLogits.empty(201, 400)
     order = RNG.permutation(200)
     for rows in (order[:120], order[120:]):
         held.put(rows, logits[rows], labels[rows])
@@ -117,7 +115,7 @@ def test_the_largest_logits_and_the_given_one_are_kept():
     np.testing.assert_array_equal(np.take_along_axis(found, top, 1), np.take_along_axis(logits, top, 1))
     known = np.flatnonzero(labels >= 0)
     np.testing.assert_array_equal(found[known, labels[known]], logits[known, labels[known]])
-    few = Largest.empty(200, 7)
+    few = TopLogits.empty(200, 7)
     few.put(np.arange(200), LOGITS[:200], np.full(200, -1))
     np.testing.assert_array_equal(np.asarray(few), LOGITS[:200])  # all of them
 

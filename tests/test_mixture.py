@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from cleanlab_lite.judge.mixture import (
+    BETA,
     BetaMixture,
+    Components,
     beta_log_density,
     beta_moments,
     em_step,
@@ -36,9 +38,8 @@ def test_first_expectation_step_of_the_reference_start_is_the_identity():
 
 def test_one_beta_em_step_gives_the_reference_numbers():
     x = np.array([0.05, 0.1, 0.15, 0.2, 0.6, 0.8, 0.9])
-    weights, alpha, beta, _ = em_step(
-        x, np.ones(7), HALF, np.array([1.0, 2.0]), np.array([2.0, 1.0]), beta_log_density, beta_moments
-    )
+    start = Components(HALF, np.array([1.0, 2.0]), np.array([2.0, 1.0]))
+    (weights, alpha, beta), _ = em_step(x, np.ones(7), BETA, start)
     np.testing.assert_allclose(weights, [0.6, 0.4], atol=1e-6)
     np.testing.assert_allclose(alpha, [0.503420, 1.395177], atol=1e-6)
     np.testing.assert_allclose(beta, [1.807361, 0.677234], atol=1e-6)
@@ -93,8 +94,8 @@ def test_monotone_flattens_both_sides():
 
 def test_beta_mixture_recovers_planted_components():
     x, noisy = two_betas(20_000)
-    early = fit_beta_mixture(x, percentiles=(0, 100), max_iterations=10)
-    late = fit_beta_mixture(x, percentiles=(0, 100), max_iterations=200)
+    early = fit_beta_mixture(x, percentiles=(0, 100), rounds=10)
+    late = fit_beta_mixture(x, percentiles=(0, 100), rounds=200)
     assert early.iterations == 10
     assert late.iterations < 200  # it stopped by itself
     assert late.log_likelihood > early.log_likelihood

@@ -11,7 +11,7 @@ from audit_world import vectors
 from cli_world import call
 
 import cleanlab_lite as cl
-from cleanlab_lite.judge.verdict import between_classes
+from cleanlab_lite.judge.posterior import between_classes
 from cleanlab_lite.report.overlap import overlapping_pairs
 from cleanlab_lite.run.summary import ClassNoise, ClassPair
 

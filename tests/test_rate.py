@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from cleanlab_lite.arrays import draw
 from cleanlab_lite.judge.closed_form import hold_out
 from cleanlab_lite.judge.rate import (
     DRAWS,
     Estimators,
-    draw,
     judge_rate,
     margin,
     plant,
@@ -184,8 +184,8 @@ def test_rows_without_a_label_are_not_judged_and_change_nothing_else() -> None:
 def test_a_large_set_is_judged_from_samples(monkeypatch: pytest.MonkeyPatch) -> None:
     features, labels, wrong = planted(0.2, n=4000)
     whole = judge_rate(hold_out([features], labels, 5), labels).calibration
-    for name, most in (("LEARNED_ROWS", 2000), ("NEIGHBORLY", 500), ("SAMPLE", 1000)):
-        monkeypatch.setattr(f"cleanlab_lite.judge.closed_form.{name}", most)
+    for name, most in (("closed_form.LEARNED_ROWS", 2000), ("closed_form.NEIGHBORLY", 500), ("ridge.SAMPLE", 1000)):
+        monkeypatch.setattr(f"cleanlab_lite.judge.{name}", most)
     sampled = judge_rate(hold_out([features], labels, 5), labels).calibration
     assert sampled.rate.estimate == pytest.approx(whole.rate.estimate, abs=0.03)
     assert expected_calibration_error(sampled.p_mislabel, wrong) < 0.05

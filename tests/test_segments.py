@@ -14,8 +14,10 @@ import soundfile
 from audit_world import QUICK, write_csv
 from cli_world import call, make_report, row
 
-from cleanlab_lite.data import cache, media
-from cleanlab_lite.data.cache import choose_sound_format, content_of, load
+from cleanlab_lite.data import media, packs
+from cleanlab_lite.data.cache import load
+from cleanlab_lite.data.content import content_of
+from cleanlab_lite.data.formats import choose_sound_format
 from cleanlab_lite.data.inputs import load_contents, load_inputs
 from cleanlab_lite.data.sound import SoundFormat, cut_out, read_samples
 from cleanlab_lite.errors import DecodeError
@@ -37,7 +39,7 @@ STEPS = (300, 700, 1500, 3000)  # Hz, a second each
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("NLCLEAN_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.setattr(cache, "RACY_NS", 0)
+    monkeypatch.setattr(packs, "RACY_NS", 0)
 
 
 def tone(hertz: float, seconds: float = 1.0) -> np.ndarray:

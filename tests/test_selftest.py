@@ -321,7 +321,7 @@ def test_what_is_predicted_is_true(tmp_path, apart, others, seed):
     folder = RunFolder(tmp_path / "run")
     expected = self_test(folder, manifest, config, preset="fast").expected
     table, wrong = folder.report.table, labels != truth
-    flagged, ap = flags(table, "is_label_issue"), average_precision(numbers(table, "label_score"), wrong)
+    flagged, ap = flags(table), average_precision(numbers(table, "label_score"), wrong)
     for share, true in (
         (expected.average_precision, ap),
         (expected.precision, wrong[flagged].mean()),

@@ -15,8 +15,9 @@ import torch
 from audit_world import OPTIONS, findings, write_csv
 
 from cleanlab_lite.config import AuditConfig
-from cleanlab_lite.data import cache, sound
-from cleanlab_lite.data.cache import choose_sound_format, load
+from cleanlab_lite.data import decode, packs, sound
+from cleanlab_lite.data.cache import load
+from cleanlab_lite.data.formats import choose_sound_format
 from cleanlab_lite.data.inputs import load_inputs
 from cleanlab_lite.data.sound import SIDE, SoundFormat, cut, joined, patch_starts, sound_header, spectrogram
 from cleanlab_lite.errors import ConfigError, DecodeError, StoppedEarly
@@ -38,7 +39,7 @@ FORMATS = [("WAV", "PCM_U8"), ("WAV", "PCM_16"), ("WAV", "FLOAT"), ("FLAC", "PCM
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("NLCLEAN_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.setattr(cache, "RACY_NS", 0)
+    monkeypatch.setattr(packs, "RACY_NS", 0)
 
 
 def tone(hertz: float, seconds: float, rate: int = 8000) -> np.ndarray:
@@ -261,7 +262,7 @@ CLIPS = {"a.wav": tone(440, 0.5), "b.wav": b"", "c.wav": tone(900, 3), "d.wav": 
 
 @pytest.mark.parametrize("memory", [1 << 30, 1])
 def test_a_second_call_finds_everything_in_the_cache(tmp_path, memory, monkeypatch):
-    monkeypatch.setattr(cache, "MEMORY_BYTES", memory)
+    monkeypatch.setattr(packs, "MEMORY_BYTES", memory)
     uris = save(tmp_path, CLIPS)
     first = load(uris, FORM, cache_dir=tmp_path / "cache")
     monkeypatch.setattr(sound, "read_samples", None)  # whoever decodes now fails
@@ -290,8 +291,8 @@ def test_other_parameters_are_another_cache(tmp_path):
 def test_workers_decode_what_one_process_decodes_without_torch(tmp_path, monkeypatch):
     uris = save(tmp_path, CLIPS)
     here = load(uris, FORM, cache_dir=tmp_path / "one", workers=1)
-    monkeypatch.setattr(cache, "POOL_MIN_FILES", 1)
-    monkeypatch.setattr(cache, "CHUNK", 3)
+    monkeypatch.setattr(decode, "POOL_MIN_FILES", 1)
+    monkeypatch.setattr(decode, "CHUNK", 3)
     there = load(uris, FORM, cache_dir=tmp_path / "two", workers=2)
     np.testing.assert_array_equal(here.pixels, there.pixels)
     assert here.notes.tolist() == there.notes.tolist()

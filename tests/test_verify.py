@@ -23,8 +23,8 @@ from cleanlab_lite.data.inputs import Inputs, load_inputs
 from cleanlab_lite.errors import ConfigError, ReportError, StoppedEarly
 from cleanlab_lite.groups import roots
 from cleanlab_lite.holdout import Looked, agreeing, rows_of_run
-from cleanlab_lite.judge.closed_form import Head, Ridge
 from cleanlab_lite.judge.reweighted import predict_reweighted
+from cleanlab_lite.judge.ridge import Head, Ridge
 from cleanlab_lite.manifest.manifest import Manifest
 from cleanlab_lite.manifest.readers import read_manifest
 from cleanlab_lite.measure import crossed_bootstrap

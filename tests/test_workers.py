@@ -67,10 +67,10 @@ def test_a_main_without_a_guard_runs_once(package: Path, arguments: list[str], s
 
 AUDIT = """
 import cleanlab_lite as cl
-from cleanlab_lite.data import cache, media
+from cleanlab_lite.data import decode, media
 
 print("before the call")
-cache.CHUNK, cache.POOL_MIN_FILES = 8, 8
+decode.CHUNK, decode.POOL_MIN_FILES = 8, 8
 media.read_bytes = None  # of this process: the files are read by workers, or not at all
 options = dict(epochs=1, ensemble=2, planted=0.0, views="pixels", image_size=8, workers=2, device="cpu")
 print(len(cl.audit("m.csv", **options)))

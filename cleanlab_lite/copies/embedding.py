@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from scipy.special import digamma
 
-from cleanlab_lite.arrays import Matrix, blocks, per_row, unit_rows
+from cleanlab_lite.arrays import unit_rows
 from cleanlab_lite.judge.neighbors import Search, is_exact, neighbors_in_blocks, on_host
+from cleanlab_lite.matrices import Matrix, blocks, per_row
 
 NEIGHBORS = 20  # searched for near vectors
 EMBEDDING_SHARE = 0.15  # of the distance to the last of them, at most

@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from cleanlab_lite.arrays import Part
 from cleanlab_lite.copies.embedding import chord, embedding_pairs
 from cleanlab_lite.copies.perceptual import Looks, correlation, perceptual_pairs, small_clips, small_pictures
 from cleanlab_lite.copies.reframed import Elsewhere, Overlay, reframed_pairs
 from cleanlab_lite.data.inputs import Inputs
 from cleanlab_lite.groups import differs, group_pairs, roots
 from cleanlab_lite.judge.neighbors import Search, on_host
+from cleanlab_lite.matrices import Subset
 from cleanlab_lite.progress import OnProgress, Progress, ignore
 from cleanlab_lite.run.summary import Leak
 
@@ -131,7 +131,7 @@ def find_copies(
     vectors = inputs if seen is None else seen
     if vectors.array.ndim == 2 and vectors.array.shape[1]:
         rows = unique[vectors.readable[unique]]
-        part = Part(vectors.array, rows)
+        part = Subset(vectors.array, rows)
         found, neighbors, facts["search"] = embedding_pairs(part, hear(len(rows)), search)
         links["embedding"] = rows[found]
         if looks is not None and inputs.offsets is None:

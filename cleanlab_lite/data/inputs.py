@@ -9,18 +9,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from cleanlab_lite.addresses import REACHED
-from cleanlab_lite.arrays import finite_rows, per_row
-from cleanlab_lite.data.cache import (
-    Decoder,
-    ImageFormat,
-    Store,
-    choose_depth,
-    content_of,
-    default_cache_dir,
-    find_duplicates,
-    load,
-    vector_content,
-)
+from cleanlab_lite.data.cache import Store, default_cache_dir, load
+from cleanlab_lite.data.content import content_of, find_duplicates, vector_content
+from cleanlab_lite.data.formats import Decoder, ImageFormat, choose_depth
 from cleanlab_lite.data.kinds import CODE as UNSUPPORTED
 from cleanlab_lite.data.media import read_bytes
 from cleanlab_lite.data.quality import picture_notes
@@ -28,6 +19,7 @@ from cleanlab_lite.data.sound import SoundFormat
 from cleanlab_lite.errors import ConfigError, DecodeError
 from cleanlab_lite.files import is_remote
 from cleanlab_lite.manifest.manifest import Encoded, Manifest
+from cleanlab_lite.matrices import finite_rows, per_row
 from cleanlab_lite.progress import OnProgress, Progress, ignore
 from cleanlab_lite.text import counted
 

@@ -12,9 +12,9 @@ from typing import Literal
 
 import numpy as np
 
-from cleanlab_lite.arrays import Matrix, finite_rows, predictions, take
 from cleanlab_lite.errors import EvidenceError
 from cleanlab_lite.evidence.history import History
+from cleanlab_lite.matrices import Matrix, finite_rows, predictions, take
 
 NO_CLASS, NOBODY = -1, -2  # of decided rows: the label is wrong and there is no other; of other rows
 
@@ -137,6 +137,11 @@ class Evidence:
         if self.history is None:
             raise _missing("history")
         return self.history
+
+    @property
+    def kinds(self) -> list[str]:
+        """Names of what is there of all that a user can bring."""
+        return [name for name in ("history", "pred_probs", "features") if getattr(self, name) is not None]
 
     def fingerprint(self) -> str:
         """sha256 over the arrays that a user can bring: history, features, out-of-sample probabilities."""

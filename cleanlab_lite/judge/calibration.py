@@ -23,10 +23,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cleanlab_lite.arrays import Matrix, Part, kappa, per_row, predictions
+from cleanlab_lite.arrays import kappa
 from cleanlab_lite.evidence.evidence import Evidence
 from cleanlab_lite.judge.mixture import fit_gaussians_by_bic
 from cleanlab_lite.judge.monotone import isotonic
+from cleanlab_lite.matrices import Matrix, Subset, per_row, predictions
 from cleanlab_lite.run.summary import Noise
 
 TAIL = np.linspace(0.05, 0.6, 56)  # quantiles of the planted rows at which the rate is read
@@ -61,6 +62,12 @@ class Calibration:
     p_low: np.ndarray  # (n,) float64, if the rate were `rate.low`
     p_high: np.ndarray  # (n,) float64
 
+    @classmethod
+    def unknown(cls, n: int) -> Calibration:
+        """Where nothing was learned."""
+        nothing = np.full(n, np.nan)
+        return cls(NoiseRate(np.nan, 0.0, 1.0, "unknown: nothing was learned"), nothing, nothing, nothing)
+
 
 def calibrate(evidence: Evidence, ranking: np.ndarray, *, seed: int = 0) -> Calibration:
     """Calibrate a ranking (n,), higher is cleaner, by the planted rows of `evidence`, or without any by a mixture.
@@ -68,8 +75,7 @@ def calibrate(evidence: Evidence, ranking: np.ndarray, *, seed: int = 0) -> Cali
     Everything is NaN where the proxies predict held-out labels no better than chance.
     """
     if evidence.pred_probs is not None and kappa(predictions(evidence.pred_probs), evidence.labels) < CHANCE:
-        unknown = np.full(len(ranking), np.nan)
-        return Calibration(NoiseRate(np.nan, 0.0, 1.0, "unknown: nothing was learned"), unknown, unknown, unknown)
+        return Calibration.unknown(len(ranking))
     plants = evidence.plants
     groups = fit_gaussians_by_bic(ranking).posterior(ranking)
     counted = float(groups.mean())
@@ -95,11 +101,7 @@ def calibrate(evidence: Evidence, ranking: np.ndarray, *, seed: int = 0) -> Cali
     rest = np.sort(margin[untouched])
     of_class, of_row = (margin[plants.rows[kind]] for kind in (~plants.instance_level, plants.instance_level))
 
-    upper = tail_rate(rest, of_row)
-    estimate = upper
-    for _ in range(20):  # e = upper / (1 + upper h), where h depends on which rows are wrong
-        estimate = upper / (1 + upper * hit_chance(evidence.labels, pred_probs, ranking, estimate))
-    estimate = min(estimate, most)
+    estimate = min(without_hits(tail_rate(rest, of_row), evidence.labels, pred_probs, ranking), most)
     hit = hit_chance(evidence.labels, pred_probs, ranking, estimate)
     low, high = interval(rest, of_class, of_row, seed)
     low /= 1 + low * hit  # as for the estimate; the upper end stays cautious
@@ -131,7 +133,15 @@ def hit_chance(labels: np.ndarray, pred_probs: Matrix, ranking: np.ndarray, rate
         q /= np.maximum(q.sum(axis=1, keepdims=True), 1e-12)
         return (q**2).sum(axis=1)
 
-    return float(per_row(agreeing, Part(pred_probs, worst), labels[worst]).mean())
+    return float(per_row(agreeing, Subset(pred_probs, worst), labels[worst]).mean())
+
+
+def without_hits(upper: float, labels: np.ndarray, pred_probs: Matrix, ranking: np.ndarray) -> float:
+    """The rate e = upper / (1 + upper h), where the chance h of a hit depends on which rows are wrong."""
+    rate = upper
+    for _ in range(20):
+        rate = upper / (1 + upper * hit_chance(labels, pred_probs, ranking, rate))
+    return rate
 
 
 def tail_rate(rest: np.ndarray, planted: np.ndarray) -> float:

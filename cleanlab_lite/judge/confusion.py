@@ -14,10 +14,11 @@ import numpy as np
 from scipy.sparse import csr_array
 from scipy.special import softmax
 
-from cleanlab_lite.arrays import Matrix, per_row
+from cleanlab_lite.matrices import Matrix, per_row
 
 MANY = 128  # classes up to which each is a candidate of every row
 RIGHT = 0.8  # of the given labels, to begin with
+ROUNDS, ROUNDS_OF_VOTERS = 100, 60  # at most
 
 
 class Cells:
@@ -65,7 +66,7 @@ def cells_of(candidates: np.ndarray, labels: np.ndarray, k: int) -> Cells:
     return Table(labels, k) if k <= MANY else Cells(candidates, labels, k)
 
 
-def confusion_em(logits: Matrix, labels: np.ndarray, rounds: int = 100) -> np.ndarray:
+def confusion_em(logits: Matrix, labels: np.ndarray) -> np.ndarray:
     """(n,) probability that the given label is wrong, from fixed logits (n, k) and one learned confusion."""
     n, k = logits.shape
     if k == 1:
@@ -74,7 +75,7 @@ def confusion_em(logits: Matrix, labels: np.ndarray, rounds: int = 100) -> np.nd
     prior = per_row(_prior, logits, candidates)
     cells = cells_of(candidates, labels, k)
     confusion = np.where(cells.diagonal, RIGHT, (1 - RIGHT) / (k - 1))
-    for _ in range(rounds):
+    for _ in range(ROUNDS):
         posterior = _normalised(cells.spread(confusion) * prior)
         counts = cells.sums(posterior)
         new = (counts + 0.5 * cells.diagonal + 0.5 / k) / (cells.rows(counts) + 1)[cells.true]
@@ -90,7 +91,7 @@ def _prior(logits: np.ndarray, candidates: np.ndarray) -> np.ndarray:
     return softmax(np.take_along_axis(logits, candidates, axis=1).astype(np.float64), axis=1)
 
 
-def dawid_skene(votes: np.ndarray, k: int, rounds: int = 60) -> np.ndarray:
+def dawid_skene(votes: np.ndarray, k: int) -> np.ndarray:
     """(n,) probability that the first vote is wrong, from votes (v, n)."""
     if k == 1:
         return np.zeros(votes.shape[1])
@@ -101,7 +102,7 @@ def dawid_skene(votes: np.ndarray, k: int, rounds: int = 60) -> np.ndarray:
     support = np.sum([cell.spread(cell.diagonal) for cell in cells], axis=0)
     posterior = np.where(repeated, 0, support + 0.1)
     posterior /= posterior.sum(axis=1, keepdims=True)
-    for _ in range(rounds):
+    for _ in range(ROUNDS_OF_VOTERS):
         weight = posterior * size[:, None]
         share = np.bincount(candidates.ravel(), weights=weight.ravel(), minlength=k) / size.sum()
         log_p = np.where(repeated, -np.inf, np.log(share + 1e-9)[candidates])

@@ -8,8 +8,9 @@ import time
 import numpy as np
 
 from cleanlab_lite.forecast import Part
-from cleanlab_lite.judge.closed_form import SAMPLE, look
+from cleanlab_lite.judge.closed_form import look
 from cleanlab_lite.judge.neighbors import is_exact
+from cleanlab_lite.judge.ridge import SAMPLE
 
 READ = 1e-8  # seconds to read a number of vectors that are there
 VOTING, REFERENCE = 50_000, 20_000  # rows among which neighbours are sought at most, by the detectors knn and ood

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import logit
 
-from cleanlab_lite.arrays import LazyMatrix, Logarithm, Matrix
 from cleanlab_lite.crowd import Consensus, find_consensus
 from cleanlab_lite.evidence.evidence import Evidence
 from cleanlab_lite.judge.calibration import Calibration, NoiseRate, scale_odds
+from cleanlab_lite.matrices import LazyMatrix, Logarithm, Matrix
 from cleanlab_lite.votes import Votes
 
 LEAST = 1e-6  # p_mislabel is never nearer to 0 or 1

@@ -13,6 +13,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,11 +22,29 @@ EDGE = 1e-3  # Beta densities are evaluated on [EDGE, 1 - EDGE]: their poles at 
 MIN_SEPARATION = 0.15  # of the component means, in units of the scaled range, before anything is called noisy
 MIN_WEIGHT = 1e-3  # a lighter component has died
 MIN_COUNT = 5  # and so has a Beta component with fewer values
+ROUNDS = 200  # of EM at most, which converges
+TOLERANCE = 1e-6  # of the mean log likelihood
+BINS = 2000
+MOST_COMPONENTS = 4  # that BIC chooses from
 TIED_LOW = 0.2  # share of values at the lower end from which the network has memorised the labels
 REG_COVAR = 5e-4  # added to variances on the scaled range, as in DivideMix
 
-Density = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
-Moments = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+
+class Components(NamedTuple):
+    """Of a mixture. Both parameters are those of its family."""
+
+    weights: np.ndarray  # (k,)
+    first: np.ndarray  # (k,)
+    second: np.ndarray  # (k,)
+
+
+@dataclass(frozen=True)
+class Family:
+    """What components are: their log density at values (n,), and their parameters by moments under weights (n, k)."""
+
+    density: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+    moments: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+    min_count: int = 2  # values; a component with fewer has died
 
 
 @dataclass(frozen=True)
@@ -94,39 +114,30 @@ class GaussianMixture:
 
 
 def fit_beta_mixture(
-    x: np.ndarray,
-    *,
-    max_iterations: int = 10,
-    tol: float = 1e-6,
-    percentiles: tuple[float, float] = (5.0, 95.0),
-    bins: int = 2000,
+    x: np.ndarray, *, rounds: int = 10, percentiles: tuple[float, float] = (5.0, 95.0), bins: int = BINS
 ) -> BetaMixture:
     """Two Beta components by EM with moments for the M-step (Arazo et al., ICML 2019).
 
     Values outside `percentiles` are left out of the fit and judged like the ends of the range. Few
-    iterations favour a small, broad noisy component, which is right at low noise; use 200 above 25 %.
+    rounds favour a small, broad noisy component, which is right at low noise; use 200 above 25 %.
     NaN is ignored. `degenerate` where the range is empty, a component dies, or a fifth of the values
     is tied at the lower end.
     """
-    x = np.asarray(x, dtype=np.float64)
-    x = x[np.isfinite(x)]
-    low, high = (float(v) for v in np.percentile(x, percentiles)) if len(x) else (0.0, 0.0)
-    weights, alpha, beta = np.array([0.5, 0.5]), np.array([1.0, 2.0]), np.array([2.0, 1.0])
+    x, low, high = _range(x, percentiles)
+    start = Components(np.array([0.5, 0.5]), np.array([1.0, 2.0]), np.array([2.0, 1.0]))
     inside = x[(x >= low) & (x <= high)]
     if high <= low or len(inside) < 2 * MIN_COUNT:
-        return BetaMixture(weights, alpha, beta, low, low + 1.0, 0, math.nan, degenerate=True, separated=False)
+        return BetaMixture(*start, low, low + 1.0, 0, math.nan, degenerate=True, separated=False)
     scaled, counts = histogram(np.clip((inside - low) / (high - low), EDGE, 1 - EDGE), bins)
-    fit = _em(scaled, counts, weights, alpha, beta, beta_log_density, beta_moments, max_iterations, tol, MIN_COUNT)
-    order = np.argsort(fit.first / (fit.first + fit.second))  # noisy is the larger mean, whatever EM made of the start
-    mean = (fit.first / (fit.first + fit.second))[order]
-    single = beta_moments(scaled, counts[:, None])
-    one = float(beta_log_density(scaled, *single)[:, 0] @ counts / counts.sum())
-    u_shaped = single[0][0] < 1 and single[1][0] < 1  # then the single density has two modes itself
-    two_modes = u_shaped or _bic_prefers_two(fit.log_likelihood, one, counts.sum())
+    fit = _em(scaled, counts, BETA, start, rounds)
+    _, alpha, beta = fit.components
+    order = np.argsort(alpha / (alpha + beta))  # noisy is the larger mean, whatever EM made of the start
+    mean = (alpha / (alpha + beta))[order]
+    (single_alpha,), (single_beta,) = beta_moments(scaled, counts[:, None])
+    u_shaped = single_alpha < 1 and single_beta < 1  # then the single density has two modes itself
+    two_modes = u_shaped or _bic_prefers_two(scaled, counts, BETA, fit)
     return BetaMixture(
-        fit.weights[order],
-        fit.first[order],
-        fit.second[order],
+        *fit.ordered(order),
         low,
         high,
         fit.iterations,
@@ -136,94 +147,71 @@ def fit_beta_mixture(
     )
 
 
-def fit_gaussian_mixture(
-    x: np.ndarray, *, max_iterations: int = 200, tol: float = 1e-6, bins: int = 2000
-) -> GaussianMixture:
+def fit_gaussian_mixture(x: np.ndarray, *, bins: int = BINS) -> GaussianMixture:
     """Two Gaussian components on losses; the one with the larger mean is noisy (Li et al., ICLR 2020).
 
     Losses are cut at their 99.9th percentile (one outlier would squeeze the rest) and scaled to [0, 1].
     Of three fixed starts the best is kept. NaN is ignored.
     """
-    x = np.asarray(x, dtype=np.float64)
-    x = x[np.isfinite(x)]
-    low, high = (float(x.min()), float(np.percentile(x, 99.9))) if len(x) else (0.0, 0.0)
+    x, low, high = _range(x, (0.0, 99.9))
     noisy = np.array([False, True])
     if high <= low:
         flat = np.array([0.5, 0.5]), np.array([low, low]), np.array([1.0, 1.0])
         return GaussianMixture(*flat, noisy, low, low, 0, math.nan, degenerate=True, separated=False)
     scaled, counts = histogram(np.minimum((x - low) / (high - low), 1.0), bins)
-
-    def moments(values: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return gaussian_moments(values, weights, REG_COVAR)
-
-    variance = np.repeat(moments(scaled, counts[:, None])[1], 2)
-    fits = [
-        _em(
-            scaled, counts, np.array([0.7, 0.3]), _quantiles(scaled, counts, start), variance,
-            gaussian_log_density, moments, max_iterations, tol, min_count=2,
-        )
+    family = gaussian(REG_COVAR)
+    variance = np.repeat(family.moments(scaled, counts[:, None])[1], 2)
+    starts = [
+        Components(np.array([0.7, 0.3]), _quantiles(scaled, counts, start), variance)
         for start in ((0.05, 0.80), (0.25, 0.95), (0.50, 0.99))
-    ]  # fmt: skip
+    ]
+    fits = [_em(scaled, counts, family, start) for start in starts]
     fit = max(fits, key=lambda f: (not f.dead, f.log_likelihood))
-    order = np.argsort(fit.first)
-    mean = fit.first[order]
-    one = float(gaussian_log_density(scaled, *moments(scaled, counts[:, None]))[:, 0] @ counts / counts.sum())
-    two_modes = _bic_prefers_two(fit.log_likelihood, one, counts.sum())
+    weights, mean, variance = fit.ordered(np.argsort(fit.components.first))
     return GaussianMixture(
-        fit.weights[order],
+        weights,
         low + (high - low) * mean,
-        (high - low) ** 2 * fit.second[order],
+        (high - low) ** 2 * variance,
         noisy,
         low,
         high,
         fit.iterations,
         fit.log_likelihood - math.log(high - low),
         degenerate=fit.dead,
-        separated=bool(two_modes and mean[1] - mean[0] > MIN_SEPARATION),
+        separated=bool(_bic_prefers_two(scaled, counts, family, fit) and mean[1] - mean[0] > MIN_SEPARATION),
     )
 
 
-def fit_gaussians_by_bic(
-    x: np.ndarray, *, max_components: int = 4, max_iterations: int = 200, tol: float = 1e-6, bins: int = 2000
-) -> GaussianMixture:
+def fit_gaussians_by_bic(x: np.ndarray, *, bins: int = BINS) -> GaussianMixture:
     """Gaussians on margins, their number chosen by BIC; every component with a negative mean is noisy.
 
     Taking only the lowest component would miss half of the noise whenever BIC splits it in two. With
     no negative mean `noisy_weight` is 0: on ambiguous data that is no proof of clean labels. NaN is ignored.
     """
-    x = np.asarray(x, dtype=np.float64)
-    x = x[np.isfinite(x)]
-    low, high = (float(v) for v in np.percentile(x, (0.1, 99.9))) if len(x) else (0.0, 0.0)
+    x, low, high = _range(x, (0.1, 99.9))
     if high <= low:
         flat = np.ones(1), np.array([low]), np.ones(1)
         return GaussianMixture(
             *flat, np.array([low < 0]), low, low, 0, math.nan, rising=False, degenerate=True, separated=False
         )
     values, counts = histogram(np.clip(x, low, high), bins)
-    reg = 1e-3 * float(np.cov(values, aweights=counts))  # a spike of tied margins must not take a component
-
-    def moments(v: np.ndarray, w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return gaussian_moments(v, w, reg)
-
+    # a spike of tied margins must not take a component
+    family = gaussian(1e-3 * float(np.cov(values, aweights=counts)))
+    spread, total = family.moments(values, counts[:, None])[1][0], counts.sum()
     best, best_bic = None, math.inf
-    for k in range(1, max_components + 1):
+    for k in range(1, MOST_COMPONENTS + 1):
         middles = (np.arange(k) + 0.5) / k
         for means in (_quantiles(values, counts, middles), low + (high - low) * middles):
-            variances = np.full(k, moments(values, counts[:, None])[1][0] / k**2)
-            fit = _em(
-                values, counts, np.full(k, 1 / k), means, variances,
-                gaussian_log_density, moments, max_iterations, tol, min_count=2,
-            )  # fmt: skip
-            bic = (3 * k - 1) * math.log(counts.sum()) - 2 * counts.sum() * fit.log_likelihood
+            fit = _em(values, counts, family, Components(np.full(k, 1 / k), means, np.full(k, spread / k**2)))
+            bic = (3 * k - 1) * math.log(total) - 2 * total * fit.log_likelihood
             if bic < best_bic and not fit.dead:
                 best, best_bic = fit, bic
     assert best is not None  # one component cannot die
-    order = np.argsort(best.first)
-    means = best.first[order]
+    weights, means, variances = best.ordered(np.argsort(best.components.first))
     return GaussianMixture(
-        best.weights[order],
+        weights,
         means,
-        best.second[order],
+        variances,
         means < 0,
         low,
         high,
@@ -232,6 +220,14 @@ def fit_gaussians_by_bic(
         rising=False,
         separated=len(means) > 1,
     )
+
+
+def _range(x: np.ndarray, percentiles: tuple[float, float]) -> tuple[np.ndarray, float, float]:
+    """The finite values, and two of their percentiles; 0 where there are none."""
+    x = np.asarray(x, dtype=np.float64)
+    x = x[np.isfinite(x)]
+    low, high = np.percentile(x, percentiles).tolist() if len(x) else (0.0, 0.0)
+    return x, low, high
 
 
 def histogram(x: np.ndarray, bins: int) -> tuple[np.ndarray, np.ndarray]:
@@ -280,19 +276,20 @@ def responsibilities(log_density: np.ndarray, weights: np.ndarray) -> tuple[np.n
     return np.exp(joint - log_likelihood), log_likelihood[:, 0]
 
 
-def em_step(
-    x: np.ndarray,
-    counts: np.ndarray,
-    weights: np.ndarray,
-    first: np.ndarray,
-    second: np.ndarray,
-    density: Density,
-    moments: Moments,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
-    """One EM step: new weights and parameters, and the mean log likelihood under the old ones."""
-    resp, log_likelihood = responsibilities(density(x, first, second), weights)
+BETA = Family(beta_log_density, beta_moments, MIN_COUNT)
+
+
+def gaussian(reg: float) -> Family:
+    """`reg` is added to variances."""
+    return Family(gaussian_log_density, partial(gaussian_moments, reg=reg))
+
+
+def em_step(x: np.ndarray, counts: np.ndarray, family: Family, old: Components) -> tuple[Components, float]:
+    """One EM step: the new components, and the mean log likelihood under the old ones."""
+    resp, log_likelihood = responsibilities(family.density(x, old.first, old.second), old.weights)
     resp *= counts[:, None]
-    return resp.sum(axis=0) / counts.sum(), *moments(x, resp), float(log_likelihood @ counts / counts.sum())
+    new = Components(resp.sum(axis=0) / counts.sum(), *family.moments(x, resp))
+    return new, float(log_likelihood @ counts / counts.sum())
 
 
 def monotone(posterior: np.ndarray, pivot: int) -> np.ndarray:
@@ -304,42 +301,35 @@ def monotone(posterior: np.ndarray, pivot: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class _Fit:
-    weights: np.ndarray
-    first: np.ndarray
-    second: np.ndarray
+    components: Components
     iterations: int
-    log_likelihood: float
-    dead: bool
+    log_likelihood: float  # mean per value
+    dead: bool  # a component has died
+
+    def ordered(self, order: np.ndarray) -> Components:
+        return Components(*(values[order] for values in self.components))
 
 
-def _em(
-    x: np.ndarray,
-    counts: np.ndarray,
-    weights: np.ndarray,
-    first: np.ndarray,
-    second: np.ndarray,
-    density: Density,
-    moments: Moments,
-    max_iterations: int,
-    tol: float,
-    min_count: float,
-) -> _Fit:
-    """EM until the mean log likelihood moves by less than `tol`; stops before a component dies."""
-    previous, iterations, dead = -math.inf, 0, False
-    while iterations < max_iterations:
+def _em(x: np.ndarray, counts: np.ndarray, family: Family, start: Components, rounds: int = ROUNDS) -> _Fit:
+    """EM until the mean log likelihood moves by less than `TOLERANCE`; stops before a component dies."""
+    components, previous, iterations, dead = start, -math.inf, 0, False
+    while iterations < rounds:
         iterations += 1
-        new_weights, new_first, new_second, current = em_step(x, counts, weights, first, second, density, moments)
-        dead = bool(new_weights.min() < MIN_WEIGHT or new_weights.min() * counts.sum() < min_count)
-        if dead or abs(current - previous) < tol:
+        new, current = em_step(x, counts, family, components)
+        lightest = new.weights.min()
+        dead = bool(lightest < MIN_WEIGHT or lightest * counts.sum() < family.min_count)
+        if dead or abs(current - previous) < TOLERANCE:
             break
-        weights, first, second, previous = new_weights, new_first, new_second, current
-    _, log_likelihood = responsibilities(density(x, first, second), weights)
-    return _Fit(weights, first, second, iterations, float(log_likelihood @ counts / counts.sum()), dead)
+        components, previous = new, current
+    _, log_likelihood = em_step(x, counts, family, components)
+    return _Fit(components, iterations, log_likelihood, dead)
 
 
-def _bic_prefers_two(two: float, one: float, n: float) -> bool:
-    """Mean log likelihoods of two components (5 parameters) and one (2)."""
-    return 2 * n * (two - one) > 3 * math.log(n)
+def _bic_prefers_two(x: np.ndarray, counts: np.ndarray, family: Family, fit: _Fit) -> bool:
+    """To one component: it has 2 parameters, two have 5."""
+    total = counts.sum()
+    one = float(family.density(x, *family.moments(x, counts[:, None]))[:, 0] @ counts / total)
+    return 2 * total * (fit.log_likelihood - one) > 3 * math.log(total)
 
 
 def _quantiles(values: np.ndarray, counts: np.ndarray, q: np.ndarray | tuple[float, ...]) -> np.ndarray:

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.sparse import csr_array
 
-from cleanlab_lite.arrays import Matrix, unit_rows
+from cleanlab_lite.arrays import unit_rows
+from cleanlab_lite.matrices import Matrix
 
 # rows (b, d), their numbers in the pool (b,), or -1, and k -> numbers (b, k) in the pool and products (b, k), any order
 Top = Callable[[np.ndarray, np.ndarray, int], tuple[np.ndarray, np.ndarray]]
@@ -39,22 +40,19 @@ def nearest_neighbors(
     block: int = BLOCK,
     *,
     among: np.ndarray | None = None,
-    on_rows: Callable[[int], None] = lambda _: None,
     search: Search | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Indices (n, k) int64 and cosine similarities (n, k) float32 of each row's nearest rows, nearest first.
 
     features (n, d) of any float type. A row is not its own neighbour. Neighbours are sought among all rows, or
-    among the rows `among` (r,) int64. Where fewer than k exist, the index is -1 and the similarity NaN. `on_rows` is
-    told how many rows are done. `search` is `on_host`, or does the same elsewhere.
+    among the rows `among` (r,) int64. Where fewer than k exist, the index is -1 and the similarity NaN. `search` is
+    `on_host`, or does the same elsewhere.
     """
-    n, done = len(features), 0
+    n = len(features)
     indices = np.full((n, k), -1, dtype=np.int64)
     similarities = np.full((n, k), np.nan, dtype=np.float32)
     for rows, near, similarity in neighbors_in_blocks(features, k, block, among=among, search=search):
         indices[rows], similarities[rows] = near, similarity
-        done += len(rows)
-        on_rows(done)
     return indices, similarities
 
 

@@ -24,8 +24,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import expit
 
-from cleanlab_lite.arrays import Matrix, per_row, predictions
+from cleanlab_lite.arrays import draw
 from cleanlab_lite.judge.monotone import isotonic
+from cleanlab_lite.matrices import Matrix, per_row, predictions
 
 QUANTILES = np.linspace(0.1, 0.8, 8)
 EARLY, LATE = slice(1, 4), slice(4, 8)  # of QUANTILES; r averaged over each
@@ -87,9 +88,7 @@ def hide_class(labels: np.ndarray, pred_probs: np.ndarray, rng: np.random.Genera
     rest = pred_probs[left].reshape(h, k - 1).astype(np.float64) + 1e-12
     rest /= rest.sum(axis=1, keepdims=True)
     uniform = (np.arange(h) % 2 == 0)[:, None]
-    cumulative = np.where(uniform, 1 / (k - 1), rest).cumsum(axis=1)
-    drawn = (cumulative <= rng.random((h, 1)) * cumulative[:, -1:]).sum(axis=1)
-    return np.minimum(drawn, k - 2), rest
+    return draw(np.where(uniform, 1 / (k - 1), rest), rng), rest
 
 
 def signs(labels: np.ndarray, pred_probs: np.ndarray) -> np.ndarray:

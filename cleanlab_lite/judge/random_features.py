@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cleanlab_lite.arrays import Matrix
+from cleanlab_lite.matrices import Matrix
 
 WIDTH = 2048
 OFFSET = 0.3  # deviation of the offsets, where projections have 1

@@ -13,13 +13,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from cleanlab_lite.arrays import Logarithm, Mixture, Softmax, margins, mean_over_epochs, predictions
+from cleanlab_lite.arrays import mean_over_epochs
 from cleanlab_lite.evidence.evidence import Evidence, HeldOut
 from cleanlab_lite.evidence.history import HELD_OUT, History
 from cleanlab_lite.judge.calibration import calibrate
 from cleanlab_lite.judge.closed_form import log_odds, sharpness
 from cleanlab_lite.judge.detectors import DETECTORS
 from cleanlab_lite.judge.fusion import fuse, shares
+from cleanlab_lite.matrices import Logarithm, Softmax, WeightedSum, margins, predictions
 from cleanlab_lite.workers import ahead, cores
 
 PROTOTYPES = 0.25  # weight in the ranking, in standard deviations; margins have 1
@@ -118,8 +119,8 @@ def blended(evidence: Evidence, found: list[Witness]) -> Evidence:
     weight /= weight.sum()
     by_head = () if evidence.head is None else (Softmax(evidence.head.logits),)
     networks = networks_of(evidence)
-    pred_probs = Mixture((*by_head, *(each.need("pred_probs") for each in networks)), weight)
-    mean = Mixture((*by_head, *(Softmax(each.need("logits")) for each in networks)), weight)
+    pred_probs = WeightedSum((*by_head, *(each.need("pred_probs") for each in networks)), weight)
+    mean = WeightedSum((*by_head, *(Softmax(each.need("logits")) for each in networks)), weight)
     return replace(evidence, pred_probs=pred_probs, logits=Logarithm(mean, least=1e-12))
 
 

@@ -44,7 +44,7 @@ import numpy as np
 from scipy.sparse import csr_array
 from scipy.special import log_softmax
 
-from cleanlab_lite.arrays import Matrix, Part
+from cleanlab_lite.arrays import draw
 from cleanlab_lite.evidence.evidence import HeldOut
 from cleanlab_lite.judge.calibration import (
     CHANCE,
@@ -56,11 +56,13 @@ from cleanlab_lite.judge.calibration import (
     raised,
     scale_odds,
     tail_rate,
+    without_hits,
     wrong_probability,
 )
 from cleanlab_lite.judge.closed_form import log_odds, sample_rows
 from cleanlab_lite.judge.confusion import confusion_em, dawid_skene
 from cleanlab_lite.judge.monotone import isotonic, ranks
+from cleanlab_lite.matrices import Matrix, Subset
 from cleanlab_lite.run.summary import UNDECIDED
 
 LEAST = 1e-5  # p_mislabel is never nearer to 0 or 1
@@ -172,14 +174,11 @@ def judge_rate(
     ranking = held_out.score if ranking is None else ranking
     judged = np.flatnonzero((labels >= 0) & np.isfinite(held_out.score) & np.isfinite(ranking))
     if not len(judged) or kappa(held_out.predicted[judged], labels[judged]) < CHANCE:
-        unknown = np.full(len(labels), np.nan)
-        return Judged(
-            Calibration(NoiseRate(np.nan, 0.0, 1.0, "unknown: nothing was learned"), unknown, unknown, unknown), None
-        )
+        return Judged(Calibration.unknown(len(labels)), None)
     k = held_out.logits.shape[1]
     rows, with_neighbors = sample_rows(judged, 1, seed), judged[held_out.neighbors[judged] >= 0]
     plants = plant(held_out.logits, labels, sample_rows(judged, k, seed), np.random.default_rng((seed, 5)))
-    by_confusion = confusion_em(Part(held_out.logits, rows), labels[rows])
+    by_confusion = confusion_em(Subset(held_out.logits, rows), labels[rows])
     by_halves = [_crowd([labels, *pair], rows, k).mean() for pair in held_out.halves]
     by_views = _crowd([labels, *views], rows, k) if len(views) > 1 else None
     planted, classwise = planted_rates(plants)
@@ -246,13 +245,6 @@ def plant(logits: Matrix, labels: np.ndarray, rows: np.ndarray, rng: np.random.G
     )
 
 
-def draw(weight: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """(n,) a class of every row, with chances like weight (n, k)."""
-    cumulative = weight.cumsum(axis=1)
-    drawn = (cumulative <= rng.random((len(weight), 1)) * cumulative[:, -1:]).sum(axis=1)
-    return np.minimum(drawn, weight.shape[1] - 1)
-
-
 def margin(log_q: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """(n,) log_q (n, k) of each label minus that of the best other class."""
     first, second = np.partition(log_q, -2, axis=1)[:, [-1, -2]].T
@@ -270,10 +262,7 @@ def planted_rates(plants: Planted) -> tuple[float, float]:
         tail_rate(np.sort(own), np.concatenate([margin(plants.log_q, drawn) for drawn in kind]))
         for kind in (plants.of_row, plants.of_class)
     )
-    rate, q = upper, np.exp(plants.log_q)
-    for _ in range(20):  # e = upper / (1 + upper h), where h depends on which rows are wrong
-        rate = upper / (1 + upper * hit_chance(plants.labels, q, own, rate))
-    return rate, classwise
+    return without_hits(upper, plants.labels, np.exp(plants.log_q), own), classwise
 
 
 def planted_shape(plants: Planted, rate: float) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""A ridge (see `closed_form`) of other labels and of rows that do not weigh the same, which predicts rows that it has
+"""A `Ridge` of other labels and of rows that do not weigh the same, which predicts rows that it has
 not seen.
 
 Minimises the weighted sum of squared errors; columns are standardised as those of the ridge at hand, and the penalty
@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.linalg import solve
 
-from cleanlab_lite.judge.closed_form import BLOCK, Ridge, Standard, class_sums, in_parts
+from cleanlab_lite.judge.ridge import BLOCK, Ridge, Standard, class_sums, in_parts
 
 
 def predict_reweighted(

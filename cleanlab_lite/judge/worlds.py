@@ -25,6 +25,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cleanlab_lite.arrays import draw
+
 FEWEST_CLASSES = 4  # with fewer, hiding one leaves no choice
 MOST_HIDDEN = 0.5  # share of the classes, to find rows of no class
 TRACE = 1e-6  # weight of a class that nothing speaks for, so that every row can be given another label
@@ -158,9 +160,7 @@ def _planted(
     chance = drawn.kept * (1.0 if often is None else often)
     rows = rng.choice(len(chance), min(count, int((chance > 0).sum())), replace=False, p=chance / chance.sum())
     weight = np.where(np.arange(k) == drawn.labels[rows, None], 0, weigh(rows))
-    cumulative = weight.cumsum(axis=1)
-    given = (cumulative <= rng.random((len(rows), 1)) * cumulative[:, -1:]).sum(axis=1)
     labels, planted = drawn.labels.copy(), np.zeros(len(chance), dtype=bool)
-    labels[rows] = np.minimum(given, k - 1)
+    labels[rows] = draw(weight, rng)
     planted[rows] = True
     return World(labels, np.where(drawn.kept, drawn.labels, -1), planted, drawn.kept, np.arange(k))

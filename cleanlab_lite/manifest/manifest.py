@@ -168,6 +168,11 @@ class Manifest:
         kind = self.table.schema.field(self.source.path_column).type
         return pa.types.is_struct(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
 
+    @property
+    def files(self) -> np.ndarray:
+        """(n,) str, the `uris` where an audit opens them; (0,) where it looks at vectors."""
+        return np.zeros(0, dtype=str) if self.uris is None or self.modality == "vector" else self.uris
+
     def segment(self, row: int) -> Segment:
         """The part of its file that row `row` is about."""
         return WHOLE if self.segments is None else Segment(*self.segments[row].tolist())

@@ -73,7 +73,7 @@ def advised_policy(run: Path, report: ReportTable) -> tuple[str, str] | None:
     actions = Counter(table["action"].to_pylist())
     relabel, drop = actions["relabel"], actions["drop"]
     # With corrections as good a classifier as without these rows, and more rows: RESULTS.md
-    if flags(table, "is_label_issue").any():
+    if flags(table).any():
         policy: Policy = "correct-prune" if relabel else "prune"
         does = f"{relabel:,} to relabel, other flagged rows left out" if relabel else "without the flagged rows"
         if "prune" in written or _is_within_limits(report, policy):

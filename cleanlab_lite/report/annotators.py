@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from cleanlab_lite.arrays import blocks
 from cleanlab_lite.crowd import TO_ALL
 from cleanlab_lite.judge.crowd import Crowd
 from cleanlab_lite.judge.verdict import Verdict
 from cleanlab_lite.manifest.manifest import Manifest
+from cleanlab_lite.matrices import blocks
 from cleanlab_lite.run.summary import Annotator, Mistake
 from cleanlab_lite.votes import confused
 

@@ -123,7 +123,7 @@ def compare(before: ReportTable, after: ReportTable) -> Comparison:
     """Hold two runs against each other. Raises ConfigError where they are of different data."""
     first, second = match(before, after)
     old, new = before.table.take(pa.array(first)), after.table.take(pa.array(second))
-    was, is_now = flags(old, "is_label_issue"), flags(new, "is_label_issue")
+    was, is_now = flags(old), flags(new)
     columns = {
         "label": "given_label",
         "p": "p_mislabel",

@@ -7,8 +7,9 @@ from dataclasses import asdict
 import numpy as np
 import pyarrow as pa
 
+from cleanlab_lite.judge.posterior import best_other
 from cleanlab_lite.judge.provenance import Source, find_sources
-from cleanlab_lite.judge.verdict import Verdict, best_other
+from cleanlab_lite.judge.verdict import Verdict
 from cleanlab_lite.manifest.manifest import Manifest
 from cleanlab_lite.manifest.provenance import provenance_columns
 from cleanlab_lite.run.summary import NoisySource

@@ -115,7 +115,7 @@ def reviewed(table: pa.Table, decisions: Sequence[Decision]) -> Reviewed | None:
     judged = np.isfinite(p)
     if (looks.decided & judged).sum() < min(FEWEST, max(judged.sum(), 1)):
         return None
-    found = calibrate_by(p, flags(table, "is_label_issue"), looks)
+    found = calibrate_by(p, flags(table), looks)
     undecided = np.sort(found.p[np.isfinite(p) & ~looks.decided])[::-1][:AHEAD]
     return Reviewed(
         p=found.p,
@@ -150,12 +150,12 @@ def says_wrong(decision: Decision, given: str | None) -> bool:
     return decision.action == "drop" or (decision.action == "relabel" and decision.label != given)
 
 
-def rows_to_decide(table: pa.Table, decided: np.ndarray, *, size: int = SAMPLE) -> np.ndarray:
-    """The next rows of the random order, `size` of them, where the first ones are `decided` (n,) bool."""
+def rows_to_decide(table: pa.Table, decided: np.ndarray) -> np.ndarray:
+    """The next `SAMPLE` rows of the random order, where the first ones are `decided` (n,) bool."""
     order = random_order(numbers(table, "p_mislabel"))
     done = len(leading(order, decided))
-    start = min(done, max(len(order) - 1, 0)) // size * size
-    return order[start : start + size]
+    start = min(done, max(len(order) - 1, 0)) // SAMPLE * SAMPLE
+    return order[start : start + SAMPLE]
 
 
 def _pairs(decisions: Iterable[Decision]) -> tuple[int, int]:

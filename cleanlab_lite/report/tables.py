@@ -9,15 +9,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cleanlab_lite.addresses import unsigned
-from cleanlab_lite.arrays import Matrix, Part, blocks, rows_by
+from cleanlab_lite.arrays import rows_by
 from cleanlab_lite.copies import Duplicates
 from cleanlab_lite.evidence.evidence import Evidence
-from cleanlab_lite.judge.verdict import TOP, Verdict
+from cleanlab_lite.judge.verdict import Verdict
 from cleanlab_lite.manifest.manifest import Manifest
+from cleanlab_lite.matrices import Matrix, Subset, blocks
 from cleanlab_lite.report.reasons import order_reasons
 from cleanlab_lite.run.report import ACTIONS, FLAG, ISSUES, SCHEMA, SCHEMA_VERSION, ReportTable
 from cleanlab_lite.run.summary import FEW, Audited, ClassNoise, Confusion, Summary
 
+TOP = 3  # classes listed per row
 CONFUSIONS = 50  # pairs of classes kept in the summary
 ROWS = 50_000  # whose curves are averaged at a time
 # columns of the detectors with the number behind a reason
@@ -178,7 +180,7 @@ def noise_matrix_table(manifest: Manifest, verdict: Verdict) -> pa.Table:
     k = manifest.num_classes
     expected = np.zeros((k, k))  # [given, true]
     for place in rows_by(manifest.labels[judged]):
-        of_class = Part(verdict.posterior, judged[place])
+        of_class = Subset(verdict.posterior, judged[place])
         total = sum(of_class[part].sum(axis=0, dtype=np.float64) for part in blocks(of_class))
         expected[manifest.labels[judged[place[0]]]] = total
     probability = expected / np.maximum(expected.sum(axis=0, keepdims=True), 1e-12)

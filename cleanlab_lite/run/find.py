@@ -89,9 +89,9 @@ def choose(parent: Path, key: str) -> Path:
     return folder
 
 
-def finished_run(stem: str, key: str, root: Path = ROOT) -> Path | None:
-    """The newest run of `key` under `root/stem` that is finished; None where there is none."""
-    for folder in sorted((root / safe_stem(stem)).glob(f"????????T??????Z-{key[:8]}"), reverse=True):
+def finished_run(stem: str, key: str) -> Path | None:
+    """The newest run of `key` under `ROOT/stem` that is finished; None where there is none."""
+    for folder in sorted((ROOT / safe_stem(stem)).glob(f"????????T??????Z-{key[:8]}"), reverse=True):
         state = State.read(folder)
         if state is not None and state.key == key and state.finished is not None:
             return folder

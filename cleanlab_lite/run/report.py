@@ -126,11 +126,11 @@ class ReportTable:
 
     def flagged(self) -> pa.Table:
         """Rows with a label issue, most suspicious first."""
-        return self._most_suspicious(flags(self.table, "is_label_issue"))
+        return self._most_suspicious(flags(self.table))
 
     def suspicious(self) -> pa.Table:
         """Rows with a label issue or a contradicting copy, most suspicious first."""
-        return self._most_suspicious(flags(self.table, "is_label_issue") | contradicts(self.table))
+        return self._most_suspicious(flags(self.table) | contradicts(self.table))
 
     def _most_suspicious(self, shown: np.ndarray) -> pa.Table:
         order = by_suspicion(self.table)
@@ -175,9 +175,9 @@ class ReportTable:
             return cls(table, summary)
 
 
-def flags(table: pa.Table, name: str) -> np.ndarray:
-    """(n,) bool, False for null."""
-    return np.asarray(table[name].fill_null(False))
+def flags(table: pa.Table) -> np.ndarray:
+    """(n,) bool: rows with a label issue."""
+    return np.asarray(table["is_label_issue"].fill_null(False))
 
 
 def contradicts(table: pa.Table) -> np.ndarray:
@@ -187,7 +187,7 @@ def contradicts(table: pa.Table) -> np.ndarray:
 
 def with_issue(table: pa.Table) -> np.ndarray:
     """(n,) bool: rows with any issue, flagged or not."""
-    return flags(table, "is_label_issue") | np.asarray(pc.not_equal(table["issue"].fill_null("none"), "none"))
+    return flags(table) | np.asarray(pc.not_equal(table["issue"].fill_null("none"), "none"))
 
 
 def content_groups(table: pa.Table) -> np.ndarray:
@@ -201,6 +201,6 @@ def by_suspicion(table: pa.Table) -> np.ndarray:
     label issues, other issues, and the rest, each by label score."""
     score = np.asarray(table["label_score"].fill_null(2.0), dtype=np.float64)  # unknown comes last
     conflict = contradicts(table)
-    kinds = [conflict, flags(table, "is_label_issue"), with_issue(table)]
+    kinds = [conflict, flags(table), with_issue(table)]
     group = np.where(conflict, content_groups(table), 0)
     return np.lexsort((score, group, np.select(kinds, [0, 1, 2], default=3)))

@@ -16,7 +16,8 @@ from typing import TypeVar
 import numpy as np
 import torch
 
-from cleanlab_lite.data.cache import FeatureFormat, default_cache_dir, load_vectors
+from cleanlab_lite.data.cache import default_cache_dir, load_vectors
+from cleanlab_lite.data.formats import FeatureFormat
 from cleanlab_lite.data.inputs import Inputs
 from cleanlab_lite.progress import OnProgress, ignore
 from cleanlab_lite.train.memory import out_of_memory, reuse_blocks

@@ -19,11 +19,11 @@ import torch
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
-from cleanlab_lite.arrays import Beside, Choice, Matrix, Mixture, Softmax, finite_rows, held, predictions
 from cleanlab_lite.clock import Clock
 from cleanlab_lite.config import AuditConfig
 from cleanlab_lite.evidence.evidence import Evidence, Plants
 from cleanlab_lite.evidence.history import HELD_OUT, History
+from cleanlab_lite.matrices import Concatenated, Matrix, RowChoice, Softmax, WeightedSum, finite_rows, held, predictions
 from cleanlab_lite.run import Run
 from cleanlab_lite.train.augment import flips_preserve_labels
 from cleanlab_lite.train.crew import Crew
@@ -349,7 +349,7 @@ class Gathered:
     def mean_logits(self) -> Matrix:
         """(n, k) over the cross-fitted proxies."""
         m = len(self._logits)
-        return Mixture(tuple(self._logits), np.full(m, 1 / m, dtype=np.float32))
+        return WeightedSum(tuple(self._logits), np.full(m, 1 / m, dtype=np.float32))
 
     def add_planted(self, seen: Observation, plants: Plants) -> None:
         """The last proxy, which was shown planted labels."""
@@ -364,9 +364,9 @@ class Gathered:
 
     def votes(self) -> tuple[Matrix, np.float32]:
         """(n, k) float32 out-of-sample probabilities, and the factor of logits that makes them such."""
-        held_out = held(Choice(tuple(self._logits), self.fold))
+        held_out = held(RowChoice(tuple(self._logits), self.fold))
         scale = inverse_temperature(held_out, self.task.taught)
-        return held(Softmax(Mixture((held_out,), np.array([scale])))), scale
+        return held(Softmax(WeightedSum((held_out,), np.array([scale])))), scale
 
     def evidence(self, pred_probs: Matrix, scale: np.float32) -> Evidence:
         """All that was seen, given the `votes`."""
@@ -375,9 +375,9 @@ class Gathered:
             decided=self.task.decided,
             num_classes=self.task.num_classes,
             history=self.history,
-            features=held(Beside(tuple(self._features))),  # (n, d) float16 of the cross-fitted proxies
+            features=held(Concatenated(tuple(self._features))),  # (n, d) float16 of the cross-fitted proxies
             pred_probs=pred_probs,
-            logits=held(Mixture((self.mean_logits,), np.array([scale]))),
+            logits=held(WeightedSum((self.mean_logits,), np.array([scale]))),
         )
 
 

@@ -24,10 +24,10 @@ import numpy as np
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from cleanlab_lite.arrays import Matrix, Stored
 from cleanlab_lite.errors import ReportError
 from cleanlab_lite.evidence.history import History, smallest_integer
 from cleanlab_lite.files import reading
+from cleanlab_lite.matrices import Matrix, OnDisk
 from cleanlab_lite.run import RunFiles
 from cleanlab_lite.run.layout import JOBS
 
@@ -104,7 +104,7 @@ def read_observation(run: RunFiles, stage: str) -> Observation:
     """What a finished stage has left, in its files. Raises ReportError when a part is missing or damaged."""
     folder = _folder(run, stage)
     arrays: dict[str, Any] = {name: _open(folder / f"{name}.npy", "r") for name in CURVES}
-    arrays |= {name: Stored.of(_open(folder / f"{name}.npy", "r")) for name in ("logits", "features")}
+    arrays |= {name: OnDisk.of(_open(folder / f"{name}.npy", "r")) for name in ("logits", "features")}
     path = folder / "weights.safetensors"
     with _reading(path, run.folder):
         weights = load_file(path)

@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 
 from cleanlab_lite.addresses import REACHED, is_elsewhere, shown
-from cleanlab_lite.arrays import HELD_CELLS
 from cleanlab_lite.config import AuditConfig
-from cleanlab_lite.data.cache import SIZES, choose_image_size, choose_sound_format, median_side
+from cleanlab_lite.data.formats import SIZES, choose_image_size, choose_sound_format, median_side
 from cleanlab_lite.data.media import opened
 from cleanlab_lite.data.sound import SoundFormat
 from cleanlab_lite.errors import ConfigError, DecodeError
 from cleanlab_lite.files import is_remote
 from cleanlab_lite.manifest.manifest import PLURALS, Manifest, Modality
 from cleanlab_lite.manifest.readers import missing_error
+from cleanlab_lite.matrices import HELD_CELLS
 from cleanlab_lite.registry import Spec
 from cleanlab_lite.text import counted
 from cleanlab_lite.train.losses import LOSSES
@@ -251,8 +251,8 @@ def require_weights(weights: str) -> None:
 def choose_recipes(manifest: Manifest, config: AuditConfig, modality: Modality) -> tuple[Recipe, ...]:
     """The recipes to try, the default first; one where nothing is searched. Raises ConfigError on wrong options."""
     chosen = Recipe(
-        "ce" if config.loss in ("default", "auto") else config.loss,
-        USUAL_STRATEGY[modality] if config.strategy in ("default", "auto") else config.strategy,
+        "ce" if config.loss in OPEN else config.loss,
+        USUAL_STRATEGY[modality] if config.strategy in OPEN else config.strategy,
     )
     searching = "auto" in (config.loss, config.strategy)
     recipes = candidates(config.loss, config.strategy, chosen) if searching else (chosen,)
@@ -398,14 +398,12 @@ def default_batch_size(labelled: int, on_gpu: bool, *, beside_regression: bool =
 
 def refuse_remote(manifest: Manifest) -> None:
     """Raise ConfigError where files would be fetched from elsewhere, and the manifest does not come from there too."""
-    if manifest.modality == "vector" or manifest.uris is None or is_elsewhere(manifest.source.path):
-        return
-    remote = [row for row, uri in enumerate(manifest.uris.tolist()) if is_elsewhere(uri)]
-    if remote:
+    remote = [row for row, uri in enumerate(manifest.files.tolist()) if is_elsewhere(uri)]
+    if remote and not is_elsewhere(manifest.source.path):
         where = f"line {manifest.lines[remote[0]]}" if manifest.lines is not None else f"row {remote[0]}"
         raise ConfigError(
             f"files on other machines in {len(remote):,} of {counted(len(manifest), 'row')}, the first in {where}: "
-            f"{shown(str(manifest.uris[remote[0]]))!r:.120}",
+            f"{shown(str(manifest.files[remote[0]]))!r:.120}",
             hint="--allow-remote fetches them; whoever wrote the manifest then decides what this machine asks for",
         )
 
@@ -413,9 +411,7 @@ def refuse_remote(manifest: Manifest) -> None:
 def require_reachable(manifest: Manifest) -> None:
     """Raise ConfigError where none of some files elsewhere can be fetched: without a server or a key there is none to
     be had, and libraries try for many seconds with each."""
-    if manifest.modality == "vector" or manifest.uris is None:
-        return
-    remote = [uri for uri in manifest.uris.tolist() if is_elsewhere(uri)]
+    remote = [uri for uri in manifest.files.tolist() if is_elsewhere(uri)]
     if len(remote) <= TRIED:
         return
     reasons = []
@@ -434,9 +430,7 @@ def require_reachable(manifest: Manifest) -> None:
 
 
 def missing_files(manifest: Manifest) -> int:
-    if manifest.modality == "vector" or manifest.uris is None:
-        return 0
-    return sum(1 for uri in manifest.uris if not is_remote(uri) and not os.path.isfile(uri))
+    return sum(1 for uri in manifest.files if not is_remote(uri) and not os.path.isfile(uri))
 
 
 def choose_device(name: str) -> str:

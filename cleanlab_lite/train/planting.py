@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from cleanlab_lite.arrays import Matrix, predictions
+from cleanlab_lite.arrays import draw
 from cleanlab_lite.evidence.evidence import Plants
+from cleanlab_lite.matrices import Matrix, predictions
 
 FEWEST_PLANTED, MOST_PLANTED = 60, 0.3  # rows, for a distribution of margins; share of a small set
 
@@ -45,7 +46,4 @@ def plant(
     probability = np.where(instance_level[:, None], pred_probs[chosen], counts[labels[chosen]]).astype(np.float64)
     own = np.arange(k) == labels[chosen][:, None]
     probability = np.where(own, 0, probability + 1e-12)  # a row that is all certainty draws any class
-    cumulative = probability.cumsum(axis=1)
-    draws = rng.random(len(chosen)) * cumulative[:, -1]
-    drawn = np.minimum((cumulative <= draws[:, None]).sum(axis=1), k - 1)
-    return Plants(proxy, chosen, drawn, instance_level)
+    return Plants(proxy, chosen, draw(probability, rng), instance_level)

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 
 from cleanlab_lite.clock import Clock
-from cleanlab_lite.data.cache import Decoder, Store, default_cache_dir, keep, load
+from cleanlab_lite.data.cache import Store, default_cache_dir, keep, load
+from cleanlab_lite.data.formats import Decoder
 from cleanlab_lite.data.inputs import form_of, inputs_of
 from cleanlab_lite.data.media import Decoded
 from cleanlab_lite.manifest.manifest import Manifest

@@ -21,7 +21,9 @@ import torch
 
 from cleanlab_lite.clock import Clock, Pulse
 from cleanlab_lite.config import AuditConfig
-from cleanlab_lite.data.cache import POOL_MIN_FILES, Decoder, decode_few, default_cache_dir, found_before, held_by_cache
+from cleanlab_lite.data.cache import decode_few, default_cache_dir, found_before, held_by_cache
+from cleanlab_lite.data.decode import POOL_MIN_FILES
+from cleanlab_lite.data.formats import Decoder
 from cleanlab_lite.data.inputs import Inputs, form_of
 from cleanlab_lite.forecast import (
     Forecast,

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from cleanlab_lite.arrays import predictions
+from cleanlab_lite.matrices import predictions
 from cleanlab_lite.run import Run
 from cleanlab_lite.train.fit import Teaching
 from cleanlab_lite.train.models import PROXIES

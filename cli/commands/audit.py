@@ -19,10 +19,10 @@ from ..settings import OptionValue, resolve, to_config
 if TYPE_CHECKING:
     from cleanlab_lite.config import AuditConfig
     from cleanlab_lite.manifest.manifest import Manifest
-    from cleanlab_lite.pipeline import EvidenceSource
     from cleanlab_lite.report.gate import LimitOutcome
     from cleanlab_lite.run.report import ReportTable
     from cleanlab_lite.run.summary import Summary
+    from cleanlab_lite.sources import EvidenceSource
     from cleanlab_lite.train.ranks import Ranks
 
 TOP = 20  # suspicious rows on show
@@ -122,7 +122,8 @@ def command(
         from cleanlab_lite.train.warm_start import read_warm_start
 
         warm = read_warm_start(warm_start, dataset, evidence)
-    from cleanlab_lite.pipeline import run_key, source_of
+    from cleanlab_lite.pipeline import run_key
+    from cleanlab_lite.sources import source_of
 
     from .. import output
 

@@ -81,7 +81,7 @@ def _held_against_truth(run: Path, truth: Path) -> str:
     wrong = [
         given != true[key] for key, given in zip(table["id"].to_pylist(), table["given_label"].to_pylist(), strict=True)
     ]
-    flagged = flags(table, "is_label_issue").tolist()
+    flagged = flags(table).tolist()
     hits = sum(map(bool.__and__, wrong, flagged))
     return (
         f"The truth is known here: {hits:,} of the {sum(flagged):,} flagged labels are wrong, "

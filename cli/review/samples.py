@@ -74,7 +74,7 @@ class SampleReader:
         self.report, self.manifest = run.report, run.manifest
         self._ids = self.table["id"].combine_chunks()
         self._given = Labels(self.table, "given_label")
-        self._p, self._flagged = numbers(self.table, "p_mislabel"), flags(self.table, "is_label_issue")
+        self._p, self._flagged = numbers(self.table, "p_mislabel"), flags(self.table)
 
     @property
     def table(self) -> pa.Table:

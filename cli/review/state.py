@@ -45,7 +45,7 @@ def describe(table: pa.Table, decisions: Sequence[Decision], target: float = TAR
     found = reviewed(table, decisions)
     return {
         "rows": table.num_rows,
-        "flagged": int(flags(table, "is_label_issue").sum()),
+        "flagged": int(flags(table).sum()),
         "to_review": len(to_review),
         "decided": len(ids & settled.keys()),
         "left": len(to_review - settled.keys()),

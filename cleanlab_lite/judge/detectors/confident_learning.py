@@ -17,10 +17,11 @@ import math
 
 import numpy as np
 
-from cleanlab_lite.arrays import Logarithm, Matrix, largest_other, per_row, predictions
+from cleanlab_lite.arrays import largest_other
 from cleanlab_lite.errors import ConfigError
 from cleanlab_lite.evidence.evidence import Evidence
 from cleanlab_lite.judge.detectors.base import DETECTORS, Detection
+from cleanlab_lite.matrices import Logarithm, Matrix, per_row, predictions
 
 FILTERS = (
     "prune_by_noise_rate",

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cleanlab_lite.arrays import Matrix, per_row, row_keys, take
+from cleanlab_lite.arrays import row_keys
 from cleanlab_lite.evidence.evidence import Evidence
 from cleanlab_lite.judge.detectors.base import DETECTORS, Detection
 from cleanlab_lite.judge.neighbors import Search, neighbors_in_blocks
+from cleanlab_lite.matrices import Matrix, per_row, take
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix

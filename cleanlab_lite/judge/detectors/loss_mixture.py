@@ -30,7 +30,7 @@ HIGH_NOISE = 0.25  # share of negative margins above which the Beta mixture is r
 def beta_mixture(evidence: Evidence, *, first_epoch: int = 0, last_epoch: int | None = None) -> Detection:
     """Loss window [first_epoch, last_epoch), from 0. A degenerate Beta mixture gives way to the Gaussian one."""
     loss, last, negative = _losses(evidence, first_epoch, last_epoch)
-    mixture = fit_beta_mixture(loss, max_iterations=200 if negative > HIGH_NOISE else 10)
+    mixture = fit_beta_mixture(loss, rounds=200 if negative > HIGH_NOISE else 10)
     return _detection(loss, last, fit_gaussian_mixture(loss) if mixture.degenerate else mixture)
 
 

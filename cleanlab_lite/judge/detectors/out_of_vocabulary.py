@@ -18,10 +18,11 @@ import math
 
 import numpy as np
 
-from cleanlab_lite.arrays import Softmax, per_row, predictions, rows_by
+from cleanlab_lite.arrays import rows_by
 from cleanlab_lite.evidence.evidence import Evidence
 from cleanlab_lite.judge.detectors.base import DETECTORS, Detection
 from cleanlab_lite.judge.neighbors import Search, neighbors_in_blocks
+from cleanlab_lite.matrices import Softmax, per_row, predictions
 
 MIN_TRUSTED = 50  # with fewer trusted rows all rows are the reference
 

@@ -14,13 +14,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from cleanlab_lite.arrays import Matrix, largest_other, unit_rows
+from cleanlab_lite.arrays import largest_other, unit_rows
 from cleanlab_lite.evidence.evidence import Evidence
 from cleanlab_lite.judge.detectors.base import DETECTORS, Detection
+from cleanlab_lite.matrices import Matrix
 from cleanlab_lite.workers import ahead, cores
 
 SMALL_CLASS = 20  # below it there is no density to speak of, and the class mean is the prototype
 MIN_TRUSTED = 50  # with fewer trusted rows in a class, all of its rows are drawn from
+CUT = 0.6  # quantile of the similarities from which two rows are near each other
+MOST_ALIKE = 0.95  # similarity of a prototype to a denser row, from which it is no other
 BLOCK = 10_000
 
 
@@ -112,19 +115,19 @@ def class_centers(
     return centers
 
 
-def density_peaks(similarity: np.ndarray, prototypes: int = 8, max_eta: float = 0.95) -> np.ndarray:
+def density_peaks(similarity: np.ndarray, prototypes: int) -> np.ndarray:
     """Indices of at most `prototypes` rows of similarity (m, m), densest first; fewer rather than near-duplicates."""
     _, eta, order = density_and_eta(similarity)
-    return order[eta[order] < max_eta][:prototypes]
+    return order[eta[order] < MOST_ALIKE][:prototypes]
 
 
-def density_and_eta(similarity: np.ndarray, quantile: float = 0.6) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def density_and_eta(similarity: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """rho (m,) int, eta (m,), and the rows in order of falling density, of similarity (m, m).
 
     Equal densities are ordered by total similarity, then by index, so that just one row is the densest.
     """
     m = len(similarity)
-    cut = np.quantile(similarity[~np.eye(m, dtype=bool)], quantile)
+    cut = np.quantile(similarity[~np.eye(m, dtype=bool)], CUT)
     rho = np.sign(similarity - cut).sum(axis=1, dtype=np.int64)
     order = np.lexsort((np.arange(m), -similarity.sum(axis=1, dtype=np.float64), -rho))
     ordered = similarity[np.ix_(order, order)]

@@ -199,9 +199,9 @@ class _scale:
         return self.start + (value - self.low) * self.slope
 
 
-def _ticks(low: float, high: float, count: int = 5) -> list[float]:
-    """About `count` round numbers in [low, high]."""
-    raw = (high - low) / count
+def _ticks(low: float, high: float) -> list[float]:
+    """About five round numbers in [low, high]."""
+    raw = (high - low) / 5
     power = 10.0 ** math.floor(math.log10(raw))
     step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= raw)
     first = math.ceil(low / step - 1e-9)

@@ -118,7 +118,7 @@ def _mixture(loss: np.ndarray, facts: dict[str, Any] | None) -> BetaMixture | Ga
     if facts is None or facts["degenerate"] or not facts["separated"]:
         return None  # no two groups were found
     if facts["family"] == "beta":
-        return fit_beta_mixture(loss, max_iterations=facts["iterations"])
+        return fit_beta_mixture(loss, rounds=facts["iterations"])
     return fit_gaussian_mixture(loss)
 
 
@@ -216,7 +216,7 @@ def _tile(title: str, value: str, note: str) -> str:
 
 
 def _learning(report: ReportTable, history: StoredCurves | None) -> str:
-    suspect = flags(report.table, "is_label_issue")
+    suspect = flags(report.table)
     loss = np.asarray(report.table["loss_mean"].fill_null(np.nan), dtype=np.float64)
     figures = []
     if np.isfinite(loss).any():

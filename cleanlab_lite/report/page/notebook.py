@@ -48,7 +48,7 @@ def html_view(report: ReportTable, run: RunFolder | None = None, top: int = TOP)
     """
     report = report.told_apart
     order, summary = by_suspicion(report.table), report.summary
-    suspicious = flags(report.table, "is_label_issue") | contradicts(report.table)
+    suspicious = flags(report.table) | contradicts(report.table)
     shown = order[suspicious[order]][:top]
     others = sum(summary.other_issues.values())
     counts = [f"{summary.flagged:,} flagged{in_parts(summary.flagged_issues)}"] * bool(summary.flagged)

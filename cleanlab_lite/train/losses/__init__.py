@@ -28,6 +28,4 @@ for _module in (
 ):
     importlib.import_module(f"cleanlab_lite.train.losses.{_module}")
 
-from cleanlab_lite.train.losses.asymmetric import asymmetry_ratio  # noqa: E402
-
-__all__ = ["LOSSES", "LossFunction", "asymmetry_ratio"]
+__all__ = ["LOSSES", "LossFunction"]

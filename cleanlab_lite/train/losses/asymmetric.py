@@ -2,7 +2,9 @@
 
 With label weights w at a point x, w_y the largest, an asymmetric loss is least at the vertex of y as long as
 max_{i != y} w_i / w_y <= r: any label noise under which the true class still dominates by that much does no harm.
-r is the asymmetry ratio in 0..1; 1 is full asymmetry (also of "mae"), 0 is none ("ce", and "gce" with q < 1).
+r is the asymmetry ratio in 0..1; 1 is full asymmetry (also of "mae"), 0 is none ("ce", and "gce" with q < 1). Uniform
+noise on k classes is tolerated up to a rate of r (k - 1) / (1 + r (k - 1)), flips between two classes up to
+r / (1 + r).
 """
 
 from __future__ import annotations
@@ -12,25 +14,13 @@ import math
 import torch
 from torch import Tensor
 
-from cleanlab_lite.errors import ConfigError
 from cleanlab_lite.train.losses.base import LOSSES, LossFunction, of_log_probability, reject
 
 PAPER = "Zhou et al., ICML 2021"
 
 
-def asymmetry_ratio(name: str, **hp: float) -> float:
-    """The ratio r of "agce" (a, q), "aul" (a, q) or "ael" (a); what is not given has the loss's default.
-
-    Uniform noise on k classes is tolerated up to a rate of r (k - 1) / (1 + r (k - 1)), flips between two classes up to
-    r / (1 + r). Raises ConfigError for another loss and for values that make no asymmetric loss.
-    """
-    ratios = {"agce": _agce_ratio, "aul": _aul_ratio, "ael": _ael_ratio}
-    if name not in ratios:
-        raise ConfigError(f"no closed form of the asymmetry ratio of {name!r}", hint=f"known: {', '.join(ratios)}")
-    return ratios[name](**hp)
-
-
-def _agce_ratio(a: float = 0.6, q: float = 0.6) -> float:
+def agce_ratio(a: float, q: float) -> float:
+    """The ratio r. Raises ConfigError for values that make no asymmetric loss."""
     reject(
         "agce",
         {f"a is {a}, must be positive": not 0 < a < math.inf, f"q is {q}, must be positive": not 0 < q < math.inf},
@@ -39,7 +29,8 @@ def _agce_ratio(a: float = 0.6, q: float = 0.6) -> float:
     return 1.0 if q >= 1 else (a / (a + 1)) ** (1 - q)
 
 
-def _aul_ratio(a: float = 5.5, q: float = 3.0) -> float:
+def aul_ratio(a: float, q: float) -> float:
+    """The ratio r. Raises ConfigError for values that make no asymmetric loss."""
     reject(
         "aul",
         {f"a is {a}, must exceed 1": not 1 < a < math.inf, f"q is {q}, must be positive": not 0 < q < math.inf},
@@ -48,7 +39,8 @@ def _aul_ratio(a: float = 5.5, q: float = 3.0) -> float:
     return 1.0 if q <= 1 else ((a - 1) / a) ** (q - 1)
 
 
-def _ael_ratio(a: float = 2.5) -> float:
+def ael_ratio(a: float) -> float:
+    """The ratio r. Raises ConfigError for values that make no asymmetric loss."""
     reject(
         "ael",
         {f"a is {a}, must be positive": not 0 < a < math.inf},
@@ -62,7 +54,7 @@ def asymmetric_generalized_cross_entropy(
     num_samples: int, num_classes: int, *, a: float = 0.6, q: float = 0.6
 ) -> LossFunction:
     """((a + 1)^q - (a + p_y)^q) / q with a > 0 and q > 0; 0 at p_y = 1."""
-    _agce_ratio(a, q)
+    agce_ratio(a, q)
     scale: float = (a + 1) ** q / q
 
     def value(log_p: Tensor) -> Tensor:
@@ -75,7 +67,7 @@ def asymmetric_generalized_cross_entropy(
 @LOSSES.register("aul", summary="asymmetric unhinged loss", paper=PAPER)
 def asymmetric_unhinged(num_samples: int, num_classes: int, *, a: float = 5.5, q: float = 3.0) -> LossFunction:
     """((a - p_y)^q - (a - 1)^q) / q with a > 1 and q > 0; 0 at p_y = 1. At the defaults 13.5 where "ce" is 1.3."""
-    _aul_ratio(a, q)
+    aul_ratio(a, q)
     scale: float = (a - 1) ** q / q
 
     def value(log_p: Tensor) -> Tensor:
@@ -87,7 +79,7 @@ def asymmetric_unhinged(num_samples: int, num_classes: int, *, a: float = 5.5, q
 @LOSSES.register("ael", summary="asymmetric exponential loss", paper=PAPER)
 def asymmetric_exponential(num_samples: int, num_classes: int, *, a: float = 2.5) -> LossFunction:
     """exp(-p_y / a) with a > 0; from 1 at p_y = 0 to exp(-1 / a) at p_y = 1."""
-    _ael_ratio(a)
+    ael_ratio(a)
 
     def value(log_p: Tensor) -> Tensor:
         return torch.exp(-log_p.exp() / a)

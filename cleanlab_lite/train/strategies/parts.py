@@ -17,6 +17,8 @@ from cleanlab_lite.train.losses import LossFunction
 from cleanlab_lite.train.losses.base import log_probabilities, of_target
 from cleanlab_lite.train.strategies.base import Learner, Observed, Setting, Strategy
 
+ENCODED = 1024  # rows at a time
+
 # --- batches --------------------------------------------------------------------------------------------------------
 
 
@@ -174,11 +176,11 @@ def larger_share(draws: np.random.Generator, alpha: float) -> float:
 
 
 @torch.no_grad()
-def features_of(learner: Learner, samples: Samples, rows: np.ndarray, size: int = 1024) -> np.ndarray:
+def features_of(learner: Learner, samples: Samples, rows: np.ndarray) -> np.ndarray:
     """(r, d) float32 penultimate features of `rows`, not augmented. The network is left in training mode."""
     network = learner.network
     network.eval()
-    features = samples.averaged(rows, size, lambda inputs: network.encoder(inputs).float())
+    features = samples.averaged(rows, ENCODED, lambda inputs: network.encoder(inputs).float())
     network.train()
     return features.cpu().numpy()
 
