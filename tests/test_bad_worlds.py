@@ -11,6 +11,7 @@ from audit_world import CLASSES, picture, write_csv
 from cli_world import Result, call
 
 from cleanlab_lite.run import RunFolder
+from cleanlab_lite.text import percent
 
 pytestmark = pytest.mark.survival
 
@@ -150,6 +151,27 @@ def test_classes_of_three_rows_are_too_few_and_it_is_said_what_to_do(here, capsy
 def test_classes_of_few_rows_that_are_told_apart_and_of_many_are_not_too_few(here, capsys, n, gap):
     features, labels, _ = world(n, 20, noise=0.1, d=16, gap=gap)
     assert "too few to judge:" not in audited(capsys, features, labels).result.err
+
+
+def test_errors_that_look_like_another_class_are_not_all_seen_and_that_is_said(here, capsys):
+    features, truth, _ = world(900, 4, gap=2.5)
+    near = features[:, :4].copy()
+    near[np.arange(900), truth] = -np.inf
+    doubtful = np.argsort(near.max(axis=1) - features[np.arange(900), truth])[-400:]
+    labels, mistaken = truth.copy(), np.random.default_rng(1).choice(doubtful, 150, replace=False)
+    labels[mistaken] = near.argmax(axis=1)[mistaken]
+    seen = audited(capsys, features, labels)
+    low, estimate, high = seen.rate
+    assert low < estimate < 0.1 < 150 / 900 < high
+    assert f"up to {percent(high)} of the labels may be wrong, more than is flagged" in " ".join(
+        seen.result.err.split()
+    )
+    assert "nlclean review --calibrate" in seen.result.err
+
+
+def test_errors_of_easy_rows_are_all_seen(here, capsys):
+    easy, labels, _ = world(900, 4, noise=0.15)
+    assert "may be wrong, more than is flagged" not in " ".join(audited(capsys, easy, labels).result.err.split())
 
 
 def test_ten_labelled_rows_of_three_hundred(here, capsys):

@@ -13,7 +13,7 @@ from worlds import World, auroc, blobs
 from cleanlab_lite.errors import EvidenceError
 from cleanlab_lite.evidence.evidence import Evidence, Plants
 from cleanlab_lite.evidence.history import HELD_OUT, History
-from cleanlab_lite.judge.actions import OFFER, Signs, decide_action, decide_issue
+from cleanlab_lite.judge.actions import OFFER, Signs, decide_action, decide_issue, usual
 from cleanlab_lite.judge.posterior import best_other, class_posterior, label_free_sharpness
 from cleanlab_lite.judge.ranking import mean_margins, memorised, rank
 from cleanlab_lite.judge.verdict import Verdict, combine, conflicting_duplicates, settle_conflicts
@@ -389,10 +389,19 @@ CASES = {  # readable, label, p, confidence, ood, conflict -> issue, action
 }
 
 
+def test_rows_that_may_be_right_show_what_is_usual_too():
+    """Of noisy labels only easy rows are surely right: beside them alone every hard row is strange."""
+    ood = np.linspace(0, 1, 1000)
+    assert usual(ood, np.where(ood < 0.3, 0.05, 0.4)) == pytest.approx(0.96, abs=0.01)
+    assert usual(ood, np.where(ood < 0.3, 0.05, 0.99)) < 0.5  # here hardly another row is right
+    assert usual(np.full(3, np.nan), np.full(3, np.nan)) == 0
+
+
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_issue_and_action(case):
     readable, label, p, confidence, ood, conflict, issue, action = case
-    found = decide_issue(Signs(*(np.array([each]) for each in (readable, label, p, confidence, ood, conflict, False))))
+    row = (readable, label, p, confidence, ood, conflict, False, False)
+    found = decide_issue(Signs(*(np.array([each]) for each in row)))
     assert found.tolist() == [issue]
     offered = confidence >= OFFER and issue not in ("unreadable", "out_of_vocabulary")
     assert decide_action(found, np.array([p]), np.array([offered]), np.array([ood > 0.9])).tolist() == [action]

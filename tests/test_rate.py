@@ -82,6 +82,8 @@ def test_the_rate_is_the_median_but_never_above_the_disagreement() -> None:
     assert voices.interval[0] == pytest.approx(0.0457, abs=1e-3) and voices.interval[1] == pytest.approx(0.41, abs=1e-3)
     crowd = replace(voices, views=0.25)  # in place of the halves, which repeat each other's mistakes
     assert crowd.rate == pytest.approx(0.25, rel=0.002)
+    alone = replace(voices, planted=0.05, confusion=0.07, views=0.15)  # errors that the head behind these two repeats
+    assert alone.rate == pytest.approx(0.11, rel=0.002)
     assert replace(voices, halves=None, disagreement=1).rate == pytest.approx(0.2, rel=0.002)
     assert replace(voices, disagreement=0.15).rate == 0.15
     assert replace(voices, classwise=0.9).interval[0] < 0.2

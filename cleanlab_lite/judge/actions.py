@@ -17,7 +17,7 @@ OFFER = 0.6  # probability from which a correction is offered
 # probability from which a correction is made without a person: of small sets with weak evidence 9 in 10 are then wrong
 ACTED_ON = 0.9
 TRUSTED = 0.2  # p_mislabel up to which a row shows how the classes look
-UNLIKE = 0.99  # a wrong row without a clear class belongs to none when it is stranger than this share of them
+UNLIKE = 0.97  # a wrong row without a clear class belongs to none when it is stranger than this share of the right ones
 LEAST_TRUSTED = 50  # rows that show how classes look, before one is said to be beyond them all
 
 
@@ -61,9 +61,7 @@ def decide_issue(signs: Signs) -> np.ndarray:
     not told apart."""
     p, confidence, ood_score = signs.p, signs.confidence, signs.ood_score
     wrong = p >= FLAG
-    trusted = ood_score[p < TRUSTED]
-    strange = max(np.quantile(trusted, UNLIKE), 0.5) if len(trusted) else 0.5
-    unlike = (confidence < OFFER) & (np.nan_to_num(ood_score) >= strange)
+    unlike = (confidence < OFFER) & (np.nan_to_num(ood_score) >= max(usual(ood_score, p), 0.5))
     no_class = wrong & (unlike | signs.nothing)
     undecided = (p >= AMBIGUOUS) & (p < FLAG) & ((confidence < AMBIGUOUS) | signs.between)
     conditions = [~signs.readable, signs.labels < 0, signs.conflict, no_class, wrong, undecided]
@@ -79,6 +77,15 @@ def like_nothing(labels: np.ndarray, best: np.ndarray, empty: np.ndarray, num_cl
     known = labels >= 0
     rows, hollow = (np.bincount(labels[part], minlength=num_classes) for part in (known, known & empty))
     return empty & ~(2 * hollow > rows)[best]
+
+
+def usual(ood_score: np.ndarray, p: np.ndarray) -> float:
+    """What `UNLIKE` of the rows that are right do not exceed. A row counts as far as it may be right: of noisy labels
+    only those that are easy are surely right, and beside them all others look strange."""
+    known = np.flatnonzero(np.isfinite(ood_score) & np.isfinite(p))
+    order = known[np.argsort(ood_score[known])]
+    right = (1 - p[order]).cumsum()
+    return float(ood_score[order[np.searchsorted(right, UNLIKE * right[-1])]]) if len(order) else 0.0
 
 
 def beyond_all(ood_score: np.ndarray, p: np.ndarray) -> np.ndarray:

@@ -8,7 +8,9 @@ data with known errors. They need held-out logits of one head, and what other he
   does, the share of all rows over that of the planted ones is the rate. Corrected for planted labels that hit the
   truth.
 - confusion: expectation and maximisation of one k x k confusion, q fixed.
-- views: Dawid and Skene's model of the given label and what each of several independent views predicts.
+- views: Dawid and Skene's model of the given label and what each of several independent views predicts. It counts
+  twice: planted labels and confusion are both read off one head, so that errors which this head repeats, as people's
+  are who mistake what looks alike, are outvoted else (benchmarks/RESULTS.md, "Views count twice").
 - halves: with one view the same of two regressions on disjoint halves of its components, mean over a few ways to halve
   them. They repeat each other's mistakes, and count where there are no views.
 - shown: in the place of both where networks of one view are all there is, errors that one of them was taught.
@@ -119,7 +121,9 @@ class Estimators:
     @property
     def voices(self) -> list[float]:
         """Those that the median is of."""
-        crowd = self.shown if self.shown is not None else self.halves if self.views is None else self.views
+        if self.views is not None:
+            return [self.planted, self.confusion, self.views, self.views]
+        crowd = self.halves if self.shown is None else self.shown
         return [self.planted, self.confusion, *([] if crowd is None else [crowd])]
 
     @property

@@ -14,6 +14,7 @@ from cleanlab_lite.manifest.manifest import Manifest
 from cleanlab_lite.report.advice import UNLEARNED
 from cleanlab_lite.text import counted, percent, shorten
 
+HIDDEN = 0.05  # share of the rows that may be wrong beyond the estimate, where it is twice that or more
 LONGEST_ID = 60  # characters of an id in a sentence
 # What is lost with a kind of evidence.
 WITHOUT = {
@@ -64,6 +65,11 @@ def warnings(verdict: Verdict, inputs: Inputs, advice: Sequence[str]) -> list[st
         why = "decisions contradict them" if verdict.contrary.any() else why
         found.append(
             f"the noise rate is hardly determined: {why}; nothing is changed without a person (`nlclean review`)"
+        )
+    elif estimators is not None and rate.high >= max(2 * rate.estimate, rate.estimate + HIDDEN):
+        found.append(
+            f"up to {percent(rate.high)} of the labels may be wrong, more than is flagged: where people mistake what "
+            "looks alike, most wrong labels look right. 40 decisions tell (`nlclean review --calibrate`)"
         )
     return found
 
