@@ -16,7 +16,7 @@ from cleanlab_lite.judge.calibration import NoiseRate
 from cleanlab_lite.judge.closed_form import look
 from cleanlab_lite.judge.random_features import RandomFeatures
 from cleanlab_lite.judge.ranking import witnesses
-from cleanlab_lite.judge.verdict import judge_labels, with_rows_of_no_class
+from cleanlab_lite.judge.verdict import judge_rows
 from cleanlab_lite.matrices import Matrix, Softmax, UnitRows
 
 N, K, D = 1000, 6, 16  # rows, classes, dimensions
@@ -89,6 +89,4 @@ def estimated(labels: np.ndarray, x: np.ndarray, seed: int) -> NoiseRate:
         head=head,
         votes=votes,
     )
-    ranking, calibration, estimators = judge_labels(evidence, witnesses(evidence, seed=seed), seed=seed)
-    least = (estimators.views or 0.0) if estimators else 0.0
-    return with_rows_of_no_class(evidence, ranking, calibration, least=least, seed=seed).rate
+    return judge_rows(evidence, witnesses(evidence, seed=seed), None, seed=seed).calibration.rate

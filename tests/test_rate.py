@@ -18,6 +18,7 @@ from cleanlab_lite.judge.rate import (
     plant,
     planted_rates,
     strictly,
+    with_views_twice,
 )
 from cleanlab_lite.measure import expected_calibration_error
 
@@ -83,7 +84,8 @@ def test_the_rate_is_the_median_but_never_above_the_disagreement() -> None:
     crowd = replace(voices, views=0.25)  # in place of the halves, which repeat each other's mistakes
     assert crowd.rate == pytest.approx(0.25, rel=0.002)
     alone = replace(voices, planted=0.05, confusion=0.07, views=0.15)  # errors that the head behind these two repeats
-    assert alone.rate == pytest.approx(0.11, rel=0.002)
+    assert alone.rate == pytest.approx(0.07, rel=0.002)
+    assert replace(alone, views_count=2).rate == pytest.approx(0.11, rel=0.002)
     assert replace(voices, halves=None, disagreement=1).rate == pytest.approx(0.2, rel=0.002)
     assert replace(voices, disagreement=0.15).rate == 0.15
     assert replace(voices, classwise=0.9).interval[0] < 0.2
@@ -252,3 +254,16 @@ def test_planted_labels_that_hit_the_truth_are_taken_off() -> None:
     labels = np.where(rng.random(5000) < 0.3, draw(other, rng), truth)
     rate, _ = planted_rates(plant(logits, labels, np.arange(5000), rng))
     assert rate == pytest.approx(0.3, abs=0.03)
+
+
+def test_views_that_count_twice_move_all_probabilities_and_keep_their_order() -> None:
+    (first, labels, _), (second, _, _) = planted(0.2, apart=0.8), planted(0.2, apart=0.8, seed=0)
+    views = [hold_out([view], labels, 5).predicted for view in (first, second + 1)]
+    judged = judge_rate(hold_out([first, second], labels, 5), labels, views)
+    assert judged.estimators is not None
+    found = replace(judged.estimators, planted=0.05, confusion=0.05, views=0.25)
+    after, estimators = with_views_twice(judged.calibration, found)
+    assert estimators.rate == after.rate.estimate == pytest.approx(0.15, abs=0.01)
+    assert after.p_mislabel.mean() == pytest.approx(after.rate.estimate, abs=1e-3)
+    order = judged.calibration.p_mislabel.argsort()
+    assert (np.diff(after.p_mislabel[order]) >= 0).all() and after.rate.low <= after.rate.estimate <= after.rate.high

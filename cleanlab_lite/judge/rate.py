@@ -9,8 +9,9 @@ data with known errors. They need held-out logits of one head, and what other he
   truth.
 - confusion: expectation and maximisation of one k x k confusion, q fixed.
 - views: Dawid and Skene's model of the given label and what each of several independent views predicts. It counts
-  twice: planted labels and confusion are both read off one head, so that errors which this head repeats, as people's
-  are who mistake what looks alike, are outvoted else (benchmarks/RESULTS.md, "Views count twice").
+  twice where no rows of no class are seen, which views contradict as well: planted labels and confusion are both read
+  off one head, and would outvote it on errors which this head repeats, as people's are who mistake what looks alike
+  (benchmarks/RESULTS.md, "Views count twice").
 - halves: with one view the same of two regressions on disjoint halves of its components, mean over a few ways to halve
   them. They repeat each other's mistakes, and count where there are no views.
 - shown: in the place of both where networks of one view are all there is, errors that one of them was taught.
@@ -40,7 +41,7 @@ Letters: n rows, k classes, v views. Rows without a label or without features ar
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -90,6 +91,7 @@ class Estimators:
     rows: int  # judged
     classes: int  # that these have
     few: float = FEW
+    views_count: int = 1  # how many voices the views are
     shown: float | None = None  # by errors that one of the networks was shown, where networks of one view are alone
 
     @property
@@ -122,7 +124,7 @@ class Estimators:
     def voices(self) -> list[float]:
         """Those that the median is of."""
         if self.views is not None:
-            return [self.planted, self.confusion, self.views, self.views]
+            return [self.planted, self.confusion, *[self.views] * self.views_count]
         crowd = self.halves if self.shown is None else self.shown
         return [self.planted, self.confusion, *([] if crowd is None else [crowd])]
 
@@ -214,6 +216,21 @@ def judge_rate(
     mean = np.mean([scale_odds(shape, estimators.rate) for shape in shapes], axis=0)
     p = scale_odds(raised(mean, estimators.believed), estimators.rate)
     return Judged(_calibration(labels, judged, p, ranking, estimators), estimators)
+
+
+def with_views_twice(judged: Calibration, estimators: Estimators) -> tuple[Calibration, Estimators]:
+    """The same where views count twice."""
+    estimators = replace(estimators, views_count=2)
+    known, p = np.isfinite(judged.p_mislabel), judged.p_mislabel
+
+    def at(rate: float) -> np.ndarray:
+        found = p.copy()
+        found[known] = scale_odds(p[known], rate)
+        return found
+
+    low, high = estimators.interval
+    rate = NoiseRate(estimators.rate, low, high, judged.rate.method)
+    return Calibration(rate, at(rate.estimate), at(low), at(high)), estimators
 
 
 def _crowd(votes: Sequence[np.ndarray], rows: np.ndarray, k: int) -> np.ndarray:

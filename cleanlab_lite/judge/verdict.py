@@ -34,7 +34,7 @@ from cleanlab_lite.judge.ranking import (
     votes_of,
     witnesses,
 )
-from cleanlab_lite.judge.rate import FEW, FEW_FOR_NETWORKS, Estimators, judge_rate, strictly
+from cleanlab_lite.judge.rate import FEW, FEW_FOR_NETWORKS, Estimators, judge_rate, strictly, with_views_twice
 from cleanlab_lite.judge.reviews import calibrate_by, contrary
 from cleanlab_lite.matrices import Matrix, finite_rows, per_row
 from cleanlab_lite.registry import Spec
@@ -201,8 +201,12 @@ def judge_rows(evidence: Evidence, found: list[Witness], votes: Votes | None, *,
     """What rows that all are labelled are; `votes` of several annotators on them."""
     crowd = None if votes is None else hear(votes, evidence)
     ranking, calibration, estimators = judge_labels(evidence, found, seed=seed)
-    by_views = (estimators.views or 0.0) if estimators else 0.0
-    calibration = with_rows_of_no_class(evidence, ranking, calibration, least=by_views, seed=seed)
+    by_views = estimators.views if estimators else None
+    with_strangers = with_rows_of_no_class(evidence, ranking, calibration, least=by_views or 0.0, seed=seed)
+    if estimators is not None and by_views is not None and with_strangers is calibration:
+        calibration, estimators = with_views_twice(calibration, estimators)
+    else:
+        calibration = with_strangers
     if crowd is not None:
         ranking, calibration = weighed(crowd, evidence.labels, ranking, calibration)
     contradicting = contrary(calibration.p_mislabel, Anchors.of(evidence).looks)
