@@ -175,6 +175,11 @@ def believe(run: RunFolder, manifest: Manifest) -> Believed:
             f"the run in {run.folder} has learned nothing from the labels, so there is nothing to test",
             hint="`nlclean report` says what to try",
         )
+    if manifest.is_bare:
+        raise ReportError(
+            f"the rows of {run.folder} have neither files nor vectors: nothing could learn planted labels",
+            hint="audit the same labels with their files, or with --features FILE, and test that run",
+        )
     number = {name: c for c, name in enumerate(manifest.classes)}
     top = table["top_labels"].to_pylist()
     other = [

@@ -56,6 +56,8 @@ def test_a_table_of_texts_and_texts_that_come_twice(texts, tmp_path, capsys):
     assert done.code == 0 and "neither files nor vectors" in done.err
     assert found(nlclean.Report.read("run")) == found(report)
     assert RunFolder("run").features is None
+    tested = call(capsys, "selftest", "run")
+    assert tested.code != 0 and "nothing could learn planted labels" in tested.err and "--pred-probs" not in tested.err
     for command in (
         ["report", "run", "--html", "page.html"],
         ["export", "run", "--policy", "correct"],

@@ -64,9 +64,10 @@ def command(
         session.print_state(found, target)
     elif files:
         session.print_agreement(found)
-    elif web:
-        session.serve(found, reviewer, port=port or 0, target=target)
     else:
         if found.has_manifest and (unseen := found.withheld or found.moved):
             diagnostics.warn(unseen)
-        session.review(found, reviewer, calibrate=calibrate, target=target)
+        if web:
+            session.serve(found, reviewer, port=port or 0, target=target)
+        else:
+            session.review(found, reviewer, calibrate=calibrate, target=target)
