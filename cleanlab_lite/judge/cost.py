@@ -6,6 +6,7 @@ import math
 import time
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from cleanlab_lite.forecast import Part
 from cleanlab_lite.judge.closed_form import look
@@ -14,7 +15,7 @@ from cleanlab_lite.judge.ridge import SAMPLE
 
 READ = 1e-8  # seconds to read a number of vectors that are there
 VOTING, REFERENCE = 50_000, 20_000  # rows among which neighbours are sought at most, by the detectors knn and ood
-SMALL = (512, 128, 10)  # rows, dimensions and classes of a regression that takes 40 ms there
+SMALL = (1024, 256, 10)  # rows, dimensions and classes of a regression that takes 60 ms there
 
 
 def settled_parts(
@@ -51,9 +52,13 @@ def slowness() -> float:
     n, d, k = SMALL
     rng = np.random.default_rng(0)
     x, labels = rng.normal(size=(n, d)).astype(np.float32), rng.integers(0, k, n)
-    begun = time.perf_counter()
-    look({"": x}, labels, k, np.arange(n))
-    return (time.perf_counter() - begun) / heads_seconds(n, k, [d])
+    seconds = []
+    with threadpool_limits(1):  # beside other work, two that wait for each other take ten times as long for so little
+        for _ in range(2):  # the first loads what is needed
+            begun = time.perf_counter()
+            look({"": x}, labels, k, np.arange(n))
+            seconds.append(time.perf_counter() - begun)
+    return min(seconds) / heads_seconds(n, k, [d])
 
 
 # --- Slopes ----------------------------------------------------------------------------------------------------------
