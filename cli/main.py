@@ -117,8 +117,8 @@ def _in_words(error: Exception) -> tuple[str, str]:
         return f"the memory is used up: {first}".rstrip(": "), f"--preset fast or --workers 1 need less; {GOES_ON}"
     if isinstance(error, RuntimeError) and NO_THREAD in str(error):
         return (
-            "the system starts no more threads for this program",
-            f"end other programs, or raise the limits of `ulimit -u` and of the container; {GOES_ON}",
+            "the system starts no more threads for this program: there are too many, or no memory is left for one",
+            f"end other programs, or raise the limits of `ulimit -u`, `ulimit -v` and the container; {GOES_ON}",
         )
     if isinstance(error, OSError):  # a full disk, a folder without permission: not ours to fix
         where = "" if error.filename is None else f"{error.filename}: "
