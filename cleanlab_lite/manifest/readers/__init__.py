@@ -62,7 +62,7 @@ from cleanlab_lite.manifest.readers.features import (
 from cleanlab_lite.manifest.readers.folder import METADATA, SUBMISSION, check_layout, read_packed, read_tree
 from cleanlab_lite.manifest.readers.modality import modality
 from cleanlab_lite.manifest.readers.partitioned import PARTITION, partitions, read_partitions
-from cleanlab_lite.manifest.readers.places import Places, find_files, missing_of
+from cleanlab_lite.manifest.readers.places import Places, are_files, find_files, missing_of
 from cleanlab_lite.manifest.readers.tabular import DELIMITED, READERS
 from cleanlab_lite.manifest.readers.votes import Ballots, as_items, ballots_of
 from cleanlab_lite.manifest.readers.votes import find_columns as find_annotators
@@ -717,7 +717,7 @@ def _tree_or_json(folder: str, names: list[str], meaning: Meaning) -> Rows:
 def _are_there(manifest: Manifest) -> bool:
     """Whether most of the files are on this machine."""
     uris = [] if manifest.uris is None else manifest.uris.tolist()
-    return bool(uris) and sum(map(os.path.isfile, uris)) >= MOST_FOUND * len(uris)
+    return bool(uris) and sum(are_files(uris)) >= MOST_FOUND * len(uris)
 
 
 def _of_splits(folder: str, subfolders: list[str]) -> list[str]:

@@ -113,7 +113,8 @@ def ending(path: str) -> str:
 
 def unpadded(name: str) -> str:
     """A name as names are compared by their numbers: without zeros before these, and without case."""
-    return ZEROS.sub("", unicodedata.normalize("NFC", name).casefold())
+    folded = name.lower() if name.isascii() else unicodedata.normalize("NFC", name).casefold()
+    return ZEROS.sub("", folded) if "0" in folded else folded
 
 
 def what_to_do(path: str) -> str:
