@@ -121,7 +121,7 @@ def test_two_files_of_one_number_are_named(tmp_path):
     for number in range(20):
         touch(tmp_path / f"images/{number:02}.png")
     for path in (tmp_path, tmp_path / "m.csv"):
-        with pytest.raises(ManifestError, match="in 20 of 40 rows .* '0' could be 'images/00.png' or") as caught:
+        with pytest.raises(ManifestError, match=r"in 20 of 40 rows .* '0' could be 'images/00\.png' or") as caught:
             read_manifest(path)
         assert "with their zeros" in caught.value.hint
 

@@ -27,7 +27,13 @@ from cleanlab_lite.manifest.manifest import NO_FEATURES, Manifest, Modality, Sou
 from cleanlab_lite.manifest.readers.archive import read_shards, table_in
 from cleanlab_lite.manifest.readers.arrow import DATASET, SPLITS, read_arrow, read_feather, read_saved_dataset
 from cleanlab_lite.manifest.readers.base import UNREAD, FileKeeper, Rows, bare, ending, list_folder, texts, what_to_do
-from cleanlab_lite.manifest.readers.beside import agreed, are_numbered, naming_files, refuse_labels_of_folders
+from cleanlab_lite.manifest.readers.beside import (
+    agreed,
+    are_numbered,
+    labels_elsewhere,
+    naming_files,
+    refuse_labels_of_folders,
+)
 from cleanlab_lite.manifest.readers.class_labels import lists_classes, with_class_labels, with_names_beside
 from cleanlab_lite.manifest.readers.columns import (
     CLASSES_SHOWN,
@@ -669,7 +675,9 @@ def _table_or_tree(
     except ManifestError as error:
         if not known or not (tree is None or are_numbered(texts(tree, "label"))):
             raise refused from None
-        if tree is not None:
+        if "no label column" in error.message and (joined := labels_elsewhere(best, read)):
+            error.hint = joined
+        elif tree is not None:
             error.hint = f"{error.hint}; --layout auto reads the class folders, and no table"
         raise
     if not _are_there(manifest):

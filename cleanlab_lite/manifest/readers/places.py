@@ -465,7 +465,7 @@ def _refuse_doubled(
     raise ManifestError(
         f"{table!r}: in {len(doubled):,} of {len(missing):,} rows the number is that of several files: "
         f"{_either(paths, doubled)}",
-        hint="move those that are not meant elsewhere, or write the names of the files, with their zeros, into the table",
+        hint="move those that are not meant elsewhere, or write names of files, with their zeros, into the table",
     )
 
 
