@@ -666,7 +666,7 @@ def test_folders_like_copies_of_nothing_are_classes(tmp_path, copied):
     ("name", "head", "words"),
     [
         ("data_batch_1", b"\x80\x04\x95", "pickles are not read"),
-        ("t10k-images-idx3-ubyte", b"\0\0\x08\x03", "MNIST's own form"),
+        ("digits.idx3-ubyte", b"\0\0\x08\x03", "MNIST's own form"),
         ("train.h5", b"\x89HDF\r\n", "h5py"),
         ("train.tfrecord-00000-of-00002", b"x", "a folder per class"),
         ("vectors.pt", b"PK", "torch.load"),

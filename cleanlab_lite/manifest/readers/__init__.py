@@ -66,6 +66,7 @@ from cleanlab_lite.manifest.readers.features import (
     with_pictures,
 )
 from cleanlab_lite.manifest.readers.folder import METADATA, SUBMISSION, check_layout, read_packed, read_tree
+from cleanlab_lite.manifest.readers.idx import called_idx, idx_in, read_idx
 from cleanlab_lite.manifest.readers.modality import modality
 from cleanlab_lite.manifest.readers.partitioned import PARTITION, partitions, read_partitions
 from cleanlab_lite.manifest.readers.places import Places, are_files, find_files, missing_of
@@ -167,7 +168,7 @@ def read_manifest(
         rows = _with_features(rows, local_path(os.fspath(features)), features_column or features_columns)
     elif features_columns is not None:
         rows = with_columns(rows, features_columns, features_column)
-    elif rows.pictures:
+    elif rows.pictures is not None:
         rows = with_pictures(rows, keep)
     elif (path_column is None and features_column is None) or path_column in media_columns(rows.table):
         rows = with_media(rows, keep)
@@ -559,6 +560,8 @@ def _read_rows(path: str, meaning: Meaning, quotes_are_text: bool = False, layou
 
 
 def _read_files(paths: list[str], quotes_are_text: bool, layout: str | None = None) -> Rows:
+    if all(map(called_idx, paths)):
+        return read_idx(paths)
     forms = sorted({form_of(path) for path in paths})
     if len(forms) > 1:
         raise ManifestError(
@@ -763,6 +766,10 @@ def _one_dataset(folder: str, names: list[str]) -> Rows | None:
     if listed in names:
         return _read_files([os.path.join(folder, listed)], False)
     folders = [name for name in names if os.path.isdir(os.path.join(folder, name))]
+    tables = (name for name in names if ending(bare(name)) in FOLDER_TABLES)
+    if (files := idx_in(folder, folders)) and not any(tables):
+        rows, beside = read_idx(files), folders if os.path.dirname(files[0]) == folder else []
+        return replace(rows, notes=(*rows.notes, f"not read: {listing(beside, 5)}")) if beside else rows
     parts = [folder] if not folders else [os.path.join(folder, name) for name in folders if split_word(name)]
     shards = [_shards(part) for part in parts] if len(parts) == max(1, len(folders)) else []
     if shards and all(shards):
