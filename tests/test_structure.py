@@ -666,7 +666,7 @@ def test_folders_like_copies_of_nothing_are_classes(tmp_path, copied):
     ("name", "head", "words"),
     [
         ("data_batch_1", b"\x80\x04\x95", "pickles are not read"),
-        ("digits.idx3-ubyte", b"\0\0\x08\x03", "MNIST's own form"),
+        ("digits", b"\0\0\x08\x03", "MNIST's own form"),
         ("train.h5", b"\x89HDF\r\n", "h5py"),
         ("train.tfrecord-00000-of-00002", b"x", "a folder per class"),
         ("vectors.pt", b"PK", "torch.load"),
@@ -1141,6 +1141,8 @@ def test_hints_name_ids_and_annotators_last(tmp_path):
     assert f"are in 'word' (2), 'client_id' (2), 'judge' (2), such as nlclean audit {path} --label-column word" in hint
     ids = write_csv(tmp_path / "ids.csv", {**names, "deploymentID": ["d1", "d2"] * 3})
     assert "few values" not in refused(ids).hint
+    whales = write_csv(tmp_path / "ids.csv", {**names, "Id": ["w1", "w2"] * 3})
+    assert "few values that repeat are in 'Id' (2), 'client_id' (2)" in refused(whales).hint
     breeds = write_csv(tmp_path / "ids.csv", {**names, "breed_id": ["d1", "d2"] * 3})
     assert "few values that repeat are in 'breed_id' (2), 'client_id' (2)" in refused(breeds).hint
 

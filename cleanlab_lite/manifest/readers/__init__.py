@@ -672,7 +672,9 @@ def _table_or_tree(
     }
     if len(alike) > 1 and ("" in splits or len(splits) < len(alike)):  # versions, or of other kinds
         raise refused
-    rows = _read_files([os.path.join(folder, name) for name in alike], quotes_are_text)
+    rows = read[best]
+    if alike != [best]:
+        rows = _read_files([os.path.join(folder, name) for name in alike], quotes_are_text)
     try:
         manifest = meaning.of(rows, folder)
     except ManifestError as error:

@@ -443,9 +443,10 @@ def _likely_labels(rows: Rows) -> dict[str, int]:
 
 
 def _says_who_or_where(name: str) -> bool:
-    """Whether a column is called like annotators, or like ids of anything but labels (`breed_id`)."""
+    """Whether a column is called like annotators, or like ids of something, if not of labels (`breed_id`)."""
     word = spelled(name)
-    return word in ANNOTATORS or (word.endswith("id") and not any(called("label", [word.removesuffix("id")])))
+    of = word.removesuffix("id")
+    return word in ANNOTATORS or (of not in ("", word) and not any(called("label", [of])))
 
 
 def check_columns(rows: Rows, asked: Mapping[str, str | None]) -> None:

@@ -115,7 +115,7 @@ def read_tree(root: str, layout: str | None = None) -> Rows:
     """
     check_layout(layout)
     files = list(_walk(root))
-    damaged = [path for path in files if not path.isascii() and DAMAGED.search(path)]
+    damaged = [path for path in files if DAMAGED.search(path)]
     if damaged:
         raise ManifestError(
             f"{root!r}: {len(damaged)} file names are not UTF-8: {listing(damaged, 5)}",

@@ -47,6 +47,7 @@ DRIVE = re.compile(r"[A-Za-z]:(?=/)")
 HASHED = re.compile(r"[0-9a-f]{8}-(?=.)")  # Label Studio, before the name of an uploaded file
 
 PLAIN = re.compile(r"\w[\w.-]*")  # a name alone
+NO_TEXT = re.compile("[\ud800-\udfff]")  # bytes that are no characters
 DIGITS = re.compile(r"[0-9]+")
 WHOLE = re.compile(r"[0-9]+\.0")  # a number of pandas
 
@@ -319,7 +320,7 @@ def _walk(folder: str) -> Iterable[str]:
         except OSError:  # not ours to read
             continue
         for entry in entries:
-            if entry.name.startswith(".") or any("\ud800" <= char <= "\udfff" for char in entry.name):
+            if entry.name.startswith(".") or NO_TEXT.search(entry.name):
                 continue
             path = f"{relative}/{entry.name}" if relative else entry.name
             try:
