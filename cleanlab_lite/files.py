@@ -98,11 +98,13 @@ def why(cause: Exception) -> str:
 
 def is_remote(path: str) -> bool:
     """Whether it is for fsspec (`s3://…`, `zip://a.png::b.zip`); a folder on the way to a local file may end in ":"."""
-    return _REMOTE.match(path) is not None
+    return ":" in path and _REMOTE.match(path) is not None
 
 
 def local_path(uri: str) -> str:
     """`uri`, or the path in it where it is the URL of a local file: what holds for local files holds for these, too."""
+    if ":" not in uri:
+        return uri
     scheme = next((scheme for scheme in FILE_URLS if uri.startswith(scheme) and "::" not in uri), "")
     return uri.removeprefix(scheme)
 

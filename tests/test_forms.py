@@ -233,12 +233,12 @@ def test_columns_without_a_name(tmp_path):
         ("training,a.jpg,cat\n" * 3 + "test,b.jpg,dog\n" * 4, "put 'split,path,label' above it"),
         (
             "file_name,Art\n" + "a.png,Katze\nb.png,Hund\n" * 3,
-            "'Art' (2), such as --label-column Art",
+            "'Art' (2), such as nlclean audit /",
         ),
         ("file_name,Art,who\n" + "a.png,0,x\nb.png,1,y\n" * 3, "few values that repeat are in 'who' (2), 'Art' (2)"),
         (
             "file_name,a,b,c,d,who\n" + "a.png,3,4,5,6,x\nb.png,4,5,6,7,y\n" * 3,
-            "in 'who' (2), such as --label-column who;",
+            "/m.csv --label-column who; the first line",
         ),
         ("id,label,0,1,2\n" + "a,cat,.1,.2,.3\nb,dog,.1,.2,.3\n", "--features-columns '[0-9]*'"),
         ("id,label,width,height\n" + "a,cat,.1,.2\nb,dog,.1,.2\n", "--features-columns 'width,height'"),
@@ -390,6 +390,17 @@ DOCUMENTS = {
             for path, label in said()
         },
     },
+    "SuperAnnotate": lambda: [
+        {
+            "metadata": {"name": path, "width": 8, "height": 8},
+            "instances": [{"type": "tag", "className": label}, {"type": "bbox", "className": "eye"}],
+            "tags": [],
+        }
+        for path, label in said()
+    ],
+    "SuperAnnotate, boxes": lambda: [
+        {"metadata": {"name": path}, "instances": [{"type": "bbox", "className": label}] * 2} for path, label in said()
+    ],
     "Edge Impulse": lambda: {
         "version": 1,
         "files": [

@@ -109,6 +109,36 @@ def test_files_are_found_by_the_numbers_in_their_names(tmp_path, header, cell, f
             read_manifest(tmp_path / "m.csv")
 
 
+def test_two_files_of_one_number_are_named(tmp_path):
+    for number in range(40):
+        touch(tmp_path / f"images/{number:04}.png")
+    touch(tmp_path / "images/07.png")
+    (tmp_path / "m.csv").write_text("id,label\n" + "".join(f"{number},{'ab'[number % 2]}\n" for number in range(40)))
+    manifest = read_manifest(tmp_path / "m.csv")
+    assert [os.path.isfile(uri) for uri in manifest.uris] == [number != 7 for number in range(40)]
+    (note,) = [note for note in manifest.source.notes if note.startswith("files:")]
+    assert note.endswith("not found: 1, as '7' could be 'images/0007.png' or 'images/07.png'")
+    for number in range(20):
+        touch(tmp_path / f"images/{number:02}.png")
+    for path in (tmp_path, tmp_path / "m.csv"):
+        with pytest.raises(ManifestError, match=r"in 20 of 40 rows .* '0' could be 'images/00\.png' or") as caught:
+            read_manifest(path)
+        assert "with their zeros" in caught.value.hint
+
+
+def test_files_that_are_where_they_should_be_stay_beside_many_that_are_not(tmp_path):
+    cells = [f"{number:03}.png" for number in range(200)]
+    for cell in cells[:90]:
+        touch(tmp_path / cell)
+    os.rename(tmp_path / "003.png", tmp_path / "kept")
+    os.symlink(tmp_path / "kept", tmp_path / "003.png")
+    os.mkdir(tmp_path / "104.png")  # no file
+    for cell in cells[60:]:
+        touch(tmp_path / "img" / cell)
+    manifest = read_manifest(manifest_of(tmp_path, cells, ["a", "b"] * 100))
+    assert [os.path.relpath(uri, tmp_path) for uri in manifest.uris] == [*cells[:90], *(f"img/{c}" for c in cells[90:])]
+
+
 def test_options_say_it_without_looking(tmp_path):
     for name in NAMES:
         touch(tmp_path / "pictures" / "train" / f"{name}.jpg")

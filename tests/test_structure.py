@@ -666,7 +666,7 @@ def test_folders_like_copies_of_nothing_are_classes(tmp_path, copied):
     ("name", "head", "words"),
     [
         ("data_batch_1", b"\x80\x04\x95", "pickles are not read"),
-        ("t10k-images-idx3-ubyte", b"\0\0\x08\x03", "MNIST's own form"),
+        ("digits", b"\0\0\x08\x03", "MNIST's own form"),
         ("train.h5", b"\x89HDF\r\n", "h5py"),
         ("train.tfrecord-00000-of-00002", b"x", "a folder per class"),
         ("vectors.pt", b"PK", "torch.load"),
@@ -793,7 +793,8 @@ def test_json_beside_a_folder_of_files(tmp_path):
     tree(tmp_path, "audio", files=6)
     notes = {str(row): {"pitch": row, "family_str": ["bass", "reed"][row % 2]} for row in range(6)}
     (tmp_path / "examples.json").write_text(json.dumps(notes))
-    assert "'family_str' (2), such as --label-column family_str" in refused(tmp_path, "no label column").hint
+    hint = refused(tmp_path, "no label column").hint
+    assert f"'family_str' (2), such as nlclean audit {tmp_path}/examples.json --label-column family_str" in hint
     assert read_manifest(tmp_path, label_column="family_str").classes == ("bass", "reed")
     (tmp_path / "examples.json").write_text(json.dumps({"version": 1, "names": "x"}))
     refused(tmp_path, "one class only, 'audio'")
@@ -1137,7 +1138,25 @@ def test_hints_name_ids_and_annotators_last(tmp_path):
     names = {"image": [f"{row}.png" for row in range(6)], "subset": ["a", "b"] * 3, "client_id": ["x", "y"] * 3}
     path = write_csv(tmp_path / "m.csv", names | {"judge": ["z", "w"] * 3, "word": ["yes", "no"] * 3})
     hint = refused(path).hint
-    assert "are in 'word' (2), 'client_id' (2), 'judge' (2), such as --label-column word" in hint
+    assert f"are in 'word' (2), 'client_id' (2), 'judge' (2), such as nlclean audit {path} --label-column word" in hint
+    ids = write_csv(tmp_path / "ids.csv", {**names, "deploymentID": ["d1", "d2"] * 3})
+    assert "few values" not in refused(ids).hint
+    whales = write_csv(tmp_path / "ids.csv", {**names, "Id": ["w1", "w2"] * 3})
+    assert "few values that repeat are in 'Id' (2), 'client_id' (2)" in refused(whales).hint
+    breeds = write_csv(tmp_path / "ids.csv", {**names, "breed_id": ["d1", "d2"] * 3})
+    assert "few values that repeat are in 'breed_id' (2), 'client_id' (2)" in refused(breeds).hint
+
+
+def test_labels_in_another_table_of_camera_traps(tmp_path):
+    tree(tmp_path, "media/dep0", "media/dep1")
+    files = [f"media/dep{place}/{number}.png" for place in range(2) for number in range(2)]
+    media = {"mediaID": [*"abcd"], "deploymentID": ["d0", "d0", "d1", "d1"], "filePath": files}
+    write_csv(tmp_path / "media.csv", media)
+    write_csv(tmp_path / "deployments.csv", {"deploymentID": ["d0", "d1"], "locationID": ["x", "y"]})
+    seen = {"observationID": [*"wxyz"], "mediaID": [*"abcd"], "scientificName": ["Vulpes", "Ardea"] * 2}
+    write_csv(tmp_path / "observations.csv", seen)
+    hint = refused(tmp_path, "media.csv': no label column").hint
+    assert hint.startswith("'observations.csv' has labels, in 'scientificName': join the two") and "'mediaID'" in hint
 
 
 @pytest.mark.parametrize(("names", "pattern"), [("{}x{}", "[0-9]*"), ("pixel_{}_{}", "pixel_*")])

@@ -1,5 +1,6 @@
 """JSON of programs that people label with, as one flat object per row: Prodigy, SageMaker Ground Truth, Vertex AI,
-Labelbox, Edge Impulse, Datumaro (CVAT) and VIA. Label Studio, Argilla, COCO and FiftyOne are in `documents`.
+Labelbox, Edge Impulse, SuperAnnotate, Datumaro (CVAT) and VIA. Label Studio, Argilla, COCO and FiftyOne are in
+`documents`.
 
 The label of a row stands in one key, so that an export can change it; what said it in the program's own form is left
 out. An answer of several labels is a list. Formats as these programs document them.
@@ -29,7 +30,7 @@ def flattened(records: Sequence[Record]) -> tuple[list[Record], dict[str, str], 
     """Rows, role -> key, and a note; None where the objects are of none of these programs."""
     programs = (
         *((_of_prodigy, _prodigy), (_of_ground_truth, _ground_truth), (_of_vertex, _vertex)),
-        (_of_edge_impulse, _edge_impulse),
+        *((_of_edge_impulse, _edge_impulse), (_of_superannotate, _superannotate)),
     )
     for known, read in programs:
         if all(map(known, records)):
@@ -112,6 +113,21 @@ def _edge_impulse(records: Sequence[Record]) -> tuple[list[Record], dict[str, st
         for record in records
     ]
     return rows, {"path": "path", "label": "label", "split": "split"}, "files of Edge Impulse"
+
+
+def _of_superannotate(record: Record) -> bool:
+    return isinstance(_dig(record, "metadata", "name"), str) and isinstance(record.get("instances"), list)
+
+
+def _superannotate(records: Sequence[Record]) -> tuple[list[Record], dict[str, str], str]:
+    """The class of the tags of a picture; without tags the one of what was drawn on it."""
+    rows = []
+    for record in records:
+        found = [each for each in record["instances"] if isinstance(each, dict)]
+        tags = [each for each in found if each.get("type") == "tag"]
+        label = one_label([each.get("className") for each in tags or found])
+        rows.append({"path": _dig(record, "metadata", "name"), "label": label})
+    return rows, {"path": "path", "label": "label"}, "annotations of SuperAnnotate"
 
 
 def _of_vertex(record: Record) -> bool:

@@ -56,20 +56,24 @@ def outputs_in(files: Mapping[Folder, Sequence[str]]) -> list[Folder]:
     """Folders that are called like the output of programs, once in the tree, and hold no picture or sound, or less than
     half as many files as each folder beside them."""
     under: Counter[Folder] = Counter()
-    media: Counter[Folder] = Counter()
     for place, paths in files.items():
         for depth in range(1, len(place) + 1):
             under[place[:depth]] += len(paths)
-            media[place[:depth]] += sum(os.path.splitext(path)[1].lower() in MEDIA_ENDINGS for path in paths)
     named = [folder for folder in under if folder[-1].casefold() in OUTPUTS]
     times = Counter(folder[-1].casefold() for folder in named)
     found = []
     for folder in named:
         beside = [other for other in under if other[:-1] == folder[:-1] and other not in named]
         small = all(2 * under[folder] < under[other] for other in beside)
-        if beside and times[folder[-1].casefold()] == 1 and (small or not media[folder]):
+        if beside and times[folder[-1].casefold()] == 1 and (small or not _holds_media(files, folder)):
             found.append(folder)
     return found
+
+
+def _holds_media(files: Mapping[Folder, Sequence[str]], folder: Folder) -> bool:
+    """Whether a picture or sound lies under a folder."""
+    inside = (path for place, paths in files.items() if place[: len(folder)] == folder for path in paths)
+    return any(os.path.splitext(path)[1].lower() in MEDIA_ENDINGS for path in inside)
 
 
 def unnamed_in(files: Mapping[Folder, Sequence[str]]) -> tuple[list[Folder], list[Folder]]:

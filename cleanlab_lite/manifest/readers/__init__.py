@@ -27,7 +27,13 @@ from cleanlab_lite.manifest.manifest import NO_FEATURES, Manifest, Modality, Sou
 from cleanlab_lite.manifest.readers.archive import read_shards, table_in
 from cleanlab_lite.manifest.readers.arrow import DATASET, SPLITS, read_arrow, read_feather, read_saved_dataset
 from cleanlab_lite.manifest.readers.base import UNREAD, FileKeeper, Rows, bare, ending, list_folder, texts, what_to_do
-from cleanlab_lite.manifest.readers.beside import agreed, are_numbered, naming_files, refuse_labels_of_folders
+from cleanlab_lite.manifest.readers.beside import (
+    agreed,
+    are_numbered,
+    labels_elsewhere,
+    naming_files,
+    refuse_labels_of_folders,
+)
 from cleanlab_lite.manifest.readers.class_labels import lists_classes, with_class_labels, with_names_beside
 from cleanlab_lite.manifest.readers.columns import (
     CLASSES_SHOWN,
@@ -60,9 +66,10 @@ from cleanlab_lite.manifest.readers.features import (
     with_pictures,
 )
 from cleanlab_lite.manifest.readers.folder import METADATA, SUBMISSION, check_layout, read_packed, read_tree
+from cleanlab_lite.manifest.readers.idx import called_idx, idx_in, read_idx
 from cleanlab_lite.manifest.readers.modality import modality
 from cleanlab_lite.manifest.readers.partitioned import PARTITION, partitions, read_partitions
-from cleanlab_lite.manifest.readers.places import Places, find_files, missing_of
+from cleanlab_lite.manifest.readers.places import Places, are_files, find_files, missing_of
 from cleanlab_lite.manifest.readers.tabular import DELIMITED, READERS
 from cleanlab_lite.manifest.readers.votes import Ballots, as_items, ballots_of
 from cleanlab_lite.manifest.readers.votes import find_columns as find_annotators
@@ -161,7 +168,7 @@ def read_manifest(
         rows = _with_features(rows, local_path(os.fspath(features)), features_column or features_columns)
     elif features_columns is not None:
         rows = with_columns(rows, features_columns, features_column)
-    elif rows.pictures:
+    elif rows.pictures is not None:
         rows = with_pictures(rows, keep)
     elif (path_column is None and features_column is None) or path_column in media_columns(rows.table):
         rows = with_media(rows, keep)
@@ -553,6 +560,8 @@ def _read_rows(path: str, meaning: Meaning, quotes_are_text: bool = False, layou
 
 
 def _read_files(paths: list[str], quotes_are_text: bool, layout: str | None = None) -> Rows:
+    if all(map(called_idx, paths)):
+        return read_idx(paths)
     forms = sorted({form_of(path) for path in paths})
     if len(forms) > 1:
         raise ManifestError(
@@ -663,13 +672,17 @@ def _table_or_tree(
     }
     if len(alike) > 1 and ("" in splits or len(splits) < len(alike)):  # versions, or of other kinds
         raise refused
-    rows = _read_files([os.path.join(folder, name) for name in alike], quotes_are_text)
+    rows = read[best]
+    if alike != [best]:
+        rows = _read_files([os.path.join(folder, name) for name in alike], quotes_are_text)
     try:
         manifest = meaning.of(rows, folder)
     except ManifestError as error:
         if not known or not (tree is None or are_numbered(texts(tree, "label"))):
             raise refused from None
-        if tree is not None:
+        if "no label column" in error.message and (joined := labels_elsewhere(best, read)):
+            error.hint = joined
+        elif tree is not None:
             error.hint = f"{error.hint}; --layout auto reads the class folders, and no table"
         raise
     if not _are_there(manifest):
@@ -717,7 +730,7 @@ def _tree_or_json(folder: str, names: list[str], meaning: Meaning) -> Rows:
 def _are_there(manifest: Manifest) -> bool:
     """Whether most of the files are on this machine."""
     uris = [] if manifest.uris is None else manifest.uris.tolist()
-    return bool(uris) and sum(map(os.path.isfile, uris)) >= MOST_FOUND * len(uris)
+    return bool(uris) and sum(are_files(uris)) >= MOST_FOUND * len(uris)
 
 
 def _of_splits(folder: str, subfolders: list[str]) -> list[str]:
@@ -755,6 +768,10 @@ def _one_dataset(folder: str, names: list[str]) -> Rows | None:
     if listed in names:
         return _read_files([os.path.join(folder, listed)], False)
     folders = [name for name in names if os.path.isdir(os.path.join(folder, name))]
+    tables = (name for name in names if ending(bare(name)) in FOLDER_TABLES)
+    if (files := idx_in(folder, folders)) and not any(tables):
+        rows, beside = read_idx(files), folders if os.path.dirname(files[0]) == folder else []
+        return replace(rows, notes=(*rows.notes, f"not read: {listing(beside, 5)}")) if beside else rows
     parts = [folder] if not folders else [os.path.join(folder, name) for name in folders if split_word(name)]
     shards = [_shards(part) for part in parts] if len(parts) == max(1, len(folders)) else []
     if shards and all(shards):

@@ -11,7 +11,7 @@ import re
 import unicodedata
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
@@ -34,7 +34,10 @@ ARRAYS = (
 )
 SAVEZ = "write its vectors with numpy.savez(file, features=..., labels=...)"
 PICKLE = f"pickles are not read, they can run programs: {ARRAYS}"
-IDX = f"this is MNIST's own form: {ARRAYS}"
+IDX = (
+    "this is MNIST's own form, which is read where the files are called like train-images-idx3-ubyte and "
+    "train-labels-idx1-ubyte"
+)
 LINES = "put them into a CSV below the line path,label: `(echo path,label; sed 's/ /,/' OLD.txt) > NEW.csv`"
 UNREAD = {  # endings of files that may hold labels and are not read -> what to do
     "": "the format is taken from the ending; rename the file, e.g. to manifest.csv",
@@ -94,7 +97,7 @@ class Rows:
     classes: dict[str, tuple[str, ...]] = field(default_factory=dict)  # column -> its classes in their own order
     names: dict[str, dict[str, str]] = field(default_factory=dict)  # column of numbers -> cell -> name of the class
     files: dict[str, list[str]] = field(default_factory=dict)  # column -> paths of the files that its n cells hold
-    pictures: tuple[str, ...] = ()  # arrays of an `.npz` whose pictures are the rows, one after the other
+    pictures: Callable[[], Iterator[np.ndarray]] | None = None  # blocks (b, h, w) or (b, h, w, c) uint8 of the rows
     file_splits: tuple[tuple[str, int], ...] = ()  # of several files: the split each is named after, and its rows
     notes: tuple[str, ...] = ()
 
@@ -113,7 +116,8 @@ def ending(path: str) -> str:
 
 def unpadded(name: str) -> str:
     """A name as names are compared by their numbers: without zeros before these, and without case."""
-    return ZEROS.sub("", unicodedata.normalize("NFC", name).casefold())
+    folded = name.lower() if name.isascii() else unicodedata.normalize("NFC", name).casefold()
+    return ZEROS.sub("", folded) if "0" in folded else folded
 
 
 def what_to_do(path: str) -> str:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from cleanlab_lite.errors import ManifestError
 from cleanlab_lite.manifest.manifest import Manifest
 from cleanlab_lite.manifest.readers.base import Rows, texts, unpadded
-from cleanlab_lite.manifest.roles import called
+from cleanlab_lite.manifest.roles import called, spelled
 from cleanlab_lite.text import counted
 
 NAMES_LOOKED_AT = 1000  # rows whose cells may name files
@@ -26,6 +26,22 @@ def naming_files(table: Rows, files: set[str]) -> float:
         cells = (str(cell) for cell in few[name].to_pylist() if isinstance(cell, str | int))
         shares.append(sum(unpadded(re.split(r"[/\\]", cell)[-1]) in known for cell in cells) / len(few))
     return max(shares)
+
+
+def labels_elsewhere(name: str, tables: Mapping[str, Rows]) -> str:
+    """How to join a table to another that has labels for an id which every row of the first has of its own; else ""."""
+    here = tables[name].table
+    ids = [column for column in here.column_names if spelled(column).endswith("id")]
+    keys = [column for column in ids if len(here[column].unique()) == len(here)]
+    for other, rows in tables.items():
+        shared = [column for column in keys if column in rows.table.column_names and other != name]
+        labels = [label for found in called("label", rows.table.column_names) for label in found]
+        if shared and labels:
+            return (
+                f"{other!r} has labels, in {labels[0]!r}: join the two, pandas.merge(files, labels, on={shared[0]!r}), "
+                "and write one CSV"
+            )
+    return ""
 
 
 def refuse_labels_of_folders(name: str, table: Rows, tree: Rows) -> None:

@@ -9,7 +9,7 @@ import os
 import re
 import shlex
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -395,14 +395,16 @@ def _several(rows: Rows, found: str, row: int) -> ManifestError:
 # --- splits and ids -------------------------------------------------------------------------------------------------
 
 
-def _how_to_name(rows: Rows, roles: Iterable[str]) -> str:
+def _how_to_name(rows: Rows, roles: Collection[str]) -> str:
     options = [f"--{role}-column" for role in roles]
     hint = f"name {'it' if len(options) == 1 else 'them'} with {', '.join(options)}"
     if "path" in roles:
         hint += "; --features none, where rows have neither files nor vectors and --pred-probs judges them"
     if "label" in roles and (likely := _likely_labels(rows)):
         shown = ", ".join(f"{name!r} ({count:,})" for name, count in list(likely.items())[:SHOWN])
-        hint += f"; few values that repeat are in {shown}, such as --label-column {shlex.quote(next(iter(likely)))}"
+        command = f"nlclean audit {shlex.quote(rows.path)} " if len(roles) == 1 and os.path.exists(rows.path) else ""
+        option = f"{command}--label-column {shlex.quote(next(iter(likely)))}"
+        hint += f"; few values that repeat are in {shown}, such as {option}"
     if rows.format in ("csv", "tsv"):
         if header := _header_above(rows):
             return f"the first line is a row: put {header!r} above it"
@@ -424,7 +426,7 @@ def _header_above(rows: Rows) -> str:
 
 def _likely_labels(rows: Rows) -> dict[str, int]:
     """Columns with few values, which repeat, and their number: of text, then of whole numbers, unless many columns hold
-    these; those called like ids and annotators last."""
+    these; those called like ids and annotators last, and none where there are no others."""
     words: dict[str, int] = {}
     codes: dict[str, int] = {}
     for name in rows.table.column_names:
@@ -436,9 +438,15 @@ def _likely_labels(rows: Rows) -> dict[str, int]:
         elif all(map(INTEGER.fullmatch, values)):
             codes[name] = len(values)
     found = words | (codes if len(codes) <= SHOWN - 2 else {})
-    return dict(
-        sorted(found.items(), key=lambda item: spelled(item[0]).endswith("id") or spelled(item[0]) in ANNOTATORS)
-    )
+    others = {name for name in found if _says_who_or_where(name)}
+    return dict(sorted(found.items(), key=lambda item: item[0] in others)) if len(others) < len(found) else {}
+
+
+def _says_who_or_where(name: str) -> bool:
+    """Whether a column is called like annotators, or like ids of something, if not of labels (`breed_id`)."""
+    word = spelled(name)
+    of = word.removesuffix("id")
+    return word in ANNOTATORS or (of not in ("", word) and not any(called("label", [of])))
 
 
 def check_columns(rows: Rows, asked: Mapping[str, str | None]) -> None:

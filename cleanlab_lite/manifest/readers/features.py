@@ -8,9 +8,10 @@ import os
 import re
 import sys
 import zipfile
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
+from functools import partial
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -152,7 +153,7 @@ def _read_parts(path: str, arrays: Mapping[str, np.ndarray], parts: Mapping[str,
         ((folder_of(path), len(names)),),
         known=known,
         features=features,
-        pictures=inputs if pictures else (),
+        pictures=partial(_blocks_of, path, inputs) if pictures else None,
         notes=(f"arrays: {', '.join(f'{name!r} with {label!r}' for name, label in parts.values())}",),
     )
 
@@ -164,13 +165,17 @@ def with_pictures(rows: Rows, keep: FileKeeper | None) -> Rows:
             f"{rows.path!r} holds pictures in arrays, which need a place for files",
             hint="`nlclean audit` and nlclean.audit(path) read it",
         )
-    files = []
-    for name in rows.pictures:
-        with reading(f"cannot read {rows.path!r}", ManifestError, hint=HINT), _stream(rows.path) as file:
-            for pixels in array_blocks(file, name, BLOCK_OF_PICTURES):
-                made = bytes_of(pixels, f"{name!r}", pixels.shape[3] if pixels.ndim == 4 else 1)
-                files += [keep.picture(each) for each in made]
+    blocks = () if rows.pictures is None else rows.pictures()
+    files = [keep.picture(each) for block in blocks for each in block]
     return replace(rows, files={"image": files}, notes=(*rows.notes, "pictures in arrays are kept as files"))
+
+
+def _blocks_of(path: str, names: Sequence[str]) -> Iterator[np.ndarray]:
+    """Blocks of the pictures in arrays, one after the other. Raises ManifestError for what is no picture."""
+    for name in names:
+        with reading(f"cannot read {path!r}", ManifestError, hint=HINT), _stream(path) as file:
+            for pixels in array_blocks(file, name, BLOCK_OF_PICTURES):
+                yield bytes_of(pixels, f"{name!r}", pixels.shape[3] if pixels.ndim == 4 else 1)
 
 
 def _hint_of_arrays(arrays: dict[str, np.ndarray]) -> str:

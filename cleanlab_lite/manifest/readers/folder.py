@@ -53,6 +53,7 @@ SIDECARS |= {".html", ".ini", ".db", ".py", ".log", ".mat", ".pkl", ".pickle", "
 SIDECARS |= {".tgz", ".7z", ".rar", ".pdf", ".doc", ".docx", ".xls", ".xlsx", ".ipynb", ".sh", ".toml", ".cfg", ".pt"}
 SIDECARS |= {".pth", ".onnx", ".safetensors", ".lst", ".arrow", ".sqlite", ".textgrid", ".lab", ".srt", ".rtf", ".bib"}
 MEDIA = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".wav", ".flac", ".ogg", ".mp3"}
+KNOWN = SIDECARS | MEDIA
 TABLES = {".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet", ".xml"}
 LISTED = 20  # texts that could be a list, and lines of each
 LOOKED_AT = 3  # files of an ending that says nothing, to see whether they are text
@@ -72,6 +73,7 @@ NAME = re.compile("name(?::([1-9][0-9]?))?")  # layouts: what stands before the 
 LEVELS = ("split", "class", "any")  # what a level of a layout is
 EXPECTED = "levels such as 'class', 'split/class', 'class/any' or 'class/class', or 'leaf', 'path', 'name' or 'auto'"
 
+DAMAGED = re.compile("[\udc80-\udcff]")  # bytes of names that are no characters
 _COUNTED = re.compile(r"[\W\d_]+")  # what numbers the parts of something: batch_01, 2021-05
 
 
@@ -113,7 +115,7 @@ def read_tree(root: str, layout: str | None = None) -> Rows:
     """
     check_layout(layout)
     files = list(_walk(root))
-    damaged = [path for path in files if any("\udc80" <= char <= "\udcff" for char in path)]
+    damaged = [path for path in files if DAMAGED.search(path)]
     if damaged:
         raise ManifestError(
             f"{root!r}: {len(damaged)} file names are not UTF-8: {listing(damaged, 5)}",
@@ -305,14 +307,13 @@ def _kinds(files: Iterable[str]) -> str:
 
 def _data(root: str, files: Sequence[str]) -> list[str]:
     """Files that could be pictures or sounds: no sidecars, and no text by whatever ending."""
-    unknown: defaultdict[tuple[str, str], list[str]] = defaultdict(list)  # by the upper folder and the ending
-    for path in files:
-        if (kind := ending(path)) not in SIDECARS | MEDIA:
-            unknown[path.partition("/")[0], kind].append(path)
+    keys = [(path.partition("/")[0], ending(path)) for path in files]  # the upper folder and the ending
+    unknown: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
+    for path, key in zip(files, keys, strict=True):
+        if key[1] not in KNOWN:
+            unknown[key].append(path)
     written = {key for key, paths in unknown.items() if all(_is_text(root, path) for path in paths[:LOOKED_AT])}
-    return [
-        path for path in files if ending(path) not in SIDECARS and (path.partition("/")[0], ending(path)) not in written
-    ]
+    return [path for path, key in zip(files, keys, strict=True) if key[1] not in SIDECARS and key not in written]
 
 
 def _is_text(root: str, path: str) -> bool:

@@ -13,7 +13,7 @@ import os
 import re
 import unicodedata
 from collections import Counter, defaultdict, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Literal
@@ -46,6 +46,8 @@ QUOTED = re.compile(r"%[0-9A-Fa-f]{2}")
 DRIVE = re.compile(r"[A-Za-z]:(?=/)")
 HASHED = re.compile(r"[0-9a-f]{8}-(?=.)")  # Label Studio, before the name of an uploaded file
 
+PLAIN = re.compile(r"\w[\w.-]*")  # a name alone
+NO_TEXT = re.compile("[\ud800-\udfff]")  # bytes that are no characters
 DIGITS = re.compile(r"[0-9]+")
 WHOLE = re.compile(r"[0-9]+\.0")  # a number of pandas
 
@@ -54,15 +56,58 @@ Ending = Literal["kept", "added", "other"]
 
 @dataclass(frozen=True)
 class Places:
-    """What the user says of where the files are; "" where nothing is said."""
+    """What the user says of where the files are, "" where nothing is said; and, for one reading of a dataset, what was
+    found there: rows are understood several times before it is clear what they are."""
 
     prefix: str = ""  # text before every cell
     suffix: str = ""  # text behind every cell
     root: str = ""  # folder that relative paths start from, and that files are looked for in
+    found: dict[tuple[object, ...], tuple[np.ndarray, list[str]]] = field(default_factory=dict, compare=False)
+    indices: dict[str, _Index] = field(default_factory=dict, compare=False)  # by their folders
+
+    def index(self, folder: str) -> _Index:
+        """Of the files below a folder, which is walked once."""
+        if folder not in self.indices:
+            self.indices[folder] = _Index.of(folder)
+        return self.indices[folder]
 
 
 def find_files(rows: Rows, cells: Sequence[str], asked: Places) -> tuple[np.ndarray, list[str]]:
     """(n,) str absolute paths and URLs of the files that n cells name, "" where a cell is empty; and notes."""
+    key = (rows.path, rows.folders, tuple(rows.table.column_names), tuple(cells))
+    if key not in asked.found:
+        asked.found[key] = _find_files(rows, cells, asked)
+    uris, notes = asked.found[key]
+    return uris, [*notes]
+
+
+def are_files(paths: Sequence[str]) -> list[bool]:
+    """Which of n local paths are files: where many are in one folder this is listed once, as looking at each is slow on
+    disks of other machines."""
+    places = [os.path.split(path) for path in paths]
+    crowded = {folder for folder, count in Counter(folder for folder, _ in places).items() if count > SAMPLE}
+    listed = {folder: names for folder in crowded if (names := _names_in(folder)) is not None}
+    folded = {folder: set(map(_fold, names)) for folder, names in listed.items()}
+    return [
+        (folder in listed and name in listed[folder])
+        # A disk may not tell cases or Unicode forms apart
+        or ((folder not in listed or _fold(name) in folded[folder]) and os.path.isfile(path))
+        for path, (folder, name) in zip(paths, places, strict=True)
+    ]
+
+
+def _names_in(folder: str) -> set[str] | None:
+    """Names of the files in a folder, none where it is not there; None where it cannot be listed."""
+    try:
+        with os.scandir(folder or ".") as entries:
+            return {entry.name for entry in entries if entry.is_file()}
+    except (FileNotFoundError, NotADirectoryError):
+        return set()
+    except OSError:
+        return None
+
+
+def _find_files(rows: Rows, cells: Sequence[str], asked: Places) -> tuple[np.ndarray, list[str]]:
     folders = _folders(rows, asked)
     paths = [f"{asked.prefix}{cell}{asked.suffix}" if cell else "" for cell in cells]
     uris = [locate(path, folder) for path, folder in zip(paths, folders, strict=True)]
@@ -77,9 +122,10 @@ def find_files(rows: Rows, cells: Sequence[str], asked: Places) -> tuple[np.ndar
         places, notes = find_files(replace(rows, table=rows.table.drop_columns([inside])), joined, asked)
         if sum(os.path.isfile(places[row]) for row in sample) >= NEARLY_ALL * len(sample):
             return places, [f"files: in the folders that column {inside!r} names", *notes]
-    missing = [row for row in local if not os.path.isfile(uris[row])]
+    there_too = are_files([uris[row] for row in local])
+    missing = [row for row, present in zip(local, there_too, strict=True) if not present]
     seen = [row for row in sample if not os.path.isfile(uris[row])]
-    found, note = _look(rows.path, paths, folders, missing, seen)
+    found, note = _look(rows.path, paths, folders, missing, seen, asked)
     for row, uri in found.items():
         uris[row] = uri
     return np.array(uris, dtype=str), [note] if note else []
@@ -197,6 +243,8 @@ def _one(found: Sequence[str], wanted: str) -> str:
 
 def _tidy(cell: str) -> list[str]:
     """The folders and the name in a cell, without what other machines and programs write around them."""
+    if PLAIN.fullmatch(cell):
+        return [cell]
     path = cell.strip(BLANKS)
     if found := FOREIGN.match(path):
         path = unquote(path[found.end() :])
@@ -206,7 +254,7 @@ def _tidy(cell: str) -> list[str]:
 
 
 def _fold(text: str) -> str:
-    return unicodedata.normalize("NFC", text).casefold()
+    return text.lower() if text.isascii() else unicodedata.normalize("NFC", text).casefold()
 
 
 def _numbered(index: _Index, name: str) -> list[str]:
@@ -272,7 +320,7 @@ def _walk(folder: str) -> Iterable[str]:
         except OSError:  # not ours to read
             continue
         for entry in entries:
-            if entry.name.startswith(".") or any("\ud800" <= char <= "\udfff" for char in entry.name):
+            if entry.name.startswith(".") or NO_TEXT.search(entry.name):
                 continue
             path = f"{relative}/{entry.name}" if relative else entry.name
             try:
@@ -322,7 +370,12 @@ def _rules(index: _Index, cell: str) -> Iterable[_Rule]:
 
 
 def _look(
-    table: str, paths: Sequence[str], folders: Sequence[str], missing: Sequence[int], sample: Sequence[int]
+    table: str,
+    paths: Sequence[str],
+    folders: Sequence[str],
+    missing: Sequence[int],
+    sample: Sequence[int],
+    asked: Places,
 ) -> tuple[dict[int, str], str]:
     """Row -> file of the rows `missing`, by the one rule that finds nearly all of them; and what it is, in a note.
 
@@ -331,7 +384,7 @@ def _look(
     local = {folder: None for folder in folders if not is_remote(folder)}
     if len(local) > SAMPLE:
         return {}, ""
-    indices = {folder: _Index.of(folder) for folder in local}
+    indices = {folder: asked.index(folder) for folder in local}
     rows = [row for row in sample if folders[row] in indices]
     if _are_namesakes([paths[row] for row in missing], indices.values()):
         return {}, ""
@@ -359,9 +412,13 @@ def _look(
             for row in missing
             if folders[row] in indices and (path := rule.find(indices[folders[row]], paths[row]))
         }
-        asked = len({paths[row] for row in found})
-        if len(found) >= NEARLY_ALL * len(missing) and len(set(found.values())) == asked:
-            return found, _note(rule, paths, folders, found, len(missing))
+        distinct = len({paths[row] for row in found})
+        if len(found) >= NEARLY_ALL * len(missing) and len(set(found.values())) == distinct:
+            note = _note(rule, paths, folders, found, len(missing))
+            if rule.padded and len(found) < len(missing) and (doubled := _doubled(indices, paths, folders, missing)):
+                note += f"; not found: {len(doubled):,}, as {_either(paths, doubled)}"
+            return found, note
+    _refuse_doubled(table, indices, paths, folders, missing, rows)
     found = {}
     for row in missing:
         above = os.path.join(os.path.dirname(folders[row]), *_tidy(paths[row]))
@@ -371,6 +428,46 @@ def _look(
         where = os.path.dirname(folders[next(iter(found))])
         return found, f"files: {len(found):,} of {len(missing):,} found from the folder above, {where!r}"
     return {}, ""
+
+
+def _doubled(
+    indices: Mapping[str, _Index], paths: Sequence[str], folders: Sequence[str], rows: Iterable[int]
+) -> dict[int, list[str]]:
+    """Row -> files, of the rows whose number several files of one folder have: `0007.png` and `07.png`."""
+    doubled = {}
+    for row in rows:
+        *_, name = _tidy(paths[row]) or [""]
+        found = _numbered(indices[folders[row]], name) if folders[row] in indices else []
+        if len(found) > len({*map(os.path.dirname, found)}):
+            doubled[row] = sorted(found)
+    return doubled
+
+
+def _either(paths: Sequence[str], doubled: Mapping[int, Sequence[str]]) -> str:
+    row, files = next(iter(doubled.items()))
+    return f"{paths[row]!r} could be {' or '.join(map(repr, files[:SHOWN]))}"
+
+
+def _refuse_doubled(
+    table: str,
+    indices: Mapping[str, _Index],
+    paths: Sequence[str],
+    folders: Sequence[str],
+    missing: Sequence[int],
+    sample: Sequence[int],
+) -> None:
+    """Raise ManifestError where the numbers of rows are those of files, and many of several files of one folder."""
+    rule = _Rule(anywhere=True, padded=True)
+    for rows in (sample, missing):
+        doubled = _doubled(indices, paths, folders, rows)
+        single = sum(folders[row] in indices and bool(rule.find(indices[folders[row]], paths[row])) for row in rows)
+        if not doubled or len(doubled) + single < NEARLY_ALL * len(rows):
+            return
+    raise ManifestError(
+        f"{table!r}: in {len(doubled):,} of {len(missing):,} rows the number is that of several files: "
+        f"{_either(paths, doubled)}",
+        hint="move those that are not meant elsewhere, or write names of files, with their zeros, into the table",
+    )
 
 
 def _meant(table: str, files: dict[_Rule, list[str]], indices: Sequence[_Index], n: int) -> _Rule:
@@ -434,8 +531,8 @@ def _note(rule: _Rule, paths: Sequence[str], folders: Sequence[str], found: dict
     cell, path = paths[row], os.path.relpath(found[row], folders[row]).replace(os.sep, "/")
     how, options = [], []
     if rule.anywhere:
-        inside = list(dict.fromkeys(os.path.dirname(os.path.relpath(file, folders[row])) for file in found.values()))
-        how.append(f"by name in {listing([name or '.' for name in inside], SHOWN)}")
+        inside = dict.fromkeys(map(os.path.dirname, found.values()))
+        how.append(f"by name in {listing([os.path.relpath(place, folders[row]) for place in inside], SHOWN)}")
     elif rule.above:
         how.append(f"in {rule.above!r}")
         if not rule.strip:
