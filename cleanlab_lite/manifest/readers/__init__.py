@@ -243,7 +243,7 @@ def to_manifest(rows: Rows, asked: Reading, path: str) -> Manifest:
 
 def _with_roles(rows: Rows, asked: Reading) -> tuple[Rows, Columns]:
     """The columns by their roles, and the rows with what lies beside them: folders, splits of files, class names."""
-    columns = _find_columns(rows, asked.columns, asked.multi_label)
+    columns = _find_columns(rows, asked)
     if columns.path is not None:
         rows = in_one_folder(rows, columns.path)
     if columns.split is None and (name := _split_of_files(rows)):
@@ -322,18 +322,17 @@ def _source(rows: Rows, columns: Columns, path: str) -> Source:
 
 def _with_votes(rows: Rows, asked: Reading) -> tuple[Rows, Ballots | None]:
     """One row per item, labelled as most annotators say, and their votes; the rows as they are where nobody votes."""
-    annotators = asked.annotator_column
-    columns = find_annotators(rows, annotators)
+    columns = find_annotators(rows, asked.annotator_column)
+    named = asked.annotator_column is not None
     if not columns:
         return rows, None
     many, ballots = ballots_of(rows, columns, asked.label_column)
     if len(columns) == 1 and ballots is None:
-        with suppress(ManifestError) if annotators is None else nullcontext():
-            found = _find_columns(rows, asked.columns, asked.multi_label)
-            named = annotators is not None
+        with nullcontext() if named else suppress(ManifestError):
+            found = _find_columns(rows, asked)
             many, ballots = as_items(rows, columns[0], found.label, found.path, asked.columns, named=named)
     if ballots is None:
-        if annotators is not None:
+        if named:
             raise ManifestError(
                 f"{rows.path!r}: column {columns[0]!r} does not say who labelled an item: no item has several rows",
                 hint="--id-column names the column that rows of an item share; leave --annotator-column out otherwise",
@@ -449,17 +448,17 @@ def _names_each(rows: Rows, name: str) -> bool:
     return False
 
 
-def _find_columns(rows: Rows, asked: Mapping[str, str | None], multi_label: str | None) -> Columns:
+def _find_columns(rows: Rows, asked: Reading) -> Columns:
     try:
-        return find_columns(rows, asked, vector_columns(rows.table), multi_label)
+        return find_columns(rows, asked.columns, vector_columns(rows.table), asked.multi_label)
     except ManifestError as error:
         if "no path column" not in error.message:
             raise
-        if DATALAB.issubset(rows.table.column_names) and asked.get("path") is None:
+        if DATALAB.issubset(rows.table.column_names) and asked.path_column is None:
             if ending(texts(rows, "id")[0]) in MEDIA_ENDINGS:  # an export of ours, whose ids are paths
-                return find_columns(rows, {**asked, "path": "id", "id": "id"}, [], multi_label)
+                return find_columns(rows, {**asked.columns, "path": "id", "id": "id"}, [], asked.multi_label)
             error.hint = "this is a table of `nlclean export --format cleanlab`, without files: audit the manifest"
-        elif more := hint_for(rows.table, [name for name in asked.values() if name is not None]):
+        elif more := hint_for(rows.table, [name for name in asked.columns.values() if name is not None]):
             error.hint = f"{more}; otherwise {error.hint}"
         elif "no label column" not in error.message and (beside := _vectors_beside(rows)):
             name = os.path.basename(beside)
