@@ -28,6 +28,7 @@ from cleanlab_lite.forecast import worth_timing
 from cleanlab_lite.manifest.from_objects import from_objects
 from cleanlab_lite.manifest.manifest import NO_FEATURES, Manifest
 from cleanlab_lite.manifest.readers import check_policy, read_manifest
+from cleanlab_lite.manifest.reading import ROLES, Reading
 from cleanlab_lite.pipeline import run_key
 from cleanlab_lite.progress import OnProgress, ignore
 from cleanlab_lite.report.gate import Bound, Gate, judge, load_baseline, read_rows
@@ -47,7 +48,10 @@ if TYPE_CHECKING:
 PathLike = str | os.PathLike[str]
 
 OF_FILES = ("path_prefix", "path_suffix", "path_root")  # options of manifests that are files
-ROLES = ("path", "label", "id", "split", "features")  # of columns
+OF_ROWS = (  # options that a Manifest has settled
+    *(f"{role}_column" for role in ROLES),
+    *("features_columns", "annotator_column", "layout", "multi_label"),
+)
 # In a message: a command in backticks, or an option with what may be its value ("--out DIR", "--max-drop 14%").
 OPTION = re.compile(r"`[^`]*`|--([a-z]+(?:-[a-z]+)*)(?: (?!or |and )('[^']*'|[^\s,;)`]*[^\s,;:)`]))?")
 WORDED = ("features", "format", "loss", "output", "proxy", "strategy", "weights")  # have words as values
@@ -125,21 +129,25 @@ def audit(
 
     >>> nlclean.audit(frame, label_column="species", epochs=8).flagged()
     """
-    names = (path_column, label_column, id_column, split_column, features_column)
-    columns = dict(zip(ROLES, names, strict=True))
+    asked = Reading(
+        path_column=path_column,
+        label_column=label_column,
+        id_column=id_column,
+        split_column=split_column,
+        features_column=features_column,
+        annotator_column=annotator_column,
+        features=features,
+        features_columns=features_columns,
+        path_prefix=path_prefix,
+        path_suffix=path_suffix,
+        path_root=path_root,
+        layout=layout,
+        multi_label=multi_label,
+        segments=segments,
+    )
     with _spoken_in_python(), _listener(progress) as on_progress:
         chosen = _configure(config, options)
-        reading = {
-            "features_columns": features_columns,
-            "path_prefix": path_prefix,
-            "path_suffix": path_suffix,
-            "path_root": path_root,
-            "annotator_column": annotator_column,
-            "layout": layout,
-            "multi_label": multi_label,
-            "segments": segments,
-        }
-        manifest = _manifest_of(data, labels, classes, columns, features, reading, on_progress)
+        manifest = _manifest_of(data, labels, classes, asked, on_progress)
         evidence = own_evidence(manifest, history=history, pred_probs=pred_probs)
         return _audit(manifest, chosen, evidence, warm_start, trusted, out, on_progress)
 
@@ -166,45 +174,33 @@ def _audit(
 
 
 def _manifest_of(
-    data: Any,
-    labels: Any,
-    classes: Sequence[str] | None,
-    columns: dict[str, str | None],
-    features: Any,
-    reading: dict[str, Any],
-    on_progress: OnProgress,
+    data: Any, labels: Any, classes: Sequence[str] | None, asked: Reading, on_progress: OnProgress
 ) -> Manifest:
     """What the user says, whatever it is said in."""
-    said = [name for name in OF_FILES if reading[name] is not None]
+    given = {name for name, value in vars(asked).items() if value is not None}
+    said = [name for name in OF_FILES if name in given]
     if said and not isinstance(data, str | os.PathLike):
         raise ManifestError(f"{' and '.join(said)} go with a path, not with a {type(data).__name__}")
+    of_file = isinstance(asked.features, str | os.PathLike)
     if not isinstance(data, str | os.PathLike | Manifest):
-        if isinstance(features, str | os.PathLike) and features != NO_FEATURES:
-            raise ManifestError(f"features= names a file, {str(features)!r}", hint="load it: features=numpy.load(...)")
+        if of_file and asked.features != NO_FEATURES:
+            hint = "load it: features=numpy.load(...)"
+            raise ManifestError(f"features= names a file, {str(asked.features)!r}", hint=hint)
         keep = ObjectStore(default_cache_dir(), on_progress)
-        if reading["layout"] is not None:
+        if asked.layout is not None:
             raise ConfigError(f"layout is about folders of classes, not about a {type(data).__name__}")
-        check_policy(reading["multi_label"])
-        rest = {name: reading[name] for name in ("features_columns", "annotator_column", "multi_label", "segments")}
-        return from_objects(data, labels, classes=classes, asked=columns, features=features, keep=keep, **rest)
+        check_policy(asked.multi_label)
+        return from_objects(data, labels, classes=classes, asked=asked, keep=keep)
     if idle := [name for name, value in (("labels", labels), ("classes", classes)) if value is not None]:
         raise ManifestError(f"{' and '.join(idle)} go with objects in memory, not with a {type(data).__name__}")
     if isinstance(data, Manifest):
-        settled = [f"{role}_column" for role, name in columns.items() if name is not None]
-        settled += [
-            name
-            for name in ("features_columns", "annotator_column", "layout", "multi_label")
-            if reading[name] is not None
-        ]
-        if settled or features is not None:
+        settled = [name for name in OF_ROWS if name in given]
+        if settled or asked.features is not None:
             raise ManifestError(f"a Manifest has its columns settled: leave out {', '.join(settled) or 'features'}")
         return data
-    if features is not None and not isinstance(features, str | os.PathLike):
+    if asked.features is not None and not of_file:
         raise ManifestError(f"features of the file {str(data)!r} come from a file too", hint="numpy.save them first")
-    named_columns: dict[str, Any] = {f"{role}_column": name for role, name in columns.items()}
-    return read_manifest(
-        data, **named_columns, features=features, **reading, keep=ObjectStore(default_cache_dir(), on_progress)
-    )
+    return read_manifest(data, **vars(asked), keep=ObjectStore(default_cache_dir(), on_progress))
 
 
 # --- options --------------------------------------------------------------------------------------------------------

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal
 
 import click
 
 from cleanlab_lite.config import FIELDS, PRESETS, Option
+from cleanlab_lite.manifest.reading import Reading
 
 from . import diagnostics
 
 # Parameters that say how a manifest is read.
-READING = (
-    *("path_column", "label_column", "id_column", "split_column", "features_column", "annotator_column"),
-    "features",
-    *("features_columns", "path_prefix", "path_suffix", "path_root"),
-    *("layout", "multi_label", "segments"),
-)
+READING = tuple(field.name for field in fields(Reading))
 
 _LIMIT = re.compile(r"(?P<number>[0-9]{1,15}(?:\.[0-9]{1,15})?)\s*(?P<percent>%?)")
 _METAVARS = {"s": "DURATION", "GiB": "SIZE", "px": "PIXELS", "Hz": "HZ"}  # by unit

@@ -1,4 +1,4 @@
-"""What a terminal can show, and how long things take."""
+"""What a terminal can show; durations and sizes as people say them."""
 
 from __future__ import annotations
 
@@ -19,6 +19,13 @@ def format_duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60}m{whole % 60:02}s"
     return f"{whole // 3600}h{whole % 3600 // 60:02}m"
+
+
+def format_size(count: int) -> str:
+    """Bytes: "1.5 kB", "23.0 MB"."""
+    if count < 1e6:
+        return f"{count / 1e3:,.1f} kB"
+    return f"{count / 1e6:,.1f} MB" if count < 1e9 else f"{count / 1e9:,.1f} GB"
 
 
 def is_terminal(stream: TextIO) -> bool:

@@ -54,9 +54,10 @@ from cleanlab_lite.run import Run
 from cleanlab_lite.train import checkpoint, ensemble, jobs  # noqa: F401
 from cleanlab_lite.train import fit as training
 from cleanlab_lite.train.strategies import Learner
-from nlclean import output, progress  # noqa: F401
+from nlclean import progress
 from nlclean.commands import audit  # noqa: F401
 from nlclean.main import program
+from nlclean.views import plan, report  # noqa: F401
 
 HANGS_AFTER = 120  # seconds
 SPAWN = "spawnv_passfds"  # of multiprocessing

@@ -273,7 +273,7 @@ def test_methods(capsys, monkeypatch):
     shown = call(capsys, "methods", "detectors").out.splitlines()
     marked = {line.split()[0] for line in shown if re.search(r"\S {2,}yes {2,}\S", line)}
     assert marked == {name for name, in_audit in runs.items() if in_audit}
-    monkeypatch.setattr("nlclean.output._width", lambda: 80)
+    monkeypatch.setattr("nlclean.tables.width", lambda: 80)
     narrow = call(capsys, "methods", "strategies").out.splitlines()
     assert narrow[narrow.index("  mixup") + 1].startswith("      convex combinations of pairs")
     assert max(map(len, narrow)) <= 80 and not any("…" in line for line in narrow)

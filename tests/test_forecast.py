@@ -288,7 +288,7 @@ def test_a_forecast_looks_into_the_cache_and_says_so(tmp_path, monkeypatch):
     from cleanlab_lite.train.models import lite
     from cleanlab_lite.train.models.encoders import describe_encoder, load_encoder
     from cleanlab_lite.train.plan import make_plan
-    from nlclean.output import cached_in_words
+    from nlclean.views.plan import cached_in_words
 
     pytest.importorskip(lite.PACKAGE)
     monkeypatch.setenv("NLCLEAN_CACHE_DIR", str(tmp_path / "cache"))

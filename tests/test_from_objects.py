@@ -25,6 +25,7 @@ from cleanlab_lite.errors import ConfigError, ManifestError
 from cleanlab_lite.manifest.from_objects import from_objects
 from cleanlab_lite.manifest.manifest import Manifest
 from cleanlab_lite.manifest.readers import read_manifest
+from cleanlab_lite.manifest.reading import Reading
 from cleanlab_lite.progress import Progress
 
 LABELS = ["cat", "dog", "cat", "owl", "dog", "owl"]
@@ -41,12 +42,11 @@ def keep(tmp_path: Path) -> ObjectStore:
 
 @pytest.fixture
 def read(keep, tmp_path, monkeypatch):
-    """`from_objects` in an empty folder, with columns by role."""
+    """`from_objects` in an empty folder, with options of `Reading`."""
     monkeypatch.chdir(tmp_path)
 
-    def call(data, labels=None, *, classes=None, features=None, features_columns=None, **columns) -> Manifest:
-        vectors = {"features": features, "features_columns": features_columns}
-        return from_objects(data, labels, classes=classes, asked=columns, **vectors, keep=keep)
+    def call(data, labels=None, *, classes=None, **asked) -> Manifest:
+        return from_objects(data, labels, classes=classes, asked=Reading(**asked), keep=keep)
 
     return call
 
@@ -89,17 +89,17 @@ def test_a_table_is_read_as_its_file_would_be(read, tmp_path, kind):
 
 def test_columns_are_named_and_checked_as_those_of_files(read):
     frame = pandas_frame().rename(columns={"label": "animal"})
-    assert names(read(frame, label="animal", id="key")) == LABELS
-    assert read(frame, label="animal", id="key").ids.tolist() == list("abcdef")
+    assert names(read(frame, label_column="animal", id_column="key")) == LABELS
+    assert read(frame, label_column="animal", id_column="key").ids.tolist() == list("abcdef")
     with pytest.raises(ManifestError, match=r"no label column.*'animal'"):
         read(frame)
     with pytest.raises(ManifestError, match="did you mean 'animal'"):
-        read(frame, label="animla")
+        read(frame, label_column="animla")
 
 
 def test_the_index_gives_ids_where_it_is_named_and_nothing_else(read):
     frame = pandas_frame().set_index("key")
-    assert read(frame, id="key").ids.tolist() == list("abcdef")
+    assert read(frame, id_column="key").ids.tolist() == list("abcdef")
     assert read(frame).ids.tolist() == list("012345")
     assert "key" not in read(frame).table.column_names
     shuffled = frame.iloc[[3, 0, 5, 1, 2, 4]]
@@ -362,7 +362,7 @@ def test_classes_that_do_not_fit(read, classes):
 
 def test_columns_of_arrays(read):
     with pytest.raises(ManifestError, match="label_column= name columns"):
-        read((VECTORS, LABELS), label="species")
+        read((VECTORS, LABELS), label_column="species")
 
 
 # --- files of objects -----------------------------------------------------------------------------------------------
@@ -430,7 +430,8 @@ def test_no_package_is_imported_for_what_is_not_of_it(tmp_path):
     code = """
 import sys, numpy
 from cleanlab_lite.manifest.from_objects import from_objects
-from_objects((numpy.eye(4), ["a", "b", "a", "b"]), asked={}, keep=None)
+from cleanlab_lite.manifest.reading import Reading
+from_objects((numpy.eye(4), ["a", "b", "a", "b"]), asked=Reading(), keep=None)
 print(*sorted({"torch", "datasets", "polars", "PIL"} & set(sys.modules)))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)

@@ -48,7 +48,7 @@ def test_they_are_listed_newest_first(runs, capsys):
 
 def test_a_folder_is_never_cut(runs, capsys, monkeypatch):
     long = runs[0].rename(runs[0].with_name("2026-11-27-" + 30 * "x"))
-    monkeypatch.setattr("nlclean.output._width", lambda: 60)
+    monkeypatch.setattr("nlclean.tables.width", lambda: 60)
     shown = call(capsys, "runs").out.splitlines()
     assert f"      a/{long.name}" in shown and "      a/stopped" in shown
     assert max(map(len, shown)) <= 60

@@ -249,7 +249,7 @@ def test_a_manifest_is_audited_and_tested(data, capsys):
             assert shown.code == 0, shown.err
             assert found["expected"]["sentence"] in shown.out
             assert shown.out.splitlines()[-1] == str(folder / "selftest.json")
-        patch.setattr("nlclean.output._width", lambda: 80)
+        patch.setattr("nlclean.tables.width", lambda: 80)
         narrow = call(capsys, "selftest", folder).out
         assert "…" not in narrow and "labels of similar rows; corrections right " in narrow
 

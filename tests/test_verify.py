@@ -243,7 +243,7 @@ def test_cleaning_helps_where_labels_are_wrong(folder, capsys):
             shown = call(capsys, "verify", again, "--test", test)
             assert shown.code == 0, shown.err
             assert found["sentence"] in shown.out and shown.out.splitlines()[-1] == str(run / "verify.json")
-        patch.setattr("nlclean.output._width", lambda: 80)
+        patch.setattr("nlclean.tables.width", lambda: 80)
         narrow = call(capsys, "verify", run, "--test", test).out
         assert "…" not in narrow and "without the rows that prune leaves out; relabelled 0; " in narrow
 

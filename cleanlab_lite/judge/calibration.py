@@ -32,7 +32,7 @@ from cleanlab_lite.run.summary import Noise
 
 TAIL = np.linspace(0.05, 0.6, 56)  # quantiles of the planted rows at which the rate is read
 BOOTSTRAPS = 200
-CLEAR = 0.15  # expected share of errors among the rows a mixture calls wrong, up to which it is believed
+MOST_UNSURE = 0.15  # expected share of errors among the rows a mixture calls wrong, up to which it is believed
 CHANCE = 0.1  # Cohen's kappa of the out-of-sample predictions below which nothing was learned
 COUNTED, PLANTED = "two clear groups", "planted errors"  # methods of a rate
 FEW_PLANTS = 10  # of one kind; with fewer the mixture alone must do
@@ -89,7 +89,7 @@ def calibrate(evidence: Evidence, ranking: np.ndarray, *, seed: int = 0) -> Cali
     history, pred_probs = evidence.need_history(), evidence.need("pred_probs")
     unsure = float(np.minimum(groups, 1 - groups).mean())  # share of the rows that the mixture puts on the wrong side
     sampling = 1.96 * np.sqrt(counted * (1 - counted) / len(ranking))
-    if unsure < CLEAR * counted and counted <= most + sampling:
+    if unsure < MOST_UNSURE * counted and counted <= most + sampling:
         spread = unsure + sampling
         rate = NoiseRate(counted, max(counted - spread, 0.0), min(counted + spread, 1.0), COUNTED)
         return Calibration(rate, groups, scale_odds(groups, rate.low), scale_odds(groups, rate.high))

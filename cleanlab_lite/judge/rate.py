@@ -74,7 +74,7 @@ FEW_FOR_NETWORKS = 16.0  # the same where networks of one view are all there is
 LEAST_BELIEVED = 2 / 3  # with less, which 1 of 42 sets of ten rows a class has, users are told to go by the order
 STEP = 1e-6  # probabilities nearer to each other than this are one plateau
 DRAWS = 4  # planted labels a row, of either kind
-CLEAR = 0.1  # expected share of errors among the rows that the confusion calls wrong, up to which it is believed alone
+MOST_UNSURE = 0.1  # share of errors expected among rows that the confusion calls wrong, up to which it stands alone
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class Estimators:
     @property
     def clear(self) -> bool:
         """Whether the confusion alone has counted the wrong labels."""
-        return self.unsure <= CLEAR * self.confusion
+        return self.unsure <= MOST_UNSURE * self.confusion
 
     @property
     def rate(self) -> float:

@@ -42,7 +42,7 @@ from cleanlab_lite.run.report import FLAG
 from cleanlab_lite.votes import Votes
 from cleanlab_lite.workers import ahead
 
-UNDECIDED = 0.49  # most that p_mislabel is between two classes that are one: no label is more wrong than right
+AS_RIGHT_AS_WRONG = 0.49  # most that p_mislabel is between two classes that are one: no label is more wrong than right
 
 
 @dataclass(frozen=True)
@@ -335,7 +335,7 @@ def true_class(
     best, confidence = best_other(posterior, labels)
     between = between_classes(labels, best, confidence, p, evidence.num_classes) & ~settled
     if between.any():
-        p = np.where(between, np.minimum(p, UNDECIDED), p)
+        p = np.where(between, np.minimum(p, AS_RIGHT_AS_WRONG), p)
         posterior = Posterior(*seen, labels, p)
         best, confidence = best_other(posterior, labels)
     return TrueClass(posterior, best, confidence, between, p)

@@ -26,6 +26,7 @@ from cleanlab_lite.manifest.readers.base import FileKeeper, Rows, check_names, c
 from cleanlab_lite.manifest.readers.columns import find_columns
 from cleanlab_lite.manifest.readers.embedded import ending_of
 from cleanlab_lite.manifest.readers.features import check_features, vector_columns
+from cleanlab_lite.manifest.reading import Reading
 from cleanlab_lite.text import listing
 
 TAKEN = (
@@ -50,19 +51,13 @@ def from_objects(
     labels: Any = None,
     *,
     classes: Sequence[str] | None = None,
-    asked: Mapping[str, str | None],
-    features: Any = None,
-    features_columns: str | None = None,
-    annotator_column: str | None = None,
-    multi_label: str | None = None,
-    segments: bool = True,
+    asked: Reading,
     keep: FileKeeper,
 ) -> Manifest:
-    """`data` is anything of `TAKEN` but a path or a Manifest; `asked` is role -> column, for tables.
+    """`data` is anything of `TAKEN` but a path or a Manifest; columns that are `asked` for are those of tables.
 
     `labels` (n,) come with arrays and pictures: strings, booleans, or integers, which `classes` may name in order;
-    None, NaN and -1 next to `classes` mean not labelled. `features` (n, d) replace what would be looked at.
-    `features_columns`, `annotator_column`, `multi_label` and `segments` are as in `read_manifest`.
+    None, NaN and -1 next to `classes` mean not labelled. `asked.features` (n, d) replace what would be looked at.
 
     Raises ManifestError with what was found, what was expected and how to repair it.
     """
@@ -76,23 +71,24 @@ def from_objects(
                 f"labels are given beside a {type(data).__name__}",
                 hint="it has them in a column, which label_column= names",
             )
-        rows = _of_table(data, name, asked.get("id"), keep)
-        if features_columns is not None:
-            rows = with_columns(rows, features_columns, asked.get("features"))
+        rows = _of_table(data, name, asked.id_column, keep)
+        if asked.features_columns is not None:
+            rows = with_columns(rows, asked.features_columns, asked.features_column)
     else:
-        named = [f"{role}_column=" for role, column in asked.items() if column is not None]
-        if named := [*named, *(["features_columns="] if features_columns is not None else [])]:
+        named = [f"{role}_column=" for role, column in asked.columns.items() if column is not None]
+        if named := [*named, *(["features_columns="] if asked.features_columns is not None else [])]:
             raise ManifestError(f"{', '.join(named)} name columns, and a {type(data).__name__} has none")
         rows = _of_pairs(data, labels, name, classes, keep)
         classes = None
+    features = asked.features
     if isinstance(features, str) and features == NO_FEATURES:
         rows = without_features(rows)
     elif features is not None:
-        if rows.features is not None or asked.get("features") is not None:
+        if rows.features is not None or asked.features_column is not None:
             raise ManifestError("features are given twice", hint="leave features= out, or the other")
         rows = replace(rows, features=_own_features(features, len(rows.table)))
     if classes is not None:
-        column = find_columns(rows, asked, vector_columns(rows.table), multi_label).label
+        column = find_columns(rows, asked.columns, vector_columns(rows.table), asked.multi_label).label
         if column not in rows.table.column_names:
             raise ManifestError(
                 f"classes= name numbers, and {column} are columns of their own", hint="leave classes= out"
@@ -102,9 +98,7 @@ def from_objects(
         table = rows.table.set_column(position, column, named_column)
         rows = replace(rows, table=table, classes=rows.classes | {column: order})
     place = os.path.abspath(f"<{name}>")  # a folder `Dataset` may be there, and is not meant
-    return to_manifest(
-        rows, asked, place, annotator_column=annotator_column, multi_label=multi_label, segments=segments
-    )
+    return to_manifest(rows, asked, place)
 
 
 def _is(data: Any, module: str, name: str) -> bool:

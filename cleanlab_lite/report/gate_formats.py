@@ -1,4 +1,4 @@
-"""What a check found, for other programs: JSON, Markdown for a pull request, JUnit XML, SARIF 2.1.0, GitHub.
+"""What a check found, as text for people, and for programs: JSON, Markdown of pull requests, JUnit XML, SARIF, GitHub.
 
 Labels and ids are strangers' texts. Where a program shows them as they are, control characters, marks that reorder
 text, and what XML cannot hold are written as `\\x1b`, `\\u202e`.
@@ -68,7 +68,7 @@ def _change_json(change: RowChange) -> dict[str, Any]:
 def to_markdown(gate: Gate, top: int) -> str:
     """A comment for a pull request: limits, counts, and the `top` rows of every list folded away."""
     verdict = "a limit is exceeded" if gate.exceeded else "within the limits" if gate.outcomes else "no limits"
-    parts = [f"### nlclean check: {verdict}", _code(_manifest_name(gate)) + ": " + gate_headline(gate) + "."]
+    parts = [f"### nlclean check: {verdict}", _code(_manifest_name(gate)) + ": " + _headline(gate) + "."]
     if gate.outcomes:
         cells = [(f"`{o.limit}`", "**exceeded**" if o.exceeded else "passed", o.message) for o in gate.outcomes]
         parts.append(_table(("limit", "", "found"), cells))
@@ -135,12 +135,12 @@ def to_junit(gate: Gate, top: int) -> str:
         case = ET.SubElement(suite, "testcase", {"classname": "nlclean.check", "name": outcome.limit, "time": "0"})
         if outcome.exceeded:
             failure = ET.SubElement(case, "failure", {"message": escape(outcome.message), "type": outcome.limit})
-            lines = [suspect_text(gate, row) for row in outcome.rows[:top]]
+            lines = [_suspect_text(gate, row) for row in outcome.rows[:top]]
             if len(outcome.rows) > top:
                 lines.append(f"and {len(outcome.rows) - top:,} more")
             failure.text = "\n".join(lines)
     output = ET.SubElement(suite, "system-out")
-    output.text = f"{escape(_manifest_name(gate))}: {gate_headline(gate)}"
+    output.text = f"{escape(_manifest_name(gate))}: {_headline(gate)}"
     ET.indent(suites)
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(suites, encoding="unicode") + "\n"
 
@@ -222,7 +222,7 @@ def to_github(gate: Gate, source: Source, root: Path, top: int) -> str:
         lines.append(_command("error" if row in failed else "warning", message(gate, row), **where, title=title))
     lines += [_command("error", outcome.message) for outcome in gate.outcomes if outcome.exceeded]
     more = f"; {len(shown) - top:,} more are not shown" if len(shown) > top else ""
-    lines.append(_command("notice", f"{_manifest_name(gate)}: {gate_headline(gate)}{more}"))
+    lines.append(_command("notice", f"{_manifest_name(gate)}: {_headline(gate)}{more}"))
     return "\n".join(lines) + "\n"
 
 
@@ -248,7 +248,26 @@ def _data(text: str) -> str:
 # --- Texts -----------------------------------------------------------------------------------------------------------
 
 
-def gate_headline(gate: Gate) -> str:
+def to_text(gate: Gate, top: int) -> str:
+    """What a person reads after a check: the `top` rows of every list, then counts and limits. With a baseline the
+    suspects that are new come first, and those that are not are only counted."""
+    lists: dict[str, Sequence[Row | RowChange]] = {"suspects": gate.suspects}
+    if gate.changes is not None:
+        lists = {n: [c.row for c in found] if n == NEW else found for n, found in gate.changes.items()}
+    lines = []
+    for name, found in lists.items():
+        size = f"{len(found):,}" if gate.changes is None else gate.size(name)
+        lines.append(f"{name.replace('_', ' ')}: {size}")
+        for one in found[:top]:
+            lines.append(f"  {_change_text(gate, one) if isinstance(one, RowChange) else _suspect_text(gate, one)}")
+        if 0 < top < len(found):
+            lines.append(f"  and {len(found) - top:,} more")
+    lines.append(f"{escape(gate.summary.manifest.path)}: {_headline(gate)}")
+    lines += [f"{'FAILED' if outcome.exceeded else 'passed'}  {outcome.message}" for outcome in gate.outcomes]
+    return "\n".join(lines) + "\n"
+
+
+def _headline(gate: Gate) -> str:
     """Rows, noise rate and suspects in one line."""
     manifest, rate = gate.summary.manifest, gate.summary.noise_rate
     noise = "unknown"
@@ -261,12 +280,12 @@ def gate_headline(gate: Gate) -> str:
     )
 
 
-def suspect_text(gate: Gate, row: Row) -> str:
+def _suspect_text(gate: Gate, row: Row) -> str:
     """The message with the place before it, as compilers write it: `pets.csv:12: ...`."""
     return f"{_place(gate, row)} {message(gate, row)}"
 
 
-def change_text(gate: Gate, change: RowChange) -> str:
+def _change_text(gate: Gate, change: RowChange) -> str:
     """The row with its label, and the one before if it is another."""
     row, before = change.row, change.before
     label = _label(gate, row.label)

@@ -29,7 +29,7 @@ from cleanlab_lite.train.augment import flips_preserve_labels
 from cleanlab_lite.train.crew import Crew
 from cleanlab_lite.train.fit import Start, Teaching
 from cleanlab_lite.train.folds import FOLDS, choose_folds, halves
-from cleanlab_lite.train.jobs import Bench, Elsewhere, Job, run_jobs, side_by_side
+from cleanlab_lite.train.jobs import Bench, Job, JobOnBench, run_jobs, side_by_side
 from cleanlab_lite.train.memory import for_inputs
 from cleanlab_lite.train.models import PROXIES
 from cleanlab_lite.train.observation import Observation, allocate_history
@@ -63,7 +63,7 @@ def watch(
     warm: WarmStart | None = None,
     rival: Rival | None = None,
     crew: Crew | RankCrew | None = None,
-    also: Elsewhere | None = None,
+    also: JobOnBench | None = None,
 ) -> Evidence:
     """Train the ensemble, a stage of the run per proxy, and gather what it saw.
 
@@ -157,7 +157,7 @@ class Ensemble:
         warm: WarmStart | None = None,
         prefix: str = "",
         crew: Crew | RankCrew | None = None,
-        also: Elsewhere | None = None,
+        also: JobOnBench | None = None,
     ) -> None:
         self.task, self.plan, self.config, self.run, self.clock, self.warm = task, plan, config, run, clock, warm
         self.prefix, self.also = prefix, also  # the prefix of every stage; a job of another ensemble

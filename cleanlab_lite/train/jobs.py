@@ -132,11 +132,11 @@ class Bench:
         return self._files[view]
 
 
-Elsewhere = tuple[Job, Bench]  # a job on another view
+JobOnBench = tuple[Job, Bench]  # a job, and where it is done
 
 
 def run_jobs(
-    jobs: Iterable[Job], bench: Bench, run: Run, clock: Clock, *, also: Elsewhere | None = None
+    jobs: Iterable[Job], bench: Bench, run: Run, clock: Clock, *, also: JobOnBench | None = None
 ) -> Iterator[Observation]:
     """What each job saw, in order; finished stages of the run are read.
 
@@ -261,7 +261,7 @@ def hire(device: str, workers: int, ranks: Ranks | None = None) -> AbstractConte
     return Crew((workers or cores()) if device == "cpu" and may_start() else 1, do_errand)
 
 
-def workers_for(jobs: Sequence[Job], bench: Bench, also: Elsewhere | None = None) -> int:
+def workers_for(jobs: Sequence[Job], bench: Bench, also: JobOnBench | None = None) -> int:
     """How many processes to spread the jobs over, done ones too: what goes on is to be decided as it was begun.
 
     1 where they are not worth a process, need what a new process does not know, or where memory is short.
@@ -277,7 +277,7 @@ def workers_for(jobs: Sequence[Job], bench: Bench, also: Elsewhere | None = None
     return max(1, int(min(most, room / max(_memory(*each) for each in all_of_them))))
 
 
-def _where(jobs: Sequence[Job], bench: Bench, also: Elsewhere | None) -> list[Elsewhere]:
+def _where(jobs: Sequence[Job], bench: Bench, also: JobOnBench | None) -> list[JobOnBench]:
     """All jobs, that elsewhere first: it is the longest."""
     return [*([also] if also else []), *((job, bench) for job in jobs)]
 
@@ -352,7 +352,7 @@ def do_errand(errand: Errand, clock: Clock) -> dict[str, Any]:
     return train(errand.job, _bench[1], RunFiles(errand.folder), pulse)
 
 
-def side_by_side(jobs: Sequence[Job], bench: Bench, run: Run, clock: Clock, also: Elsewhere | None = None) -> None:
+def side_by_side(jobs: Sequence[Job], bench: Bench, run: Run, clock: Clock, also: JobOnBench | None = None) -> None:
     """Do those that are not done, where that is sooner than one after the other; else nothing. Arguments and what is
     raised as those of `run_jobs`."""
     workers = workers_for(jobs, bench, also)

@@ -125,7 +125,9 @@ def command(
     from cleanlab_lite.pipeline import run_key
     from cleanlab_lite.sources import source_of
 
-    from .. import output
+    from ..output import json_document
+    from ..views.plan import forecast_view, views_in_words
+    from ..views.report import report_json, report_view
 
     decided = None
     if trusted:
@@ -140,16 +142,16 @@ def command(
     if dry_run:
         forecast = source.forecast(dataset)
         if as_json:
-            output.json_document(source.facts | forecast.facts())
+            json_document(source.facts | forecast.facts())
         else:
-            output.forecast_view(source.facts, forecast, config.time_budget)
+            forecast_view(source.facts, forecast, config.time_budget)
         return
-    diagnostics.note(f"plan: {'; '.join(output.views_in_words(source.facts))}")
+    diagnostics.note(f"plan: {'; '.join(views_in_words(source.facts))}")
     report, path = _audit(dataset, config, source, run_key(dataset, config, evidence, warm, decided), out, ctx.obj)
 
     for warning in report.summary.warnings:
         diagnostics.warn(warning)
-    (output.report_json if as_json else output.report_view)(report, path, TOP)
+    (report_json if as_json else report_view)(report, path, TOP)
     if fail_on and (outcome := _outcome(report.summary, fail_on)).exceeded:
         diagnostics.error(outcome.message)
         ctx.exit(ExitCode.GATE_FAILED)
@@ -212,8 +214,8 @@ def _audit(
     from cleanlab_lite.run import Run
     from cleanlab_lite.run.layout import REPORT
 
-    from .. import output
     from ..progress import Drawer
+    from ..views.plan import budget_in_words, cached_in_words, duration_in_words
 
     with Run.start(out, PurePath(dataset.source.path).stem, key, typed) as run, Drawer() as drawer:
         quiet = diagnostics.verbosity() <= diagnostics.QUIET
@@ -221,21 +223,22 @@ def _audit(
         forecast = source.forecast(dataset) if told else None
         if forecast is not None:
             begun = ", a part of which is done" if run.resumed else ""
-            cached = output.cached_in_words(forecast, dataset.modality)
-            over = output.budget_in_words(forecast, config.time_budget)
-            text = f"takes {output.duration_in_words(forecast)}{begun}"
+            cached = cached_in_words(forecast, dataset.modality)
+            over = budget_in_words(forecast, config.time_budget)
+            text = f"takes {duration_in_words(forecast)}{begun}"
             diagnostics.note("; ".join(filter(None, (text, cached, over))))
         report = run_audit(dataset, config, run=run, source=source, on_progress=drawer, forecast=forecast)
         return report, run.path(REPORT)
 
 
 def _show(settings: dict[str, OptionValue], as_json: bool) -> None:
-    from .. import output
+    from ..output import json_document
+    from ..views.plan import settings_view
 
     if as_json:
-        output.json_document({name: {"value": s.value, "origin": s.origin} for name, s in settings.items()})
+        json_document({name: {"value": s.value, "origin": s.origin} for name, s in settings.items()})
     else:
-        output.settings_view(settings)
+        settings_view(settings)
 
 
 def _outcome(summary: Summary, limit: tuple[float, bool]) -> LimitOutcome:

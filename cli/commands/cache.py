@@ -10,6 +10,7 @@ import click
 
 from ..help import HelpfulCommand
 from ..options import json_option, verbosity_options
+from ..terminal import format_size
 from .runs import ask
 
 OBJECTS = "objects"
@@ -38,6 +39,7 @@ def command(clean: bool, objects: bool, yes: bool, as_json: bool) -> None:
     from cleanlab_lite.data.cache import default_cache_dir
 
     from .. import output
+    from ..views.listings import cache_view
 
     if objects and not clean:
         raise click.UsageError("--objects says what --clean deletes: give both")
@@ -47,19 +49,19 @@ def command(clean: bool, objects: bool, yes: bool, as_json: bool) -> None:
         if as_json:
             output.json_document({"folder": str(root), "parts": parts})
         else:
-            output.cache_view(parts, root)
+            cache_view(parts, root)
         return
     doomed = [part for part in parts if objects or part["kind"] != OBJECTS]
     total = sum(part["bytes"] for part in doomed)
     if doomed and not yes:
-        ask(f"Delete {output.size(total)} in {root}?")
+        ask(f"Delete {format_size(total)} in {root}?")
     for part in doomed:
         for folder in part["folders"]:
             shutil.rmtree(folder)
     if as_json:
         output.json_document({"folder": str(root), "bytes": total})
     else:
-        output.line(f"{output.size(total)} deleted")
+        output.line(f"{format_size(total)} deleted")
 
 
 def held(root: Path) -> list[dict[str, Any]]:

@@ -124,7 +124,7 @@ def command(
             max_new_suspects=0 if baseline is not None and max_new_suspects is None else max_new_suspects,
         )
     formats = {
-        "text": lambda: output.gate_text(gate, top),
+        "text": lambda: gate_formats.to_text(gate, top),
         "json": lambda: gate_formats.to_json(gate),
         "markdown": lambda: gate_formats.to_markdown(gate, top),
         "junit": lambda: gate_formats.to_junit(gate, top),

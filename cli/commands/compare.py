@@ -72,6 +72,7 @@ def _with_other_seeds(path: Path, seeds: int, typed: list[str], as_json: bool) -
     from .. import output as out
     from ..options import READING
     from ..progress import Drawer
+    from ..views.comparison import stability_view
     from .selftest import audited
     from .verify import as_the_run
 
@@ -83,7 +84,7 @@ def _with_other_seeds(path: Path, seeds: int, typed: list[str], as_json: bool) -
     if as_json:
         out.json_document(found.as_dict() | {"run": str(run.folder)})
     else:
-        out.stability_view(found)
+        stability_view(found)
 
 
 def _two_runs(before: Path, after: Path, top: int, output: Path | None, force: bool, as_json: bool) -> None:
@@ -92,6 +93,7 @@ def _two_runs(before: Path, after: Path, top: int, output: Path | None, force: b
     from cleanlab_lite.run import RunFolder
 
     from .. import output as out
+    from ..views.comparison import comparison_view
 
     runs = [RunFolder(path) for path in (before, after)]
     if output is not None:
@@ -104,6 +106,6 @@ def _two_runs(before: Path, after: Path, top: int, output: Path | None, force: b
     if as_json:
         out.json_document(found.as_dict() | {"before": str(runs[0].folder), "after": str(runs[1].folder)})
         return
-    out.comparison_view(found, top)
+    comparison_view(found, top)
     if output is not None:
         out.line(str(output))

@@ -43,7 +43,8 @@ def command(as_json: bool) -> None:
 
     Versions, devices, decoders, terminal and cache.
     """
-    from .. import output
+    from ..output import json_document
+    from ..views.listings import facts_view
 
     facts: dict[str, Mapping[str, Any]] = {
         "versions": _versions(),
@@ -52,7 +53,7 @@ def command(as_json: bool) -> None:
         "terminal": _terminal(os.environ),
         "cache": _cache(),
     }
-    (output.json_document if as_json else output.facts_view)(facts)
+    (json_document if as_json else facts_view)(facts)
 
 
 def _versions() -> dict[str, str | None]:

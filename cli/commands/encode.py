@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import click
 
 from cleanlab_lite.config import ENCODER_OPTIONS
+from cleanlab_lite.text import counted, escape
 
 from .. import diagnostics
 from ..help import HelpfulCommand
@@ -54,4 +56,8 @@ def command(manifest: str, output: Path, engine: str, as_json: bool, **given: An
     if as_json:
         out.json_document(asdict(done) | {"folder": str(done.folder)})
     else:
-        out.encoded_view(done)
+        there = f", {done.found:,} of them from before" if done.found else ""
+        vectors = f"{counted(done.rows, 'row')} as vectors of {done.dimensions:,} numbers"
+        out.line(f"{vectors} in {counted(done.parts, 'part')}{there}")
+        out.line(f"  nlclean audit {escape(shlex.quote(str(done.folder)))}")
+        out.line(escape(str(done.folder)))

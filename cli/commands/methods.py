@@ -30,12 +30,13 @@ def command(table: str | None, as_json: bool) -> None:
     the detectors that are marked so; the others are functions of the library, for evidence of your own.
     """
     from .. import output
+    from ..views.listings import methods_view
 
     methods = {name: _rows(name) for name in TABLES if table in (None, name)}
     if as_json:
         output.json_document(methods)
     else:
-        output.methods_view(methods, TABLES)
+        methods_view(methods, TABLES)
 
 
 def _rows(table: str) -> list[dict[str, Any]]:

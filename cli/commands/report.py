@@ -57,6 +57,7 @@ def command(
     from cleanlab_lite.run.report import COLUMNS
 
     from .. import output
+    from ..views import report as views
 
     if schema:
         keys = ("name", "type", "range", "meaning")
@@ -81,13 +82,13 @@ def command(
     found = RunFolder(run)
     with found.blamed():
         if method:
-            (output.method_json if as_json else output.method_view)(found.summary)
+            (views.method_json if as_json else views.method_view)(found.summary)
             return
         for warning in found.summary.warnings:
             diagnostics.warn(warning)
         said = reviewed(found.report.table, found.decisions)
         if as_json:
-            output.report_json(found.report, found.path(REPORT), top, None if said is None else said.as_dict(target))
+            views.report_json(found.report, found.path(REPORT), top, None if said is None else said.as_dict(target))
         else:
             words = [] if said is None else said.in_words(target)
-            output.report_view(found.report, found.path(REPORT), top, words, decided=bool(found.decisions))
+            views.report_view(found.report, found.path(REPORT), top, words, decided=bool(found.decisions))

@@ -16,6 +16,7 @@ from cleanlab_lite.text import counted
 from .. import diagnostics
 from ..help import HelpfulCommand
 from ..options import json_option, verbosity_options
+from ..terminal import format_size
 
 if TYPE_CHECKING:
     from cleanlab_lite.run.listing import ListedRun
@@ -39,6 +40,7 @@ def command(folder: Path | None, prune: bool, yes: bool, as_json: bool) -> None:
     from cleanlab_lite.run.listing import list_runs, superseded
 
     from .. import output
+    from ..views.listings import runs_view
 
     root = folder or ROOT
     if folder is not None and not folder.is_dir():
@@ -50,11 +52,11 @@ def command(folder: Path | None, prune: bool, yes: bool, as_json: bool) -> None:
         if as_json:
             output.json_document({"deleted": [str(run.folder) for run in deleted], "bytes": _bytes(deleted)})
         else:
-            output.line(f"{counted(len(deleted), 'run')} deleted, {output.size(_bytes(deleted))}")
+            output.line(f"{counted(len(deleted), 'run')} deleted, {format_size(_bytes(deleted))}")
     elif as_json:
         output.json_document([asdict(run) | {"folder": str(run.folder)} for run in runs])
     else:
-        output.runs_view(runs, root)
+        runs_view(runs, root)
 
 
 def _bytes(runs: Sequence[ListedRun]) -> int:
@@ -66,12 +68,10 @@ def _delete(runs: Sequence[ListedRun], yes: bool) -> list[ListedRun]:
     from cleanlab_lite.errors import RunLocked
     from cleanlab_lite.run.listing import delete_run
 
-    from .. import output
-
     if not yes:
         for run in runs:
-            diagnostics.note(f"{run.folder}: {output.size(run.bytes)}")
-        ask(f"Delete {counted(len(runs), 'run')}, {output.size(_bytes(runs))}?")
+            diagnostics.note(f"{run.folder}: {format_size(run.bytes)}")
+        ask(f"Delete {counted(len(runs), 'run')}, {format_size(_bytes(runs))}?")
     deleted = []
     for run in runs:
         try:

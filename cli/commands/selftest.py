@@ -59,6 +59,7 @@ def command(ctx: click.Context, data: str | None, out: Path | None, as_json: boo
 
     from .. import output
     from ..progress import Drawer
+    from ..views.selftest import selftest_view
 
     with Drawer() as drawer:
         run, manifest = run_of(data, reading, config, out, ctx.obj, drawer)
@@ -68,7 +69,7 @@ def command(ctx: click.Context, data: str | None, out: Path | None, as_json: boo
     if as_json:
         output.json_document(found.as_dict() | {"run": str(run.folder)})
     else:
-        output.selftest_view(found, run.folder)
+        selftest_view(found, run.folder)
 
 
 def run_of(

@@ -81,6 +81,7 @@ def command(
 
     from .. import output
     from ..progress import Drawer
+    from ..views.verification import verification_view
 
     with Drawer() as drawer:
         run, manifest = run_of(data, reading, config, out, ctx.obj, drawer)
@@ -92,7 +93,7 @@ def command(
     if as_json:
         output.json_document(found.as_dict() | {"run": str(run.folder)})
     else:
-        output.verification_view(found, run.folder)
+        verification_view(found, run.folder)
 
 
 def as_the_run(run: RunFolder, config: AuditConfig, named: Sequence[str] = ()) -> AuditConfig:

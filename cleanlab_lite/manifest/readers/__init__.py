@@ -11,9 +11,8 @@ import glob
 import os
 from collections.abc import Mapping
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import islice
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -69,13 +68,14 @@ from cleanlab_lite.manifest.readers.folder import METADATA, SUBMISSION, check_la
 from cleanlab_lite.manifest.readers.idx import called_idx, idx_in, read_idx
 from cleanlab_lite.manifest.readers.modality import modality
 from cleanlab_lite.manifest.readers.partitioned import PARTITION, partitions, read_partitions
-from cleanlab_lite.manifest.readers.places import Places, are_files, find_files, missing_of
+from cleanlab_lite.manifest.readers.places import are_files, find_files, missing_of
 from cleanlab_lite.manifest.readers.tabular import DELIMITED, READERS
 from cleanlab_lite.manifest.readers.votes import Ballots, as_items, ballots_of
 from cleanlab_lite.manifest.readers.votes import find_columns as find_annotators
 from cleanlab_lite.manifest.readers.xml import read_xml
+from cleanlab_lite.manifest.reading import Reading
 from cleanlab_lite.manifest.roles import called, spelled
-from cleanlab_lite.manifest.sniff import MEDIA_ENDINGS, Media, sniff
+from cleanlab_lite.manifest.sniff import MEDIA_ENDINGS, sniff
 from cleanlab_lite.manifest.splits import file_split, in_words, is_part, split_word
 from cleanlab_lite.text import counted, listing
 from cleanlab_lite.votes import Votes
@@ -145,128 +145,79 @@ def read_manifest(
 
     Raises ManifestError with file, line, what was found and what was expected.
     """
-    asked = {
-        "path": path_column,
-        "label": label_column,
-        "id": id_column,
-        "split": split_column,
-        "features": features_column,
-    }
+    asked = Reading(
+        path_column=path_column,
+        label_column=label_column,
+        id_column=id_column,
+        split_column=split_column,
+        features_column=features_column,
+        annotator_column=annotator_column,
+        features=features,
+        features_columns=features_columns,
+        path_prefix=path_prefix,
+        path_suffix=path_suffix,
+        path_root=path_root,
+        layout=layout,
+        multi_label=multi_label,
+        segments=segments,
+    )
     name = local_path(os.fspath(path))
     for each in (name, features, path_root, path_prefix):
         with reading("an address cannot be read", ManifestError):
             refuse_login(os.fspath(each or ""))
     check_layout(layout)
     check_policy(multi_label)
-    places = Places(path_prefix or "", path_suffix or "", local_path(os.fspath(path_root or "")))
-    options = {"annotator_column": annotator_column, "multi_label": multi_label, "segments": segments}
-    meaning = Meaning(asked, {"places": places, **options})
-    rows = _read_rows(name, meaning, layout=layout)
-    if features is not None and os.fspath(features) == NO_FEATURES:
-        rows = without_features(rows)
-    elif features is not None:
-        rows = _with_features(rows, local_path(os.fspath(features)), features_column or features_columns)
-    elif features_columns is not None:
-        rows = with_columns(rows, features_columns, features_column)
-    elif rows.pictures is not None:
-        rows = with_pictures(rows, keep)
-    elif (path_column is None and features_column is None) or path_column in media_columns(rows.table):
-        rows = with_media(rows, keep)
-    return meaning.of(rows, _absolute(name))
+    rows = _with_contents(_read_rows(name, asked), asked, keep)
+    return to_manifest(rows, asked, _absolute(name))
 
 
-@dataclass(frozen=True)
-class Meaning:
-    """What the user says of rows, wherever they are read from."""
+def _with_contents(rows: Rows, asked: Reading, keep: FileKeeper | None) -> Rows:
+    """The rows with their vectors, where these are named, or with files of the pictures and sounds that they hold."""
+    if asked.features is not None and os.fspath(asked.features) == NO_FEATURES:
+        return without_features(rows)
+    if asked.features is not None:
+        column = asked.features_column or asked.features_columns
+        return _with_features(rows, local_path(os.fspath(asked.features)), column)
+    if asked.features_columns is not None:
+        return with_columns(rows, asked.features_columns, asked.features_column)
+    if rows.pictures is not None:
+        return with_pictures(rows, keep)
+    path = asked.path_column
+    if (path is None and asked.features_column is None) or path in media_columns(rows.table):
+        return with_media(rows, keep)
+    return rows
 
-    columns: Mapping[str, str | None]  # role -> column
-    options: Mapping[str, Any]  # of `to_manifest`
 
-    @property
-    def named(self) -> bool:
-        return any(self.columns.values())
-
-    def of(self, rows: Rows, path: str) -> Manifest:
-        return to_manifest(rows, self.columns, path, **self.options)
-
-
-def to_manifest(
-    rows: Rows,
-    asked: Mapping[str, str | None],
-    path: str,
-    places: Places | None = None,
-    *,
-    annotator_column: str | None = None,
-    multi_label: str | None = None,
-    segments: bool = True,
-) -> Manifest:
-    """What the rows mean, whatever they were read from; `asked` is role -> column, `path` is for `Source.path`."""
-    rows = _with_ids_as_paths(rows, asked, places or Places())
-    rows, ballots = _with_votes(rows, asked, annotator_column, multi_label)
-    columns = _find_columns(rows, asked, multi_label)
-    if columns.path is not None:
-        rows = in_one_folder(rows, columns.path)
-    if columns.split is None and (name := _split_of_files(rows)):
-        rows, columns = _with_split(rows, name), replace(columns, split=name)
-    rows = with_names_beside(rows, columns.label)
-    labels, classes, form, label_notes = make_labels(rows, columns, multi_label)
+def to_manifest(rows: Rows, asked: Reading, path: str) -> Manifest:
+    """What the rows mean, whatever they were read from; `path` is for `Source.path`."""
+    rows, ballots = _with_votes(_with_ids_as_paths(rows, asked), asked)
+    rows, columns = _with_roles(rows, asked)
+    labels, classes, form, label_notes = make_labels(rows, columns, asked.multi_label)
     check_classes(rows, columns.label, labels, classes)
     refuse_denied(rows, columns)
-    votes, vote_notes = (None, []) if ballots is None else _count(ballots, rows, classes, multi_label)
+    votes, vote_notes = (None, []) if ballots is None else _count(ballots, rows, classes, asked.multi_label)
     ids, id_notes = make_ids(rows, columns)
-    uris: np.ndarray | None = None
-    place_notes: list[str] = []
-    if columns.path in rows.files:
-        uris = np.array(rows.files[columns.path], dtype=str)
-    elif columns.path is not None:
-        refuse_contents(rows, columns.path)
-        uris, place_notes = find_files(rows, texts(rows, columns.path), places or Places())
-    _refuse_logins(rows, uris)
-    matrix = rows.features if columns.features is None else column_features(rows, columns.features)
-    kind: Modality = "vector"
-    if matrix is not None and not matrix.shape[1]:
-        kind_note = "neither files nor vectors: what you bring judges the rows"
-    elif matrix is not None:
-        kind_note = f"modality: vector ({matrix.shape[1]} features)"
-    else:
-        kind, kind_note = _media(rows, [] if uris is None else uris.tolist(), path, columns.path or "")
+    uris, place_notes = _files(rows, columns, asked)
+    features = rows.features if columns.features is None else column_features(rows, columns.features)
+    kind, kind_note = _modality(rows, features, uris, path, columns.path or "")
     if kind == "image":
         refuse_boxes(rows, columns, labels)
-    parts: np.ndarray | None = None
-    segment_columns: tuple[str, ...] = ()
-    segment_notes: list[str] = []
-    media = "" if rows.encoded is None else rows.encoded.modality
-    if segments and "sound" in (kind, media) and uris is not None:
-        parts, segment_columns, segment_notes = make_segments(rows, uris, columns.path == NEMO_PATH)
-    if segment_columns:
-        segment_notes.append(f"segments of files: {' and '.join(segment_columns)}, in seconds")
-    if uris is not None and parts is None and ballots is None and os.path.isdir(path):
-        _refuse_versions(rows, uris)
-    if uris is not None and parts is None and (several := of_several_labels(uris, np.where(uris != "", labels, -1))):
-        label_notes.append(f"files with different labels in several rows: {several:,}")
+    segments, segment_columns, segment_notes = _segments(rows, columns, kind, uris, asked)
+    if uris is not None and segments is None:
+        if ballots is None and os.path.isdir(path):
+            _refuse_versions(rows, uris)
+        if several := of_several_labels(uris, np.where(uris != "", labels, -1)):
+            label_notes.append(f"files with different labels in several rows: {several:,}")
     splits, split_notes = make_splits(rows, columns)
-    split_notes.insert(0, in_words(splits) or "no splits: no row is protected")
-    label_notes.insert(0, classes_in_words(labels, classes))
     return Manifest(
         table=rows.table,
-        source=Source(
-            path=path,
-            format=rows.format,
-            label_column=columns.label,
-            path_column=columns.path,
-            id_column=columns.id,
-            split_column=columns.split,
-            features_column=columns.features,
+        source=replace(
+            _source(rows, columns, path),
             segment_columns=segment_columns,
-            label_columns=columns.labels,
             vote_columns=() if ballots is None else ballots.columns,
             elected=ballots is not None and ballots.elected,
             label_form=form,
             root=_root(rows, path),
-            delimiter=rows.delimiter,
-            quoting=rows.quoting,
-            style=rows.style,
-            label_names=tuple(rows.names.get(columns.label, {}).items()),
             file=None if rows.lines is None else _absolute(rows.path),
             notes=(
                 *columns.notes,
@@ -274,12 +225,14 @@ def to_manifest(
                 *place_notes,
                 kind_note,
                 *segment_notes,
+                in_words(splits) or "no splits: no row is protected",
                 *split_notes,
+                classes_in_words(labels, classes),
                 *label_notes,
                 *vote_notes,
                 *id_notes,
             ),
-            media=media,
+            media=_media(rows),
         ),
         modality=kind,
         classes=classes,
@@ -287,28 +240,101 @@ def to_manifest(
         labels=labels,
         splits=splits,
         uris=uris,
-        segments=parts,
-        features=matrix,
+        segments=segments,
+        features=features,
         encoded=rows.encoded,
         lines=rows.lines,
         votes=votes,
     )
 
 
-def _with_votes(
-    rows: Rows, asked: Mapping[str, str | None], annotators: str | None, multi_label: str | None
-) -> tuple[Rows, Ballots | None]:
+def _with_roles(rows: Rows, asked: Reading) -> tuple[Rows, Columns]:
+    """The columns by their roles, and the rows with what lies beside them: folders, splits of files, class names."""
+    columns = _find_columns(rows, asked)
+    if columns.path is not None:
+        rows = in_one_folder(rows, columns.path)
+    if columns.split is None and (name := _split_of_files(rows)):
+        rows, columns = _with_split(rows, name), replace(columns, split=name)
+    return with_names_beside(rows, columns.label), columns
+
+
+def _files(rows: Rows, columns: Columns, asked: Reading) -> tuple[np.ndarray | None, list[str]]:
+    """(n,) paths and URLs of the files, None where rows have none; and notes."""
+    if columns.path is None:
+        return None, []
+    notes: list[str] = []
+    if columns.path in rows.files:
+        uris = np.array(rows.files[columns.path], dtype=str)
+    else:
+        refuse_contents(rows, columns.path)
+        uris, notes = find_files(rows, texts(rows, columns.path), asked.places)
+    _refuse_logins(rows, uris)
+    return uris, notes
+
+
+def _modality(
+    rows: Rows, features: np.ndarray | None, uris: np.ndarray | None, path: str, column: str
+) -> tuple[Modality, str]:
+    """What is looked at, and a sentence on how that was found."""
+    if features is not None and not features.shape[1]:
+        return "vector", "neither files nor vectors: what you bring judges the rows"
+    if features is not None:
+        return "vector", f"modality: vector ({features.shape[1]} features)"
+    named = [] if uris is None else uris.tolist()
+    try:
+        return modality(rows.path, named)
+    except ManifestError as error:
+        if (missing := missing_of(named, path, column)) is not None:
+            error.hint = f"{missing.message}; {missing.hint}; vectors are given with --features"
+        raise
+
+
+def _media(rows: Rows) -> str:
+    """What an encoder has made the vectors of; "" where it has made none."""
+    return "" if rows.encoded is None else rows.encoded.modality
+
+
+def _segments(
+    rows: Rows, columns: Columns, kind: Modality, uris: np.ndarray | None, asked: Reading
+) -> tuple[np.ndarray | None, tuple[str, ...], list[str]]:
+    """(n, 2) seconds of sounds, None where rows are whole files; the columns that say them, and notes."""
+    if not asked.segments or uris is None or "sound" not in (kind, _media(rows)):
+        return None, (), []
+    segments, names, notes = make_segments(rows, uris, columns.path == NEMO_PATH)
+    return segments, names, [*notes, *([f"segments of files: {' and '.join(names)}, in seconds"] if names else [])]
+
+
+def _source(rows: Rows, columns: Columns, path: str) -> Source:
+    """What the rows and their columns say of where they are from."""
+    return Source(
+        path=path,
+        format=rows.format,
+        label_column=columns.label,
+        path_column=columns.path,
+        id_column=columns.id,
+        split_column=columns.split,
+        features_column=columns.features,
+        label_columns=columns.labels,
+        delimiter=rows.delimiter,
+        quoting=rows.quoting,
+        style=rows.style,
+        label_names=tuple(rows.names.get(columns.label, {}).items()),
+    )
+
+
+def _with_votes(rows: Rows, asked: Reading) -> tuple[Rows, Ballots | None]:
     """One row per item, labelled as most annotators say, and their votes; the rows as they are where nobody votes."""
-    columns = find_annotators(rows, annotators)
+    columns = find_annotators(rows, asked.annotator_column)
+    named = asked.annotator_column is not None
     if not columns:
         return rows, None
-    many, ballots = ballots_of(rows, columns, asked.get("label"))
+    many, ballots = ballots_of(rows, columns, asked.label_column)
     if len(columns) == 1 and ballots is None:
-        with suppress(ManifestError) if annotators is None else nullcontext():
-            found = _find_columns(rows, asked, multi_label)
-            many, ballots = as_items(rows, columns[0], found.label, found.path, asked, named=annotators is not None)
+        with nullcontext() if named else suppress(ManifestError):
+            found = _find_columns(rows, asked)
+            many, ballots = as_items(rows, columns[0], found.label, found.path, asked.columns, named=named)
     if ballots is None:
-        if annotators is not None:
+        if named:
             raise ManifestError(
                 f"{rows.path!r}: column {columns[0]!r} does not say who labelled an item: no item has several rows",
                 hint="--id-column names the column that rows of an item share; leave --annotator-column out otherwise",
@@ -317,7 +343,7 @@ def _with_votes(
     if ballots.elected:
         from cleanlab_lite.crowd import majority  # loads scipy, which few manifests need here
 
-        labels, classes, _ = _labels_of(ballots, many, multi_label)
+        labels, classes, _ = _labels_of(ballots, many, asked.multi_label)
         voted = np.flatnonzero(labels >= 0)
         votes = Votes(ballots.annotators, ballots.item[voted], ballots.annotator[voted], labels[voted])
         winner = majority(votes, len(many.table), len(classes))
@@ -378,17 +404,17 @@ def _refuse_versions(rows: Rows, uris: np.ndarray) -> None:
         known |= files
 
 
-def _refuse_logins(rows: Rows, uris: np.ndarray | None) -> None:
+def _refuse_logins(rows: Rows, uris: np.ndarray) -> None:
     """Raise ManifestError for the first address with a password in it: ids, reports and exports would show it."""
-    for row, uri in enumerate(() if uris is None else uris.tolist()):
+    for row, uri in enumerate(uris.tolist()):
         if "@" in uri:
             with reading(f"{rows.path!r}, {rows.where(row)}", ManifestError):
                 refuse_login(uri)
 
 
-def _with_ids_as_paths(rows: Rows, asked: Mapping[str, str | None], places: Places) -> Rows:
+def _with_ids_as_paths(rows: Rows, asked: Reading) -> Rows:
     """The rows, knowing that files are called like their ids, where nothing else says where they are."""
-    known = {*rows.known, *(role for role, name in asked.items() if name is not None)}
+    known = {*rows.known, *(role for role, name in asked.columns.items() if name is not None)}
     names = rows.table.column_names
     if rows.features is not None or {"path", "features"} & known or vector_columns(rows.table):
         return rows
@@ -404,7 +430,7 @@ def _with_ids_as_paths(rows: Rows, asked: Mapping[str, str | None], places: Plac
             cells = texts(rows, name)
         if spelled(name) not in IDS and 4 * len(set(cells)) < len(cells):
             continue  # who or where, not which file
-        uris, _ = find_files(rows, cells, places) if cells else (np.array([]), [])
+        uris, _ = find_files(rows, cells, asked.places) if cells else (np.array([]), [])
         if any(map(os.path.isfile, uris[:20].tolist())):
             note = f"no path column: the files are called like the cells of {name!r}"
             return replace(rows, known=rows.known | {"path": name}, notes=(*rows.notes, note))
@@ -424,17 +450,17 @@ def _names_each(rows: Rows, name: str) -> bool:
     return False
 
 
-def _find_columns(rows: Rows, asked: Mapping[str, str | None], multi_label: str | None) -> Columns:
+def _find_columns(rows: Rows, asked: Reading) -> Columns:
     try:
-        return find_columns(rows, asked, vector_columns(rows.table), multi_label)
+        return find_columns(rows, asked.columns, vector_columns(rows.table), asked.multi_label)
     except ManifestError as error:
         if "no path column" not in error.message:
             raise
-        if DATALAB.issubset(rows.table.column_names) and asked.get("path") is None:
+        if DATALAB.issubset(rows.table.column_names) and asked.path_column is None:
             if ending(texts(rows, "id")[0]) in MEDIA_ENDINGS:  # an export of ours, whose ids are paths
-                return find_columns(rows, {**asked, "path": "id", "id": "id"}, [], multi_label)
+                return find_columns(rows, {**asked.columns, "path": "id", "id": "id"}, [], asked.multi_label)
             error.hint = "this is a table of `nlclean export --format cleanlab`, without files: audit the manifest"
-        elif more := hint_for(rows.table, [name for name in asked.values() if name is not None]):
+        elif more := hint_for(rows.table, [name for name in asked.columns.values() if name is not None]):
             error.hint = f"{more}; otherwise {error.hint}"
         elif "no label column" not in error.message and (beside := _vectors_beside(rows)):
             name = os.path.basename(beside)
@@ -460,15 +486,6 @@ def missing_error(manifest: Manifest) -> ManifestError | None:
     if error is not None and (vectors := vector_columns(manifest.table)):
         error.hint += f"; {listing(vectors, 3)} hold vectors, which --features-column audits without the files"
     return error
-
-
-def _media(rows: Rows, uris: list[str], path: str, column: str) -> tuple[Media, str]:
-    try:
-        return modality(rows.path, uris)
-    except ManifestError as error:
-        if (missing := missing_of(uris, path, column)) is not None:
-            error.hint = f"{missing.message}; {missing.hint}; vectors are given with --features"
-        raise
 
 
 def check_policy(multi_label: str | None) -> None:
@@ -512,10 +529,10 @@ def read_labels(path: str | os.PathLike[str], columns: Mapping[str, str], *, quo
     Raises ManifestError as `read_manifest` does.
     """
     name = os.fspath(path)
-    asked = {role: columns[role] for role in ("label", "path", "id") if role in columns}
-    rows = _read_rows(name, Meaning(asked, {"multi_label": WHOLE}), quotes_are_text)
-    check_columns(rows, columns)
     roles = Columns(columns["label"], columns.get("path"), columns.get("id"))
+    asked = Reading(label_column=roles.label, path_column=roles.path, id_column=roles.id, multi_label=WHOLE)
+    rows = _read_rows(name, asked, quotes_are_text)
+    check_columns(rows, columns)
     if roles.path is not None:
         rows = in_one_folder(rows, roles.path)
     rows = with_names_beside(rows, roles.label)
@@ -523,18 +540,7 @@ def read_labels(path: str | os.PathLike[str], columns: Mapping[str, str], *, quo
     several = tuple(name for role, name in columns.items() if role.startswith("label"))
     return Manifest(
         table=rows.table,
-        source=Source(
-            path=_absolute(name),
-            format=rows.format,
-            label_column=roles.label,
-            label_columns=several if len(several) > 1 else (),
-            path_column=roles.path,
-            id_column=roles.id,
-            delimiter=rows.delimiter,
-            quoting=rows.quoting,
-            style=rows.style,
-            label_names=tuple(rows.names.get(roles.label, {}).items()),
-        ),
+        source=replace(_source(rows, roles, _absolute(name)), label_columns=several if len(several) > 1 else ()),
         modality="vector",  # rows of labels and whatever comes with them
         classes=classes,
         ids=make_ids(rows, roles)[0],
@@ -544,18 +550,18 @@ def read_labels(path: str | os.PathLike[str], columns: Mapping[str, str], *, quo
     )
 
 
-def _read_rows(path: str, meaning: Meaning, quotes_are_text: bool = False, layout: str | None = None) -> Rows:
+def _read_rows(path: str, asked: Reading, quotes_are_text: bool = False) -> Rows:
     """The rows of whatever `path` is."""
     if not is_remote(path) and os.path.isdir(path):
-        return _read_folder(path, meaning, quotes_are_text, layout)
-    if layout is not None and ending(path) not in ARCHIVES:
+        return _read_folder(path, asked, quotes_are_text)
+    if asked.layout is not None and ending(path) not in ARCHIVES:
         raise ConfigError(f"--layout is about folders of classes, and {path!r} is none", hint="leave it out")
     if is_remote(path):
         return _read_files([path], quotes_are_text)
     if os.path.exists(path):
-        return _read_files([path], quotes_are_text, layout)
+        return _read_files([path], quotes_are_text, asked.layout)
     if matches := sorted(name for name in glob.glob(path, recursive=True) if os.path.isfile(name)):
-        return _read_files(matches, quotes_are_text, layout)
+        return _read_files(matches, quotes_are_text, asked.layout)
     raise _not_found(path)
 
 
@@ -610,10 +616,10 @@ def _hugging_face(rows: Rows) -> Rows:
     return replace(rows, known={"path": "file_name"}, notes=(*rows.notes, "Hugging Face metadata: paths in file_name"))
 
 
-def _read_folder(folder: str, meaning: Meaning, quotes_are_text: bool, layout: str | None) -> Rows:
+def _read_folder(folder: str, asked: Reading, quotes_are_text: bool) -> Rows:
     """Tables in the folder, or else the class folders in it; with a layout these, whatever else is there."""
-    if layout is not None:
-        return read_tree(folder, layout)
+    if asked.layout is not None:
+        return read_tree(folder, asked.layout)
     names = [name for name in list_folder(folder) if not name.startswith(".") and name != RUNS]
     if (whole := _one_dataset(folder, names)) is not None:
         return whole
@@ -626,11 +632,11 @@ def _read_folder(folder: str, meaning: Meaning, quotes_are_text: bool, layout: s
     if not tables and (of_splits := _of_splits(folder, subfolders)):
         return _read_files(of_splits, quotes_are_text)
     if not tables and len(subfolders) == 1 and _holds_tables(inner := os.path.join(folder, subfolders[0])):
-        return _read_folder(inner, meaning, quotes_are_text, layout)
+        return _read_folder(inner, asked, quotes_are_text)
     if not tables:
-        return _tree_or_json(folder, names, meaning)
+        return _tree_or_json(folder, names, asked)
     if not named and subfolders:
-        return _table_or_tree(folder, tables, subfolders, meaning, quotes_are_text)
+        return _table_or_tree(folder, tables, subfolders, asked, quotes_are_text)
     rows = _read_files([os.path.join(folder, name) for name in tables], quotes_are_text)
     if others := [name for name in in_all if name not in tables]:
         note = f"rows from {listing(tables, 5)}, by its name; not read: {listing(others, 5)}"
@@ -639,7 +645,7 @@ def _read_folder(folder: str, meaning: Meaning, quotes_are_text: bool, layout: s
 
 
 def _table_or_tree(
-    folder: str, tables: list[str], subfolders: list[str], meaning: Meaning, quotes_are_text: bool
+    folder: str, tables: list[str], subfolders: list[str], asked: Reading, quotes_are_text: bool
 ) -> Rows:
     """The table beside folders where these hold its files and say nothing else of them; class folders where it names
     none of their files. Raises ManifestError where it is not clear which of the two is meant."""
@@ -658,7 +664,7 @@ def _table_or_tree(
     tree: Rows | None = None
     with suppress(ManifestError):
         tree = read_tree(folder)
-    if tree is not None and not any(naming.values()) and len(read) == len(tables) and not meaning.named:
+    if tree is not None and not any(naming.values()) and len(read) == len(tables) and not any(asked.columns.values()):
         for name, rows in read.items():
             refuse_labels_of_folders(name, rows, tree)
         return replace(tree, notes=(*tree.notes, f"not read, as they name no files: {listing(tables, 5)}"))
@@ -676,7 +682,7 @@ def _table_or_tree(
     if alike != [best]:
         rows = _read_files([os.path.join(folder, name) for name in alike], quotes_are_text)
     try:
-        manifest = meaning.of(rows, folder)
+        manifest = to_manifest(rows, asked, folder)
     except ManifestError as error:
         if not known or not (tree is None or are_numbered(texts(tree, "label"))):
             raise refused from None
@@ -689,7 +695,7 @@ def _table_or_tree(
         raise refused
     numbers: dict[str, str] = {}
     note = f"rows from {listing(alike, 5)}: the folders beside are no classes"
-    if tree is not None and meaning.columns.get("label") is None:
+    if tree is not None and asked.label_column is None:
         numbers, note = agreed(path, manifest, tree)
     if others := [name for name in tables if name not in alike]:
         note = f"{note}; not read: {listing(others, 5)}"
@@ -706,7 +712,7 @@ def _names_below(folder: str) -> set[str]:
     return found | {os.path.splitext(file)[0] for file in found}
 
 
-def _tree_or_json(folder: str, names: list[str], meaning: Meaning) -> Rows:
+def _tree_or_json(folder: str, names: list[str], asked: Reading) -> Rows:
     """The class folders; where there are none, the one JSON beside that names the files below."""
     try:
         return read_tree(folder)
@@ -719,7 +725,7 @@ def _tree_or_json(folder: str, names: list[str], meaning: Meaning) -> Rows:
         if rows is None:
             raise
         try:
-            manifest = meaning.of(rows, folder)
+            manifest = to_manifest(rows, asked, folder)
         except ManifestError as other:
             raise other if naming_files(rows, _names_below(folder)) > MOST_FOUND else error from None
         if not _are_there(manifest):

@@ -97,82 +97,121 @@ def find_columns(
     `vectors` are the columns that hold lists of numbers; `several` says what rows with several labels are. Raises
     ManifestError naming all that is absent or ambiguous.
     """
-    names = rows.table.column_names
     check_columns(rows, asked)
-    chosen: dict[str, str] = {role: name for role, name in asked.items() if name is not None}
-    named = set(chosen)
-    for role, name in rows.known.items():
-        chosen.setdefault(role, name)
-    vectors = [name for name in vectors if not is_geometry(name)]
-    problems: dict[str, str] = {}
-    notes: list[str] = []
+    roles = _Roles(rows, asked)
+    _detect_inputs(roles, [name for name in vectors if not is_geometry(name)])
+    alike, one_hot = _detect_label(roles, several)
+    if not roles.embedded and not roles.settled("path", "features"):
+        roles.detect("path", _with_media(rows, roles.free("id")))
+    kept = _detect_id(roles)
+    if "split" not in roles.chosen:
+        roles.detect("split", _split_columns(rows, roles.free()))
+    roles.check()
+    notes = (
+        *_taken(roles, alike, one_hot),
+        *_of_several_genera(rows, roles.chosen["label"]),
+        *_could_be(roles, alike),
+        *kept,
+    )
+    return Columns(**roles.chosen, labels=alike, one_hot=one_hot, notes=notes)
 
-    def free(*roles: str) -> list[str]:
+
+class _Roles:
+    """The columns that have a role so far, and what is unclear."""
+
+    def __init__(self, rows: Rows, asked: Mapping[str, str | None]) -> None:
+        self.rows = rows
+        self.chosen: dict[str, str] = {role: name for role, name in asked.items() if name is not None}
+        self.named = set(self.chosen)  # roles
+        self.problems: dict[str, str] = {}  # by role
+        for role, name in rows.known.items():
+            self.chosen.setdefault(role, name)
+
+    @property
+    def embedded(self) -> bool:
+        """Whether vectors are looked at, whatever files there are."""
+        return self.rows.features is not None or "features" in self.chosen
+
+    def settled(self, *roles: str) -> bool:
+        """Whether one of the roles has a column, or several that it could be."""
+        return not {*roles}.isdisjoint((*self.chosen, *self.problems))
+
+    def free(self, *roles: str) -> list[str]:
         """Columns that no other role has; `roles` may share theirs."""
-        taken = {name for role, name in chosen.items() if role not in roles}
-        return [name for name in names if name not in taken]
+        taken = {name for role, name in self.chosen.items() if role not in roles}
+        return [name for name in self.rows.table.column_names if name not in taken]
 
-    def detect(role: str, candidates: Sequence[str]) -> None:
+    def detect(self, role: str, candidates: Sequence[str]) -> None:
+        """The only candidate has the role; where there are several, that is a problem."""
         if len(candidates) == 1:
-            chosen[role] = candidates[0]
+            self.chosen[role] = candidates[0]
         elif candidates:
-            problems[role] = f"several columns could be the {role}: {listing(candidates)}"
+            self.problems[role] = f"several columns could be the {role}: {listing(candidates)}"
 
-    # A list column called embedding beats a path, unless the path was asked for; any other list column yields to it.
-    if rows.features is None and "features" not in chosen and "path" not in named:
-        detect("features", [name for name in called("features", vectors)[0] if name not in chosen.values()])
-    embedded = rows.features is not None or "features" in chosen
-    paths, others = called("path", [name for name in free("id") if name not in vectors])
+    def check(self) -> None:
+        """Raise ManifestError naming all that is absent or ambiguous."""
+        if not self.embedded and not self.settled("path", "features"):
+            self.problems["path"] = "no path column"
+        if not self.settled("label"):
+            self.problems["label"] = "no label column"
+        if self.problems:
+            found = listing(self.rows.table.column_names)
+            raise ManifestError(
+                f"{self.rows.path!r}: {'; '.join(self.problems.values())}; columns found: {found}",
+                hint=_how_to_name(self.rows, self.problems),
+            )
+
+
+def _detect_inputs(roles: _Roles, vectors: Sequence[str]) -> None:
+    """A list column called embedding beats a path, unless one was asked for; any other list column yields to it."""
+    rows = roles.rows
+    if not roles.embedded and "path" not in roles.named:
+        roles.detect("features", [name for name in called("features", vectors)[0] if name not in roles.chosen.values()])
+    paths, others = called("path", [name for name in roles.free("id") if name not in vectors])
     paths = _narrowed(rows, paths) or _narrowed(rows, others)
-    if "path" not in chosen and not (embedded and len(paths) > 1):
-        detect("path", paths)
-    if not embedded and not paths and not {"path", "features"} & {*chosen, *problems}:
-        detect("features", vectors)
-        embedded = "features" in chosen
-    alike: tuple[str, ...] = ()  # columns that say the label, where they are several
-    one_hot = False
-    if "label" not in chosen:
-        found, alike = _label_columns(rows, free(), chosen.get("path"))
-        detect("label", found)
-        if not found and (columns := _one_hot(rows, free(), several)):
-            chosen["label"], alike, one_hot = ", ".join(columns), columns, True
-    if not embedded and not {"path", "features"} & {*chosen, *problems}:
-        detect("path", _with_media(rows, free("id")))
-    if "id" not in chosen:
-        ids, kept = _id_columns(rows, free())
-        detect("id", ids[:1])
-        notes += kept
-    elif chosen["id"] == chosen.get("path") and "id" in named:
-        del chosen["id"]  # paths are the ids anyway, and may repeat
-    if "split" not in chosen:
-        detect("split", _split_columns(rows, free()))
+    if "path" not in roles.chosen and not (roles.embedded and len(paths) > 1):
+        roles.detect("path", paths)
+    if not roles.embedded and not paths and not roles.settled("path", "features"):
+        roles.detect("features", vectors)
 
-    if not embedded and not {"path", "features"} & {*chosen, *problems}:
-        problems["path"] = "no path column"
-    if not {"label"} & {*chosen, *problems}:
-        problems["label"] = "no label column"
-    if problems:
-        raise ManifestError(
-            f"{rows.path!r}: {'; '.join(problems.values())}; columns found: {listing(names)}",
-            hint=_how_to_name(rows, problems),
-        )
+
+def _detect_label(roles: _Roles, several: str | None) -> tuple[tuple[str, ...], bool]:
+    """All columns that say the label, where they are several; and whether they are a class each."""
+    if "label" in roles.chosen:
+        return (), False
+    found, alike = _label_columns(roles.rows, roles.free(), roles.chosen.get("path"))
+    roles.detect("label", found)
+    if not found and (columns := _one_hot(roles.rows, roles.free(), several)):
+        roles.chosen["label"] = ", ".join(columns)
+        return columns, True
+    return alike, False
+
+
+def _detect_id(roles: _Roles) -> list[str]:
+    """Notes on columns that are no ids."""
+    chosen = roles.chosen
+    if "id" not in chosen:
+        ids, notes = _id_columns(roles.rows, roles.free())
+        roles.detect("id", ids[:1])
+        return notes
+    if chosen["id"] == chosen.get("path") and "id" in roles.named:
+        del chosen["id"]  # paths are the ids anyway, and may repeat
+    return []
+
+
+def _taken(roles: _Roles, alike: tuple[str, ...], one_hot: bool) -> list[str]:
+    """Which column has which role, a sentence each."""
     taken = [
-        f"{role} column: {name} ({'named' if role in named else 'detected'})"
-        for role, name in chosen.items()
-        if (role not in rows.known or role in named) and not (role == "label" and one_hot)
+        f"{role} column: {name} ({'named' if role in roles.named else 'detected'})"
+        for role, name in roles.chosen.items()
+        if (role not in roles.rows.known or role in roles.named) and not (role == "label" and one_hot)
     ]
     if one_hot:
         taken.append(f"label columns: a class each, 1 in one of them per row ({listing(alike, CLASSES_SHOWN)})")
     elif alike:
-        rest = listing([name for name in alike if name != chosen["label"]])
+        rest = listing([name for name in alike if name != roles.chosen["label"]])
         taken.append(f"the same labels in other words, changed with them on export: {rest}")
-    notes = [
-        *taken,
-        *_of_several_genera(rows, chosen["label"]),
-        *_could_be(rows, {*chosen.values(), *alike}, named, {*chosen}, embedded),
-        *notes,
-    ]
-    return Columns(**chosen, labels=alike, one_hot=one_hot, notes=tuple(notes))
+    return taken
 
 
 def _of_several_genera(rows: Rows, label: str) -> list[str]:
@@ -188,18 +227,19 @@ def _of_several_genera(rows: Rows, label: str) -> list[str]:
     return [f"{several:,} cells of {label!r} stand beside several of {genus!r}: each is one class"] if several else []
 
 
-def _could_be(rows: Rows, taken: set[str], named: set[str], roles: set[str], embedded: bool) -> list[str]:
+def _could_be(roles: _Roles, alike: tuple[str, ...]) -> list[str]:
     """Columns that could have been meant where another one was taken without being named."""
+    rows, taken = roles.rows, {*roles.chosen.values(), *alike}
     names = [name for name in rows.table.column_names if name not in taken]
     found = {role: [*usual, *others] for role in ("path", "label", "id") for usual, others in [called(role, names)]}
     found["label"] = [name for name in found["label"] if not _is_coordinate(rows, name)]
     found["split"] = [name for name in names if called_splits(name) or could_hold_splits(name)]
-    if embedded:
+    if roles.embedded:
         del found["path"]
     return [
         f"could have been meant as the {role}: {listing(columns, SHOWN)}; name it with --{role}-column"
         for role, columns in found.items()
-        if columns and role not in named and role not in rows.known and (role in roles or role == "split")
+        if columns and role not in {*roles.named, *rows.known} and role in {*roles.chosen, "split"}
     ]
 
 

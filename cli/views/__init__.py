@@ -1,0 +1,1 @@
+"""What a person reads after a command, and the JSON twins that are more than the answer of the library."""
