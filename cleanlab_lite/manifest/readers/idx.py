@@ -1,8 +1,8 @@
 """MNIST's own form, also of Fashion-MNIST, KMNIST and EMNIST: `train-images-idx3-ubyte` and `train-labels-idx1-ubyte`,
 packed with gzip or not; `t10k-...` and `test-...` are the split `test`.
 
-A header says of which type the numbers are and how many there are (http://yann.lecun.com/exdb/mnist, "the IDX file
-format"); it is held against the size of the file before anything is read.
+A header says of which type the numbers are and how many there are (LeCun, Cortes and Burges, The MNIST database, "the
+IDX file format"); it is held against the size of the file before anything is read.
 """
 
 from __future__ import annotations
