@@ -32,7 +32,8 @@ def report(run: str) -> None:
     command = [sys.executable, "-m", "nlclean", "report", run, "--top", str(ROWS)]
     answer = on_terminal(command, os.environ | {"COLUMNS": str(COLUMNS), "TERM": "xterm-256color"})
     lines = answer.replace(run, "nlclean-runs/manifest/...").replace(f"{Path.cwd()}/", "").splitlines()
-    console = Console(record=True, width=COLUMNS, file=io.StringIO())
+    width = max(COLUMNS, *(Text.from_ansi(line).cell_len for line in lines))  # "Next" is never broken
+    console = Console(record=True, width=width, file=io.StringIO())
     console.print(Text("$ nlclean audit sample_data/images/manifest.csv", style="bold"))
     for line in lines:
         console.print(Text.from_ansi(line), no_wrap=True, overflow="crop")
