@@ -157,6 +157,7 @@ def kept(tmp_path_factory):
     recorder.save(here / "recorded")
     sure = np.where(np.eye(len(CLASSES))[small.truth] > 0, 0.9, 0.1 / (len(CLASSES) - 1))
     write_csv(here / "p.csv", dict(zip(CLASSES, sure.T.tolist(), strict=True)))
+    write_csv(here / "texts.csv", {"text": [f"text {row}" for row in range(90)], "label": labels})
     decision = Decision(names[0], "keep", labels[0], reviewer="bob")
     DecisionLog(here / "bob.jsonl").append(decision)
     with pytest.MonkeyPatch.context() as patch:
