@@ -27,7 +27,7 @@ from cleanlab_lite.export.formats import FORMATS, LINKS, POLICIES, Link, Policy
 from cleanlab_lite.forecast import worth_timing
 from cleanlab_lite.manifest.from_objects import from_objects
 from cleanlab_lite.manifest.manifest import NO_FEATURES, Manifest
-from cleanlab_lite.manifest.readers import check_policy, read_manifest
+from cleanlab_lite.manifest.readers import check_policy, read_as
 from cleanlab_lite.manifest.reading import ROLES, Reading
 from cleanlab_lite.pipeline import run_key
 from cleanlab_lite.progress import OnProgress, ignore
@@ -177,8 +177,7 @@ def _manifest_of(
     data: Any, labels: Any, classes: Sequence[str] | None, asked: Reading, on_progress: OnProgress
 ) -> Manifest:
     """What the user says, whatever it is said in."""
-    given = {name for name, value in vars(asked).items() if value is not None}
-    said = [name for name in OF_FILES if name in given]
+    said = [name for name in OF_FILES if name in asked.given]
     if said and not isinstance(data, str | os.PathLike):
         raise ManifestError(f"{' and '.join(said)} go with a path, not with a {type(data).__name__}")
     of_file = isinstance(asked.features, str | os.PathLike)
@@ -194,13 +193,13 @@ def _manifest_of(
     if idle := [name for name, value in (("labels", labels), ("classes", classes)) if value is not None]:
         raise ManifestError(f"{' and '.join(idle)} go with objects in memory, not with a {type(data).__name__}")
     if isinstance(data, Manifest):
-        settled = [name for name in OF_ROWS if name in given]
+        settled = [name for name in OF_ROWS if name in asked.given]
         if settled or asked.features is not None:
             raise ManifestError(f"a Manifest has its columns settled: leave out {', '.join(settled) or 'features'}")
         return data
     if asked.features is not None and not of_file:
         raise ManifestError(f"features of the file {str(data)!r} come from a file too", hint="numpy.save them first")
-    return read_manifest(data, **vars(asked), keep=ObjectStore(default_cache_dir(), on_progress))
+    return read_as(data, asked, ObjectStore(default_cache_dir(), on_progress))
 
 
 # --- options --------------------------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from os import PathLike
 from typing import TYPE_CHECKING, Any
@@ -35,12 +35,16 @@ class Reading:
     multi_label: str | None = None
     segments: bool = True
 
+    @property
+    def given(self) -> set[str]:
+        """The names of what is said."""
+        return {field.name for field in fields(self) if getattr(self, field.name) is not None}
+
     @cached_property
     def places(self) -> Places:
         """Where files are, and what was found there: one for a reading, in which rows are understood several times."""
-        from cleanlab_lite.manifest.readers.places import (
-            Places,  # numpy: the command line asks for names of options only
-        )
+        # numpy, and the command line asks for names of options only
+        from cleanlab_lite.manifest.readers.places import Places
 
         return Places(self.path_prefix or "", self.path_suffix or "", local_path(os.fspath(self.path_root or "")))
 

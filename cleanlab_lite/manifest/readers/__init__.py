@@ -80,7 +80,7 @@ from cleanlab_lite.manifest.splits import file_split, in_words, is_part, split_w
 from cleanlab_lite.text import counted, listing
 from cleanlab_lite.votes import Votes
 
-__all__ = ["check_policy", "read_labels", "read_manifest", "sniff", "to_manifest"]
+__all__ = ["check_policy", "read_as", "read_labels", "read_manifest", "sniff", "to_manifest"]
 
 TABLES = ("metadata", "manifest")  # by these names the table of a folder is known, whatever else lies there
 ALL_READERS = {**READERS, ".arrow": read_arrow, ".feather": read_feather, ".ftr": read_feather, ".xml": read_xml}
@@ -161,12 +161,17 @@ def read_manifest(
         multi_label=multi_label,
         segments=segments,
     )
+    return read_as(path, asked, keep)
+
+
+def read_as(path: str | os.PathLike[str], asked: Reading, keep: FileKeeper | None) -> Manifest:
+    """`read_manifest`, with what is asked in one object."""
     name = local_path(os.fspath(path))
-    for each in (name, features, path_root, path_prefix):
+    for each in (name, asked.features, asked.path_root, asked.path_prefix):
         with reading("an address cannot be read", ManifestError):
             refuse_login(os.fspath(each or ""))
-    check_layout(layout)
-    check_policy(multi_label)
+    check_layout(asked.layout)
+    check_policy(asked.multi_label)
     rows = _with_contents(_read_rows(name, asked), asked, keep)
     return to_manifest(rows, asked, _absolute(name))
 
