@@ -71,7 +71,8 @@ class AuditConfig:
         "trained",
         "how thorough",
         "What is learned on what the rows look like: 'trained', networks with their histories; 'closed', a regression "
-        "in closed form on vectors, seconds after they are there. Pictures and sounds pass the encoder lite0 for it.",
+        "in closed form on vectors, seconds after they are there. Pictures and sounds pass the encoder lite0 for it, "
+        "and filters that are made of themselves.",
         stands_for="trained",
         choices=("trained", "closed"),
     )
@@ -79,8 +80,8 @@ class AuditConfig:
         "auto",
         "how thorough",
         "What is looked at, with commas: encoder (vectors of a pretrained network), pixels of pictures or patches of "
-        "sounds (networks from scratch), statistics of sounds, vectors.",
-        stands_for="encoder and pixels, encoder, statistics and patches, or vectors; of --proxy what it looks at",
+        "sounds (networks from scratch), statistics of sounds, filters (small pieces of the data), vectors.",
+        stands_for="all that the data have; of --proxy what it looks at",
     )
     finetune: str = _option(
         "no",

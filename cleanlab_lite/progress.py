@@ -10,7 +10,7 @@ from dataclasses import dataclass
 class Progress:
     """One step forward. `done == total` closes the stage; `total == 0` means not known yet."""
 
-    stage: str  # "read", "decode", "encode", "duplicates", "heads", "train", "judge", "report", "page"
+    stage: str  # "read", "decode", "encode", "filters", "duplicates", "heads", "train", "judge", "report", "page"
     done: int
     total: int
     unit: str  # what is counted: "rows", "files", "epochs"

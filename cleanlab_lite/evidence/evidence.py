@@ -49,6 +49,7 @@ class HeldOut:
     strength: float  # of the penalty
     sharpness: float  # factor that made predictions logits
     noise: float  # share of labels drawn from anywhere, found together with the sharpness; not a noise rate to show
+    looks_at: tuple[str, ...] = ()  # views, where a head in closed form has a choice
 
     def select(self, rows: np.ndarray) -> HeldOut:
         """The same for a subset of rows (index or mask)."""

@@ -10,6 +10,7 @@ finite is neither.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -113,7 +114,10 @@ def look(
     multiply: Multiply = np.matmul,
     search: Search = on_host,
 ) -> tuple[HeldOut, dict[str, Vote]]:
-    """What a head on all views side by side says, and what each view by itself would have voted for.
+    """What a head says, and what each view by itself would have voted for.
+
+    The head looks at all views side by side, or at one where that predicts more of the labels: another view that is
+    far weaker does harm where rows are few.
 
     `labels` (n,) are learned from; `judged` (n,) are scored, the same by default; `strangers` as in `hold_out`.
     """
@@ -129,8 +133,11 @@ def look(
         multiply=multiply,
         search=search,
     )
-    head = hold(list(views.values()))
-    alone = {name: hold([view]) if len(views) > 1 else head for name, view in views.items()}
+    alone = {name: replace(hold([view]), looks_at=(name,)) for name, view in views.items()}
+    heads = list(alone.values())
+    if len(views) > 1:
+        heads.insert(0, replace(hold(list(views.values())), looks_at=tuple(views)))
+    head = max(heads, key=lambda each: each.agreement)  # of equals the first
     votes = {
         name: Vote(found.predicted, margins(found.logits, judged), found.agreement) for name, found in alone.items()
     }

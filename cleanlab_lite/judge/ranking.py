@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from cleanlab_lite.arrays import mean_over_epochs
-from cleanlab_lite.evidence.evidence import Evidence, HeldOut
+from cleanlab_lite.evidence.evidence import Evidence, HeldOut, Vote
 from cleanlab_lite.evidence.history import HELD_OUT, History
 from cleanlab_lite.judge.calibration import calibrate
 from cleanlab_lite.judge.closed_form import log_odds, sharpness
@@ -92,10 +92,22 @@ def together(found: list[Witness]) -> np.ndarray:
 
 def votes_of(evidence: Evidence, found: list[Witness]) -> Mapping[str, np.ndarray]:
     """What each view predicts alone, (n,) int64 by its name: views of vectors, and networks on others that count."""
-    votes = {name: vote.predicted for name, vote in evidence.votes.items()}
+    return {name: vote.predicted for name, vote in _voters(evidence, found).items()}
+
+
+def are_near(evidence: Evidence, found: list[Witness]) -> bool:
+    """Whether two views and more predict nearly as many of the given labels as the best.
+
+    One that is far behind contradicts labels by mistakes of its own.
+    """
+    weight = shares([vote.agreement for vote in _voters(evidence, found).values()])
+    return int((weight > 0).sum()) > 1
+
+
+def _voters(evidence: Evidence, found: list[Witness]) -> Mapping[str, HeldOut | Vote]:
     weight = shares([each.agreement for each in found])
     counted = [each for each, share in zip(found, weight, strict=True) if share > 0 and each.view]
-    return {each.view: each.held_out.predicted for each in counted} | votes
+    return {each.view: each.held_out for each in counted} | dict(evidence.votes)
 
 
 def margins_by_view(evidence: Evidence) -> dict[str, np.ndarray]:

@@ -9,9 +9,9 @@ data with known errors. They need held-out logits of one head, and what other he
   truth.
 - confusion: expectation and maximisation of one k x k confusion, q fixed.
 - views: Dawid and Skene's model of the given label and what each of several independent views predicts. It counts
-  twice where no rows of no class are seen, which views contradict as well: planted labels and confusion are both read
-  off one head, and would outvote it on errors which this head repeats, as people's are who mistake what looks alike
-  (benchmarks/RESULTS.md, "Views count twice").
+  twice where no rows of no class are seen, which views contradict as well, and two of them predict nearly as many
+  labels: planted labels and confusion are both read off one head, and would outvote it on errors which this head
+  repeats, as people's are who mistake what looks alike (benchmarks/RESULTS.md, "Views count twice").
 - halves: with one view the same of two regressions on disjoint halves of its components, mean over a few ways to halve
   them. They repeat each other's mistakes, and count where there are no views.
 - shown: in the place of both where networks of one view are all there is, errors that one of them was taught.

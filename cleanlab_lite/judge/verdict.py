@@ -26,6 +26,7 @@ from cleanlab_lite.judge.no_class import find_rows_of_no_class
 from cleanlab_lite.judge.posterior import Posterior, best_other, between_classes, class_evidence, most_probable
 from cleanlab_lite.judge.ranking import (
     Witness,
+    are_near,
     blended,
     margins_by_view,
     rank,
@@ -203,7 +204,8 @@ def judge_rows(evidence: Evidence, found: list[Witness], votes: Votes | None, *,
     ranking, calibration, estimators = judge_labels(evidence, found, seed=seed)
     by_views = estimators.views if estimators else None
     with_strangers = with_rows_of_no_class(evidence, ranking, calibration, least=by_views or 0.0, seed=seed)
-    if estimators is not None and by_views is not None and with_strangers is calibration:
+    independent = by_views is not None and are_near(evidence, found)
+    if estimators is not None and independent and with_strangers is calibration:
         calibration, estimators = with_views_twice(calibration, estimators)
     else:
         calibration = with_strangers

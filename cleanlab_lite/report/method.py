@@ -14,6 +14,7 @@ LOOKS = {
     "pixels": "networks trained on the pictures",
     "patches": "networks trained on the spectrograms",
     "statistics": "statistics of the spectrograms",
+    "filters": "small pieces of the data as filters",
     "vectors": "your vectors",
 }
 ESTIMATORS = (

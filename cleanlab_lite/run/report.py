@@ -75,6 +75,7 @@ COLUMNS: tuple[tuple[str, pa.DataType, str, str], ...] = (
             ("pixels", "networks on the pictures"),
             ("patches", "networks on the spectrograms"),
             ("statistics", "statistics of the spectrograms"),
+            ("filters", "pieces of the pictures or spectrograms as filters"),
             ("vectors", "your vectors"),
         )
     ),

@@ -21,6 +21,7 @@ from cleanlab_lite.manifest.readers import missing_error
 from cleanlab_lite.matrices import HELD_CELLS
 from cleanlab_lite.registry import Spec
 from cleanlab_lite.text import counted
+from cleanlab_lite.train.filters import NUMBERS
 from cleanlab_lite.train.losses import LOSSES
 from cleanlab_lite.train.models import PROXIES, ProxyFacts, lite, require_fit, usual_proxy
 from cleanlab_lite.train.models.encoders import (
@@ -35,12 +36,11 @@ from cleanlab_lite.train.models.tuned import tuned as tuned_name
 from cleanlab_lite.train.planned import Beside, Plan, precision_of_vectors
 from cleanlab_lite.train.search import Recipe, candidates, most_trials
 from cleanlab_lite.train.strategies import STRATEGIES
-from cleanlab_lite.train.task import DATA, ENCODER, STATISTICS
-from cleanlab_lite.train.views import choose_views
+from cleanlab_lite.train.task import DATA, ENCODER, FILTERS, MADE
+from cleanlab_lite.train.views import PIXELS, choose_views
 from cleanlab_lite.train.warm_start import OPEN, WarmStart
 
 # A side, for networks beside an encoder: narrow ones see there as much as wide ones at 96, for a fifth of the time.
-PIXELS = 32
 NETWORKS_BESIDE = 3
 SMALL = "small_cnn"  # of them, on a CPU
 ROBUST = "gce"  # loss of an encoder that is trained itself, which soon knows wrong labels by heart
@@ -115,7 +115,7 @@ def make_plan(manifest: Manifest, config: AuditConfig, warm: WarmStart | None = 
         epochs=config.epochs,
         ensemble=config.ensemble,
         image_size=encoder.image_size if encoder else form.image_size,
-        batch_size=of_vectors if views[0] in (ENCODER, STATISTICS) else batch_size,
+        batch_size=of_vectors if views[0] in MADE else batch_size,
         learning_rate=config.learning_rate or proxy.facts.learning_rate,
         memory_gib=memory_gib,
         disk_mib=disk_mib,
@@ -161,7 +161,7 @@ def follow(config: AuditConfig, warm: WarmStart) -> AuditConfig:
 
 def choose_proxy(manifest: Manifest, config: AuditConfig, view: str) -> Spec[ProxyFacts]:
     """The proxy that is named, or usual for such data. Raises ConfigError where it or its weights do not fit."""
-    if view in (ENCODER, STATISTICS):  # the name, if any, is that of the encoder or of the networks beside
+    if view in MADE:  # the name, if any, is that of the encoder or of the networks beside
         return usual_proxy("vector")
     proxy = usual_proxy(manifest.modality) if config.proxy == "auto" else PROXIES.get(config.proxy)
     return fitting(proxy, manifest, config)
@@ -276,16 +276,17 @@ def choose_form(
     if manifest.modality == "image" and manifest.uris is not None:
         size = encoder.picture_size if encoder else config.image_size or choose_image_size(manifest.uris)
         pixels = 3 * size**2
-        if encoder:
-            return Form("vector", size, decoded=pixels, dimensions=encoder.num_features)
+        if view in MADE:
+            return Form("vector", size, decoded=pixels, dimensions=encoder.num_features if encoder else NUMBERS)
         return Form("image", size, decoded=pixels, dimensions=pixels)
     if manifest.modality == "sound" and manifest.uris is not None:
         sound, clip_seconds = choose_sound_format(manifest.uris, config.sample_rate, manifest.segments)
         if warm is not None and warm.planned["patch_seconds"]:
             sound = replace(sound, patch_seconds=warm.planned["patch_seconds"])
         numbers = sound.patches(clip_seconds) * math.prod(sound.shape)
-        if view in (ENCODER, STATISTICS):
-            dimensions = encoder.num_features if encoder else 4 * sound.shape[1]
+        if view in MADE:
+            alone = NUMBERS if view == FILTERS else 4 * sound.shape[1]
+            dimensions = encoder.num_features if encoder else alone
             return Form("vector", 0, sound, decoded=numbers, dimensions=dimensions)
         return Form("sound", sound=sound, decoded=numbers, dimensions=numbers)
     return Form(manifest.modality)

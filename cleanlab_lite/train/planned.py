@@ -12,7 +12,7 @@ from pathlib import Path
 from cleanlab_lite.config import AuditConfig
 from cleanlab_lite.data.sound import SoundFormat
 from cleanlab_lite.manifest.manifest import Manifest
-from cleanlab_lite.train.task import DATA, ENCODER, STATISTICS
+from cleanlab_lite.train.task import DATA, MADE
 
 # What says something of networks, of encoders, or of where they learn: `plan.make_plan` has an answer to it.
 OF_NETWORKS = ("proxy", "weights", "views", "loss", "strategy", "second_split", "finetune", "devices")
@@ -91,7 +91,7 @@ class Plan:
         Beside networks on the vectors of the user it only tells how long they are to learn.
         """
         own = self.heads == "closed" or not self.epochs
-        return tuple(view for view in self.views if view in (ENCODER, STATISTICS) or (view == DATA["vector"] and own))
+        return tuple(view for view in self.views if view in MADE or (view == DATA["vector"] and own))
 
     @property
     def of_data(self) -> Plan:

@@ -4,6 +4,7 @@ encoder       vectors of a frozen pretrained network
 pixels        decoded pictures, for networks from scratch
 patches       log-mel spectrograms of sounds, for networks from scratch
 statistics    of the spectrogram of a whole clip, a vector
+filters       of pictures or patches, a vector by how like they are to small pieces of each other
 vectors       those of the user
 
 Letters: n samples, k classes.
@@ -22,11 +23,12 @@ from cleanlab_lite.evidence.evidence import NO_CLASS, taught_labels
 from cleanlab_lite.groups import roots
 from cleanlab_lite.manifest.manifest import Modality
 
-ENCODER, STATISTICS = "encoder", "statistics"
+ENCODER, STATISTICS, FILTERS = "encoder", "statistics", "filters"
+MADE = (ENCODER, STATISTICS, FILTERS)  # vectors that are made of files
 DATA: dict[Modality, str] = {"image": "pixels", "sound": "patches", "vector": "vectors"}  # themselves
 VIEWS: dict[Modality, tuple[str, ...]] = {  # in the order in which networks are trained on them
-    "image": (ENCODER, "pixels"),
-    "sound": (ENCODER, "patches", STATISTICS),
+    "image": (ENCODER, "pixels", FILTERS),
+    "sound": (ENCODER, "patches", STATISTICS, FILTERS),
     "vector": ("vectors",),
 }
 

@@ -39,14 +39,15 @@ from cleanlab_lite.manifest.manifest import Manifest
 from cleanlab_lite.run import RunFiles
 from cleanlab_lite.train.encode import batch_of, feature_format, features, threads_of
 from cleanlab_lite.train.ensemble import PRECISIONS, prepare, without_trials
+from cleanlab_lite.train.filters import NUMBERS, filtered
 from cleanlab_lite.train.jobs import Bench, Job, hire, train, workers_for
 from cleanlab_lite.train.models import PROXIES
 from cleanlab_lite.train.models.encoders import blank_encoder, brings_weights, describe_encoder, load_encoder
 from cleanlab_lite.train.planned import Plan
 from cleanlab_lite.train.search import most_trials
-from cleanlab_lite.train.task import DATA, ENCODER, STATISTICS, Task
+from cleanlab_lite.train.task import DATA, ENCODER, FILTERS, STATISTICS, Task
 from cleanlab_lite.train.trials import MOST_EPOCHS
-from cleanlab_lite.train.views import reduced
+from cleanlab_lite.train.views import PIXELS, reduced
 from cleanlab_lite.workers import ahead, cores
 
 FILES, FILE_SECONDS = 16, 0.5  # that are decoded at most, and how long
@@ -70,9 +71,12 @@ def forecast(manifest: Manifest, plan: Plan, config: AuditConfig) -> Forecast:
     parts = [decoding]
     if plan.encoder:
         parts.append(_encoded(inputs, content, plan))
+    if FILTERS in plan.views:
+        parts.append(_filtered(inputs, plan))
     width = {
         ENCODER: plan.encoder_features,
         STATISTICS: 0 if plan.sound is None else 4 * plan.sound.shape[1],
+        FILTERS: NUMBERS,
         "vectors": WIDTH,
     }
     dimensions = inputs.array.shape[1] if inputs.array.ndim == 2 else plan.encoder_features
@@ -181,6 +185,13 @@ def _encoded(inputs: Inputs, content: np.ndarray, plan: Plan) -> Part:
     each /= size * len(batches)
     patches = len(inputs.array) / len(inputs.codes)
     return Part.sure("encode", seconds + each * patches * plan.rows * (1 - cached), cached)
+
+
+def _filtered(inputs: Inputs, plan: Plan) -> Part:
+    """To compare every picture or patch with filters."""
+    few = _repeated(inputs, ROWS)
+    seconds = _timed(lambda: filtered(reduced(few, PIXELS), plan.device, seed=0))
+    return Part.sure("filters", seconds * plan.rows / ROWS)
 
 
 def _timed(work: Callable[[], object]) -> float:

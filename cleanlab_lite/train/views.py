@@ -17,6 +17,7 @@ from cleanlab_lite.train.models.encoders import is_encoder
 from cleanlab_lite.train.models.lite import PACKAGE
 from cleanlab_lite.train.task import DATA, ENCODER, VIEWS
 
+PIXELS = 32  # a side, of pictures that networks from scratch and filters look at
 BLOCK = 1024  # pictures
 
 
@@ -50,14 +51,12 @@ def choose_views(modality: Modality, config: AuditConfig, *, tuned: bool = False
 
 
 def _usual(modality: Modality, config: AuditConfig, tuned: bool) -> tuple[str, ...]:
-    known, data = VIEWS[modality], DATA[modality]
-    if modality == "vector":
-        return known
-    if config.heads == "closed" or (is_encoder(config.proxy) and not tuned):
-        return tuple(name for name in known if name != data)
-    if is_encoder(config.proxy):
-        return known
-    return known if config.proxy == "auto" and has_encoder() else (data,)
+    data, named = DATA[modality], is_encoder(config.proxy)
+    if config.proxy != "auto" and not named:
+        return (data,)
+    known = tuple(name for name in VIEWS[modality] if name != ENCODER or named or has_encoder())
+    without = config.heads == "closed" or (named and not tuned)
+    return tuple(name for name in known if name != data) if without and modality != "vector" else known
 
 
 def has_encoder() -> bool:
@@ -66,7 +65,7 @@ def has_encoder() -> bool:
 
 
 def reduced(inputs: Inputs, size: int) -> Inputs:
-    """The same pictures (n, 3, s, s) with at most `size` pixels a side."""
+    """The same pictures or patches (p, c, s, s) with at most `size` pixels a side."""
     if inputs.array.shape[-1] <= size:
         return inputs
     parts = [
