@@ -11,9 +11,10 @@ from scipy.special import softmax
 from worlds import World, auroc, blobs
 
 from cleanlab_lite.errors import EvidenceError
-from cleanlab_lite.evidence.evidence import Evidence, Plants
+from cleanlab_lite.evidence.evidence import NOBODY, Evidence, Plants
 from cleanlab_lite.evidence.history import HELD_OUT, History
-from cleanlab_lite.judge.actions import OFFER, Signs, decide_action, decide_issue, usual
+from cleanlab_lite.judge.actions import OFFER, Signs, decide, decide_action, decide_issue, usual
+from cleanlab_lite.judge.anchors import Anchors
 from cleanlab_lite.judge.posterior import best_other, class_posterior, label_free_sharpness
 from cleanlab_lite.judge.ranking import mean_margins, memorised, rank
 from cleanlab_lite.judge.verdict import Verdict, combine, conflicting_duplicates, settle_conflicts
@@ -397,10 +398,31 @@ def test_rows_that_may_be_right_show_what_is_usual_too():
     assert usual(np.full(3, np.nan), np.full(3, np.nan)) == 0
 
 
+def test_no_label_is_changed_that_is_not_flagged_at_the_low_end_of_the_rate():
+    """Three rows that are alike but for that: flagged at both ends of the interval, at one, and decided by people."""
+    three = np.arange(3)
+    signs = Signs(
+        readable=np.ones(3, bool),
+        labels=np.zeros(3, int),
+        p=np.full(3, 0.97),
+        p_low=np.array([0.6, 0.4, 0.4]),
+        confidence=np.full(3, 0.95),
+        ood_score=np.zeros(3),
+        conflict=np.zeros(3, bool),
+        between=np.zeros(3, bool),
+        nothing=np.zeros(3, bool),
+    )
+    people = Anchors.of(Evidence(np.zeros(3, int), 2, decided=np.where(three == 2, 1, NOBODY)))
+    found = decide(signs, people, determined=True)
+    assert found.issue.tolist() == ["mislabel"] * 3 and found.offered.all()
+    assert found.action.tolist() == ["relabel", "review", "relabel"]
+    assert decide(signs, people, determined=False).action.tolist() == ["review", "review", "relabel"]
+
+
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_issue_and_action(case):
     readable, label, p, confidence, ood, conflict, issue, action = case
-    row = (readable, label, p, confidence, ood, conflict, False, False)
+    row = (readable, label, p, p, confidence, ood, conflict, False, False)
     found = decide_issue(Signs(*(np.array([each]) for each in row)))
     assert found.tolist() == [issue]
     offered = confidence >= OFFER and issue not in ("unreadable", "out_of_vocabulary")

@@ -18,7 +18,7 @@ from cleanlab_lite.judge.rate import (
     plant,
     planted_rates,
     strictly,
-    with_views_twice,
+    with_one_more,
 )
 from cleanlab_lite.measure import expected_calibration_error
 
@@ -85,7 +85,7 @@ def test_the_rate_is_the_median_but_never_above_the_disagreement() -> None:
     assert crowd.rate == pytest.approx(0.25, rel=0.002)
     alone = replace(voices, planted=0.05, confusion=0.07, views=0.15)  # errors that the head behind these two repeats
     assert alone.rate == pytest.approx(0.07, rel=0.002)
-    assert replace(alone, views_count=2).rate == pytest.approx(0.11, rel=0.002)
+    assert replace(alone, besides=0.15).rate == pytest.approx(0.11, rel=0.002)
     assert replace(voices, halves=None, disagreement=1).rate == pytest.approx(0.2, rel=0.002)
     assert replace(voices, disagreement=0.15).rate == 0.15
     assert replace(voices, classwise=0.9).interval[0] < 0.2
@@ -262,8 +262,10 @@ def test_views_that_count_twice_move_all_probabilities_and_keep_their_order() ->
     judged = judge_rate(hold_out([first, second], labels, 5), labels, views)
     assert judged.estimators is not None
     found = replace(judged.estimators, planted=0.05, confusion=0.05, views=0.25)
-    after, estimators = with_views_twice(judged.calibration, found)
+    after, estimators = with_one_more(judged.calibration, found, near=True)
     assert estimators.rate == after.rate.estimate == pytest.approx(0.15, abs=0.01)
     assert after.p_mislabel.mean() == pytest.approx(after.rate.estimate, abs=1e-3)
     order = judged.calibration.p_mislabel.argsort()
     assert (np.diff(after.p_mislabel[order]) >= 0).all() and after.rate.low <= after.rate.estimate <= after.rate.high
+    _, apart = with_one_more(judged.calibration, replace(found, halves=0.1), near=False)
+    assert apart.rate == pytest.approx(0.075, abs=0.005)  # the middle of .05, .05, .1 and .25

@@ -28,6 +28,7 @@ class Signs:
     readable: np.ndarray  # (n,) bool
     labels: np.ndarray  # (n,) int64, -1 where there is none
     p: np.ndarray  # (n,) float64, p_mislabel
+    p_low: np.ndarray  # (n,) float64, the same if as few labels are wrong as may be
     confidence: np.ndarray  # (n,) float64, probability of the most probable class but the given one
     ood_score: np.ndarray  # (n,) float64, higher is stranger
     conflict: np.ndarray  # (n,) bool: a copy has another label
@@ -45,13 +46,18 @@ class Decided:
 
 
 def decide(signs: Signs, anchors: Anchors, *, determined: bool) -> Decided:
-    """Where the noise rate is not `determined`, no label is changed without a person."""
+    """Where the noise rate is not `determined`, no label is changed without a person.
+
+    Nor is one that would not be flagged if the rate were at the low end of its interval: of clean labels that are hard
+    to tell some are flagged, and hardly one at that end (benchmarks/RESULTS.md, "Harm").
+    """
     p, confidence = signs.p, signs.confidence
+    sure = determined & (np.nan_to_num(signs.p_low) >= FLAG)
     issue = decide_issue(signs)
     doubted = np.isin(issue, ("mislabel", "duplicate_conflict", "ambiguous")) & (p >= FLAG)
     offered = (doubted | (issue == "unlabeled")) & (confidence >= OFFER) & ~signs.nothing
-    clear = offered & ((determined & (confidence >= ACTED_ON)) | (issue == "unlabeled") | anchors.relabelled)
-    far = determined & beyond_all(signs.ood_score, p) & (confidence < AMBIGUOUS) & (p >= ACTED_ON)
+    clear = offered & ((sure & (confidence >= ACTED_ON)) | (issue == "unlabeled") | anchors.relabelled)
+    far = sure & beyond_all(signs.ood_score, p) & (confidence < AMBIGUOUS) & (p >= ACTED_ON)
     return Decided(issue, np.where(anchors.dropped, "drop", decide_action(issue, p, clear, far)), offered)
 
 

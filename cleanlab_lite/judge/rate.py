@@ -9,11 +9,12 @@ data with known errors. They need held-out logits of one head, and what other he
   truth.
 - confusion: expectation and maximisation of one k x k confusion, q fixed.
 - views: Dawid and Skene's model of the given label and what each of several independent views predicts. It counts
-  twice where no rows of no class are seen, which views contradict as well, and two of them predict nearly as many
-  labels: planted labels and confusion are both read off one head, and would outvote it on errors which this head
-  repeats, as people's are who mistake what looks alike (benchmarks/RESULTS.md, "Views count twice").
+  twice where no rows of no class are seen, which views contradict as well: planted labels and confusion are both read
+  off one head, and would outvote it on errors which this head repeats, as people's are who mistake what looks alike
+  (benchmarks/RESULTS.md, "Views count twice"). But once where all views are far behind the best: what these contradict
+  are mistakes of their own.
 - halves: with one view the same of two regressions on disjoint halves of its components, mean over a few ways to halve
-  them. They repeat each other's mistakes, and count where there are no views.
+  them. They repeat each other's mistakes, and count where there are no views, or but views that are far apart.
 - shown: in the place of both where networks of one view are all there is, errors that one of them was taught.
 
 Where the confusion leaves hardly a row in doubt, it has counted the wrong labels, and the others are not asked: planted
@@ -91,7 +92,7 @@ class Estimators:
     rows: int  # judged
     classes: int  # that these have
     few: float = FEW
-    views_count: int = 1  # how many voices the views are
+    besides: float | None = None  # one voice more: the views again, or halves beside views that are far apart
     shown: float | None = None  # by errors that one of the networks was shown, where networks of one view are alone
 
     @property
@@ -123,10 +124,11 @@ class Estimators:
     @property
     def voices(self) -> list[float]:
         """Those that the median is of."""
-        if self.views is not None:
-            return [self.planted, self.confusion, *[self.views] * self.views_count]
-        crowd = self.halves if self.shown is None else self.shown
-        return [self.planted, self.confusion, *([] if crowd is None else [crowd])]
+        crowd = self.views
+        if crowd is None:
+            crowd = self.halves if self.shown is None else self.shown
+        more = [each for each in (crowd, self.besides) if each is not None]
+        return [self.planted, self.confusion, *more]
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -218,9 +220,9 @@ def judge_rate(
     return Judged(_calibration(labels, judged, p, ranking, estimators), estimators)
 
 
-def with_views_twice(judged: Calibration, estimators: Estimators) -> tuple[Calibration, Estimators]:
-    """The same where views count twice."""
-    estimators = replace(estimators, views_count=2)
+def with_one_more(judged: Calibration, estimators: Estimators, *, near: bool) -> tuple[Calibration, Estimators]:
+    """The same where views count twice, or, where none is `near` the best of them, once and the halves beside them."""
+    estimators = replace(estimators, besides=estimators.views if near else estimators.halves)
     known, p = np.isfinite(judged.p_mislabel), judged.p_mislabel
 
     def at(rate: float) -> np.ndarray:

@@ -35,7 +35,7 @@ from cleanlab_lite.judge.ranking import (
     votes_of,
     witnesses,
 )
-from cleanlab_lite.judge.rate import FEW, FEW_FOR_NETWORKS, Estimators, judge_rate, strictly, with_views_twice
+from cleanlab_lite.judge.rate import FEW, FEW_FOR_NETWORKS, Estimators, judge_rate, strictly, with_one_more
 from cleanlab_lite.judge.reviews import calibrate_by, contrary
 from cleanlab_lite.matrices import Matrix, finite_rows, per_row
 from cleanlab_lite.registry import Spec
@@ -153,8 +153,11 @@ def combine(
         evidence, part = blended(evidence, found), blended(part, found)
     said = None if votes is None else votes.select(judged, len(labels))
     opinion = judge_rows(part, found, said, seed=seed)
-    p = settle_conflicts(rows.spread(opinion.calibration.p_mislabel), labels, duplicate_of, rows.conflict)
-    p, conflict = anchors.settle(p), rows.conflict & ~anchors.kept
+    p, p_low = (
+        anchors.settle(settle_conflicts(rows.spread(values), labels, duplicate_of, rows.conflict))
+        for values in (opinion.calibration.p_mislabel, opinion.calibration.p_low)
+    )
+    conflict = rows.conflict & ~anchors.kept
 
     columns, reasons, facts = detect(part, trust=1 - p[judged], seed=seed, search=search)
     columns |= {f"view_margin_{view}": margin for view, margin in by_view.items()}
@@ -171,7 +174,7 @@ def combine(
     nothing = np.zeros(len(labels), dtype=bool)
     if empty is not None:
         nothing = like_nothing(labels, best, empty, evidence.num_classes) & ~anchors.decided
-    signs = Signs(readable, labels, p, confidence, strange, conflict, truth.between, nothing)
+    signs = Signs(readable, labels, p, p_low, confidence, strange, conflict, truth.between, nothing)
     decided = decide(signs, anchors, determined=opinion.calibration.rate.reported.determined)
     predicted = np.full(len(labels), -1)
     if evidence.pred_probs is not None:
@@ -204,9 +207,8 @@ def judge_rows(evidence: Evidence, found: list[Witness], votes: Votes | None, *,
     ranking, calibration, estimators = judge_labels(evidence, found, seed=seed)
     by_views = estimators.views if estimators else None
     with_strangers = with_rows_of_no_class(evidence, ranking, calibration, least=by_views or 0.0, seed=seed)
-    independent = by_views is not None and are_near(evidence, found)
-    if estimators is not None and independent and with_strangers is calibration:
-        calibration, estimators = with_views_twice(calibration, estimators)
+    if estimators is not None and by_views is not None and with_strangers is calibration:
+        calibration, estimators = with_one_more(calibration, estimators, near=are_near(evidence, found))
     else:
         calibration = with_strangers
     if crowd is not None:
