@@ -8,19 +8,25 @@ So what they are to do must be importable: functions and classes of `__main__` d
 
 from __future__ import annotations
 
+import gc
+import io
 import multiprocessing
 import os
+import shutil
 import signal
+import socket
 import sys
+import tempfile
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
-from multiprocessing import spawn
+from contextlib import contextmanager, suppress
+from importlib import import_module
+from multiprocessing import reduction, spawn, util
 from multiprocessing.connection import Connection
-from multiprocessing.context import SpawnContext, SpawnProcess
+from multiprocessing.context import SpawnContext, SpawnProcess, set_spawning_popen
 from multiprocessing.process import BaseProcess
 from typing import Any, TypeVar
 
@@ -90,6 +96,26 @@ def start(target: Callable[..., object], *args: Any, daemon: bool = True) -> Bas
     return process
 
 
+@contextmanager
+def forked_from(*modules: str) -> Iterator[None]:
+    """In the block processes are forked from one that has loaded these modules, and need not load them each.
+
+    It begins with that at once. Where it cannot be started, inside such a block, and on other systems than Linux,
+    processes are spawned as ever.
+    """
+    global _template
+    template = _template_of(modules) if _template is None and may_start() else None
+    if template is None:
+        yield
+        return
+    _template = template
+    try:
+        yield
+    finally:
+        _template = None
+        template.close()
+
+
 def pipe() -> tuple[Connection, Connection]:
     """Two ends: one to keep, one to give to a process."""
     return _Context().Pipe()
@@ -126,11 +152,14 @@ def may_start() -> bool:
 
 
 class _Process(SpawnProcess):
-    """A spawned process without the `__main__` of its parent."""
+    """A process without the `__main__` of its parent: forked where there is what to fork it from, or else spawned."""
 
     @staticmethod
     def _Popen(process_obj: BaseProcess) -> Any:
         with _hidden_main():
+            if _template is not None:
+                with suppress(OSError, EOFError):  # it was ended
+                    return _Forked(process_obj, _template)
             return SpawnProcess._Popen(process_obj)  # type: ignore[attr-defined]
 
 
@@ -157,6 +186,98 @@ def _hidden_main() -> Iterator[None]:
             yield
         finally:
             spawn.get_preparation_data = usual
+
+
+if sys.platform == "linux":
+    from multiprocessing import forkserver, popen_forkserver
+
+    class _Template(forkserver.ForkServer):
+        """A process that has loaded modules, and forks others: that of Python, but it finds modules where this process
+        does, can be ended, and is nobody else's.
+
+        It runs no code of torch, which would start threads: to fork them may deadlock.
+        """
+
+        def __init__(self, modules: Sequence[str]) -> None:
+            super().__init__()
+            self.folder = tempfile.mkdtemp(prefix="nlclean-")  # for nobody else to look into
+            self._forkserver_address = os.path.join(self.folder, "template")
+            try:
+                with socket.socket(socket.AF_UNIX) as listener:
+                    listener.bind(self._forkserver_address)
+                    listener.listen()
+                    end, self._end = _Context().Pipe(duplex=False)
+                    with end:
+                        asked = (self.folder, listener, end, modules)
+                        self.process = _Context().Process(target=_fork_others, args=asked, daemon=True)
+                        self.process.start()
+            except BaseException:
+                shutil.rmtree(self.folder)
+                raise
+            self._forkserver_alive_fd = self._end.fileno()
+
+        def ensure_running(self) -> None:
+            """It runs, or nobody can connect to it."""
+
+        def close(self) -> None:
+            self._end.close()
+            self.process.kill()
+            self.process.join()
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    class _Forked(popen_forkserver.Popen):
+        """A process forked from a template."""
+
+        def __init__(self, process: BaseProcess, template: _Template) -> None:
+            self.template = template
+            super().__init__(process)  # type: ignore[no-untyped-call]
+
+        def _launch(self, process: BaseProcess) -> None:
+            """As Python does it."""
+            content = io.BytesIO()
+            set_spawning_popen(self)
+            try:
+                reduction.dump(spawn.get_preparation_data(process.name), content)
+                reduction.dump(process, content)
+            finally:
+                set_spawning_popen(None)
+            self.sentinel, end = self.template.connect_to_new_process(self._fds)  # type: ignore[attr-defined]
+            # it hears that this process has ended when the copy of `end` is closed
+            ends = os.dup(end), self.sentinel
+            self.finalizer = util.Finalize(self, util.close_fds, ends)  # type: ignore[attr-defined]
+            with open(end, "wb") as file:
+                file.write(content.getbuffer())
+            self.pid = forkserver.read_signed(self.sentinel)
+
+    def _template_of(modules: Sequence[str]) -> _Template | None:
+        """None where no process can be started, or the path of its socket is too long."""
+        with suppress(OSError):
+            return _Template(modules)
+        return None
+
+    def _fork_others(folder: str, listener: socket.socket, end: Connection, modules: Sequence[str]) -> None:
+        """What a template does, until the process that it is for has ended."""
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # as in `_begin`
+        gc.disable()
+        for name in modules:
+            with suppress(Exception):  # who needs it says what is wrong
+                import_module(name)
+        gc.freeze()  # what is never looked through stays shared
+        gc.enable()
+        try:
+            with suppress(OSError):  # no more processes
+                forkserver.main(listener.detach(), end.fileno(), [])
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+else:
+    _Template = None
+
+    def _template_of(modules: Sequence[str]) -> None:
+        """Processes are spawned."""
+
+
+_template: _Template | None = None  # that processes are forked from
 
 
 def _begin(initializer: Callable[..., object] | None, initargs: tuple[Any, ...]) -> None:
