@@ -4,6 +4,9 @@ The processes are spawned: a fork of a process in which torch runs threads may d
 `multiprocessing` spawns first imports the `__main__` of its parent. A script without `if __name__ == "__main__"` would
 run again in every worker, and what is no file (stdin, a notebook) cannot be imported at all. Ours start without it.
 So what they are to do must be importable: functions and classes of `__main__` do not exist there.
+
+To import torch takes each of them two seconds. On Linux one process that was spawned can do that for all, and is then
+forked: it has run nothing of torch, and has no threads of it.
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from importlib import import_module
-from multiprocessing import reduction, spawn, util
+from multiprocessing import reduction, resource_tracker, spawn, util
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnContext, SpawnProcess, set_spawning_popen
 from multiprocessing.process import BaseProcess
@@ -191,22 +194,21 @@ def _hidden_main() -> Iterator[None]:
 if sys.platform == "linux":
     from multiprocessing import forkserver, popen_forkserver
 
-    class _Template(forkserver.ForkServer):
-        """A process that has loaded modules, and forks others: that of Python, but it finds modules where this process
-        does, can be ended, and is nobody else's.
+    class _Template:
+        """A process that has loaded modules, and forks others: the fork server of Python, but it finds modules where
+        this process does, can be ended, and is nobody else's.
 
         It runs no code of torch, which would start threads: to fork them may deadlock.
         """
 
         def __init__(self, modules: Sequence[str]) -> None:
-            super().__init__()
             self.folder = tempfile.mkdtemp(prefix="nlclean-")  # for nobody else to look into
-            self._forkserver_address = os.path.join(self.folder, "template")
+            self.address = os.path.join(self.folder, "template")
             try:
                 with socket.socket(socket.AF_UNIX) as listener:
-                    listener.bind(self._forkserver_address)
+                    listener.bind(self.address)
                     listener.listen()
-                    end, self._end = _Context().Pipe(duplex=False)
+                    end, self.end = _Context().Pipe(duplex=False)  # it is there as long as this end is open
                     with end:
                         asked = (self.folder, listener, end, modules)
                         self.process = _Context().Process(target=_fork_others, args=asked, daemon=True)
@@ -214,13 +216,27 @@ if sys.platform == "linux":
             except BaseException:
                 shutil.rmtree(self.folder)
                 raise
-            self._forkserver_alive_fd = self._end.fileno()
 
-        def ensure_running(self) -> None:
-            """It runs, or nobody can connect to it."""
+        def fork(self, descriptors: Sequence[int]) -> tuple[int, int]:
+            """Two descriptors: what tells the number of a new process, and later its exit code; what that one reads."""
+            told, tells = os.pipe()
+            reads, written = os.pipe()
+            try:
+                with socket.socket(socket.AF_UNIX) as client:
+                    client.connect(self.address)
+                    tracker: Any = resource_tracker.getfd()  # of semaphores
+                    reduction.sendfds(client, [reads, tells, self.end.fileno(), tracker, *descriptors])
+            except BaseException:
+                os.close(told)
+                os.close(written)
+                raise
+            finally:
+                os.close(tells)
+                os.close(reads)
+            return told, written
 
         def close(self) -> None:
-            self._end.close()
+            self.end.close()
             self.process.kill()
             self.process.join()
             shutil.rmtree(self.folder, ignore_errors=True)
@@ -241,9 +257,8 @@ if sys.platform == "linux":
                 reduction.dump(process, content)
             finally:
                 set_spawning_popen(None)
-            self.sentinel, end = self.template.connect_to_new_process(self._fds)  # type: ignore[attr-defined]
-            # it hears that this process has ended when the copy of `end` is closed
-            ends = os.dup(end), self.sentinel
+            self.sentinel, end = self.template.fork(self._fds)  # type: ignore[attr-defined]
+            ends = os.dup(end), self.sentinel  # it hears that this process has ended when they are closed
             self.finalizer = util.Finalize(self, util.close_fds, ends)  # type: ignore[attr-defined]
             with open(end, "wb") as file:
                 file.write(content.getbuffer())

@@ -1,7 +1,8 @@
 """`Job`: one network to train, as plain data; `run_jobs` does one after the other or, on a CPU, several side by side.
 
 A job can be pickled: it runs in this process, in a worker process, or on another machine that shares the run folder.
-Of all jobs only that with planted errors waits for others, the cross-fitted ones.
+Of all jobs only that with planted errors waits for others, the cross-fitted ones of its view. A job of another view
+that is done in any case is begun with them, and waited for when it is needed.
 
 A worker has one thread of torch: two networks with a thread each take less time than one after the other with two
 threads, and far less on a machine that does other work. What it reads is mapped from a file, so that all share the
