@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 SOUND = ("sample_rate", "patch_seconds")  # of a plan
 HASHED = 1e-4  # seconds to read and hash a file
 NEARLY_ALL = 0.9  # of the files
-SHARED = 1000  # rows from which on files are decoded and networks trained by several processes
+SHARED = 1000  # rows from which on several processes train networks
 
 
 class EvidenceSource(Protocol):
@@ -108,17 +108,13 @@ def workers_ready(
     manifest: Manifest, config: AuditConfig, *, evidence: Evidence | None = None, ranks: Ranks | None = None
 ) -> AbstractContextManager[None]:
     """What worker processes need, who would load torch for two seconds each, is loaded once, while this process gets
-    ready itself; where an audit has several. `evidence` and `ranks` as in `source_of`.
+    ready itself; where several train networks. `evidence` and `ranks` as in `source_of`.
     """
     on_cpu = config.device == "cpu" or (config.device == "auto" and not may_have_gpu())
-    needed = {
-        "cleanlab_lite.data.decode": manifest.uris is not None,
-        "cleanlab_lite.train.jobs": config.heads != "closed" and on_cpu,
-    }
-    modules = [name for name, does in needed.items() if does]
     several = (config.workers or cores()) > 1 and len(manifest) >= SHARED
-    elsewhere = evidence is not None or ranks is not None or config.devices > 1
-    return forked_from(*modules) if modules and several and not elsewhere else nullcontext()
+    here = on_cpu and evidence is None and ranks is None and config.devices == 1
+    train = config.heads != "closed" and several and here
+    return forked_from("cleanlab_lite.train.jobs") if train else nullcontext()
 
 
 @dataclass(frozen=True)

@@ -58,9 +58,9 @@ EPOCHS, EPOCHS_OF_VECTORS = 2, 5  # the first is not timed: memory is new then, 
 ROWS = 512  # of a clean pass: two batches
 HEAVY = 2.5  # seconds of one epoch on `ROWS`, as they are estimated: such networks are shown batches of `LIGHT` rows
 LIGHT = 8
-FORKED = sys.platform == "linux"  # workers are, from a process that has loaded all that they need by then
-WORKER = 0.2 if FORKED else 4.0  # seconds to start one; else it imports torch, and what torch imports with its use
-DECODERS = 0.2 if FORKED else 1.0  # seconds to start those
+# seconds to start one: on Linux it is forked from a process that has loaded torch, else it loads that itself
+WORKER = 0.2 if sys.platform == "linux" else 4.0
+DECODERS = 1.0  # seconds to start those
 
 
 def forecast(manifest: Manifest, plan: Plan, config: AuditConfig) -> Forecast:
