@@ -143,6 +143,10 @@ def test_what_was_begun_stops_and_fails_like_the_rest(crew, tmp_path):
     with pytest.raises(StoppedEarly):
         do(crew, ("steps", (60, tmp_path / "other")), clock=Clock(1e-9))
     assert (tmp_path / "begun").read_text() == "left" and not crew.begun
+    crew.begin(("until", tmp_path / "never"), Answers())
+    do(crew, ("square", 2))
+    crew.close()
+    assert not crew.begun
     crew.begin(("fail", None), Answers())
     with pytest.raises(ConfigError, match="it cannot be"):
         do(crew, ("steps", (60, tmp_path / "other")))

@@ -106,6 +106,7 @@ class Crew:
         for worker in self._workers:
             worker.end()
         self._workers.clear()
+        self._begun.clear()
 
     def do(self, errands: Sequence[Any], listener: Listener, clock: Clock, *, workers: int) -> None:
         """Do all of them, at most `workers` at a time, beside what was begun.
@@ -188,7 +189,7 @@ class _Round:
 
     def give_out(self) -> None:
         most = max(1, min(self.workers, self.crew.size) - self.crew._lost)
-        room = min(most - len(self.busy), len(self.waiting))
+        room = max(0, min(most - len(self.busy), len(self.waiting)))
         self.crew.start(min(most, len(self.busy) + room))  # all at once: starting takes seconds
         for worker in [worker for worker in self.crew._workers if worker.errand is None][:room]:
             worker.errand = self.waiting.popleft()

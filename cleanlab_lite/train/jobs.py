@@ -355,7 +355,7 @@ def side_by_side(jobs: Sequence[Job], bench: Bench, run: Run, clock: Clock, also
     Arguments and what is raised as those of `run_jobs`."""
     crew, left = bench.crew, [job for job in jobs if not run.done(job.stage)]
     begun = {errand.job.stage for errand in crew.begun} if isinstance(crew, Crew) else set[str]()
-    awaited = not begun.isdisjoint(job.stage for job in left)
+    awaited = [job for job in left if job.stage in begun]
     workers = workers_for(jobs, bench, also)
     if crew is None or not left or not (awaited or workers > 1):
         return
@@ -365,8 +365,8 @@ def side_by_side(jobs: Sequence[Job], bench: Bench, run: Run, clock: Clock, also
     before = clock.done + sum(job.teaching.epochs for job in earlier)
     total = clock.total or sum(job.teaching.epochs for job in jobs)
     if isinstance(crew, Crew) and awaited:
-        crew.finish(_Together(left, run, clock, before, total), clock)
-        return
+        crew.finish(_Together(awaited, run, clock, before, total), clock)
+        return side_by_side(jobs, bench, run, clock, also)
     elsewhere = [also] if also and also[0].stage not in begun and not run.done(also[0].stage) else []
     if elsewhere and isinstance(crew, Crew):
         [(job, there)] = elsewhere
