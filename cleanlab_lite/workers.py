@@ -103,20 +103,23 @@ def start(target: Callable[..., object], *args: Any, daemon: bool = True) -> Bas
 def forked_from(*modules: str) -> Iterator[None]:
     """In the block processes are forked from one that has loaded these modules, and need not load them each.
 
-    It begins with that at once. Where it cannot be started, inside such a block, and on other systems than Linux,
-    processes are spawned as ever.
+    It begins with that at once, and is there until the last of such blocks ends; one inside another has the modules of
+    that. Where it cannot be started, and on other systems than Linux, processes are spawned as ever.
     """
     global _template
-    template = _template_of(modules) if _template is None and may_start() else None
+    template = _template or (_template_of(modules) if may_start() else None)
     if template is None:
         yield
         return
     _template = template
+    template.blocks += 1
     try:
         yield
     finally:
-        _template = None
-        template.close()
+        template.blocks -= 1
+        if not template.blocks:
+            _template = None
+            template.close()
 
 
 def pipe() -> tuple[Connection, Connection]:
@@ -202,6 +205,7 @@ if sys.platform == "linux":
         """
 
         def __init__(self, modules: Sequence[str]) -> None:
+            self.blocks = 0  # that use it
             self.folder = tempfile.mkdtemp(prefix="nlclean-")  # for nobody else to look into
             self.address = os.path.join(self.folder, "template")
             try:
