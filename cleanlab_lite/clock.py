@@ -38,6 +38,7 @@ class Clock:
         self._epochs: dict[str, int] = {}  # by stage of the run: of every network of this part, discarded ones too
         self._planned = 0.0  # of all of them
         self._where = ""  # what was looked at last
+        self._told: Progress | None = None  # last
 
     def __call__(self, progress: Progress) -> None:
         """Pass an event on. Raises StoppedEarly when the time is up and the stage is not over."""
@@ -60,6 +61,7 @@ class Clock:
                 done = part.beyond(done) if part is not None else done
                 share, left = self._course.hear(progress.stage, done, found=found)
             progress = replace(progress, share=share, left=left)
+        self._told = progress
         self.on_progress(progress)
 
     def _hear(self, *, found: bool) -> tuple[float, float]:
@@ -123,9 +125,12 @@ class Clock:
         self._epochs[stage] = epochs
 
     def ahead(self, part: str, epochs: int) -> None:
-        """A network of a later part of the forecast has come so far, beside those of this one."""
+        """A network of a later part of the forecast has come so far, beside those of this one. What was told is told
+        once more, with that."""
         if self._course is not None and part in self._forecast:
             self._course.ahead(part, epochs / self._forecast[part].epochs)
+        if self._told is not None and self._told.stage == "train":
+            self.tell(self._told)
 
     def found(self, stage: str, epochs: int) -> None:
         """An earlier process has trained the network of a stage."""

@@ -38,7 +38,7 @@ from cleanlab_lite.report.reviewed import Reviewed, reviewed
 from cleanlab_lite.run import Run, RunFolder
 from cleanlab_lite.run.layout import REPORT
 from cleanlab_lite.run.report import ReportTable
-from cleanlab_lite.sources import source_of
+from cleanlab_lite.sources import source_of, workers_ready
 from cleanlab_lite.train.warm_start import read_warm_start
 
 if TYPE_CHECKING:
@@ -149,7 +149,8 @@ def audit(
         chosen = _configure(config, options)
         manifest = _manifest_of(data, labels, classes, asked, on_progress)
         evidence = own_evidence(manifest, history=history, pred_probs=pred_probs)
-        return _audit(manifest, chosen, evidence, warm_start, trusted, out, on_progress)
+        with workers_ready(manifest, chosen, evidence=evidence):
+            return _audit(manifest, chosen, evidence, warm_start, trusted, out, on_progress)
 
 
 def _audit(

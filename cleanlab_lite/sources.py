@@ -31,9 +31,9 @@ from cleanlab_lite.matrices import Masked, Matrix, Softmax, UnitRows
 from cleanlab_lite.progress import OnProgress, Progress
 from cleanlab_lite.report.warnings import costs
 from cleanlab_lite.run import Run, layout
-from cleanlab_lite.train.planned import plan_of_regression
+from cleanlab_lite.train.planned import may_have_gpu, plan_of_regression
 from cleanlab_lite.train.task import DATA, ENCODER, FILTERS, STATISTICS
-from cleanlab_lite.workers import may_start
+from cleanlab_lite.workers import cores, forked_from, may_start
 
 if TYPE_CHECKING:
     from cleanlab_lite.train.planned import Plan
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 SOUND = ("sample_rate", "patch_seconds")  # of a plan
 HASHED = 1e-4  # seconds to read and hash a file
 NEARLY_ALL = 0.9  # of the files
+SHARED = 1000  # rows from which on several processes train networks
 
 
 class EvidenceSource(Protocol):
@@ -103,6 +104,19 @@ def source_of(
     return Proxies(plan, config, warm, decided, ranks)
 
 
+def workers_ready(
+    manifest: Manifest, config: AuditConfig, *, evidence: Evidence | None = None, ranks: Ranks | None = None
+) -> AbstractContextManager[None]:
+    """What worker processes need, who would load torch for two seconds each, is loaded once, while this process gets
+    ready itself; where several train networks. `evidence` and `ranks` as in `source_of`.
+    """
+    on_cpu = config.device == "cpu" or (config.device == "auto" and not may_have_gpu())
+    several = (config.workers or cores()) > 1 and len(manifest) >= SHARED
+    here = on_cpu and evidence is None and ranks is None and config.devices == 1
+    train = config.heads != "closed" and several and here
+    return forked_from("cleanlab_lite.train.jobs") if train else nullcontext()
+
+
 @dataclass(frozen=True)
 class Proxies:
     """Proxies are trained, as was planned."""
@@ -127,7 +141,7 @@ class Proxies:
         return forecast(manifest, self.plan, self.config)
 
     def look(self, manifest: Manifest, run: Run, clock: Clock) -> Seen:
-        with self._together() as ranks:
+        with self._together() as ranks, workers_ready(manifest, self.config, ranks=ranks):
             return self._look(manifest, run, clock, ranks)
 
     def _together(self) -> AbstractContextManager[Ranks | None]:

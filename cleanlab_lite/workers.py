@@ -4,23 +4,32 @@ The processes are spawned: a fork of a process in which torch runs threads may d
 `multiprocessing` spawns first imports the `__main__` of its parent. A script without `if __name__ == "__main__"` would
 run again in every worker, and what is no file (stdin, a notebook) cannot be imported at all. Ours start without it.
 So what they are to do must be importable: functions and classes of `__main__` do not exist there.
+
+To import torch takes each of them two seconds. On Linux one process that was spawned can do that for all, and is then
+forked: it has run nothing of torch, and has no threads of it.
 """
 
 from __future__ import annotations
 
+import gc
+import io
 import multiprocessing
 import os
+import shutil
 import signal
+import socket
 import sys
+import tempfile
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
-from multiprocessing import spawn
+from contextlib import contextmanager, suppress
+from importlib import import_module
+from multiprocessing import reduction, resource_tracker, spawn, util
 from multiprocessing.connection import Connection
-from multiprocessing.context import SpawnContext, SpawnProcess
+from multiprocessing.context import SpawnContext, SpawnProcess, set_spawning_popen
 from multiprocessing.process import BaseProcess
 from typing import Any, TypeVar
 
@@ -90,6 +99,29 @@ def start(target: Callable[..., object], *args: Any, daemon: bool = True) -> Bas
     return process
 
 
+@contextmanager
+def forked_from(*modules: str) -> Iterator[None]:
+    """In the block processes are forked from one that has loaded these modules, and need not load them each.
+
+    It begins with that at once, and is there until the last of such blocks ends; one inside another has the modules of
+    that. Where it cannot be started, and on other systems than Linux, processes are spawned as ever.
+    """
+    global _template
+    template = _template or (_template_of(modules) if may_start() else None)
+    if template is None:
+        yield
+        return
+    _template = template
+    template.blocks += 1
+    try:
+        yield
+    finally:
+        template.blocks -= 1
+        if not template.blocks:
+            _template = None
+            template.close()
+
+
 def pipe() -> tuple[Connection, Connection]:
     """Two ends: one to keep, one to give to a process."""
     return _Context().Pipe()
@@ -126,11 +158,14 @@ def may_start() -> bool:
 
 
 class _Process(SpawnProcess):
-    """A spawned process without the `__main__` of its parent."""
+    """A process without the `__main__` of its parent: forked where there is what to fork it from, or else spawned."""
 
     @staticmethod
     def _Popen(process_obj: BaseProcess) -> Any:
         with _hidden_main():
+            if _template is not None:
+                with suppress(OSError, EOFError):  # it was ended
+                    return _Forked(process_obj, _template)
             return SpawnProcess._Popen(process_obj)  # type: ignore[attr-defined]
 
 
@@ -157,6 +192,111 @@ def _hidden_main() -> Iterator[None]:
             yield
         finally:
             spawn.get_preparation_data = usual
+
+
+if sys.platform == "linux":
+    from multiprocessing import forkserver, popen_forkserver
+
+    class _Template:
+        """A process that has loaded modules, and forks others: the fork server of Python, but it finds modules where
+        this process does, can be ended, and is nobody else's.
+
+        It runs no code of torch, which would start threads: to fork them may deadlock.
+        """
+
+        def __init__(self, modules: Sequence[str]) -> None:
+            self.blocks = 0  # that use it
+            self.folder = tempfile.mkdtemp(prefix="nlclean-")  # for nobody else to look into
+            self.address = os.path.join(self.folder, "template")
+            try:
+                with socket.socket(socket.AF_UNIX) as listener:
+                    listener.bind(self.address)
+                    listener.listen()
+                    end, self.end = _Context().Pipe(duplex=False)  # it is there as long as this end is open
+                    with end:
+                        asked = (self.folder, listener, end, modules)
+                        self.process = _Context().Process(target=_fork_others, args=asked, daemon=True)
+                        self.process.start()
+            except BaseException:
+                shutil.rmtree(self.folder)
+                raise
+
+        def fork(self, descriptors: Sequence[int]) -> tuple[int, int]:
+            """Two descriptors: what tells the number of a new process, and later its exit code; what that one reads."""
+            told, tells = os.pipe()
+            reads, written = os.pipe()
+            try:
+                with socket.socket(socket.AF_UNIX) as client:
+                    client.connect(self.address)
+                    tracker: Any = resource_tracker.getfd()  # of semaphores
+                    reduction.sendfds(client, [reads, tells, self.end.fileno(), tracker, *descriptors])
+            except BaseException:
+                os.close(told)
+                os.close(written)
+                raise
+            finally:
+                os.close(tells)
+                os.close(reads)
+            return told, written
+
+        def close(self) -> None:
+            self.end.close()
+            self.process.kill()
+            self.process.join()
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    class _Forked(popen_forkserver.Popen):
+        """A process forked from a template."""
+
+        def __init__(self, process: BaseProcess, template: _Template) -> None:
+            self.template = template
+            super().__init__(process)  # type: ignore[no-untyped-call]
+
+        def _launch(self, process: BaseProcess) -> None:
+            """As Python does it."""
+            content = io.BytesIO()
+            set_spawning_popen(self)
+            try:
+                reduction.dump(spawn.get_preparation_data(process.name), content)
+                reduction.dump(process, content)
+            finally:
+                set_spawning_popen(None)
+            self.sentinel, end = self.template.fork(self._fds)  # type: ignore[attr-defined]
+            ends = os.dup(end), self.sentinel  # it hears that this process has ended when they are closed
+            self.finalizer = util.Finalize(self, util.close_fds, ends)  # type: ignore[attr-defined]
+            with open(end, "wb") as file:
+                file.write(content.getbuffer())
+            self.pid = forkserver.read_signed(self.sentinel)
+
+    def _template_of(modules: Sequence[str]) -> _Template | None:
+        """None where no process can be started, or the path of its socket is too long."""
+        with suppress(OSError):
+            return _Template(modules)
+        return None
+
+    def _fork_others(folder: str, listener: socket.socket, end: Connection, modules: Sequence[str]) -> None:
+        """What a template does, until the process that it is for has ended."""
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # as in `_begin`
+        gc.disable()
+        for name in modules:
+            with suppress(Exception):  # who needs it says what is wrong
+                import_module(name)
+        gc.freeze()  # what is never looked through stays shared
+        gc.enable()
+        try:
+            with suppress(OSError):  # no more processes
+                forkserver.main(listener.detach(), end.fileno(), [])
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+else:
+    _Template = None
+
+    def _template_of(modules: Sequence[str]) -> None:
+        """Processes are spawned."""
+
+
+_template: _Template | None = None  # that processes are forked from
 
 
 def _begin(initializer: Callable[..., object] | None, initargs: tuple[Any, ...]) -> None:

@@ -162,4 +162,5 @@ def main() -> NoReturn:
     except SystemExit as ended:
         if ended.code == ExitCode.INTERRUPTED:  # what ends from here on is not to be interrupted again
             signal.signal(signal.SIGINT, signal.SIG_IGN)
+        gc.freeze()  # or Python looks through all that torch has made once more at its end, for half a second
         raise

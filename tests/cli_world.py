@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -188,7 +189,7 @@ def fake_pipeline(monkeypatch: pytest.MonkeyPatch, audit: Any) -> None:
     """Put `audit` in the place of the pipeline's, and a source of evidence that is none."""
     pipeline, sources = ModuleType("cleanlab_lite.pipeline"), ModuleType("cleanlab_lite.sources")
     pipeline.__dict__.update(run_audit=audit, run_key=lambda *_: "ab" * 32)
-    sources.__dict__.update(source_of=fake_source)
+    sources.__dict__.update(source_of=fake_source, workers_ready=lambda *_, **__: nullcontext())
     for module in (pipeline, sources):
         monkeypatch.setitem(sys.modules, module.__name__, module)
 

@@ -21,7 +21,7 @@ class Unwilling(Exception):
 
 def do(errand: tuple[str, Any], clock: Clock) -> Any:
     """("square", 3), ("die", file that counts), ("fail", ...), ("wait", seconds): in C, without a word,
-    ("steps", (seconds, file)): until told to stop."""
+    ("steps", (seconds, file)): until told to stop, ("until", file): until it is there."""
     what, given = errand
     pulse = clock.pulse(1, what)
     if what == "die":
@@ -38,6 +38,11 @@ def do(errand: tuple[str, Any], clock: Clock) -> Any:
     if what == "wait":
         time.sleep(given)
         return "waited"
+    if what == "until":
+        while not Path(given).exists():
+            time.sleep(0.005)
+            pulse.step()
+        return "there"
     if what == "steps":
         seconds, path = given
         end = time.monotonic() + seconds

@@ -115,6 +115,44 @@ def test_all_stop_when_the_time_is_up_but_not_before_something_is_done(crew, tmp
     assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "two"]
 
 
+def test_what_was_begun_goes_on_beside_the_rest_and_is_finished_at_last(crew, tmp_path):
+    begun, ended = Answers(), Answers()
+    crew.begin(("until", tmp_path / "signal"), begun)
+    for _ in range(2):
+        assert do(crew, ("square", 2), ("square", 3)).answers == {0: 4, 1: 9}
+    assert crew.begun == [("until", tmp_path / "signal")]
+    (tmp_path / "signal").touch()
+    crew.finish(ended, Clock())
+    assert ended.answers == {0: "there"} and not begun.answers and not crew.begun
+    assert do(crew, ("square", 4)).answers == {0: 16}
+
+
+def test_what_was_begun_is_done_once_more_where_its_worker_died(crew, tmp_path):
+    begun = Answers()
+    crew.begin(("die", (tmp_path / "count", 1)), begun)
+    do(crew, ("square", 2))
+    crew.finish(begun, Clock())
+    assert begun.answers == {0: "alive"} and begun.deaths == [(0, -signal.SIGKILL)]
+    crew.begin(("die", (tmp_path / "more", 9)), begun)
+    with pytest.raises(WorkerDied, match="ended twice"):
+        crew.finish(begun, Clock())
+
+
+def test_what_was_begun_stops_and_fails_like_the_rest(crew, tmp_path):
+    crew.begin(("steps", (60, tmp_path / "begun")), Answers())
+    with pytest.raises(StoppedEarly):
+        do(crew, ("steps", (60, tmp_path / "other")), clock=Clock(1e-9))
+    assert (tmp_path / "begun").read_text() == "left" and not crew.begun
+    crew.begin(("until", tmp_path / "never"), Answers())
+    do(crew, ("square", 2))
+    crew.close()
+    assert not crew.begun
+    crew.begin(("fail", None), Answers())
+    with pytest.raises(ConfigError, match="it cannot be"):
+        do(crew, ("steps", (60, tmp_path / "other")))
+    assert not crew.begun
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ZeroDivisionError])
 def test_nobody_is_left_when_this_process_is_interrupted(crew, tmp_path, error):
     class Interrupted(Answers):

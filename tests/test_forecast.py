@@ -137,7 +137,6 @@ def test_a_network_of_a_later_part_moves_the_line_and_is_not_counted_twice():
         networks.end_epoch(epoch)
     for epochs in (2, 4, 6, 8, 10):
         clock.ahead("pixels", epochs)
-        clock.tell(Progress("train", 60, 60, "epochs", "pixels: network 1 of 3"))
     shares, left = [event.share for event in heard[-6:]], [event.left for event in heard[-6:]]
     assert all(np.diff(shares) > 0.01) and all(np.diff(left) < 0)
     clock.begin("pixels")

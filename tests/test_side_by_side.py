@@ -269,15 +269,20 @@ class Listening(Clock):
         super().ahead(part, epochs)
 
 
-def test_what_is_trained_on_another_view_in_any_case_is_trained_beside_the_first(tmp_path, lasting, monkeypatch):
-    do, rounds, seen = Crew.do, [], {}
+def test_what_is_trained_on_another_view_in_any_case_is_begun_beside_the_first(tmp_path, lasting, monkeypatch):
+    do, begin, rounds, begun, seen = Crew.do, Crew.begin, [], [], {}
     heard: list[Progress] = []
 
     def counting(crew: Crew, errands: list[Any], *rest: Any, **options: Any) -> None:
         rounds.append([errand.job.stage for errand in errands])
         do(crew, errands, *rest, **options)
 
+    def beginning(crew: Crew, errand: Any, *rest: Any) -> None:
+        begun.append(errand.job.stage)
+        begin(crew, errand, *rest)
+
     monkeypatch.setattr(Crew, "do", counting)
+    monkeypatch.setattr(Crew, "begin", beginning)
     turned = replace(WORLD, features=WORLD.features[:, ::-1])
     there = Task.of(WORLD.labels, 3, inputs_of(turned), view="turned")
     open_ = replace(PLAN, epochs=0)
@@ -291,12 +296,22 @@ def test_what_is_trained_on_another_view_in_any_case_is_trained_beside_the_first
         assert told[-1] == (8, 8) and max(done for done, _ in told) == 8
         heard.clear()
     tried, epochs = others.foremost.stage, others.foremost.teaching.epochs
-    assert clock.early == [("turned", epoch + 1) for epoch in range(epochs)]  # so that the line of progress moves
-    assert tried.startswith("turned-trial-")
-    assert rounds == [[tried, "proxy-0", "proxy-1", "proxy-2"], ["turned-proxy-1", "turned-proxy-2"]]
+    assert clock.early[0] == ("turned", 1) and clock.early[-1][1] <= epochs  # so that the line of progress moves
+    assert begun == [tried] and tried.startswith("turned-trial-")
+    assert rounds[0] == ["proxy-0", "proxy-1", "proxy-2"] and rounds[-1] == ["turned-proxy-1", "turned-proxy-2"]
     assert_same(seen[True][0], seen[False][0])
     np.testing.assert_array_equal(seen[True][1].history.margin, seen[False][1].history.margin)
     np.testing.assert_array_equal(seen[True][1].pred_probs, seen[False][1].pred_probs)
+
+
+def test_networks_of_the_first_view_do_not_wait_for_that_of_another(tmp_path, own):
+    there = Task.of(WORLD.labels, 3, inputs_of(WORLD), view="turned")
+    [long] = asked(count=1, epochs=100_000)
+    also = replace(long, stage="also", view="turned"), Bench(there, "cpu", 2**30, own)
+    with Run.start(tmp_path / "run", "world", KEY) as run:
+        watch(TASK, PLAN, CONFIG, run=run, clock=Clock(), crew=own, also=also)
+        assert run.done("planted") and not run.done("also")
+        assert [errand.job.stage for errand in own.begun] == ["also"]
 
 
 @pytest.mark.parametrize("enough", [True, False])

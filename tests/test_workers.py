@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import time
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
@@ -150,6 +152,62 @@ def test_processes_of_the_user_keep_their_main(tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text(OWN_PROCESS)
     done = run("script.py", folder=tmp_path)
     assert (done.stdout, done.stderr) == ("work of __main__\n", "")
+
+
+FORKED = """
+import os, sys
+from multiprocessing import active_children
+print("before the call")
+from cleanlab_lite.workers import forked_from, pool, start
+
+with forked_from("this_is_no_module", "colorsys", "os"), forked_from("nothing"):
+    [template] = active_children()
+    with pool(2) as executor:
+        loaded = executor.submit(eval, "'colorsys' in __import__('sys').modules").result()
+        print(loaded, executor.submit(os.getppid).result() == template.pid)
+    ended = start(os._exit, 3)
+    ended.join()
+    print(ended.exitcode)
+    template.kill()
+    template.join()
+    with pool(1) as executor:
+        print(executor.submit(os.getppid).result() == os.getpid())
+print(active_children(), os.listdir(os.environ["TMPDIR"]))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere processes are spawned")
+def test_workers_are_forked_from_one_that_has_loaded_what_they_need(tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
+    (tmp_path / "script.py").write_text(FORKED)
+    done = run("script.py", folder=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == ["before the call", "True True", "3", "True", "[] []"]
+
+
+KILLED = """
+import os, signal, time
+from multiprocessing import active_children
+from cleanlab_lite.workers import forked_from, start
+with forked_from("os"):
+    worker = start(time.sleep, 60)
+    print(worker.pid, active_children()[0].pid, active_children()[1].pid, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere processes are spawned")
+def test_a_process_that_is_killed_takes_its_template_and_its_workers_with_it(tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
+    done = run("-c", KILLED, folder=tmp_path)
+    assert (done.returncode, done.stderr) == (-signal.SIGKILL, "")
+    end = time.monotonic() + 20
+    while any(Path("/proc", pid).exists() for pid in done.stdout.split()) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not any(Path("/proc", pid).exists() for pid in done.stdout.split())
+    assert not list((tmp_path / "tmp").iterdir())
 
 
 def test_every_worker_is_initialized() -> None:

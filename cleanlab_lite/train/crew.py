@@ -11,7 +11,7 @@ import contextlib
 import time
 import traceback
 import warnings
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
@@ -45,11 +45,20 @@ class Listener(Protocol):
         """Its worker died; it is done once more, or that was the second time."""
 
 
+@dataclass(eq=False)
+class _Errand:
+    number: int
+    content: Any
+    listener: Listener
+    deaths: int = 0  # of workers at it
+    over: bool = False
+
+
 @dataclass
 class _Worker:
     process: BaseProcess
     connection: Connection
-    errand: int | None = None  # that it does
+    errand: _Errand | None = None  # that it does
 
     def tell(self, message: Any) -> bool:
         """Whether it still listens."""
@@ -74,6 +83,7 @@ class Crew:
     def __init__(self, size: int, work: Work) -> None:
         self.size, self.work = size, work
         self._workers: list[_Worker] = []
+        self._begun: list[_Errand] = []
         self._lost = 0
 
     def __enter__(self) -> Crew:
@@ -96,16 +106,36 @@ class Crew:
         for worker in self._workers:
             worker.end()
         self._workers.clear()
+        self._begun.clear()
 
     def do(self, errands: Sequence[Any], listener: Listener, clock: Clock, *, workers: int) -> None:
-        """Do all of them, at most `workers` at a time.
+        """Do all of them, at most `workers` at a time, beside what was begun.
 
         Raises, when all that are under way have come to an end:
             StoppedEarly: the time of `clock` is up.
             WorkerDied: an errand has cost two workers.
             Exception: what an errand has raised.
         """
-        round_ = _Round(self, errands, listener, clock, workers)
+        self._see_to([_Errand(number, content, listener) for number, content in enumerate(errands)], clock, workers)
+
+    def begin(self, errand: Any, listener: Listener) -> None:
+        """Have it done beside what comes next, first of all, and be `finish`ed at last."""
+        self._begun.append(_Errand(0, errand, listener))
+
+    @property
+    def begun(self) -> list[Any]:
+        """Errands that were begun, and are not over."""
+        return [errand.content for errand in self._begun if not errand.over]
+
+    def finish(self, listener: Listener, clock: Clock) -> None:
+        """Wait for what was begun, of which `listener` hears from now on. Raises as `do` does."""
+        self._begun = [errand for errand in self._begun if not errand.over]
+        for number, errand in enumerate(self._begun):
+            errand.number, errand.listener = number, listener
+        self._see_to(self._begun, clock, self.size)
+
+    def _see_to(self, errands: list[_Errand], clock: Clock, workers: int) -> None:
+        round_ = _Round(self, errands, clock, workers)
         try:
             while round_.goes_on():
                 pass
@@ -127,12 +157,13 @@ class Crew:
 
 
 class _Round:
-    """Some errands on their way through a crew."""
+    """Some errands on their way through a crew, beside what was begun."""
 
-    def __init__(self, crew: Crew, errands: Sequence[Any], listener: Listener, clock: Clock, workers: int) -> None:
-        self.crew, self.errands, self.listener, self.clock, self.workers = crew, errands, listener, clock, workers
-        self.waiting = deque(range(len(errands)))
-        self.deaths: Counter[int] = Counter()
+    def __init__(self, crew: Crew, errands: list[_Errand], clock: Clock, workers: int) -> None:
+        self.crew, self.errands, self.clock, self.workers = crew, errands, clock, workers
+        given_out = [worker.errand for worker in self.busy]
+        left = (errand for errand in dict.fromkeys([*crew._begun, *errands]) if not errand.over)
+        self.waiting = deque(errand for errand in left if errand not in given_out)
         self.error: Exception | None = None  # why no more is begun
 
     @property
@@ -140,7 +171,7 @@ class _Round:
         return [worker for worker in self.crew._workers if worker.errand is not None]
 
     def goes_on(self) -> bool:
-        """Give out what is waiting, and listen once. False when all is done."""
+        """Give out what is waiting, and listen once. False when all that is waited for is over."""
         if self.error is None:
             self.give_out()
         busy = self.busy
@@ -152,19 +183,22 @@ class _Round:
                 self.bury(worker)
             else:
                 self.hear(worker, kind, content)
-        return bool(busy) or (bool(self.waiting) and self.error is None)
+        if self.error is not None:
+            return bool(self.busy)
+        return bool(self.waiting) or not all(errand.over for errand in self.errands)
 
     def give_out(self) -> None:
         most = max(1, min(self.workers, self.crew.size) - self.crew._lost)
-        room = min(most - len(self.busy), len(self.waiting))
+        room = max(0, min(most - len(self.busy), len(self.waiting)))
         self.crew.start(min(most, len(self.busy) + room))  # all at once: starting takes seconds
         for worker in [worker for worker in self.crew._workers if worker.errand is None][:room]:
             worker.errand = self.waiting.popleft()
-            if not worker.tell(self.errands[worker.errand]):
+            if not worker.tell(worker.errand.content):
                 self.bury(worker)
 
     def hear(self, worker: _Worker, kind: str, content: Any) -> None:
-        assert worker.errand is not None
+        errand = worker.errand
+        assert errand is not None
         if kind == "look":
             where, moved = content
             self.clock.moved |= moved
@@ -173,11 +207,11 @@ class _Round:
             except StoppedEarly as error:
                 self.stop(error)
         elif kind == "progress":
-            self.listener.heard(worker.errand, content)
+            errand.listener.heard(errand.number, content)
         else:
-            errand, worker.errand = worker.errand, None
+            worker.errand, errand.over = None, True
             if kind == "done":
-                self.listener.done(errand, content)
+                errand.listener.done(errand.number, content)
             elif kind == "failed":
                 self.stop(content)
 
@@ -188,9 +222,9 @@ class _Round:
         self.crew._workers.remove(worker)
         self.crew._lost += 1
         worker.end()
-        self.deaths[errand] += 1
-        self.listener.lost(errand, worker.process.exitcode)
-        if self.deaths[errand] < 2:
+        errand.deaths += 1
+        errand.listener.lost(errand.number, worker.process.exitcode)
+        if errand.deaths < 2:
             self.waiting.appendleft(errand)
             return
         self.stop(

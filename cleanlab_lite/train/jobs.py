@@ -1,7 +1,8 @@
 """`Job`: one network to train, as plain data; `run_jobs` does one after the other or, on a CPU, several side by side.
 
 A job can be pickled: it runs in this process, in a worker process, or on another machine that shares the run folder.
-Of all jobs only that with planted errors waits for others, the cross-fitted ones.
+Of all jobs only that with planted errors waits for others, the cross-fitted ones of its view. A job of another view
+that is done in any case is begun with them, and waited for when it is needed.
 
 A worker has one thread of torch: two networks with a thread each take less time than one after the other with two
 threads, and far less on a machine that does other work. What it reads is mapped from a file, so that all share the
@@ -143,7 +144,7 @@ def run_jobs(
     Side by side where that is sooner: then all are done before the first is given. Else each when it is asked for.
 
     Args:
-        also: a job that is needed later in any case, and is done now where jobs are done side by side.
+        also: a job that is needed later in any case, and is begun now where jobs are done side by side.
 
     Raises:
         StoppedEarly: the time budget is used up. Finished jobs, and how far the present ones came, are saved.
@@ -266,20 +267,17 @@ def workers_for(jobs: Sequence[Job], bench: Bench, also: JobOnBench | None = Non
 
     1 where they are not worth a process, need what a new process does not know, or where memory is short.
     """
-    crew, all_of_them = bench.crew, _where(jobs, bench, also)
+    crew, all_of_them = bench.crew, [*([also] if also else []), *((job, bench) for job in jobs)]
     most = min(crew.size, len(all_of_them)) if crew else 1
     travel = all(_travels(job) for job, _ in all_of_them)
     if isinstance(crew, RankCrew):  # they are there, each with the memory of its own
         return most if travel else 1
+    if crew is not None and crew.begun:  # so are these
+        return len(crew.pids) if travel else 1
     if crew is None or most < 2 or not travel or sum(_seconds(*each) for each in all_of_them) < WORTH:
         return 1
     room = available() + STARTED * len(crew.pids)  # those have it already
     return max(1, int(min(most, room / max(_memory(*each) for each in all_of_them))))
-
-
-def _where(jobs: Sequence[Job], bench: Bench, also: JobOnBench | None) -> list[JobOnBench]:
-    """All jobs, that elsewhere first: it is the longest."""
-    return [*([also] if also else []), *((job, bench) for job in jobs)]
 
 
 def _travels(job: Job) -> bool:
@@ -353,26 +351,37 @@ def do_errand(errand: Errand, clock: Clock) -> dict[str, Any]:
 
 
 def side_by_side(jobs: Sequence[Job], bench: Bench, run: Run, clock: Clock, also: JobOnBench | None = None) -> None:
-    """Do those that are not done, where that is sooner than one after the other; else nothing. Arguments and what is
-    raised as those of `run_jobs`."""
+    """Do those that are not done, where that is sooner than one after the other, or they were begun; else nothing.
+    Arguments and what is raised as those of `run_jobs`."""
+    crew, left = bench.crew, [job for job in jobs if not run.done(job.stage)]
+    begun = {errand.job.stage for errand in crew.begun} if isinstance(crew, Crew) else set[str]()
+    awaited = [job for job in left if job.stage in begun]
     workers = workers_for(jobs, bench, also)
-    left = [(job, of) for job, of in _where(jobs, bench, also) if not run.done(job.stage)]
-    if workers < 2 or bench.crew is None or all(run.done(job.stage) for job in jobs):
+    if crew is None or not left or not (awaited or workers > 1):
         return
-    errands = []
-    for job, of in left:
-        inputs = of.task.views[job.view].inputs
-        shared = (of.mapped(job.view, run), inputs.readable, inputs.offsets)
-        where = (of.device, of.device_limit)
-        errands.append(Errand(job, run.folder.resolve(), of.task.num_classes, *shared, *where))
     earlier = [job for job in jobs if run.done(job.stage)]
     for job in earlier:
         clock.found(job.stage, job.teaching.epochs)
-    before = sum(job.teaching.epochs for job in earlier)
+    before = clock.done + sum(job.teaching.epochs for job in earlier)
     total = clock.total or sum(job.teaching.epochs for job in jobs)
-    uncounted = {also[0].stage} if also else set[str]()
-    together = _Together([job for job, _ in left], run, clock, clock.done + before, total, uncounted)
-    bench.crew.do(errands, together, clock, workers=workers)
+    if isinstance(crew, Crew) and awaited:
+        crew.finish(_Together(awaited, run, clock, before, total), clock)
+        return side_by_side(jobs, bench, run, clock, also)
+    elsewhere = [also] if also and also[0].stage not in begun and not run.done(also[0].stage) else []
+    if elsewhere and isinstance(crew, Crew):
+        [(job, there)] = elsewhere
+        crew.begin(_errand(job, there, run), _Together([job], run, clock, before, total, {job.stage}))
+        elsewhere = []
+    all_of_them = [*elsewhere, *((job, bench) for job in left)]
+    uncounted = {job.stage for job, _ in elsewhere}
+    together = _Together([job for job, _ in all_of_them], run, clock, before, total, uncounted)
+    crew.do([_errand(job, there, run) for job, there in all_of_them], together, clock, workers=workers)
+
+
+def _errand(job: Job, bench: Bench, run: Run) -> Errand:
+    inputs = bench.task.views[job.view].inputs
+    shared = (bench.mapped(job.view, run), inputs.readable, inputs.offsets)
+    return Errand(job, run.folder.resolve(), bench.task.num_classes, *shared, bench.device, bench.device_limit)
 
 
 @dataclass
@@ -384,16 +393,16 @@ class _Together:
     clock: Clock
     before: int  # epochs that were done when they began
     total: int
-    uncounted: set[str]  # stages of jobs that belong to what comes later
+    uncounted: set[str] = field(default_factory=set)  # stages of jobs that belong to what comes later
     reached: dict[int, int] = field(default_factory=dict)  # epochs, by number of the job
 
     def heard(self, errand: int, progress: Progress) -> None:
         job = self.jobs[errand]
         if job.stage in self.uncounted:
             self.clock.ahead(job.view, progress.done)
-        else:
-            self.reached[errand] = max(progress.done, self.reached.get(errand, 0))  # a repeated job begins with less
-            self.clock.trained(job.stage, self.reached[errand])
+            return
+        self.reached[errand] = max(progress.done, self.reached.get(errand, 0))  # a repeated job begins with less
+        self.clock.trained(job.stage, self.reached[errand])
         done = self.before + sum(self.reached.values())
         self.clock.tell(Progress("train", done, self.total, "epochs", job.note))
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -58,7 +59,8 @@ EPOCHS, EPOCHS_OF_VECTORS = 2, 5  # the first is not timed: memory is new then, 
 ROWS = 512  # of a clean pass: two batches
 HEAVY = 2.5  # seconds of one epoch on `ROWS`, as they are estimated: such networks are shown batches of `LIGHT` rows
 LIGHT = 8
-WORKER = 4.0  # seconds to start one: it imports torch, and what torch imports with the first optimiser
+# seconds to start one: on Linux it is forked from a process that has loaded torch, else it loads that itself
+WORKER = 0.2 if sys.platform == "linux" else 4.0
 DECODERS = 1.0  # seconds to start those
 
 
@@ -92,7 +94,8 @@ def forecast(manifest: Manifest, plan: Plan, config: AuditConfig) -> Forecast:
             [view] = plan.beside.views
             seen = reduced(inputs, plan.beside.image_size) if plan.beside.image_size else inputs
             plain = replace(config, planted=0.0, second_split=False)
-            parts.append(_beside(view, time_network(seen, manifest, plan.of_data, plain), plan, plain, first))
+            timed = time_network(seen, manifest, plan.of_data, plain)
+            parts.append(_beside(view, timed, plan, config, first))
     return Forecast((*parts, *after))
 
 
@@ -220,22 +223,18 @@ def _networks(name: str, timed: Timed, plan: Plan, config: AuditConfig, *, rival
 def _beside(view: str, timed: Timed, plan: Plan, config: AuditConfig, first: Timed) -> Part:
     """Networks on the data beside an encoder: the middle between that the first alone is trained, and all of them.
 
-    The first of them is trained beside those of the `first` view, where these are trained side by side.
+    The first of them is trained beside all those of the `first` view, where these are trained side by side.
     """
-    kept, most = schedules(plan.of_data, config, rival=True, first_alone=True)
+    plain = replace(config, planted=0.0, second_split=False)
+    kept, most = schedules(plan.of_data, plain, rival=True, first_alone=True)
     left_out = kept[:1]
     early = 0.0
     if first.workers > 1:
-        together = [wave for wave in schedules(plan, config, rival=True)[0] if wave.networks > 1]
-        one = timed.seconds(left_out)
-        early = one - later(one, first.seconds(together), first.workers)
-    least, usual, longest = (timed.seconds(case) - early for case in (left_out, kept, most))
+        waves, one = schedules(plan, config, rival=True)[0], timed.seconds(left_out)
+        work = sum(wave.networks * first.seconds([replace(wave, networks=1)]) for wave in waves)
+        early = one + first.seconds(waves) - max(one, (one + work) / first.workers)
+    least, usual, longest = (max(timed.seconds(case) - early, 0.0) for case in (left_out, kept, most))
     return Part(view, (least + usual) / 2, least, longest, (epochs_of(left_out) + epochs_of(kept)) / 2)
-
-
-def later(one: float, others: float, workers: int) -> float:
-    """How much later networks are done that `workers` train in `others` seconds, if one more is trained with them."""
-    return max(one, others + one / workers) - others
 
 
 def schedules(

@@ -123,7 +123,7 @@ def command(
 
         warm = read_warm_start(warm_start, dataset, evidence)
     from cleanlab_lite.pipeline import run_key
-    from cleanlab_lite.sources import source_of
+    from cleanlab_lite.sources import source_of, workers_ready
 
     from ..output import json_document
     from ..views.plan import forecast_view, views_in_words
@@ -136,6 +136,8 @@ def command(
         decided, notes = read_decided(trusted, dataset)
         for sentence in notes:
             diagnostics.warn(sentence)
+    if not dry_run:
+        ctx.with_resource(workers_ready(dataset, config, evidence=evidence, ranks=ranks))
     source = source_of(dataset, config, evidence=evidence, warm=warm, decided=decided, ranks=ranks)
     for sentence in shortages(source.facts, out or Path.cwd()):
         diagnostics.warn(sentence)
