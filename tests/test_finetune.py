@@ -170,7 +170,7 @@ PLAIN = Teaching("cnn", "", "ce", "plain", 2, 16, 0.1, 5e-4, flip=True, shift=4,
 @pytest.mark.parametrize("name", NAMES)
 def test_the_plan_says_what_is_trained(name, weights, manifest):
     plan = make_plan(read_manifest(manifest), config_of(name, weights))
-    assert (plan.encoder, plan.proxy, plan.views) == (name, "mlp", ("encoder", "pixels"))
+    assert (plan.encoder, plan.proxy, plan.views) == (name, "mlp", ("encoder", "pixels", "filters"))
     beside = plan.beside
     assert (beside.proxy, beside.weights, beside.loss) == (f"{name}_tuned", weights[name], "gce")
     assert (beside.image_size, beside.enlarged) == (plan.picture_size, SIZE)
