@@ -31,6 +31,7 @@ from cleanlab_lite.pipeline import run_audit, run_key
 from cleanlab_lite.run import Run
 from cleanlab_lite.train.encode import encode
 from cleanlab_lite.train.ensemble import PRECISIONS, prepare
+from cleanlab_lite.train.filters import filtered
 from cleanlab_lite.train.fit import Augmenting, Observation, fit
 from cleanlab_lite.train.jobs import training_settings
 from cleanlab_lite.train.models import build_proxy
@@ -38,6 +39,7 @@ from cleanlab_lite.train.models.encoders import describe_encoder, is_encoder, lo
 from cleanlab_lite.train.plan import make_plan
 from cleanlab_lite.train.planned import Plan
 from cleanlab_lite.train.task import DATA, Task
+from cleanlab_lite.train.views import PIXELS, reduced
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,8 @@ class Finding:
 def look(manifest: Manifest, plan: Plan, config: AuditConfig) -> Inputs:
     """What the proxy of `config` sees: the decoded data, or vectors where it is a frozen encoder.
 
-    Of sounds, those of the encoder beside log-mel statistics, as nlclean's head in closed form has them.
+    Vectors are those of the encoder beside filters, of sounds also log-mel statistics, as nlclean's head in closed form
+    has them.
     """
     inputs = load_inputs(manifest, plan.picture_size, plan.sound, workers=config.workers)
     if not is_encoder(config.proxy):
@@ -84,9 +87,9 @@ def look(manifest: Manifest, plan: Plan, config: AuditConfig) -> Inputs:
     encoder = load_encoder(describe_encoder(plan.encoder, plan.image_size), plan.encoder_weights)
     autocast = PRECISIONS[plan.encoder_precision]
     vectors, _ = encode(inputs, encoder, device=torch.device(plan.device), autocast=autocast)
-    if inputs.offsets is None:
-        return vectors
-    views = (vectors.array, statistics(inputs).array)
+    views = [vectors.array, filtered(reduced(inputs, PIXELS), plan.device, seed=config.seed).array]
+    if inputs.offsets is not None:
+        views.append(statistics(inputs).array)
     return replace(vectors, array=np.concatenate([unit_rows(view) for view in views], axis=1))
 
 
