@@ -142,8 +142,8 @@ def test_probabilities_fall_strictly_along_the_ranking_and_stay_off_the_ends() -
     for p in (calibration.p_mislabel, calibration.p_low, calibration.p_high):
         assert falls_strictly(p, found.score)
         assert 0 < p.min() < p.max() < 1
-    assert (calibration.p_low <= calibration.p_mislabel + 1e-5).all()
-    assert (calibration.p_mislabel <= calibration.p_high + 1e-5).all()
+    assert (calibration.p_low <= calibration.p_mislabel + 1e-4).all()
+    assert (calibration.p_mislabel <= calibration.p_high + 1e-4).all()
 
 
 def test_a_plateau_is_spread_by_rank_around_its_mean() -> None:

@@ -59,7 +59,7 @@ class Calibration:
 
     rate: NoiseRate
     p_mislabel: np.ndarray  # (n,) float64
-    p_low: np.ndarray  # (n,) float64, if the rate were `rate.low`
+    p_low: np.ndarray  # (n,) float64, if as few of these rows were wrong as may be: `rate.low` is beyond it by chance
     p_high: np.ndarray  # (n,) float64
 
     @classmethod

@@ -131,13 +131,19 @@ class Estimators:
         return [self.planted, self.confusion, *more]
 
     @property
-    def interval(self) -> tuple[float, float]:
-        """Both ends, and what chance adds to them in a set of this size."""
+    def ends(self) -> tuple[float, float]:
+        """The least and the most of these rows that may be wrong."""
         low = min(self.rate, self.believed * min(self.classwise, *self.voices))
         way = min(self.unsure / max(UNDECIDED * self.rate, 1e-12), 1.0)
         high = self.rate + way * (self.disagreement - self.rate)
         if self.clear:
             low = max(self.rate - self.unsure, 0.0)
+        return float(low), float(high)
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Both ends, and what chance adds to them in a set of this size."""
+        low, high = self.ends
         chance = [1.96 * np.sqrt(end * (1 - end) / self.rows) for end in (low, max(high, 1 / self.rows))]
         return max(float(low - chance[0]), 0.0), min(float(high + chance[1]), 1.0)
 
@@ -230,9 +236,8 @@ def with_one_more(judged: Calibration, estimators: Estimators, *, near: bool) ->
         found[known] = scale_odds(p[known], rate)
         return found
 
-    low, high = estimators.interval
-    rate = NoiseRate(estimators.rate, low, high, judged.rate.method)
-    return Calibration(rate, at(rate.estimate), at(low), at(high)), estimators
+    rate = NoiseRate(estimators.rate, *estimators.interval, judged.rate.method)
+    return Calibration(rate, at(rate.estimate), *map(at, estimators.ends)), estimators
 
 
 def _crowd(votes: Sequence[np.ndarray], rows: np.ndarray, k: int) -> np.ndarray:
@@ -244,12 +249,12 @@ def _calibration(
     labels: np.ndarray, judged: np.ndarray, p: np.ndarray, ranking: np.ndarray, estimators: Estimators
 ) -> Calibration:
     """Probabilities p of the judged rows at the estimate and at both ends, in their places among n."""
-    low, high = estimators.interval
+    low, high = estimators.ends
     columns = np.full((3, len(labels)), np.nan)
     for column, values in zip(columns, (p, scale_odds(p, low), scale_odds(p, high)), strict=True):
         column[judged] = strictly(values, ranking[judged])
     method = "two clear groups" if estimators.clear else "median of estimators"
-    return Calibration(NoiseRate(estimators.rate, low, high, method), *columns)
+    return Calibration(NoiseRate(estimators.rate, *estimators.interval, method), *columns)
 
 
 def plant(logits: Matrix, labels: np.ndarray, rows: np.ndarray, rng: np.random.Generator) -> Planted:

@@ -276,7 +276,7 @@ def with_rows_of_no_class(
     high = min(rate.high + found.most, 1.0)
     rate = NoiseRate(float(p.mean()), rate.low, max(high, float(p.mean())), f"{rate.method}, hidden classes")
     p = strictly(p, ranking) if evidence.head else p
-    return Calibration(rate, p, scale_odds(p, rate.low), scale_odds(p, rate.high))
+    return Calibration(rate, p, scale_odds(p, float(mislabelled.p_low.mean())), scale_odds(p, rate.high))
 
 
 def with_decisions(evidence: Evidence, ranking: np.ndarray, judged: Calibration, *, seed: int) -> Calibration:
