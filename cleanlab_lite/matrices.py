@@ -4,6 +4,7 @@ are made when they are asked for. Letters: n samples, k classes, d features, b r
 from __future__ import annotations
 
 import math
+import mmap
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -254,6 +255,17 @@ class TopLogits(LazyMatrix):
         result = np.repeat(rest[:, None], self.k, axis=1)
         np.put_along_axis(result, self.classes[rows].astype(np.int64), self.values[rows], axis=1)
         return result
+
+
+def let_go(array: np.ndarray | None) -> None:
+    """Give back the memory of what was read of, or written to, an array in a mapped file: the system's cache has it.
+
+    An array in memory, and a map that keeps what is written to itself, stay as they are.
+    """
+    while isinstance(array, np.ndarray) and not isinstance(array.base, mmap.mmap):
+        array = array.base
+    if isinstance(array, np.memmap) and array.mode != "c" and hasattr(mmap, "MADV_DONTNEED"):
+        array.base.madvise(mmap.MADV_DONTNEED)
 
 
 def held(matrix: Matrix) -> Matrix:
