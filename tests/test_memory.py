@@ -93,6 +93,27 @@ def test_memory_of_one_batch_serves_the_next():
     assert faults(told=False) > 10  # with huge pages a few, else 12,288
 
 
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library has no such setting")
+def test_memory_of_a_training_does_not_lie_beside_what_comes_after_it():
+    code = """
+        import numpy as np
+        from cleanlab_lite.train.jobs import training_settings
+
+        def mib():
+            [line] = (line for line in open("/proc/self/status") if line.startswith("RssAnon"))
+            return int(line.split()[1]) // 1024
+
+        before = mib()
+        with training_settings("cpu"):
+            batches = [np.ones(64 * 2**20, dtype=np.uint8) for _ in range(4)]
+            seen = np.ones(2**20, dtype=np.uint8)  # which stays, above them
+            del batches
+        print(mib() - before)
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True, capture_output=True, text=True)
+    assert int(done.stdout) < 64
+
+
 def in_memory(*files: Path) -> int:
     """KiB of maps of these files that count as memory of this process."""
     parts = re.split(r"^(?=[0-9a-f]+-[0-9a-f]+ )", MAPS.read_text(), flags=re.MULTILINE)
