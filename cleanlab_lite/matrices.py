@@ -4,6 +4,7 @@ are made when they are asked for. Letters: n samples, k classes, d features, b r
 from __future__ import annotations
 
 import math
+import mmap
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,7 +54,8 @@ class LazyMatrix:
             is_mask = isinstance(key, np.ndarray) and key.dtype.kind == "b"
             return self.rows(np.flatnonzero(key) if is_mask else key)
         rows, columns = np.broadcast_arrays(*key)
-        parts = [slice(start, start + FEWEST_ROWS) for start in range(0, len(rows), FEWEST_ROWS)]
+        size = _at_once(self.shape[1])
+        parts = [slice(start, start + size) for start in range(0, len(rows), size)]
         found = [self.rows(rows[part])[np.arange(len(rows[part])), columns[part]] for part in parts]
         return np.concatenate(found) if found else np.zeros(0)
 
@@ -256,6 +258,17 @@ class TopLogits(LazyMatrix):
         return result
 
 
+def let_go(array: np.ndarray | None) -> None:
+    """Give back the memory of what was read of, or written to, an array in a mapped file: the system's cache has it.
+
+    An array in memory, and a map that keeps what is written to itself, stay as they are.
+    """
+    while isinstance(array, np.ndarray) and not isinstance(array.base, mmap.mmap):
+        array = array.base
+    if isinstance(array, np.memmap) and array.mode != "c" and hasattr(mmap, "MADV_DONTNEED"):
+        array.base.madvise(mmap.MADV_DONTNEED)
+
+
 def held(matrix: Matrix) -> Matrix:
     """As an array where it is small enough to be in memory."""
     return np.asarray(matrix) if math.prod(matrix.shape) <= HELD_CELLS else matrix
@@ -272,9 +285,14 @@ def take(matrix: Matrix, rows: np.ndarray) -> Matrix:
 def blocks(matrix: Matrix) -> Iterator[slice]:
     """Consecutive rows of a matrix (n, k), so few that a block of them is small; one empty block where it has none."""
     n, k = matrix.shape
-    size = max(HELD // max(k, 1), FEWEST_ROWS)
+    size = _at_once(k)
     for start in range(0, max(n, 1), size):
         yield slice(start, min(start + size, n))
+
+
+def _at_once(k: int) -> int:
+    """Rows of a block of a matrix (n, k)."""
+    return max(HELD // max(k, 1), FEWEST_ROWS)
 
 
 def per_row(function: Callable[..., np.ndarray], matrix: Matrix, *columns: np.ndarray) -> np.ndarray:

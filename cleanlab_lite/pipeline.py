@@ -23,10 +23,11 @@ from cleanlab_lite.export.manifest import suffix, write_manifest
 from cleanlab_lite.export.policy import Cleaned, Cleaning, apply_policy
 from cleanlab_lite.forecast import Forecast
 from cleanlab_lite.groups import roots
+from cleanlab_lite.judge.ranking import networks_of
 from cleanlab_lite.judge.verdict import Verdict, combine
 from cleanlab_lite.manifest.manifest import Manifest
 from cleanlab_lite.manifest.saved import save_manifest
-from cleanlab_lite.matrices import save_matrix
+from cleanlab_lite.matrices import let_go, save_matrix
 from cleanlab_lite.progress import OnProgress, Progress, ignore
 from cleanlab_lite.report.advice import advise
 from cleanlab_lite.report.annotators import annotators_of, annotators_table, consensus_table
@@ -89,14 +90,24 @@ def _find(manifest: Manifest, config: AuditConfig, source: EvidenceSource, run: 
     """The stages of an audit, each read where an earlier process has done it."""
     run.write(layout.MANIFEST, lambda path: save_manifest(manifest, path))
     seen = source.look(manifest, run, clock)
+    _let_go(manifest, seen)
     clock.tell(Progress("judge", 0, 1, "steps"))
     verdict = _judge(manifest, config.seed, seen)
     run.mark("judge")
+    _let_go(manifest, seen)
     clock.tell(Progress("judge", 1, 1, "steps"))
     clock.tell(Progress("report", 0, 1, "steps"))
     report = _report(manifest, source, run, seen, verdict)
     run.mark("report")
     return report
+
+
+def _let_go(manifest: Manifest, seen: Seen) -> None:
+    """Give back the memory of what a stage has read of files that are mapped, for the next one."""
+    for array in (manifest.features, seen.inputs.array):
+        let_go(array)
+    for networks in networks_of(seen.evidence):
+        networks.need_history().let_go()
 
 
 def _judge(manifest: Manifest, seed: int, seen: Seen) -> Verdict:

@@ -173,10 +173,11 @@ class Proxies:
                 replace(_of_head(manifest, vectors, head, votes), decided=self.decided),
                 arithmetic.search,
             )
-        evidence = self._trained(manifest, views, head, duplicates, run, clock, ranks)
-        if plan.views[0] != DATA["vector"]:  # networks on those rank better without it, see benchmarks/RESULTS.md
-            evidence = replace(evidence, head=head, votes=votes)
-        return Seen(main, duplicates, evidence, arithmetic.search)
+        predicted = None if head is None else head.predicted.copy()  # it is a part of all that halves vote for
+        if plan.views[0] == DATA["vector"]:  # networks on those rank better without it, see benchmarks/RESULTS.md
+            head, votes = None, {}
+        evidence = self._trained(manifest, views, predicted, duplicates, run, clock, ranks)
+        return Seen(main, duplicates, replace(evidence, head=head, votes=votes), arithmetic.search)
 
     def arithmetic(self) -> Arithmetic:
         """On the device of the plan."""
@@ -228,13 +229,16 @@ class Proxies:
         self,
         manifest: Manifest,
         views: dict[str, Inputs],
-        head: HeldOut | None,
+        predicted: np.ndarray | None,
         duplicates: Duplicates,
         run: Run,
         clock: Clock,
         ranks: Ranks | None,
     ) -> Evidence:
-        """What networks saw of the first view, and of the data beside an encoder where they fit as well."""
+        """What networks saw of the first view, and of the data beside an encoder where they fit as well.
+
+        `predicted` (n,) int64 by a head in closed form, where there is one: networks are to come near to it.
+        """
         from cleanlab_lite.train.ensemble import beside, watch, watch_beside  # torch: own evidence does without
         from cleanlab_lite.train.jobs import hire
         from cleanlab_lite.train.task import Task
@@ -247,7 +251,7 @@ class Proxies:
             name: Task.of(labels, k, seen, view=name, copy_of=together, decided=self.decided)
             for name, seen in views.items()
         }
-        rival = None if head is None else Rival(head.predicted, FAR)
+        rival = None if predicted is None else Rival(predicted, FAR)
         main = tasks[plan.views[0]]
         with hire(plan.device, config.workers, ranks) as crew:
             clock.begin("train")

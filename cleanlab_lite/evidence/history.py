@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cleanlab_lite.arrays import largest_other
+from cleanlab_lite.matrices import let_go
 
 HELD_OUT = -1
 STATISTICS_ROWS = 8192  # of logits at a time
@@ -34,6 +35,11 @@ class History:
     def shape(self) -> tuple[int, int, int]:
         """(m, e, n)"""
         return self.loss.shape  # type: ignore[return-value]
+
+    def let_go(self) -> None:
+        """Give back the memory of what was read or written so far, where the curves lie in files."""
+        for curves in (self.loss, self.margin, self.predicted, self.trained_on):
+            let_go(curves)
 
     def seen(self, labels: np.ndarray) -> np.ndarray:
         """(m, n) bool: the proxy trained on the sample with its given label (not held out, not planted)."""

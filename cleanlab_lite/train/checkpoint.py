@@ -52,6 +52,27 @@ class Checkpoint:
     facts: dict[str, Any]  # what must be the same for the training to go on, JSON types
 
 
+class GeneratorStates:
+    """Of every batch of an epoch, in one block: small ones that stay would part the memory that batches leave free."""
+
+    def __init__(self) -> None:
+        self._bytes, self._count = bytearray(), 0
+
+    def append(self, state: Tensor) -> None:
+        """(s,) uint8"""
+        self._bytes += state.numpy().tobytes()
+        self._count += 1
+
+    def __len__(self) -> int:
+        return self._count
+
+    def tensor(self) -> Tensor:
+        """(steps, s) uint8, a copy."""
+        if not self._count:
+            return torch.zeros(0, 0, dtype=torch.uint8)
+        return torch.frombuffer(bytearray(self._bytes), dtype=torch.uint8).reshape(self._count, -1)
+
+
 class CheckpointKeeper:
     """Leaves checkpoints of one stage of a run, at most every `INTERVAL` seconds, and finds the last one."""
 

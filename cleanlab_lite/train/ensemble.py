@@ -361,6 +361,7 @@ class Gathered:
         history = self.history
         history.loss[m], history.margin[m], history.predicted[m] = seen.loss, seen.margin, seen.predicted
         history.trained_on[m] = trained_on
+        history.let_go()  # nobody reads it before all networks are trained
 
     def votes(self) -> tuple[Matrix, np.float32]:
         """(n, k) float32 out-of-sample probabilities, and the factor of logits that makes them such."""

@@ -18,7 +18,7 @@ from cleanlab_lite.clock import Clock, Pulse
 from cleanlab_lite.errors import StoppedEarly
 from cleanlab_lite.evidence.history import LARGEST
 from cleanlab_lite.train.augment import blur_vectors, distort, mask_bands, random_flip, random_roll, random_shift
-from cleanlab_lite.train.checkpoint import Checkpoint, CheckpointKeeper, Snapshot
+from cleanlab_lite.train.checkpoint import Checkpoint, CheckpointKeeper, GeneratorStates, Snapshot
 from cleanlab_lite.train.graphs import Replay
 from cleanlab_lite.train.loader import Batch, Samples
 from cleanlab_lite.train.losses import LOSSES, LossFunction
@@ -209,7 +209,7 @@ class Training:
             learner.network.train()
         if hasattr(self.setting.loss, "start_epoch"):
             self.setting.loss.start_epoch(epoch)
-        batches, drawn = self.batches(epoch), []
+        batches, drawn = self.batches(epoch), GeneratorStates()
         if point:
             drawn = self.draw_again(batches, point)
 
@@ -217,10 +217,9 @@ class Training:
 
         def save(now: Snapshot | None) -> None:
             if keeper and begun and now:
-                states = torch.stack(drawn) if drawn else torch.zeros(0, 0, dtype=torch.uint8)
                 late = self.late.cpu() if epoch >= self.teaching.epochs - self.late_epochs else None
                 self.curves.flush()
-                keeper.save(Checkpoint(epoch, len(drawn), begun, now, states, late, self.added, facts))
+                keeper.save(Checkpoint(epoch, len(drawn), begun, now, drawn.tensor(), late, self.added, facts))
 
         while True:
             if keeper and keeper.due:
@@ -243,13 +242,14 @@ class Training:
         observed = Observed(seen.loss[:epoch], seen.margin[:epoch], seen.predicted[:epoch], self.logits)
         return iter(self.strategy.batches(epoch, observed))
 
-    def draw_again(self, batches: Iterator[Batch], point: Checkpoint) -> list[Tensor]:
+    def draw_again(self, batches: Iterator[Batch], point: Checkpoint) -> GeneratorStates:
         """Leave out the batches that were learned, and go on from there; the states that each was drawn with."""
-        drawn = [state.clone() for state in point.generator]  # each with its own memory, or torch reads another
-        for state in drawn:
-            self.setting.generator.set_state(state)
+        drawn = GeneratorStates()
+        for state in point.generator:
+            self.setting.generator.set_state(state.clone())  # with its own memory, or torch reads another
             next(batches)
-        if drawn:
+            drawn.append(state)
+        if len(drawn):
             self.restore(point.now)
         return drawn
 

@@ -34,7 +34,7 @@ from cleanlab_lite.train.checkpoint import Checkpoint, CheckpointKeeper
 from cleanlab_lite.train.crew import Crew
 from cleanlab_lite.train.fit import OWN, Start, Teaching, facts_of, fit, is_ours, observing_batch, side_of
 from cleanlab_lite.train.loader import Samples
-from cleanlab_lite.train.memory import available, out_of_memory, reuse_blocks
+from cleanlab_lite.train.memory import available, give_blocks_back, out_of_memory, reuse_blocks
 from cleanlab_lite.train.models import PROXIES
 from cleanlab_lite.train.observation import (
     Observation,
@@ -213,6 +213,8 @@ def training_settings(device: str) -> Iterator[None]:
         torch.set_num_threads(threads)
         torch.set_float32_matmul_precision(factors)
         torch.backends.cudnn.deterministic = repeats
+        if device == "cpu":
+            give_blocks_back()
 
 
 def _resume(job: Job, point: Checkpoint | None) -> tuple[Teaching, Checkpoint | None]:

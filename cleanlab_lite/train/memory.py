@@ -7,16 +7,16 @@ import ctypes
 import math
 import os
 import sys
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
 UNKNOWN_DEVICE = 4 * 2**30  # bytes of inputs
 CGROUP = Path("/sys/fs/cgroup")
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # of mallopt, in malloc.h of glibc
-REUSED = 128 * 2**20  # bytes of a block
+USUAL, REUSED = 32 * 2**20, 128 * 2**20  # bytes of a block; glibc's own limit, and ours
 
 
-@cache
 def reuse_blocks() -> None:
     """Have the C library keep what batches of a network are done with, for the next ones; where that is glibc.
 
@@ -24,10 +24,26 @@ def reuse_blocks() -> None:
     what a convolution makes of 64 pictures of 48 pixels, or of 16 of 160. That took a seventh of a training on pictures
     of 48 and 96 pixels, and a fifth of an encoder's time in fp32. Up to twice the size of a block is kept unused.
     """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt is not None:
-        mallopt(MMAP_THRESHOLD, REUSED)
-        mallopt(TRIM_THRESHOLD, 2 * REUSED)
+    _keep_blocks(REUSED)
+
+
+def give_blocks_back() -> None:
+    """Have the C library keep no more than it usually does, and give the kernel what it has kept: what comes after a
+    training has other sizes, and would lie beside it."""
+    _keep_blocks(USUAL)
+    if trim := _of_c_library("malloc_trim"):
+        trim(0)
+
+
+def _keep_blocks(size: int) -> None:
+    if mallopt := _of_c_library("mallopt"):
+        mallopt(MMAP_THRESHOLD, size)
+        mallopt(TRIM_THRESHOLD, 2 * size)
+
+
+@cache
+def _of_c_library(name: str) -> Callable[..., int] | None:
+    return getattr(ctypes.CDLL(None), name, None) if sys.platform == "linux" else None
 
 
 def out_of_memory(error: RuntimeError) -> bool:

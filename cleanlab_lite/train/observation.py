@@ -103,8 +103,9 @@ def save_observation(run: RunFiles, stage: str, seen: Observation) -> None:
 def read_observation(run: RunFiles, stage: str) -> Observation:
     """What a finished stage has left, in its files. Raises ReportError when a part is missing or damaged."""
     folder = _folder(run, stage)
-    arrays: dict[str, Any] = {name: _open(folder / f"{name}.npy", "r") for name in CURVES}
-    arrays |= {name: OnDisk.of(_open(folder / f"{name}.npy", "r")) for name in ("logits", "features")}
+    # the features stay mapped: neighbours are sought by thousands of looks at some rows anywhere
+    arrays: dict[str, Any] = {name: _open(folder / f"{name}.npy", "r") for name in (*CURVES, "features")}
+    arrays["logits"] = OnDisk.of(_open(folder / "logits.npy", "r"))
     path = folder / "weights.safetensors"
     with _reading(path, run.folder):
         weights = load_file(path)
