@@ -100,8 +100,8 @@ def are_near(evidence: Evidence, found: list[Witness]) -> bool:
 
     One that is far behind contradicts labels by mistakes of its own.
     """
-    weight = shares([vote.agreement for vote in _voters(evidence, found).values()])
-    return int((weight > 0).sum()) > 1
+    agreements = [vote.agreement for vote in _voters(evidence, found).values()]
+    return bool(agreements) and int((shares(agreements) > 0).sum()) > 1
 
 
 def _voters(evidence: Evidence, found: list[Witness]) -> Mapping[str, HeldOut | Vote]:

@@ -11,8 +11,8 @@ data with known errors. They need held-out logits of one head, and what other he
 - views: Dawid and Skene's model of the given label and what each of several independent views predicts. It counts
   twice where no rows of no class are seen, which views contradict as well: planted labels and confusion are both read
   off one head, and would outvote it on errors which this head repeats, as people's are who mistake what looks alike
-  (benchmarks/RESULTS.md, "Views count twice"). But once where all views are far behind the best: what these contradict
-  are mistakes of their own.
+  (benchmarks/RESULTS.md, "Views count twice"). But once where all views are far behind the best, and p does not take
+  its shape from them: what these contradict are mistakes of their own.
 - halves: with one view the same of two regressions on disjoint halves of its components, mean over a few ways to halve
   them. They repeat each other's mistakes, and count where there are no views, or but views that are far apart.
 - shown: in the place of both where networks of one view are all there is, errors that one of them was taught.
@@ -172,6 +172,7 @@ def judge_rate(
     views: Sequence[np.ndarray] = (),
     ranking: np.ndarray | None = None,
     *,
+    near: bool = True,
     few: float = FEW,
     shown: Calibration | None = None,
     seed: int = 0,
@@ -182,6 +183,7 @@ def judge_rate(
         labels: (n,) int64, -1 where there is none.
         views: what each view predicts alone, (n,) int64, for every row that is judged; with fewer than two no voters.
         ranking: (n,) higher is cleaner, NaN where there is nothing to judge; the head's own score by default.
+        near: two views predict nearly as many labels as the best; of views that are far apart only the rate is taken.
         few: rows of a class of which half is believed.
         shown: of networks, by errors that one of them was shown: an estimator, and a shape.
     """
@@ -209,7 +211,7 @@ def judge_rate(
         few=few,
         shown=None if shown is None else shown.rate.estimate,
     )
-    voted, by_vote = rows, by_views
+    voted, by_vote = rows, by_views if near else None
     if by_vote is None and by_halves:  # neighbours are too much like the ridge to count what it gets wrong, but sharpen
         voted, nearest = with_neighbors, held_out.neighbors  # the shape
         by_vote = np.mean([_crowd([labels, *pair, nearest], voted, k) for pair in held_out.halves], axis=0)

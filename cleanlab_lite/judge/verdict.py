@@ -239,7 +239,8 @@ def judge_labels(
         if shown.rate.method == COUNTED:
             return ranking, shown, None
         shown = shown if shown.rate.method == PLANTED else None
-    judged = judge_rate(best.held_out, evidence.labels, votes, ranking, few=few, shown=shown, seed=seed)
+    near = are_near(evidence, found)
+    judged = judge_rate(best.held_out, evidence.labels, votes, ranking, near=near, few=few, shown=shown, seed=seed)
     return ranking, judged.calibration, judged.estimators
 
 
