@@ -89,15 +89,19 @@ def filtered(inputs: Inputs, device: str, *, seed: int, on_progress: OnProgress 
     vectors = np.zeros((len(inputs.array), NUMBERS), np.float16)
     if inputs.readable.any():
         filters = Filters.drawn(pieces_of(inputs, seed), np.random.default_rng((seed, 9))).to(torch.device(device))
-        vectors = compared(inputs.array, filters, on_progress)
+        unit = "pictures" if inputs.offsets is None else "patches"
+        vectors = compared(inputs.array, filters, unit, on_progress)
     if inputs.offsets is not None:
         vectors = mean_of_clips(vectors, inputs.offsets).astype(np.float16)
     vectors[~inputs.readable] = 0
     return replace(inputs, array=vectors, offsets=None)
 
 
-def compared(pictures: np.ndarray, filters: Filters, on_progress: OnProgress = ignore) -> np.ndarray:
-    """(p, `NUMBERS`) float16 of pictures (p, c, s, s) uint8, some of them at a time on the device of the filters."""
+def compared(
+    pictures: np.ndarray, filters: Filters, unit: str = "pictures", on_progress: OnProgress = ignore
+) -> np.ndarray:
+    """(p, `NUMBERS`) float16 of pictures (p, c, s, s) uint8, some of them at a time on the device of the filters.
+    `unit`: what progress calls them."""
     vectors = np.zeros((len(pictures), NUMBERS), np.float16)
     size = filters.batch
     starts = range(0, len(vectors), size)
@@ -109,7 +113,7 @@ def compared(pictures: np.ndarray, filters: Filters, on_progress: OnProgress = i
         for start, found in zip(starts, ahead(compare, starts, threads), strict=True):
             part = vectors[start : start + size]
             part[:] = found[: len(part)]
-            on_progress(Progress("filters", start + len(part), len(vectors), "pictures"))
+            on_progress(Progress("filters", start + len(part), len(vectors), unit))
     return vectors
 
 
