@@ -52,6 +52,7 @@ TORCHRUN = {  # its own options, and those of `ray start`
     *("--rdzv-backend", "--rdzv-endpoint", "--max-restarts", "--head", "--address"),
 }
 PIP = {"--find-links", "--index-url", "--no-index"}
+ROWS = 120  # with fewer an audit is not sure enough to change a label by itself, and a patch would be empty
 FAILS = r"nlclean check .*--max-noise"  # 10 % of the labels are wrong
 NAMES = {"RUN": "run", "NEW_RUN": "run"}  # placeholders
 
@@ -126,10 +127,10 @@ def kept(tmp_path_factory):
     base = tmp_path_factory.mktemp("docs")
     here = base / "here"
     here.mkdir()
-    small = task(90, wrong=9)
+    small = task(ROWS, wrong=ROWS // 10)
     names = [f"{CLASSES[label]}/{row:02}.png" for row, label in enumerate(small.labels)]
     labels = [CLASSES[label] for label in small.labels]
-    splits = ["test" if row % 5 == 0 else "train" for row in range(90)]
+    splits = ["test" if row % 5 == 0 else "train" for row in range(ROWS)]
     vector_parquet(here / "vectors.parquet", small)
     np.save(here / "embeddings.npy", vectors(small.truth))
     for folder in (here / "photos", here / "data" / "photos", here / "data" / "train"):
@@ -150,14 +151,14 @@ def kept(tmp_path_factory):
         folder = here / "clips" / CLASSES[label]
         folder.mkdir(parents=True, exist_ok=True)
         write_wav(folder / f"{row:02}.wav", 400 * 2 ** int(label) + row)
-    recorder = cl.Recorder(90, len(CLASSES))
+    recorder = cl.Recorder(ROWS, len(CLASSES))
     for _ in range(2):
-        recorder.update(np.arange(90), 4 * np.eye(len(CLASSES))[small.truth], small.labels)
+        recorder.update(np.arange(ROWS), 4 * np.eye(len(CLASSES))[small.truth], small.labels)
         recorder.end_epoch()
     recorder.save(here / "recorded")
     sure = np.where(np.eye(len(CLASSES))[small.truth] > 0, 0.9, 0.1 / (len(CLASSES) - 1))
     write_csv(here / "p.csv", dict(zip(CLASSES, sure.T.tolist(), strict=True)))
-    write_csv(here / "texts.csv", {"text": [f"text {row}" for row in range(90)], "label": labels})
+    write_csv(here / "texts.csv", {"text": [f"text {row}" for row in range(ROWS)], "label": labels})
     decision = Decision(names[0], "keep", labels[0], reviewer="bob")
     DecisionLog(here / "bob.jsonl").append(decision)
     with pytest.MonkeyPatch.context() as patch:
