@@ -197,6 +197,8 @@ def _hidden_main() -> Iterator[None]:
 if sys.platform == "linux":
     from multiprocessing import forkserver, popen_forkserver
 
+    ENDING = (signal.SIGTERM, signal.SIGHUP)
+
     class _Template:
         """A process that has loaded modules, and forks others: the fork server of Python, but it finds modules where
         this process does, can be ended, and is nobody else's.
@@ -277,19 +279,25 @@ if sys.platform == "linux":
     def _fork_others(folder: str, listener: socket.socket, end: Connection, modules: Sequence[str]) -> None:
         """What a template does, until the process that it is for has ended."""
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # as in `_begin`
-        gc.disable()
-        for name in modules:
-            with suppress(Exception):  # who needs it says what is wrong
-                import_module(name)
-        gc.freeze()  # what is never looked through stays shared
-        gc.enable()
+        _on_end(_leave)
         try:
+            gc.disable()
+            for name in modules:
+                with suppress(Exception):  # who needs it says what is wrong
+                    import_module(name)
+            gc.freeze()  # what is never looked through stays shared
+            gc.enable()
             with suppress(OSError):  # no more processes
                 forkserver.main(listener.detach(), end.fileno(), [])
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
+    def _leave(*_: object) -> None:
+        """A template that is ended with all others, as by a terminal that is closed, still removes its folder."""
+        raise SystemExit
+
 else:
+    ENDING: tuple[signal.Signals, ...] = ()
     _Template = None
 
     def _template_of(modules: Sequence[str]) -> None:
@@ -301,9 +309,17 @@ _template: _Template | None = None  # that processes are forked from
 
 def _begin(initializer: Callable[..., object] | None, initargs: tuple[Any, ...]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends the pool
+    _on_end(signal.SIG_DFL)  # a template does something else
     threading.Thread(target=_exit_with_parent, daemon=True).start()
     if initializer is not None:
         initializer(*initargs)
+
+
+def _on_end(handler: Callable[..., object] | signal.Handlers) -> None:
+    """What is done at the signals that end a process, those that are ignored aside, as under `nohup`."""
+    for number in ENDING:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, handler)
 
 
 def _exit_with_parent() -> None:

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from cleanlab_lite.data.inputs import Inputs
 from cleanlab_lite.judge.closed_form import hold_out
+from cleanlab_lite.progress import Progress
 from cleanlab_lite.train.filters import CONTRAST, NUMBERS, THRESHOLD, Filters, filtered, pieces_of
 
 
@@ -93,6 +94,14 @@ def test_a_clip_is_the_mean_of_its_patches():
     each = filters(inputs.array).astype(np.float32)
     means = [each[start:end].mean(axis=0) for start, end in itertools.pairwise(offsets)]
     np.testing.assert_allclose(clips, means, atol=2e-3)
+
+
+@pytest.mark.parametrize(("offsets", "unit"), [(None, "pictures"), (np.array([0, 1, 4, 7]), "patches")])
+def test_progress_says_what_is_compared(offsets, unit):
+    told: list[Progress] = []
+    inputs, _ = stripes(7)
+    filtered(inputs_of(inputs.array, offsets), "cpu", seed=0, on_progress=told.append)
+    assert told[-1] == Progress("filters", 7, 7, unit)
 
 
 @pytest.mark.parametrize("side", [1, 4, 7])

@@ -324,3 +324,32 @@ def test_a_forecast_looks_into_the_cache_and_says_so(tmp_path, monkeypatch):
 def test_wide_vectors_cost_the_judge_more_and_no_more_than_they_are_wider():
     narrow, wide = (judge_seconds(100_000, 10, d) for d in (128, 744))
     assert 1.5 * narrow < wide < 744 / 128 * narrow
+
+
+def test_a_few_pieces_of_long_sounds_tell_how_long_filters_take(tmp_path, monkeypatch):
+    import wave
+
+    from cleanlab_lite.manifest.readers import read_manifest
+    from cleanlab_lite.train.filters import Filters
+    from cleanlab_lite.train.plan import make_plan
+
+    monkeypatch.setenv("NLCLEAN_CACHE_DIR", str(tmp_path / "cache"))
+    rng = np.random.default_rng(0)
+    for i in range(4):
+        place = tmp_path / "calls" / ("owl", "crow")[i % 2] / f"{i}.wav"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with wave.open(str(place), "wb") as file:
+            file.setparams((1, 2, 8000, 0, "NONE", ""))
+            file.writeframes(rng.integers(-9000, 9000, 8000 * 20).astype("<i2").tobytes())
+    compared, call = [], Filters.__call__
+
+    def counted(self: Filters, pictures: np.ndarray) -> np.ndarray:
+        compared.append(len(pictures))
+        return call(self, pictures)
+
+    monkeypatch.setattr(Filters, "__call__", counted)
+    config = AuditConfig(device="cpu", heads="closed", views="filters")
+    manifest = read_manifest(tmp_path / "calls")
+    found = forecast(manifest, make_plan(manifest, config), config)
+    assert "filters" in [part.name for part in found.parts]
+    assert 0 < sum(compared) < 1000 * torch.get_num_threads()

@@ -43,6 +43,20 @@ def test_it_tells_the_views_the_estimators_and_the_copies_of_the_run():
     assert "annotators" not in text
 
 
+@pytest.mark.parametrize(
+    ("looks_at", "words"),
+    [
+        (["encoder", "filters"], "The regression looks at all of them side by side"),
+        (["encoder"], "looks at vectors of a pretrained encoder alone"),
+    ],
+)
+def test_a_regression_on_two_views_is_one_ranking_and_says_what_it_looks_at(looks_at, words):
+    closed = {"proxy": {"proxy": "ridge", "looks_at": looks_at, "epochs": 0}}
+    views = {"views": {"encoder": {"head": 0.82}, "filters": {"head": 0.41}}}
+    text = said(**TRAINED | closed | views)
+    assert words in text and "put together" not in text
+
+
 def test_it_says_that_less_is_believed_where_classes_have_few_rows():
     few, many = (said(**TRAINED | {"detectors": {"rate": RATE | {"rows": n, "classes": 20}}}) for n in (300, 6000))
     assert "Classes have 15 rows on average" in few and "rows on average" not in many

@@ -156,6 +156,13 @@ def test_a_rival_wants_its_agreement_less_what_is_near():
     assert Rival(np.array([0, 1, 0, 0]), 0.1).wants(labels, np.ones(4, bool)) == pytest.approx(0.65)
 
 
+def test_the_plan_says_that_a_regression_looks_at_filters_without_an_encoder_too(pictures, capsys):
+    answer = call(capsys, "audit", pictures, *QUICK, "--views", "filters", "--dry-run")
+    assert answer.code == 0, answer.err
+    said = "filters (pieces of the data, at most 32 px): a regression in closed form, 2 cross-fitted networks mlp"
+    assert said in " ".join(answer.out.split())
+
+
 def test_both_views_of_pictures_are_in_the_report(pictures, tmp_path, capsys):
     answer = call(capsys, "audit", pictures, *QUICK, "--out", tmp_path / "run")
     assert answer.code == 0, answer.err

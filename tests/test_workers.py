@@ -210,6 +210,33 @@ def test_a_process_that_is_killed_takes_its_template_and_its_workers_with_it(tmp
     assert not list((tmp_path / "tmp").iterdir())
 
 
+ENDED = """
+import os, sys, time
+from cleanlab_lite.workers import forked_from, start
+os.setsid()
+with forked_from("os"):
+    worker = start(time.sleep, 60)
+    print(worker.pid, flush=True)
+    os.killpg(0, int(sys.argv[1]))
+    time.sleep(60)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere processes are spawned")
+@pytest.mark.parametrize("number", [signal.SIGTERM, getattr(signal, "SIGHUP", 0)])
+def test_where_all_are_ended_at_once_no_folder_is_left(tmp_path: Path, number: int, monkeypatch) -> None:
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
+    done = run("-c", ENDED, str(int(number)), folder=tmp_path)
+    assert (done.returncode, done.stderr) == (-number, "")
+    end = time.monotonic() + 20
+    while (
+        list((tmp_path / "tmp").iterdir()) or Path("/proc", done.stdout.strip()).exists()
+    ) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not list((tmp_path / "tmp").iterdir()) and not Path("/proc", done.stdout.strip()).exists()
+
+
 def test_every_worker_is_initialized() -> None:
     with pool(2, os.chdir, (os.sep,)) as executor:
         assert {executor.submit(os.getcwd).result() for _ in range(8)} == {os.sep}

@@ -90,15 +90,26 @@ def _seen(summary: Summary) -> list[str]:
 
 
 def _ranked(summary: Summary) -> list[str]:
-    """How many voices make the order."""
+    """How many voices make the order: a regression is one, whatever it looks at, and so are networks on each view."""
+    if not summary.noise_rate.learned:
+        return []
     ways = [facts for facts in (summary.views or {}).values() if not facts.get("left_out")]
-    voices = sum(kind in facts for facts in ways for kind in ("head", "networks"))
+    voices = any("head" in facts for facts in ways) + sum("networks" in facts for facts in ways)
     told = "Every row is judged by what has not learned from its label, nor from that of its copies"
-    return (
-        [f"{told}; rankings are put together by these shares" if voices > 1 else told]
-        if summary.noise_rate.learned
-        else []
-    )
+    return [f"{told}; rankings are put together by these shares" if voices > 1 else told, *_looked_at(summary)]
+
+
+def _looked_at(summary: Summary) -> list[str]:
+    """Which of several views of vectors a regression without networks looks at."""
+    looks_at = (summary.proxy or {}).get("looks_at") or []
+    heads = [name for name, facts in (summary.views or {}).items() if "head" in facts]
+    if not looks_at or len(heads) < 2:
+        return []
+    if len(looks_at) > 1:
+        return [
+            "The regression looks at all of them side by side, each is asked alone only for how many labels are wrong"
+        ]
+    return [f"The regression looks at {LOOKS.get(looks_at[0], looks_at[0])} alone, which predicts more of the labels"]
 
 
 def _calibrated(summary: Summary) -> list[str]:

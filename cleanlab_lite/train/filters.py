@@ -64,6 +64,11 @@ class Filters:
         weights = self.weights.to(device, memory_format=torch.channels_last)
         return Filters(weights, self.offsets.to(device))
 
+    @property
+    def batch(self) -> int:
+        """Pictures that are compared at a time."""
+        return BATCH_CPU if self.weights.device.type == "cpu" else BATCH_GPU
+
     @torch.inference_mode()
     def __call__(self, pictures: np.ndarray) -> np.ndarray:
         """(b, `NUMBERS`) float16 of pictures (b, c, s, s) uint8."""
@@ -81,34 +86,42 @@ class Filters:
 def filtered(inputs: Inputs, device: str, *, seed: int, on_progress: OnProgress = ignore) -> Inputs:
     """The same rows as vectors (n, `NUMBERS`) float16 instead of small pictures (n, c, s, s) or patches of sounds
     (p, c, s, s) uint8; a clip is the mean of its patches, an unreadable row zeros."""
-    pieces = pieces_of(inputs, seed)
-    vectors = np.zeros((len(inputs.array), 8 * min(FILTERS, len(pieces))), np.float16)
-    if len(pieces):
-        there = torch.device(device)
-        filters = Filters.drawn(pieces, np.random.default_rng((seed, 9))).to(there)
-        size = BATCH_CPU if there.type == "cpu" else BATCH_GPU
-        starts = range(0, len(vectors), size)
-
-        def compare(start: int) -> np.ndarray:
-            return filters(filled_up(inputs.array[start : start + size], size))
-
-        with threads_of(there) as threads:
-            for start, found in zip(starts, ahead(compare, starts, threads), strict=True):
-                part = vectors[start : start + size]
-                part[:] = found[: len(part)]
-                on_progress(Progress("filters", start + len(part), len(vectors), "pictures"))
+    vectors = np.zeros((len(inputs.array), NUMBERS), np.float16)
+    if inputs.readable.any():
+        filters = Filters.drawn(pieces_of(inputs, seed), np.random.default_rng((seed, 9))).to(torch.device(device))
+        unit = "pictures" if inputs.offsets is None else "patches"
+        vectors = compared(inputs.array, filters, unit, on_progress)
     if inputs.offsets is not None:
         vectors = mean_of_clips(vectors, inputs.offsets).astype(np.float16)
     vectors[~inputs.readable] = 0
     return replace(inputs, array=vectors, offsets=None)
 
 
+def compared(
+    pictures: np.ndarray, filters: Filters, unit: str = "pictures", on_progress: OnProgress = ignore
+) -> np.ndarray:
+    """(p, `NUMBERS`) float16 of pictures (p, c, s, s) uint8, some of them at a time on the device of the filters.
+    `unit`: what progress calls them."""
+    vectors = np.zeros((len(pictures), NUMBERS), np.float16)
+    size = filters.batch
+    starts = range(0, len(vectors), size)
+
+    def compare(start: int) -> np.ndarray:
+        return filters(filled_up(pictures[start : start + size], size))
+
+    with threads_of(filters.weights.device) as threads:
+        for start, found in zip(starts, ahead(compare, starts, threads), strict=True):
+            part = vectors[start : start + size]
+            part[:] = found[: len(part)]
+            on_progress(Progress("filters", start + len(part), len(vectors), unit))
+    return vectors
+
+
 def pieces_of(inputs: Inputs, seed: int) -> np.ndarray:
-    """(m, c, side, side) float32 from 0 to 1: pieces by chance of what is readable, whatever the order of the rows."""
+    """(m, c, side, side) float32 from 0 to 1: pieces by chance of what is readable, whatever the order of the rows.
+    One row at least must be."""
     _, rows = np.unique(inputs.content, return_index=True)
     rows = rows[inputs.readable[rows]]
-    if not len(rows):
-        return np.zeros((0, 0, 0, 0), np.float32)
     rng = np.random.default_rng((seed, 8))
     side = min(SIDE, inputs.array.shape[-1])
     rows = rng.choice(rows, PIECES)

@@ -40,7 +40,7 @@ from cleanlab_lite.manifest.manifest import Manifest
 from cleanlab_lite.run import RunFiles
 from cleanlab_lite.train.encode import batch_of, feature_format, features, threads_of
 from cleanlab_lite.train.ensemble import PRECISIONS, prepare, without_trials
-from cleanlab_lite.train.filters import NUMBERS, filtered
+from cleanlab_lite.train.filters import NUMBERS, Filters, compared, pieces_of
 from cleanlab_lite.train.jobs import Bench, Job, hire, train, workers_for
 from cleanlab_lite.train.models import PROXIES
 from cleanlab_lite.train.models.encoders import blank_encoder, brings_weights, describe_encoder, load_encoder
@@ -191,10 +191,14 @@ def _encoded(inputs: Inputs, content: np.ndarray, plan: Plan) -> Part:
 
 
 def _filtered(inputs: Inputs, plan: Plan) -> Part:
-    """To compare every picture or patch with filters."""
-    few = _repeated(inputs, ROWS)
-    seconds = _timed(lambda: filtered(reduced(few, PIXELS), plan.device, seed=0))
-    return Part.sure("filters", seconds * plan.rows / ROWS)
+    """To draw filters, and to compare every picture or patch with them."""
+    device, begun = torch.device(plan.device), time.perf_counter()
+    filters = Filters.drawn(pieces_of(reduced(inputs, PIXELS), 0), np.random.default_rng(0)).to(device)
+    seconds = time.perf_counter() - begun
+    count = filters.batch * (torch.get_num_threads() if device.type == "cpu" else 1)
+    few = replace(inputs, array=np.resize(inputs.array, (count, *inputs.array.shape[1:])), offsets=None)
+    each = _timed(lambda: compared(reduced(few, PIXELS).array, filters)) / count
+    return Part.sure("filters", seconds + each * len(inputs.array) / len(inputs.codes) * plan.rows)
 
 
 def _timed(work: Callable[[], object]) -> float:

@@ -66,7 +66,7 @@ def views_in_words(facts: Mapping[str, Any]) -> list[str]:
         if facts["heads"] == "closed":
             learned += ", nothing is trained"
         elif view == facts["views"][0]:
-            head = f"{learned}, " if facts["encoder"] else ""
+            head = f"{learned}, " if view in in_words else ""  # vectors that are made of files
             start = f", from the proxies of run {facts['warm_start']}" if facts["warm_start"] else ""
             learned = f"{head}{_networks(facts)}, batches of {facts['batch_size']}{start}"
         found.append(f"{in_words.get(view, f'{view} ({size})' if size else view)}: {learned}")
