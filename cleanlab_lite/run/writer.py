@@ -48,7 +48,7 @@ class RunFiles:
         """
         target = self.path(name)
         # the name comes last: np.savez and others look at the ending
-        temporary = self.folder / f"{TEMPORARY}{name.replace('/', '-')}"
+        temporary = self.folder / f"{TEMPORARY}-{name.replace('/', '-')}"
         with reporting(target), whole(target, temporary):
             writer(temporary)
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -176,7 +176,7 @@ class Run(RunFiles):
 
     def sweep(self, name: str) -> None:
         """Remove what a killed worker has left half written in the folder `name`."""
-        for path in self.folder.glob(f"{TEMPORARY}{name.replace('/', '-')}-*"):
+        for path in self.folder.glob(f"{TEMPORARY}-{name.replace('/', '-')}-*"):
             path.unlink(missing_ok=True)
 
     def discard(self) -> None:
