@@ -59,8 +59,10 @@ class Calibration:
 
     rate: NoiseRate
     p_mislabel: np.ndarray  # (n,) float64
-    p_low: np.ndarray  # (n,) float64, if as few of these rows were wrong as may be: `rate.low` is beyond it by chance
-    p_high: np.ndarray  # (n,) float64
+    # (n,) float64, if as few, and as many, of these rows were wrong as may be. The ends of the rate of a median of
+    # estimators are further apart, by chance; of other rates they are the same.
+    p_low: np.ndarray
+    p_high: np.ndarray
 
     @classmethod
     def unknown(cls, n: int) -> Calibration:

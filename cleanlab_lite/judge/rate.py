@@ -14,7 +14,7 @@ data with known errors. They need held-out logits of one head, and what other he
   (benchmarks/RESULTS.md, "Views count twice"). But once where all views are far behind the best, and p does not take
   its shape from them: what these contradict are mistakes of their own.
 - halves: with one view the same of two regressions on disjoint halves of its components, mean over a few ways to halve
-  them. They repeat each other's mistakes, and count where there are no views, or but views that are far apart.
+  them. They repeat each other's mistakes, and count where there are no views, or only views that are far apart.
 - shown: in the place of both where networks of one view are all there is, errors that one of them was taught.
 
 Where the confusion leaves hardly a row in doubt, it has counted the wrong labels, and the others are not asked: planted

@@ -204,11 +204,12 @@ def combine(
 def judge_rows(evidence: Evidence, found: list[Witness], votes: Votes | None, *, seed: int) -> Opinion:
     """What rows that all are labelled are; `votes` of several annotators on them."""
     crowd = None if votes is None else hear(votes, evidence)
-    ranking, calibration, estimators = judge_labels(evidence, found, seed=seed)
+    near = bool(found) and are_near(evidence, found)
+    ranking, calibration, estimators = judge_labels(evidence, found, near=near, seed=seed)
     by_views = estimators.views if estimators else None
     with_strangers = with_rows_of_no_class(evidence, ranking, calibration, least=by_views or 0.0, seed=seed)
     if estimators is not None and by_views is not None and with_strangers is calibration:
-        calibration, estimators = with_one_more(calibration, estimators, near=are_near(evidence, found))
+        calibration, estimators = with_one_more(calibration, estimators, near=near)
     else:
         calibration = with_strangers
     if crowd is not None:
@@ -219,14 +220,14 @@ def judge_rows(evidence: Evidence, found: list[Witness], votes: Votes | None, *,
 
 
 def judge_labels(
-    evidence: Evidence, found: list[Witness], *, seed: int
+    evidence: Evidence, found: list[Witness], *, near: bool, seed: int
 ) -> tuple[np.ndarray, Calibration, Estimators | None]:
     """(n,) ranking, higher is cleaner; its calibration; and what the rate is a median of, where it is one.
 
     The witness that agrees best with the given labels says what planted errors would look like: a head in closed form,
     networks, or out-of-sample probabilities of the user's own. Where networks of one view are all there is, errors that
     one of them was shown say it too, and a ranking that falls apart into two clear groups is counted. A history alone
-    is judged by itself.
+    is judged by itself. `near` as in `judge_rate`.
     """
     if not found:
         ranking = rank(evidence, seed=seed)
@@ -239,7 +240,6 @@ def judge_labels(
         if shown.rate.method == COUNTED:
             return ranking, shown, None
         shown = shown if shown.rate.method == PLANTED else None
-    near = are_near(evidence, found)
     judged = judge_rate(best.held_out, evidence.labels, votes, ranking, near=near, few=few, shown=shown, seed=seed)
     return ranking, judged.calibration, judged.estimators
 

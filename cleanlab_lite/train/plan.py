@@ -40,7 +40,6 @@ from cleanlab_lite.train.task import DATA, ENCODER, FILTERS, MADE
 from cleanlab_lite.train.views import PIXELS, choose_views
 from cleanlab_lite.train.warm_start import OPEN, WarmStart
 
-# A side, for networks beside an encoder: narrow ones see there as much as wide ones at 96, for a fifth of the time.
 NETWORKS_BESIDE = 3
 SMALL = "small_cnn"  # of them, on a CPU
 ROBUST = "gce"  # loss of an encoder that is trained itself, which soon knows wrong labels by heart

@@ -17,7 +17,9 @@ from cleanlab_lite.train.models.encoders import is_encoder
 from cleanlab_lite.train.models.lite import PACKAGE
 from cleanlab_lite.train.task import DATA, ENCODER, VIEWS
 
-PIXELS = 32  # a side, of pictures that networks from scratch and filters look at
+# A side, of what networks beside an encoder and filters look at: narrow networks see there as much as wide ones at 96,
+# for a fifth of the time.
+PIXELS = 32
 BLOCK = 1024  # pictures
 
 

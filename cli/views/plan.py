@@ -55,8 +55,11 @@ def views_in_words(facts: Mapping[str, Any]) -> list[str]:
     if facts["sample_rate"]:
         size = f"{facts['sample_rate'] / 1000:g} kHz, patches of {facts['patch_seconds']:g} s"
     encoder = f"{facts['encoder']}, {facts['encoder_features']} numbers, {size}"
-    in_words = {"encoder": f"encoder ({encoder})", "statistics": "statistics of the spectrograms"}
-    in_words["filters"] = "filters (pieces of the data, at most 32 px)"
+    in_words = {
+        "encoder": f"encoder ({encoder})",
+        "statistics": "statistics of the spectrograms",
+        "filters": "filters (pieces of the data, at most 32 px)",
+    }
     beside = facts["beside"] or {"views": ()}
     found = []
     for view in facts["views"]:
