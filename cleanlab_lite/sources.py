@@ -24,6 +24,7 @@ from cleanlab_lite.judge.cost import READ, copies_seconds, judge_seconds, report
 from cleanlab_lite.judge.fusion import FAR
 from cleanlab_lite.judge.neighbors import Search, on_host
 from cleanlab_lite.judge.random_features import WIDTH, RandomFeatures
+from cleanlab_lite.judge.rate import consult
 from cleanlab_lite.judge.ridge import Multiply
 from cleanlab_lite.judge.verdict import Verdict
 from cleanlab_lite.manifest.manifest import PLURALS, Manifest
@@ -174,10 +175,13 @@ class Proxies:
                 arithmetic.search,
             )
         predicted = None if head is None else head.predicted.copy()  # it is a part of all that halves vote for
-        if plan.views[0] == DATA["vector"]:  # networks on those rank better without it, see benchmarks/RESULTS.md
+        counsel = None
+        if head is not None and plan.views[0] == DATA["vector"]:  # networks on those rank better without it, see
+            counsel = consult(head, _judged(manifest, main), seed=self.config.seed)  # benchmarks/RESULTS.md
             head, votes = None, {}
         evidence = self._trained(manifest, views, predicted, duplicates, run, clock, ranks)
-        return Seen(main, duplicates, replace(evidence, head=head, votes=votes), arithmetic.search)
+        evidence = replace(evidence, head=head, votes=votes, counsel=counsel)
+        return Seen(main, duplicates, evidence, arithmetic.search)
 
     def arithmetic(self) -> Arithmetic:
         """On the device of the plan."""
@@ -200,10 +204,8 @@ class Proxies:
     ) -> tuple[HeldOut, dict[str, Vote]]:
         """What a head in closed form says of vectors (n, d) by view, and what each of them would say alone."""
         clock.tell(Progress("heads", 0, 1, "steps"))
-        readable = main.readable
-        judged, taught = (
-            np.where(readable, labels, -1) for labels in (manifest.labels, taught_labels(manifest.labels, self.decided))
-        )
+        readable, judged = main.readable, _judged(manifest, main)
+        taught = np.where(readable, taught_labels(manifest.labels, self.decided), -1)
         group = roots(duplicates.copy_of)  # copies do not answer for each other
         seed = self.config.seed
         views = regressed(manifest, vectors, readable, seed, arithmetic.multiply)
@@ -408,6 +410,11 @@ class Arithmetic:
     search: Search = on_host  # for neighbours
     multiply: Multiply = np.matmul
     elsewhere: Elsewhere | None = None  # what several libraries can compute
+
+
+def _judged(manifest: Manifest, main: Inputs) -> np.ndarray:
+    """(n,) int64 given labels of readable rows, -1 of others."""
+    return np.where(main.readable, manifest.labels, -1)
 
 
 def regressed(

@@ -13,6 +13,7 @@ from cleanlab_lite.judge.closed_form import hold_out
 from cleanlab_lite.judge.rate import (
     DRAWS,
     Estimators,
+    consult,
     judge_rate,
     margin,
     plant,
@@ -70,17 +71,29 @@ def test_where_hardly_a_row_is_in_doubt_the_confusion_counts() -> None:
         0.0, 0.0033, 0.0001, None, classwise=0.0, disagreement=0.0033, unsure=0.0001, rows=600, classes=2
     )
     assert clear.clear and clear.rate == 0.0033
-    assert clear.interval[0] < 0.0033 < clear.interval[1] < 0.02
+    two = np.repeat([0.0, 0.99], [598, 2])
+    rate = clear.noise_rate(two, two, "")
+    assert 0.002 < rate.low < 0.0033 < rate.high < 0.01
     doubtful = replace(clear, unsure=0.001)
     assert not doubtful.clear and doubtful.rate == pytest.approx(0.0001, rel=0.02)
     none = Estimators(0.0, 0.0, 0.0, None, classwise=0.0, disagreement=0.0, unsure=0.0, rows=600, classes=2)
-    assert none.rate == 0 and 0 < none.interval[1] < 0.01  # none of 600 seen is no proof that there are none
+    high = none.noise_rate(np.zeros(600), np.zeros(600), "").high
+    assert none.rate == 0 and 0 < high < 0.01  # none of 600 seen is no proof that there are none
+
+
+def test_the_interval_is_as_wide_as_it_is_open_which_rows_are_wrong() -> None:
+    voices = Estimators(0.2, 0.2, 0.2, None, classwise=0.2, disagreement=0.2, unsure=0.0, rows=1000, classes=2)
+    voices = replace(voices, confusion=0.21, unsure=0.05)  # not clear
+    known, open_ = np.repeat([0.01, 0.96], [800, 200]), np.full(1000, 0.2)
+    narrow, wide = (voices.noise_rate(p, p, "") for p in (known, open_))
+    assert wide.high - wide.low == pytest.approx(2 * 1.96 * np.sqrt(0.2 * 0.8 / 1000), rel=0.2)  # as of a sample
+    assert narrow.high - narrow.low < (wide.high - wide.low) / 2.5
 
 
 def test_the_rate_is_the_median_but_never_above_the_disagreement() -> None:
     voices = Estimators(0.3, 0.1, 0.2, None, classwise=0.05, disagreement=0.4, unsure=0.1, rows=10_000, classes=2)
     assert voices.rate == pytest.approx(0.2, rel=0.002)
-    assert voices.interval[0] == pytest.approx(0.0457, abs=1e-3) and voices.interval[1] == pytest.approx(0.41, abs=1e-3)
+    assert voices.ends == pytest.approx((0.05, 0.4), abs=1e-3)
     crowd = replace(voices, views=0.25)  # in place of the halves, which repeat each other's mistakes
     assert crowd.rate == pytest.approx(0.25, rel=0.002)
     alone = replace(voices, planted=0.05, confusion=0.07, views=0.15)  # errors that the head behind these two repeats
@@ -88,14 +101,14 @@ def test_the_rate_is_the_median_but_never_above_the_disagreement() -> None:
     assert replace(alone, besides=0.15).rate == pytest.approx(0.11, rel=0.002)
     assert replace(voices, halves=None, disagreement=1).rate == pytest.approx(0.2, rel=0.002)
     assert replace(voices, disagreement=0.15).rate == 0.15
-    assert replace(voices, classwise=0.9).interval[0] < 0.2
+    assert replace(voices, classwise=0.9).ends[0] < 0.2
 
 
 def test_the_fewer_rows_a_class_has_the_less_of_what_is_counted_is_believed() -> None:
     many = Estimators(0.3, 0.1, 0.2, None, classwise=0.05, disagreement=0.4, unsure=0.1, rows=10_000, classes=2)
     few = [replace(many, classes=classes) for classes in (2, 100, 1000, 5000)]
     assert [each.rate for each in few] == sorted((each.rate for each in few), reverse=True)
-    assert [each.interval[0] for each in few] == sorted((each.interval[0] for each in few), reverse=True)
+    assert [each.ends[0] for each in few] == sorted((each.ends[0] for each in few), reverse=True)
     assert 0.1 < few[2].rate < 0.17
     assert replace(many, confusion=0.2, unsure=0.001, classes=5000).rate == 0.2  # hardly a row is in doubt
 
@@ -116,7 +129,7 @@ def test_where_a_class_has_fifteen_rows_as_many_flags_are_real_as_is_said() -> N
 
 def test_the_interval_ends_at_the_disagreement_where_errors_may_be_uncounted_and_nearer_where_not() -> None:
     voices = Estimators(0.1, 0.1, 0.1, None, classwise=0.1, disagreement=0.3, unsure=0.05, rows=10**8, classes=2)
-    highs = [replace(voices, unsure=unsure).interval[1] for unsure in (0.09, 0.05, 0.025, 0.011)]
+    highs = [replace(voices, unsure=unsure).ends[1] for unsure in (0.09, 0.05, 0.025, 0.011)]
     assert highs == pytest.approx([0.3, 0.3, 0.2, 0.144], abs=1e-3)
 
 
@@ -127,6 +140,19 @@ def test_independent_views_are_heard() -> None:
     judged = judge_rate(hold_out([first, second], labels, 5), labels, views)
     assert judged.estimators is not None and judged.estimators.views == pytest.approx(wrong.mean(), abs=0.06)
     assert judged.calibration.rate.estimate == pytest.approx(0.2, abs=0.04)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_a_regression_beside_networks_that_see_less_than_it_does_is_heard(seed: int) -> None:
+    features, labels, _ = planted(0.2, apart=0.8, seed=seed)
+    whole, part = hold_out([features], labels, 5), hold_out([features[:, :4]], labels, 5)
+    networks = replace(part, halves=part.halves[:0], neighbors=np.full(len(labels), -1))
+    counsel = consult(whole, labels)
+    assert counsel is not None and len(counsel.select(labels == 0).by_confusion) == (labels == 0).sum()
+    alone, both = (judge_rate(networks, labels, counsel=each).calibration.rate for each in (None, counsel))
+    assert alone.estimate > 0.3 and both.low < 0.2 < both.high
+    assert abs(both.estimate - 0.2) < abs(alone.estimate - 0.2) / 1.5
+    assert consult(hold_out([features], np.random.default_rng(seed).permutation(labels), 5), labels) is None
 
 
 def falls_strictly(p: np.ndarray, ranking: np.ndarray) -> bool:

@@ -77,6 +77,24 @@ class Vote:
 
 
 @dataclass(frozen=True)
+class Counsel:
+    """What a regression that ranks nothing says of how many of n labels are wrong."""
+
+    planted: float  # share of wrong labels by planted errors
+    halves: float  # and by votes of halves of the components
+    predicted: np.ndarray  # (n,) int64, as in `HeldOut`
+    # (n,) float64, how probable a wrong label is by the confusion, and by votes of halves and of the nearest rows; NaN
+    # of rows that were not asked
+    by_confusion: np.ndarray
+    by_halves: np.ndarray
+
+    def select(self, rows: np.ndarray) -> Counsel:
+        """The same for a subset of rows (index or mask)."""
+        names = ("predicted", "by_confusion", "by_halves")
+        return replace(self, **{name: getattr(self, name)[rows] for name in names})
+
+
+@dataclass(frozen=True)
 class Evidence:
     """Arrays over the same n samples. A field is None when nothing recorded it."""
 
@@ -93,6 +111,7 @@ class Evidence:
     second_split: np.ndarray | None = None
     head: HeldOut | None = None  # a regression in closed form on all views of vectors
     votes: Mapping[str, Vote] = field(default_factory=dict)  # of each of these views, by name
+    counsel: Counsel | None = None  # of a regression on what networks look at alone, which ranks worse than they do
     decided: np.ndarray | None = None  # (n,) int64, the class that people have decided on, else NO_CLASS or NOBODY
     view: str = ""  # that the networks looked at, where it has a name
     beside: Mapping[str, Evidence] = field(default_factory=dict)  # of networks that looked at other views, by name
@@ -173,6 +192,7 @@ class Evidence:
             second_split=None if self.second_split is None else self.second_split[:, rows],
             head=None if self.head is None else self.head.select(rows),
             votes={name: vote.select(rows) for name, vote in self.votes.items()},
+            counsel=None if self.counsel is None else self.counsel.select(rows),
             decided=None if self.decided is None else self.decided[rows],
             view=self.view,
             beside={name: other.select(rows) for name, other in self.beside.items()},

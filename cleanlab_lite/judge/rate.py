@@ -49,7 +49,7 @@ from scipy.sparse import csr_array
 from scipy.special import log_softmax
 
 from cleanlab_lite.arrays import draw
-from cleanlab_lite.evidence.evidence import HeldOut
+from cleanlab_lite.evidence.evidence import Counsel, HeldOut
 from cleanlab_lite.judge.calibration import (
     CHANCE,
     Calibration,
@@ -75,7 +75,18 @@ FEW_FOR_NETWORKS = 16.0  # the same where networks of one view are all there is
 LEAST_BELIEVED = 2 / 3  # with less, which 1 of 42 sets of ten rows a class has, users are told to go by the order
 STEP = 1e-6  # probabilities nearer to each other than this are one plateau
 DRAWS = 4  # planted labels a row, of either kind
+Z = 1.96  # standard errors on either side of a rate
 MOST_UNSURE = 0.1  # share of errors expected among rows that the confusion calls wrong, up to which it stands alone
+
+
+@dataclass(frozen=True)
+class Regression:
+    """The share of wrong labels as a regression sees it on what networks look at."""
+
+    planted: float
+    confusion: float
+    halves: float
+    together: float  # by its votes and those of the networks
 
 
 @dataclass(frozen=True)
@@ -94,6 +105,7 @@ class Estimators:
     few: float = FEW
     besides: float | None = None  # one voice more: the views again, or halves beside views that are far apart
     shown: float | None = None  # by errors that one of the networks was shown, where networks of one view are alone
+    regression: Regression | None = None  # that ranks nothing, beside networks of one view
 
     @property
     def clear(self) -> bool:
@@ -128,7 +140,7 @@ class Estimators:
         if crowd is None:
             crowd = self.halves if self.shown is None else self.shown
         more = [each for each in (crowd, self.besides) if each is not None]
-        return [self.planted, self.confusion, *more]
+        return [self.planted, self.confusion, *more, *(asdict(self.regression).values() if self.regression else ())]
 
     @property
     def ends(self) -> tuple[float, float]:
@@ -140,12 +152,16 @@ class Estimators:
             low = max(self.rate - self.unsure, 0.0)
         return float(low), float(high)
 
-    @property
-    def interval(self) -> tuple[float, float]:
-        """Both ends, and what chance adds to them in a set of this size."""
+    def noise_rate(self, p_low: np.ndarray, p_high: np.ndarray, method: str) -> NoiseRate:
+        """With an interval of what is true of these very rows: by p at both `ends`, (rows,), and by chance.
+
+        Of each row it is known how probable a wrong label is, so that their number has the variance of p (1 - p) of
+        them all, at the upper end of one row at least: none that is seen is no proof that there is none.
+        """
         low, high = self.ends
-        chance = [1.96 * np.sqrt(end * (1 - end) / self.rows) for end in (low, max(high, 1 / self.rows))]
-        return max(float(low - chance[0]), 0.0), min(float(high + chance[1]), 1.0)
+        below = np.sqrt((p_low * (1 - p_low)).sum()) / self.rows
+        above = np.sqrt(max((p_high * (1 - p_high)).sum(), 1.0)) / self.rows
+        return NoiseRate(self.rate, float(max(low - Z * below, 0.0)), float(min(high + Z * above, 1.0)), method)
 
 
 @dataclass(frozen=True)
@@ -175,6 +191,7 @@ def judge_rate(
     near: bool = True,
     few: float = FEW,
     shown: Calibration | None = None,
+    counsel: Counsel | None = None,
     seed: int = 0,
 ) -> Judged:
     """Calibrate a ranking of the rows by what a head says of them.
@@ -186,22 +203,23 @@ def judge_rate(
         near: two views predict nearly as many labels as the best; of views that are far apart only the rate is taken.
         few: rows of a class of which half is believed.
         shown: of networks, by errors that one of them was shown: an estimator, and a shape.
+        counsel: of a regression beside networks: estimators, and two shapes.
     """
     ranking = held_out.score if ranking is None else ranking
     judged = np.flatnonzero((labels >= 0) & np.isfinite(held_out.score) & np.isfinite(ranking))
     if not len(judged) or kappa(held_out.predicted[judged], labels[judged]) < CHANCE:
         return Judged(Calibration.unknown(len(labels)), None)
     k = held_out.logits.shape[1]
-    rows, with_neighbors = sample_rows(judged, 1, seed), judged[held_out.neighbors[judged] >= 0]
+    rows = sample_rows(judged, 1, seed)
     plants = plant(held_out.logits, labels, sample_rows(judged, k, seed), np.random.default_rng((seed, 5)))
     by_confusion = confusion_em(Subset(held_out.logits, rows), labels[rows])
-    by_halves = [_crowd([labels, *pair], rows, k).mean() for pair in held_out.halves]
+    by_halves = _by_halves(held_out, labels, rows) if len(held_out.halves) else None
     by_views = _crowd([labels, *views], rows, k) if len(views) > 1 else None
     planted, classwise = planted_rates(plants)
     estimators = Estimators(
         planted=planted,
         confusion=float(by_confusion.mean()),
-        halves=float(np.mean(by_halves)) if by_halves else None,
+        halves=by_halves,
         views=None if by_views is None else float(by_views.mean()),
         classwise=classwise,
         disagreement=float((held_out.predicted[judged] != labels[judged]).mean()),
@@ -210,11 +228,18 @@ def judge_rate(
         classes=len(np.unique(labels[judged])),
         few=few,
         shown=None if shown is None else shown.rate.estimate,
+        regression=None
+        if counsel is None
+        else Regression(
+            planted=counsel.planted,
+            confusion=float(np.nanmean(counsel.by_confusion)),
+            halves=counsel.halves,
+            together=float(_crowd([labels, held_out.predicted, counsel.predicted], rows, k).mean()),
+        ),
     )
     voted, by_vote = rows, by_views if near else None
-    if by_vote is None and by_halves:  # neighbours are too much like the ridge to count what it gets wrong, but sharpen
-        voted, nearest = with_neighbors, held_out.neighbors  # the shape
-        by_vote = np.mean([_crowd([labels, *pair, nearest], voted, k) for pair in held_out.halves], axis=0)
+    if by_vote is None and by_halves is not None:
+        voted, by_vote = _with_neighbors(held_out, labels, judged)
     shapes = [
         along(ranking[rows], by_confusion, ranking[judged]),
         by_rank(ranking[judged], planted_shape(plants, estimators.rate), estimators.rate),
@@ -223,6 +248,10 @@ def judge_rate(
         shapes.append(along(ranking[voted], by_vote, ranking[judged]))
     if shown is not None:
         shapes.append(shown.p_mislabel[judged])
+    if counsel is not None:
+        for wrong in (counsel.by_confusion, counsel.by_halves):
+            asked = judged[np.isfinite(wrong[judged])]
+            shapes.append(along(ranking[asked], wrong[asked], ranking[judged]))
     mean = np.mean([scale_odds(shape, estimators.rate) for shape in shapes], axis=0)
     p = scale_odds(raised(mean, estimators.believed), estimators.rate)
     return Judged(_calibration(labels, judged, p, ranking, estimators), estimators)
@@ -238,8 +267,41 @@ def with_one_more(judged: Calibration, estimators: Estimators, *, near: bool) ->
         found[known] = scale_odds(p[known], rate)
         return found
 
-    rate = NoiseRate(estimators.rate, *estimators.interval, judged.rate.method)
-    return Calibration(rate, at(rate.estimate), *map(at, estimators.ends)), estimators
+    low, high = map(at, estimators.ends)
+    rate = estimators.noise_rate(low[known], high[known], judged.rate.method)
+    return Calibration(rate, at(rate.estimate), low, high), estimators
+
+
+def consult(head: HeldOut, labels: np.ndarray, *, seed: int = 0) -> Counsel | None:
+    """What a regression says of how many labels (n,) int64, -1 where there is none, are wrong; None if it has learned
+    nothing."""
+    judged, k = np.flatnonzero((labels >= 0) & np.isfinite(head.score)), head.logits.shape[1]
+    if not len(judged) or kappa(head.predicted[judged], labels[judged]) < CHANCE:
+        return None
+    rows = sample_rows(judged, 1, seed)
+    voted, by_vote = _with_neighbors(head, labels, judged)
+    by_confusion, by_halves = np.full((2, len(labels)), np.nan)
+    by_confusion[rows] = confusion_em(Subset(head.logits, rows), labels[rows])
+    by_halves[voted] = by_vote
+    plants = plant(head.logits, labels, sample_rows(judged, k, seed), np.random.default_rng((seed, 5)))
+    planted, _ = planted_rates(plants)
+    return Counsel(planted, _by_halves(head, labels, rows), head.predicted, by_confusion, by_halves)
+
+
+def _by_halves(head: HeldOut, labels: np.ndarray, rows: np.ndarray) -> float:
+    """The share of wrong labels by votes of both halves of a head, mean over all splits."""
+    k = head.logits.shape[1]
+    return float(np.mean([_crowd([labels, *pair], rows, k).mean() for pair in head.halves]))
+
+
+def _with_neighbors(head: HeldOut, labels: np.ndarray, judged: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Some of the `judged` rows, (s,) int64, and how probable a wrong label is there by halves of a head and by the
+    nearest rows.
+
+    These are too much like the head to count what it gets wrong, but they sharpen the shape.
+    """
+    rows, k = judged[head.neighbors[judged] >= 0], head.logits.shape[1]
+    return rows, np.mean([_crowd([labels, *pair, head.neighbors], rows, k) for pair in head.halves], axis=0)
 
 
 def _crowd(votes: Sequence[np.ndarray], rows: np.ndarray, k: int) -> np.ndarray:
@@ -251,12 +313,12 @@ def _calibration(
     labels: np.ndarray, judged: np.ndarray, p: np.ndarray, ranking: np.ndarray, estimators: Estimators
 ) -> Calibration:
     """Probabilities p of the judged rows at the estimate and at both ends, in their places among n."""
-    low, high = estimators.ends
+    low, high = (scale_odds(p, end) for end in estimators.ends)
     columns = np.full((3, len(labels)), np.nan)
-    for column, values in zip(columns, (p, scale_odds(p, low), scale_odds(p, high)), strict=True):
+    for column, values in zip(columns, (p, low, high), strict=True):
         column[judged] = strictly(values, ranking[judged])
     method = "two clear groups" if estimators.clear else "median of estimators"
-    return Calibration(NoiseRate(estimators.rate, *estimators.interval, method), *columns)
+    return Calibration(estimators.noise_rate(low, high, method), *columns)
 
 
 def plant(logits: Matrix, labels: np.ndarray, rows: np.ndarray, rng: np.random.Generator) -> Planted:

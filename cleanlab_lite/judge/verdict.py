@@ -234,13 +234,16 @@ def judge_labels(
         return ranking, calibrate(evidence, ranking, seed=seed), None
     ranking, best = together(found), max(found, key=lambda each: each.agreement)
     votes = list(votes_of(evidence, found).values())
-    few, shown = FEW, None
+    few, shown, counsel = FEW, None, evidence.counsel
     if len(found) == 1 and best.view:  # networks of one view
-        few, shown = FEW_FOR_NETWORKS, calibrate(evidence, best.ranking, seed=seed)
+        few = FEW_FOR_NETWORKS if counsel is None else FEW
+        shown = calibrate(evidence, best.ranking, seed=seed)
         if shown.rate.method == COUNTED:
             return ranking, shown, None
         shown = shown if shown.rate.method == PLANTED else None
-    judged = judge_rate(best.held_out, evidence.labels, votes, ranking, near=near, few=few, shown=shown, seed=seed)
+    judged = judge_rate(
+        best.held_out, evidence.labels, votes, ranking, near=near, few=few, shown=shown, counsel=counsel, seed=seed
+    )
     return ranking, judged.calibration, judged.estimators
 
 

@@ -20,7 +20,7 @@ LOOKS = {
 ESTIMATORS = (
     "The noise rate is a median of estimators that fail differently: errors planted among the predictions, a confusion "
     "of the true classes in the given labels, and votes of independent views or of halves of one, or errors that a "
-    "network was shown"
+    "network was shown and what a regression says beside networks"
 )
 CALIBRATED = {  # by what the method of the rate begins with
     "two clear groups": "The rows fell into two clear groups, right and wrong, which were counted; no planted error "
@@ -126,6 +126,11 @@ def _calibrated(summary: Summary) -> list[str]:
     said = [f"{text} {percent(estimators[name])}" for name, text in names.items() if estimators.get(name) is not None]
     if said and "median" in rate.method:
         found.append(f"The estimators said: {', '.join(said)}")
+        if regression := estimators.get("regression"):
+            names = {"planted": "planted errors", "confusion": "confusion", "halves": "halves"}
+            names["together"] = "its votes and those of the networks"
+            said = [f"{text} {percent(regression[name])}" for name, text in names.items()]
+            found.append(f"So did a regression on the same vectors, which ranks no row: {', '.join(said)}")
         rows, classes = (estimators.get(name) or 0 for name in ("rows", "classes"))
         if rows < SMALL * classes:
             found.append(
