@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 import mmap
 import platform
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
@@ -355,28 +355,20 @@ def do_errand(errand: Errand, clock: Clock) -> dict[str, Any]:
 def side_by_side(jobs: Sequence[Job], bench: Bench, run: Run, clock: Clock, also: JobOnBench | None = None) -> None:
     """Do those that are not done, where that is sooner than one after the other, or they were begun; else nothing.
     Arguments and what is raised as those of `run_jobs`."""
-    crew, left = bench.crew, [job for job in jobs if not run.done(job.stage)]
+    crew = bench.crew
     begun = {errand.job.stage for errand in crew.begun} if isinstance(crew, Crew) else set[str]()
-    awaited = [job for job in left if job.stage in begun]
-    workers = workers_for(jobs, bench, also)
-    if crew is None or not left or not (awaited or workers > 1):
+    if isinstance(crew, Crew) and (awaited := [job for job in jobs if job.stage in begun]):
+        crew.finish(_Together.of(awaited, jobs, run, clock), clock)
+    left, workers = [job for job in jobs if not run.done(job.stage)], workers_for(jobs, bench, also)
+    if crew is None or not left or workers < 2:
         return
-    earlier = [job for job in jobs if run.done(job.stage)]
-    for job in earlier:
-        clock.found(job.stage, job.teaching.epochs)
-    before = clock.done + sum(job.teaching.epochs for job in earlier)
-    total = clock.total or sum(job.teaching.epochs for job in jobs)
-    if isinstance(crew, Crew) and awaited:
-        crew.finish(_Together(awaited, run, clock, before, total), clock)
-        return side_by_side(jobs, bench, run, clock, also)
-    elsewhere = [also] if also and also[0].stage not in begun and not run.done(also[0].stage) else []
-    if elsewhere and isinstance(crew, Crew):
-        [(job, there)] = elsewhere
-        crew.begin(_errand(job, there, run), _Together([job], run, clock, before, total, {job.stage}))
-        elsewhere = []
-    all_of_them = [*elsewhere, *((job, bench) for job in left)]
-    uncounted = {job.stage for job, _ in elsewhere}
-    together = _Together([job for job, _ in all_of_them], run, clock, before, total, uncounted)
+    beside = [also] if also and also[0].stage not in begun and not run.done(also[0].stage) else []
+    if beside and isinstance(crew, Crew):
+        [(job, there)] = beside
+        crew.begin(_errand(job, there, run), _Together.of([job], jobs, run, clock, {job.stage}))
+        beside = []
+    all_of_them = [*beside, *((job, bench) for job in left)]
+    together = _Together.of([job for job, _ in all_of_them], jobs, run, clock, {job.stage for job, _ in beside})
     crew.do([_errand(job, there, run) for job, there in all_of_them], together, clock, workers=workers)
 
 
@@ -395,8 +387,19 @@ class _Together:
     clock: Clock
     before: int  # epochs that were done when they began
     total: int
-    uncounted: set[str] = field(default_factory=set)  # stages of jobs that belong to what comes later
+    uncounted: Set[str]  # stages of jobs that belong to what comes later
     reached: dict[int, int] = field(default_factory=dict)  # epochs, by number of the job
+
+    @classmethod
+    def of(
+        cls, jobs: Sequence[Job], among: Sequence[Job], run: Run, clock: Clock, uncounted: Set[str] = frozenset()
+    ) -> _Together:
+        """Hears of some jobs `among` those of an ensemble, of which others are done already."""
+        earlier = [job for job in among if run.done(job.stage)]
+        for job in earlier:
+            clock.found(job.stage, job.teaching.epochs)
+        before = clock.done + sum(job.teaching.epochs for job in earlier)
+        return cls(jobs, run, clock, before, clock.total or sum(job.teaching.epochs for job in among), uncounted)
 
     def heard(self, errand: int, progress: Progress) -> None:
         job = self.jobs[errand]
