@@ -69,6 +69,7 @@ def main() -> None:
     add("--presets", nargs="+", default=["fast", "balanced"])
     add("--seeds", type=int, default=5)
     add("--test-rows", type=int, default=5000)
+    add("--plain", action="store_true", help="networks without anything against wrong labels learn")
     add("--runs", type=Path, default=Path("trust-runs"), help="folder of the runs, which stay: what is done is read")
     section.set_defaults(run=of_verify)
     annotators.add_section(sections)
@@ -123,17 +124,17 @@ def of_verify(args: argparse.Namespace) -> None:
             place = args.runs / f"verify-{args.data.name}-{labels}-{name}"
             place.mkdir(parents=True, exist_ok=True)
             clean = write_unused(args.data, labels, args.test_rows, place / "clean.csv")
-            for line in gains(args.data / f"manifest_{labels}.csv", clean, name, args.seeds, place):
+            for line in gains(args.data / f"manifest_{labels}.csv", clean, name, args, place):
                 print("| " + " | ".join([f"{args.data.name} {labels}", name, *line]) + " |", flush=True)
 
 
-def gains(path: Path, clean: Path, name: str, seeds: int, place: Path) -> Iterator[Sequence[str]]:
+def gains(path: Path, clean: Path, name: str, args: argparse.Namespace, place: Path) -> Iterator[Sequence[str]]:
     """What `WAY_HEADS` names, on trusted rows and on those that an audit agrees with, for one run."""
     manifest, config = read_manifest(path), preset(name)
     with Run.start(place / "run", "trust", run_key(manifest, config)) as run:
         run_audit(manifest, config, run=run)
     for test in (read_manifest(clean), None):
-        found = verify(RunFolder(place / "run"), manifest, config, test=test, seeds=seeds)
+        found = verify(RunFolder(place / "run"), manifest, config, test=test, seeds=args.seeds, plain=args.plain)
         for way in found.ways:
             figures = ("", "", "")
             if way.difference is not None:

@@ -12,7 +12,8 @@ audited again without them: else what is corrected would have been decided with 
 
 What is learned is what the run has learned: networks on its first view, taught as they were, from the same
 initialisations for every way; or its regression in closed form. That has no chance in it: seeds only change which rows
-`random` leaves out. Differences have an interval over test rows and seeds together (`measure.crossed_bootstrap`).
+`random` leaves out. Both resist wrong labels; `plain` networks, taught as most models are, do not. Differences have an
+interval over test rows and seeds together (`measure.crossed_bootstrap`).
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -48,6 +50,7 @@ from cleanlab_lite.sources import Proxies, regressed, source_of
 
 SEEDS = 5
 WORTH = 0.005  # of accuracy: a gain that is surely less is none
+RESISTS = "What the audit trains resists wrong labels; --learner plain asks networks that do not, as most models"
 ORIGINAL, RANDOM = "original", "random"
 POLICIES: dict[str, Policy] = {
     "pruned": "prune",
@@ -95,6 +98,7 @@ def verify(
     *,
     test: Manifest | None = None,
     seeds: int = SEEDS,
+    plain: bool = False,
     command: Sequence[str] = (),
     on_progress: OnProgress = ignore,
 ) -> Verification:
@@ -107,6 +111,7 @@ def verify(
         config: the options of the run, which say what is learned and how.
         test: rows whose labels are trusted.
         seeds: networks per way, and draws of the rows that are left out at random.
+        plain: networks with cross-entropy and nothing else against wrong labels learn, not what the run has trained.
         command: what the user typed.
 
     Raises:
@@ -126,33 +131,40 @@ def verify(
                 hint=NAME_FILE,
             )
         config = replace(preset("fast"), seed=config.seed, device=config.device)
-    key = verification_key(run, manifest, config, test, seeds)
+    key = verification_key(run, manifest, config, test, seeds, plain)
     if run.verification is not None and run.verification.key == key:
         RunFiles(run.folder).remove_folder(layout.VERIFYING)  # of one that was killed at that
         return run.verification
     clock, folder = Clock(config.time_budget, on_progress), run.path(layout.VERIFYING) / key[:8]
     audit = partial(audit_part, config=config, folder=folder, clock=clock)
     with Run.start(folder / "learned", "verify", key, command) as trial:
-        school = prepare(run, manifest, config, test, seeds, audit, trial, clock)
+        taught_by = replace(config, heads="trained", loss="ce", strategy="plain") if plain else config
+        school = prepare(run, manifest, taught_by, test, seeds, audit, trial, clock)
         learned = np.flatnonzero(school.rows.learn)
         report = audit(school.whole.select(learned), "learned-from") if test is None else run.report
         lessons = teach(run, school, report.table if test is None else report.table.take(pa.array(learned)))
-        learn = by_regression if school.source.plan.heads == "closed" else by_networks
-        learner, predicted = learn(run, school, lessons, trial, clock)
-    found = conclude(run, key, school, learner, lessons, predicted)
+        if school.source.plan.heads == "closed":
+            learner, predicted = by_regression(school, lessons, clock)
+        else:
+            taught = {} if plain else run.summary.proxy or {}
+            learner, predicted = by_networks(school, lessons, trial, clock, as_in=taught)
+    found = conclude(run, key, school, learner, lessons, predicted, plain=plain)
     files = RunFiles(run.folder)
     files.write_json(layout.VERIFICATION, found.as_dict())
     files.remove_folder(layout.VERIFYING)
     return found
 
 
-def verification_key(run: RunFolder, manifest: Manifest, config: AuditConfig, test: Manifest | None, seeds: int) -> str:
+def verification_key(
+    run: RunFolder, manifest: Manifest, config: AuditConfig, test: Manifest | None, seeds: int, plain: bool = False
+) -> str:
     """sha256 of all that decides what is found: run, decisions, test rows, options, version."""
     facts = [
         *(run.summary.run_id, run.summary.flagged, run_key(manifest, config), seeds),
         None if test is None else run_key(test, config),
         [asdict(each) for each in run.decisions],
         importlib.metadata.version("nlclean"),
+        *(["plain"] if plain else []),
     ]
     return hashlib.sha256(json.dumps(facts, default=str).encode()).hexdigest()
 
@@ -230,7 +242,7 @@ def _at_random(labels: np.ndarray, rows: np.ndarray, left: int, seed: tuple[int,
     return Lesson(result)
 
 
-def by_regression(run: RunFolder, school: School, lessons: Lessons, trial: Run, clock: Clock) -> tuple[str, Predicted]:
+def by_regression(school: School, lessons: Lessons, clock: Clock) -> tuple[str, Predicted]:
     """What a regression in closed form learns, of the strength that suits the original labels; and its name."""
     whole, source, looked = school.whole, school.source, school.looked
     multiply = source.arithmetic().multiply
@@ -253,16 +265,22 @@ def by_regression(run: RunFolder, school: School, lessons: Lessons, trial: Run, 
     }
 
 
-def by_networks(run: RunFolder, school: School, lessons: Lessons, trial: Run, clock: Clock) -> tuple[str, Predicted]:
-    """What networks on the first view learn, taught as those of the run were; and their name."""
+def by_networks(
+    school: School, lessons: Lessons, trial: Run, clock: Clock, *, as_in: Mapping[str, Any]
+) -> tuple[str, Predicted]:
+    """What networks on the first view learn, taught as those of the run were, whose facts are `as_in`; and their name.
+    Without any as was planned."""
     from cleanlab_lite.train.ensemble import SEED_STRIDE
     from cleanlab_lite.train.ensemble import prepare as prepare_networks
     from cleanlab_lite.train.jobs import Job, hire, run_jobs
+    from cleanlab_lite.train.models import PROXIES
     from cleanlab_lite.train.task import Task
 
-    source, looked, proxy = school.source, school.looked, run.summary.proxy or {}
-    told = {name: proxy[name] for name in ("proxy", "loss", "strategy", "epochs")}
+    source, looked = school.source, school.looked
+    told = {name: as_in[name] for name in ("proxy", "loss", "strategy", "epochs") if name in as_in}
     plan, config = replace(source.plan, **told, recipes=1), source.config
+    if not plan.epochs:
+        plan = replace(plan, epochs=PROXIES.get(plan.proxy).facts.fewest_epochs)
     view, labels = plan.views[0], lessons[ORIGINAL][0].labels
     task = Task.of(labels, school.whole.num_classes, looked.views[view], view=view, copy_of=copies_in(looked.group))
     predicted: dict[str, list[np.ndarray]] = {name: [] for name in lessons}
@@ -288,7 +306,7 @@ def by_networks(run: RunFolder, school: School, lessons: Lessons, trial: Run, cl
 
 
 def conclude(
-    run: RunFolder, key: str, school: School, learner: str, lessons: Lessons, predicted: Predicted
+    run: RunFolder, key: str, school: School, learner: str, lessons: Lessons, predicted: Predicted, *, plain: bool
 ) -> Verification:
     """The accuracies held against that of the original labels."""
     rows = school.rows
@@ -305,7 +323,7 @@ def conclude(
         test_rows=int(rows.test.sum()),
         left_out=rows.left_out,
         ways=ways,
-        sentence=in_words(ways, biased=rows.measured_on == "agreeing"),
+        sentence=in_words(ways, biased=rows.measured_on == "agreeing", plain=plain),
     )
 
 
@@ -345,8 +363,13 @@ def verdict(low: float, high: float) -> str:
     return USELESS if high < WORTH else UNKNOWN
 
 
-def in_words(ways: Sequence[Way], *, biased: bool) -> str:
-    """The verdict on cleaning, and what fewer rows do by themselves. `biased`: the audit has chosen the test rows."""
+def in_words(ways: Sequence[Way], *, biased: bool, plain: bool = False) -> str:
+    """The verdict on cleaning, and what fewer rows do by themselves.
+
+    Args:
+        biased: the audit has chosen the test rows.
+        plain: as of `verify`.
+    """
     cleaned = [way for way in ways if way.name in POLICIES]
     random = next(way for way in ways if way.name == RANDOM)
     verdicts = {way.verdict for way in cleaned}
@@ -363,6 +386,8 @@ def in_words(ways: Sequence[Way], *, biased: bool) -> str:
     by_chance = f"Leaving out as many rows at random: {_gain(random)}."
     if random.verdict == HELPED:
         by_chance += " That helped, too: what pruning gains is no merit of the audit."
+    if not plain and HELPED not in verdicts and verdicts != {SAME}:
+        by_chance += f" {RESISTS}."
     return f"{head} ({parts}). {by_chance}"
 
 

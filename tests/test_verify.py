@@ -145,6 +145,9 @@ def test_a_sentence_by_the_verdicts(verdicts, said):
     assert in_words(ways, biased=True).startswith("By the audit's own opinion ")
     assert "no merit" not in in_words(ways, biased=False)
     assert "no merit" in in_words([*ways[:-1], way("random", HELPED)], biased=False)
+    asks = HELPED not in verdicts and set(verdicts) != {SAME}
+    assert ("--learner plain" in in_words(ways, biased=False)) == asks
+    assert "--learner plain" not in in_words(ways, biased=False, plain=True)
 
 
 def test_what_changes_nothing_is_said_to():
@@ -246,6 +249,17 @@ def test_cleaning_helps_where_labels_are_wrong(folder, capsys):
         patch.setattr("nlclean.tables.width", lambda: 80)
         narrow = call(capsys, "verify", run, "--test", test).out
         assert "…" not in narrow and "without the rows that prune leaves out; relabelled 0; " in narrow
+
+
+def test_plain_networks_profit_more_than_what_resists_wrong_labels(folder, capsys):
+    data, test = near(folder / "a.parquet", noisy()), near(folder / "b.parquet", task(500, wrong=0, seed=1), seed=9)
+    words = ("verify", data, "--test", test, "--seeds", "2", "--json")
+    found, plain = (json.loads(call(capsys, *words, *more).out) for more in ((), ("--learner", "plain")))
+    assert found["learner"].startswith("a regression") and plain["learner"].startswith("networks mlp on vectors, plain")
+    assert found["run"] == plain["run"] and found["key"] != plain["key"]  # the audit is the same
+    (before, cleaned), (misled, helped) = ([each["accuracy"] for each in of["ways"][:2]] for of in (found, plain))
+    assert misled < before and helped - misled > cleaned - before and helped - misled > 0.05
+    assert "--learner" not in plain["sentence"]
 
 
 def test_copies_and_strangers_are_not_tested_on(folder, capsys):

@@ -42,6 +42,13 @@ _HOW_TO_RUN = ("device", "workers", "time_budget", "max_memory")  # options that
     show_default=True,
     help="Networks per way of cleaning.",
 )
+@click.option(
+    "--learner",
+    type=click.Choice(["run", "plain"]),
+    default="run",
+    show_default=True,
+    help="What learns: what the run has trained, or networks without anything against wrong labels, as most models.",
+)
 @reading_options
 @out_option
 @click.option(
@@ -61,6 +68,7 @@ def command(
     test: str | None,
     test_features: Path | None,
     seeds: int,
+    learner: str,
     out: Path | None,
     as_json: bool,
     **given: Any,
@@ -87,7 +95,10 @@ def command(
         run, manifest = run_of(data, reading, config, out, ctx.obj, drawer)
         trusted = None if test is None else read(test, reading | {"features": test_features})
         config = as_the_run(run, config, named=[name for name in given if given[name] is not None])
-        found = verify(run, manifest, config, test=trusted, seeds=seeds, command=ctx.obj, on_progress=drawer)
+        plain = learner == "plain"
+        found = verify(
+            run, manifest, config, test=trusted, seeds=seeds, plain=plain, command=ctx.obj, on_progress=drawer
+        )
     for sentence in found.left_out:
         diagnostics.note(f"left out: {sentence}")
     if as_json:
