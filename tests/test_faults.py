@@ -290,7 +290,7 @@ def test_files_that_changed_between_two_processes(machine: Machine, change: str)
     machine.done(*(("fresh" if word == "run" else word) for word in PICTURES.command))
 
 
-@pytest.mark.parametrize("year", [1980, 2099])
+@pytest.mark.parametrize("year", [pytest.param(1980, marks=pytest.mark.slow), 2099])
 def test_a_clock_that_jumps_between_two_processes(machine: Machine, year: int) -> None:
     """Whatever an earlier process has left is of a distant past, or of the future."""
     steps, left = begin(machine, PICTURES)

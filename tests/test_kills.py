@@ -67,7 +67,12 @@ def killed_and_finished(machine: Machine, world: World, kills: int) -> Counter[s
     return stages
 
 
-@pytest.mark.parametrize("world", [world for world in WORLDS if world.name in ("vectors", "page", "export-folders")])
+ONCE = {"vectors": (), "export-folders": (), "page": pytest.mark.slow}
+
+
+@pytest.mark.parametrize(
+    "world", [pytest.param(world, marks=ONCE[world.name]) for world in WORLDS if world.name in ONCE]
+)
 def test_killed_once(machine: Machine, world: World) -> None:
     assert killed_and_finished(machine, world, 1).total() == 1
 
