@@ -16,6 +16,9 @@ data with known errors. They need held-out logits of one head, and what other he
 - halves: with one view the same of two regressions on disjoint halves of its components, mean over a few ways to halve
   them. They repeat each other's mistakes, and count where there are no views, or only views that are far apart.
 - shown: in the place of both where networks of one view are all there is, errors that one of them was taught.
+- regression: of ready vectors one is there beside such networks, which ranks worse and nothing. Its planted errors, its
+  confusion, its halves, and its votes with those of the networks are four voices more, for three are sometimes all far
+  too low (benchmarks/RESULTS.md, "With a regression beside them").
 
 Where the confusion leaves hardly a row in doubt, it has counted the wrong labels, and the others are not asked: planted
 labels tell nothing where no right one lies near them.
@@ -27,7 +30,7 @@ for a wrong label, and confusions are made of chance; the more so the more predi
 them. With c rows a class, c / (c + `FEW` d) of what is counted is believed (all of it where hardly a row is in doubt),
 and the odds of p are raised to that power. `FEW` was chosen on CIFAR-10N and ESC-50 and held on other data
 (benchmarks/RESULTS.md, "Few rows of a class"), and so was `FEW_FOR_NETWORKS`: these need more rows than a regression,
-and have no halves beside them.
+and have no halves beside them, unless one is heard, too.
 
 The interval begins at the least of what they say, and of what errors planted along the confusions of whole classes say,
 which are easier to see than real ones. Errors that are what the row looks most like are errors in nobody's eyes, and of

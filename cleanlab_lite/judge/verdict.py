@@ -226,8 +226,8 @@ def judge_labels(
 
     The witness that agrees best with the given labels says what planted errors would look like: a head in closed form,
     networks, or out-of-sample probabilities of the user's own. Where networks of one view are all there is, errors that
-    one of them was shown say it too, and a ranking that falls apart into two clear groups is counted. A history alone
-    is judged by itself. `near` as in `judge_rate`.
+    one of them was shown say it too, and a regression where there is one; a ranking that falls apart into two clear
+    groups is counted. A history alone is judged by itself. `near` as in `judge_rate`.
     """
     if not found:
         ranking = rank(evidence, seed=seed)
