@@ -7,8 +7,9 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
-from audit_world import task, vector_parquet
+from audit_world import task, vector_parquet, vectors
 from cli_world import HOSTILE, HOSTILE_SHOWN, call, finished_run, make_manifest, make_report, mislabel, row
 
 from cleanlab_lite import pipeline
@@ -136,6 +137,23 @@ def test_how_many_flags_stay_with_other_seeds(audited, capsys, monkeypatch):
     monkeypatch.setattr(pipeline, "combine", never)
     shown = call(capsys, "compare", audited, "--seeds", 2)
     assert shown.code == 0 and shown.out.splitlines()[-1] == found["sentence"]
+
+
+def test_a_run_with_another_seed_reads_its_vectors_as_the_first_run_did(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NLCLEAN_CACHE_DIR", str(tmp_path / "cache"))
+    made = task()
+    np.save("vectors.npy", vectors(made.truth))
+    lines = [f"r{i},c{label}" for i, label in enumerate(made.labels)]
+    Path("set.csv").write_text("\n".join(["name,kind", *lines]) + "\n")
+    reading = ("--features", "vectors.npy", "--label-column", "kind", "--id-column", "name")
+    assert call(capsys, "audit", "set.csv", *reading, "--preset", "fast", "--out", "run").code == 0
+    done = call(capsys, "compare", "run", "--seeds", 1, "--json")
+    seed = json.loads(done.out)["seeds"][0]["folder"]
+    done = call(capsys, "compare", seed, "--seeds", 1, "--json")
+    assert done.code == 0, done.err
+    done = call(capsys, "verify", json.loads(done.out)["seeds"][0]["folder"])
+    assert done.code == 0, done.err
 
 
 def test_the_share_of_flags_that_stay(tmp_path, monkeypatch):
