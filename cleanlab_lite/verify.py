@@ -111,7 +111,8 @@ def verify(
 
     Raises:
         ReportError: the run has learned nothing that could be verified.
-        ConfigError: there are no test rows, or they do not fit the run; or evidence was brought and no test rows.
+        ConfigError: there are no test rows, or they do not fit the run; or the run began with evidence or decisions
+            that it does not hold, and no test rows were brought.
         StoppedEarly: the time budget is used up; the same call goes on from there.
     """
     if not run.summary.noise_rate.learned:
@@ -126,6 +127,12 @@ def verify(
                 hint=NAME_FILE,
             )
         config = replace(preset("fast"), seed=config.seed, device=config.device)
+    if run.summary.trusted and test is None:
+        raise ConfigError(
+            f"the run in {run.folder} started from decisions of people: an audit of a part of its rows would not know "
+            "them",
+            hint=NAME_FILE,
+        )
     key = verification_key(run, manifest, config, test, seeds)
     if run.verification is not None and run.verification.key == key:
         RunFiles(run.folder).remove_folder(layout.VERIFYING)  # of one that was killed at that

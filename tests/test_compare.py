@@ -170,11 +170,24 @@ def test_the_share_of_flags_that_stay(tmp_path, monkeypatch):
     assert found.sentence == "62 % of the flags stay with another seed, 25 % with all 2; another seed adds 12 %."
 
 
+def test_nearly_all_flags_are_not_all():
+    assert module.in_words(0.996, 0.996, 0.001, 1) == (
+        ">99 % of the flags stay with another seed; another seed adds <1 %."
+    )
+    assert module.in_words(1.0, 1.0, 0.0, 2) == (
+        "100 % of the flags stay with another seed, 100 % with all 2; another seed adds 0 %."
+    )
+
+
 def test_what_cannot_be_repeated_with_another_seed(tmp_path, capsys):
     run = finished_run(tmp_path / "run", make_report([mislabel("a")], proxy=None))
     save_manifest(make_manifest(tmp_path / "set.csv", ["a"], ["dog"]), run / "manifest.parquet")
     done = call(capsys, "compare", run, "--seeds", 2)
     assert done.code == 2 and "started from evidence" in done.err
+    decided = finished_run(tmp_path / "decided", make_report([mislabel("a")], trusted=1))
+    save_manifest(make_manifest(tmp_path / "set.csv", ["a"], ["dog"]), decided / "manifest.parquet")
+    done = call(capsys, "compare", decided, "--seeds", 2)
+    assert done.code == 2 and "started from decisions of people" in done.err
     clean = finished_run(tmp_path / "clean", make_report([row("a")]))
     save_manifest(make_manifest(tmp_path / "set.csv", ["a"], ["dog"]), clean / "manifest.parquet")
     done = call(capsys, "compare", clean, "--seeds", 2)

@@ -353,6 +353,13 @@ def test_a_run_of_own_evidence_needs_test_rows(tmp_path):
         verify(run, None, AuditConfig())
 
 
+def test_a_run_of_decided_rows_needs_test_rows(tmp_path):
+    run = RunFolder(finished_run(tmp_path / "run", make_report([row("a")], trusted=1)))
+    with pytest.raises(ConfigError, match="would not know them") as error:
+        verify(run, None, AuditConfig())
+    assert "--test" in error.value.hint
+
+
 def test_another_kind_of_rows_is_refused(folder, capsys):
     data = vector_parquet(folder / "vectors.parquet", task())
     wide = pq.read_table(near(folder / "b.parquet", task(30, wrong=0)))
