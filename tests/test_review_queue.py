@@ -198,8 +198,8 @@ def test_nothing_to_review(log):
 
 
 def say(log, *said):
-    for reviewer, id, action in said:
-        log.append(Decision(id, action, "dog", None, reviewer, "2026-01-01T00:00:00+00:00"))
+    for reviewer, id, action, *given in said:
+        log.append(Decision(id, action, *(given or ["dog"]), None, reviewer, "2026-01-01T00:00:00+00:00"))
 
 
 def test_merging_adds_what_is_new_and_only_that(tmp_path, log):
@@ -253,8 +253,9 @@ def test_the_state_as_json(run, capsys):
     assert (empty["rows"], empty["to_review"], empty["decided"], empty["agreement"]) == (9, 8, 0, None)
     assert empty["flagged"] <= empty["to_review"]
     log = DecisionLog(run / "decisions.jsonl")
-    say(log, *(("ann", id, "drop") for id in ("sure", "close", "alien", "unclear", "copy 2")))
-    say(log, ("bob", "fine", "keep"), ("ann", "fine", "keep"), ("ann", "ambiguous", "keep"), ("ann", "copy 1", "keep"))
+    say(log, *(("ann", id, "drop") for id in ("sure", "close", "unclear")))
+    say(log, ("ann", "alien", "drop", "cat"), ("ann", "copy 2", "drop", "owl"), ("ann", "copy 1", "keep", "cat"))
+    say(log, ("bob", "fine", "keep"), ("ann", "fine", "keep"), ("ann", "ambiguous", "keep"))
     full = document()
     assert full["journal"] == str(run / "decisions.jsonl")
     assert (full["decided"], full["left"]) == (8, 1) and full["actions"] == {"drop": 5, "keep": 3}

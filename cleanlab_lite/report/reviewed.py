@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from itertools import combinations
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cleanlab_lite.evidence.decisions import Decision, settle, standing
+from cleanlab_lite.evidence.decisions import Decision, majority, standing
 from cleanlab_lite.judge.reviews import (
     Count,
     Looks,
@@ -132,22 +132,36 @@ def reviewed(table: pa.Table, decisions: Sequence[Decision]) -> Reviewed | None:
 
 
 def looks_of(table: pa.Table, decisions: Iterable[Decision]) -> Looks:
-    """Decisions by the rows of the report."""
-    decisions = list(decisions)
-    settled = list(settle(decisions).values())
-    place = pc.index_in(pa.array([d.id for d in settled], pa.string()), value_set=table["id"].combine_chunks())
+    """Decisions by the rows of the report. Whether a label is wrong is voted on whatever the right one may be."""
+    cast: dict[str, list[Decision]] = {}
+    for decision in standing(decisions).values():
+        cast.setdefault(decision.id, []).append(decision)
+    place = pc.index_in(pa.array(list(cast), pa.string()), value_set=table["id"].combine_chunks())
     given = Labels(table, "given_label")
-    decided, wrong, known = (np.zeros(table.num_rows, dtype=bool) for _ in range(3))
-    for row, decision in zip(place.to_pylist(), settled, strict=True):
-        if row is not None:
-            decided[row], known[row] = True, decision.action != "unsure"
-            wrong[row] = says_wrong(decision, given.text(row))
-    return Looks(decided, wrong, known, *_pairs(decisions))
+    decided, wrong, known, left = (np.zeros(table.num_rows, dtype=bool) for _ in range(4))
+    pairs = disagreeing = 0
+    for row, of_row in zip(place.to_pylist(), cast.values(), strict=True):
+        if row is None:
+            continue
+        label = given.text(row)
+        votes = [says_wrong(decision, label) for decision in of_row]
+        against, for_it = votes.count(True), votes.count(False)
+        decided[row] = against + for_it > 0 or any(decision.action == "unsure" for decision in of_row)
+        known[row], wrong[row] = against != for_it, against > for_it
+        settled = majority(of_row)
+        left[row] = wrong[row] and not (says_wrong(settled, label) and settled.given_label == label)
+        pairs += math.comb(against + for_it, 2)
+        disagreeing += against * for_it
+    return Looks(decided, wrong, known, pairs, disagreeing, left)
 
 
-def says_wrong(decision: Decision, given: str | None) -> bool:
-    """Whether the given label is wrong, by this decision."""
-    return decision.action == "drop" or (decision.action == "relabel" and decision.label != given)
+def says_wrong(decision: Decision, given: str | None) -> bool | None:
+    """Whether this label is wrong, by a decision that may be about an earlier label of the row; None where it does not
+    say."""
+    if decision.action == "unsure" or (decision.action == "drop" and decision.given_label != given):
+        return None
+    right = {"keep": decision.given_label, "relabel": decision.label}
+    return decision.action == "drop" or right[decision.action] != given
 
 
 def rows_to_decide(table: pa.Table, decided: np.ndarray) -> np.ndarray:
@@ -156,16 +170,6 @@ def rows_to_decide(table: pa.Table, decided: np.ndarray) -> np.ndarray:
     done = len(leading(order, decided))
     start = min(done, max(len(order) - 1, 0)) // SAMPLE * SAMPLE
     return order[start : start + SAMPLE]
-
-
-def _pairs(decisions: Iterable[Decision]) -> tuple[int, int]:
-    """Pairs of people who decided the same row and were sure, and how many of them disagree on whether it is wrong."""
-    votes: dict[str, list[bool]] = {}
-    for decision in standing(decisions).values():
-        if decision.action != "unsure":
-            votes.setdefault(decision.id, []).append(says_wrong(decision, decision.given_label))
-    pairs = [pair for cast in votes.values() for pair in combinations(cast, 2)]
-    return len(pairs), sum(a != b for a, b in pairs)
 
 
 def _number(found: Count) -> str:
