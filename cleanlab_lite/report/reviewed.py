@@ -158,10 +158,10 @@ def looks_of(table: pa.Table, decisions: Iterable[Decision]) -> Looks:
 def says_wrong(decision: Decision, given: str | None) -> bool | None:
     """Whether this label is wrong, by a decision that may be about an earlier label of the row; None where it does not
     say."""
-    if decision.action == "unsure" or (decision.action == "drop" and decision.given_label != given):
-        return None
-    right = {"keep": decision.given_label, "relabel": decision.label}
-    return decision.action == "drop" or right[decision.action] != given
+    if decision.action == "drop":
+        return True if decision.given_label == given else None
+    right = {"keep": decision.given_label, "relabel": decision.label}.get(decision.action)
+    return None if right is None else right != given
 
 
 def rows_to_decide(table: pa.Table, decided: np.ndarray) -> np.ndarray:
