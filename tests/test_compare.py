@@ -62,7 +62,10 @@ def test_flags_that_came_and_went(tmp_path, capsys):
 def test_a_person_reads_it(tmp_path, capsys):
     done = call(capsys, "compare", *runs(tmp_path))
     assert "noise rate: 12.3 % (10.0 % to 15.0 %) before, 12.3 %" in done.out
-    assert "66.7 % of the flags stay" in done.out
+    assert (
+        "flagged of the rows in both: 3 rows before, 3 rows after\n66.7 % of the flags of the rows in both stay"
+        in done.out
+    )
     assert "Newly flagged: 1 row\n" in done.out
     assert re.search(r"\n  c +\w+ +\d+ % -> \d+ % +cat -> owl\n", done.out)
 
@@ -84,6 +87,7 @@ def test_a_run_is_the_same_as_itself(tmp_path, capsys):
     one, _ = runs(tmp_path)
     found = json.loads(call(capsys, "compare", one, one, "--json").out)
     assert found["changes"] == [] and found["stay"] == 1 and found["relabelled"] == 0
+    assert "flagged: 3 rows before, 3 rows after\n100.0 % of the flags stay" in call(capsys, "compare", one, one).out
 
 
 def test_rows_are_matched_by_path_where_ids_are_new(tmp_path, capsys):
