@@ -263,6 +263,11 @@ def test_the_state_as_json(run, capsys):
     assert full["agreement"]["rows"] == 1 and full["agreement"]["kappa"] is None
     assert full["calibration"]["flagged"]["wrong"] == 5
     assert full["calibration"]["unflagged"]["wrong"] == 0
+    say(log, ("ann", "elsewhere", "drop"))
+    more = document()
+    assert more["unknown_ids"] == 1 and (more["decided"], more["actions"]) == (full["decided"], full["actions"])
+    refused = call(capsys, "review", run, "--json", "--target", "0%")
+    assert refused.code == 2 and "a share above 0" in refused.err
 
 
 def test_without_a_terminal_it_says_what_else_to_do(run, capsys):

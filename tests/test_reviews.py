@@ -295,6 +295,7 @@ def test_sentences_of_a_report():
     assert first == "real flags: about 40 ± 0 of 40; wrong rows that are not flagged: about 0 ± 0"
     assert stop == "stop here: with 95 % fewer than 2.0 % of the labels are wrong once the decisions are applied"
     assert reviewed(table, everything).as_dict(0.02)["remaining"]["stop"] is True
+    assert "fewer than 0.03 % of the labels" in reviewed(table, everything).in_words(0.0003)[-1]
 
 
 def test_an_interval_that_is_longer_on_one_side_is_said_by_its_ends():

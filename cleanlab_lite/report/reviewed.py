@@ -96,15 +96,15 @@ class Reviewed:
         left = self.remaining
         if self.stops(target):
             return (
-                f"stop here: with 95 % fewer than {percent(target)} of the labels are wrong "
+                f"stop here: with 95 % fewer than {_fine(target)} of the labels are wrong "
                 "once the decisions are applied"
             )
         if not left.sample:
             return "do not stop yet: no row of a random sample is decided, see `nlclean review --calibrate`"
         sample = counted(left.sample, "row")
         return (
-            f"do not stop yet: a random sample of {sample} shows with 95 % that at most {percent(left.share)} of the "
-            f"labels are wrong once the decisions are applied, not {percent(target)}"
+            f"do not stop yet: a random sample of {sample} shows with 95 % that at most {_fine(left.share)} of the "
+            f"labels are wrong once the decisions are applied, not {_fine(target)}"
         )
 
 
@@ -170,6 +170,11 @@ def rows_to_decide(table: pa.Table, decided: np.ndarray) -> np.ndarray:
     done = len(leading(order, decided))
     start = min(done, max(len(order) - 1, 0)) // SAMPLE * SAMPLE
     return order[start : start + SAMPLE]
+
+
+def _fine(share: float) -> str:
+    """Also of less than a tenth of a percent."""
+    return percent(share) if share >= 0.001 else f"{100 * share:.2g} %"
 
 
 def _number(found: Count) -> str:
