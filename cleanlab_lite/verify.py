@@ -38,7 +38,7 @@ from cleanlab_lite.holdout import NAME_FILE, Audit, Looked, Rows, join, look, ro
 from cleanlab_lite.judge.reweighted import predict_reweighted
 from cleanlab_lite.judge.ridge import Ridge
 from cleanlab_lite.manifest.manifest import Manifest
-from cleanlab_lite.measure import crossed_bootstrap
+from cleanlab_lite.measure import Difference, crossed_bootstrap
 from cleanlab_lite.pipeline import run_audit, run_key
 from cleanlab_lite.progress import OnProgress, Progress, ignore
 from cleanlab_lite.run import Run, RunFiles, RunFolder, layout
@@ -324,7 +324,12 @@ def compare(lessons: Lessons, predicted: Predicted, true: np.ndarray, group: np.
     for name, of_way in lessons.items():
         right = predicted[name] == true
         same = all(each.weight is None and (each.labels == original).all() for each in of_way)
-        gain = None if name == ORIGINAL else crossed_bootstrap(right, before, group, seed=seed)
+        if name == ORIGINAL:
+            gain = None
+        elif same:
+            gain = Difference(0.0, 0.0, 0.0, 0.5)
+        else:
+            gain = crossed_bootstrap(right, before, group, seed=seed)
         taught = of_way[0].labels >= 0
         ways.append(
             Way(
