@@ -368,6 +368,8 @@ def in_words(ways: Sequence[Way], *, biased: bool) -> str:
         head = "it cannot be told whether cleaning helped"
     elif verdicts == {SAME}:
         head = "cleaning changes nothing"
+    elif verdicts <= {SAME, HURT}:
+        head = "cleaning made it worse"
     else:
         head = "cleaning did not help"
     head = f"By the audit's own opinion {head}" if biased else head[0].upper() + head[1:]

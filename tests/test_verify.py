@@ -148,6 +148,7 @@ def way(name: str, verdict: str | None) -> Way:
         ((HELPED, HURT, UNKNOWN), "Cleaning helped ("),
         ((UNKNOWN, HURT, USELESS), "It cannot be told whether cleaning helped ("),
         ((USELESS, HURT, SAME), "Cleaning did not help ("),
+        ((HURT, HURT, SAME), "Cleaning made it worse ("),
         ((SAME, SAME, SAME), "Cleaning changes nothing ("),
     ],
 )
