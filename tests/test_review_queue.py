@@ -216,6 +216,16 @@ def run(tmp_path):
     return finished_run(tmp_path / "run", make_report(PETS.to_pylist()))
 
 
+def test_a_row_whose_label_was_dropped_when_it_was_another_is_shown_again(log):
+    say(log, ("ann", "sure", "drop", "cow"), ("ann", "close", "drop"))
+    queue = Queue(PETS, log, "ann")
+    assert queue.left == len(queue.rows) - 1 and queue.jump("sure")
+    queue.decide("keep")
+    assert queue.left == len(queue.rows) - 2
+    queue.undo()
+    assert queue.left == len(queue.rows) - 1
+
+
 def test_merge_prints_the_agreement(run, tmp_path, capsys):
     log, other = DecisionLog(run / "decisions.jsonl"), DecisionLog(tmp_path / "bob.jsonl")
     say(log, ("ann", "close", "keep"), ("ann", "sure", "drop"), ("ann", "alien", "drop"), ("ann", "unclear", "keep"))

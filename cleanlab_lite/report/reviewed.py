@@ -146,7 +146,7 @@ def looks_of(table: pa.Table, decisions: Iterable[Decision]) -> Looks:
         label = given.text(row)
         votes = [says_wrong(decision, label) for decision in of_row]
         against, for_it = votes.count(True), votes.count(False)
-        decided[row] = against + for_it > 0 or any(decision.action == "unsure" for decision in of_row)
+        decided[row] = any(is_about(decision, label) for decision in of_row)
         known[row], wrong[row] = against != for_it, against > for_it
         settled = majority(of_row)
         left[row] = wrong[row] and not (says_wrong(settled, label) and settled.given_label == label)
@@ -162,6 +162,11 @@ def says_wrong(decision: Decision, given: str | None) -> bool | None:
         return True if decision.given_label == given else None
     right = {"keep": decision.given_label, "relabel": decision.label}.get(decision.action)
     return None if right is None else right != given
+
+
+def is_about(decision: Decision, given: str | None) -> bool:
+    """Whether a row with this label is decided by it: another label that was dropped once says nothing of this one."""
+    return decision.action == "unsure" or says_wrong(decision, given) is not None
 
 
 def rows_to_decide(table: pa.Table, decided: np.ndarray) -> np.ndarray:
