@@ -145,13 +145,18 @@ def paired_bootstrap(
     return Difference(difference, float(low), float(high), float((np.sign(differences) + 1).mean() / 2))
 
 
+HALF_A_ROW = math.sqrt(0.5)  # a gain with the variance that half of a row has, whose gain is 1
+
+
 def crossed_bootstrap(
     right_a: np.ndarray, right_b: np.ndarray, group: np.ndarray, n: int = 2000, seed: int = 0
 ) -> Difference:
     """Is A more accurate than B on other rows like these, and with other seeds?
 
     Rows and seeds are drawn with replacement, independently (Owen, Annals of Applied Statistics 2007); of s seeds
-    s - 1, or few of them would look alike (Rao & Wu, JASA 1988).
+    s - 1, or few of them would look alike (Rao & Wu, JASA 1988). Rows that A alone or B alone predicts right may be
+    there though none was drawn: half a row of either kind, and of both that are alike, is added (Agresti & Min,
+    Statistics in Medicine 2005).
 
     Args:
         right_a, right_b: (s, t) bool, whether row t is predicted right with seed s; (1, t) where there is no chance.
@@ -162,6 +167,9 @@ def crossed_bootstrap(
     _, place = np.unique(group, return_inverse=True)
     counts = np.bincount(place)
     sums = np.stack([np.bincount(place, weights=each) for each in gain])  # (s, g)
+    sums = np.pad(sums, ((0, 0), (0, 2)))
+    sums[:, -2:] = HALF_A_ROW, -HALF_A_ROW
+    counts = np.append(counts, [1, 1])
     rng = np.random.default_rng(seed)
     s, g = sums.shape
     differences = np.empty(n)

@@ -149,7 +149,7 @@ def self_test(
         run_id=run.summary.run_id,
         preset=preset,
         seed=config.seed,
-        noise_rate=believed.rate,
+        noise_rate=run.summary.noise_rate.estimate or 0.0,
         flagged=run.summary.flagged,
         expected=expect(outcomes, believed),
         shapes=outcomes,

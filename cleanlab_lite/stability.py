@@ -15,6 +15,7 @@ from cleanlab_lite.progress import OnProgress, ignore
 from cleanlab_lite.report.comparison import GONE, NEW, OTHER, OtherSeed, Stability, compare
 from cleanlab_lite.run import Run, RunFolder, layout
 from cleanlab_lite.run.report import flags
+from cleanlab_lite.text import chance
 
 
 def stability(
@@ -35,14 +36,18 @@ def stability(
 
     Raises:
         ReportError: the run flags no row.
-        ConfigError: the run started from evidence or proxies that it does not hold.
+        ConfigError: the run started from evidence, proxies or decisions that it does not hold.
     """
     flagged = flags(run.report.table)
     if not flagged.any():
         raise ReportError(f"the run in {run.folder} flags no row, so none can stay or go")
     plan = run.state.plan if run.state else None
-    if run.summary.proxy is None or (plan or {}).get("warm_start"):
-        what = "evidence" if run.summary.proxy is None else "the proxies of another run"
+    started = {
+        "evidence": run.summary.proxy is None,
+        "the proxies of another run": bool((plan or {}).get("warm_start")),
+        "decisions of people": run.summary.trusted > 0,
+    }
+    if what := " and ".join(name for name, so in started.items() if so):
         raise ConfigError(
             f"the run in {run.folder} started from {what}: it cannot be repeated with another seed",
             hint="`nlclean compare RUN RUN` compares two runs, however they were made",
@@ -79,6 +84,16 @@ def stability(
         always=kept,
         added=added,
         seeds=found,
-        sentence=f"{100 * stay:.0f} % of the flags stay with another seed, {100 * kept:.0f} % with all {seeds}; "
-        f"another seed adds {100 * added:.0f} %.",
+        sentence=in_words(stay, kept, added, seeds),
     )
+
+
+def in_words(stay: float, kept: float, added: float, seeds: int) -> str:
+    """By the shares of the flags that another seed raises too, that all `seeds` do, and that another one adds."""
+    of_all = "" if seeds == 1 else f", {_percent(kept)} with all {seeds}"
+    return f"{_percent(stay)} of the flags stay with another seed{of_all}; another seed adds {_percent(added)}."
+
+
+def _percent(share: float) -> str:
+    """Whole, but 0 % and 100 % only where that is so."""
+    return f"{100 * share:.0f} %" if share in (0, 1) else chance(share)

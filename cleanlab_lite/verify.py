@@ -40,7 +40,7 @@ from cleanlab_lite.holdout import NAME_FILE, Audit, Looked, Rows, join, look, ro
 from cleanlab_lite.judge.reweighted import predict_reweighted
 from cleanlab_lite.judge.ridge import Ridge
 from cleanlab_lite.manifest.manifest import Manifest
-from cleanlab_lite.measure import crossed_bootstrap
+from cleanlab_lite.measure import Difference, crossed_bootstrap
 from cleanlab_lite.pipeline import run_audit, run_key
 from cleanlab_lite.progress import OnProgress, Progress, ignore
 from cleanlab_lite.run import Run, RunFiles, RunFolder, layout
@@ -116,7 +116,8 @@ def verify(
 
     Raises:
         ReportError: the run has learned nothing that could be verified.
-        ConfigError: there are no test rows, or they do not fit the run; or evidence was brought and no test rows.
+        ConfigError: there are no test rows, or they do not fit the run; or the run began with evidence or decisions
+            that it does not hold, and no test rows were brought.
         StoppedEarly: the time budget is used up; the same call goes on from there.
     """
     if not run.summary.noise_rate.learned:
@@ -131,6 +132,12 @@ def verify(
                 hint=NAME_FILE,
             )
         config = replace(preset("fast"), seed=config.seed, device=config.device)
+    if run.summary.trusted and test is None:
+        raise ConfigError(
+            f"the run in {run.folder} started from decisions of people: an audit of a part of its rows would not know "
+            "them",
+            hint=NAME_FILE,
+        )
     key = verification_key(run, manifest, config, test, seeds, plain)
     if run.verification is not None and run.verification.key == key:
         RunFiles(run.folder).remove_folder(layout.VERIFYING)  # of one that was killed at that
@@ -335,7 +342,12 @@ def compare(lessons: Lessons, predicted: Predicted, true: np.ndarray, group: np.
     for name, of_way in lessons.items():
         right = predicted[name] == true
         same = all(each.weight is None and (each.labels == original).all() for each in of_way)
-        gain = None if name == ORIGINAL else crossed_bootstrap(right, before, group, seed=seed)
+        if name == ORIGINAL:
+            gain = None
+        elif same:
+            gain = Difference(0.0, 0.0, 0.0, 0.5)
+        else:
+            gain = crossed_bootstrap(right, before, group, seed=seed)
         taught = of_way[0].labels >= 0
         ways.append(
             Way(
@@ -379,6 +391,8 @@ def in_words(ways: Sequence[Way], *, biased: bool, plain: bool = False) -> str:
         head = "it cannot be told whether cleaning helped"
     elif verdicts == {SAME}:
         head = "cleaning changes nothing"
+    elif verdicts <= {SAME, HURT}:
+        head = "cleaning made it worse"
     else:
         head = "cleaning did not help"
     head = f"By the audit's own opinion {head}" if biased else head[0].upper() + head[1:]

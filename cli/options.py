@@ -154,6 +154,12 @@ class Limit(click.ParamType):
         return share, True
 
 
+def _above_nothing(ctx: click.Context, param: click.Parameter, value: tuple[float, bool]) -> float:
+    if not value[0]:
+        raise click.BadParameter("fewer than none cannot be wrong: name a share above 0", ctx, param)
+    return value[0]
+
+
 def target_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """--target, a share: when a review may stop."""
     return click.option(
@@ -162,6 +168,6 @@ def target_option(command: Callable[..., Any]) -> Callable[..., Any]:
         type=Limit("share"),
         default="1%",
         show_default=True,
-        callback=lambda _ctx, _param, value: value[0],
+        callback=_above_nothing,
         help="Share of wrong labels below which a review may stop.",
     )(command)

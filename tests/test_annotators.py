@@ -130,3 +130,11 @@ def test_a_manifest_without_annotators_has_none_of_it(tmp_path, audited):
     assert found.summary.annotators == []
     assert not {"annotators.parquet", "consensus.parquet"} & {path.name for path in found.folder.iterdir()}
     assert not {"outweighed", "annotators_disagree"} & set(found.summary.reasons)
+
+
+def test_verify_audits_parts_with_the_votes_on_their_rows(audited, capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("NLCLEAN_CACHE_DIR", str(tmp_path / "cache"))
+    done = call(capsys, "verify", audited[0].folder, "--json")
+    assert done.code == 0, done.err
+    found = json.loads(done.out)
+    assert found["measured_on"] == "agreeing" and found["rows"] == 525 and 50 < found["test_rows"] < 175

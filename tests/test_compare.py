@@ -7,8 +7,9 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
-from audit_world import task, vector_parquet
+from audit_world import task, vector_parquet, vectors
 from cli_world import HOSTILE, HOSTILE_SHOWN, call, finished_run, make_manifest, make_report, mislabel, row
 
 from cleanlab_lite import pipeline
@@ -61,7 +62,10 @@ def test_flags_that_came_and_went(tmp_path, capsys):
 def test_a_person_reads_it(tmp_path, capsys):
     done = call(capsys, "compare", *runs(tmp_path))
     assert "noise rate: 12.3 % (10.0 % to 15.0 %) before, 12.3 %" in done.out
-    assert "66.7 % of the flags stay" in done.out
+    assert (
+        "flagged of the rows in both: 3 rows before, 3 rows after\n66.7 % of the flags of the rows in both stay"
+        in done.out
+    )
     assert "Newly flagged: 1 row\n" in done.out
     assert re.search(r"\n  c +\w+ +\d+ % -> \d+ % +cat -> owl\n", done.out)
 
@@ -83,6 +87,7 @@ def test_a_run_is_the_same_as_itself(tmp_path, capsys):
     one, _ = runs(tmp_path)
     found = json.loads(call(capsys, "compare", one, one, "--json").out)
     assert found["changes"] == [] and found["stay"] == 1 and found["relabelled"] == 0
+    assert "flagged: 3 rows before, 3 rows after\n100.0 % of the flags stay" in call(capsys, "compare", one, one).out
 
 
 def test_rows_are_matched_by_path_where_ids_are_new(tmp_path, capsys):
@@ -138,6 +143,23 @@ def test_how_many_flags_stay_with_other_seeds(audited, capsys, monkeypatch):
     assert shown.code == 0 and shown.out.splitlines()[-1] == found["sentence"]
 
 
+def test_a_run_with_another_seed_reads_its_vectors_as_the_first_run_did(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NLCLEAN_CACHE_DIR", str(tmp_path / "cache"))
+    made = task()
+    np.save("vectors.npy", vectors(made.truth))
+    lines = [f"r{i},c{label}" for i, label in enumerate(made.labels)]
+    Path("set.csv").write_text("\n".join(["name,kind", *lines]) + "\n")
+    reading = ("--features", "vectors.npy", "--label-column", "kind", "--id-column", "name")
+    assert call(capsys, "audit", "set.csv", *reading, "--preset", "fast", "--out", "run").code == 0
+    done = call(capsys, "compare", "run", "--seeds", 1, "--json")
+    seed = json.loads(done.out)["seeds"][0]["folder"]
+    done = call(capsys, "compare", seed, "--seeds", 1, "--json")
+    assert done.code == 0, done.err
+    done = call(capsys, "verify", json.loads(done.out)["seeds"][0]["folder"])
+    assert done.code == 0, done.err
+
+
 def test_the_share_of_flags_that_stay(tmp_path, monkeypatch):
     """Of four flags the next seed raises three, and the one after it the two others and one of the three."""
     flagged = [["b", "c", "d", "e"], ["b", "c", "d"], ["b", "e", "a"]]
@@ -152,11 +174,24 @@ def test_the_share_of_flags_that_stay(tmp_path, monkeypatch):
     assert found.sentence == "62 % of the flags stay with another seed, 25 % with all 2; another seed adds 12 %."
 
 
+def test_nearly_all_flags_are_not_all():
+    assert module.in_words(0.996, 0.996, 0.001, 1) == (
+        ">99 % of the flags stay with another seed; another seed adds <1 %."
+    )
+    assert module.in_words(1.0, 1.0, 0.0, 2) == (
+        "100 % of the flags stay with another seed, 100 % with all 2; another seed adds 0 %."
+    )
+
+
 def test_what_cannot_be_repeated_with_another_seed(tmp_path, capsys):
     run = finished_run(tmp_path / "run", make_report([mislabel("a")], proxy=None))
     save_manifest(make_manifest(tmp_path / "set.csv", ["a"], ["dog"]), run / "manifest.parquet")
     done = call(capsys, "compare", run, "--seeds", 2)
     assert done.code == 2 and "started from evidence" in done.err
+    decided = finished_run(tmp_path / "decided", make_report([mislabel("a")], trusted=1))
+    save_manifest(make_manifest(tmp_path / "set.csv", ["a"], ["dog"]), decided / "manifest.parquet")
+    done = call(capsys, "compare", decided, "--seeds", 2)
+    assert done.code == 2 and "started from decisions of people" in done.err
     clean = finished_run(tmp_path / "clean", make_report([row("a")]))
     save_manifest(make_manifest(tmp_path / "set.csv", ["a"], ["dog"]), clean / "manifest.parquet")
     done = call(capsys, "compare", clean, "--seeds", 2)

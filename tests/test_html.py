@@ -145,7 +145,7 @@ def test_what_was_decided_is_on_the_page(tmp_path):
     folder = finished_run(tmp_path / "run", make_report([mislabel("a"), mislabel("b"), row("c")]))
     assert b"By the decisions of people" not in build_page(RunFolder(folder))
     for id, action in (("a", "drop"), ("b", "keep"), ("c", "keep")):
-        RunFolder(folder).journal.append(Decision(id, action, "cat", reviewer="ann"))
+        RunFolder(folder).journal.append(Decision(id, action, "dog", reviewer="ann"))
     page = build_page(RunFolder(folder)).decode()
     assert "real flags: about 1 ± 0 of 2; wrong rows that are not flagged: about 0 ± 0" in page
     assert "stop here" in page

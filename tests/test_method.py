@@ -57,6 +57,12 @@ def test_a_regression_on_two_views_is_one_ranking_and_says_what_it_looks_at(look
     assert words in text and "put together" not in text
 
 
+def test_the_upper_end_is_not_said_to_be_all_labels_that_predictions_differ_from():
+    rate = {"rate": RATE | {"disagreement": 0.31}}
+    assert "nearer to all labels that predictions differ from (31.0 %)" in said(**TRAINED | {"detectors": rate})
+    assert "predictions differ from the more" in said(**TRAINED)  # of an earlier version
+
+
 def test_it_says_that_less_is_believed_where_classes_have_few_rows():
     few, many = (said(**TRAINED | {"detectors": {"rate": RATE | {"rows": n, "classes": 20}}}) for n in (300, 6000))
     assert "Classes have 15 rows on average" in few and "rows on average" not in many

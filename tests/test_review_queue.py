@@ -198,8 +198,8 @@ def test_nothing_to_review(log):
 
 
 def say(log, *said):
-    for reviewer, id, action in said:
-        log.append(Decision(id, action, "dog", None, reviewer, "2026-01-01T00:00:00+00:00"))
+    for reviewer, id, action, *given in said:
+        log.append(Decision(id, action, *(given or ["dog"]), None, reviewer, "2026-01-01T00:00:00+00:00"))
 
 
 def test_merging_adds_what_is_new_and_only_that(tmp_path, log):
@@ -214,6 +214,16 @@ def test_merging_adds_what_is_new_and_only_that(tmp_path, log):
 @pytest.fixture
 def run(tmp_path):
     return finished_run(tmp_path / "run", make_report(PETS.to_pylist()))
+
+
+def test_a_row_whose_label_was_dropped_when_it_was_another_is_shown_again(log):
+    say(log, ("ann", "sure", "drop", "cow"), ("ann", "close", "drop"))
+    queue = Queue(PETS, log, "ann")
+    assert queue.left == len(queue.rows) - 1 and queue.jump("sure")
+    queue.decide("keep")
+    assert queue.left == len(queue.rows) - 2
+    queue.undo()
+    assert queue.left == len(queue.rows) - 1
 
 
 def test_merge_prints_the_agreement(run, tmp_path, capsys):
@@ -253,8 +263,9 @@ def test_the_state_as_json(run, capsys):
     assert (empty["rows"], empty["to_review"], empty["decided"], empty["agreement"]) == (9, 8, 0, None)
     assert empty["flagged"] <= empty["to_review"]
     log = DecisionLog(run / "decisions.jsonl")
-    say(log, *(("ann", id, "drop") for id in ("sure", "close", "alien", "unclear", "copy 2")))
-    say(log, ("bob", "fine", "keep"), ("ann", "fine", "keep"), ("ann", "ambiguous", "keep"), ("ann", "copy 1", "keep"))
+    say(log, *(("ann", id, "drop") for id in ("sure", "close", "unclear")))
+    say(log, ("ann", "alien", "drop", "cat"), ("ann", "copy 2", "drop", "owl"), ("ann", "copy 1", "keep", "cat"))
+    say(log, ("bob", "fine", "keep"), ("ann", "fine", "keep"), ("ann", "ambiguous", "keep"))
     full = document()
     assert full["journal"] == str(run / "decisions.jsonl")
     assert (full["decided"], full["left"]) == (8, 1) and full["actions"] == {"drop": 5, "keep": 3}
@@ -262,6 +273,11 @@ def test_the_state_as_json(run, capsys):
     assert full["agreement"]["rows"] == 1 and full["agreement"]["kappa"] is None
     assert full["calibration"]["flagged"]["wrong"] == 5
     assert full["calibration"]["unflagged"]["wrong"] == 0
+    say(log, ("ann", "elsewhere", "drop"))
+    more = document()
+    assert more["unknown_ids"] == 1 and (more["decided"], more["actions"]) == (full["decided"], full["actions"])
+    refused = call(capsys, "review", run, "--json", "--target", "0%")
+    assert refused.code == 2 and "a share above 0" in refused.err
 
 
 def test_without_a_terminal_it_says_what_else_to_do(run, capsys):

@@ -278,7 +278,7 @@ def test_whoever_looks_after_every_row_and_stops_by_the_bound_is_right(shift):
 
 
 def decisions(ids, action, reviewer="ann", label=None):
-    return [Decision(id, action, "cat", label, reviewer) for id in ids]
+    return [Decision(id, action, "dog", label, reviewer) for id in ids]
 
 
 def test_sentences_of_a_report():
@@ -295,6 +295,7 @@ def test_sentences_of_a_report():
     assert first == "real flags: about 40 ± 0 of 40; wrong rows that are not flagged: about 0 ± 0"
     assert stop == "stop here: with 95 % fewer than 2.0 % of the labels are wrong once the decisions are applied"
     assert reviewed(table, everything).as_dict(0.02)["remaining"]["stop"] is True
+    assert "fewer than 0.03 % of the labels" in reviewed(table, everything).in_words(0.0003)[-1]
 
 
 def test_an_interval_that_is_longer_on_one_side_is_said_by_its_ends():
@@ -322,3 +323,33 @@ def test_two_reviewers_tell_how_often_they_err():
     found = reviewed(table, both)
     assert found.error > 0.05 and any("of the decisions are errors" in text for text in found.in_words())
     assert looks_of(table, both).known.sum() == 10  # a tie is "unsure"
+
+
+def test_who_calls_a_label_wrong_is_counted_whatever_the_right_one_may_be():
+    """Ten flags are right; two people say so, and differ on what they are."""
+    table = make_report([mislabel(f"m{i}") for i in range(20)]).table
+    ids = [f"m{i}" for i in range(10)]
+    both = decisions(ids, "relabel", "ann", "cat") + decisions(ids, "drop", "bob")
+    seen = looks_of(table, both)
+    assert seen.known.sum() == seen.wrong.sum() == 10 and (seen.pairs, seen.disagreeing) == (10, 0)
+    found = reviewed(table, both)
+    assert (found.flagged.looked_at, found.flagged.wrong) == (10, 10)
+    agreed = reviewed(table, decisions(ids, "drop") + decisions(ids, "drop", "bob"))
+    assert found.flagged == agreed.flagged
+    assert found.remaining.most >= agreed.remaining.most + 10  # nothing mends these labels yet
+    three = decisions(ids, "keep", "eve") + decisions(["m10"], "keep", "ann")
+    assert looks_of(table, both + three).wrong.sum() == 10  # by two of three
+
+
+def test_a_decision_on_a_label_that_the_row_no_longer_has_says_what_the_row_is():
+    table = make_report([mislabel(f"m{i}") for i in range(5)]).table  # labelled dog
+    for action, label, known, wrong in (
+        ("keep", None, 1, 1),  # it is an owl
+        ("relabel", "dog", 1, 0),  # as it was mended
+        ("relabel", "cat", 1, 1),
+        ("drop", None, 0, 0),  # no owl: of dogs it says nothing
+    ):
+        seen = looks_of(table, [Decision("m0", action, "owl", label, "ann")])
+        assert (seen.decided.sum(), seen.known.sum(), seen.wrong.sum()) == (known, known, wrong)
+    all_left = [Decision(f"m{i}", "keep", "owl", None, "ann") for i in range(5)]
+    assert reviewed(table, all_left).remaining.most == 5  # an export passes them over

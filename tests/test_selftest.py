@@ -254,6 +254,23 @@ def test_a_manifest_is_audited_and_tested(data, capsys):
         assert "…" not in narrow and "labels of similar rows; corrections right " in narrow
 
 
+def test_a_few_errors_are_planted_more_often_and_that_is_said(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NLCLEAN_CACHE_DIR", str(tmp_path / "cache"))
+    run = call(capsys, "audit", vector_parquet(tmp_path / "v.parquet", task(wrong=0)), "--preset", "fast").out
+    folder = Path(run.splitlines()[-1]).parent
+    done = call(capsys, "selftest", folder, "--json")
+    assert done.code == 0, done.err
+    found = json.loads(done.out)
+    rate = json.loads((folder / "summary.json").read_text())["noise_rate"]["estimate"]
+    assert found["noise_rate"] == rate < min(each["planted"] / each["rows"] for each in found["shapes"]) - 0.1
+    first = call(capsys, "selftest", folder).out.splitlines()[0]
+    assert f"noise rate {100 * rate:.1f} %; more wrong labels planted than that, which count for less" in first
+    assert call(capsys, "report", folder, "--html", "page.html").code == 0
+    page = Path("page.html").read_text("utf-8")
+    assert "more than at the estimated rate, which count for less" in page and "How many" in page
+
+
 def test_a_stopped_test_goes_on(data, capsys, monkeypatch):
     assert call(capsys, "audit", data, "--preset", "fast", "--out", "run").code == 0
     audited = []

@@ -58,10 +58,23 @@ def test_copies_count_once():
     assert paired.high - paired.low > 2 * (alone.high - alone.low)
 
 
+@pytest.mark.parametrize(("rows", "better", "worse"), [(40, 0.01, 0.0), (40, 0.03, 0.02), (150, 0.01, 0.0)])
+def test_the_interval_holds_what_is_true_where_hardly_a_row_differs(rows, better, worse):
+    """As where all is predicted right already: that no row of the test differs proves little of others."""
+    inside = useless = 0
+    for world in range(100):
+        u = np.random.default_rng((rows, world)).random((1, rows))
+        found = crossed_bootstrap(u >= worse, u < 1 - better, np.arange(rows), n=300, seed=world)
+        inside += found.low <= better - worse <= found.high
+        useless += verdict(found.low, found.high) == USELESS
+    assert inside >= 90 and useless <= 5
+
+
 def test_without_chance_only_rows_count():
     right = np.ones((1, 30), dtype=bool)
-    found = crossed_bootstrap(right, right, np.arange(30))
-    assert (found.difference, found.low, found.high) == (0, 0, 0)
+    few, many = (crossed_bootstrap(right[:, :n], right[:, :n], np.arange(n)) for n in (10, 30))
+    assert few.difference == many.difference == 0
+    assert few.low < many.low < 0 < many.high < few.high < 0.25
 
 
 # --- what is learned ------------------------------------------------------------------------------------------------
@@ -135,6 +148,7 @@ def way(name: str, verdict: str | None) -> Way:
         ((HELPED, HURT, UNKNOWN), "Cleaning helped ("),
         ((UNKNOWN, HURT, USELESS), "It cannot be told whether cleaning helped ("),
         ((USELESS, HURT, SAME), "Cleaning did not help ("),
+        ((HURT, HURT, SAME), "Cleaning made it worse ("),
         ((SAME, SAME, SAME), "Cleaning changes nothing ("),
     ],
 )
@@ -365,6 +379,13 @@ def test_a_run_of_own_evidence_needs_test_rows(tmp_path):
     run = RunFolder(finished_run(tmp_path / "run", make_report([row("a")], proxy=None)))
     with pytest.raises(ConfigError, match="evidence that it does not hold"):
         verify(run, None, AuditConfig())
+
+
+def test_a_run_of_decided_rows_needs_test_rows(tmp_path):
+    run = RunFolder(finished_run(tmp_path / "run", make_report([row("a")], trusted=1)))
+    with pytest.raises(ConfigError, match="would not know them") as error:
+        verify(run, None, AuditConfig())
+    assert "--test" in error.value.hint
 
 
 def test_another_kind_of_rows_is_refused(folder, capsys):

@@ -229,3 +229,16 @@ def test_argilla_records_with_responses(tmp_path, version):
     manifest = cl.read_manifest(tmp_path / "m.json")
     assert list(votes(manifest).values()) == [{"u1": KINDS[i % 3], "u2": KINDS[i % 3]} for i in range(N)]
     assert manifest.ids.tolist() == [f"r{i}" for i in range(N)]
+
+
+def test_columns_that_are_called_by_other_names_are_named_with_how_to_take_them(tmp_path):
+    names, colours = ("dog", "cat"), ("red", "blue")
+    rows = [f"{i}.png,{names[i % 2]},{names[i % 3 > 0]},{colours[i % 2]}" for i in range(12)]
+    (tmp_path / "set.csv").write_text("\n".join(["path,label_ann,label_bob,colour", *rows]) + "\n")
+    with pytest.raises(ManifestError, match="no label column") as error:
+        cl.read_manifest(tmp_path / "set.csv")
+    assert "--annotator-column 'label_*'" in error.value.hint
+    (tmp_path / "set.csv").write_text("\n".join(["path,of_animal,what,of_colour", *rows]) + "\n")
+    with pytest.raises(ManifestError) as error:
+        cl.read_manifest(tmp_path / "set.csv")
+    assert "--label-column" in error.value.hint and "--annotator-column" not in error.value.hint

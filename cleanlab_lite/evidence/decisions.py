@@ -157,10 +157,11 @@ def settle(decisions: Iterable[Decision]) -> dict[str, Decision]:
     votes: dict[str, list[Decision]] = {}
     for decision in standing(decisions).values():
         votes.setdefault(decision.id, []).append(decision)
-    return {id: _majority(cast) for id, cast in votes.items()}
+    return {id: majority(cast) for id, cast in votes.items()}
 
 
-def _majority(cast: Sequence[Decision]) -> Decision:
+def majority(cast: Sequence[Decision]) -> Decision:
+    """The one decision that those of several reviewers on a row come to."""
     counts = Counter((d.action, d.label) for d in cast if d.action != "unsure").most_common()
     if not counts or (len(counts) > 1 and counts[0][1] == counts[1][1]):
         return Decision(cast[0].id, "unsure", cast[0].given_label, reviewer="+".join(d.reviewer for d in cast))

@@ -69,6 +69,7 @@ class Looks:
     known: np.ndarray  # (n,) bool, decided and not "unsure"
     pairs: int = 0  # of decisions of two people on the same row
     disagreeing: int = 0  # of these pairs
+    left: np.ndarray | None = None  # (n,) bool, decided to be wrong, and by no decision mended
 
 
 @dataclass(frozen=True)
@@ -201,8 +202,10 @@ def remaining(p: np.ndarray, looks: Looks, *, seed: int = 0, confidence: float =
         most = size - int((looks.decided & ~bad)[rows].sum())
         strata.append(_Stratum(size, n, x, found, most))
     worst = most_wrong(strata, budget)
-    applied = int((looks.wrong & looks.known & np.isfinite(p)).sum())
-    return Remaining(len(sample), int(np.isfinite(p).sum()), max(worst - applied, 0))
+    mended = looks.wrong & looks.known & np.isfinite(p)
+    if looks.left is not None:
+        mended &= ~looks.left
+    return Remaining(len(sample), int(np.isfinite(p).sum()), max(worst - int(mended.sum()), 0))
 
 
 @dataclass(frozen=True)

@@ -135,8 +135,9 @@ class Manifest:
             name: None if (array := getattr(self, name)) is None else array[rows]
             for name in ("ids", "labels", "splits", "uris", "segments", "features", "lines")
         }
-        encoded = None if self.encoded is None else self.encoded.select(rows)
-        return replace(self, **parts, table=self.table.take(pa.array(rows)), encoded=encoded, _fingerprint=[])
+        parts["encoded"] = None if self.encoded is None else self.encoded.select(rows)
+        parts["votes"] = None if self.votes is None else self.votes.select(rows, len(self))
+        return replace(self, **parts, table=self.table.take(pa.array(rows)), _fingerprint=[])
 
     @property
     def is_bare(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cleanlab_lite.run.summary import FEW, UNDECIDED, Noise, Summary
+from cleanlab_lite.run.summary import FEW, UNDECIDED, Summary
 from cleanlab_lite.text import counted, percent
 
 SMALL = 60  # rows of a class on average, with which a twentieth of what is counted is not believed
@@ -118,7 +118,7 @@ def _calibrated(summary: Summary) -> list[str]:
     if not rate.learned:
         return found
     found.append(
-        f"Noise rate: {percent(rate.estimate)}, between {percent(rate.low)} and {percent(rate.high)}; {_ends(rate)}"
+        f"Noise rate: {percent(rate.estimate)}, between {percent(rate.low)} and {percent(rate.high)}; {_ends(summary)}"
     )
     estimators = summary.detectors.get("rate") or {}
     names = {"planted": "planted errors", "confusion": "confusion", "views": "views", "halves": "halves"}
@@ -145,17 +145,21 @@ def _calibrated(summary: Summary) -> list[str]:
     return found
 
 
-def _ends(rate: Noise) -> str:
+def _ends(summary: Summary) -> str:
     """Where the interval comes from."""
+    rate = summary.noise_rate
     if "annotators" in rate.method:
         return (
             "the lower end is the least of what votes alone, views alone and both say, the upper one all labels that "
             "the views differ from"
         )
     if "median" in rate.method:
+        disagreement = (summary.detectors.get("rate") or {}).get("disagreement")
+        differing = "" if disagreement is None else f" ({percent(disagreement)})"
         return (
             "the lower end is the least that any of them counts, and errors along the confusions of classes, which are "
-            "easier to see than real ones; the upper one all labels that predictions differ from"
+            "easier to see than real ones; the upper one is nearer to all labels that predictions differ from"
+            f"{differing} the more of the errors that are counted could be right labels as well; chance widens both"
         )
     if "uncalibrated" in rate.method:
         return "half and one and a half of the estimate"

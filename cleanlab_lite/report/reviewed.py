@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from itertools import combinations
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cleanlab_lite.evidence.decisions import Decision, settle, standing
+from cleanlab_lite.evidence.decisions import Decision, majority, standing
 from cleanlab_lite.judge.reviews import (
     Count,
     Looks,
@@ -96,15 +96,15 @@ class Reviewed:
         left = self.remaining
         if self.stops(target):
             return (
-                f"stop here: with 95 % fewer than {percent(target)} of the labels are wrong "
+                f"stop here: with 95 % fewer than {_fine(target)} of the labels are wrong "
                 "once the decisions are applied"
             )
         if not left.sample:
             return "do not stop yet: no row of a random sample is decided, see `nlclean review --calibrate`"
         sample = counted(left.sample, "row")
         return (
-            f"do not stop yet: a random sample of {sample} shows with 95 % that at most {percent(left.share)} of the "
-            f"labels are wrong once the decisions are applied, not {percent(target)}"
+            f"do not stop yet: a random sample of {sample} shows with 95 % that at most {_fine(left.share)} of the "
+            f"labels are wrong once the decisions are applied, not {_fine(target)}"
         )
 
 
@@ -132,22 +132,41 @@ def reviewed(table: pa.Table, decisions: Sequence[Decision]) -> Reviewed | None:
 
 
 def looks_of(table: pa.Table, decisions: Iterable[Decision]) -> Looks:
-    """Decisions by the rows of the report."""
-    decisions = list(decisions)
-    settled = list(settle(decisions).values())
-    place = pc.index_in(pa.array([d.id for d in settled], pa.string()), value_set=table["id"].combine_chunks())
+    """Decisions by the rows of the report. Whether a label is wrong is voted on whatever the right one may be."""
+    cast: dict[str, list[Decision]] = {}
+    for decision in standing(decisions).values():
+        cast.setdefault(decision.id, []).append(decision)
+    place = pc.index_in(pa.array(list(cast), pa.string()), value_set=table["id"].combine_chunks())
     given = Labels(table, "given_label")
-    decided, wrong, known = (np.zeros(table.num_rows, dtype=bool) for _ in range(3))
-    for row, decision in zip(place.to_pylist(), settled, strict=True):
-        if row is not None:
-            decided[row], known[row] = True, decision.action != "unsure"
-            wrong[row] = says_wrong(decision, given.text(row))
-    return Looks(decided, wrong, known, *_pairs(decisions))
+    decided, wrong, known, left = (np.zeros(table.num_rows, dtype=bool) for _ in range(4))
+    pairs = disagreeing = 0
+    for row, of_row in zip(place.to_pylist(), cast.values(), strict=True):
+        if row is None:
+            continue
+        label = given.text(row)
+        votes = [says_wrong(decision, label) for decision in of_row]
+        against, for_it = votes.count(True), votes.count(False)
+        decided[row] = any(is_about(decision, label) for decision in of_row)
+        known[row], wrong[row] = against != for_it, against > for_it
+        settled = majority(of_row)
+        left[row] = wrong[row] and not (says_wrong(settled, label) and settled.given_label == label)
+        pairs += math.comb(against + for_it, 2)
+        disagreeing += against * for_it
+    return Looks(decided, wrong, known, pairs, disagreeing, left)
 
 
-def says_wrong(decision: Decision, given: str | None) -> bool:
-    """Whether the given label is wrong, by this decision."""
-    return decision.action == "drop" or (decision.action == "relabel" and decision.label != given)
+def says_wrong(decision: Decision, given: str | None) -> bool | None:
+    """Whether this label is wrong, by a decision that may be about an earlier label of the row; None where it does not
+    say."""
+    if decision.action == "drop":
+        return True if decision.given_label == given else None
+    right = {"keep": decision.given_label, "relabel": decision.label}.get(decision.action)
+    return None if right is None else right != given
+
+
+def is_about(decision: Decision, given: str | None) -> bool:
+    """Whether a row with this label is decided by it: another label that was dropped once says nothing of this one."""
+    return decision.action == "unsure" or says_wrong(decision, given) is not None
 
 
 def rows_to_decide(table: pa.Table, decided: np.ndarray) -> np.ndarray:
@@ -158,14 +177,9 @@ def rows_to_decide(table: pa.Table, decided: np.ndarray) -> np.ndarray:
     return order[start : start + SAMPLE]
 
 
-def _pairs(decisions: Iterable[Decision]) -> tuple[int, int]:
-    """Pairs of people who decided the same row and were sure, and how many of them disagree on whether it is wrong."""
-    votes: dict[str, list[bool]] = {}
-    for decision in standing(decisions).values():
-        if decision.action != "unsure":
-            votes.setdefault(decision.id, []).append(says_wrong(decision, decision.given_label))
-    pairs = [pair for cast in votes.values() for pair in combinations(cast, 2)]
-    return len(pairs), sum(a != b for a, b in pairs)
+def _fine(share: float) -> str:
+    """Also of less than a tenth of a percent."""
+    return percent(share) if share >= 0.001 else f"{100 * share:.2g} %"
 
 
 def _number(found: Count) -> str:

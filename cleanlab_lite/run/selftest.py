@@ -88,11 +88,16 @@ class SelfTest:
     run_id: str
     preset: str
     seed: int
-    noise_rate: float  # of the run: the share of the rows that errors were planted on
+    noise_rate: float  # of the run: errors were planted at it, or more where that is `crowded`
     flagged: int  # by the run
     expected: Expected
     shapes: list[Outcome]
     left_out: list[str]  # why there is no other shape, a sentence each
+
+    @property
+    def crowded(self) -> bool:
+        """Whether more errors were planted than the noise rate has, which would be too few, and count for less."""
+        return all(each.planted > self.noise_rate * each.rows + 1 for each in self.shapes)
 
     def as_dict(self) -> dict[str, Any]:
         """JSON types."""

@@ -92,6 +92,17 @@ def run_of(
         return RunFolder(first.folder), manifest
 
 
+def _command(run: RunFolder) -> list[str]:
+    """What read the data of a run; one with another seed lies in the folder of the run that it repeats."""
+    from cleanlab_lite.run import RunFolder, is_run
+    from cleanlab_lite.run.layout import SEEDS
+
+    place = run.folder.absolute().parent
+    if place.name == SEEDS and is_run(place.parent) and (first := RunFolder(place.parent)).own:
+        return _command(first)
+    return list(run.state.command) if run.state else []
+
+
 def audited(run: RunFolder, reading: dict[str, Any]) -> Manifest:
     """What the run audited. Vectors are not kept in a run: they are read again, as the run's own command read them."""
     manifest = run.manifest
@@ -112,7 +123,7 @@ def audited(run: RunFolder, reading: dict[str, Any]) -> Manifest:
             " FILE",
         )
     path, told = manifest.source.path, reading
-    command = list(run.state.command) if run.state else []
+    command = _command(run)
     if command[1:2] and command[1] in ("audit", "selftest", "verify"):
         said = diagnostics.verbosity()
         params = import_module(f".{command[1]}", __package__).command.make_context(command[1], command[2:]).params

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cleanlab_lite.evidence.decisions import Decision, DecisionLog, now
+from cleanlab_lite.report.reviewed import is_about
 from cleanlab_lite.run.columns import Labels, numbers
 from cleanlab_lite.run.report import content_groups, contradicts, with_issue
 
@@ -230,11 +231,16 @@ class Queue:
     def _take(self, row: int, decision: Decision) -> None:
         self._taken.setdefault(row, []).append(decision)
         self._latest.append([row])
-        self._decided[row] = True
+        self._decided[row] = self._counts(row)
 
     def _take_back(self, row: int) -> None:
         self._taken[row].pop()
         place = max(place for place, rows in enumerate(self._latest) if row in rows)
         self._latest[place] = [other for other in self._latest[place] if other != row]
         self._latest[place : place + 1] = [rows for rows in self._latest[place : place + 1] if rows]
-        self._decided[row] = bool(self._taken[row])
+        self._decided[row] = self._counts(row)
+
+    def _counts(self, row: int) -> bool:
+        """Whether the row is decided: not by a decision on a label that it no longer has."""
+        taken = self.decision(row)
+        return taken is not None and is_about(taken, self._given.text(row))

@@ -49,7 +49,7 @@ def describe(table: pa.Table, decisions: Sequence[Decision], target: float = TAR
         "to_review": len(to_review),
         "decided": len(ids & settled.keys()),
         "left": len(to_review - settled.keys()),
-        "actions": dict(sorted(Counter(decision.action for decision in settled.values()).items())),
+        "actions": dict(sorted(Counter(settled[id].action for id in ids & settled.keys()).items())),
         "reviewers": dict(sorted(Counter(reviewer for reviewer, _ in standing(decisions)).items())),
         "unknown_ids": len(settled.keys() - ids),
         "agreement": asdict(agreed) if len(agreed.reviewers) > 1 else None,

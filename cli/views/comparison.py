@@ -25,9 +25,10 @@ def comparison_view(found: Comparison, top: int) -> None:
     if found.relabelled:
         line(f"relabelled: {counted(found.relabelled, 'row')}")
     line(f"noise rate: {_between(found.rate_before)} before, {_between(found.rate_after)} after")
-    line(f"flagged: {counted(found.flagged_before, 'row')} before, {counted(found.flagged_after, 'row')} after")
+    shared = " of the rows in both" if found.only_before or found.only_after else ""
+    line(f"flagged{shared}: {counted(found.flagged_before, 'row')} before, {counted(found.flagged_after, 'row')} after")
     if found.stay is not None:
-        line(f"{percent(found.stay)} of the flags stay")
+        line(f"{percent(found.stay)} of the flags{shared} stay")
     line()
     names = tables.label_names(each.label for each in found.classes)
     changed = [each for each in found.classes if each.newly_flagged or each.no_longer_flagged]

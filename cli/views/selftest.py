@@ -21,10 +21,13 @@ def selftest_view(found: SelfTest, folder: Path) -> None:
     """What a person reads after a self-test; the last line is the file that holds it."""
     from cleanlab_lite.run.layout import SELFTEST
 
+    planted = "wrong labels planted at that rate"
+    if found.crowded:
+        planted = "more wrong labels planted than that, which count for less"
     line(
         wrapped(
             f"{counted(found.flagged, 'row')} flagged, noise rate {percent(found.noise_rate)}; "
-            f"wrong labels planted at that rate, audits with preset {found.preset}",
+            f"{planted}, audits with preset {found.preset}",
             sys.stdout,
         )
     )

@@ -445,6 +445,8 @@ def _how_to_name(rows: Rows, roles: Collection[str]) -> str:
         command = f"nlclean audit {shlex.quote(rows.path)} " if len(roles) == 1 and os.path.exists(rows.path) else ""
         option = f"{command}--label-column {shlex.quote(next(iter(likely)))}"
         hint += f"; few values that repeat are in {shown}, such as {option}"
+        if pattern := _called_alike(rows, list(likely)):
+            hint += f"; where each is what one annotator said: --annotator-column {shlex.quote(pattern)}"
     if rows.format in ("csv", "tsv"):
         if header := _header_above(rows):
             return f"the first line is a row: put {header!r} above it"
@@ -480,6 +482,14 @@ def _likely_labels(rows: Rows) -> dict[str, int]:
     found = words | (codes if len(codes) <= SHOWN - 2 else {})
     others = {name for name in found if _says_who_or_where(name)}
     return dict(sorted(found.items(), key=lambda item: item[0] in others)) if len(others) < len(found) else {}
+
+
+def _called_alike(rows: Rows, names: Sequence[str]) -> str:
+    """`label_*` where columns `label_ann` and `label_bob` hold mostly the same values; else ""."""
+    start = names[0][: names[0].rfind("_") + 1]
+    alike = [set(_distinct_or_none(rows, name)) for name in names if start and name.startswith(start)]
+    common = set.intersection(*alike) if len(alike) > 1 else set()
+    return f"{start}*" if 2 * len(common) > len(set().union(*alike)) else ""
 
 
 def _says_who_or_where(name: str) -> bool:

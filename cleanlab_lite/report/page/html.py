@@ -314,9 +314,9 @@ def _selftest(found: SelfTest | None) -> str:
         shares = map(_percent, (shape.precision, shape.recall, shape.corrections_right))
         cells = "".join(f'<td class="figure">{cell}</td>' for cell in (f"{shape.planted:,}", ap, *shares))
         lines.append(f'<tr><th scope="row" class="text">{escape(shape.summary)}</th>{cells}</tr>')
-    heads = ("Errors planted", "Rows", "AP", "Flags that are real", "Errors that are flagged", "Corrections right")
-    note = "Wrong labels were planted among yours, at the estimated rate, and audited "
-    note += f"(preset {escape(found.preset)})."
+    heads = ("Errors planted", "How many", "AP", "Flags that are real", "Errors that are flagged", "Corrections right")
+    rate = "more than at the estimated rate, which count for less" if found.crowded else "at the estimated rate"
+    note = f"Wrong labels were planted among yours, {rate}, and audited (preset {escape(found.preset)})."
     return _pair(_table_card("What to expect", note, heads, lines, sentence=found.expected.sentence))
 
 
