@@ -290,6 +290,8 @@ def test_a_weak_penalty_lacks_components_that_were_not_found():
     assert few.lacks(Head(0.01)) and not few.lacks(Head(30.0))
     assert not few.complete().lacks(Head(0.01))
     assert not Ridge.fit([features], labels, 4, largest=33).lacks(Head(0.01))  # of 64 all are found
+    alike, labels = decaying(1.0)  # each is damped to a quarter, but those that were not found are three of four
+    assert Ridge.fit([alike], labels, 4, largest=16).lacks(Head(3.0)) and not few.lacks(Head(3.0))
 
 
 def test_components_that_are_held_change_nothing():

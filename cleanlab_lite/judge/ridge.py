@@ -37,7 +37,7 @@ STRENGTHS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)  # of the penalty, in mean ei
 FLAT = 0.05  # of the mean deviation of a view: columns that vary less are not blown up
 ROUNDING = 1e-7  # of the largest eigenvalue: what float32 products leave of directions in which nothing varies
 PRINCIPAL = 256  # components that are shared out between two halves
-LEFT = 1 / 3  # of a component that a penalty leaves, w / (w + penalty), at which it makes a difference
+LEFT = 1 / 3  # of all that a penalty leaves, from which components that were not found make a difference
 LEVERAGE = 0.999  # most that a row is said to answer for itself; where it is 1 nothing else speaks about it
 
 Views = Sequence[Matrix]  # (n, d of the view), of any float type
@@ -150,8 +150,15 @@ class Ridge:
         return self.counts / self.teaching
 
     def lacks(self, head: Head) -> bool:
-        """Whether components that were not found make a difference to a head on all of them."""
-        return self.rest is not None and self.eigenvalues[-1] * (1 - LEFT) > LEFT * self._penalty(head.strength)
+        """Whether components that were not found make a difference to a head on all of them: by the effective degrees
+        of freedom, sum of w / (w + penalty) (Hastie, Tibshirani and Friedman, 2009), theirs as if all were alike."""
+        penalty, count = self._penalty(head.strength), self.rank - len(self.eigenvalues)
+        if self.rest is None or not count:
+            return False
+        found = (self.eigenvalues / (self.eigenvalues + penalty)).sum()
+        mean = max(self.total - self.eigenvalues.sum(), 0.0) / count
+        left = count * mean / (mean + penalty)
+        return bool(left > LEFT * (found + left))
 
     def complete(self) -> Ridge:
         """The same regression with all components."""
