@@ -35,6 +35,7 @@ BOOTSTRAPS = 200
 MOST_UNSURE = 0.15  # expected share of errors among the rows a mixture calls wrong, up to which it is believed
 CHANCE = 0.1  # Cohen's kappa of the out-of-sample predictions below which nothing was learned
 COUNTED, PLANTED = "two clear groups", "planted errors"  # methods of a rate
+Z = 1.96  # standard errors on either side of a rate
 FEW_PLANTS = 10  # of one kind; with fewer the mixture alone must do
 
 
@@ -90,9 +91,9 @@ def calibrate(evidence: Evidence, ranking: np.ndarray, *, seed: int = 0) -> Cali
 
     history, pred_probs = evidence.need_history(), evidence.need("pred_probs")
     unsure = float(np.minimum(groups, 1 - groups).mean())  # share of the rows that the mixture puts on the wrong side
-    sampling = 1.96 * np.sqrt(counted * (1 - counted) / len(ranking))
+    sampling = Z * np.sqrt(counted * (1 - counted) / len(ranking))
     if unsure < MOST_UNSURE * counted and counted <= most + sampling:
-        spread = unsure + sampling
+        spread = unsure + Z * number_deviation(groups) / len(groups)
         rate = NoiseRate(counted, max(counted - spread, 0.0), min(counted + spread, 1.0), COUNTED)
         return Calibration(rate, groups, scale_odds(groups, rate.low), scale_odds(groups, rate.high))
 
@@ -112,6 +113,14 @@ def calibrate(evidence: Evidence, ranking: np.ndarray, *, seed: int = 0) -> Cali
     p = by_rank(ranking, wrong, estimate)
     # the same shape at both ends of the interval: computed anew it may cross the estimate
     return Calibration(rate, p, scale_odds(p, rate.low), scale_odds(p, rate.high))
+
+
+def number_deviation(p: np.ndarray) -> float:
+    """Standard deviation of the number of wrong labels among rows that are wrong with p (n,), each by itself.
+
+    What is asked is how many of these very rows are wrong, and of most it is known: less than in a sample of others.
+    """
+    return float(np.sqrt((p * (1 - p)).sum()))
 
 
 def ceiling(evidence: Evidence) -> float:

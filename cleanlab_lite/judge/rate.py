@@ -57,9 +57,11 @@ from cleanlab_lite.judge.calibration import (
     CHANCE,
     Calibration,
     NoiseRate,
+    Z,
     by_rank,
     hit_chance,
     kappa,
+    number_deviation,
     raised,
     scale_odds,
     tail_rate,
@@ -78,7 +80,6 @@ FEW_FOR_NETWORKS = 16.0  # the same where networks of one view are all there is
 LEAST_BELIEVED = 2 / 3  # with less, which 1 of 42 sets of ten rows a class has, users are told to go by the order
 STEP = 1e-6  # probabilities nearer to each other than this are one plateau
 DRAWS = 4  # planted labels a row, of either kind
-Z = 1.96  # standard errors on either side of a rate
 MOST_UNSURE = 0.1  # share of errors expected among rows that the confusion calls wrong, up to which it stands alone
 
 
@@ -158,13 +159,11 @@ class Estimators:
     def noise_rate(self, p_low: np.ndarray, p_high: np.ndarray, method: str) -> NoiseRate:
         """With an interval of what is true of these very rows: by p at both `ends`, (rows,), and by chance.
 
-        Of each row it is known how probable a wrong label is, so that their number has the variance of p (1 - p) of
-        them all, at the upper end of one row at least: none that is seen is no proof that there is none.
+        At the upper end by one row at least: none that is seen is no proof that there is none.
         """
         low, high = self.ends
-        below = np.sqrt((p_low * (1 - p_low)).sum()) / self.rows
-        above = np.sqrt(max((p_high * (1 - p_high)).sum(), 1.0)) / self.rows
-        return NoiseRate(self.rate, float(max(low - Z * below, 0.0)), float(min(high + Z * above, 1.0)), method)
+        below, above = (Z * number_deviation(p) / self.rows for p in (p_low, p_high))
+        return NoiseRate(self.rate, max(low - below, 0.0), min(high + max(above, Z / self.rows), 1.0), method)
 
 
 @dataclass(frozen=True)
