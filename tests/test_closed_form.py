@@ -284,14 +284,15 @@ def test_the_largest_components_are_those_of_all():
     np.testing.assert_allclose(few.complete().predictions(Head(1.0)), every.predictions(Head(1.0)), atol=1e-5)
 
 
-def test_a_weak_penalty_lacks_components_that_were_not_found():
-    features, labels = decaying(0.9)
-    few = Ridge.fit([features], labels, 4, largest=16)
+def test_components_that_were_not_found_are_lacked_where_together_they_make_a_difference():
+    scaled, labels = decaying(0.9)
+    turned = (scaled @ np.linalg.qr(np.random.default_rng(1).normal(size=(64, 64)))[0]).astype(np.float32)
+    few = Ridge.fit([turned], labels, 4, largest=16)
     assert few.lacks(Head(0.01)) and not few.lacks(Head(30.0))
     assert not few.complete().lacks(Head(0.01))
-    assert not Ridge.fit([features], labels, 4, largest=33).lacks(Head(0.01))  # of 64 all are found
-    alike, labels = decaying(1.0)  # each is damped to a quarter, but those that were not found are three of four
-    assert Ridge.fit([alike], labels, 4, largest=16).lacks(Head(3.0)) and not few.lacks(Head(3.0))
+    assert not Ridge.fit([turned], labels, 4, largest=33).lacks(Head(0.01))  # of 64 all are found
+    alike, labels = decaying(1.0)  # a strong penalty leaves little of each, but three of four were not found
+    assert Ridge.fit([alike], labels, 4, largest=16).lacks(Head(30.0))
 
 
 def test_components_that_are_held_change_nothing():

@@ -99,7 +99,7 @@ def test_the_steps_are_where_a_run_can_be_killed(steps):
     files = [step.removeprefix("write ") for step in steps if step.startswith("write ")]
     assert set(files) >= FILES - {"log.jsonl"}  # which is appended to
     stages = [file for file in files if file.startswith("stages/")]
-    order = ("decode", "duplicates", "folds", "proxy-0", "proxy-1", "planted", "judge", "report")
+    order = ("decode", "duplicates", "heads", "folds", "proxy-0", "proxy-1", "planted", "judge", "report")
     assert stages == [f"stages/{name}.json" for name in order]
 
 
@@ -150,7 +150,7 @@ def test_killed_again_and_again(machine, steps):
     """Every attempt trains one proxy and dies right after; the last one only writes."""
     run = machine.folder / "stubborn"
     first, second = (steps.index(f"write stages/proxy-{m}.json") for m in (0, 1))
-    again = steps.index("write copies.npz")  # of the steps before, every process does all
+    again = steps.index("write copies.npz") + 1  # every process does all steps before, and the regression
     for at in (first + 1, again + second - first, again + second - first):
         machine.kill(machine.vectors, "stubborn", *QUICK, at=at)
     assert "epoch" not in machine.finish(machine.vectors, "stubborn", *QUICK)

@@ -88,11 +88,9 @@ class Plan:
     def in_closed_form(self) -> tuple[str, ...]:
         """The views that a head in closed form looks at: those that are vectors.
 
-        Beside networks on the vectors of the user it tells how long they are to learn, and how many labels are wrong;
-        where that was said by --epochs there is none.
+        Beside networks on the vectors of the user it tells how long they are to learn, and how many labels are wrong.
         """
-        own = self.heads == "closed" or not self.epochs
-        return tuple(view for view in self.views if view in MADE or (view == DATA["vector"] and own))
+        return tuple(view for view in self.views if view in MADE or view == DATA["vector"])
 
     @property
     def of_data(self) -> Plan:
