@@ -72,22 +72,22 @@ def test_where_hardly_a_row_is_in_doubt_the_confusion_counts() -> None:
     )
     assert clear.clear and clear.rate == 0.0033
     two = np.repeat([0.0, 0.99], [598, 2])
-    rate = clear.noise_rate(two, two, "")
-    assert 0.002 < rate.low < 0.0033 < rate.high < 0.01
+    rate = clear.noise_rate(two, "")
+    assert 0.002 < rate.low < 0.0033 < rate.high < 0.02
     doubtful = replace(clear, unsure=0.001)
     assert not doubtful.clear and doubtful.rate == pytest.approx(0.0001, rel=0.02)
     none = Estimators(0.0, 0.0, 0.0, None, classwise=0.0, disagreement=0.0, unsure=0.0, rows=600, classes=2)
-    high = none.noise_rate(np.zeros(600), np.zeros(600), "").high
+    high = none.noise_rate(np.zeros(600), "").high
     assert none.rate == 0 and 0 < high < 0.01  # none of 600 seen is no proof that there are none
 
 
-def test_the_interval_is_as_wide_as_it_is_open_which_rows_are_wrong() -> None:
-    voices = Estimators(0.2, 0.2, 0.2, None, classwise=0.2, disagreement=0.2, unsure=0.0, rows=1000, classes=2)
-    voices = replace(voices, confusion=0.21, unsure=0.05)  # not clear
+def test_the_lower_end_is_the_nearer_the_better_it_is_known_which_rows_are_wrong() -> None:
+    voices = Estimators(0.2, 0.21, 0.2, None, classwise=0.2, disagreement=0.2, unsure=0.05, rows=1000, classes=2)
     known, open_ = np.repeat([0.01, 0.96], [800, 200]), np.full(1000, 0.2)
-    narrow, wide = (voices.noise_rate(p, p, "") for p in (known, open_))
-    assert wide.high - wide.low == pytest.approx(2 * 1.96 * np.sqrt(0.2 * 0.8 / 1000), rel=0.2)  # as of a sample
-    assert narrow.high - narrow.low < (wide.high - wide.low) / 2.5
+    near, far = (voices.noise_rate(p, "") for p in (known, open_))
+    assert far.estimate - far.low == pytest.approx(1.96 * np.sqrt(0.2 * 0.8 / 1000), rel=0.2)  # as of a sample
+    assert near.estimate - near.low < (far.estimate - far.low) / 2.5
+    assert near.high == far.high == pytest.approx(0.2 + 1.96 * np.sqrt(0.2 * 0.8 / 1000), abs=2e-3)
 
 
 def test_the_rate_is_the_median_but_never_above_the_disagreement() -> None:

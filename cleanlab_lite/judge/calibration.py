@@ -93,8 +93,8 @@ def calibrate(evidence: Evidence, ranking: np.ndarray, *, seed: int = 0) -> Cali
     unsure = float(np.minimum(groups, 1 - groups).mean())  # share of the rows that the mixture puts on the wrong side
     sampling = Z * np.sqrt(counted * (1 - counted) / len(ranking))
     if unsure < MOST_UNSURE * counted and counted <= most + sampling:
-        spread = unsure + Z * number_deviation(groups) / len(groups)
-        rate = NoiseRate(counted, max(counted - spread, 0.0), min(counted + spread, 1.0), COUNTED)
+        below, above = unsure + Z * number_deviation(groups) / len(groups), unsure + sampling
+        rate = NoiseRate(counted, max(counted - below, 0.0), min(counted + above, 1.0), COUNTED)
         return Calibration(rate, groups, scale_odds(groups, rate.low), scale_odds(groups, rate.high))
 
     first, end = history.safe_window(evidence.labels)
@@ -118,7 +118,7 @@ def calibrate(evidence: Evidence, ranking: np.ndarray, *, seed: int = 0) -> Cali
 def number_deviation(p: np.ndarray) -> float:
     """Standard deviation of the number of wrong labels among rows that are wrong with p (n,), each by itself.
 
-    What is asked is how many of these very rows are wrong, and of most it is known: less than in a sample of others.
+    Less than among rows of which nothing but their share is known.
     """
     return float(np.sqrt((p * (1 - p)).sum()))
 

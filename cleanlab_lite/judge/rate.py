@@ -156,14 +156,16 @@ class Estimators:
             low = max(self.rate - self.unsure, 0.0)
         return float(low), float(high)
 
-    def noise_rate(self, p_low: np.ndarray, p_high: np.ndarray, method: str) -> NoiseRate:
-        """With an interval of what is true of these very rows: by p at both `ends`, (rows,), and by chance.
+    def noise_rate(self, p_low: np.ndarray, method: str) -> NoiseRate:
+        """With an interval: both `ends`, and what chance adds to them.
 
-        At the upper end by one row at least: none that is seen is no proof that there is none.
+        At the lower end that of how many of these very rows are wrong, which p (rows,) at that end says of most. But
+        errors that no estimator sees have a p near 0: at the upper end it is that of any rows of which so many are.
         """
         low, high = self.ends
-        below, above = (Z * number_deviation(p) / self.rows for p in (p_low, p_high))
-        return NoiseRate(self.rate, max(low - below, 0.0), min(high + max(above, Z / self.rows), 1.0), method)
+        most = max(high, 1 / self.rows)  # none that is seen is no proof that there is none
+        below, above = number_deviation(p_low) / self.rows, np.sqrt(most * (1 - most) / self.rows)
+        return NoiseRate(self.rate, float(max(low - Z * below, 0.0)), float(min(high + Z * above, 1.0)), method)
 
 
 @dataclass(frozen=True)
@@ -270,7 +272,7 @@ def with_one_more(judged: Calibration, estimators: Estimators, *, near: bool) ->
         return found
 
     low, high = map(at, estimators.ends)
-    rate = estimators.noise_rate(low[known], high[known], judged.rate.method)
+    rate = estimators.noise_rate(low[known], judged.rate.method)
     return Calibration(rate, at(rate.estimate), low, high), estimators
 
 
@@ -320,7 +322,7 @@ def _calibration(
     for column, values in zip(columns, (p, low, high), strict=True):
         column[judged] = strictly(values, ranking[judged])
     method = "two clear groups" if estimators.clear else "median of estimators"
-    return Calibration(estimators.noise_rate(low, high, method), *columns)
+    return Calibration(estimators.noise_rate(low, method), *columns)
 
 
 def plant(logits: Matrix, labels: np.ndarray, rows: np.ndarray, rng: np.random.Generator) -> Planted:
