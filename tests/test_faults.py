@@ -153,7 +153,7 @@ def test_an_output_on_a_full_disk(machine: Machine, world: World) -> None:
         machine.done(*command)
 
 
-@pytest.mark.parametrize("place", [".", "cache", "run"])
+@pytest.mark.parametrize("place", [".", pytest.param("cache", marks=pytest.mark.slow), "run"])
 def test_a_folder_without_permission(machine: Machine, place: str) -> None:
     _, left = begin(machine, PICTURES)
     folder = machine.here / place
@@ -276,7 +276,7 @@ def test_a_file_that_goes_away_meanwhile_is_a_row(machine: Machine) -> None:
     assert errors == ["the file does not exist"]
 
 
-@pytest.mark.parametrize("change", ["gone", "changed"])
+@pytest.mark.parametrize("change", [pytest.param("gone", marks=pytest.mark.slow), "changed"])
 def test_files_that_changed_between_two_processes(machine: Machine, change: str) -> None:
     """What a run was begun with is no more: that is said, and another run starts from what is there."""
     machine.prepare("pictures")

@@ -236,7 +236,13 @@ def encoder(machine: Machine) -> str:
 
 
 @pytest.mark.parametrize(
-    "stage", ["decode", "encode", "duplicates", "network 1 of 2", "the network with planted errors"]
+    "stage",
+    [
+        *("decode", "encode"),
+        pytest.param("duplicates", marks=pytest.mark.slow),
+        pytest.param("network 1 of 2", marks=pytest.mark.slow),
+        "the network with planted errors",
+    ],
 )
 def test_a_time_budget_stops_any_stage_and_the_same_command_goes_on(machine, encoder, monkeypatch, capsys, stage):
     """An hour passes at the second look at the clock in that stage."""

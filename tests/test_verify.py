@@ -266,7 +266,7 @@ def test_cleaning_helps_where_labels_are_wrong(folder, capsys):
 
 
 def test_plain_networks_profit_more_than_what_resists_wrong_labels(folder, capsys):
-    data, test = near(folder / "a.parquet", noisy()), near(folder / "b.parquet", task(500, wrong=0, seed=1), seed=9)
+    data, test = near(folder / "a.parquet", noisy(150)), near(folder / "b.parquet", task(400, wrong=0, seed=1), seed=9)
     words = ("verify", data, "--test", test, "--seeds", "2", "--json")
     found, plain = (json.loads(call(capsys, *words, *more).out) for more in ((), ("--learner", "plain")))
     assert found["learner"].startswith("a regression") and plain["learner"].startswith("networks mlp on vectors, plain")

@@ -223,7 +223,7 @@ with forked_from("os"):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere processes are spawned")
-@pytest.mark.parametrize("number", [signal.SIGTERM, getattr(signal, "SIGHUP", 0)])
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGTERM, marks=pytest.mark.slow), getattr(signal, "SIGHUP", 0)])
 def test_where_all_are_ended_at_once_no_folder_is_left(tmp_path: Path, number: int, monkeypatch) -> None:
     (tmp_path / "tmp").mkdir()
     monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
