@@ -54,6 +54,7 @@ from cleanlab_lite.workers import ahead, cores
 FILES, FILE_SECONDS = 16, 0.5  # that are decoded at most, and how long
 LOOKED = 1000  # rows that are looked for in the cache at most
 FOUND, CHECKED = 7e-5, 6e-9  # seconds to find a row there, and to check and copy a byte of it
+ENOUGH = 0.3  # seconds of an encoder, which may be a large one
 STEPS = 3  # timed; of networks on vectors more, which take milliseconds, as long as another process may take the core
 EPOCHS, EPOCHS_OF_VECTORS = 2, 5  # the first is not timed: memory is new then, and strategies warm up
 ROWS = 512  # of a clean pass: two batches
@@ -202,10 +203,10 @@ def _filtered(inputs: Inputs, plan: Plan) -> Part:
 
 
 def _timed(work: Callable[[], object]) -> float:
-    """Median seconds of `STEPS` times, a first one not counted."""
+    """Median seconds of `STEPS` times, fewer where they take `ENOUGH` together; a first one is not counted."""
     work()
-    took = []
-    for _ in range(STEPS):
+    took: list[float] = []
+    while len(took) < STEPS and sum(took) < ENOUGH:
         begun = time.perf_counter()
         work()
         took.append(time.perf_counter() - begun)
