@@ -277,17 +277,15 @@ def by_networks(
 ) -> tuple[str, Predicted]:
     """What networks on the first view learn, taught as those of the run were, whose facts are `as_in`; and their name.
     Without any as was planned."""
-    from cleanlab_lite.train.ensemble import SEED_STRIDE
+    from cleanlab_lite.train.ensemble import SEED_STRIDE, first_epochs
     from cleanlab_lite.train.ensemble import prepare as prepare_networks
     from cleanlab_lite.train.jobs import Job, hire, run_jobs
-    from cleanlab_lite.train.models import PROXIES
     from cleanlab_lite.train.task import Task
 
     source, looked = school.source, school.looked
     told = {name: as_in[name] for name in ("proxy", "loss", "strategy", "epochs") if name in as_in}
     plan, config = replace(source.plan, **told, recipes=1), source.config
-    if not plan.epochs:
-        plan = replace(plan, epochs=PROXIES.get(plan.proxy).facts.fewest_epochs)
+    plan = replace(plan, epochs=first_epochs(plan))
     view, labels = plan.views[0], lessons[ORIGINAL][0].labels
     task = Task.of(labels, school.whole.num_classes, looked.views[view], view=view, copy_of=copies_in(looked.group))
     predicted: dict[str, list[np.ndarray]] = {name: [] for name in lessons}

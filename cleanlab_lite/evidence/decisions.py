@@ -154,10 +154,15 @@ def standing(decisions: Iterable[Decision]) -> dict[tuple[str, str], Decision]:
 
 def settle(decisions: Iterable[Decision]) -> dict[str, Decision]:
     """id -> one decision. Reviewers vote with action and label; "unsure" abstains; a tie is "unsure"."""
-    votes: dict[str, list[Decision]] = {}
+    return {id: majority(cast) for id, cast in by_row(decisions).items()}
+
+
+def by_row(decisions: Iterable[Decision]) -> dict[str, list[Decision]]:
+    """The standing decisions of all reviewers by the id of their row."""
+    cast: dict[str, list[Decision]] = {}
     for decision in standing(decisions).values():
-        votes.setdefault(decision.id, []).append(decision)
-    return {id: majority(cast) for id, cast in votes.items()}
+        cast.setdefault(decision.id, []).append(decision)
+    return cast
 
 
 def majority(cast: Sequence[Decision]) -> Decision:

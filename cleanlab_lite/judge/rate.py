@@ -214,9 +214,7 @@ def judge_rate(
     if not len(judged) or kappa(held_out.predicted[judged], labels[judged]) < CHANCE:
         return Judged(Calibration.unknown(len(labels)), None)
     k = held_out.logits.shape[1]
-    rows = sample_rows(judged, 1, seed)
-    plants = plant(held_out.logits, labels, sample_rows(judged, k, seed), np.random.default_rng((seed, 5)))
-    by_confusion = confusion_em(Subset(held_out.logits, rows), labels[rows])
+    rows, by_confusion, plants = _asked(held_out, labels, judged, seed)
     by_halves = _by_halves(held_out, labels, rows) if len(held_out.halves) else None
     by_views = _crowd([labels, *views], rows, k) if len(views) > 1 else None
     planted, classwise = planted_rates(plants)
@@ -279,17 +277,24 @@ def with_one_more(judged: Calibration, estimators: Estimators, *, near: bool) ->
 def consult(head: HeldOut, labels: np.ndarray, *, seed: int = 0) -> Counsel | None:
     """What a regression says of how many labels (n,) int64, -1 where there is none, are wrong; None if it has learned
     nothing."""
-    judged, k = np.flatnonzero((labels >= 0) & np.isfinite(head.score)), head.logits.shape[1]
+    judged = np.flatnonzero((labels >= 0) & np.isfinite(head.score))
     if not len(judged) or kappa(head.predicted[judged], labels[judged]) < CHANCE:
         return None
-    rows = sample_rows(judged, 1, seed)
+    rows, confused, plants = _asked(head, labels, judged, seed)
     voted, by_vote = _with_neighbors(head, labels, judged)
     by_confusion, by_halves = np.full((2, len(labels)), np.nan)
-    by_confusion[rows] = confusion_em(Subset(head.logits, rows), labels[rows])
-    by_halves[voted] = by_vote
-    plants = plant(head.logits, labels, sample_rows(judged, k, seed), np.random.default_rng((seed, 5)))
+    by_confusion[rows], by_halves[voted] = confused, by_vote
     planted, _ = planted_rates(plants)
-    return Counsel(planted, _by_halves(head, labels, rows), head.predicted, by_confusion, by_halves)
+    predicted = head.predicted.copy()  # it is a part of all that halves vote for, which need not be kept
+    return Counsel(planted, _by_halves(head, labels, rows), predicted, by_confusion, by_halves)
+
+
+def _asked(head: HeldOut, labels: np.ndarray, judged: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray, Planted]:
+    """A sample of the `judged` rows, (s,) int64; how probable a wrong label is there by the confusion, (s,); and others
+    with planted labels."""
+    rows, planted_on = sample_rows(judged, 1, seed), sample_rows(judged, head.logits.shape[1], seed)
+    plants = plant(head.logits, labels, planted_on, np.random.default_rng((seed, 5)))
+    return rows, confusion_em(Subset(head.logits, rows), labels[rows]), plants
 
 
 def _by_halves(head: HeldOut, labels: np.ndarray, rows: np.ndarray) -> float:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from cleanlab_lite.run.summary import FEW, UNDECIDED, Summary
 from cleanlab_lite.text import counted, percent
@@ -22,6 +24,14 @@ ESTIMATORS = (
     "of the true classes in the given labels, and votes of independent views or of halves of one, or errors that a "
     "network was shown and what a regression says beside networks"
 )
+VOICES = {
+    "planted": "planted errors",
+    "confusion": "confusion",
+    "views": "views",
+    "halves": "halves",
+    "shown": "errors that a network was shown",
+    "together": "its votes and those of the networks",
+}
 CALIBRATED = {  # by what the method of the rate begins with
     "two clear groups": "The rows fell into two clear groups, right and wrong, which were counted; no planted error "
     "was "
@@ -121,16 +131,10 @@ def _calibrated(summary: Summary) -> list[str]:
         f"Noise rate: {percent(rate.estimate)}, between {percent(rate.low)} and {percent(rate.high)}; {_ends(summary)}"
     )
     estimators = summary.detectors.get("rate") or {}
-    names = {"planted": "planted errors", "confusion": "confusion", "views": "views", "halves": "halves"}
-    names["shown"] = "errors that a network was shown"
-    said = [f"{text} {percent(estimators[name])}" for name, text in names.items() if estimators.get(name) is not None]
-    if said and "median" in rate.method:
-        found.append(f"The estimators said: {', '.join(said)}")
+    if "median" in rate.method and (said := _said(estimators)):
+        found.append(f"The estimators said: {said}")
         if regression := estimators.get("regression"):
-            names = {"planted": "planted errors", "confusion": "confusion", "halves": "halves"}
-            names["together"] = "its votes and those of the networks"
-            said = [f"{text} {percent(regression[name])}" for name, text in names.items()]
-            found.append(f"So did a regression on the same vectors, which ranks no row: {', '.join(said)}")
+            found.append(f"So did a regression on the same vectors, which ranks no row: {_said(regression)}")
         rows, classes = (estimators.get(name) or 0 for name in ("rows", "classes"))
         if rows < SMALL * classes:
             found.append(
@@ -143,6 +147,13 @@ def _calibrated(summary: Summary) -> list[str]:
             "the hidden ones; they are in p_mislabel"
         )
     return found
+
+
+def _said(estimators: Mapping[str, Any]) -> str:
+    """The share of wrong labels by each of the estimators there are."""
+    return ", ".join(
+        f"{text} {percent(estimators[name])}" for name, text in VOICES.items() if estimators.get(name) is not None
+    )
 
 
 def _ends(summary: Summary) -> str:

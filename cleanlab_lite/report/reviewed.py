@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cleanlab_lite.evidence.decisions import Decision, majority, standing
+from cleanlab_lite.evidence.decisions import Decision, by_row, majority
 from cleanlab_lite.judge.reviews import (
     Count,
     Looks,
@@ -133,9 +133,7 @@ def reviewed(table: pa.Table, decisions: Sequence[Decision]) -> Reviewed | None:
 
 def looks_of(table: pa.Table, decisions: Iterable[Decision]) -> Looks:
     """Decisions by the rows of the report. Whether a label is wrong is voted on whatever the right one may be."""
-    cast: dict[str, list[Decision]] = {}
-    for decision in standing(decisions).values():
-        cast.setdefault(decision.id, []).append(decision)
+    cast = by_row(decisions)
     place = pc.index_in(pa.array(list(cast), pa.string()), value_set=table["id"].combine_chunks())
     given = Labels(table, "given_label")
     decided, wrong, known, left = (np.zeros(table.num_rows, dtype=bool) for _ in range(4))

@@ -53,6 +53,11 @@ def without_trials(plan: Plan) -> bool:
     return plan.device.startswith("cuda") and plan.labelled >= ENOUGH_ROWS
 
 
+def first_epochs(plan: Plan) -> int:
+    """Epochs of a network, or of the first trial where they are left open."""
+    return plan.epochs or PROXIES.get(plan.proxy).facts.fewest_epochs
+
+
 def watch(
     task: Task,
     plan: Plan,

@@ -39,7 +39,7 @@ from cleanlab_lite.judge.random_features import WIDTH
 from cleanlab_lite.manifest.manifest import Manifest
 from cleanlab_lite.run import RunFiles
 from cleanlab_lite.train.encode import batch_of, feature_format, features, threads_of
-from cleanlab_lite.train.ensemble import PRECISIONS, prepare, without_trials
+from cleanlab_lite.train.ensemble import PRECISIONS, first_epochs, prepare, without_trials
 from cleanlab_lite.train.filters import NUMBERS, Filters, compared, pieces_of
 from cleanlab_lite.train.jobs import Bench, Job, hire, train, workers_for
 from cleanlab_lite.train.models import PROXIES
@@ -347,7 +347,7 @@ def time_network(inputs: Inputs, manifest: Manifest, plan: Plan, config: AuditCo
         train(job, bench, RunFiles(Path(folder)), watch)
         speed = watch.speed(time.perf_counter(), rows, batch)
     speed = replace(speed, step=speed.step * usual / batch, batch=usual)
-    observed = plan.rows // replace(teaching, epochs=_fewest(plan)).every
+    observed = plan.rows // replace(teaching, epochs=first_epochs(plan)).every
     return Timed(speed, plan.labelled, observed, _workers(bench, job, manifest, plan, config))
 
 
@@ -362,17 +362,14 @@ def _repeated(inputs: Inputs, rows: int) -> Inputs:
     return inputs.select(np.arange(rows) % n)
 
 
-def _fewest(plan: Plan) -> int:
-    """Epochs of a network, or of the first trial where they are left open."""
-    return plan.epochs or PROXIES.get(plan.proxy).facts.fewest_epochs
-
-
 def _workers(bench: Bench, job: Job, manifest: Manifest, plan: Plan, config: AuditConfig) -> int:
     """How many processes the cross-fitted networks are spread over."""
     if plan.ensemble < 2:
         return 1
     rows = np.arange(round(plan.labelled * (1 - 1 / plan.ensemble)))
-    real = replace(job, rows=rows, teaching=replace(job.teaching, epochs=_fewest(plan), batch_size=plan.batch_size))
+    real = replace(
+        job, rows=rows, teaching=replace(job.teaching, epochs=first_epochs(plan), batch_size=plan.batch_size)
+    )
     with hire(plan.device, config.workers) as crew:
         whole = Task(manifest.labels, plan.classes, bench.task.views, np.full(len(manifest), -1))
         return workers_for([real] * (plan.ensemble - (not plan.epochs)), replace(bench, task=whole, crew=crew))
