@@ -270,8 +270,9 @@ def let_go(array: np.ndarray | None) -> None:
 
 
 def held(matrix: Matrix) -> Matrix:
-    """As an array where it is small enough to be in memory."""
-    return np.asarray(matrix) if math.prod(matrix.shape) <= HELD_CELLS else matrix
+    """As an array where it is small enough to be in memory: that of `HELD_CELLS` in float32."""
+    size = math.prod(matrix.shape) * matrix[:0].dtype.itemsize
+    return np.asarray(matrix) if size <= HELD_CELLS * np.dtype(np.float32).itemsize else matrix
 
 
 def take(matrix: Matrix, rows: np.ndarray) -> Matrix:

@@ -28,7 +28,7 @@ from cleanlab_lite.judge.rate import consult
 from cleanlab_lite.judge.ridge import Multiply
 from cleanlab_lite.judge.verdict import Verdict
 from cleanlab_lite.manifest.manifest import PLURALS, Manifest
-from cleanlab_lite.matrices import Masked, Matrix, Softmax, UnitRows
+from cleanlab_lite.matrices import Masked, Matrix, Softmax, UnitRows, held
 from cleanlab_lite.progress import OnProgress, Progress
 from cleanlab_lite.report.warnings import costs
 from cleanlab_lite.run import Run, layout
@@ -432,7 +432,7 @@ def _of_head(manifest: Manifest, views: dict[str, np.ndarray], head: HeldOut, vo
     return Evidence(
         labels=manifest.labels,
         num_classes=manifest.num_classes,
-        features=UnitRows(tuple(views[name] for name in head.looks_at)),
+        features=held(UnitRows(tuple(views[name] for name in head.looks_at))),
         pred_probs=Softmax(head.logits),
         logits=head.logits,
         head=head,

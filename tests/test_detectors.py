@@ -342,6 +342,15 @@ def test_neighbours_in_cells_are_nearly_all_found(monkeypatch):
     assert np.isin(cells[1][0], among).all()
 
 
+def test_a_device_looks_at_all_pairs_where_the_host_no_longer_does(monkeypatch):
+    features = np.random.default_rng(0).normal(size=(600, 12)).astype(np.float32)
+    exact = nearest_neighbors(features, 10)
+    monkeypatch.setattr(neighbors, "EXACT_PAIRS", 500**2)
+    on_device, in_cells = (nearest_neighbors(features, 10, search=each) for each in (searching_on("cpu"), on_host))
+    np.testing.assert_array_equal(on_device[0], exact[0])
+    assert 0.4 < (in_cells[0] == exact[0]).mean() < 1
+
+
 @pytest.mark.parametrize("least_cell", [0, 40])
 def test_few_pairs_held_at_a_time_are_the_same_neighbours(monkeypatch, least_cell):
     rng = np.random.default_rng(3)

@@ -58,6 +58,17 @@ def test_crops_and_mirror_images_are_found_and_nothing_else(share, mirrored):
     assert 0 < distance <= 0.05
 
 
+def test_a_grey_picture_agrees_as_it_does_in_three_channels():
+    grey = np.repeat(stored(scenes(12))[:, :1], 3, axis=1)
+    tinted = grey.copy()
+    tinted[0, 0, 0, 0] ^= 1  # one value of one channel: all are compared as coloured ones
+    pairs = np.stack([np.zeros(11, int), np.arange(1, 12)], axis=1)
+    every = np.arange(12)
+    one, three = (Overlay(each, every, small_pictures(grey, every).small).agreement(pairs) for each in (grey, tinted))
+    np.testing.assert_allclose(one, three, atol=1e-3)
+    assert np.ptp(one) > 0.1
+
+
 def test_an_encoder_that_sees_the_pictures_finds_them():
     originals = scenes(60)
     changed = [cropped(originals[:3], 0.06), originals[3:6, :, :, ::-1]]

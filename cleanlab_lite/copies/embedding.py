@@ -44,7 +44,7 @@ def embedding_pairs(
         neighbors[rows], cosines[rows] = near, similarity
         done += len(rows)
         on_rows(done)
-    exact = is_exact(u, u)
+    exact = is_exact(u, u, search)
     how = {"method": "exact" if exact else "cells", "recall": None if exact else _recall(vectors, cosines)}
     width = _distances(cosines[:, -1])
     usual = float(np.median(width))

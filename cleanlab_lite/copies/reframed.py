@@ -208,7 +208,10 @@ class Overlay:
         """(p,) correlation, the frames fitted: one of their numbers after the other."""
         side = min(self.pictures.shape[-1], FINE)
         ground, seen = (self._pictures(rows, side) for rows in (whole, other))
-        seen = _unit(np.where(mirrored[:, None, None, None], seen[..., ::-1], seen).reshape(len(seen), 3, -1))
+        if all((part == part[:, :1]).all() for part in (ground, seen)):  # grey: one channel says what three do
+            ground, seen = ground[:, :1], seen[:, :1]
+        seen = np.where(mirrored[:, None, None, None], seen[..., ::-1], seen)
+        seen = _unit(seen.reshape(*seen.shape[:2], -1))
 
         def agree(frames: Frames) -> np.ndarray:
             rows, columns = (matrix[:, None] for matrix in frames.sampling(side))
@@ -233,7 +236,7 @@ class Overlay:
 def _unit(values: Any) -> Any:
     """(..., q) without their mean; of norm 1 over all but the first axis where there are three, else over the last."""
     centred = values - values.mean(axis=-1, keepdims=True)
-    axes = (1, 2) if values.ndim == 3 and values.shape[1] == 3 else (-1,)
+    axes = (1, 2) if values.ndim == 3 else (-1,)
     return centred / ((centred**2).sum(axis=axes, keepdims=True) ** 0.5).clip(1e-6)
 
 
