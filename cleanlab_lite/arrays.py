@@ -9,6 +9,8 @@ import numpy as np
 from cleanlab_lite.errors import EvidenceError
 from cleanlab_lite.text import counted
 
+Z = 1.96  # standard errors on either side of what is estimated, of an interval of 95 %
+
 
 def without_own(values: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """A copy of values (n, k) in which the class of labels (n,) is -inf."""

@@ -28,6 +28,7 @@ import numpy as np
 import pyarrow.compute as pc
 from sklearn.metrics import average_precision_score
 
+from cleanlab_lite.arrays import Z
 from cleanlab_lite.clock import Clock
 from cleanlab_lite.config import AuditConfig
 from cleanlab_lite.errors import ReportError
@@ -362,7 +363,7 @@ def promise(p: np.ndarray, score: np.ndarray, flagged: np.ndarray) -> Promise:
 def _between(centre: float, others: Sequence[float], count: float) -> Between:
     """From the least to the most of what is said of `count` rows, and what chance adds to either end."""
     low, high = min(centre, *others), min(max(centre, *others), 1.0)
-    chance = [1.96 * np.sqrt(max(end * (1 - end), 1 / count) / count) for end in (low, high)]
+    chance = [Z * np.sqrt(max(end * (1 - end), 1 / count) / count) for end in (low, high)]
     return Between(centre, max(float(low - chance[0]), 0.0), min(float(high + chance[1]), 1.0))
 
 

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cleanlab_lite.arrays import kappa
+from cleanlab_lite.arrays import Z, kappa
 from cleanlab_lite.evidence.evidence import Evidence
 from cleanlab_lite.judge.mixture import fit_gaussians_by_bic
 from cleanlab_lite.judge.monotone import isotonic
@@ -35,7 +35,6 @@ BOOTSTRAPS = 200
 MOST_UNSURE = 0.15  # expected share of errors among the rows a mixture calls wrong, up to which it is believed
 CHANCE = 0.1  # Cohen's kappa of the out-of-sample predictions below which nothing was learned
 COUNTED, PLANTED = "two clear groups", "planted errors"  # methods of a rate
-Z = 1.96  # standard errors on either side of a rate
 FEW_PLANTS = 10  # of one kind; with fewer the mixture alone must do
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import logit
 
+from cleanlab_lite.arrays import Z
 from cleanlab_lite.crowd import Consensus, find_consensus
 from cleanlab_lite.evidence.evidence import Evidence
 from cleanlab_lite.judge.calibration import Calibration, NoiseRate, scale_odds
@@ -22,7 +23,6 @@ from cleanlab_lite.matrices import LazyMatrix, Logarithm, Matrix
 from cleanlab_lite.votes import Votes
 
 LEAST = 1e-6  # p_mislabel is never nearer to 0 or 1
-Z = 1.96  # standard errors
 METHOD = "annotators and views"
 
 

@@ -26,6 +26,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import expit, gammainc, gammaincc, logit, ndtr
 
+from cleanlab_lite.arrays import Z
+
 NORMAL = 2e-5  # skewness below which it makes no difference
 LEAST_ROWS = 20  # of a value that is tested
 FALSE_DISCOVERIES = 0.05  # expected share of the findings, at most
@@ -36,7 +38,6 @@ WIDE = 2.0  # standard deviation of the log odds factors, before any row is seen
 # more, intervals hold the rate in all draws (benchmarks/RESULTS.md).
 SHARED = 0.1
 STEPS = 50  # of halving an interval, or of a fixed point: more changes nothing
-Z = 1.96  # standard errors on either side of a rate
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
+from cleanlab_lite.arrays import Z
 from cleanlab_lite.crowd import TO_ALL
 from cleanlab_lite.judge.crowd import Crowd
 from cleanlab_lite.judge.verdict import Verdict
@@ -14,7 +15,6 @@ from cleanlab_lite.run.summary import Annotator, Mistake
 from cleanlab_lite.votes import confused
 
 MISTAKES = 5  # of an annotator
-Z = 1.96  # standard errors on either side of a share
 SCHEMA = pa.schema(
     [
         ("annotator", pa.string()),

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cleanlab_lite.addresses import unsigned
-from cleanlab_lite.arrays import rows_by
+from cleanlab_lite.arrays import Z, rows_by
 from cleanlab_lite.copies import Duplicates
 from cleanlab_lite.evidence.evidence import Evidence
 from cleanlab_lite.judge.verdict import Verdict
@@ -144,7 +144,7 @@ def class_table(manifest: Manifest, verdict: Verdict) -> pa.Table:
         return np.bincount(label, weights=values, minlength=k) / np.maximum(rows, 1)
 
     variance = mean(p * (1 - p)) / np.maximum(rows, 1)  # of the share of wrong rows, given the p
-    spread = 1.96 * np.sqrt(variance)
+    spread = Z * np.sqrt(variance)
     rate = np.where(rows < FEW, np.nan, shrunken(mean(p), variance, rows))
     return pa.table(
         {
