@@ -322,6 +322,15 @@ def test_vectors_that_were_in_memory_are_asked_for_as_a_file(tmp_path, capsys):
         assert done.code == 2 and "were in memory only" in done.err and "nlclean audit TABLE --features" in done.err
 
 
+def test_vectors_in_an_archive_of_arrays_are_read_again(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    made = blobs(40, 2, 0.1)
+    np.savez("set.npz", features=made.features, labels=made.labels)
+    assert call(capsys, "audit", "set.npz", "--preset", "fast", "--out", "run").code == 0
+    done = call(capsys, "compare", "run", "--seeds", 1, "--json")
+    assert done.code == 0, done.err
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("apart", "others", "seed"), [(3.2, 2, 3), (3.6, 5, 4)], ids=["neighbouring classes", "any"])
 def test_what_is_predicted_is_true(tmp_path, apart, others, seed):

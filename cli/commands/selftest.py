@@ -109,14 +109,13 @@ def audited(run: RunFolder, reading: dict[str, Any]) -> Manifest:
     if manifest.modality != "vector":
         return manifest
     from cleanlab_lite.errors import ConfigError
-    from cleanlab_lite.manifest.manifest import IN_MEMORY
 
     if not run.own:
         raise ConfigError(
             f"{run.folder} was made elsewhere, and does not decide what is read here",
             hint="audit the manifest here, and name that run: nlclean audit MANIFEST --features ...",
         )
-    if manifest.source.format in IN_MEMORY:
+    if manifest.source.in_memory:
         raise ConfigError(
             f"the vectors that the run in {run.folder} audited were in memory only, and a run keeps none",
             hint="save them (numpy.save) beside a table with the labels, and audit that: nlclean audit TABLE --features"
