@@ -175,6 +175,7 @@ def test_a_label_that_was_changed_since_is_not_dropped(audited, here):
         ("a.txt", "x", "unknown ending '.txt'"),
         ("missing.csv", None, "cannot read"),
         ("missing.jsonl", None, "is no file"),
+        ("first", None, "nobody has decided anything of the run in first"),
     ],
 )
 def test_what_cannot_be_trusted(audited, here, capsys, name, content, said):
