@@ -32,7 +32,7 @@ from cleanlab_lite.report.page import charts
 from cleanlab_lite.report.page.page_data import Look, PageData, known
 from cleanlab_lite.report.page.previews import Preview, preview_of
 from cleanlab_lite.report.reasons import in_parts
-from cleanlab_lite.report.reviewed import reviewed
+from cleanlab_lite.report.reviewed import Reviewed, reviewed, unanswered
 from cleanlab_lite.run import RunFolder
 from cleanlab_lite.run.folder import StoredCurves
 from cleanlab_lite.run.layout import DECISIONS
@@ -129,7 +129,7 @@ def _frame(run: RunFolder, *, served: bool) -> tuple[bytes, bytes]:
     style = (here / "page.css").read_text("utf-8")
     script = f"(() => {{\n{''.join((here / name).read_text('utf-8') for name in names)}}})();\n"
     before, after = (here / "page.html").read_text("utf-8").split("$data")
-    report = run.report.told_apart
+    report, said = run.report.told_apart, reviewed(run.report.table, run.decisions)
     values = {
         "served": " data-served" if served else "",
         "icon": '<link rel="icon" href="data:,">' if served else "",  # or a browser asks the server for one
@@ -140,11 +140,11 @@ def _frame(run: RunFolder, *, served: bool) -> tuple[bytes, bytes]:
         "script_hash": _csp_hash(script),
         "journal": DECISIONS,
         "export": _export(run),
-        **_headline(run),
+        **_headline(run, unanswered(run.summary.warnings, said)),
         "leakage": _leakage(run.summary.leakage),
         "provenance": _provenance(report.summary.provenance),
         "annotators": _annotators(report.summary.annotators),
-        "reviews": _reviews(run),
+        "reviews": _reviews(said),
         "selftest": _selftest(run.selftest),
         "verification": _verification(run.verification),
         "method": _method(run.summary),
@@ -168,7 +168,7 @@ def _csp_hash(text: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
-def _headline(run: RunFolder) -> dict[str, str]:
+def _headline(run: RunFolder, warnings: Sequence[str]) -> dict[str, str]:
     summary = run.summary
     manifest, rate, actions, others = summary.manifest, summary.noise_rate, summary.actions, summary.other_issues
     finished = run.state.finished if run.state else None
@@ -204,7 +204,7 @@ def _headline(run: RunFolder) -> dict[str, str]:
         "name": escape(PurePath(manifest.path).name),
         "about": escape(" · ".join(about)),
         "tiles": "".join(tiles),
-        "warnings": "".join(f'<p class="warning">{escape(sentence)}</p>' for sentence in summary.warnings),
+        "warnings": "".join(f'<p class="warning">{escape(sentence)}</p>' for sentence in warnings),
     }
 
 
@@ -295,9 +295,8 @@ def _annotators(annotators: Sequence[Annotator]) -> str:
     return _pair(_table_card("Annotators", note, heads, lines, wide="Right"))
 
 
-def _reviews(run: RunFolder) -> str:
+def _reviews(found: Reviewed | None) -> str:
     """What decisions say of the whole set; nothing where nobody has decided anything."""
-    found = reviewed(run.report.table, run.decisions)
     if found is None:
         return ""
     lines = "".join(f"<p>{escape(sentence)}</p>" for sentence in found.in_words())
