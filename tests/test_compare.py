@@ -16,6 +16,7 @@ from cleanlab_lite import pipeline
 from cleanlab_lite import stability as module
 from cleanlab_lite.config import AuditConfig
 from cleanlab_lite.manifest.saved import save_manifest
+from cleanlab_lite.report.page.html import build_page
 from cleanlab_lite.run import RunFolder
 
 BEFORE = [row("a"), mislabel("b", p_mislabel=0.8), mislabel("c"), mislabel("d"), row("gone")]
@@ -172,6 +173,9 @@ def test_the_share_of_flags_that_stay(tmp_path, monkeypatch):
     assert [each.stay for each in found.seeds] == [0.75, 0.5] and found.stay == 0.625 and found.always == 0.25
     assert [each.newly_flagged for each in found.seeds] == [0, 1]
     assert found.sentence == "62 % of the flags stay with another seed, 25 % with all 2; another seed adds 12 %."
+    assert RunFolder(run.folder).stability == found
+    page = build_page(RunFolder(run.folder)).decode()
+    assert found.sentence in page and "With other seeds" in page
 
 
 def test_nearly_all_flags_are_not_all():

@@ -238,6 +238,8 @@ def test_a_manifest_is_audited_and_tested(data, capsys):
         data.parent / "page.html"
     ).read_text("utf-8")
     assert not (folder / layout.PLANTED).exists()
+    page = Path("page.html").read_text("utf-8")
+    assert "<h2>Calibration</h2>" in page and "<h2>Classes whose errors are found least</h2>" in page
 
     def never(*_, **__):
         raise AssertionError("audited again")
