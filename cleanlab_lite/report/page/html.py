@@ -41,7 +41,7 @@ from cleanlab_lite.run.selftest import Outcome, SelfTest
 from cleanlab_lite.run.stability import Stability
 from cleanlab_lite.run.summary import Annotator, ClassNoise, Leak, NoisySource, Summary
 from cleanlab_lite.run.verification import Verification
-from cleanlab_lite.text import counted, percent, renamed
+from cleanlab_lite.text import counted, percent, points, renamed
 
 # what the page may load: nothing, or the pictures, sounds and decisions of `nlclean review --web`
 OFFLINE = "img-src data:; media-src data:"
@@ -355,8 +355,8 @@ def _verification(found: Verification | None) -> str:
         return ""
     lines = []
     for way in found.ways:
-        between = "" if way.low is None or way.high is None else f"{100 * way.low:+.1f} to {100 * way.high:+.1f}"
-        difference = "" if way.difference is None else f"{100 * way.difference:+.1f}"
+        between = "" if way.low is None or way.high is None else f"{points(way.low)} to {points(way.high)}"
+        difference = "" if way.difference is None else points(way.difference)
         figures = (f"{way.rows:,}", f"{way.relabelled:,}", _percent(way.accuracy), difference, between)
         cells = "".join(f'<td class="figure">{cell}</td>' for cell in figures)
         lines.append(
