@@ -309,6 +309,26 @@ def test_a_run_that_learned_nothing_is_not_tested(tmp_path):
         selftest.believe(RunFolder(folder), None)
 
 
+def test_audits_of_planted_errors_that_learn_nothing_are_left_out(data, capsys, monkeypatch):
+    assert call(capsys, "audit", data, "--preset", "fast", "--out", "run").code == 0
+    rate = {"estimate": None, "low": None, "high": None, "method": "unknown: nothing was learned"}
+    audit, learned = selftest.run_audit, ["uniform"]
+
+    def seldom(manifest, *args, run, **more):
+        report = audit(manifest, *args, run=run, **more)
+        if any(name in str(run.folder) for name in learned):
+            return report
+        return replace(report, summary=make_report([row("a")], noise_rate=rate).summary)
+
+    monkeypatch.setattr(selftest, "run_audit", seldom)
+    done = call(capsys, "selftest", "run", "--json")
+    assert done.code == 0 and [each["shape"] for each in json.loads(done.out)["shapes"]] == ["uniform"]
+    assert "left out: matrix: nothing is learned" in done.err
+    learned.clear()
+    done = call(capsys, "selftest", "run", "--seed", 1)
+    assert done.code == 3 and "cannot be tested" in done.err and not Path("run", layout.PLANTED).exists()
+
+
 def test_vectors_that_changed_are_not_tested(data, capsys):
     assert call(capsys, "audit", data, "--preset", "fast", "--out", "run").code == 0
     vector_parquet(data, task(seed=1))
