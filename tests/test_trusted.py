@@ -172,6 +172,7 @@ def test_a_label_that_was_changed_since_is_not_dropped(audited, here):
     [
         ("a.csv", "id,label\nnobody,cat\n", "says nothing about a row"),
         ("a.csv", "name,verdict\nx,y\n", "has no column of ids and of labels"),
+        ("a.jsonl", "", "nothing is decided in it"),
         ("a.txt", "x", "unknown ending '.txt'"),
         ("missing.csv", None, "cannot read"),
         ("missing.jsonl", None, "is no file"),
