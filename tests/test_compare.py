@@ -157,7 +157,10 @@ def test_a_run_with_another_seed_reads_its_vectors_as_the_first_run_did(tmp_path
     seed = json.loads(done.out)["seeds"][0]["folder"]
     done = call(capsys, "compare", seed, "--seeds", 1, "--json")
     assert done.code == 0, done.err
-    done = call(capsys, "verify", json.loads(done.out)["seeds"][0]["folder"])
+    again = Path(json.loads(done.out)["seeds"][0]["folder"]).absolute()
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")  # --features was named from where the command was typed
+    done = call(capsys, "verify", again)
     assert done.code == 0, done.err
 
 
