@@ -164,6 +164,23 @@ def test_a_run_with_another_seed_reads_its_vectors_as_the_first_run_did(tmp_path
     assert done.code == 0, done.err
 
 
+def test_a_run_reads_its_vectors_again_as_its_project_said(tmp_path, monkeypatch, capsys):
+    project = tmp_path / "project"
+    project.mkdir()
+    monkeypatch.chdir(project)
+    monkeypatch.setenv("NLCLEAN_CACHE_DIR", str(tmp_path / "cache"))
+    made = task()
+    np.save("vectors.npy", vectors(made.truth))
+    Path("set.csv").write_text("\n".join(["name,kind", *(f"r{i},c{k}" for i, k in enumerate(made.labels))]) + "\n")
+    lines = ('manifest = "set.csv"', 'features = "vectors.npy"', 'label-column = "kind"', 'id-column = "name"')
+    Path("nlclean.toml").write_text("\n".join(lines))
+    assert call(capsys, "audit", "--preset", "fast", "--out", "run").code == 0
+    for folder in (project, tmp_path):
+        monkeypatch.chdir(folder)
+        done = call(capsys, "compare", project / "run", "--seeds", 1)
+        assert done.code == 0, done.err
+
+
 def test_the_share_of_flags_that_stay(tmp_path, monkeypatch):
     """Of four flags the next seed raises three, and the one after it the two others and one of the three."""
     flagged = [["b", "c", "d", "e"], ["b", "c", "d"], ["b", "e", "a"]]

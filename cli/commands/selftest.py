@@ -14,6 +14,7 @@ from cleanlab_lite.config import PRESETS
 from .. import diagnostics
 from ..help import HelpfulCommand
 from ..options import READING, config_options, json_option, verbosity_options
+from ..project import defaults
 from ..settings import resolve, to_config
 from .audit import read, reading_options
 
@@ -134,9 +135,12 @@ def audited(run: RunFolder, reading: dict[str, Any]) -> Manifest:
     command = list(state.command) if state else []
     if state and command[1:2] and command[1] in ("audit", "selftest", "verify"):
         said = diagnostics.verbosity()
-        params = import_module(f".{command[1]}", __package__).command.make_context(command[1], command[2:]).params
+        typed = import_module(f".{command[1]}", __package__).command
+        there = Path(state.directory)
+        silent = defaults(typed, there.absolute())
+        params = typed.make_context(command[1], command[2:], default_map=silent).params
         diagnostics.set_verbosity(said)  # a --quiet of that time is over
-        params |= {name: _from(Path(state.directory), params[name]) for name in ("features", "path_root")}
+        params |= {name: _from(there, params[name]) for name in ("features", "path_root")}
         told = {name: reading[name] if reading[name] not in (None, True) else params[name] for name in READING}
     again = read(path, told)
     if again.fingerprint != manifest.fingerprint:
