@@ -315,7 +315,7 @@ def _selftest(found: SelfTest | None, names: Mapping[str, str]) -> str:
         ap = "unknown" if shape.average_precision is None else f"{shape.average_precision:.2f}"
         shares = map(_percent, (shape.precision, shape.recall, shape.corrections_right))
         cells = "".join(f'<td class="figure">{cell}</td>' for cell in (f"{shape.planted:,}", ap, *shares))
-        lines.append(f'<tr><th scope="row" class="text">{escape(shape.summary)}</th>{cells}</tr>')
+        lines.append(f'<tr><th scope="row" class="text sentence">{escape(shape.summary)}</th>{cells}</tr>')
     heads = ("Errors planted", "How many", "AP", "Flags that are real", "Errors that are flagged", "Corrections right")
     rate = "more than at the estimated rate, which count for less" if found.crowded else "at the estimated rate"
     note = f"Wrong labels were planted among yours, {rate}, and audited (preset {escape(found.preset)})."
@@ -360,7 +360,7 @@ def _verification(found: Verification | None) -> str:
         figures = (f"{way.rows:,}", f"{way.relabelled:,}", _percent(way.accuracy), difference, between)
         cells = "".join(f'<td class="figure">{cell}</td>' for cell in figures)
         lines.append(
-            f'<tr><th scope="row" class="text">{escape(way.name)}: {escape(way.summary)}</th>{cells}'
+            f'<tr><th scope="row" class="text sentence">{escape(way.name)}: {escape(way.summary)}</th>{cells}'
             f'<td class="text">{escape(way.verdict or "")}</td></tr>'
         )
     heads = ("Labels", "Rows", "Relabelled", "Accuracy", "Difference", "95 % interval", "Verdict")
