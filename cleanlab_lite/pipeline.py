@@ -16,6 +16,7 @@ import numpy as np
 from cleanlab_lite.archives import member
 from cleanlab_lite.clock import Clock
 from cleanlab_lite.config import AuditConfig, as_dict, validate
+from cleanlab_lite.errors import ConfigError
 from cleanlab_lite.evidence.evidence import NOBODY, Evidence
 from cleanlab_lite.evidence.trusted import read_trusted
 from cleanlab_lite.export.formats import STEMS, Policy
@@ -156,7 +157,12 @@ def _report(manifest: Manifest, source: EvidenceSource, run: Run, seen: Seen, ve
 
 def read_decided(path: Path, manifest: Manifest) -> tuple[np.ndarray, list[str]]:
     """`read_trusted`, which also takes a reviewed run."""
-    return read_trusted(find_run(path) / layout.DECISIONS if path.is_dir() else path, manifest)
+    if path.is_dir() and not (path := find_run(path) / layout.DECISIONS).is_file():
+        raise ConfigError(
+            f"nobody has decided anything of the run in {path.parent}",
+            hint="`nlclean review RUN` first, or name a journal or a table of right labels",
+        )
+    return read_trusted(path, manifest)
 
 
 def run_key(

@@ -114,7 +114,7 @@ def self_test(
         command: what the user typed.
 
     Raises:
-        ReportError: the run has learned nothing that could be tested.
+        ReportError: the run has learned nothing that could be tested, or audits of planted errors learn nothing.
         StoppedEarly: the time budget is used up; the same call goes on from there.
     """
     key = test_key(run, manifest, config)
@@ -143,7 +143,18 @@ def self_test(
         folder = run.path(layout.PLANTED) / f"{shape.name}-{key[:8]}"
         with Run.start(folder, shape.name, run_key(planted, limited), command) as trial:
             report = run_audit(planted, limited, run=trial, on_progress=on_progress)
+        if not report.summary.noise_rate.learned:
+            left_out.append(f"{shape.name}: nothing is learned from labels with these errors")
+            continue
         outcomes.append(outcome_of(shape, believed, world, planted.classes, report))
+    files = RunFiles(run.folder)
+    if not outcomes:
+        files.remove_folder(layout.PLANTED)
+        raise ReportError(
+            f"the run in {run.folder} cannot be tested: with errors planted at the rate that it estimates, nothing is "
+            "learned from its labels",
+            hint="do not rely on its flags; more rows per class help, or other features",
+        )
     found = SelfTest(
         version=VERSION,
         key=key,
@@ -156,7 +167,6 @@ def self_test(
         shapes=outcomes,
         left_out=left_out,
     )
-    files = RunFiles(run.folder)
     files.write_json(layout.SELFTEST, found.as_dict())
     files.remove_folder(layout.PLANTED)
     return found

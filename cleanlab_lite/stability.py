@@ -12,9 +12,10 @@ from cleanlab_lite.errors import ConfigError, ReportError
 from cleanlab_lite.manifest.manifest import Manifest
 from cleanlab_lite.pipeline import run_audit, run_key
 from cleanlab_lite.progress import OnProgress, ignore
-from cleanlab_lite.report.comparison import GONE, NEW, OTHER, OtherSeed, Stability, compare
-from cleanlab_lite.run import Run, RunFolder, layout
+from cleanlab_lite.report.comparison import GONE, NEW, OTHER, compare
+from cleanlab_lite.run import Run, RunFiles, RunFolder, layout
 from cleanlab_lite.run.report import flags
+from cleanlab_lite.run.stability import VERSION, OtherSeed, Stability
 from cleanlab_lite.text import chance
 
 
@@ -27,7 +28,8 @@ def stability(
     command: Sequence[str] = (),
     on_progress: OnProgress = ignore,
 ) -> Stability:
-    """Audit again with the next `seeds` seeds, into folders of the run's own; those that are finished are read.
+    """Audit again with the next `seeds` seeds, into folders of the run's own; those that are finished are read. What
+    they show is written into `stability.json` of the run.
 
     Args:
         manifest: what the run audited.
@@ -75,7 +77,8 @@ def stability(
     stay = float(np.mean([each.stay for each in found]))
     added = float(np.mean([each.newly_flagged for each in found]) / flagged.sum())
     kept = float(always.sum() / flagged.sum())
-    return Stability(
+    told = Stability(
+        version=VERSION,
         run_id=run.summary.run_id,
         seed=config.seed,
         flagged=int(flagged.sum()),
@@ -86,6 +89,8 @@ def stability(
         seeds=found,
         sentence=in_words(stay, kept, added, seeds),
     )
+    RunFiles(run.folder).write_json(layout.STABILITY, told.as_dict())
+    return told
 
 
 def in_words(stay: float, kept: float, added: float, seeds: int) -> str:

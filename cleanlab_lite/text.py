@@ -204,6 +204,12 @@ def percent(share: float | None, unknown: str = "-") -> str:
     return unknown if share is None or not math.isfinite(share) else f"{100 * share:.1f} %"
 
 
+def points(share: float) -> str:
+    """A difference of shares as "+1.2" points; never as 0 where it is above or below, which is what verdicts go by."""
+    value = 100 * share
+    return f"{value:+.1g}" if 0 < abs(value) < 0.05 else f"{value:+.1f}"
+
+
 def chance(share: float) -> str:
     """A probability as "12 %", never 0 % nor 100 %, which nobody can know."""
     return "<1 %" if share < 0.005 else ">99 %" if share >= 0.995 else f"{100 * share:.0f} %"

@@ -47,6 +47,7 @@ from cleanlab_lite.run import Run, RunFiles, RunFolder, layout
 from cleanlab_lite.run.report import ReportTable
 from cleanlab_lite.run.verification import HELPED, HURT, SAME, UNKNOWN, USELESS, VERSION, Verification, Way
 from cleanlab_lite.sources import Proxies, regressed, source_of
+from cleanlab_lite.text import points
 
 SEEDS = 5
 WORTH = 0.005  # of accuracy: a gain that is surely less is none
@@ -405,5 +406,5 @@ def in_words(ways: Sequence[Way], *, biased: bool, plain: bool = False) -> str:
 
 def _gain(way: Way) -> str:
     """ "+3.1 points (+1.9 to +4.3)"."""
-    difference, low, high = (f"{100 * (value or 0.0):+.1f}" for value in (way.difference, way.low, way.high))
+    difference, low, high = (points(value or 0.0) for value in (way.difference, way.low, way.high))
     return f"{difference} points ({low} to {high})"

@@ -16,6 +16,7 @@ from cleanlab_lite import pipeline
 from cleanlab_lite import stability as module
 from cleanlab_lite.config import AuditConfig
 from cleanlab_lite.manifest.saved import save_manifest
+from cleanlab_lite.report.page.html import build_page
 from cleanlab_lite.run import RunFolder
 
 BEFORE = [row("a"), mislabel("b", p_mislabel=0.8), mislabel("c"), mislabel("d"), row("gone")]
@@ -156,8 +157,28 @@ def test_a_run_with_another_seed_reads_its_vectors_as_the_first_run_did(tmp_path
     seed = json.loads(done.out)["seeds"][0]["folder"]
     done = call(capsys, "compare", seed, "--seeds", 1, "--json")
     assert done.code == 0, done.err
-    done = call(capsys, "verify", json.loads(done.out)["seeds"][0]["folder"])
+    again = Path(json.loads(done.out)["seeds"][0]["folder"]).absolute()
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")  # --features was named from where the command was typed
+    done = call(capsys, "verify", again)
     assert done.code == 0, done.err
+
+
+def test_a_run_reads_its_vectors_again_as_its_project_said(tmp_path, monkeypatch, capsys):
+    project = tmp_path / "project"
+    project.mkdir()
+    monkeypatch.chdir(project)
+    monkeypatch.setenv("NLCLEAN_CACHE_DIR", str(tmp_path / "cache"))
+    made = task()
+    np.save("vectors.npy", vectors(made.truth))
+    Path("set.csv").write_text("\n".join(["name,kind", *(f"r{i},c{k}" for i, k in enumerate(made.labels))]) + "\n")
+    lines = ('manifest = "set.csv"', 'features = "vectors.npy"', 'label-column = "kind"', 'id-column = "name"')
+    Path("nlclean.toml").write_text("\n".join(lines))
+    assert call(capsys, "audit", "--preset", "fast", "--out", "run").code == 0
+    for folder in (project, tmp_path):
+        monkeypatch.chdir(folder)
+        done = call(capsys, "compare", project / "run", "--seeds", 1)
+        assert done.code == 0, done.err
 
 
 def test_the_share_of_flags_that_stay(tmp_path, monkeypatch):
@@ -172,6 +193,9 @@ def test_the_share_of_flags_that_stay(tmp_path, monkeypatch):
     assert [each.stay for each in found.seeds] == [0.75, 0.5] and found.stay == 0.625 and found.always == 0.25
     assert [each.newly_flagged for each in found.seeds] == [0, 1]
     assert found.sentence == "62 % of the flags stay with another seed, 25 % with all 2; another seed adds 12 %."
+    assert RunFolder(run.folder).stability == found
+    page = build_page(RunFolder(run.folder)).decode()
+    assert found.sentence in page and "With other seeds" in page
 
 
 def test_nearly_all_flags_are_not_all():

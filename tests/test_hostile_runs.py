@@ -297,7 +297,16 @@ def test_a_summary_of_other_types_is_an_error_in_words(tmp_path, capsys, change)
 
 
 @pytest.mark.parametrize(
-    "name", ["run.json", "selftest.json", "verify.json", "decisions.jsonl", "report.parquet", "manifest.parquet"]
+    "name",
+    [
+        "run.json",
+        "selftest.json",
+        "verify.json",
+        "stability.json",
+        "decisions.jsonl",
+        "report.parquet",
+        "manifest.parquet",
+    ],
 )
 def test_a_file_of_a_run_that_does_not_end_is_not_read(tmp_path, capsys, name):
     manifest, report = dataset(tmp_path)

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from cli_world import HOSTILE, HOSTILE_SHOWN
+from cli_world import row as report_row
 from review_world import make_run, open_review, report_rows
 from textual.pilot import Pilot
 from textual.strip import Strip
@@ -350,6 +351,16 @@ def test_nothing_to_play(run):
     drive(app, steps)
 
 
+def test_calibration_where_no_row_was_judged(tmp_path):
+    rows = [report_row(id, path=id, given_label="cat", p_mislabel=None, label_score=None) for id in "abc"]
+    app = open_review(make_run(tmp_path, "vector", rows), calibrate=True)
+
+    async def steps(pilot):
+        assert "the audit has judged no row" in shown(app) and "other rows" not in shown(app)
+
+    drive(app, steps)
+
+
 def test_calibration_hides_what_the_audit_thinks_and_then_measures(run):
     app = open_review(run, calibrate=True)
 
@@ -368,6 +379,7 @@ def test_calibration_hides_what_the_audit_thinks_and_then_measures(run):
         text = shown(app)
         assert "real flags: about 3 ± 0 of 4; wrong rows that are not flagged: about 0 ± 0" in " ".join(text.split())
         assert "stop here: with 95 % fewer than 1.0 % of the labels are wrong" in " ".join(text.split())
+        assert "goes on with other rows" not in text  # there are none
         await press(pilot, "z")
         assert "real flags" not in shown(app)
 

@@ -12,7 +12,7 @@ from scipy.stats import hypergeom
 from cleanlab_lite.evidence.decisions import Decision
 from cleanlab_lite.judge import reviews
 from cleanlab_lite.judge.reviews import Looks, calibrate_by, contrary, decision_error, leading, random_order, remaining
-from cleanlab_lite.report.reviewed import looks_of, reviewed, rows_to_decide
+from cleanlab_lite.report.reviewed import ASKED, looks_of, reviewed, rows_to_decide, unanswered
 
 
 def world(n=2000, seed=0, shift=0.0):
@@ -304,8 +304,25 @@ def test_an_interval_that_is_longer_on_one_side_is_said_by_its_ends():
     for count in (found.flagged, found.unflagged):
         said = f"{count.estimate:,.0f} ± {count.within:,.0f}"
         possible = count.within <= min(count.estimate, count.rows - count.estimate)
-        assert (said in found.in_words()[0]) == possible
+        assert possible or said not in found.in_words()[0]
     assert f"not flagged: about {found.unflagged.estimate:.0f} (" in found.in_words()[0]
+
+
+def test_an_interval_whose_end_is_the_estimate_is_said_by_its_ends():
+    """All rows are decided: people may have called right labels wrong, and every row that could be wrong is counted."""
+    table = make_report([mislabel("m"), *(row(f"r{i}") for i in range(1000))]).table
+    ids = [f"r{i}" for i in range(1000)]
+    found = reviewed(table, decisions(["m", *ids[:20]], "drop") + decisions(ids[20:], "keep"))
+    count = found.unflagged
+    assert count.high == count.estimate == 20 and count.low < 18
+    assert f"not flagged: about 20 ({count.low:.0f} to 20)" in found.in_words()[0]
+
+
+def test_a_warning_that_asks_for_decisions_is_answered_by_them():
+    table = make_report([*(mislabel(f"m{i}") for i in range(40)), *(row(f"r{i}") for i in range(200))]).table
+    said = [f"look out. {ASKED}", "look out"]
+    for decided, left in ((0, said), (39, said), (40, said[1:])):
+        assert unanswered(said, reviewed(table, decisions([f"m{i}" for i in range(decided)], "drop"))) == left
 
 
 def test_decisions_that_contradict_the_report_are_said():

@@ -238,6 +238,8 @@ def test_a_manifest_is_audited_and_tested(data, capsys):
         data.parent / "page.html"
     ).read_text("utf-8")
     assert not (folder / layout.PLANTED).exists()
+    page = Path("page.html").read_text("utf-8")
+    assert "<h2>Calibration</h2>" in page and "<h2>Classes whose errors are found least</h2>" in page
 
     def never(*_, **__):
         raise AssertionError("audited again")
@@ -307,6 +309,26 @@ def test_a_run_that_learned_nothing_is_not_tested(tmp_path):
         selftest.believe(RunFolder(folder), None)
 
 
+def test_audits_of_planted_errors_that_learn_nothing_are_left_out(data, capsys, monkeypatch):
+    assert call(capsys, "audit", data, "--preset", "fast", "--out", "run").code == 0
+    rate = {"estimate": None, "low": None, "high": None, "method": "unknown: nothing was learned"}
+    audit, learned = selftest.run_audit, ["uniform"]
+
+    def seldom(manifest, *args, run, **more):
+        report = audit(manifest, *args, run=run, **more)
+        if any(name in str(run.folder) for name in learned):
+            return report
+        return replace(report, summary=make_report([row("a")], noise_rate=rate).summary)
+
+    monkeypatch.setattr(selftest, "run_audit", seldom)
+    done = call(capsys, "selftest", "run", "--json")
+    assert done.code == 0 and [each["shape"] for each in json.loads(done.out)["shapes"]] == ["uniform"]
+    assert "left out: matrix: nothing is learned" in done.err
+    learned.clear()
+    done = call(capsys, "selftest", "run", "--seed", 1)
+    assert done.code == 3 and "cannot be tested" in done.err and not Path("run", layout.PLANTED).exists()
+
+
 def test_vectors_that_changed_are_not_tested(data, capsys):
     assert call(capsys, "audit", data, "--preset", "fast", "--out", "run").code == 0
     vector_parquet(data, task(seed=1))
@@ -320,6 +342,15 @@ def test_vectors_that_were_in_memory_are_asked_for_as_a_file(tmp_path, capsys):
     for command in (("selftest", "run"), ("verify", "run"), ("compare", "run", "--seeds", 2)):
         done = call(capsys, command[0], tmp_path / command[1], *command[2:])
         assert done.code == 2 and "were in memory only" in done.err and "nlclean audit TABLE --features" in done.err
+
+
+def test_vectors_in_an_archive_of_arrays_are_read_again(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    made = blobs(40, 2, 0.1)
+    np.savez("set.npz", features=made.features, labels=made.labels)
+    assert call(capsys, "audit", "set.npz", "--preset", "fast", "--out", "run").code == 0
+    done = call(capsys, "compare", "run", "--seeds", 1, "--json")
+    assert done.code == 0, done.err
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ from cleanlab_lite.manifest.saved import save_manifest
 from cleanlab_lite.report.page.html import build_page
 from cleanlab_lite.report.page.notebook import html_view
 from cleanlab_lite.run import RunFolder
-from cleanlab_lite.text import renamed, room_of, short_names, shorten_path, tell_apart
+from cleanlab_lite.text import points, renamed, room_of, short_names, shorten_path, tell_apart
 from nlclean.review.samples import SampleReader
 
 
@@ -204,3 +204,10 @@ def test_long_names_are_told_apart_wherever_they_are_shortened(tmp_path, capsys)
     assert f"{one} -> {other}" in out and f"1 nearest rows are labelled {other}" in out.replace("All 1", "1")
     html = html_view(report)
     assert "Species nu" not in html.replace(a, "").replace(b, "")
+
+
+@pytest.mark.parametrize(
+    ("share", "said"), [(0.0, "+0.0"), (0.0004877, "+0.05"), (-0.0000031, "-0.0003"), (0.0212, "+2.1"), (-0.5, "-50.0")]
+)
+def test_a_difference_above_or_below_0_is_never_said_to_be_0(share, said):
+    assert points(share) == said

@@ -172,9 +172,11 @@ def test_a_label_that_was_changed_since_is_not_dropped(audited, here):
     [
         ("a.csv", "id,label\nnobody,cat\n", "says nothing about a row"),
         ("a.csv", "name,verdict\nx,y\n", "has no column of ids and of labels"),
+        ("a.jsonl", "", "nothing is decided in it"),
         ("a.txt", "x", "unknown ending '.txt'"),
         ("missing.csv", None, "cannot read"),
         ("missing.jsonl", None, "is no file"),
+        ("first", None, "nobody has decided anything of the run in first"),
     ],
 )
 def test_what_cannot_be_trusted(audited, here, capsys, name, content, said):

@@ -47,9 +47,8 @@ def read_trusted(path: Path, manifest: Manifest) -> tuple[np.ndarray, list[str]]
         elif doubted is None or number.get(doubted) == manifest.labels[row]:
             decided[row] = NO_CLASS
     if (decided == NOBODY).all():
-        raise ConfigError(
-            f"{path} says nothing about a row of {manifest.source.path}", hint="are the ids those of this manifest?"
-        )
+        hint = "are the ids and labels those of this manifest?" if elsewhere or unknown else "nothing is decided in it"
+        raise ConfigError(f"{path} says nothing about a row of {manifest.source.path}", hint=hint)
     notes = [f"passed over, not in this manifest: {counted(elsewhere, 'decided row')}"] if elsewhere else []
     if unknown:
         names = ", ".join(repr(name) for name in sorted(unknown)[:3])

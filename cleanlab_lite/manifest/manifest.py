@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import math
+import os
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
@@ -37,7 +38,6 @@ class Segment(NamedTuple):
 
 WHOLE = Segment(0.0, math.inf)
 NO_FEATURES = "none"  # in the place of a file of vectors: rows have neither files nor vectors
-IN_MEMORY = ("arrays", "table")  # formats of what came from no file
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Source:
     """Where the rows came from and how to write them again."""
 
     path: str  # as the user gave it, absolute; of objects in memory, `<kind>` in the working folder
-    format: str  # "csv", "tsv", "jsonl", "json", "parquet", "arrow", "feather", "folder", or one of `IN_MEMORY`
+    format: str  # "csv", "tsv", "jsonl", "json", "parquet", "arrow", "feather", "folder", "arrays", "table" in memory
     label_column: str  # of one-hot columns: their names, joined
     path_column: str | None = None  # None for embeddings
     id_column: str | None = None
@@ -79,6 +79,12 @@ class Source:
     file: str | None = None  # the text file that `Manifest.lines` count in, absolute; None without lines
     notes: tuple[str, ...] = ()  # what was detected, one sentence each, for the user
     media: str = ""  # "image" or "sound" where the vectors were made of such files, which `uris` name
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether the rows came from no file: those of `.npz` and IDX are "arrays" as well."""
+        name = os.path.basename(self.path)
+        return name.startswith("<") and name.endswith(">")
 
     @property
     def quotes_are_text(self) -> bool:

@@ -86,39 +86,6 @@ class Comparison:
         return found | {"stay": self.stay, "counts": self.counts, "changes": changes}
 
 
-@dataclass(frozen=True)
-class OtherSeed:
-    """The same audit with another seed."""
-
-    seed: int
-    folder: str  # of its run
-    flagged: int
-    stay: float  # share of the run's flags that it raises, too
-    newly_flagged: int
-    no_longer_flagged: int
-    other_suggestion: int  # rows flagged by both that it would relabel otherwise
-    noise_rate: float | None
-
-
-@dataclass(frozen=True)
-class Stability:
-    """How far the flags of a run hang on chance."""
-
-    run_id: str
-    seed: int  # of the run
-    flagged: int
-    noise_rate: float | None
-    stay: float  # share of the flags that another seed raises, too, in the mean
-    always: float  # share of them that all seeds raise
-    added: float  # flags that another seed raises beside them, as a share of them, in the mean
-    seeds: list[OtherSeed]
-    sentence: str
-
-    def as_dict(self) -> dict[str, Any]:
-        """JSON types."""
-        return asdict(self)
-
-
 def compare(before: ReportTable, after: ReportTable) -> Comparison:
     """Hold two runs against each other. Raises ConfigError where they are of different data."""
     first, second = match(before, after)

@@ -30,6 +30,7 @@ from cleanlab_lite.text import counted, percent
 SAMPLE = 40  # rows that `review --calibrate` shows at a time
 FEWEST = 5  # decisions that say anything of all rows: after two, 545 ± 626 errors were missed
 AHEAD = 60  # rows of which it is said what looking at them would find
+ASKED = f"{SAMPLE} decisions tell (`nlclean review --calibrate`)"  # ends a warning
 TARGET = 0.01  # share of wrong labels below which a review may stop
 
 
@@ -131,6 +132,12 @@ def reviewed(table: pa.Table, decisions: Sequence[Decision]) -> Reviewed | None:
     )
 
 
+def unanswered(warnings: Iterable[str], found: Reviewed | None) -> list[str]:
+    """Those of a report that do not ask for decisions which people have made by now."""
+    answered = found is not None and found.decided >= SAMPLE
+    return [warning for warning in warnings if not (answered and warning.endswith(ASKED))]
+
+
 def looks_of(table: pa.Table, decisions: Iterable[Decision]) -> Looks:
     """Decisions by the rows of the report. Whether a label is wrong is voted on whatever the right one may be."""
     cast = by_row(decisions)
@@ -181,7 +188,9 @@ def _fine(share: float) -> str:
 
 
 def _number(found: Count) -> str:
-    """With "±" where both its ends can be: an interval may be far longer on one side."""
-    if found.within <= min(found.estimate, found.rows - found.estimate) or round(found.within) == 0:
+    """With "±" where both its ends can be: an interval may be far longer on one side, or have one side only."""
+    least, most = sorted((found.estimate - found.low, found.high - found.estimate))
+    possible = found.within <= min(found.estimate, found.rows - found.estimate) and 3 * least >= most
+    if possible or round(found.within) == 0:
         return f"{found.estimate:,.0f} ± {found.within:,.0f}"
     return f"{found.estimate:,.0f} ({found.low:,.0f} to {found.high:,.0f})"

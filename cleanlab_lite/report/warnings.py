@@ -12,6 +12,7 @@ from cleanlab_lite.evidence.evidence import Evidence
 from cleanlab_lite.judge.verdict import Verdict
 from cleanlab_lite.manifest.manifest import Manifest
 from cleanlab_lite.report.advice import UNLEARNED
+from cleanlab_lite.report.reviewed import ASKED
 from cleanlab_lite.text import counted, percent, shorten
 
 HIDDEN = 0.05  # share of the rows that may be wrong beyond the estimate, where it is twice that or more
@@ -69,7 +70,7 @@ def warnings(verdict: Verdict, inputs: Inputs, advice: Sequence[str]) -> list[st
     elif estimators is not None and rate.high >= max(2 * rate.estimate, rate.estimate + HIDDEN):
         found.append(
             f"up to {percent(rate.high)} of the labels may be wrong, more than is flagged: where people mistake what "
-            "looks alike, most wrong labels look right. 40 decisions tell (`nlclean review --calibrate`)"
+            f"looks alike, most wrong labels look right. {ASKED}"
         )
     return found
 

@@ -31,6 +31,7 @@ from cleanlab_lite.run.reach import around, outside
 from cleanlab_lite.run.report import ReportTable
 from cleanlab_lite.run.seal import fits
 from cleanlab_lite.run.selftest import SelfTest
+from cleanlab_lite.run.stability import Stability
 from cleanlab_lite.run.state import State
 from cleanlab_lite.run.summary import Summary
 from cleanlab_lite.run.verification import Verification
@@ -101,6 +102,11 @@ class RunFolder:
     def verification(self) -> Verification | None:
         """Whether cleaning helped; None where nobody has tried it."""
         return Verification.read(self.folder)
+
+    @cached_property
+    def stability(self) -> Stability | None:
+        """How far the flags hang on chance; None where nobody has tried other seeds."""
+        return Stability.read(self.folder)
 
     @property
     def journal(self) -> DecisionLog:

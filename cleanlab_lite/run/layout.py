@@ -22,6 +22,7 @@ PROXIES = "proxies.safetensors"  # what --warm-start starts from
 DECISIONS = "decisions.jsonl"  # the journal of `nlclean review`
 SELFTEST = "selftest.json"  # what `nlclean selftest` found
 VERIFICATION = "verify.json"  # what `nlclean verify` found
+STABILITY = "stability.json"  # what `nlclean compare --seeds` found
 
 # what the run itself needs
 STATE = "run.json"  # key, command and times; `finished` is null until the last stage is done
@@ -39,7 +40,7 @@ VERIFYING = "verify"  # folder of what `nlclean verify` trains: gone when it is 
 OWN = (
     ".*",
     *(REPORT, SUMMARY, CLASSES, NOISE_MATRIX, DUPLICATES, PROVENANCE, HISTORY, FEATURES, MANIFEST, PROXIES),
-    *(ANNOTATORS, CONSENSUS, DECISIONS, SELFTEST, VERIFICATION, STATE, LOG),
+    *(ANNOTATORS, CONSENSUS, DECISIONS, SELFTEST, VERIFICATION, STABILITY, STATE, LOG),
     *("pruned.*", "corrected.*", f"*{ARRAYS}"),
 )
 

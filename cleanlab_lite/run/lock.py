@@ -42,7 +42,7 @@ def acquire(folder: Path) -> BinaryIO:
         lock.close()
         raise RunLocked(
             f"{folder} is in use by process {pid}" if pid else f"{folder} is in use by another process",
-            hint="wait until it is done, or choose another --out",
+            hint="wait until it is done, or audit into another --out",
         )
     if os.fstat(lock.fileno()).st_size > LONGEST:
         lock.close()

@@ -53,6 +53,12 @@ class Outcome:
     calibration: list[Bin]
     classes: list[ClassOutcome]
 
+    @property
+    def weakest(self) -> list[ClassOutcome]:
+        """Classes into which something was planted, those whose errors are found least first."""
+        known = [each for each in self.classes if each.recall is not None]
+        return sorted(known, key=lambda each: (each.recall or 0.0, each.label))
+
 
 @dataclass(frozen=True)
 class Between:

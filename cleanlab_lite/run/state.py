@@ -30,6 +30,7 @@ class State:
     classes: Sequence[str] = field(default=())
     configuration: dict[str, Any] = field(default_factory=dict)  # options, by name
     seal: str = ""  # see `run.seal`
+    directory: str = ""  # where `command` was typed; "" in runs of older versions
 
     @classmethod
     def read(cls, folder: Path) -> State | None:
@@ -43,8 +44,8 @@ class State:
 
     def __post_init__(self) -> None:
         """Raises ValueError for what no run has written."""
-        if not all(isinstance(word, str) for word in (*self.command, *self.classes, self.seal)):
-            raise ValueError("command, classes and seal must be text")
+        if not all(isinstance(word, str) for word in (*self.command, *self.classes, self.seal, self.directory)):
+            raise ValueError("command, classes, seal and directory must be text")
         if not isinstance(self.plan, dict | None):
             raise ValueError("plan must be an object")
 

@@ -81,7 +81,8 @@ class Run(RunFiles):
         self.resumed = self._in_order()  # stages that an earlier process did
         self._since = time.monotonic()
         state = stored_state(folder)
-        self._state = state or {"key": key, "command": list(command), "created": _now(), "resumed": 0, "finished": None}
+        typed = {"command": list(command), "directory": os.getcwd()}
+        self._state = state or {"key": key, **typed, "created": _now(), "resumed": 0, "finished": None}
         if not self.finished:
             self._state["resumed"] += state is not None
             self.write_json(STATE, self._state)

@@ -56,7 +56,7 @@ def command(
     same audit is done with other seeds, in the folder of BEFORE, and what was done is read.
     """
     if (after is None) == (seeds is None):
-        raise click.UsageError("name a second run, or --seeds", ctx)
+        raise click.UsageError("name a second run or --seeds, one of the two", ctx)
     if seeds is not None and output is not None:
         raise click.UsageError("--output is for two runs: name one of those that --seeds has made", ctx)
     if seeds is not None:

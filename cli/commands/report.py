@@ -51,7 +51,7 @@ def command(
     The page of --html holds charts, previews and the rows; it has at most 15 MB and loads nothing. Decisions made in
     it are downloaded as decisions.jsonl.
     """
-    from cleanlab_lite.report.reviewed import reviewed
+    from cleanlab_lite.report.reviewed import reviewed, unanswered
     from cleanlab_lite.run import RunFolder
     from cleanlab_lite.run.layout import REPORT
     from cleanlab_lite.run.report import COLUMNS
@@ -84,9 +84,9 @@ def command(
         if method:
             (views.method_json if as_json else views.method_view)(found.summary)
             return
-        for warning in found.summary.warnings:
-            diagnostics.warn(warning)
         said = reviewed(found.report.table, found.decisions)
+        for warning in unanswered(found.summary.warnings, said):
+            diagnostics.warn(warning)
         if as_json:
             views.report_json(found.report, found.path(REPORT), top, None if said is None else said.as_dict(target))
         else:

@@ -14,6 +14,7 @@ from cleanlab_lite.config import PRESETS
 from .. import diagnostics
 from ..help import HelpfulCommand
 from ..options import READING, config_options, json_option, verbosity_options
+from ..project import defaults
 from ..settings import resolve, to_config
 from .audit import read, reading_options
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from cleanlab_lite.config import AuditConfig
     from cleanlab_lite.manifest.manifest import Manifest
     from cleanlab_lite.run import RunFolder
+    from cleanlab_lite.run.state import State
 
 
 manifest_or_run = click.argument("data", required=False, metavar="[MANIFEST|RUN]")
@@ -92,15 +94,22 @@ def run_of(
         return RunFolder(first.folder), manifest
 
 
-def _command(run: RunFolder) -> list[str]:
-    """What read the data of a run; one with another seed lies in the folder of the run that it repeats."""
+def _state(run: RunFolder) -> State | None:
+    """Of what read the data of a run; one with another seed lies in the folder of the run that it repeats."""
     from cleanlab_lite.run import RunFolder, is_run
     from cleanlab_lite.run.layout import SEEDS
 
     place = run.folder.absolute().parent
     if place.name == SEEDS and is_run(place.parent) and (first := RunFolder(place.parent)).own:
-        return _command(first)
-    return list(run.state.command) if run.state else []
+        return _state(first)
+    return run.state
+
+
+def _from(directory: Path, named: Path | None) -> Path | None:
+    """A file or folder that was named there."""
+    from cleanlab_lite.manifest.manifest import NO_FEATURES
+
+    return named if named is None or str(named) == NO_FEATURES else directory / named
 
 
 def audited(run: RunFolder, reading: dict[str, Any]) -> Manifest:
@@ -109,25 +118,29 @@ def audited(run: RunFolder, reading: dict[str, Any]) -> Manifest:
     if manifest.modality != "vector":
         return manifest
     from cleanlab_lite.errors import ConfigError
-    from cleanlab_lite.manifest.manifest import IN_MEMORY
 
     if not run.own:
         raise ConfigError(
             f"{run.folder} was made elsewhere, and does not decide what is read here",
             hint="audit the manifest here, and name that run: nlclean audit MANIFEST --features ...",
         )
-    if manifest.source.format in IN_MEMORY:
+    if manifest.source.in_memory:
         raise ConfigError(
             f"the vectors that the run in {run.folder} audited were in memory only, and a run keeps none",
             hint="save them (numpy.save) beside a table with the labels, and audit that: nlclean audit TABLE --features"
             " FILE",
         )
     path, told = manifest.source.path, reading
-    command = _command(run)
-    if command[1:2] and command[1] in ("audit", "selftest", "verify"):
+    state = _state(run)
+    command = list(state.command) if state else []
+    if state and command[1:2] and command[1] in ("audit", "selftest", "verify"):
         said = diagnostics.verbosity()
-        params = import_module(f".{command[1]}", __package__).command.make_context(command[1], command[2:]).params
+        typed = import_module(f".{command[1]}", __package__).command
+        there = Path(state.directory)
+        silent = defaults(typed, there.absolute())
+        params = typed.make_context(command[1], command[2:], default_map=silent).params
         diagnostics.set_verbosity(said)  # a --quiet of that time is over
+        params |= {name: _from(there, params[name]) for name in ("features", "path_root")}
         told = {name: reading[name] if reading[name] not in (None, True) else params[name] for name in READING}
     again = read(path, told)
     if again.fingerprint != manifest.fingerprint:

@@ -349,6 +349,8 @@ class ReviewApp(App[None]):
             first = (
                 f"All is decided: {counted(len(self.queue.rows), 'row')}. z takes the latest decision back, q quits."
             )
+        elif self.blind:
+            first = "Nothing to decide: the audit has judged no row, see `nlclean report`. q quits."
         else:
             first = "Nothing to review: no row has an issue. q quits."
         lines = [Content.styled(first, "bold"), Content("")]
@@ -356,7 +358,8 @@ class ReviewApp(App[None]):
         if self.blind:
             found = state.calibration_lines(self.samples.table, decisions, self.target)
             lines += [Content(""), *(Content(line) for line in found)]
-            lines.append(Content("The same command goes on with other rows."))
+            if state.others_to_decide(self.samples.table, decisions, self.queue.reviewer):
+                lines.append(Content("The same command goes on with other rows."))
         agreed = agreement(decisions)
         if len(agreed.reviewers) > 1:
             lines += [Content(""), Content(state.agreement_line(agreed))]

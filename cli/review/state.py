@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from cleanlab_lite.evidence.decisions import Agreement, Decision, DecisionLog, agreement, read_journal, settle, standing
-from cleanlab_lite.report.reviewed import TARGET, reviewed
+from cleanlab_lite.report.reviewed import TARGET, looks_of, reviewed, rows_to_decide
 from cleanlab_lite.run.report import flags
 from cleanlab_lite.text import counted, escape
 
@@ -73,6 +73,12 @@ def calibration_lines(table: pa.Table, decisions: Sequence[Decision], target: fl
     """What the decisions say of the whole set, in sentences."""
     found = reviewed(table, decisions)
     return [] if found is None else found.in_words(target)
+
+
+def others_to_decide(table: pa.Table, decisions: Sequence[Decision], reviewer: str) -> bool:
+    """Whether `--calibrate` has rows left that this reviewer has not decided."""
+    decided = looks_of(table, [decision for decision in decisions if decision.reviewer == reviewer]).decided
+    return not decided[rows_to_decide(table, decided)].all()
 
 
 def progress_line(decisions: Sequence[Decision], reviewer: str) -> str:

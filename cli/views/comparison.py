@@ -13,7 +13,8 @@ from ..output import line
 from ..terminal import wrapped
 
 if TYPE_CHECKING:
-    from cleanlab_lite.report.comparison import Change, Comparison, Stability
+    from cleanlab_lite.report.comparison import Change, Comparison
+    from cleanlab_lite.run.stability import Stability
     from cleanlab_lite.run.summary import Noise
 
 

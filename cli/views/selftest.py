@@ -14,7 +14,7 @@ from ..output import line
 from ..terminal import wrapped
 
 if TYPE_CHECKING:
-    from cleanlab_lite.run.selftest import ClassOutcome, Outcome, SelfTest
+    from cleanlab_lite.run.selftest import Outcome, SelfTest
 
 
 def selftest_view(found: SelfTest, folder: Path) -> None:
@@ -67,8 +67,6 @@ def _weakest_classes(shapes: Sequence[Outcome]) -> None:
     """Classes whose errors are found least, by the first shape."""
     for shape in shapes[:1]:
         names = tables.label_names(each.label for each in shape.classes)
-        known = [each for each in shape.classes if each.recall is not None]
-        weakest: list[ClassOutcome] = sorted(known, key=lambda each: (each.recall or 0.0, each.label))
         tables.table(
             "Classes whose errors are found least",
             ("label", "rows", "planted", "flagged", "precision", "recall"),
@@ -79,7 +77,7 @@ def _weakest_classes(shapes: Sequence[Outcome]) -> None:
                     percent(each.precision),
                     percent(each.recall),
                 )
-                for each in weakest[: tables.CLASSES]
+                for each in shape.weakest[: tables.CLASSES]
             ],
             right=range(1, 6),
         )

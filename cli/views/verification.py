@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cleanlab_lite.text import counted, escape, percent
+from cleanlab_lite.text import counted, escape, percent, points
 
 from .. import tables
 from ..output import line
@@ -35,6 +35,6 @@ def verification_view(found: Verification, folder: Path) -> None:
 def _way_cells(way: Way) -> tuple[str, ...]:
     gain = ("", "", "")
     if way.difference is not None and way.low is not None and way.high is not None:
-        between = f"{100 * way.low:+.1f} to {100 * way.high:+.1f}"
-        gain = (f"{100 * way.difference:+.1f}", between, way.verdict or "")
+        between = f"{points(way.low)} to {points(way.high)}"
+        gain = (points(way.difference), between, way.verdict or "")
     return (way.name, way.summary, f"{way.rows:,}", f"{way.relabelled:,}", percent(way.accuracy), *gain)

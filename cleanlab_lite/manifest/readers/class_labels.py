@@ -15,7 +15,6 @@ import pyarrow as pa
 
 from cleanlab_lite.errors import ManifestError
 from cleanlab_lite.files import is_remote, json_value, open_regular
-from cleanlab_lite.manifest.manifest import IN_MEMORY
 from cleanlab_lite.manifest.readers.base import Rows, ending, is_text, list_folder, plain
 from cleanlab_lite.manifest.sniff import MEDIA_ENDINGS
 from cleanlab_lite.text import listing
@@ -68,7 +67,7 @@ def with_names_beside(rows: Rows, column: str) -> Rows:
     folder = rows.folders[0][0] if rows.folders else ""
     if column in rows.names or column not in rows.table.column_names or is_remote(folder):
         return rows
-    if rows.format in IN_MEMORY:
+    if rows.format in ("arrays", "table"):  # no table of a file
         return rows
     numbers = plain(rows.table, column)
     if not is_text(numbers.type) and not pa.types.is_integer(numbers.type):

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from html import escape
 from importlib.resources import files
@@ -32,15 +32,16 @@ from cleanlab_lite.report.page import charts
 from cleanlab_lite.report.page.page_data import Look, PageData, known
 from cleanlab_lite.report.page.previews import Preview, preview_of
 from cleanlab_lite.report.reasons import in_parts
-from cleanlab_lite.report.reviewed import reviewed
+from cleanlab_lite.report.reviewed import Reviewed, reviewed, unanswered
 from cleanlab_lite.run import RunFolder
 from cleanlab_lite.run.folder import StoredCurves
 from cleanlab_lite.run.layout import DECISIONS
 from cleanlab_lite.run.report import ReportTable, by_suspicion, flags
-from cleanlab_lite.run.selftest import SelfTest
+from cleanlab_lite.run.selftest import Outcome, SelfTest
+from cleanlab_lite.run.stability import Stability
 from cleanlab_lite.run.summary import Annotator, ClassNoise, Leak, NoisySource, Summary
 from cleanlab_lite.run.verification import Verification
-from cleanlab_lite.text import counted, percent, renamed
+from cleanlab_lite.text import counted, percent, points, renamed
 
 # what the page may load: nothing, or the pictures, sounds and decisions of `nlclean review --web`
 OFFLINE = "img-src data:; media-src data:"
@@ -53,6 +54,7 @@ SCRIPTS = tuple(
 )
 ANNOTATORS = 60  # in the table of annotators
 CLASS_ROWS = 60  # classes in the table of classes
+WEAKEST = 8  # classes whose planted errors are found least
 
 _percent = partial(percent, unknown="unknown")
 
@@ -129,7 +131,7 @@ def _frame(run: RunFolder, *, served: bool) -> tuple[bytes, bytes]:
     style = (here / "page.css").read_text("utf-8")
     script = f"(() => {{\n{''.join((here / name).read_text('utf-8') for name in names)}}})();\n"
     before, after = (here / "page.html").read_text("utf-8").split("$data")
-    report = run.report.told_apart
+    report, said = run.report.told_apart, reviewed(run.report.table, run.decisions)
     values = {
         "served": " data-served" if served else "",
         "icon": '<link rel="icon" href="data:,">' if served else "",  # or a browser asks the server for one
@@ -140,13 +142,14 @@ def _frame(run: RunFolder, *, served: bool) -> tuple[bytes, bytes]:
         "script_hash": _csp_hash(script),
         "journal": DECISIONS,
         "export": _export(run),
-        **_headline(run),
+        **_headline(run, unanswered(run.summary.warnings, said)),
         "leakage": _leakage(run.summary.leakage),
         "provenance": _provenance(report.summary.provenance),
         "annotators": _annotators(report.summary.annotators),
-        "reviews": _reviews(run),
-        "selftest": _selftest(run.selftest),
+        "reviews": _reviews(said),
+        "selftest": _selftest(run.selftest, run.report.names),
         "verification": _verification(run.verification),
+        "stability": _stability(run.stability),
         "method": _method(run.summary),
         "order": "Rows, most suspicious first" if run.summary.noise_rate.learned else "Rows",
         "charts": _learning(run.report, run.history),
@@ -168,7 +171,7 @@ def _csp_hash(text: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
-def _headline(run: RunFolder) -> dict[str, str]:
+def _headline(run: RunFolder, warnings: Sequence[str]) -> dict[str, str]:
     summary = run.summary
     manifest, rate, actions, others = summary.manifest, summary.noise_rate, summary.actions, summary.other_issues
     finished = run.state.finished if run.state else None
@@ -204,7 +207,7 @@ def _headline(run: RunFolder) -> dict[str, str]:
         "name": escape(PurePath(manifest.path).name),
         "about": escape(" · ".join(about)),
         "tiles": "".join(tiles),
-        "warnings": "".join(f'<p class="warning">{escape(sentence)}</p>' for sentence in summary.warnings),
+        "warnings": "".join(f'<p class="warning">{escape(sentence)}</p>' for sentence in warnings),
     }
 
 
@@ -295,16 +298,15 @@ def _annotators(annotators: Sequence[Annotator]) -> str:
     return _pair(_table_card("Annotators", note, heads, lines, wide="Right"))
 
 
-def _reviews(run: RunFolder) -> str:
+def _reviews(found: Reviewed | None) -> str:
     """What decisions say of the whole set; nothing where nobody has decided anything."""
-    found = reviewed(run.report.table, run.decisions)
     if found is None:
         return ""
     lines = "".join(f"<p>{escape(sentence)}</p>" for sentence in found.in_words())
     return _pair(f'<div class="card"><h2>By the decisions of people</h2>{lines}</div>')
 
 
-def _selftest(found: SelfTest | None) -> str:
+def _selftest(found: SelfTest | None, names: Mapping[str, str]) -> str:
     """What to expect of the flags, a table row per shape of planted errors, where somebody has tested it."""
     if found is None:
         return ""
@@ -313,11 +315,38 @@ def _selftest(found: SelfTest | None) -> str:
         ap = "unknown" if shape.average_precision is None else f"{shape.average_precision:.2f}"
         shares = map(_percent, (shape.precision, shape.recall, shape.corrections_right))
         cells = "".join(f'<td class="figure">{cell}</td>' for cell in (f"{shape.planted:,}", ap, *shares))
-        lines.append(f'<tr><th scope="row" class="text">{escape(shape.summary)}</th>{cells}</tr>')
+        lines.append(f'<tr><th scope="row" class="text sentence">{escape(shape.summary)}</th>{cells}</tr>')
     heads = ("Errors planted", "How many", "AP", "Flags that are real", "Errors that are flagged", "Corrections right")
     rate = "more than at the estimated rate, which count for less" if found.crowded else "at the estimated rate"
     note = f"Wrong labels were planted among yours, {rate}, and audited (preset {escape(found.preset)})."
-    return _pair(_table_card("What to expect", note, heads, lines, sentence=found.expected.sentence))
+    card = _table_card("What to expect", note, heads, lines, sentence=found.expected.sentence)
+    more = [_calibration(found.shapes[0]) + _weakest(found.shapes[0], names)] if found.shapes else []
+    return "".join(map(_pair, [card, *more]))
+
+
+def _calibration(shape: Outcome) -> str:
+    """How many of the rows with some p_mislabel were wrong, a table row per tenth."""
+    lines = [
+        f'<tr><th scope="row" class="text">{_percent(each.p)}</th>'
+        f'<td class="bars">{charts.share_bar(each.wrong, each.wrong, each.wrong, 1.0)}</td>'
+        f'<td class="figure">{_percent(each.wrong)}</td><td class="figure">{each.rows:,}</td></tr>'
+        for each in shape.calibration
+    ]
+    note = f"Of rows with that probability of being wrong so many were ({escape(shape.summary)})."
+    return _table_card("Calibration", note, ("p(wrong)", "Wrong", "Rows"), lines, wide="Wrong")
+
+
+def _weakest(shape: Outcome, names: Mapping[str, str]) -> str:
+    """The classes whose errors are found least, a table row each."""
+    lines = []
+    for each in shape.weakest[:WEAKEST]:
+        counts = (f"{count:,}" for count in (each.rows, each.planted, each.flagged))
+        cells = (*counts, _percent(each.precision), _percent(each.recall))
+        figures = "".join(f'<td class="figure">{cell}</td>' for cell in cells)
+        lines.append(f'<tr><th scope="row" class="text">{escape(renamed(each.label, names))}</th>{figures}</tr>')
+    heads = ("Label", "Rows", "Planted", "Flagged", "Flags that are real", "Errors that are flagged")
+    note = f"Of planted errors that now carry the label ({escape(shape.summary)})."
+    return _table_card("Classes whose errors are found least", note, heads, lines)
 
 
 def _verification(found: Verification | None) -> str:
@@ -326,17 +355,32 @@ def _verification(found: Verification | None) -> str:
         return ""
     lines = []
     for way in found.ways:
-        between = "" if way.low is None or way.high is None else f"{100 * way.low:+.1f} to {100 * way.high:+.1f}"
-        difference = "" if way.difference is None else f"{100 * way.difference:+.1f}"
+        between = "" if way.low is None or way.high is None else f"{points(way.low)} to {points(way.high)}"
+        difference = "" if way.difference is None else points(way.difference)
         figures = (f"{way.rows:,}", f"{way.relabelled:,}", _percent(way.accuracy), difference, between)
         cells = "".join(f'<td class="figure">{cell}</td>' for cell in figures)
         lines.append(
-            f'<tr><th scope="row" class="text">{escape(way.name)}: {escape(way.summary)}</th>{cells}'
+            f'<tr><th scope="row" class="text sentence">{escape(way.name)}: {escape(way.summary)}</th>{cells}'
             f'<td class="text">{escape(way.verdict or "")}</td></tr>'
         )
     heads = ("Labels", "Rows", "Relabelled", "Accuracy", "Difference", "95 % interval", "Verdict")
     note = f"{escape(found.learner)}; {escape(found.measure)}."
     return _pair(_table_card("Did cleaning help?", note, heads, lines, sentence=found.sentence))
+
+
+def _stability(found: Stability | None) -> str:
+    """How many flags stay with other seeds, a table row per seed, where somebody has tried some."""
+    if found is None:
+        return ""
+    lines = []
+    for each in found.seeds:
+        counts = (each.newly_flagged, each.no_longer_flagged, each.other_suggestion)
+        figures = (f"{each.flagged:,}", _percent(each.stay), *(f"{n:,}" for n in counts), _percent(each.noise_rate))
+        cells = "".join(f'<td class="figure">{cell}</td>' for cell in figures)
+        lines.append(f'<tr><th scope="row" class="text">{each.seed:d}</th>{cells}</tr>')
+    heads = ("Seed", "Flagged", "Flags that stay", "Newly", "No longer", "Other suggestion", "Noise rate")
+    note = f"The same audit, which flags {counted(found.flagged, 'row')} with seed {found.seed:d}."
+    return _pair(_table_card("With other seeds", note, heads, lines, sentence=found.sentence))
 
 
 def _method(summary: Summary) -> str:

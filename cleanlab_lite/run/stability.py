@@ -1,0 +1,57 @@
+"""`Stability`: how far the flags hang on chance. `stability.json` is exactly its fields, in their order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from cleanlab_lite.run.layout import STABILITY
+from cleanlab_lite.run.state import read_kept
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class OtherSeed:
+    """The same audit with another seed."""
+
+    seed: int
+    folder: str  # of its run
+    flagged: int
+    stay: float  # share of the run's flags that it raises, too
+    newly_flagged: int
+    no_longer_flagged: int
+    other_suggestion: int  # rows flagged by both that it would relabel otherwise
+    noise_rate: float | None
+
+
+@dataclass(frozen=True)
+class Stability:
+    """How far the flags of a run hang on chance."""
+
+    version: int
+    run_id: str
+    seed: int  # of the run
+    flagged: int
+    noise_rate: float | None
+    stay: float  # share of the flags that another seed raises, too, in the mean
+    always: float  # share of them that all seeds raise
+    added: float  # flags that another seed raises beside them, as a share of them, in the mean
+    seeds: list[OtherSeed]
+    sentence: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON types."""
+        return asdict(self)
+
+    @classmethod
+    def read(cls, folder: Path) -> Stability | None:
+        """That of a run folder; None where there is none of this version. Raises ReportError when it is damaged."""
+        return read_kept(folder / STABILITY, VERSION, cls.from_dict, "nlclean compare --seeds")
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> Stability:
+        """What `as_dict` gave. Raises KeyError or TypeError where it is something else."""
+        return cls(**{**stored, "seeds": [OtherSeed(**each) for each in stored["seeds"]]})
