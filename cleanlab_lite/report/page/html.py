@@ -246,7 +246,7 @@ def _leakage(shared: Sequence[Leak]) -> str:
         f"<td>{escape(pair.kind)}</td></tr>"
         for pair in shared
     ]
-    note = "Rows of either split with the same or nearly the same content in the other."
+    note = "Rows of either split with the same or nearly the same content in the other, each counted once."
     heads = ("Split", "Rows", "Share", "Split", "Rows", "Share", "Copies")
     return _pair(_table_card("Leakage between splits", note, heads, lines))
 
