@@ -361,7 +361,8 @@ def _table_card(
     The head `wide` stands above two columns.
     """
     said = f"<p>{escape(sentence)}</p>" if sentence else ""
-    marks = {wide: ' colspan="2"', "Interval": ' class="interval"'}
+    words = {"Split": ' class="text"', "Copies": ' class="text"', "Rows": ' class="figure"'}
+    marks = words | {wide: ' colspan="2"', "Interval": ' class="interval"'}
     spans = ((head, marks.get(head, "")) for head in heads)
     cells = "".join(f'<th scope="col"{span}>{head}</th>' for head, span in spans)
     return (
