@@ -34,7 +34,7 @@ from cleanlab_lite.report.annotators import annotators_of, annotators_table, con
 from cleanlab_lite.report.overlap import overlapping_pairs
 from cleanlab_lite.report.provenance import noisy_sources, provenance_table
 from cleanlab_lite.report.tables import build_report, class_table, duplicates_table, history_table, noise_matrix_table
-from cleanlab_lite.report.warnings import contradictions, leaks, warnings
+from cleanlab_lite.report.warnings import contradictions, leaks, loose, warnings
 from cleanlab_lite.run import Run, layout
 from cleanlab_lite.run.find import find_run
 from cleanlab_lite.run.report import ReportTable
@@ -144,6 +144,7 @@ def _report(manifest: Manifest, source: EvidenceSource, run: Run, seen: Seen, ve
     about["warnings"] = [
         *warnings(verdict, inputs, advice),
         *contradictions(manifest, verdict),
+        *loose(verdict, about["trusted"]),
         *about["warnings"],
         *leaks(manifest, verdict.reasons["leakage"]),
     ]

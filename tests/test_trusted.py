@@ -17,6 +17,7 @@ from cleanlab_lite.evidence.decisions import Decision, DecisionLog
 from cleanlab_lite.evidence.evidence import NO_CLASS, NOBODY
 from cleanlab_lite.evidence.trusted import read_trusted
 from cleanlab_lite.manifest.readers import read_manifest
+from cleanlab_lite.report.warnings import LOOSE
 from cleanlab_lite.run.layout import DECISIONS
 
 pytestmark = pytest.mark.usefixtures("here")
@@ -86,6 +87,24 @@ def test_a_few_wrong_decisions_move_the_noise_rate_little_and_are_named(audited,
     assert abs(rate["noise_rate"]["estimate"] - before["noise_rate"]["estimate"]) < 0.15
     assert rate["noise_rate"]["high"] - rate["noise_rate"]["low"] > 0.3
     assert "7 decided rows contradict" in answer.err and repr(right[0]) in answer.err
+
+
+def test_decisions_on_the_surest_rows_leave_the_rate_open_and_that_is_said(here, capsys):
+    given = task(300, wrong=90)
+    path = vector_parquet(here / "v.parquet", given)
+    assert call(capsys, "audit", path, *FAST, "--out", "first").code == 0
+    rows = rows_of("first")
+    truth = dict(zip(rows, (CLASSES[c] for c in given.truth), strict=True))
+    surest = sorted(rows, key=lambda id: -rows[id]["p_mislabel"])[:10]
+    decide(here, rows, {id: truth[id] for id in surest})
+    answer = call(capsys, "audit", path, *FAST, "--trusted", "first", "--out", "second")
+    rate = json.loads((here / "second" / "summary.json").read_bytes())["noise_rate"]
+    assert rate["high"] - rate["low"] > LOOSE
+    said = " ".join(answer.err.split())
+    assert "10 decided rows leave the noise rate between" in said and "nlclean review --calibrate" in said
+    decide(here, rows, truth)
+    answer = call(capsys, "audit", path, *FAST, "--trusted", "first", "--out", "third")
+    assert answer.code == 0 and "leave the noise rate" not in answer.err
 
 
 def test_heads_learn_the_decided_label(here, capsys):
