@@ -171,6 +171,8 @@ def _audit(
         told = told and worth_timing(len(manifest), source.facts.get("device"))
         forecast = source.forecast(manifest) if told else None
         found = pipeline.run_audit(manifest, config, run=run, source=source, on_progress=on_progress, forecast=forecast)
+        if trusted is not None:
+            pipeline.carry_decisions(Path(trusted), run.folder, manifest)
         return Report(found.table, found.summary, run.folder)
 
 

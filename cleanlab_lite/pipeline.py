@@ -16,6 +16,7 @@ import numpy as np
 from cleanlab_lite.archives import member
 from cleanlab_lite.clock import Clock
 from cleanlab_lite.config import AuditConfig, as_dict, validate
+from cleanlab_lite.evidence.decisions import DecisionLog, read_journal
 from cleanlab_lite.evidence.evidence import NOBODY, Evidence
 from cleanlab_lite.evidence.trusted import read_trusted
 from cleanlab_lite.export.formats import STEMS, Policy
@@ -158,6 +159,17 @@ def _report(manifest: Manifest, source: EvidenceSource, run: Run, seen: Seen, ve
 def read_decided(path: Path, manifest: Manifest) -> tuple[np.ndarray, list[str]]:
     """`read_trusted`, which also takes a reviewed run."""
     return read_trusted(find_run(path) / layout.DECISIONS if path.is_dir() else path, manifest)
+
+
+def carry_decisions(path: Path, folder: Path, manifest: Manifest) -> None:
+    """Put the decisions of a reviewed run on rows of this manifest into the run `folder`: a review goes on there.
+
+    Other journals, and tables, stay where people keep them.
+    """
+    if path.is_dir():
+        ids = set(manifest.ids.tolist())
+        journal = read_journal(find_run(path) / layout.DECISIONS)
+        DecisionLog(folder / layout.DECISIONS).add(decision for decision in journal if decision.id in ids)
 
 
 def run_key(

@@ -75,6 +75,27 @@ def test_decided_rows_are_not_judged_again(audited, here, capsys, preset):
     assert summary["noise_rate"]["low"] <= 25 / 300 <= summary["noise_rate"]["high"]
 
 
+def test_a_review_goes_on_in_the_second_audit(audited, here, capsys):
+    path, given, rows = audited
+    truth = dict(zip(rows, (CLASSES[c] for c in given.truth), strict=True))
+    flagged = [id for id in rows if rows[id]["is_label_issue"]][:12]
+    decide(here, rows, {id: truth[id] for id in flagged})
+    again = ("audit", path, *FAST, "--trusted", "first", "--out", "second")
+    answer = call(capsys, *again)
+    assert answer.code == 0 and "# go on" in answer.out
+    state = json.loads(call(capsys, "review", "second", "--json").out)
+    assert state["decided"] == 12 and state["reviewers"] == {"ann": 12}
+    exported = call(capsys, "export", "second", "--policy", "decided", "--output", "decided.parquet")
+    assert "12 decided by people" in exported.err
+    journal = (here / "second" / DECISIONS).read_bytes()
+    assert call(capsys, *again).code == 0 and (here / "second" / DECISIONS).read_bytes() == journal
+    (here / "mine.jsonl").write_bytes(journal)  # kept by people: theirs stays the only one
+    assert call(capsys, *again[:-4], "--trusted", "mine.jsonl", "--out", "third").code == 0
+    assert not (here / "third" / DECISIONS).exists()
+    report = nlclean.audit(path, preset="fast", trusted="first", out="fourth", progress=False)
+    assert (report.folder / DECISIONS).read_bytes() == journal
+
+
 def test_a_few_wrong_decisions_move_the_noise_rate_little_and_are_named(audited, here, capsys):
     path, given, rows = audited
     ids, labels = list(rows), given.labels

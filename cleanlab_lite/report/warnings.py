@@ -93,10 +93,11 @@ def loose(verdict: Verdict, decided: int) -> list[str]:
     rate = verdict.calibration.rate
     if not decided or rate.high - rate.low <= LOOSE or verdict.contrary.any():
         return []
-    said = f"{counted(decided, 'decided row')} {'leaves' if decided == 1 else 'leave'} the noise rate between"
+    leave, low, high = "leaves" if decided == 1 else "leave", percent(rate.low), percent(rate.high)
     return [
-        f"{said} {percent(rate.low)} and {percent(rate.high)}: rows that were picked, as the most suspicious ones, move "
-        "it and the flags, and say little of the others. 40 rows drawn at random tell more (`nlclean review --calibrate`)"
+        f"{counted(decided, 'decided row')} {leave} the noise rate between {low} and {high}: rows that were picked, as "
+        "the most suspicious ones, move it and the flags, and say little of the others. 40 rows drawn at random tell "
+        "more (`nlclean review --calibrate`)"
     ]
 
 
