@@ -521,7 +521,9 @@ def _root(rows: Rows, path: str, asked: Reading) -> str | None:
     if asked.places.root:
         return _absolute(asked.places.root)
     folders = {folder for folder, _ in rows.folders}
-    return folders.pop() if glob.has_magic(path) and not is_remote(path) and len(folders) == 1 else None
+    if is_remote(path) or len(folders) != 1 or is_remote(folder := folders.pop()):
+        return None
+    return None if _absolute(folder) == (path if os.path.isdir(path) else os.path.dirname(path)) else folder
 
 
 def _absolute(path: str) -> str:
