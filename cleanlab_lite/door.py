@@ -39,6 +39,7 @@ from cleanlab_lite.run import Run, RunFolder
 from cleanlab_lite.run.layout import REPORT
 from cleanlab_lite.run.report import ReportTable
 from cleanlab_lite.sources import source_of, workers_ready
+from cleanlab_lite.text import counted
 from cleanlab_lite.train.warm_start import read_warm_start
 
 if TYPE_CHECKING:
@@ -171,6 +172,8 @@ def _audit(
         told = told and worth_timing(len(manifest), source.facts.get("device"))
         forecast = source.forecast(manifest) if told else None
         found = pipeline.run_audit(manifest, config, run=run, source=source, on_progress=on_progress, forecast=forecast)
+        if trusted is not None:
+            pipeline.carry_decisions(Path(trusted), run.folder, manifest)
         return Report(found.table, found.summary, run.folder)
 
 
@@ -425,7 +428,10 @@ class Report(ReportTable):
         return RunFolder(self.folder, data_roots=self.data_roots)
 
     def __repr__(self) -> str:
-        return f"<Report: {headline(self)}{f', in {self.folder}' if self.folder else ''}>"
+        said = (
+            f", {counted(len(self.summary.warnings), 'warning')} in summary.warnings" if self.summary.warnings else ""
+        )
+        return f"<Report: {headline(self)}{said}{f', in {self.folder}' if self.folder else ''}>"
 
     def _repr_html_(self) -> str:
         """What a notebook shows: the counts, and the twenty worst rows with their pictures."""

@@ -17,6 +17,7 @@ from cleanlab_lite.archives import member
 from cleanlab_lite.clock import Clock
 from cleanlab_lite.config import AuditConfig, as_dict, validate
 from cleanlab_lite.errors import ConfigError
+from cleanlab_lite.evidence.decisions import DecisionLog, read_journal
 from cleanlab_lite.evidence.evidence import NOBODY, Evidence
 from cleanlab_lite.evidence.trusted import read_trusted
 from cleanlab_lite.export.formats import STEMS, Policy
@@ -35,7 +36,7 @@ from cleanlab_lite.report.annotators import annotators_of, annotators_table, con
 from cleanlab_lite.report.overlap import overlapping_pairs
 from cleanlab_lite.report.provenance import noisy_sources, provenance_table
 from cleanlab_lite.report.tables import build_report, class_table, duplicates_table, history_table, noise_matrix_table
-from cleanlab_lite.report.warnings import contradictions, leaks, warnings
+from cleanlab_lite.report.warnings import contradictions, leaks, loose, warnings
 from cleanlab_lite.run import Run, layout
 from cleanlab_lite.run.find import find_run
 from cleanlab_lite.run.report import ReportTable
@@ -145,6 +146,7 @@ def _report(manifest: Manifest, source: EvidenceSource, run: Run, seen: Seen, ve
     about["warnings"] = [
         *warnings(verdict, inputs, advice),
         *contradictions(manifest, verdict),
+        *loose(verdict, about["trusted"]),
         *about["warnings"],
         *leaks(manifest, verdict.reasons["leakage"]),
     ]
@@ -163,6 +165,17 @@ def read_decided(path: Path, manifest: Manifest) -> tuple[np.ndarray, list[str]]
             hint="`nlclean review RUN` first, or name a journal or a table of right labels",
         )
     return read_trusted(path, manifest)
+
+
+def carry_decisions(path: Path, folder: Path, manifest: Manifest) -> None:
+    """Put the decisions of a reviewed run on rows of this manifest into the run `folder`: a review goes on there.
+
+    Other journals, and tables, stay where people keep them.
+    """
+    if path.is_dir():
+        ids = set(manifest.ids.tolist())
+        journal = read_journal(find_run(path) / layout.DECISIONS)
+        DecisionLog(folder / layout.DECISIONS).add(decision for decision in journal if decision.id in ids)
 
 
 def run_key(

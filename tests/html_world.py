@@ -25,7 +25,7 @@ def page_run(
 ) -> Path:
     """A run on `wrong` wrong and `fine` fine pictures of `side` pixels; one row and one class have a hostile name.
 
-    With `copies` the first wrong row has a copy among the fine ones; all ids begin with `within`.
+    With `copies` the first wrong row has a copy among the fine ones, in another split; all ids begin with `within`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     names = [f"wrong{i}.png" for i in range(wrong - 1)] + [HOSTILE] + [f"fine{i}.png" for i in range(fine)]
@@ -52,8 +52,8 @@ def page_run(
     rows[-1] |= {"issue": "unreadable", "error": "the file has 0 bytes", "p_mislabel": None, "label_score": None}
     rows[wrong + 1] |= {"reasons": ["odd_size"]}
     if copies:
-        rows[0] |= {"issue": "duplicate_conflict"}
-        rows[wrong] |= {"issue": "duplicate_conflict", "duplicate_of": ids[0], "given_label": "cat"}
+        rows[0] |= {"issue": "duplicate_conflict", "split": "train"}
+        rows[wrong] |= {"issue": "duplicate_conflict", "duplicate_of": ids[0], "given_label": "cat", "split": "val"}
     classes = [
         {"label": label, "rows": 1, "flagged": 1, "noise_rate": 0.2, "low": 0.1, "high": 0.3}
         for label in ("cat", "dog", HOSTILE)

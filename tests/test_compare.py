@@ -71,6 +71,14 @@ def test_a_person_reads_it(tmp_path, capsys):
     assert re.search(r"\n  c +\w+ +\d+ % -> \d+ % +cat -> owl\n", done.out)
 
 
+def test_a_rate_that_decisions_have_moved_is_no_riddle(tmp_path, capsys):
+    one = finished_run(tmp_path / "one", make_report(BEFORE))
+    two = finished_run(tmp_path / "two", make_report(BEFORE, trusted=306))
+    said = call(capsys, "compare", one, two)
+    assert "the second was given 306 rows that people decided (--trusted)" in said.out and "the first" not in said.out
+    assert json.loads(call(capsys, "compare", one, two, "--json").out)["decided_after"] == 306
+
+
 def test_the_changed_rows_as_csv(tmp_path, capsys):
     one, two = runs(tmp_path)
     target = tmp_path / "changed.csv"

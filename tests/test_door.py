@@ -450,7 +450,9 @@ def test_a_report_without_its_folder_says_so(run):
 def test_a_report_is_shown_in_a_line(run):
     shown = repr(nlclean.Report.read(run))
     assert shown.startswith("<Report: 150 rows, 12 flagged, noise rate ") and str(run) in shown
-    assert len(shown.splitlines()) == 1
+    assert len(shown.splitlines()) == 1 and "warning" not in shown
+    warned = nlclean.Report(make_report([mislabel("a")]).table, make_report([], warnings=["beware"]).summary)
+    assert "1 warning in summary.warnings>" in repr(warned)
 
 
 def test_a_notebook_shows_the_worst_rows_with_their_pictures(run):

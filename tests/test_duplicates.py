@@ -346,6 +346,19 @@ def test_leakage_counts_rows_of_either_split_by_kind():
     assert COPIES.leakage(np.full(8, "")) == [] == COPIES.leakage(np.full(8, "train"))
 
 
+def test_a_copy_of_a_copy_is_exact_and_counted_once():
+    """Row 60 is row 3 saved again, and row 61, of another split, the file of row 60."""
+    again = SAVED_AGAIN["smaller"](photo(3))
+    content = np.array([f"{row}" for row in (*range(61), 60)])
+    found = find_copies(inputs_of(pictures(*ORIGINALS, again, again), content=content))
+    assert found.kind[60:].tolist() == ["perceptual", "exact"] and found.near[60:].all()
+    assert found.copy_of[60:].tolist() == [3, 3] and found.similarity[61] == found.similarity[60] < 1
+    copies, beside, similarity = found.pairs
+    assert (copies.tolist(), beside.tolist(), similarity[1]) == ([60, 61], [3, 60], 1)
+    leaks = found.leakage(np.array(["train"] * 61 + ["val"]))
+    assert [(leak.kind, leak.rows_a, leak.rows_b) for leak in leaks] == [("exact", 1, 1), ("perceptual", 1, 0)]
+
+
 # --- what a user sees -------------------------------------------------------------------------------------------------
 
 TRAIN, TEST = 75, 30

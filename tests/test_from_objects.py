@@ -333,7 +333,7 @@ def test_a_torch_dataset_of_vectors(read):
         (VECTORS, None, "cannot audit a ndarray alone"),
         ([Image.fromarray(PIXELS[0]), "x"], ["a", "b"], "row 1 is a str, expected a picture"),
         ({"label": LABELS}, None, "cannot audit a dict alone"),
-        (pandas_frame(), LABELS, "type object.*labels in a column"),
+        (pandas_frame(), LABELS, "type object.*pandas.DataFrame"),
         (datasets.Dataset.from_pandas(pandas_frame()), LABELS, "it has them in a column"),
         (pandas_frame()[:0], None, "has no rows"),
         (pandas_frame().assign(what=[1, "a", 2, 3, 4, 5]), None, r"a column cannot be read: Could .*; .* column what"),

@@ -343,8 +343,8 @@ def test_copies_stand_side_by_side(browser, tmp_path):
     (tmp_path / "page.html").write_bytes(build_page(RunFolder(page_run(tmp_path, copies=True))))
     page = Page(browser, tmp_path / "page.html", tmp_path)
     page.open()
-    assert page.find("#copies-note").text == "1 group with different labels."
-    assert [card.text for card in page.all("#groups .mini")] == ["dog", "cat"]
+    assert page.find("#copies-note").text == "1 group with different labels in different splits."
+    assert [card.text for card in page.all("#groups .mini")] == ["dog · train", "cat · val"]
     page.find("#groups .mini button").click()
     assert "The same content with another label" in page.find("#detail").text
     assert browser.get_log("browser") == []

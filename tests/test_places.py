@@ -9,7 +9,7 @@ import pytest
 from cli_world import call
 
 from cleanlab_lite.errors import ManifestError
-from cleanlab_lite.export.manifest import write_manifest
+from cleanlab_lite.export.manifest import base_folder, write_manifest
 from cleanlab_lite.manifest.readers import missing_error, read_manifest
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(16)
@@ -155,6 +155,8 @@ def test_options_say_it_without_looking(tmp_path):
         {"path_prefix": "../pictures/train/", "path_suffix": ".jpg"},
     ):
         assert all(map(os.path.isfile, read_manifest(path, **options).uris)), options
+    rooted = read_manifest(path, path_root=tmp_path / "pictures")
+    assert base_folder(rooted) == str(tmp_path / "pictures")  # what an export says of its relative paths
     with pytest.raises(ManifestError, match="is no folder"):
         read_manifest(path, path_root=tmp_path / "nowhere")
 

@@ -206,8 +206,8 @@ def test_merging_adds_what_is_new_and_only_that(tmp_path, log):
     other = DecisionLog(tmp_path / "bob.jsonl")
     say(log, ("ann", "close", "keep"), ("bob", "close", "keep"))
     say(other, ("bob", "close", "keep"), ("bob", "close", "undo"), ("bob", "close", "keep"), ("bob", "sure", "drop"))
-    assert state.add_decisions(log, [other.path]) == 3  # the same line a second time is a decision of its own
-    assert state.add_decisions(log, [other.path, log.path]) == 0
+    assert log.add(other.read()) == 3  # the same line a second time is a decision of its own
+    assert log.add(other.read()) == log.add(log.read()) == 0
     assert [d.action for d in log.read() if d.reviewer == "bob"] == ["keep", "undo", "keep", "drop"]
 
 

@@ -438,6 +438,10 @@ def test_find_run_says_what_to_do_instead(tmp_path: Path) -> None:
         assert caught.value.hint == "go on with: nlclean audit 'my data.csv'"
     with pytest.raises(ReportError, match="does not exist"):
         find_run(tmp_path / "nothing")
+    (tmp_path / "my photos").mkdir()
+    with pytest.raises(ReportError, match="no run folder") as caught:
+        find_run(tmp_path / "my photos")
+    assert f"nlclean audit '{tmp_path / 'my photos'}'" in caught.value.hint
     (tmp_path / "other.parquet").write_bytes(b"")
     with pytest.raises(ReportError, match="no run folder"):
         find_run(tmp_path / "other.parquet")

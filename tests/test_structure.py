@@ -820,6 +820,13 @@ def metadata(root: Path, *folders: str) -> str:
     return str(root / "*" / "metadata.csv")
 
 
+def test_paths_of_a_table_further_down_start_there(tmp_path):
+    metadata(tmp_path, "train")
+    manifest = read_manifest(tmp_path)
+    assert manifest.ids.tolist() == ["0.png", "1.png"]
+    assert base_folder(manifest) == str(tmp_path / "train")
+
+
 def test_metadata_in_folders_of_splits(tmp_path):
     manifest = read_manifest(metadata(tmp_path, "train", "test"))
     assert manifest.ids.tolist() == ["test/0.png", "test/1.png", "train/0.png", "train/1.png"]

@@ -17,6 +17,7 @@ from cleanlab_lite.evidence.decisions import Decision, DecisionLog
 from cleanlab_lite.evidence.evidence import NO_CLASS, NOBODY
 from cleanlab_lite.evidence.trusted import read_trusted
 from cleanlab_lite.manifest.readers import read_manifest
+from cleanlab_lite.report.warnings import LOOSE
 from cleanlab_lite.run.layout import DECISIONS
 
 pytestmark = pytest.mark.usefixtures("here")
@@ -74,6 +75,27 @@ def test_decided_rows_are_not_judged_again(audited, here, capsys, preset):
     assert summary["noise_rate"]["low"] <= 25 / 300 <= summary["noise_rate"]["high"]
 
 
+def test_a_review_goes_on_in_the_second_audit(audited, here, capsys):
+    path, given, rows = audited
+    truth = dict(zip(rows, (CLASSES[c] for c in given.truth), strict=True))
+    flagged = [id for id in rows if rows[id]["is_label_issue"]][:12]
+    decide(here, rows, {id: truth[id] for id in flagged})
+    again = ("audit", path, *FAST, "--trusted", "first", "--out", "second")
+    answer = call(capsys, *again)
+    assert answer.code == 0 and "# go on" in answer.out
+    state = json.loads(call(capsys, "review", "second", "--json").out)
+    assert state["decided"] == 12 and state["reviewers"] == {"ann": 12}
+    exported = call(capsys, "export", "second", "--policy", "decided", "--output", "decided.parquet")
+    assert "12 decided by people" in exported.err
+    journal = (here / "second" / DECISIONS).read_bytes()
+    assert call(capsys, *again).code == 0 and (here / "second" / DECISIONS).read_bytes() == journal
+    (here / "mine.jsonl").write_bytes(journal)  # kept by people: theirs stays the only one
+    assert call(capsys, *again[:-4], "--trusted", "mine.jsonl", "--out", "third").code == 0
+    assert not (here / "third" / DECISIONS).exists()
+    report = nlclean.audit(path, preset="fast", trusted="first", out="fourth", progress=False)
+    assert (report.folder / DECISIONS).read_bytes() == journal
+
+
 def test_a_few_wrong_decisions_move_the_noise_rate_little_and_are_named(audited, here, capsys):
     path, given, rows = audited
     ids, labels = list(rows), given.labels
@@ -86,6 +108,24 @@ def test_a_few_wrong_decisions_move_the_noise_rate_little_and_are_named(audited,
     assert abs(rate["noise_rate"]["estimate"] - before["noise_rate"]["estimate"]) < 0.15
     assert rate["noise_rate"]["high"] - rate["noise_rate"]["low"] > 0.3
     assert "7 decided rows contradict" in answer.err and repr(right[0]) in answer.err
+
+
+def test_decisions_on_the_surest_rows_leave_the_rate_open_and_that_is_said(here, capsys):
+    given = task(300, wrong=90)
+    path = vector_parquet(here / "v.parquet", given)
+    assert call(capsys, "audit", path, *FAST, "--out", "first").code == 0
+    rows = rows_of("first")
+    truth = dict(zip(rows, (CLASSES[c] for c in given.truth), strict=True))
+    surest = sorted(rows, key=lambda id: -rows[id]["p_mislabel"])[:10]
+    decide(here, rows, {id: truth[id] for id in surest})
+    answer = call(capsys, "audit", path, *FAST, "--trusted", "first", "--out", "second")
+    rate = json.loads((here / "second" / "summary.json").read_bytes())["noise_rate"]
+    assert rate["high"] - rate["low"] > LOOSE
+    said = " ".join(answer.err.split())
+    assert "10 decided rows leave the noise rate between" in said and "nlclean review --calibrate" in said
+    decide(here, rows, truth)
+    answer = call(capsys, "audit", path, *FAST, "--trusted", "first", "--out", "third")
+    assert answer.code == 0 and "leave the noise rate" not in answer.err
 
 
 def test_heads_learn_the_decided_label(here, capsys):

@@ -21,6 +21,7 @@ from cleanlab_lite import verify as module
 from cleanlab_lite.config import AuditConfig
 from cleanlab_lite.data.inputs import Inputs, load_inputs
 from cleanlab_lite.errors import ConfigError, ReportError, StoppedEarly
+from cleanlab_lite.evidence.decisions import Decision
 from cleanlab_lite.groups import roots
 from cleanlab_lite.holdout import Looked, agreeing, rows_of_run
 from cleanlab_lite.judge.reweighted import predict_reweighted
@@ -311,6 +312,16 @@ def audited(monkeypatch) -> list[set[str]]:
 
     monkeypatch.setattr(module, "run_audit", audit)
     return seen
+
+
+def test_decisions_of_people_are_said_to_count(folder, capsys):
+    data, test = near(folder / "a.parquet", noisy()), near(folder / "b.parquet", task(300, wrong=0, seed=1), seed=9)
+    assert call(capsys, "audit", data, "--preset", "fast", "--out", "run").code == 0
+    assert "people have decided" not in call(capsys, "verify", "run", "--test", test).err
+    row = RunFolder(folder / "run").report.suspicious().to_pylist()[0]
+    RunFolder(folder / "run").journal.append(Decision(row["id"], "drop", row["given_label"], None, "ann"))
+    said = call(capsys, "verify", "run", "--test", test)
+    assert "people have decided on 1 row: all ways but original and random follow them" in " ".join(said.err.split())
 
 
 def test_a_protected_split_is_tested_on_and_seen_by_nobody(folder, capsys, monkeypatch):

@@ -31,7 +31,7 @@ KINDS = ("exact", "perceptual", "reframed", "embedding")
 class Duplicates:
     """Groups of copies. Every array points to the first row of the group, -1 for that row itself and for unique rows.
 
-    A group is the union of pairs; similarity is that of the row and the first one, measured as `kind` says.
+    A group is the union of pairs; similarity is that of the row and the first one, measured as near kinds are.
     """
 
     copy_of: np.ndarray  # (n,) int64, of all kinds together
@@ -43,7 +43,19 @@ class Duplicates:
     @property
     def near(self) -> np.ndarray:
         """(n,) bool: copies whose bytes are not those of the first row."""
-        return np.isin(self.kind, KINDS[1:])
+        return (self.copy_of >= 0) & (self.by_kind["exact"] != self.copy_of)
+
+    @property
+    def pairs(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(m,) the copies, the row that each is shown beside, and their similarity: the first row of the same bytes,
+        else the first of the group."""
+        copies, exact = np.flatnonzero(self.copy_of >= 0), self.by_kind["exact"]
+        same = exact[copies] >= 0
+        return (
+            copies,
+            np.where(same, exact[copies], self.copy_of[copies]),
+            np.where(same, 1.0, self.similarity[copies]),
+        )
 
     def arrays(self) -> dict[str, np.ndarray]:
         """For `from_arrays`, all but the facts."""
@@ -70,17 +82,21 @@ class Duplicates:
         }
 
     def leakage(self, splits: np.ndarray) -> list[Leak]:
-        """What the splits (n,) str share: per pair of them and kind, rows of either with a copy in the other."""
+        """What the splits (n,) str share: per pair of them, rows of either with a copy in the other, each under the
+        first kind of copy that it has there."""
         names = [str(name) for name in np.unique(splits) if name]
         rows = {name: splits == name for name in names}
         content = roots(self.by_kind["exact"])
-        found = []
+        shared = []
         for a, b in ((a, b) for i, a in enumerate(names) for b in names[i + 1 :]):
+            left = rows[a] | rows[b]
             for kind, copies in self.by_kind.items():
                 group = roots(copies)
-                n_a, n_b = (int(_meets(group, content, rows[x], rows[y], kind).sum()) for x, y in ((a, b), (b, a)))
+                found_a, found_b = (left & _meets(group, content, rows[x], rows[y], kind) for x, y in ((a, b), (b, a)))
+                left &= ~(found_a | found_b)
+                n_a, n_b = int(found_a.sum()), int(found_b.sum())
                 if n_a or n_b:
-                    found.append(
+                    shared.append(
                         Leak(
                             split_a=a,
                             split_b=b,
@@ -91,7 +107,7 @@ class Duplicates:
                             share_b=n_b / int(rows[b].sum()),
                         )
                     )
-        return found
+        return shared
 
 
 def find_copies(
@@ -161,7 +177,8 @@ def _describe(
     links: dict[str, np.ndarray],
     measures: dict[str, Callable[[np.ndarray], np.ndarray]],
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Kind and similarity of every copy. What ties a row to the first one comes before what ties it to any other."""
+    """Kind and similarity of every copy. The same bytes as a row before it come first, then what ties a row to the
+    first of its group, then what ties it to any other."""
     kind, similarity = np.full(len(copy_of), "", dtype="U10"), np.full(len(copy_of), np.nan)
     left = copy_of >= 0
     same = left & (by_kind["exact"] == copy_of)
@@ -174,6 +191,7 @@ def _describe(
             kind[rows] = name
             pairs = content[np.stack([copy_of[rows], rows], axis=1)]  # only unique rows have been looked at
             similarity[rows] = np.clip(measure(pairs), 0, 1)
+    kind[by_kind["exact"] >= 0] = "exact"
     return kind, similarity
 
 

@@ -228,7 +228,7 @@ def load_vectors(
         cached = cache.contents()
         todo = np.array(sorted(row for name, row in first.items() if name not in cached), dtype=np.int64)
         done, total, before = len(first) - len(todo), len(first), computed
-        note = f"{done} from the cache" if done else ""
+        note = f"{done:,} from the cache" if done else ""
         on_progress(Progress("encode", done, total, "rows", note))
         try:
             parts = [todo[start : start + batch_size] for start in range(0, len(todo), batch_size)]
@@ -260,7 +260,7 @@ def _fill(
     first = {places[i][0]: i for i in reversed(todo)}
     todo.sort(key=lambda i: first[places[i][0]])  # parts of a file together, so that it is read once
     done, decoded, total = len(places) - len(todo), 0, len(places)
-    note = f"{done} from the cache" if done else ""
+    note = f"{done:,} from the cache" if done else ""
     if total:
         on_progress(Progress("decode", done, total, "files", note))
 

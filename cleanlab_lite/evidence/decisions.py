@@ -72,6 +72,21 @@ class DecisionLog:
         finally:
             os.close(handle)
 
+    def add(self, decisions: Iterable[Decision]) -> int:
+        """Append the lines of another journal that this one does not have yet; returns how many.
+
+        Lines are counted, so a file that grew from a copy of this journal adds its new lines only.
+        """
+        present, seen = Counter(self.read()), Counter[Decision]()
+        new = []
+        for decision in decisions:
+            seen[decision] += 1
+            if seen[decision] > present[decision]:
+                new.append(decision)
+        if new:
+            self.append(*new)
+        return len(new)
+
     def read(self) -> list[Decision]:
         """All lines in order; none where there is no file. A line cut off by a kill is passed over.
 

@@ -346,8 +346,8 @@ def _inputs(data: Any, keep: FileKeeper) -> np.ndarray | list[str]:
     if array.dtype.kind not in "fiub":
         raise ManifestError(
             f"X has type {array.dtype}, expected numbers (n, d), pictures (n, h, w, c), or a list of PIL pictures",
-            hint="X.astype(float) where the cells are numbers; text needs embeddings first; a table of paths has its "
-            "labels in a column",
+            hint="X.astype(float) where the cells are numbers; text needs embeddings first; paths of files go into a "
+            "table with their labels: pandas.DataFrame({'path': X, 'label': y})",
         )
     if array.ndim == 2:
         return check_features("X", array.astype(np.float32) if array.dtype == bool else array)

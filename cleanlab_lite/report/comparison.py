@@ -65,6 +65,8 @@ class Comparison:
     flagged_in_both: int
     rate_before: Noise
     rate_after: Noise
+    decided_before: int  # rows with a decision of people that the audit was given
+    decided_after: int
     classes: list[ClassChange]
     changes: list[Change]  # by kind, most suspicious first
 
@@ -117,6 +119,8 @@ def compare(before: ReportTable, after: ReportTable) -> Comparison:
         flagged_in_both=int((was & is_now).sum()),
         rate_before=before.summary.noise_rate,
         rate_after=after.summary.noise_rate,
+        decided_before=before.summary.trusted,
+        decided_after=after.summary.trusted,
         classes=_by_class(values["label_after"], was, is_now),
         changes=changes,
     )

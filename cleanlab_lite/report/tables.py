@@ -197,9 +197,8 @@ def noise_matrix_table(manifest: Manifest, verdict: Verdict) -> pa.Table:
 
 
 def duplicates_table(manifest: Manifest, duplicates: Duplicates) -> pa.Table:
-    """A line per copy, with the first row of its group."""
-    others = np.flatnonzero(duplicates.copy_of >= 0)
-    first = duplicates.copy_of[others]
+    """A line per copy, with the first row of the same content, else of its group."""
+    others, first, alike = duplicates.pairs
     classes = pa.array(manifest.classes, pa.string())
     sides: dict[str, pa.Array] = {}
     for side, rows in (("a", first), ("b", others)):
@@ -207,7 +206,7 @@ def duplicates_table(manifest: Manifest, duplicates: Duplicates) -> pa.Table:
         sides[f"label_{side}"] = _named(classes, manifest.labels[rows])
         sides[f"split_{side}"] = _texts(manifest.splits[rows])
     kind = pa.array(duplicates.kind[others].astype(object), pa.string())
-    similarity = pa.array(duplicates.similarity[others].astype(np.float32))
+    similarity = pa.array(alike.astype(np.float32))
     order = ("id_a", "id_b", "kind", "similarity", "label_a", "label_b", "split_a", "split_b")
     return pa.table(sides | {"kind": kind, "similarity": similarity}).select(order)
 

@@ -16,6 +16,7 @@ from cleanlab_lite.report.reviewed import ASKED
 from cleanlab_lite.text import counted, percent, shorten
 
 HIDDEN = 0.05  # share of the rows that may be wrong beyond the estimate, where it is twice that or more
+LOOSE = 0.2  # length of the noise rate's interval from which decisions leave it open
 LONGEST_ID = 60  # characters of an id in a sentence
 # What is lost with a kind of evidence.
 WITHOUT = {
@@ -85,6 +86,19 @@ def contradictions(manifest: Manifest, verdict: Verdict) -> list[str]:
         f"{counted(len(rows), 'decided row')} {'contradicts' if len(rows) == 1 else 'contradict'} all other rows "
         f"({names}{', ...' if len(rows) > 3 else ''}): look at them again; where they are right, decide rows drawn at "
         "random (`nlclean review --calibrate`) until the noise rate is certain"
+    ]
+
+
+def loose(verdict: Verdict, decided: int) -> list[str]:
+    """A sentence where an audit was given `decided` rows, and the noise rate is open all the same."""
+    rate = verdict.calibration.rate
+    if not decided or rate.high - rate.low <= LOOSE or verdict.contrary.any():
+        return []
+    leave, low, high = "leaves" if decided == 1 else "leave", percent(rate.low), percent(rate.high)
+    return [
+        f"{counted(decided, 'decided row')} {leave} the noise rate between {low} and {high}: rows that were picked, as "
+        "the most suspicious ones, move it and the flags, and say little of the others. 40 rows drawn at random tell "
+        "more (`nlclean review --calibrate`)"
     ]
 
 

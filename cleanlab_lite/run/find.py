@@ -30,7 +30,10 @@ def find_run(path: Path | None, root: Path = ROOT) -> Path:
     state = State.read(path)
     if state is None:
         reports = _reports(path)
-        hint = f"did you mean {reports[-1]}?" if reports else "name the folder that `nlclean audit` wrote"
+        wrote = (
+            f"name the folder that `nlclean audit` wrote; data are audited by `nlclean audit {shlex.quote(str(path))}`"
+        )
+        hint = f"did you mean {reports[-1]}?" if reports else wrote
         raise ReportError(f"{path} is no run folder: it has no {REPORT}", hint=hint)
     raise ReportError(f"the run in {path} is not finished", hint=_how_to_go_on(state))
 

@@ -150,10 +150,17 @@ def command(
         return
     diagnostics.note(f"plan: {'; '.join(views_in_words(source.facts))}")
     report, path = _audit(dataset, config, source, run_key(dataset, config, evidence, warm, decided), out, ctx.obj)
+    if trusted:
+        from cleanlab_lite.pipeline import carry_decisions
+
+        carry_decisions(trusted, path.parent, dataset)
 
     for warning in report.summary.warnings:
         diagnostics.warn(warning)
-    (report_json if as_json else report_view)(report, path, TOP)
+    if as_json:
+        report_json(report, path, TOP)
+    else:
+        report_view(report, path, TOP, decided=trusted is not None and trusted.is_dir())
     if fail_on and (outcome := _outcome(report.summary, fail_on)).exceeded:
         diagnostics.error(outcome.message)
         ctx.exit(ExitCode.GATE_FAILED)

@@ -85,6 +85,8 @@ def command(
     config = to_config(resolve(given, environ=os.environ, cwd=Path.cwd()))
     if test_features is not None and test is None:
         raise click.UsageError("--test-features is for --test")
+    from cleanlab_lite.evidence.decisions import settle
+    from cleanlab_lite.text import counted
     from cleanlab_lite.verify import verify
 
     from .. import output
@@ -101,6 +103,10 @@ def command(
         )
     for sentence in found.left_out:
         diagnostics.note(f"left out: {sentence}")
+    if decided := len(settle(run.decisions)):
+        diagnostics.note(
+            f"people have decided on {counted(decided, 'row')}: all ways but original and random follow them"
+        )
     if as_json:
         output.json_document(found.as_dict() | {"run": str(run.folder)})
     else:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cleanlab_lite.errors import ConfigError, ReportError
-from cleanlab_lite.evidence.decisions import agreement, standing
+from cleanlab_lite.evidence.decisions import agreement, read_journal, standing
 from cleanlab_lite.report.reviewed import looks_of, rows_to_decide
 from cleanlab_lite.run import RunFolder
 from cleanlab_lite.text import counted, escape
@@ -99,7 +99,7 @@ def _unwritten(journal: Path, error: OSError) -> ReportError:
 def merge(run: RunFolder, files: Sequence[Path]) -> None:
     """Put the decisions of other journals into that of the run."""
     try:
-        added = state.add_decisions(run.journal, files)
+        added = sum(run.journal.add(read_journal(file)) for file in files)
     except OSError as error:
         raise _unwritten(run.journal.path, error) from error
     diagnostics.note(f"{counted(added, 'new decision')} in {run.journal.path}")

@@ -1,39 +1,20 @@
-"""Where a review stands, as data and as lines of text; journals of other reviewers put into this one."""
+"""Where a review stands, as data and as lines of text."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from cleanlab_lite.evidence.decisions import Agreement, Decision, DecisionLog, agreement, read_journal, settle, standing
+from cleanlab_lite.evidence.decisions import Agreement, Decision, agreement, settle, standing
 from cleanlab_lite.report.reviewed import TARGET, looks_of, reviewed, rows_to_decide
 from cleanlab_lite.run.report import flags
 from cleanlab_lite.text import counted, escape
 
 from .queue import order
-
-
-def add_decisions(log: DecisionLog, files: Sequence[Path]) -> int:
-    """Append the lines of other journals that `log` does not have yet; returns how many.
-
-    Lines are counted, so a file that grew from a copy of this journal adds its new lines only.
-    """
-    present = Counter(log.read())
-    added = 0
-    for file in files:
-        seen: Counter[Decision] = Counter()
-        for decision in read_journal(file):
-            seen[decision] += 1
-            if seen[decision] > present[decision]:
-                log.append(decision)
-                present[decision] += 1
-                added += 1
-    return added
 
 
 def describe(table: pa.Table, decisions: Sequence[Decision], target: float = TARGET) -> dict[str, Any]:

@@ -26,6 +26,10 @@ def comparison_view(found: Comparison, top: int) -> None:
     if found.relabelled:
         line(f"relabelled: {counted(found.relabelled, 'row')}")
     line(f"noise rate: {_between(found.rate_before)} before, {_between(found.rate_after)} after")
+    for which, decided in (("first", found.decided_before), ("second", found.decided_after)):
+        if decided:
+            given = counted(decided, "row")
+            line(f"the {which} was given {given} that people decided (--trusted): they move rate and flags")
     shared = " of the rows in both" if found.only_before or found.only_after else ""
     line(f"flagged{shared}: {counted(found.flagged_before, 'row')} before, {counted(found.flagged_after, 'row')} after")
     if found.stay is not None:

@@ -222,7 +222,7 @@ def to_manifest(rows: Rows, asked: Reading, path: str) -> Manifest:
             vote_columns=() if ballots is None else ballots.columns,
             elected=ballots is not None and ballots.elected,
             label_form=form,
-            root=_root(rows, path),
+            root=_root(rows, path, asked),
             file=None if rows.lines is None else _absolute(rows.path),
             notes=(
                 *columns.notes,
@@ -516,10 +516,14 @@ def _with_split(rows: Rows, name: str) -> Rows:
     return replace(rows, table=table, notes=(*rows.notes, note))
 
 
-def _root(rows: Rows, path: str) -> str | None:
+def _root(rows: Rows, path: str, asked: Reading) -> str | None:
     """The folder that relative paths start from, where `path` does not tell."""
+    if asked.places.root:
+        return _absolute(asked.places.root)
     folders = {folder for folder, _ in rows.folders}
-    return folders.pop() if glob.has_magic(path) and not is_remote(path) and len(folders) == 1 else None
+    if is_remote(path) or len(folders) != 1 or is_remote(folder := folders.pop()):
+        return None
+    return None if _absolute(folder) == (path if os.path.isdir(path) else os.path.dirname(path)) else folder
 
 
 def _absolute(path: str) -> str:

@@ -249,7 +249,7 @@ def _leakage(shared: Sequence[Leak]) -> str:
         f"<td>{escape(pair.kind)}</td></tr>"
         for pair in shared
     ]
-    note = "Rows of either split with the same or nearly the same content in the other."
+    note = "Rows of either split with the same or nearly the same content in the other, each counted once."
     heads = ("Split", "Rows", "Share", "Split", "Rows", "Share", "Copies")
     return _pair(_table_card("Leakage between splits", note, heads, lines))
 
@@ -405,7 +405,8 @@ def _table_card(
     The head `wide` stands above two columns.
     """
     said = f"<p>{escape(sentence)}</p>" if sentence else ""
-    marks = {wide: ' colspan="2"', "Interval": ' class="interval"'}
+    words = {"Split": ' class="text"', "Copies": ' class="text"', "Rows": ' class="figure"'}
+    marks = words | {wide: ' colspan="2"', "Interval": ' class="interval"'}
     spans = ((head, marks.get(head, "")) for head in heads)
     cells = "".join(f'<th scope="col"{span}>{head}</th>' for head, span in spans)
     return (

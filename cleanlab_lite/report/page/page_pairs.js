@@ -54,9 +54,10 @@ const showConfusions = () => {
 // Copies that contradict each other first, then those that splits share, then the others.
 const kindOf = (group) => {
   const differ = (name) => new Set(group.map((row) => get(row, name))).size > 1;
-  return differ("given") ? "with different labels" : differ("split") ? "in different splits" : "with the same label";
+  const split = differ("split") ? " in different splits" : "";
+  return `with ${differ("given") ? "different labels" : "the same label"}${split}`;
 };
-const KINDS = ["with different labels", "in different splits", "with the same label"];
+const KINDS = ["with different labels", "with different labels in different splits", "with the same label in different splits", "with the same label"];
 let groupsShown = GROUPS;
 const showCopies = () => {
   const groups = [...alike.values()].filter((group) => group.length > 1).map((group) => [kindOf(group), group]);
