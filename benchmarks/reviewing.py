@@ -60,9 +60,10 @@ def audits(args: argparse.Namespace) -> Iterator[tuple[Dataset, RunFolder]]:
 def audited(data: Dataset, place: Path, trusted: Path | None = None) -> RunFolder:
     """A fast audit, done or read."""
     manifest, config = read_manifest(data.manifest, features=data.features), preset("fast")
-    decided = None if trusted is None else read_decided(trusted, manifest)[0]
-    with Run.start(place, "trust", run_key(manifest, config, decided=decided)) as run:
-        run_audit(manifest, config, run=run, source=source_of(manifest, config, decided=decided))
+    people = None if trusted is None else read_decided(trusted, manifest)
+    source = source_of(manifest, config, decided=people and people.decided)
+    with Run.start(place, "trust", run_key(manifest, config, trusted=people)) as run:
+        run_audit(manifest, config, run=run, source=source, asked=people and people.asked)
     return RunFolder(place)
 
 

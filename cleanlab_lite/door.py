@@ -164,14 +164,17 @@ def _audit(
     on_progress: OnProgress,
 ) -> Report:
     warm = None if warm_start is None else read_warm_start(Path(warm_start), manifest, evidence)
-    decided = None if trusted is None else pipeline.read_decided(Path(trusted), manifest)[0]
+    people = None if trusted is None else pipeline.read_decided(Path(trusted), manifest)
+    decided, asked = (None, None) if people is None else (people.decided, people.asked)
     folder, stem = None if out is None else Path(out), Path(manifest.source.path).stem
     source = source_of(manifest, config, evidence=evidence, warm=warm, decided=decided)
-    with Run.start(folder, stem, run_key(manifest, config, evidence, warm, decided)) as run:
+    with Run.start(folder, stem, run_key(manifest, config, evidence, warm, people)) as run:
         told = on_progress is not ignore and not run.finished
         told = told and worth_timing(len(manifest), source.facts.get("device"))
         forecast = source.forecast(manifest) if told else None
-        found = pipeline.run_audit(manifest, config, run=run, source=source, on_progress=on_progress, forecast=forecast)
+        found = pipeline.run_audit(
+            manifest, config, run=run, source=source, on_progress=on_progress, forecast=forecast, asked=asked
+        )
         if trusted is not None:
             pipeline.carry_decisions(Path(trusted), run.folder, manifest)
         return Report(found.table, found.summary, run.folder)

@@ -9,16 +9,17 @@ import os
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+import pyarrow.parquet as pq
 
 from cleanlab_lite.archives import member
 from cleanlab_lite.clock import Clock
 from cleanlab_lite.config import AuditConfig, as_dict, validate
 from cleanlab_lite.errors import ConfigError
 from cleanlab_lite.evidence.decisions import DecisionLog, read_journal
-from cleanlab_lite.evidence.evidence import NOBODY, Evidence
+from cleanlab_lite.evidence.evidence import NOBODY, Asked, Evidence
 from cleanlab_lite.evidence.trusted import read_trusted
 from cleanlab_lite.export.formats import STEMS, Policy
 from cleanlab_lite.export.manifest import suffix, write_manifest
@@ -33,11 +34,12 @@ from cleanlab_lite.matrices import let_go, save_matrix
 from cleanlab_lite.progress import OnProgress, Progress, ignore
 from cleanlab_lite.report.advice import advise
 from cleanlab_lite.report.annotators import annotators_of, annotators_table, consensus_table
+from cleanlab_lite.report.asked import asked_in, asked_of
 from cleanlab_lite.report.overlap import overlapping_pairs
 from cleanlab_lite.report.provenance import noisy_sources, provenance_table
 from cleanlab_lite.report.tables import build_report, class_table, duplicates_table, history_table, noise_matrix_table
 from cleanlab_lite.report.warnings import contradictions, leaks, loose, warnings
-from cleanlab_lite.run import Run, layout
+from cleanlab_lite.run import Run, RunFiles, layout
 from cleanlab_lite.run.find import find_run
 from cleanlab_lite.run.report import ReportTable
 from cleanlab_lite.run.seal import seal
@@ -58,12 +60,14 @@ def run_audit(
     source: EvidenceSource | None = None,
     on_progress: OnProgress = ignore,
     forecast: Forecast | None = None,
+    asked: Asked | None = None,
 ) -> ReportTable:
     """Find the wrong labels of a manifest and fill the run folder. A finished run is read, not repeated.
 
     Args:
         source: of the evidence, see `source_of`; by default proxies are trained as `config` says.
         forecast: that of the source; with it, events of progress say how far the whole audit is.
+        asked: of `Trusted`, where the source has decided rows.
 
     Raises:
         ConfigError: the options do not fit the data or the machine.
@@ -75,7 +79,7 @@ def run_audit(
     source = source or source_of(manifest, config)
     clock = Clock(config.time_budget, on_progress, forecast)
     done = run.done("report")  # and killed just after it
-    report = ReportTable.read(run.path(layout.REPORT)) if done else _find(manifest, config, source, run, clock)
+    report = ReportTable.read(run.path(layout.REPORT)) if done else _find(manifest, config, source, run, clock, asked)
     run.discard()  # what every proxy saw is in the history now
     run.finish(
         plan=source.facts,
@@ -88,10 +92,13 @@ def run_audit(
     return report
 
 
-def _find(manifest: Manifest, config: AuditConfig, source: EvidenceSource, run: Run, clock: Clock) -> ReportTable:
+def _find(
+    manifest: Manifest, config: AuditConfig, source: EvidenceSource, run: Run, clock: Clock, asked: Asked | None
+) -> ReportTable:
     """The stages of an audit, each read where an earlier process has done it."""
     run.write(layout.MANIFEST, lambda path: save_manifest(manifest, path))
     seen = source.look(manifest, run, clock)
+    seen = replace(seen, evidence=replace(seen.evidence, asked=asked))
     _let_go(manifest, seen)
     clock.tell(Progress("judge", 0, 1, "steps"))
     verdict = _judge(manifest, config.seed, seen)
@@ -157,14 +164,27 @@ def _report(manifest: Manifest, source: EvidenceSource, run: Run, seen: Seen, ve
     return report
 
 
-def read_decided(path: Path, manifest: Manifest) -> tuple[np.ndarray, list[str]]:
+class Trusted(NamedTuple):
+    """What people have decided about the rows of a manifest."""
+
+    decided: np.ndarray  # (n,) int64, of `read_trusted`
+    asked: Asked | None  # what was said of them in the run that was reviewed
+    notes: list[str]  # a sentence for everything that was passed over
+
+
+def read_decided(path: Path, manifest: Manifest) -> Trusted:
     """`read_trusted`, which also takes a reviewed run."""
-    if path.is_dir() and not (path := find_run(path) / layout.DECISIONS).is_file():
+    if not path.is_dir():
+        decided, notes = read_trusted(path, manifest)
+        return Trusted(decided, None, notes)
+    folder = find_run(path)
+    if not (folder / layout.DECISIONS).is_file():
         raise ConfigError(
-            f"nobody has decided anything of the run in {path.parent}",
+            f"nobody has decided anything of the run in {folder}",
             hint="`nlclean review RUN` first, or name a journal or a table of right labels",
         )
-    return read_trusted(path, manifest)
+    decided, notes = read_trusted(folder / layout.DECISIONS, manifest)
+    return Trusted(decided, asked_of(manifest, asked_in(folder)), notes)
 
 
 def carry_decisions(path: Path, folder: Path, manifest: Manifest) -> None:
@@ -176,6 +196,8 @@ def carry_decisions(path: Path, folder: Path, manifest: Manifest) -> None:
         ids = set(manifest.ids.tolist())
         journal = read_journal(find_run(path) / layout.DECISIONS)
         DecisionLog(folder / layout.DECISIONS).add(decision for decision in journal if decision.id in ids)
+        asked = asked_in(find_run(path))
+        RunFiles(folder).write(layout.ASKED, lambda file: pq.write_table(asked, file))
 
 
 def run_key(
@@ -183,7 +205,7 @@ def run_key(
     config: AuditConfig,
     evidence: Evidence | None = None,
     warm: WarmStart | None = None,
-    decided: np.ndarray | None = None,
+    trusted: Trusted | None = None,
 ) -> str:
     """sha256 of all that decides the findings: data, options, earlier run, decisions, version. It names the run."""
     options = {name: value for name, value in as_dict(validate(config)).items() if name not in EXECUTION}
@@ -194,8 +216,9 @@ def run_key(
         facts.append(evidence.fingerprint())
     if warm is not None:
         facts.append(warm.key)
-    if decided is not None:
-        facts.append(hashlib.sha256(decided.tobytes()).hexdigest())
+    if trusted is not None:
+        asked = () if trusted.asked is None else (trusted.asked.p, trusted.asked.at_random)
+        facts.append(hashlib.sha256(b"".join(array.tobytes() for array in (trusted.decided, *asked))).hexdigest())
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from cleanlab_lite.evidence.decisions import Decision
 from cleanlab_lite.judge import reviews
 from cleanlab_lite.judge.reviews import Looks, calibrate_by, contrary, decision_error, leading, random_order, remaining
 from cleanlab_lite.report.reviewed import ASKED, looks_of, reviewed, rows_to_decide, unanswered
+from cleanlab_lite.run.report import FLAG
 
 
 def world(n=2000, seed=0, shift=0.0):
@@ -135,6 +137,25 @@ def test_rows_decided_worst_first_are_no_random_sample_and_are_not_taken_for_one
     found = calibrate_by(p, flagged, looks(worst, wrong))
     assert wrong[worst].mean() * flagged.sum() > found.flagged.estimate
     assert found.flagged.low <= wrong[flagged].sum() <= found.flagged.high
+
+
+@pytest.mark.parametrize("drawn", [False, True])
+def test_decided_rows_teach_by_what_the_audit_said_that_they_were_chosen_by(drawn):
+    """Two audits, both right about how often they are right, 200 rows decided that the first one chose."""
+    off, holds = [], []
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        wrong = rng.random(4000) < 0.25
+        sign = np.where(wrong, 1.2, -1.2) + rng.normal(size=4000)
+        blurred, spread = sign + 0.4 * rng.normal(size=4000), 1 + 0.4**2
+        first, second = 1 / (1 + 3 * np.exp(-2.4 * np.array([sign, blurred / spread])))  # Bayes, for a quarter wrong
+        by_own = looks((random_order(first) if drawn else np.argsort(-first))[:200], wrong)
+        by_theirs = replace(by_own, p=np.where(by_own.decided, first, np.nan), at_random=by_own.decided & drawn)
+        found = [calibrate_by(second, second >= FLAG, each).everything for each in (by_own, by_theirs)]
+        off.append([each.estimate - wrong.sum() for each in found])
+        holds.append(found[1].low <= wrong.sum() <= found[1].high)
+    own, theirs = np.mean(off, axis=0)
+    assert own > 80 and abs(theirs) < own / 2 and all(holds)
 
 
 def contradicting(p, count, seed=0):

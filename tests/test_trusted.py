@@ -16,9 +16,10 @@ from cleanlab_lite.errors import ConfigError
 from cleanlab_lite.evidence.decisions import Decision, DecisionLog
 from cleanlab_lite.evidence.evidence import NO_CLASS, NOBODY
 from cleanlab_lite.evidence.trusted import read_trusted
+from cleanlab_lite.judge.reviews import random_order
 from cleanlab_lite.manifest.readers import read_manifest
 from cleanlab_lite.report.warnings import LOOSE
-from cleanlab_lite.run.layout import DECISIONS
+from cleanlab_lite.run.layout import ASKED, DECISIONS
 
 pytestmark = pytest.mark.usefixtures("here")
 FAST = ("--preset", "fast")
@@ -94,6 +95,28 @@ def test_a_review_goes_on_in_the_second_audit(audited, here, capsys):
     assert not (here / "third" / DECISIONS).exists()
     report = nlclean.audit(path, preset="fast", trusted="first", out="fourth", progress=False)
     assert (report.folder / DECISIONS).read_bytes() == journal
+
+
+def test_decisions_count_by_what_was_said_when_they_were_made(audited, here, capsys):
+    path, given, rows = audited
+    truth = dict(zip(rows, (CLASSES[c] for c in given.truth), strict=True))
+    drawn = [list(rows)[row] for row in random_order(np.array([row["p_mislabel"] for row in rows.values()]))[:20]]
+    surest = [id for id in sorted(rows, key=lambda id: -rows[id]["p_mislabel"]) if id not in drawn][:5]
+    decide(here, rows, {id: truth[id] for id in [*drawn, *surest]})
+    second = ("audit", path, *FAST, "--trusted", "first", "--out", "second")
+    assert call(capsys, *second).code == 0
+    asked = {row["id"]: row for row in pq.read_table(here / "second" / ASKED).to_pylist()}
+    assert {id: row["p_mislabel"] for id, row in asked.items()} == {
+        id: rows[id]["p_mislabel"] for id in [*drawn, *surest]
+    }
+    assert {id for id, row in asked.items() if row["at_random"]} >= set(drawn)
+    later = rows_of("second")
+    other = next(id for id in later if id not in asked and later[id]["is_label_issue"])
+    DecisionLog(here / "second" / DECISIONS).append(Decision(other, "drop", later[other]["given_label"], None, "ann"))
+    assert call(capsys, "audit", path, *FAST, "--trusted", "second", "--out", "third").code == 0
+    third = {row["id"]: row for row in pq.read_table(here / "third" / ASKED).to_pylist()}
+    assert third.pop(other)["p_mislabel"] == later[other]["p_mislabel"]
+    assert third == asked  # not the 0 and 1 that the second run says of them
 
 
 def test_a_few_wrong_decisions_move_the_noise_rate_little_and_are_named(audited, here, capsys):

@@ -95,6 +95,18 @@ class Counsel:
 
 
 @dataclass(frozen=True)
+class Asked:
+    """What an audit said of n rows when people were asked about some of them."""
+
+    p: np.ndarray  # (n,) float64 p_mislabel there, NaN where nobody was asked
+    at_random: np.ndarray  # (n,) bool, asked about as a random sample
+
+    def select(self, rows: np.ndarray) -> Asked:
+        """Of a subset of rows (index or mask)."""
+        return Asked(self.p[rows], self.at_random[rows])
+
+
+@dataclass(frozen=True)
 class Evidence:
     """Arrays over the same n samples. A field is None when nothing recorded it."""
 
@@ -113,6 +125,7 @@ class Evidence:
     votes: Mapping[str, Vote] = field(default_factory=dict)  # of each of these views, by name
     counsel: Counsel | None = None  # of a regression on what networks look at alone, which ranks worse than they do
     decided: np.ndarray | None = None  # (n,) int64, the class that people have decided on, else NO_CLASS or NOBODY
+    asked: Asked | None = None  # what an earlier audit said of these
     view: str = ""  # that the networks looked at, where it has a name
     beside: Mapping[str, Evidence] = field(default_factory=dict)  # of networks that looked at other views, by name
 
@@ -194,6 +207,7 @@ class Evidence:
             votes={name: vote.select(rows) for name, vote in self.votes.items()},
             counsel=None if self.counsel is None else self.counsel.select(rows),
             decided=None if self.decided is None else self.decided[rows],
+            asked=None if self.asked is None else self.asked.select(rows),
             view=self.view,
             beside={name: other.select(rows) for name, other in self.beside.items()},
         )

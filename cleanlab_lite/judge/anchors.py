@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from cleanlab_lite.evidence.evidence import NOBODY, Evidence
+from cleanlab_lite.evidence.evidence import NOBODY, Asked, Evidence
 from cleanlab_lite.judge.reviews import Looks
 
 
@@ -18,6 +18,7 @@ class Anchors:
     wrong: np.ndarray  # (n,) bool, the given label is
     classes: np.ndarray  # (n,) int64 the class that was decided on; NO_CLASS or NOBODY where there is none
     relabelled: np.ndarray  # (n,) bool, another class was decided on
+    asked: Asked | None = None  # what was said of them then
 
     @classmethod
     def of(cls, evidence: Evidence) -> Anchors:
@@ -25,12 +26,13 @@ class Anchors:
         classes = np.full(len(labels), NOBODY) if evidence.decided is None else evidence.decided
         decided = classes != NOBODY
         other = decided & (classes != labels)
-        return cls(decided, other & (labels >= 0), classes, other & (classes >= 0))
+        return cls(decided, other & (labels >= 0), classes, other & (classes >= 0), evidence.asked)
 
     @property
     def looks(self) -> Looks:
         """What was decided of each label."""
-        return Looks(self.decided, self.wrong, self.decided)
+        looks = Looks(self.decided, self.wrong, self.decided)
+        return looks if self.asked is None else replace(looks, p=self.asked.p, at_random=self.asked.at_random)
 
     @property
     def kept(self) -> np.ndarray:

@@ -42,6 +42,7 @@ VARIANCE = 0.04  # least one of a stratum in the allocation: where p is sure, it
 LEAST = 0.05  # share of the sample that every stratum has
 CONFIDENCE = 0.95
 FARTHEST = 7.0  # logits: p nearer to 0 or 1 than 0.001 says no more
+APART = 3.0  # logits between two audits of a row, from which it is not the same to both
 # Scales and degrees of freedom of the prior: how far off p was on 56 audits with known truth (benchmarks/RESULTS.md).
 INTERCEPT, SLOPE, FLAGGED, STRATUM = 0.6, 0.2, 0.8, 0.2
 FREEDOM = 3.0
@@ -70,6 +71,8 @@ class Looks:
     pairs: int = 0  # of decisions of two people on the same row
     disagreeing: int = 0  # of these pairs
     left: np.ndarray | None = None  # (n,) bool, decided to be wrong, and by no decision mended
+    p: np.ndarray | None = None  # (n,) p_mislabel of another audit, by which people were asked; NaN: the present one
+    at_random: np.ndarray | None = None  # (n,) bool, the rows that were a random sample then
 
 
 @dataclass(frozen=True)
@@ -142,15 +145,23 @@ def leading(order: np.ndarray, decided: np.ndarray) -> np.ndarray:
 
 
 def calibrate_by(p: np.ndarray, flagged: np.ndarray, looks: Looks, *, seed: int = 0) -> Calibrated:
-    """Calibrate p_mislabel (n,), NaN where nothing was judged, by decisions; `flagged` (n,) says what to count."""
+    """Calibrate p_mislabel (n,), NaN where nothing was judged, by decisions; `flagged` (n,) says what to count.
+
+    Where people were asked by what another audit said, its p is what decided rows teach by: those that it was surest of
+    are rows that the present one is less sure of, and would seem to be wrong more often than it says. Not where the
+    two are `APART`: there the present one has learned something, mostly what was decided.
+    """
     judged = np.isfinite(p)
-    level = np.round(BINS * np.clip(_logit(p), -FARTHEST, FARTHEST)) / BINS
-    stratum = np.searchsorted(STRATA, p, side="right")
+    level, stratum = _placed(p)
     seen = np.flatnonzero(judged & looks.known)
-    sample = leading(random_order(p, seed=seed), looks.decided)
-    chosen = 1 - len(sample) / max((judged & looks.decided).sum(), 1)
+    if looks.p is None or looks.at_random is None:
+        then, sample = p, len(leading(random_order(p, seed=seed), looks.decided))
+    else:
+        ends = (np.clip(_logit(each), -FARTHEST, FARTHEST) for each in (looks.p, p))
+        then, sample = np.where(np.abs(np.subtract(*ends)) <= APART, looks.p, p), (judged & looks.at_random).sum()
+    chosen = 1 - sample / max((judged & looks.decided).sum(), 1)
     rng = np.random.default_rng((seed, 7))
-    proposals = _propose(*_binned(level, stratum, seen), looks.wrong[seen], rng)
+    proposals = _propose(*_binned(*_placed(then), seen), looks.wrong[seen], rng)
     posterior, doubting = (
         proposals.posterior(_error_steps(prior, looks.pairs, looks.disagreeing), chosen, len(seen), rng)
         for prior in (SLIPS, ERRORS)
@@ -265,6 +276,12 @@ def _error_steps(prior: tuple[float, float], pairs: int, disagreeing: int) -> np
     log_p += disagreeing * np.log(differ) + (pairs - disagreeing) * np.log1p(-differ)
     weight = np.exp(log_p - log_p.max())
     return weight / weight.sum()
+
+
+def _placed(p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(n,) logit of p, rounded to the nearest bin, and (n,) the stratum."""
+    level = np.round(BINS * np.clip(_logit(p), -FARTHEST, FARTHEST)) / BINS
+    return level, np.searchsorted(STRATA, p, side="right")
 
 
 def _terms(level: np.ndarray, stratum: np.ndarray) -> np.ndarray:

@@ -20,6 +20,7 @@ FEATURES = "features.npy"  # (n, d)
 MANIFEST = "manifest.parquet"  # as it was read
 PROXIES = "proxies.safetensors"  # what --warm-start starts from
 DECISIONS = "decisions.jsonl"  # the journal of `nlclean review`
+ASKED = "asked.parquet"  # what earlier runs said of the rows that were decided there
 SELFTEST = "selftest.json"  # what `nlclean selftest` found
 VERIFICATION = "verify.json"  # what `nlclean verify` found
 STABILITY = "stability.json"  # what `nlclean compare --seeds` found
@@ -40,7 +41,7 @@ VERIFYING = "verify"  # folder of what `nlclean verify` trains: gone when it is 
 OWN = (
     ".*",
     *(REPORT, SUMMARY, CLASSES, NOISE_MATRIX, DUPLICATES, PROVENANCE, HISTORY, FEATURES, MANIFEST, PROXIES),
-    *(ANNOTATORS, CONSENSUS, DECISIONS, SELFTEST, VERIFICATION, STABILITY, STATE, LOG),
+    *(ANNOTATORS, CONSENSUS, DECISIONS, ASKED, SELFTEST, VERIFICATION, STABILITY, STATE, LOG),
     *("pruned.*", "corrected.*", f"*{ARRAYS}"),
 )
 

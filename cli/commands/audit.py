@@ -18,6 +18,7 @@ from ..settings import OptionValue, resolve, to_config
 
 if TYPE_CHECKING:
     from cleanlab_lite.config import AuditConfig
+    from cleanlab_lite.evidence.evidence import Asked
     from cleanlab_lite.manifest.manifest import Manifest
     from cleanlab_lite.report.gate import LimitOutcome
     from cleanlab_lite.run.report import ReportTable
@@ -129,12 +130,13 @@ def command(
     from ..views.plan import forecast_view, views_in_words
     from ..views.report import report_json, report_view
 
-    decided = None
+    decided, people = None, None
     if trusted:
         from cleanlab_lite.pipeline import read_decided
 
-        decided, notes = read_decided(trusted, dataset)
-        for sentence in notes:
+        people = read_decided(trusted, dataset)
+        decided = people.decided
+        for sentence in people.notes:
             diagnostics.warn(sentence)
     if not dry_run:
         ctx.with_resource(workers_ready(dataset, config, evidence=evidence, ranks=ranks))
@@ -149,7 +151,8 @@ def command(
             forecast_view(source.facts, forecast, config.time_budget)
         return
     diagnostics.note(f"plan: {'; '.join(views_in_words(source.facts))}")
-    report, path = _audit(dataset, config, source, run_key(dataset, config, evidence, warm, decided), out, ctx.obj)
+    key, asked = run_key(dataset, config, evidence, warm, people), people and people.asked
+    report, path = _audit(dataset, config, source, key, out, ctx.obj, asked)
     if trusted:
         from cleanlab_lite.pipeline import carry_decisions
 
@@ -216,7 +219,13 @@ def read(path: str, reading: dict[str, Any]) -> Manifest:
 
 
 def _audit(
-    dataset: Manifest, config: AuditConfig, source: EvidenceSource, key: str, out: Path | None, typed: list[str]
+    dataset: Manifest,
+    config: AuditConfig,
+    source: EvidenceSource,
+    key: str,
+    out: Path | None,
+    typed: list[str],
+    asked: Asked | None,
 ) -> tuple[ReportTable, Path]:
     from cleanlab_lite.forecast import worth_timing
     from cleanlab_lite.pipeline import run_audit
@@ -236,7 +245,7 @@ def _audit(
             over = budget_in_words(forecast, config.time_budget)
             text = f"takes {duration_in_words(forecast)}{begun}"
             diagnostics.note("; ".join(filter(None, (text, cached, over))))
-        report = run_audit(dataset, config, run=run, source=source, on_progress=drawer, forecast=forecast)
+        report = run_audit(dataset, config, run=run, source=source, on_progress=drawer, forecast=forecast, asked=asked)
         return report, run.path(REPORT)
 
 

@@ -1,0 +1,46 @@
+"""What an audit said of rows when people were asked about them: by that, decisions say how far off p is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from cleanlab_lite.evidence.decisions import read_journal
+from cleanlab_lite.evidence.evidence import Asked
+from cleanlab_lite.judge.reviews import leading, random_order
+from cleanlab_lite.manifest.manifest import Manifest
+from cleanlab_lite.report.reviewed import looks_of
+from cleanlab_lite.run import layout
+from cleanlab_lite.run.columns import numbers
+
+COLUMNS = pa.schema([("id", pa.string()), ("p_mislabel", pa.float64()), ("at_random", pa.bool_())])
+
+
+def asked_in(folder: Path) -> pa.Table:
+    """`COLUMNS` of all rows that are decided in a run; of those that it was given, as in the run that they are from."""
+    table = pq.read_table(folder / layout.REPORT, columns=["id", "given_label", "p_mislabel"])
+    decided = looks_of(table, read_journal(folder / layout.DECISIONS)).decided
+    p, at_random = numbers(table, "p_mislabel"), np.zeros(table.num_rows, dtype=bool)
+    at_random[leading(random_order(p), decided)] = True
+    rows = np.flatnonzero(decided)
+    own = pa.table([table["id"].take(pa.array(rows)), pa.array(p[rows]), pa.array(at_random[rows])], schema=COLUMNS)
+    if not (folder / layout.ASKED).is_file():
+        return own
+    earlier = pq.read_table(folder / layout.ASKED, schema=COLUMNS)
+    known = set(earlier["id"].to_pylist())
+    new = own.filter(pa.array([id not in known for id in own["id"].to_pylist()], pa.bool_()))
+    return pa.concat_tables([earlier, new])
+
+
+def asked_of(manifest: Manifest, asked: pa.Table) -> Asked:
+    """The same by rows of a manifest."""
+    p, at_random = np.full(len(manifest), np.nan), np.zeros(len(manifest), dtype=bool)
+    place = {id: row for row, id in enumerate(manifest.ids.tolist())}
+    rows = [place.get(id, -1) for id in asked["id"].to_pylist()]
+    for row, of_row, drawn in zip(rows, numbers(asked, "p_mislabel"), asked["at_random"].to_pylist(), strict=True):
+        if row >= 0:
+            p[row], at_random[row] = of_row, drawn
+    return Asked(p, at_random)
