@@ -117,6 +117,9 @@ def test_decisions_count_by_what_was_said_when_they_were_made(audited, here, cap
     third = {row["id"]: row for row in pq.read_table(here / "third" / ASKED).to_pylist()}
     assert third.pop(other)["p_mislabel"] == later[other]["p_mislabel"]
     assert third == asked  # not the 0 and 1 that the second run says of them
+    (here / "second" / ASKED).write_bytes(b"PAR1")
+    answer = call(capsys, "audit", path, *FAST, "--trusted", "second", "--out", "fourth")
+    assert answer.code == 3 and f"{ASKED} is damaged" in answer.err and "Traceback" not in answer.err
 
 
 def test_a_few_wrong_decisions_move_the_noise_rate_little_and_are_named(audited, here, capsys):

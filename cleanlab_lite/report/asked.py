@@ -6,30 +6,38 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from cleanlab_lite.errors import ReportError
 from cleanlab_lite.evidence.decisions import read_journal
 from cleanlab_lite.evidence.evidence import Asked
+from cleanlab_lite.files import read_table, reading
 from cleanlab_lite.judge.reviews import leading, random_order
 from cleanlab_lite.manifest.manifest import Manifest
 from cleanlab_lite.report.reviewed import looks_of
 from cleanlab_lite.run import layout
 from cleanlab_lite.run.columns import numbers
+from cleanlab_lite.run.report import ReportTable
+from cleanlab_lite.run.state import DAMAGED
 
 COLUMNS = pa.schema([("id", pa.string()), ("p_mislabel", pa.float64()), ("at_random", pa.bool_())])
 
 
 def asked_in(folder: Path) -> pa.Table:
-    """`COLUMNS` of all rows that are decided in a run; of those that it was given, as in the run that they are from."""
-    table = pq.read_table(folder / layout.REPORT, columns=["id", "given_label", "p_mislabel"])
+    """`COLUMNS` of all rows that are decided in a run; of those that it was given, as in the run that they are from.
+
+    Raises ReportError where a file of the run is damaged.
+    """
+    table = ReportTable.read(folder / layout.REPORT).table
     decided = looks_of(table, read_journal(folder / layout.DECISIONS)).decided
     p, at_random = numbers(table, "p_mislabel"), np.zeros(table.num_rows, dtype=bool)
     at_random[leading(random_order(p), decided)] = True
     rows = np.flatnonzero(decided)
     own = pa.table([table["id"].take(pa.array(rows)), pa.array(p[rows]), pa.array(at_random[rows])], schema=COLUMNS)
-    if not (folder / layout.ASKED).is_file():
+    path = folder / layout.ASKED
+    if not path.exists():
         return own
-    earlier = pq.read_table(folder / layout.ASKED, schema=COLUMNS)
+    with reading(f"{path} is damaged", ReportError, hint=DAMAGED):
+        earlier = read_table(path).cast(COLUMNS)
     known = set(earlier["id"].to_pylist())
     new = own.filter(pa.array([id not in known for id in own["id"].to_pylist()], pa.bool_()))
     return pa.concat_tables([earlier, new])
