@@ -262,6 +262,28 @@ def test_a_dry_run_without_a_file_is_an_error(tmp_path, capsys):
     assert "missing: 24 of 24 files" in result.err and "no picture or sound lies below" in result.err
 
 
+@pytest.mark.parametrize("folder", ["annotations", "labels", "train"])
+@pytest.mark.usefixtures("untimed")
+def test_pictures_beside_the_folder_of_their_table(tmp_path, capsys, folder):
+    for name in NAMES:
+        touch(tmp_path / "val2017" / f"{name}.jpg")
+        touch(tmp_path / "other" / f"{name}-1.jpg")
+    (tmp_path / folder).mkdir()
+    table = tmp_path / folder / "m.csv"
+    table.write_text("path,label\n" + "".join(f"{name}.jpg,{name[:3]}\n" for name in NAMES))
+    result = call(capsys, "audit", table, "--dry-run")
+    if folder == "train":  # those of another split, perhaps: they are named, and not taken
+        assert result.code == 2 and "--path-root" in result.err and "val2017" in result.err
+        return
+    assert result.code == 0, result.err
+    assert f"found beside the folder of the table, in '{tmp_path / 'val2017'}'" in " ".join(result.err.split())
+    manifest = read_manifest(table)
+    assert manifest.uris[0] == str(tmp_path / "val2017" / f"{NAMES[0]}.jpg") and manifest.ids[0] == f"{NAMES[0]}.jpg"
+    for name in NAMES:
+        touch(tmp_path / "train2017" / f"{name}.jpg")
+    assert call(capsys, "audit", table, "--dry-run").code == 2  # which of the two?
+
+
 @pytest.mark.parametrize(
     ("header", "cell", "file"),
     [

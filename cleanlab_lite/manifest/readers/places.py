@@ -36,9 +36,11 @@ NEARLY_ALL = 0.9  # of the rows that a rule must find
 FEW = 0.5  # of the sample: where as many lie as the cells say, nothing is looked for
 MOST_FILES = 200_000  # listed of a folder
 DEEPEST = 8  # folders below it
+MOST_BESIDE = 1000  # folders that lie beside that of the table
 SHOWN = 3  # places in a message
 
 FOLDER_COLUMNS = ("folder", "dir", "directory", "subfolder", "subdir", "foldername", "dirname", "subdirectory")
+TABLE_FOLDERS = ("annotation", "annotations", "anno", "label", "labels", "meta", "metadata", "csv", "json")
 BLANKS = " \t\r\n\u00a0\u200b\ufeff"
 # What programs write in front of the paths that they were given
 FOREIGN = re.compile(r"(?:https?://[^/]+)?/data/(?:local-files/\?d=|upload/(?:[0-9]+/)?)")
@@ -427,7 +429,40 @@ def _look(
     if len(found) >= NEARLY_ALL * len(missing):
         where = os.path.dirname(folders[next(iter(found))])
         return found, f"files: {len(found):,} of {len(missing):,} found from the folder above, {where!r}"
-    return {}, ""
+    return _beside(paths, folders, missing)
+
+
+def _beside(paths: Sequence[str], folders: Sequence[str], missing: Sequence[int]) -> tuple[dict[int, str], str]:
+    """Row -> file, in the one folder beside that of the table that holds nearly all, as images/ beside annotations/.
+
+    Only of a folder that is called as one of tables: beside train/ lies val/, with files of the same names.
+    """
+    base = {folders[row] for row in missing}
+    if len(base) != 1 or is_remote(own := base.pop()) or spelled(os.path.basename(own)) not in TABLE_FOLDERS:
+        return {}, ""
+    above = os.path.dirname(own)
+    try:
+        with os.scandir(above) as entries:
+            names = sorted(entry.name for entry in entries if entry.is_dir() and entry.name[:1] != ".")
+    except OSError:
+        return {}, ""
+
+    def within(name: str, rows: Sequence[int]) -> dict[int, str]:
+        files = {row: os.path.join(above, name, *_tidy(paths[row])) for row in rows}
+        return {row: file for row, file in files.items() if os.path.isfile(file)}
+
+    first = missing[:: max(1, len(missing) // FIRST)][:FIRST]
+    holding = [name for name in names[:MOST_BESIDE] if len(within(name, first)) >= FEW * len(first)]
+    if len(holding) != 1:
+        return {}, ""
+    found = within(holding[0], missing)
+    if len(found) < NEARLY_ALL * len(missing):
+        return {}, ""
+    where = os.path.join(above, holding[0])
+    return found, (
+        f"files: {len(found):,} of {len(missing):,} found beside the folder of the table, in {where!r}; the same as "
+        f"--path-root {_typed(where)}"
+    )
 
 
 def _doubled(
