@@ -188,7 +188,11 @@ def sealed(folder: Path) -> Path:
 def fake_pipeline(monkeypatch: pytest.MonkeyPatch, audit: Any) -> None:
     """Put `audit` in the place of the pipeline's, and a source of evidence that is none."""
     pipeline, sources = ModuleType("cleanlab_lite.pipeline"), ModuleType("cleanlab_lite.sources")
-    pipeline.__dict__.update(run_audit=audit, run_key=lambda *_: "ab" * 32)
+
+    def without_decisions(*args: Any, asked: None, **more: Any) -> Any:
+        return audit(*args, **more)
+
+    pipeline.__dict__.update(run_audit=without_decisions, run_key=lambda *_: "ab" * 32)
     sources.__dict__.update(source_of=fake_source, workers_ready=lambda *_, **__: nullcontext())
     for module in (pipeline, sources):
         monkeypatch.setitem(sys.modules, module.__name__, module)
