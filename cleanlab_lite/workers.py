@@ -26,6 +26,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
+from functools import partial
 from importlib import import_module
 from multiprocessing import reduction, resource_tracker, spawn, util
 from multiprocessing.connection import Connection
@@ -279,7 +280,7 @@ if sys.platform == "linux":
     def _fork_others(folder: str, listener: socket.socket, end: Connection, modules: Sequence[str]) -> None:
         """What a template does, until the process that it is for has ended."""
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # as in `_begin`
-        _on_end(_leave)
+        _on_end(partial(_leave, os.getpid()))
         try:
             gc.disable()
             for name in modules:
@@ -292,8 +293,12 @@ if sys.platform == "linux":
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def _leave(*_: object) -> None:
-        """A template that is ended with all others, as by a terminal that is closed, still removes its folder."""
+    def _leave(template: int, number: int, *_: object) -> None:
+        """A template that is ended with all others, as by a terminal that is closed, still removes its folder; who was
+        forked from it a moment ago just ends."""
+        if os.getpid() != template:
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
         raise SystemExit
 
 else:
