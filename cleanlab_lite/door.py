@@ -175,8 +175,8 @@ def _audit(
         found = pipeline.run_audit(
             manifest, config, run=run, source=source, on_progress=on_progress, forecast=forecast, asked=asked
         )
-        if trusted is not None:
-            pipeline.carry_decisions(Path(trusted), run.folder, manifest)
+        if people is not None:
+            pipeline.carry_decisions(people, run.folder, manifest)
         return Report(found.table, found.summary, run.folder)
 
 

@@ -34,7 +34,7 @@ from cleanlab_lite.matrices import let_go, save_matrix
 from cleanlab_lite.progress import OnProgress, Progress, ignore
 from cleanlab_lite.report.advice import advise
 from cleanlab_lite.report.annotators import annotators_of, annotators_table, consensus_table
-from cleanlab_lite.report.asked import asked_in, asked_of
+from cleanlab_lite.report.asked import asked_in, asked_of, asked_table
 from cleanlab_lite.report.overlap import overlapping_pairs
 from cleanlab_lite.report.provenance import noisy_sources, provenance_table
 from cleanlab_lite.report.tables import build_report, class_table, duplicates_table, history_table, noise_matrix_table
@@ -170,6 +170,7 @@ class Trusted(NamedTuple):
     decided: np.ndarray  # (n,) int64, of `read_trusted`
     asked: Asked | None  # what was said of them in the run that was reviewed
     notes: list[str]  # a sentence for everything that was passed over
+    run: Path | None = None  # the one that was reviewed, where it is one
 
 
 def read_decided(path: Path, manifest: Manifest) -> Trusted:
@@ -184,19 +185,19 @@ def read_decided(path: Path, manifest: Manifest) -> Trusted:
             hint="`nlclean review RUN` first, or name a journal or a table of right labels",
         )
     decided, notes = read_trusted(folder / layout.DECISIONS, manifest)
-    return Trusted(decided, asked_of(manifest, asked_in(folder)), notes)
+    return Trusted(decided, asked_of(manifest, asked_in(folder)), notes, folder)
 
 
-def carry_decisions(path: Path, folder: Path, manifest: Manifest) -> None:
+def carry_decisions(trusted: Trusted, folder: Path, manifest: Manifest) -> None:
     """Put the decisions of a reviewed run on rows of this manifest into the run `folder`: a review goes on there.
 
     Other journals, and tables, stay where people keep them.
     """
-    if path.is_dir():
+    if trusted.run is not None and trusted.asked is not None:
         ids = set(manifest.ids.tolist())
-        journal = read_journal(find_run(path) / layout.DECISIONS)
+        journal = read_journal(trusted.run / layout.DECISIONS)
         DecisionLog(folder / layout.DECISIONS).add(decision for decision in journal if decision.id in ids)
-        asked = asked_in(find_run(path))
+        asked = asked_table(manifest, trusted.asked)
         RunFiles(folder).write(layout.ASKED, lambda file: pq.write_table(asked, file))
 
 

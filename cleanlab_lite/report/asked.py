@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from cleanlab_lite.errors import ReportError
 from cleanlab_lite.evidence.decisions import read_journal
@@ -38,17 +39,21 @@ def asked_in(folder: Path) -> pa.Table:
         return own
     with reading(f"{path} is damaged", ReportError, hint=DAMAGED):
         earlier = read_table(path).cast(COLUMNS)
-    known = set(earlier["id"].to_pylist())
-    new = own.filter(pa.array([id not in known for id in own["id"].to_pylist()], pa.bool_()))
+    new = own.filter(pc.invert(pc.is_in(own["id"], value_set=earlier["id"].combine_chunks())))
     return pa.concat_tables([earlier, new])
 
 
 def asked_of(manifest: Manifest, asked: pa.Table) -> Asked:
     """The same by rows of a manifest."""
     p, at_random = np.full(len(manifest), np.nan), np.zeros(len(manifest), dtype=bool)
-    place = {id: row for row, id in enumerate(manifest.ids.tolist())}
-    rows = [place.get(id, -1) for id in asked["id"].to_pylist()]
-    for row, of_row, drawn in zip(rows, numbers(asked, "p_mislabel"), asked["at_random"].to_pylist(), strict=True):
-        if row >= 0:
-            p[row], at_random[row] = of_row, drawn
+    rows = pc.index_in(asked["id"], value_set=pa.array(manifest.ids, pa.string())).fill_null(-1).to_numpy()
+    there = rows >= 0
+    p[rows[there]] = numbers(asked, "p_mislabel")[there]
+    at_random[rows[there]] = asked["at_random"].to_numpy()[there]
     return Asked(p, at_random)
+
+
+def asked_table(manifest: Manifest, asked: Asked) -> pa.Table:
+    """`COLUMNS` of the rows of a manifest that have a p."""
+    rows = np.flatnonzero(np.isfinite(asked.p))
+    return pa.table([pa.array(manifest.ids[rows]), asked.p[rows], asked.at_random[rows]], schema=COLUMNS)

@@ -153,17 +153,17 @@ def command(
     diagnostics.note(f"plan: {'; '.join(views_in_words(source.facts))}")
     key, asked = run_key(dataset, config, evidence, warm, people), people and people.asked
     report, path = _audit(dataset, config, source, key, out, ctx.obj, asked)
-    if trusted:
+    if people:
         from cleanlab_lite.pipeline import carry_decisions
 
-        carry_decisions(trusted, path.parent, dataset)
+        carry_decisions(people, path.parent, dataset)
 
     for warning in report.summary.warnings:
         diagnostics.warn(warning)
     if as_json:
         report_json(report, path, TOP)
     else:
-        report_view(report, path, TOP, decided=trusted is not None and trusted.is_dir())
+        report_view(report, path, TOP, decided=people is not None and people.run is not None)
     if fail_on and (outcome := _outcome(report.summary, fail_on)).exceeded:
         diagnostics.error(outcome.message)
         ctx.exit(ExitCode.GATE_FAILED)
