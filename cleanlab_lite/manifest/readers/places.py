@@ -16,7 +16,7 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from typing import Literal
+from typing import Literal, TypeVar
 from urllib.parse import unquote
 
 import numpy as np
@@ -54,6 +54,7 @@ DIGITS = re.compile(r"[0-9]+")
 WHOLE = re.compile(r"[0-9]+\.0")  # a number of pandas
 
 Ending = Literal["kept", "added", "other"]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ def _find_files(rows: Rows, cells: Sequence[str], asked: Places) -> tuple[np.nda
     uris = [locate(path, folder) for path, folder in zip(paths, folders, strict=True)]
     fetched = bool(asked.root) and not is_remote(asked.root)  # what addresses name lies there
     local = [row for row, uri in enumerate(uris) if uri and (fetched or not is_remote(uri))]
-    sample = local[:: max(1, len(local) // SAMPLE)][:SAMPLE]
+    sample = _few(local, SAMPLE)
     there = sum(os.path.isfile(uris[row]) for row in sample)
     if not sample or there >= FEW * len(sample):
         return np.array(uris, dtype=str), []
@@ -137,7 +138,7 @@ def _folder_column(rows: Rows, cells: Sequence[str]) -> str:
     """The column of text that says in which folder a file is, by its name, or as the files are there; else ""."""
     columns = [name for name in rows.table.column_names if is_text(plain(rows.table, name).type)]
     called = [name for name in columns if spelled(name) in FOLDER_COLUMNS]
-    sample = range(0, len(cells), max(1, len(cells) // FIRST))[:FIRST]
+    sample = _few(range(len(cells)), FIRST)
     starts = _folders(rows, Places())
     for name in called + columns:
         inside = rows.table[name].take(list(sample)).to_pylist()
@@ -161,7 +162,7 @@ def missing_of(uris: Sequence[str], path: str, column: str) -> ManifestError | N
 
 def _advice(base: str, missing: Sequence[str], column: str) -> str:
     """What to do where no file is found: the one option, where a look around shows it."""
-    names = [os.path.basename(uri) for uri in missing[:: max(1, len(missing) // SAMPLE)][:SAMPLE]]
+    names = [os.path.basename(uri) for uri in _few(missing, SAMPLE)]
     above = os.path.dirname(base)
     for folder in (base, above) if above != os.path.dirname(above) else (base,):
         index = _Index.of(folder)
@@ -421,11 +422,8 @@ def _look(
                 note += f"; not found: {len(doubled):,}, as {_either(paths, doubled)}"
             return found, note
     _refuse_doubled(table, indices, paths, folders, missing, rows)
-    found = {}
-    for row in missing:
-        above = os.path.join(os.path.dirname(folders[row]), *_tidy(paths[row]))
-        if not is_remote(folders[row]) and os.path.isfile(above):
-            found[row] = above
+    above = {row: os.path.dirname(folders[row]) for row in missing if not is_remote(folders[row])}
+    found = _lying(paths, above)
     if len(found) >= NEARLY_ALL * len(missing):
         where = os.path.dirname(folders[next(iter(found))])
         return found, f"files: {len(found):,} of {len(missing):,} found from the folder above, {where!r}"
@@ -446,23 +444,30 @@ def _beside(paths: Sequence[str], folders: Sequence[str], missing: Sequence[int]
             names = sorted(entry.name for entry in entries if entry.is_dir() and entry.name[:1] != ".")
     except OSError:
         return {}, ""
-
-    def within(name: str, rows: Sequence[int]) -> dict[int, str]:
-        files = {row: os.path.join(above, name, *_tidy(paths[row])) for row in rows}
-        return {row: file for row, file in files.items() if os.path.isfile(file)}
-
-    first = missing[:: max(1, len(missing) // FIRST)][:FIRST]
-    holding = [name for name in names[:MOST_BESIDE] if len(within(name, first)) >= FEW * len(first)]
+    first = _few(missing, FIRST)
+    beside = [os.path.join(above, name) for name in names[:MOST_BESIDE]]
+    holding = [place for place in beside if len(_lying(paths, dict.fromkeys(first, place))) >= FEW * len(first)]
     if len(holding) != 1:
         return {}, ""
-    found = within(holding[0], missing)
+    where = holding[0]
+    found = _lying(paths, dict.fromkeys(missing, where))
     if len(found) < NEARLY_ALL * len(missing):
         return {}, ""
-    where = os.path.join(above, holding[0])
     return found, (
         f"files: {len(found):,} of {len(missing):,} found beside the folder of the table, in {where!r}; the same as "
         f"--path-root {_typed(where)}"
     )
+
+
+def _few(rows: Sequence[T], count: int) -> Sequence[T]:
+    """At most so many, spread over all."""
+    return rows[:: max(1, len(rows) // count)][:count]
+
+
+def _lying(paths: Sequence[str], places: Mapping[int, str]) -> dict[int, str]:
+    """Row -> file, of the rows whose path leads to one from the folder that is named for it."""
+    files = {row: os.path.join(place, *_tidy(paths[row])) for row, place in places.items()}
+    return {row: file for row, file in files.items() if os.path.isfile(file)}
 
 
 def _doubled(
