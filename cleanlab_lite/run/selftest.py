@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Self
 
+from cleanlab_lite.run.kept import Kept
 from cleanlab_lite.run.layout import SELFTEST
-from cleanlab_lite.run.state import read_kept
 
 VERSION = 2
 
@@ -86,10 +85,11 @@ class Expected:
 
 
 @dataclass(frozen=True)
-class SelfTest:
+class SelfTest(Kept):
     """Of one run."""
 
-    version: int
+    FILE, VERSION, COMMAND = SELFTEST, VERSION, "nlclean selftest"
+
     key: str  # of the run, the options of its audits, and nlclean
     run_id: str
     preset: str
@@ -105,18 +105,8 @@ class SelfTest:
         """Whether more errors were planted than the noise rate has, which would be too few, and count for less."""
         return all(each.planted > self.noise_rate * each.rows + 1 for each in self.shapes)
 
-    def as_dict(self) -> dict[str, Any]:
-        """JSON types."""
-        return asdict(self)
-
     @classmethod
-    def read(cls, folder: Path) -> SelfTest | None:
-        """That of a run folder; None where there is none of this version. Raises ReportError when it is damaged."""
-        return read_kept(folder / SELFTEST, VERSION, cls.from_dict, "nlclean selftest")
-
-    @classmethod
-    def from_dict(cls, stored: Mapping[str, Any]) -> SelfTest:
-        """What `as_dict` gave. Raises KeyError or TypeError where it is something else."""
+    def from_dict(cls, stored: Mapping[str, Any]) -> Self:
         shapes = [
             Outcome(
                 **shape

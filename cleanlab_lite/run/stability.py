@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Self
 
+from cleanlab_lite.run.kept import Kept
 from cleanlab_lite.run.layout import STABILITY
-from cleanlab_lite.run.state import read_kept
 
 VERSION = 1
 
@@ -28,10 +27,11 @@ class OtherSeed:
 
 
 @dataclass(frozen=True)
-class Stability:
+class Stability(Kept):
     """How far the flags of a run hang on chance."""
 
-    version: int
+    FILE, VERSION, COMMAND = STABILITY, VERSION, "nlclean compare --seeds"
+
     run_id: str
     seed: int  # of the run
     flagged: int
@@ -42,16 +42,6 @@ class Stability:
     seeds: list[OtherSeed]
     sentence: str
 
-    def as_dict(self) -> dict[str, Any]:
-        """JSON types."""
-        return asdict(self)
-
     @classmethod
-    def read(cls, folder: Path) -> Stability | None:
-        """That of a run folder; None where there is none of this version. Raises ReportError when it is damaged."""
-        return read_kept(folder / STABILITY, VERSION, cls.from_dict, "nlclean compare --seeds")
-
-    @classmethod
-    def from_dict(cls, stored: Mapping[str, Any]) -> Stability:
-        """What `as_dict` gave. Raises KeyError or TypeError where it is something else."""
+    def from_dict(cls, stored: Mapping[str, Any]) -> Self:
         return cls(**{**stored, "seeds": [OtherSeed(**each) for each in stored["seeds"]]})

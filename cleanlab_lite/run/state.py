@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from cleanlab_lite.errors import ReportError
 from cleanlab_lite.files import json_object, read_small, reading
 from cleanlab_lite.run.layout import STATE
-
-Kept = TypeVar("Kept")
 
 DAMAGED = "delete the run folder and run again"
 ALWAYS = {"key": str, "command": list, "resumed": int, "finished": (str, type(None))}  # fields of run.json
@@ -64,13 +62,3 @@ def read_json(path: Path, **expected: Any) -> dict[str, Any]:
     """A JSON object in a run folder, with at least the fields `expected`, of these types."""
     with reading(f"{path} is damaged", ReportError, hint=DAMAGED):
         return json_object(read_small(path), **expected)
-
-
-def read_kept(path: Path, version: int, build: Callable[[Mapping[str, Any]], Kept], command: str) -> Kept | None:
-    """What `command` has left beside a run, None where there is nothing of this version. Raises ReportError when it is
-    damaged."""
-    if not path.is_file():
-        return None
-    with reading(f"{path} is damaged", ReportError, hint=f"delete {path} and run `{command}` again"):
-        stored = json_object(read_small(path), version=int)
-        return build(stored) if stored["version"] == version else None

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Self
 
+from cleanlab_lite.run.kept import Kept
 from cleanlab_lite.run.layout import VERIFICATION
-from cleanlab_lite.run.state import read_kept
 
 VERSION = 2  # 1 did not compare corrected-pruned
 HELPED, HURT, USELESS, UNKNOWN, SAME = (
@@ -34,10 +33,11 @@ class Way:
 
 
 @dataclass(frozen=True)
-class Verification:
+class Verification(Kept):
     """Of one run."""
 
-    version: int
+    FILE, VERSION, COMMAND = VERIFICATION, VERSION, "nlclean verify"
+
     key: str  # of the run, the test rows, how it is trained, and nlclean
     run_id: str
     learner: str  # what was trained
@@ -50,16 +50,6 @@ class Verification:
     ways: list[Way]  # the original labels first
     sentence: str  # the verdict
 
-    def as_dict(self) -> dict[str, Any]:
-        """JSON types."""
-        return asdict(self)
-
     @classmethod
-    def read(cls, folder: Path) -> Verification | None:
-        """That of a run folder; None where there is none of this version. Raises ReportError when it is damaged."""
-        return read_kept(folder / VERIFICATION, VERSION, cls.from_dict, "nlclean verify")
-
-    @classmethod
-    def from_dict(cls, stored: Mapping[str, Any]) -> Verification:
-        """What `as_dict` gave. Raises KeyError or TypeError where it is something else."""
+    def from_dict(cls, stored: Mapping[str, Any]) -> Self:
         return cls(**{**stored, "ways": [Way(**each) for each in stored["ways"]]})
